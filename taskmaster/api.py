@@ -1,0 +1,435 @@
+"""Taskmaster as Python functions: what the commands call, and what a migration script calls.
+
+The only module where master and slave meet. ::
+
+    from taskmaster import Taskmaster
+
+    def main():
+        Taskmaster(handle_job, get_jobs, processes=8).start()
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from taskmaster import keys, target as targets
+from taskmaster.companion import LocalSlave
+from taskmaster.errors import ConnectError, Interrupted, UsageError
+from taskmaster.master.broker import Limits
+from taskmaster.master.identity import Identity
+from taskmaster.master.run import Run, Summary
+from taskmaster.master.source import Source
+from taskmaster.master.stores import RunRecord, Store
+from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.stores.naming import default_path, identity as state_identity
+from taskmaster.master.stores.sqlite import SqliteStore
+from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords
+from taskmaster.signals import Signals
+from taskmaster.transport import client, keyfile
+from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
+from taskmaster.view.console import Console
+
+__all__ = ["Summary", "Taskmaster", "restore", "run", "runs", "serve", "status", "work"]
+
+
+def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> Summary:
+    """Serve the jobs of a target until all are settled: ``tm-master``.
+
+    Args:
+        target: what the user named, see ``taskmaster.target``.
+        arguments: keyword arguments for ``get_jobs``, part of the run's identity.
+        options: the command's options.
+
+    Raises:
+        TaskmasterError: see the exit codes of its subclasses.
+    """
+    options.check()
+    key = _masters_key(options.key, options.key_file, parse(options.host))
+    source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
+    with ExitStack() as stack:
+        store = stack.enter_context(_opened_store(name, arguments, target, options.state))
+        session = _Session(source, identity, store, target, options)
+        return session.serve(parse(options.host), key, announce=True)
+
+
+def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summary:
+    """Serve the jobs of a target and run them here, in worker processes of this machine: ``tm-run``.
+
+    Args and errors: as ``serve``.
+    """
+    options.check()
+    address = parse(options.host) if options.host else Address("127.0.0.1", 0)
+    key = _masters_key(options.key, options.key_file, address)
+    source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
+    handler = options.handle_job_callback
+    slave_target = _without_function(target) + (f":{handler}" if handler else "")
+    targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job"])
+    with ExitStack() as stack:
+        store = stack.enter_context(_opened_store(name, arguments, target, options.state))
+        session = _Session(source, identity, store, target, options)
+        return session.serve(address, key, announce=options.host is not None, slave={"target": slave_target})
+
+
+def work(target: str, options: SlaveOptions) -> int:
+    """Take batches from a master and run them, until the run is over: ``tm-slave`` and ``tm-spawn``.
+
+    Returns:
+        The exit code.
+    """
+    from taskmaster.slave.slave import run_slave
+
+    options.check()
+    if options.handle_job_callback:
+        target = f"{_without_function(target)}:{options.handle_job_callback}"
+    address = parse(options.host)
+    return run_slave(target, options, address, _slaves_key(target, options, address))
+
+
+def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
+    """What a running master says of its run.
+
+    Raises:
+        ConnectError: there is none, or it has another key.
+    """
+    address = parse(host)
+    text = keyfile.resolve(key, key_file, os.environ) or _left_key(address)
+    if text is None:
+        raise ConnectError(f"No key for the master at {address}: give it with --key-file or --key.")
+    connection = client.connect(address.host, address.port, keyfile.as_bytes(text))
+    try:
+        answer = connection.call("status")
+    finally:
+        connection.close()
+    return dict(answer)
+
+
+def runs(path: str) -> list[RunRecord]:
+    """All runs that a state file holds, the newest first."""
+    store = SqliteStore.open_existing(path)
+    try:
+        return list(store.runs())
+    finally:
+        store.close()
+
+
+def restore(path: str, run: str) -> RunRecord:
+    """Make a former run of a state file the current one again; returns it."""
+    store = SqliteStore.open_existing(path)
+    try:
+        return store.restore(run)
+    finally:
+        store.close()
+
+
+class Taskmaster:
+    """A run inside a script: worker processes on this machine, progress on the terminal, resumable.
+
+    Args:
+        callback: called with each job in a worker process; must be idempotent, for a job can run more than once. A local function, a lambda or
+            a function of the script itself is fine: then ``start`` has to come before the script starts threads.
+        jobs: a function that returns or yields the jobs (called with ``last`` when a run is resumed, if it takes that), or anything iterable.
+        setup: called once in each worker before its first job.
+        teardown: called once in each worker after its last.
+        job_key: gives a job's key.
+        count_jobs: gives the number of all jobs, for percent and time left.
+        **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"`` or ``reset=True``.
+
+    Raises:
+        TypeError: an unknown option; names the nearest that there is.
+
+    Example::
+
+        Taskmaster(handle_job, get_jobs, processes=8).start()
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[Any], Any],
+        jobs: Any,
+        *,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[[], Any] | None = None,
+        job_key: Callable[[Any], Any] | None = None,
+        count_jobs: Callable[..., int] | None = None,
+        **options: Any,
+    ) -> None:
+        if not callable(callback):
+            raise TypeError(f"the callback is a {type(callback).__name__}, which cannot be called with a job")
+        self._callback = callback
+        self._setup, self._teardown = setup, teardown
+        self._options = from_keywords(RunOptions, options)
+        self._identity = Identity(job_key)
+        self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
+
+    def start(self) -> Summary:
+        """Run until all jobs are settled.
+
+        Returns:
+            How it ended; ``failed`` says how many jobs failed.
+
+        Raises:
+            SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again resumes.
+            TaskmasterError: it could not start, or stopped half-way.
+        """
+        if targets.loading():
+            raise UsageError(
+                "Taskmaster.start() was called while the script was imported by a worker or a command: put it under "
+                '`if __name__ == "__main__":`, so that only running the script starts a run.'
+            )
+        options = self._options
+        options.check()
+        address = parse(options.host) if options.host else Address("127.0.0.1", 0)
+        key = _masters_key(options.key, options.key_file, address)
+        slave_target = _importable(self._callback) if self._setup is self._teardown is None else None
+        template = None
+        if slave_target is None:
+            from taskmaster.slave.template import fork_template
+
+            # Now: before the first thread, socket or store exists.
+            template, _ = fork_template(self._callback, self._setup, self._teardown)
+        try:
+            with ExitStack() as stack:
+                store = stack.enter_context(self._store())
+                name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
+                session = _Session(self._source, self._identity, store, name, options)
+                slave = {"target": slave_target or name}
+                return session.serve(address, key, announce=options.host is not None, slave=slave, template=template)
+        except Interrupted as exc:
+            if str(exc):
+                print(exc, file=sys.stderr)
+            raise SystemExit(exc.exit_code) from None
+        finally:
+            if template is not None:
+                template.close()
+
+    def _store(self) -> _Opened:
+        if self._options.state is None and getattr(self._callback, "__name__", "<lambda>") == "<lambda>":
+            print(
+                "taskmaster: this callback has no name to call the state after, so that the run cannot be resumed; "
+                'state="NAME.tmstate" makes it resumable.',
+                file=sys.stderr,
+            )
+            return _Opened(MemoryStore())
+        script = Path(sys.argv[0] or "interactive").stem or "interactive"
+        name = f"{script}.{getattr(self._callback, '__name__', 'callback')}"
+        return _opened_store(name, {}, name, self._options.state)
+
+
+class _Opened:
+    """A store as a context."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __enter__(self) -> Store:
+        return self.store
+
+    def __exit__(self, *exc: object) -> None:
+        self.store.close()
+
+
+class _Session:
+    """From an open store to a summary: what ``serve``, ``run`` and ``Taskmaster.start`` have in common."""
+
+    def __init__(
+        self, source: Source, identity: Identity, store: Store, target: str, options: MasterOptions | RunOptions
+    ) -> None:
+        self._source = source
+        self._identity = identity
+        self._store = store
+        self._target = target
+        self._options = options
+
+    def serve(
+        self,
+        address: Address,
+        key: str,
+        *,
+        announce: bool,
+        slave: dict[str, Any] | None = None,
+        template: socket.socket | None = None,
+    ) -> Summary:
+        """Serve on ``address``; with ``slave``, a slave with that target is brought along."""
+        options = self._options
+        given_up = self._store.reset() if options.reset else None
+        record = self._store.load()
+        limits = Limits(options.size, options.span, lease=options.lease, grace=options.lease_grace)
+        with ExitStack() as stack:
+            run = Run(
+                self._source,
+                self._store,
+                record,
+                self._identity,
+                limits,
+                target=self._target,
+                grace=options.grace,
+                total=options.total,
+            )
+            server = run.listen(address, keyfile.as_bytes(key))
+            stack.callback(server.stop)
+            port = server.address.port
+            keyfile.leave(port, key)
+            stack.callback(keyfile.remove, port, key)
+            command = self._slave_command(server.address)
+            console = stack.enter_context(Console(options.progress, "" if slave else command))
+            self._say_where(console, record, given_up)
+            signals = stack.enter_context(Signals())
+            companion = None
+            if slave is not None:
+                companion = LocalSlave(self._slave_config(slave, server.address, key), console.write, template)
+                stack.callback(companion.stop, 0.0)
+            if not run.begin():
+                self._say_nothing_new(console, record)
+                return run.summary()
+            if announce:
+                console.say(f"Taskmaster server running on {str(server.address)!r}")
+                console.say(f"Start slaves with: {command}")
+            try:
+                summary = run.work(server, console, signals, companion)
+            except Interrupted as exc:
+                message = f"The run stopped where it can go on; resume it with: {_command_again()}"
+                raise Interrupted(message, exc.exit_code - 128) from None
+            if companion is not None:
+                companion.stop(5.0)
+            console.say_end(summary.settled, summary.elapsed, self._store.failed() if summary.failed else ())
+            return summary
+
+    def _slave_config(self, slave: dict[str, Any], address: Address, key: str) -> dict[str, Any]:
+        options = self._options
+        names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
+        shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        return {**shared, **slave, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
+
+    def _slave_command(self, address: Address) -> str:
+        """The command that a person copies to another terminal or machine."""
+        options = self._options
+        host = socket.gethostname() if address.host in ("0.0.0.0", "::") else address.host
+        parts = ["tm-slave", _without_function(self._target), f"--host={Address(host, address.port)}"]
+        if options.key_file:
+            parts.append(f"--key-file={options.key_file}")
+        elif options.key:
+            parts.append(f"--key={options.key}")
+        return shlex.join(parts)
+
+    def _say_where(self, console: Console, record: RunRecord, given_up: RunRecord | None) -> None:
+        place = self._store.place
+        if given_up is not None:
+            reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
+            console.say(
+                f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
+                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, '--state', place])}"
+            )
+        if record.finished is not None:
+            pass  # said when it is known whether there is anything new
+        elif record.mark is None and not record.settled:
+            console.say(f"New run; its state is {place}")
+        else:
+            reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
+            console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
+            if not self._source.resumes_by_key and record.mark is not None:
+                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
+
+    def _say_nothing_new(self, console: Console, record: RunRecord) -> None:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
+        after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
+        failed = f", {record.failures} of them failed" if record.failures else ""
+        console.say(
+            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; "
+            f"--reset runs all again. Its state is {self._store.place}"
+        )
+
+
+def _load_source(target: str, arguments: Mapping[str, str], callback: str | None) -> tuple[Source, Identity, str]:
+    parsed = targets.parse(target)
+    if parsed.function is None and callback:
+        parsed = targets.parse(f"{target}:{callback}")
+    module = targets.load(parsed)
+    get_jobs = targets.find(module, parsed, ["get_jobs"])
+    source = Source(get_jobs, arguments, targets.optional(module, "count_jobs"), getattr(get_jobs, "__name__", "get_jobs"))
+    return source, Identity(targets.optional(module, "job_key")), targets.name(parsed, "get_jobs")
+
+
+def _opened_store(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> _Opened:
+    path = Path(state) if state else default_path(name, arguments)
+    return _Opened(SqliteStore.open(path, state_identity(name, arguments), target))
+
+
+def _without_function(target: str) -> str:
+    parsed = targets.parse(target)
+    return target[: -len(parsed.function) - 1] if parsed.function else target
+
+
+def _masters_key(key: str | None, key_file: str | None, address: Address) -> str:
+    text = keyfile.resolve(key, key_file, os.environ)
+    if text is None:
+        if not is_loopback(address.host):
+            raise UsageError(
+                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run code on "
+                f"the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
+            )
+        return keyfile.generate()
+    if keyfile.weak(text) and not is_loopback(address.host):
+        print(
+            "taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.", file=sys.stderr
+        )
+    return text
+
+
+def _left_key(address: Address) -> str | None:
+    return keyfile.find(address.port) if is_this_machine(address.host) else None
+
+
+def _slaves_key(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:
+    """Gives the key, read again for each connection: a master that was restarted may have a new one."""
+    given = keyfile.resolve(options.key, options.key_file, os.environ)
+    if given is None and not is_this_machine(address.host):
+        given = _ask_for_key(target, address)
+
+    def provide() -> str | None:
+        if options.key_file and not options.key:
+            return keyfile.read(options.key_file)
+        return given if given is not None else keyfile.find(address.port)
+
+    return provide
+
+
+def _ask_for_key(target: str, address: Address) -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        import click
+
+        return str(click.prompt(f"Key of the master at {address}", hide_input=True, err=True))
+    command = shlex.join(["tm-slave", target, f"--host={address}", "--key-file=tm.key"])
+    raise ConnectError(
+        f"The master at {address} is on another machine, and there is no key for it. Copy the master's key file to "
+        f"this machine and run: {command}"
+    )
+
+
+def _importable(callback: Callable[[Any], Any]) -> str | None:
+    """The target by which a worker can import the callback, None if it cannot."""
+    module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
+    if module in (None, "__main__") or not name.isidentifier():
+        return None
+    if getattr(sys.modules.get(str(module)), name, None) is not callback:
+        return None
+    return f"{module}:{name}"
+
+
+def _name_of(jobs: Any) -> str:
+    return getattr(jobs, "__name__", None) or f"the {type(jobs).__name__}"
+
+
+def _command_again() -> str:
+    """The command line that this process was started with, without what must not be said twice."""
+    program = Path(sys.argv[0])
+    words = [program.name] if program.name.startswith("tm-") else ["python", sys.argv[0]]
+    return shlex.join(words + [word for word in sys.argv[1:] if word != "--reset"])

@@ -1,0 +1,184 @@
+"""The keeper: turns the broker's books into checkpoints, several a second, in a thread of its own.
+
+Started by ``taskmaster.master.master``. Whatever the store cannot write stays in the books and is in the next attempt; nothing is handed
+out meanwhile. One caller at a time: the thread, and after ``stop`` the master itself for the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from taskmaster.errors import StateUnwritable
+from taskmaster.master.broker import Broker, Changes
+from taskmaster.master.earlier import Earlier
+from taskmaster.master.identity import Identity
+from taskmaster.master.service import pickled
+from taskmaster.master.stores import Checkpoint, Piece, RunRecord, Store
+from taskmaster.master.watermark import END, Settled, settled_piece
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 0.2  # seconds between checkpoints
+SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
+IDLE = 5.0  # seconds after which one is written although nothing but the clock has moved
+
+
+class Keeper(threading.Thread):
+    """Writes checkpoints.
+
+    Args:
+        store: where to.
+        broker: whose books.
+        lock: guards them.
+        identity: tells jobs apart.
+        earlier: what earlier sessions settled and the source has not yielded again.
+        record: the run as it was at the start of this session.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        lock: threading.Lock,
+        identity: Identity,
+        earlier: Earlier,
+        record: RunRecord,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="taskmaster-keeper", daemon=True)
+        self._store = store
+        self._broker = broker
+        self._lock = lock
+        self._identity = identity
+        self._earlier = earlier
+        self._record = record
+        self._clock = clock
+        self._began = clock()
+        self._stop_asked = threading.Event()
+        self._written: tuple[object, ...] = ()
+        self._written_at = self._began
+
+    def run(self) -> None:
+        """The thread."""
+        pause = INTERVAL
+        while not self._stop_asked.wait(pause):
+            before = self._clock()
+            try:
+                self.checkpoint()
+            except StateUnwritable as exc:
+                pause = min(max(1.0, 2 * pause), 10.0)
+                self._pause(str(exc))
+            except Exception:
+                # Without checkpoints the run would go on and lose its place: stop handing out, and keep trying.
+                pause = 5.0
+                logger.exception("the checkpoint failed")
+                self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
+            else:
+                pause = max(INTERVAL, SHARE * (self._clock() - before))
+                self._pause("")
+
+    def stop(self) -> None:
+        """End the thread; what is in the books is not lost, the caller writes it with ``checkpoint``."""
+        self._stop_asked.set()
+        if self.is_alive():
+            self.join()
+
+    def checkpoint(self) -> None:
+        """Write down where the run is, if that has changed.
+
+        Raises:
+            StateUnwritable: the store could not; try again.
+        """
+        self._look_at_successor()
+        self._park()
+        with self._lock:
+            changes = self._broker.collect()
+            self._earlier.settled_again(print_ for piece in changes.recognised for print_ in piece.prints or ())
+            waiting = self._earlier.waiting()
+            edge = self._earlier.edge(changes.mark)
+        checkpoint = self._as_checkpoint(changes, edge, waiting)
+        state = (checkpoint.mark, checkpoint.edge, checkpoint.settled, checkpoint.failures, checkpoint.finished)
+        news = changes.pieces or changes.failed or changes.park or changes.unpark or waiting is not None
+        now = self._clock()
+        if news or state != self._written or now - self._written_at > IDLE:
+            self._store.write(checkpoint)
+            self._written, self._written_at = state, now
+            with self._lock:
+                self._broker.confirm(changes)
+                if waiting is not None and waiting == self._earlier.waiting():
+                    self._earlier.written()
+
+    def _as_checkpoint(self, changes: Changes, edge: bytes, waiting: bytes | None) -> Checkpoint:
+        return Checkpoint(
+            mark=changes.mark,
+            edge=edge + b"".join(print_ for piece in changes.edge for print_ in self._prints(piece)),
+            add=[row for piece in changes.pieces for row in self._rows(piece)],
+            forget_below=changes.cut,
+            waiting=waiting,
+            failed=changes.failed,
+            park=changes.park,
+            unpark=changes.unpark,
+            settled=self._record.settled + changes.settled,
+            failures=self._record.failures + changes.failures,
+            seconds=self._record.seconds + self._clock() - self._began,
+            finished=changes.finished,
+        )
+
+    def _rows(self, piece: Settled) -> list[Piece]:
+        """A piece as the store keeps it: split where the watermark may come to stand, so that no row is half passed."""
+        prints = self._prints(piece)
+        cut = piece.end - piece.first - piece.tail
+        parts = [(0, cut), (cut, len(prints))] if piece.before is not None else [(0, len(prints))]
+        return [Piece(piece.first + a, piece.first + b, b"".join(prints[a:b])) for a, b in parts]
+
+    def _prints(self, piece: Settled) -> tuple[bytes, ...]:
+        if piece.prints is None:
+            piece.prints = tuple(map(self._identity.fingerprint, piece.jobs or ()))
+        return piece.prints
+
+    def _look_at_successor(self) -> None:
+        """Let the watermark reach the end of what is settled, if the job after it is known to have another key."""
+        with self._lock:
+            low = self._broker.watermark.low
+            at_end = self._broker.exhausted and self._broker.read == low
+            head = self._broker.head_at_low()
+        if at_end:
+            successor: str | None = END
+        elif head:
+            # Outside the lock; whoever is handed the job meanwhile, it stays the job at position low.
+            successor = self._identity.text(head[0])
+        else:
+            return
+        with self._lock:
+            if self._broker.watermark.low == low:
+                self._broker.watermark.settle_successor(successor)
+
+    def _park(self) -> None:
+        with self._lock:
+            waiting = self._broker.holding_back()
+        if not waiting:
+            return
+        parked = []
+        for position, job in waiting:
+            piece = settled_piece(position, [job], self._identity.text)
+            fingerprint = self._identity.fingerprint(job)
+            if piece.last is None or not fingerprint:
+                continue  # without a key it cannot be taken up again
+            try:
+                parked.append((piece, piece.last, pickled(job), fingerprint))
+            except Exception:
+                continue  # it fails as soon as it is handed out
+        with self._lock:
+            self._broker.park(parked)
+
+    def _pause(self, reason: str) -> None:
+        with self._lock:
+            if reason and not self._broker.paused:
+                logger.error("the run is paused: %s", reason)
+            self._broker.paused = reason

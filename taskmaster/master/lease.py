@@ -1,0 +1,134 @@
+"""The values that the broker keeps its books with: stretches of jobs, leases, sessions.
+
+Pure data with a little arithmetic; only the broker changes them, under the master's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmaster.model import Report
+
+__all__ = ["Lease", "Session", "Stretch", "ranges"]
+
+
+def ranges(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Ascending indices as half-open contiguous ranges.
+
+    Example::
+
+        ranges([1, 2, 5]) == [(1, 3), (5, 6)]
+    """
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][1] == index:
+            found[-1] = (found[-1][0], index + 1)
+        else:
+            found.append((index, index + 1))
+    return found
+
+
+@dataclass(slots=True)
+class Stretch:
+    """A contiguous run of jobs that are not settled.
+
+    Attributes:
+        first: position of the first job; negative for jobs that an earlier session parked.
+        jobs: the jobs as the source yielded them, or ``ParkedJob`` where ``first`` is negative.
+        separate: pickle them one by one, because pickling or unpickling them together failed.
+        alone: the job was running when its worker died, among others: it runs with nothing beside it.
+        crashes: how many workers died of the job; counted for a single job only.
+        losses: how many slaves were lost with these jobs since they were last in larger company.
+        origin: token of the lease that they were last in, while nobody else has been given them.
+    """
+
+    first: int
+    jobs: list[Any]
+    separate: bool = False
+    alone: bool = False
+    crashes: int = 0
+    losses: int = 0
+    origin: str | None = None
+
+    def split(self, count: int) -> Stretch:
+        """Take the first ``count`` jobs off; what is taken is returned."""
+        head = Stretch(self.first, self.jobs[:count], self.separate, self.alone, self.crashes, self.losses)
+        self.first += count
+        self.jobs = self.jobs[count:]
+        return head
+
+
+@dataclass(slots=True)
+class Lease:
+    """A batch in a slave's hands.
+
+    Attributes:
+        token: names it; never used twice.
+        session: the slave.
+        stretch: the jobs.
+        keep: the slave works on the jobs before this index; those after it were given back.
+        upto: every job before this index has ended.
+        extra: indices at or above ``upto`` that have ended.
+        wanted: what the slave was asked to keep, if jobs were asked back.
+    """
+
+    token: str
+    session: str
+    stretch: Stretch
+    keep: int
+    upto: int = 0
+    extra: set[int] = field(default_factory=set)
+    wanted: int | None = None
+
+    def newly_ended(self, report: Report) -> list[tuple[int, int]]:
+        """The index ranges that ended since the last report of this lease."""
+        upto = min(report.upto, self.keep)
+        fresh = (index for index in range(self.upto, upto) if index not in self.extra)
+        found = ranges(fresh) if self.extra else ([(self.upto, upto)] if upto > self.upto else [])
+        beyond = sorted({i for i in report.extra if upto <= i < self.keep and i not in self.extra})
+        return found + ranges(beyond)
+
+    def note_ended(self, report: Report) -> None:
+        """Remember what ``newly_ended`` gave."""
+        self.upto = max(self.upto, min(report.upto, self.keep))
+        self.extra.update(i for i in report.extra if i < self.keep)
+        self.extra = {i for i in self.extra if i >= self.upto}
+
+    def unended(self, start: int = 0, stop: int | None = None) -> list[int]:
+        """Indices from ``start`` to ``stop`` (default: all that the slave keeps) that have not ended."""
+        stop = self.keep if stop is None else stop
+        return [index for index in range(max(self.upto, start), stop) if index not in self.extra]
+
+    @property
+    def open(self) -> int:
+        """How many jobs of it have not ended."""
+        return self.keep - self.upto - len(self.extra)
+
+
+@dataclass(slots=True)
+class Session:
+    """A connected slave, from its first hello until it is lost or says goodbye.
+
+    Attributes:
+        id: random, chosen by the slave's process.
+        name: "host:pid", for people.
+        workers: its worker processes.
+        slots: how many jobs it runs at once.
+        renewed: when it was last heard of (master's monotonic clock).
+        closed: when its last connection closed, None while one is open.
+        connections: how many it has; two for a moment, when a new one comes before the old one is seen to end.
+        leases: tokens of the batches in its hands.
+        idle: it asked for work and got none.
+    """
+
+    id: str
+    name: str
+    workers: int
+    slots: int
+    renewed: float
+    closed: float | None = None
+    connections: int = 1
+    leases: dict[str, None] = field(default_factory=dict)
+    idle: bool = False

@@ -1,0 +1,228 @@
+"""The reader: iterates the source in a thread of its own, only while the broker has room.
+
+Started by ``taskmaster.master.master``. The user's code runs here and never under the master's lock; a job can be handed out as
+soon as it is yielded. What the source raises ends the reading and is kept in ``error``: it is not the end of the source.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.errors import SourceError, StateRefused, TaskmasterError
+from taskmaster.master.broker import Broker
+from taskmaster.master.earlier import Earlier
+from taskmaster.master.identity import Identity
+from taskmaster.master.source import Source
+from taskmaster.master.watermark import Settled
+from taskmaster.tracebacks import users_traceback
+
+__all__ = ["Reader"]
+
+logger = logging.getLogger(__name__)
+
+QUEUE_BYTES = 64 * 1024 * 1024
+"""About how many bytes of pickled jobs may be queued, whatever ``--size`` says."""
+
+CHUNK = 1024
+"""Most jobs taken from the source between two looks at how large they are."""
+
+_NONE = object()
+
+
+class _Stopped(BaseException):
+    """The master is ending; raised in the reader's thread only."""
+
+
+class Reader(threading.Thread):
+    """Fills the broker's queue.
+
+    Args:
+        source: where jobs come from.
+        broker: whose queue is filled.
+        lock: the master's lock, which guards the broker.
+        identity: tells jobs apart.
+        earlier: what earlier sessions settled.
+        mark: encoded key of the watermark, None on a first run.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        broker: Broker,
+        lock: threading.Lock,
+        identity: Identity,
+        earlier: Earlier,
+        mark: str | None,
+    ) -> None:
+        super().__init__(name="taskmaster-source", daemon=True)
+        self.error: TaskmasterError | None = None
+        self.ended = threading.Event()
+        self.started_reading = threading.Event()
+        self.room = threading.Event()
+        """Set by whoever takes jobs out of the queue."""
+        self._source = source
+        self._broker = broker
+        self._lock = lock
+        self._identity = identity
+        self._earlier = earlier
+        self._mark = mark
+        self._stop_asked = threading.Event()
+        self._chunk = 1
+        self._iterator: Iterator[Any] | None = None
+        # An earlier session had read at most a span beyond the watermark; rows may have come in between since.
+        self._horizon = 2 * broker.limits.span + len(earlier)
+
+    def stop(self) -> None:
+        """Read nothing more; a source that is inside the user's code is left there, its thread is a daemon."""
+        self._stop_asked.set()
+        self.room.set()
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            while not self._stop_asked.is_set() and not self._broker.exhausted:
+                if not self.step():
+                    # Woken when the queue has run half empty; the time-out covers all other reasons for room.
+                    self.room.wait(0.05)
+                    self.room.clear()
+        except _Stopped:
+            pass
+        except TaskmasterError as exc:
+            self.error = exc
+        except BaseException as exc:
+            self.error = self._source_error(exc)
+        finally:
+            self._close(self._iterator)
+            self.ended.set()
+            self.started_reading.set()
+
+    def step(self) -> bool:
+        """Read a chunk if there is room for it; False if there is none. Raises what the user's code raises."""
+        room = self._room()
+        if room <= 0:
+            return False
+        if self._iterator is None:
+            self._iterator = self._open()
+        if len(self._earlier):
+            self._read_one(self._iterator)
+        else:
+            self._read_chunk(self._iterator, room)
+        return True
+
+    def _source_error(self, exc: BaseException) -> SourceError:
+        return SourceError(
+            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session. What it "
+            f"had yielded is finished first; the run can be resumed when the cause is mended.",
+            user_traceback=users_traceback(exc),
+        )
+
+    def _open(self) -> Iterator[Any]:
+        last = keys.decode(self._mark) if self._mark is not None else None
+        iterator = self._source.iterate(last, resume=self._mark is not None)
+        if self._mark is not None and not self._source.resumes_by_key:
+            iterator = self._skip_to_mark(iterator)
+        first = next(iterator, _NONE)
+        if first is _NONE:
+            return iterator
+        self._identity.check(first)
+        self._measure(first)
+        return itertools.chain([first], iterator)
+
+    def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
+        with self._lock:
+            before = self._broker.read
+        # Each job is in the queue as soon as it is yielded, also when the next one takes an hour.
+        self._broker.queue.extend(itertools.islice(iterator, room))
+        with self._lock:
+            if self._broker.read - before < room:
+                self._broker.exhausted = True
+        self.started_reading.set()
+        self._look_at_newest()
+
+    def _read_one(self, iterator: Iterator[Any]) -> None:
+        """Read a job that an earlier session may have settled."""
+        job = next(iterator, _NONE)
+        if job is _NONE:
+            with self._lock:
+                self._broker.exhausted = True
+                self._earlier.forget()
+            return
+        text = self._identity.text(job)
+        fingerprint = self._identity.fingerprint(job)
+        with self._lock:
+            if fingerprint and self._earlier.recognise(fingerprint):
+                at = self._broker.read
+                self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], (fingerprint,)))
+            else:
+                self._broker.queue.append(job)
+                self.started_reading.set()
+            if self._broker.read > self._horizon:
+                self._earlier.forget()
+
+    def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        """Read up to the first job with the watermark's key; ``_recognise`` decides about that one."""
+        for job in iterator:
+            if self._stop_asked.is_set():
+                raise _Stopped
+            if self._identity.text(job) == self._mark:
+                return itertools.chain([job], iterator)
+        raise StateRefused(
+            f"The key {keys.show(self._mark or '')}, up to which this run is settled, never came, although "
+            f"{self._source.name} was read to its end: it yields other jobs than before. The state was left as it is. "
+            f"Give the former source, or start a new run with --reset."
+        )
+
+    def _room(self) -> int:
+        """How many jobs to read now."""
+        with self._lock:
+            room = self._broker.room()
+            queued = len(self._broker.queue)
+            per_job = self._broker.bytes_per_job
+            stuck = room == 0 and self._broker.stuck
+        if stuck:
+            raise self._stuck_error()
+        if queued:
+            room = min(room, int(QUEUE_BYTES / max(1.0, per_job)) - queued)
+        return min(room, self._chunk)
+
+    def _stuck_error(self) -> SourceError:
+        mark = self._broker.watermark.mark
+        return SourceError(
+            f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all have one "
+            f"and the same key, or keys that cannot be stored: the run could not be resumed between them, and --span "
+            f"allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or raise --span."
+        )
+
+    def _look_at_newest(self) -> None:
+        self._chunk = min(CHUNK, self._chunk * 2)
+        try:
+            newest = self._broker.queue[-1]
+        except IndexError:
+            return  # already handed out
+        self._measure(newest)
+
+    def _measure(self, job: Any) -> None:
+        """Let large jobs count: at once when they become larger, slowly when they become smaller."""
+        try:
+            size = len(pickle.dumps(keys.payload_of(job), protocol=5))
+        except Exception:
+            return  # it fails when it is handed out, with its key
+        with self._lock:
+            known = self._broker.bytes_per_job
+            first = not self.started_reading.is_set()
+            self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
+
+    def _close(self, iterator: Iterator[Any] | None) -> None:
+        """Let the user's generator run its ``finally`` blocks."""
+        close = getattr(iterator, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception:
+                logger.exception("%s raised while it was closed", self._source.name)

@@ -1,0 +1,319 @@
+"""A run: wires source, broker, keeper and server together, watches over them, and brings them to an end.
+
+Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the progress and hears signals. A run ends
+finished, stopped by what the source raised, or drained by a signal; whatever the reason, the last thing written is a checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from taskmaster import keys
+from taskmaster.errors import Interrupted, StateUnwritable, TaskmasterError
+from taskmaster.master.broker import Broker, Limits
+from taskmaster.master.earlier import Earlier
+from taskmaster.master.identity import Identity
+from taskmaster.master.keeper import Keeper
+from taskmaster.master.reader import Reader
+from taskmaster.master.service import Service
+from taskmaster.master.source import Source
+from taskmaster.master.stores import RunRecord, Store
+from taskmaster.model import Snapshot
+from taskmaster.signals import Signals
+from taskmaster.transport.server import Server, bind
+from taskmaster.transport.address import Address
+
+__all__ = ["Companion", "Run", "Summary", "View"]
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.1  # seconds between two looks at the leases and two updates of the progress
+FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hears of it
+FIRST_LOOK = 1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        run: id of the run.
+        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs.
+        settled: jobs done or failed, over the whole run.
+        failed: those of them that failed.
+        settled_here: jobs settled in this session.
+        elapsed: seconds of this session.
+        state: where the state is.
+    """
+
+    run: str
+    exit_code: int
+    settled: int
+    failed: int
+    settled_here: int
+    elapsed: float
+    state: str
+
+
+class View(Protocol):
+    """What shows the progress; see ``taskmaster.view.progress``."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the run as it is now."""
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show it for the last time."""
+
+    def say(self, line: str) -> None:
+        """Print a line of Taskmaster's own."""
+
+
+class Companion(Protocol):
+    """A slave that was started together with the run."""
+
+    def check(self) -> None:
+        """Raise the error with which the slave ended, if it did."""
+
+    def stop(self, seconds: float) -> None:
+        """See to its end: on its own within so many seconds, else by force."""
+
+
+class Run:
+    """One session of a run.
+
+    Args:
+        source: where jobs come from.
+        store: where checkpoints go; opened by the caller, closed by the caller.
+        record: the run as the store remembers it.
+        identity: tells jobs apart.
+        limits: caps of the broker.
+        target: what the user named, for display.
+        grace: seconds that running jobs have to end after the first signal.
+        total: how many jobs there are, if the user said so.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        record: RunRecord,
+        identity: Identity,
+        limits: Limits,
+        *,
+        target: str,
+        grace: float = 30.0,
+        total: int | None = None,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._record = record
+        self._target = target
+        self._grace = grace
+        self._total = total
+        self._address = ""
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        incarnation = f"{record.id}.{secrets.token_hex(8)}"
+        earlier = Earlier(record)
+        self._broker = Broker(incarnation, limits, record.mark, record.parked)
+        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark)
+        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record)
+        self._service = Service(
+            self._broker,
+            self._lock,
+            identity,
+            run=record.id,
+            incarnation=incarnation,
+            took=self._after_exchange,
+            status=lambda: asdict(self.snapshot()),
+        )
+
+    def listen(self, address: Address, key: bytes) -> Server:
+        """Take the address; nobody is answered before ``work``."""
+        server = bind(address, key, self._service)
+        self._address = str(server.address)
+        return server
+
+    def begin(self) -> bool:
+        """Start to read.
+
+        Returns:
+            False if the run was finished before and there is nothing new.
+
+        Raises:
+            TaskmasterError: the source failed before its first job.
+        """
+        self._reader.start()
+        self._reader.started_reading.wait(FIRST_LOOK)
+        error = self._reader.error
+        if error is not None and not self._broker.read:
+            raise error
+        if self._total is None:
+            threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
+        if self._record.finished is None or not self._reader.ended.is_set():
+            return True
+        # A source that includes `last` yields the last job again: it is recognised, and nothing new.
+        with self._lock:
+            self._broker.settle_known()
+            return not self._broker.finished
+
+    def work(self, server: Server, view: View, signals: Signals, companion: Companion | None = None) -> Summary:
+        """Serve until the run is over.
+
+        Raises:
+            Interrupted: a signal ended it.
+            TaskmasterError: the source failed, or the companion did.
+        """
+        server.start()
+        self._keeper.start()
+        try:
+            ending = self._watch(view, signals, companion)
+            self._reader.stop()
+            self._keeper.stop()
+            self._last_checkpoint(view, signals)
+            if ending is None:
+                self._farewell()
+        finally:
+            self._reader.stop()
+            self._keeper.stop()
+            server.stop()
+            view.close(self.snapshot("finished" if self._broker.finished else "stopped"))
+        if ending is not None:
+            raise ending
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """How things stand, as an end."""
+        snapshot = self.snapshot()
+        return Summary(
+            run=self._record.id,
+            exit_code=3 if snapshot.failed else 0,
+            settled=snapshot.settled,
+            failed=snapshot.failed,
+            settled_here=snapshot.settled_here,
+            elapsed=snapshot.elapsed,
+            state=self._store.place,
+        )
+
+    def snapshot(self, state: str = "") -> Snapshot:
+        """The run at this moment."""
+        with self._lock:
+            broker = self._broker
+            mark = broker.watermark.mark
+            reason = broker.paused
+            if not state:
+                state = "draining" if broker.draining else "paused" if reason else "running"
+            return Snapshot(
+                run=self._record.id,
+                target=self._target,
+                state=state,
+                reason=reason,
+                settled=self._record.settled + broker.settled,
+                failed=self._record.failures + broker.failures,
+                settled_here=broker.settled,
+                elapsed=time.monotonic() - self._began,
+                total=self._total,
+                queued=len(broker.queue) + broker.returned,
+                leased=sum(lease.open for lease in broker.leases.values()),
+                parked=broker.parked,
+                slaves=len(broker.sessions),
+                workers=sum(session.workers for session in broker.sessions.values()),
+                watermark=keys.show(mark) if mark is not None else "",
+                address=self._address,
+            )
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _after_exchange(self) -> None:
+        if 2 * len(self._broker.queue) < self._broker.limits.size:
+            self._reader.room.set()
+        if self._broker.finished:
+            self._wake.set()
+
+    def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
+        """Until the run is over; returns why it ended if not because all is done."""
+        while True:
+            with self._lock:
+                lost = self._broker.tick(time.monotonic())
+                self._broker.ask_back()
+                finished = self._broker.finished
+                pending = not self._broker.at_rest
+            for name in lost:
+                logger.warning("lost the slave %s; its jobs are handed out again", name)
+            self._service.fail_doomed()
+            error = self._reader.error or self._service.key_error
+            if finished and error is None:
+                return None
+            if signals.received:
+                return self._drain(view, signals)
+            if error is not None:
+                self._reader.stop()
+                if not pending:
+                    return error
+            if companion is not None:
+                companion.check()
+            view.update(self.snapshot())
+            self._wake.wait(TICK)
+            self._wake.clear()
+
+    def _drain(self, view: View, signals: Signals) -> Interrupted:
+        """Hand out nothing more, and give what is running its time to end."""
+        signum = signals.received
+        with self._lock:
+            self._broker.draining = True
+        self._reader.stop()
+        view.say(
+            f"{signals.name}: nothing more is handed out; running jobs have {self._grace:g} s to end "
+            f"(the same signal again ends at once)."
+        )
+        deadline = time.monotonic() + self._grace
+        while time.monotonic() < deadline and not signals.repeated:
+            with self._lock:
+                self._broker.tick(time.monotonic())
+                if not self._broker.leases:
+                    break
+            view.update(self.snapshot())
+            self._wake.wait(TICK)
+            self._wake.clear()
+        return Interrupted("", signum)
+
+    def _last_checkpoint(self, view: View, signals: Signals) -> None:
+        """Nothing may be called over before it is durable; a state that cannot be written is tried again."""
+        said = False
+        attempts = 0
+        while True:
+            try:
+                self._keeper.checkpoint()
+                return
+            except StateUnwritable as exc:
+                attempts += 1
+                if signals.received and (attempts >= 10 or signals.repeated):
+                    raise
+                if not said:
+                    view.say(f"The last checkpoint cannot be written, which is tried again until it can: {exc}")
+                    said = True
+                self._wake.wait(1.0)
+
+    def _farewell(self) -> None:
+        """Let every slave hear that the run is over."""
+        self._service.over = True
+        deadline = time.monotonic() + FAREWELL
+        while time.monotonic() < deadline:
+            with self._lock:
+                self._broker.tick(time.monotonic())
+                if not self._broker.sessions:
+                    return
+            time.sleep(0.005)
+
+    def _count_jobs(self) -> None:
+        try:
+            self._total = self._source.total()
+        except Exception:
+            logger.exception("count_jobs failed; the progress is shown without a total")

@@ -1,0 +1,297 @@
+"""The service: what a slave can ask of the master, and how the broker's books follow.
+
+Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books only: pickling,
+keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to be well-formed.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import platform
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster import __version__
+from taskmaster.errors import UsageError
+from taskmaster.keys import payload_of
+from taskmaster.master.broker import Broker
+from taskmaster.master.identity import Identity
+from taskmaster.master.lease import Lease, Session, Stretch
+from taskmaster.master.stores import FailedJob, ParkedJob
+from taskmaster.master.watermark import Settled, settled_piece
+from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report
+from taskmaster.tracebacks import users_traceback
+
+__all__ = ["Service", "pickled"]
+
+logger = logging.getLogger(__name__)
+
+MAX_JOB_BYTES = 32 * 1024 * 1024
+"""The largest pickled job that is sent; half of the largest frame."""
+
+MAX_WORKERS = 4096
+PAUSE = (0.02, 0.5)  # seconds after which an idle slave asks again: for one slave, and at most
+
+
+def pickled(job: Any) -> bytes:
+    """A job's payload as bytes, as workers get it; raises whatever pickling it raises."""
+    if isinstance(job, ParkedJob):
+        return job.payload
+    return pickle.dumps(payload_of(job), protocol=5)
+
+
+class Service:
+    """The object that the server serves.
+
+    Args:
+        broker: the books.
+        lock: guards them.
+        identity: tells jobs apart.
+        run: id of the run.
+        incarnation: of this master.
+        took: called after jobs were handed out: there may be room in the queue.
+        status: gives what ``status()`` answers.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        lock: threading.Lock,
+        identity: Identity,
+        *,
+        run: str,
+        incarnation: str,
+        took: Callable[[], None],
+        status: Callable[[], dict[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._broker = broker
+        self._lock = lock
+        self._identity = identity
+        self._run = run
+        self._incarnation = incarnation
+        self._took = took
+        self._status = status
+        self._clock = clock
+        self.over = False
+        self.key_error: UsageError | None = None
+
+    # -- what slaves call --------------------------------------------------------------------------------------------
+
+    def hello(self, info: Any) -> dict[str, Any]:
+        """A slave introduces itself; see the transport's description for what ``info`` holds."""
+        if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
+            theirs = info.get("version") if isinstance(info, dict) else None
+            return {
+                "ok": False,
+                "why": f"The slave runs Taskmaster {theirs}, which does not speak protocol {PROTOCOL} of this master's "
+                f"Taskmaster {__version__}: install the same version on both machines.",
+            }
+        session, name = info.get("session"), info.get("name")
+        workers, slots = info.get("workers"), info.get("slots")
+        texts = isinstance(session, str) and isinstance(name, str) and 0 < len(session) <= 64
+        if not texts or not isinstance(workers, int) or not isinstance(slots, int):
+            return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
+        if str(info.get("python")).rpartition(".")[0] != platform.python_version().rpartition(".")[0]:
+            logger.info("slave %s runs Python %s", name, info.get("python"))
+        workers = min(max(1, workers), MAX_WORKERS)
+        with self._lock:
+            entered = Session(session, str(name)[:200], workers, max(1, slots), self._clock())
+            self._broker.enter(entered, [token for token in info.get("held", ()) if isinstance(token, str)])
+        return {"ok": True, "run": self._run, "incarnation": self._incarnation, "lease": self._broker.limits.lease}
+
+    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
+        """A slave says how its batches fare and asks for more; the answer never waits."""
+        batches, jobs = (int(number) for number in want)
+        with self._lock:
+            known = self._broker.sessions.get(session)
+            if known is not None:
+                known.renewed = self._clock()
+        if known is None:
+            return Answer("unknown").to_wire()
+        stale = [report.token for report in map(Report.from_wire, reports) if not self._report(known, report)]
+        if self.over:
+            return Answer("over", stale=tuple(stale)).to_wire()
+        lent = [batch for _ in range(min(batches, 2 * known.workers)) if (batch := self._lend(known, jobs)) is not None]
+        self._took()
+        with self._lock:
+            if batches and not lent:
+                self._broker.ask_back()
+            answer = Answer(
+                "drain" if self._broker.draining else "run",
+                self._pause(),
+                tuple(lent),
+                self._broker.recalls(known),
+                tuple(stale),
+            )
+        return answer.to_wire()
+
+    def bye(self, session: Any) -> None:
+        """A slave ends; what it holds goes back."""
+        with self._lock:
+            known = self._broker.sessions.get(session)
+            if known is not None:
+                self._broker.leave(known)
+
+    def status(self) -> dict[str, Any]:
+        """The run at this moment, as plain values."""
+        return self._status()
+
+    def closed(self, session: str) -> None:
+        """A session's connection has ended; it has a short grace to come back."""
+        with self._lock:
+            known = self._broker.sessions.get(session)
+            if known is not None:
+                self._broker.close(known, self._clock())
+
+    # -- what the master calls -------------------------------------------------------------------------------------
+
+    def fail_doomed(self) -> None:
+        """Write down as failed the jobs with which slave after slave was lost."""
+        for stretch in self._broker.doomed:
+            why = f"{stretch.losses} slaves in a row were lost while they held this job"
+            failed = self._failed(stretch, 0, Failure(0, "SlaveLost", why, ""), "")
+            with self._lock:
+                self._broker.fail(stretch, failed)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _pause(self) -> float:
+        idle = sum(1 for session in self._broker.sessions.values() if session.idle)
+        return min(PAUSE[1], PAUSE[0] * max(1, idle))
+
+    def _report(self, session: Session, report: Report) -> bool:
+        """Settle what the report says; False if its lease is no longer the slave's."""
+        while True:
+            with self._lock:
+                lease = self._broker.holder(session, report.token)
+                if lease is None:
+                    return False
+                settled = self._broker.newly_settled(lease, report)
+            first, jobs = lease.stretch.first, lease.stretch.jobs
+            pieces = []
+            if first >= 0:
+                text = self._identity.text
+                pieces = [settled_piece(first + start, jobs[start:end], text) for start, end in settled]
+            failed = {f.index: self._failed(lease.stretch, f.index, f, session.name) for f in report.failures}
+            if report.end == "crashed":
+                for index in report.suspects:
+                    died = Failure(index, "WorkerDied", report.detail, "")
+                    failed[index] = self._failed(lease.stretch, index, died, session.name)
+            with self._lock:
+                if self._broker.settle(lease, report, pieces, failed):
+                    return True
+
+    def _failed(self, stretch: Stretch, index: int, failure: Failure, slave: str) -> FailedJob:
+        job = stretch.jobs[index] if index < len(stretch.jobs) else None
+        try:
+            payload: bytes | None = pickled(job)
+        except Exception:
+            payload = None
+        return FailedJob(
+            key=self._identity.text(job),
+            job=self._identity.show(job),
+            payload=payload,
+            type=failure.type[:200],
+            message=failure.message[:2000],
+            traceback=failure.traceback[:20_000],
+            attempts=stretch.crashes + 1,
+            slave=slave,
+            at=time.time(),
+        )
+
+    def _lend(self, session: Session, count: int) -> Lent | None:
+        """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""
+        while True:
+            with self._lock:
+                lease = self._broker.take(session, count)
+            if lease is None:
+                return None
+            stretch = lease.stretch
+            try:
+                self._check_key(stretch)
+                blob = None if stretch.separate else self._pickle_together(stretch)
+                if blob is None:
+                    blob = self._pickle_apart(lease, session)
+            except BaseException:
+                self._report(session, Report(lease.token, 0, end="dropped"))
+                raise
+            if blob is not None:
+                return Lent(lease.token, lease.keep, stretch.separate, stretch.alone, blob)
+
+    def _check_key(self, stretch: Stretch) -> None:
+        """Notice a key that cannot be stored when it turns up, not when it stops the watermark."""
+        if self.key_error is None and stretch.first >= 0 and self._identity.text(stretch.jobs[-1]) is None:
+            try:
+                self._identity.check(stretch.jobs[-1])
+            except UsageError as exc:
+                self.key_error = exc
+            except Exception as exc:
+                self.key_error = UsageError(
+                    f"The key of the job {self._identity.show(stretch.jobs[-1])} cannot be taken: {type(exc).__name__}.",
+                    user_traceback=users_traceback(exc),
+                )
+
+    def _pickle_together(self, stretch: Stretch) -> bytes | None:
+        """One pickle of all payloads; None if one of them cannot be pickled, or together they are too large."""
+        jobs = stretch.jobs
+        if Job in set(map(type, jobs)):
+            jobs = [payload_of(job) for job in jobs]
+        try:
+            blob = pickle.dumps(jobs, protocol=5)
+        except Exception:
+            stretch.separate = True
+            return None
+        per_job = len(blob) / len(jobs)
+        with self._lock:
+            known = self._broker.bytes_per_job
+            self._broker.bytes_per_job = per_job if per_job > known else 0.7 * known + 0.3 * per_job
+        if len(blob) > MAX_JOB_BYTES:
+            stretch.separate = True
+            return None
+        return blob
+
+    def _pickle_apart(self, lease: Lease, session: Session) -> bytes | None:
+        """A pickle for each job; those that cannot be sent fail, and what does not fit goes back. None if none is left."""
+        stretch = lease.stretch
+        blobs: list[bytes] = []
+        failures: list[Failure] = []
+        total = 0
+        for index, job in enumerate(stretch.jobs):
+            blob, failure = self._pickle_one(index, job)
+            if failure is not None:
+                failures.append(failure)
+            elif total + len(blob) > MAX_JOB_BYTES and blobs:
+                # An empty blob is never opened: the slave is told below that it does not hold these jobs.
+                break
+            total += len(blob)
+            blobs.append(blob)
+        bad = tuple(failure.index for failure in failures)
+        if failures or len(blobs) < len(stretch.jobs):
+            self._report(session, Report(lease.token, 0, bad, tuple(failures), keep=len(blobs)))
+        if failures:
+            # Positions of a batch are fixed when it is sent: the good ones go back and come as a batch without the bad.
+            self._report(session, Report(lease.token, 0, end="dropped"))
+            return None
+        return pickle.dumps(blobs, protocol=5)
+
+    def _pickle_one(self, index: int, job: Any) -> tuple[bytes, Failure | None]:
+        try:
+            blob = pickled(job)
+        except Exception as exc:
+            return b"", Failure(index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc))
+        if len(blob) > MAX_JOB_BYTES:
+            return b"", Failure(
+                index,
+                "JobTooLarge",
+                f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key or a "
+                f"file name, and let the callback fetch the rest",
+                "",
+            )
+        return blob, None
+
+

@@ -1,0 +1,135 @@
+"""The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
+
+Called by ``taskmaster.master.reader`` in the source's own thread. Anything iterable, a callable ``get_jobs``, or an object with
+``iterate(last)`` is a source. A source that takes no ``last`` is resumed by reading it again up to the watermark's key.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+from taskmaster.errors import SourceError, UsageError
+
+__all__ = ["Source"]
+
+
+class Source:
+    """Lazy, resumable iteration over what the user gave.
+
+    Args:
+        jobs: an iterable, a callable that returns one, or an object with ``iterate(last)``.
+        arguments: keyword arguments for the callable.
+        count: the user's ``count_jobs``, if there is one.
+        name: how messages call it.
+
+    Raises:
+        UsageError: ``jobs`` is none of these, or does not take the arguments.
+    """
+
+    def __init__(
+        self,
+        jobs: Any,
+        arguments: Mapping[str, str] | None = None,
+        count: Callable[..., int] | None = None,
+        name: str = "get_jobs",
+    ) -> None:
+        self._jobs = jobs
+        self._arguments = dict(arguments or {})
+        self._count = count
+        self.name = name
+        self._iterate = getattr(jobs, "iterate", None)
+        if not callable(self._iterate) and not callable(jobs) and not isinstance(jobs, Iterable):
+            raise UsageError(
+                f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
+                f"returns one, or an object with iterate(last)."
+            )
+        self._takes_last = callable(self._iterate) or self._check_call()
+
+    def _check_call(self) -> bool:
+        """Whether the callable takes ``last``; refuses arguments that it does not take."""
+        if not callable(self._jobs):
+            return False
+        try:
+            signature = inspect.signature(self._jobs)
+        except (TypeError, ValueError):
+            return False
+        parameters = signature.parameters
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        by_name = {p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        unknown = [argument for argument in self._arguments if argument not in by_name and not anything]
+        if unknown:
+            known = ", ".join(sorted(by_name - {"last"})) or "none"
+            raise UsageError(
+                f"{self.name} takes no argument {unknown[0]!r} (it takes: {known}). Leave out "
+                f"{unknown[0]}={self._arguments[unknown[0]]} or add the parameter."
+            )
+        missing = [
+            p.name
+            for p in parameters.values()
+            if p.default is p.empty
+            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY, p.POSITIONAL_ONLY)
+            and p.name not in self._arguments
+        ]
+        if missing == ["last"]:
+            raise UsageError(
+                f"{self.name} demands `last`, which is passed only when a run is resumed: give it a default, as in "
+                f"`def get_jobs(last=0)`."
+            )
+        if missing:
+            raise UsageError(f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command.")
+        return anything or "last" in by_name
+
+    @property
+    def resumes_by_key(self) -> bool:
+        """Whether the source itself can start after a key."""
+        return self._takes_last
+
+    def iterate(self, last: Any = None, *, resume: bool = False) -> Iterator[Any]:
+        """Begin.
+
+        Args:
+            last: the key up to which all is settled.
+            resume: pass ``last`` on; without it, the source starts at its beginning.
+
+        Raises:
+            SourceError: what the user's function returned is not iterable. What it raises is passed through.
+        """
+        passed = {"last": last} if resume and self._takes_last else {}
+        if callable(self._iterate):
+            jobs = self._iterate(last if resume else None)
+        elif callable(self._jobs):
+            jobs = self._jobs(**self._arguments, **passed)
+        else:
+            jobs = self._jobs
+        if not isinstance(jobs, Iterable):
+            raise SourceError(
+                f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
+                f"jobs, or return a list or a generator of them."
+            )
+        return iter(jobs)
+
+    def total(self) -> int | None:
+        """How many jobs there are in all, if the source can tell; may take its time, and raise what the user's code
+        raises."""
+        if self._count is not None:
+            return _as_count(_call_with_known(self._count, self._arguments))
+        counter = getattr(self._jobs, "total", None)
+        if callable(self._iterate) and callable(counter):
+            return _as_count(counter())
+        if isinstance(self._jobs, Sized) and not callable(self._jobs):
+            return len(self._jobs)
+        return None
+
+
+def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:
+    """Call with those of the arguments that the function takes: counting rarely needs them all."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return function(**arguments)
+    return function(**{name: value for name, value in arguments.items() if name in parameters})
+
+
+def _as_count(value: Any) -> int | None:
+    return None if value is None else max(0, int(value))

@@ -1,0 +1,143 @@
+"""Where a run's checkpoints are kept: the contract that every store fulfils, and the values that pass through it.
+
+Called by ``taskmaster.master``. Keys are text here (``taskmaster.keys.encode``); a store never looks into them. Fingerprints
+are 16 bytes each (``taskmaster.keys.fingerprint``), concatenated where there are several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Checkpoint", "FailedJob", "ParkedJob", "Piece", "RunRecord", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A job that failed for good. ``key`` is None where the job's key could not be stored; ``job`` is its capped repr."""
+
+    key: str | None
+    job: str
+    payload: bytes | None
+    type: str
+    message: str
+    traceback: str
+    attempts: int
+    slave: str
+    at: float
+    """Wall-clock time (seconds since the epoch), for display only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedJob:
+    """A job that the watermark may pass although it is not settled. ``id`` is unique within the run."""
+
+    id: int
+    key: str
+    payload: bytes
+    fingerprint: bytes
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Settled or parked jobs above the watermark: positions ``first`` to ``end`` of this session's reading."""
+
+    first: int
+    end: int
+    fingerprints: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one transaction changes. Nothing in it is a difference to something unwritten: after a failed write, the
+    master sends the same again, merged with what came since.
+
+    Attributes:
+        mark: key of the watermark; None while there is none.
+        edge: fingerprints of the jobs whose key is ``mark``.
+        add: pieces that are remembered from now on.
+        forget_below: pieces of this session that end at or below this position are forgotten.
+        waiting: fingerprints, remembered by earlier sessions, of jobs that the source has not yielded again so far;
+            None: as before.
+        failed: jobs to write down as failed.
+        park: jobs to park.
+        unpark: ids of parked jobs that are settled now.
+        settled: jobs settled over the whole run.
+        failures: jobs failed over the whole run.
+        seconds: how long the run has run, over all its sessions.
+        finished: the source is exhausted and everything is settled.
+    """
+
+    mark: str | None
+    edge: bytes = b""
+    add: Sequence[Piece] = ()
+    forget_below: int = 0
+    waiting: bytes | None = None
+    failed: Sequence[FailedJob] = ()
+    park: Sequence[ParkedJob] = ()
+    unpark: Sequence[int] = ()
+    settled: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store remembers it. Times are wall-clock seconds since the epoch, for display only.
+
+    Attributes:
+        id: random and unique.
+        resumed: False when this start made the run.
+        mark: key of the watermark, None when nothing is settled yet.
+        edge: fingerprints of the jobs whose key is ``mark``.
+        remembered: fingerprints of all that is settled or parked above the watermark, in the order they were recorded;
+            one that was recorded twice is here twice.
+        parked: parked jobs, oldest first.
+        settled: jobs settled so far.
+        failures: those of them that failed.
+        seconds: how long the run has run.
+        started: when it was made.
+        finished: when it finished, None when it has not.
+    """
+
+    id: str
+    resumed: bool
+    mark: str | None = None
+    edge: bytes = b""
+    remembered: bytes = b""
+    parked: Sequence[ParkedJob] = field(default=())
+    settled: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    started: float = 0.0
+    finished: float | None = None
+
+
+class Store(Protocol):
+    """Keeps one state; owned by one master at a time."""
+
+    @property
+    def place(self) -> str:
+        """Where the state is, as a person would name it: the full path of a file."""
+
+    def load(self) -> RunRecord:
+        """The current run."""
+
+    def reset(self) -> RunRecord | None:
+        """Begin a new run and return the run that was given up, or None if that one had settled nothing."""
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Make a checkpoint durable, in one transaction.
+
+        Raises:
+            StateUnwritable: nothing of it was written; the caller tries again.
+        """
+
+    def failed(self) -> Sequence[FailedJob]:
+        """The failed jobs of the current run, oldest first."""
+
+    def close(self) -> None:
+        """Give the state back to the next master."""

@@ -1,0 +1,230 @@
+"""The frozen values that travel between the parts of Taskmaster.
+
+``Job`` comes from the user's source. ``Report`` and ``Answer`` cross the wire as plain tuples (``to_wire`` and
+``from_wire``): a slave's supervisor and the master exchange nothing but None, bool, int, float, str, bytes, tuple, list
+and dict. ``Snapshot`` is what every view reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot"]
+
+PROTOCOL = 1
+"""Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
+
+MAX_BATCH = 32_768
+"""Most jobs in a batch: the size of a worker's table of running jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job whose key is given apart from what the callback gets.
+
+    Args:
+        key: identifies the job; what ``get_jobs`` is given as ``last`` when the run is resumed after it.
+        payload: what the callback is called with.
+
+    Example::
+
+        def get_jobs(last=0):
+            for row in rows_after(last):
+                yield Job(key=row["id"], payload=row)
+    """
+
+    key: Any
+    payload: Any = None
+
+
+class Failure(NamedTuple):
+    """One failed execution of the job at ``index`` of its batch; text only, capped by the worker."""
+
+    index: int  # type: ignore[assignment]  # a field, not the tuple method that nobody calls here
+    type: str
+    message: str
+    traceback: str
+
+
+class Report(NamedTuple):
+    """What a slave says of one batch. Reports are cumulative: saying the same twice changes nothing.
+
+    Attributes:
+        token: names the lease.
+        upto: every job of the batch before this index has ended.
+        extra: indices at or above ``upto`` that have ended too (several jobs at once in a worker).
+        failures: those of the ended jobs that failed; the others are done. A failure is repeated in later reports
+            of the lease or not, as the slave likes.
+        keep: the slave works on the jobs before this index only; the rest was not started and goes back.
+        end: "" while the batch is being worked on; "finished" when ``upto == keep``; "crashed" when the worker died:
+            ``suspects`` are the indices that were running, the other jobs go back without blame; "unreadable"
+            when the worker could not unpickle the batch as a whole: all goes back, to be sent job by job; "dropped"
+            when the slave gives back all that has not ended, without blame.
+        suspects: indices that were running when the worker died.
+        detail: how the worker died, as text ("killed by SIGKILL").
+    """
+
+    token: str
+    upto: int
+    extra: tuple[int, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    keep: int = MAX_BATCH
+    end: str = ""
+    suspects: tuple[int, ...] = ()
+    detail: str = ""
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """As plain tuples."""
+        return (
+            self.token,
+            self.upto,
+            tuple(self.extra),
+            tuple(tuple(failure) for failure in self.failures),
+            self.keep,
+            self.end,
+            tuple(self.suspects),
+            self.detail,
+        )
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Report:
+        """Check and rebuild what ``to_wire`` gave; the sender is not trusted.
+
+        Raises:
+            ValueError: the value is not a report.
+        """
+        try:
+            token, upto, extra, failures, keep, end, suspects, detail = value
+            report = cls(
+                token,
+                upto,
+                tuple(extra),
+                tuple(Failure(*failure) for failure in failures),
+                keep,
+                end,
+                tuple(suspects),
+                detail,
+            )
+        except (TypeError, ValueError) as exc:
+            raise ValueError(f"not a report: {exc}") from None
+        texts = [report.token, report.end, report.detail]
+        numbers = [report.upto, report.keep, *report.extra, *report.suspects]
+        for failure in report.failures:
+            numbers.append(failure.index)
+            texts += [failure.type, failure.message, failure.traceback]
+        if not all(type(text) is str for text in texts):
+            raise ValueError("not a report: a text is expected where something else came")
+        if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
+            raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
+        if report.end not in ("", "finished", "crashed", "unreadable", "dropped"):
+            raise ValueError(f"not a report: unknown end {report.end!r}")
+        return report
+
+
+class Lent(NamedTuple):
+    """A batch on its way to a slave.
+
+    Attributes:
+        token: names the lease in reports.
+        count: how many jobs.
+        separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list of jobs.
+        alone: run nothing else in the same worker meanwhile.
+        blob: opened by the worker process alone.
+    """
+
+    token: str
+    count: int  # type: ignore[assignment]  # likewise
+    separate: bool
+    alone: bool
+    blob: bytes
+
+
+class Answer(NamedTuple):
+    """What the master says to an exchange.
+
+    Attributes:
+        state: "run"; "drain": hand back what is not started, let what is running end, report it and go on asking;
+            "over": nothing is left, end; "unknown": this master does not know the session, say hello again.
+        pause: seconds after which an idle slave asks again.
+        batches: as many as the master had, at most as many as were asked for.
+        recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not started.
+        stale: tokens whose leases are no longer the slave's: what has not started of them is not started any more,
+            and what comes of the rest is not reported.
+    """
+
+    state: str
+    pause: float = 0.5
+    batches: tuple[Lent, ...] = ()
+    recalls: tuple[tuple[str, int], ...] = ()
+    stale: tuple[str, ...] = ()
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """As plain tuples."""
+        return (
+            self.state,
+            self.pause,
+            tuple(tuple(lent) for lent in self.batches),
+            tuple(self.recalls),
+            tuple(self.stale),
+        )
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Answer:
+        """Rebuild what ``to_wire`` gave.
+
+        Raises:
+            ValueError: the value is not an answer.
+        """
+        try:
+            state, pause, batches, recalls, stale = value
+            return cls(
+                str(state),
+                float(pause),
+                tuple(Lent(*lent) for lent in batches),
+                tuple((str(token), int(keep)) for token, keep in recalls),
+                tuple(str(token) for token in stale),
+            )
+        except (TypeError, ValueError) as exc:
+            raise ValueError(f"not an answer: {exc}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The run at one moment; what every view shows. Durations in seconds.
+
+    Attributes:
+        run: id of the run.
+        target: what the user named on the command line.
+        state: "running", "draining", "paused" or "finished".
+        reason: why the run waits, as a sentence for a person; "" when it does not.
+        settled: jobs done or written down as failed, over the whole run, restarts included.
+        failed: those of them that failed.
+        settled_here: settled in this session, without what earlier sessions did.
+        elapsed: seconds of this session.
+        total: how many jobs the run has, if known.
+        queued: jobs read and not handed out.
+        leased: jobs handed out and not settled.
+        parked: jobs that the watermark has passed while they still run or wait.
+        slaves: connected slaves.
+        workers: worker processes of these.
+        watermark: the key up to which all is settled or parked, as text; "" when there is none.
+        address: where the master serves, ``HOST:PORT``.
+    """
+
+    run: str
+    target: str
+    state: str
+    reason: str
+    settled: int
+    failed: int
+    settled_here: int
+    elapsed: float
+    total: int | None
+    queued: int
+    leased: int
+    parked: int
+    slaves: int
+    workers: int
+    watermark: str
+    address: str

@@ -1,0 +1,63 @@
+"""SIGINT and SIGTERM as something to look at, not something that happens.
+
+Used by the master's and the slave's main loop. The first signal asks to end in good order, a second one at once; what comes within
+a second of the first is the same key press or the same ``kill`` to a group, and counts once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Signals"]
+
+SAME = 1.0  # seconds within which signals are one
+
+
+class Signals:
+    """Catches the signals while it is entered; elsewhere than in the main thread, where Python allows no handlers, none come.
+
+    Args:
+        notify: called from the handler, to end a wait.
+
+    Attributes:
+        received: number of the first signal, 0 while there is none.
+        repeated: another came later.
+    """
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.received = 0
+        self.repeated = False
+        self._first_at = 0.0
+        self._notify = notify
+        self._former: dict[int, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The first signal as a person calls it."""
+        return "Interrupted" if self.received == signal.SIGINT else signal.Signals(self.received).name
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former if former is not None else signal.SIG_DFL)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.received:
+            self.received, self._first_at = number, now
+        elif now - self._first_at > SAME:
+            self.repeated = True
+        if self._notify is not None:
+            self._notify()

@@ -1,0 +1,106 @@
+"""The console: progress, Taskmaster's own lines and the callbacks' output on one terminal, without tearing each other.
+
+Used by ``taskmaster.api`` for the length of a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol, TextIO
+
+from taskmaster import keys
+from taskmaster.model import Snapshot
+from taskmaster.view.progress import Progress
+
+__all__ = ["Console", "Failed"]
+
+SHOWN = 3  # kinds of failure that the end of a run prints
+
+
+class Failed(Protocol):
+    """A failed job as the store gives it."""
+
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def traceback(self) -> str: ...
+
+
+class Console:
+    """What a person sees of a run.
+
+    Args:
+        progress: "auto", "bar", "lines", "json" or "none".
+        slave_command: the command that starts a slave, shown while there is none; "" if one was brought along.
+    """
+
+    def __init__(self, progress: str, slave_command: str) -> None:
+        self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command)
+        self._handler = _Handler(self)
+        self._closed = False
+
+    def __enter__(self) -> Console:
+        self._logger = logging.getLogger("taskmaster")
+        self._quiet = self._logger.propagate
+        if not logging.getLogger().handlers:
+            self._logger.addHandler(self._handler)
+            self._logger.propagate = False
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._logger.removeHandler(self._handler)
+        self._logger.propagate = self._quiet
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the run as it is now."""
+        self._progress.update(snapshot)
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show it for the last time."""
+        self._progress.close(snapshot)
+
+    def write(self, line: str, stream: TextIO) -> None:
+        """A line of a callback, above the bar."""
+        self._progress.write(line, stream)
+
+    def say(self, line: str) -> None:
+        """A line of Taskmaster's own."""
+        self._progress.write(line + "\n", sys.stderr)
+
+    def say_end(self, settled: int, elapsed: float, failed: Sequence[Failed]) -> None:
+        """The last words of a run that is over, and what its failures look like."""
+        took = timedelta(seconds=round(elapsed))
+        if not failed:
+            self.say(f"All done: {settled} jobs settled; this session took {took}.")
+            return
+        self.say(f"Finished: {settled} jobs settled, {len(failed)} of them failed; this session took {took}.")
+        kinds = Counter(job.type for job in failed)
+        for kind, count in kinds.most_common(SHOWN):
+            example = next(job for job in failed if job.type == kind)
+            if example.traceback:
+                self.say(example.traceback.rstrip())
+            key = keys.show(example.key) if example.key is not None else "(none)"
+            self.say(f"{count} x {kind}, for example the job with the key {key}: {example.message}")
+
+
+class _Handler(logging.Handler):
+    """Log lines above the bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._console.say(self.format(record))
+        except Exception:
+            self.handleError(record)

@@ -1,0 +1,387 @@
+"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a clock that misbehave.
+
+Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is written to a ledger that
+shares no code with Taskmaster.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from taskmaster import keys
+from taskmaster.errors import StateUnwritable
+from taskmaster.master.broker import Broker, Limits
+from taskmaster.master.earlier import Earlier
+from taskmaster.master.identity import Identity
+from taskmaster.master.keeper import Keeper
+from taskmaster.master.reader import Reader
+from taskmaster.master.service import Service
+from taskmaster.master.source import Source
+from taskmaster.master.stores import Checkpoint, ParkedJob, RunRecord
+from taskmaster.model import PROTOCOL, Answer, Failure, Job, Report
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Disk:
+    """What survives the master: a store that does what the contract of ``taskmaster.master.stores`` says, and no more."""
+
+    mark: str | None = None
+    edge: bytes = b""
+    waiting: bytes = b""
+    pieces: dict = field(default_factory=dict)
+    parked: dict = field(default_factory=dict)
+    failed: list = field(default_factory=list)
+    settled: int = 0
+    failures: int = 0
+    finished: bool = False
+    session: int = 0
+    broken: bool = False
+    check: object = None
+
+    place = "a simulated disk"
+
+    def open(self) -> RunRecord:
+        self.session += 1
+        remembered = self.waiting + b"".join(self.pieces[at] for at in sorted(self.pieces))
+        return RunRecord(
+            "run", self.mark is not None, self.mark, self.edge, remembered,
+            tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures,
+        )  # fmt: skip
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        if self.broken:
+            raise StateUnwritable("the simulated disk is full")
+        if checkpoint.waiting is not None:
+            self.waiting = checkpoint.waiting
+            self.pieces = {at: prints for at, prints in self.pieces.items() if at[0] == self.session}
+        for piece in checkpoint.add:
+            self.pieces[self.session, piece.first, piece.end] = piece.fingerprints
+        for at in [at for at in self.pieces if at[0] == self.session and at[2] <= checkpoint.forget_below]:
+            del self.pieces[at]
+        self.parked.update({job.id: job for job in checkpoint.park})
+        for number in checkpoint.unpark:
+            del self.parked[number]
+        self.failed += checkpoint.failed
+        before = self.mark
+        self.mark, self.edge = checkpoint.mark, checkpoint.edge
+        self.settled, self.failures, self.finished = checkpoint.settled, checkpoint.failures, checkpoint.finished
+        if self.check:
+            self.check(before)
+
+
+@dataclass
+class Batch:
+    token: str
+    jobs: list
+    keep: int
+    at: int = 0
+    failures: list = field(default_factory=list)
+    end: str = ""
+    suspects: tuple = ()
+    stale: bool = False
+
+
+@dataclass
+class SimSlave:
+    id: str
+    batches: list = field(default_factory=list)
+    alive: bool = True
+    greeted: int = 0
+    cut_off_until: float = 0.0
+
+
+class World:
+    """One run under one schedule.
+
+    Args:
+        seed: decides everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        r = self.random
+        self.now = 1000.0
+        self.inclusive = r.random() < 0.5
+        self.takes_last = r.random() < 0.8
+        equal = r.choice([0.0, 0.0, 0.3, 0.7])
+        self.rows, key = [], 0
+        for number in range(r.randint(0, 60)):
+            key += r.random() >= equal
+            # Now and then the very same job twice: it is to be run twice.
+            payload = self.rows[-1][1] if self.rows and self.rows[-1][0] == key and r.random() < 0.3 else number
+            self.rows.append((key, payload))
+        self.bad = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.05])}
+        self.deadly = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.05])}
+        self.limits = Limits(size=r.choice([1, 3, 10, 40]), span=r.choice([70, 100, 200]), crashes=2)
+        if r.random() < 0.5:
+            self.limits = replace(self.limits, size=max(10, self.limits.size), span=r.choice([12, 20]))
+            widest = max(Counter(key for key, _ in self.rows).values(), default=0)
+            self.limits = replace(self.limits, span=max(self.limits.span, 2 * widest + 4))
+        self.ledger: Counter = Counter()
+        self.disk = Disk(check=self._check_mark)
+        self.slaves: list[SimSlave] = []
+        self.mail: list = []
+        self.newest: dict = {}
+        self.generation = 0
+        self.born = 0
+        self.faults = True
+        self.start_master()
+
+    # -- the master ------------------------------------------------------------------------------------------------
+
+    def get_jobs(self, last=None):
+        for key, payload in list(self.rows):
+            if last is None or (key >= last if self.inclusive else key > last):
+                yield Job(key, payload)
+
+    def start_master(self) -> None:
+        self.generation += 1
+        record = self.disk.open()
+        lock = threading.Lock()
+        identity = Identity()
+        earlier = Earlier(record)
+        jobs = self.get_jobs if self.takes_last else (lambda: self.get_jobs())
+        self.broker = Broker(f"i{self.generation}", self.limits, record.mark, record.parked)
+        self.reader = Reader(Source(jobs), self.broker, lock, identity, earlier, record.mark)
+        self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
+        self.service = Service(
+            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", took=lambda: None,
+            status=dict, clock=lambda: self.now,
+        )  # fmt: skip
+        self.newest = {}
+        self.greeted = set()
+        self.mail = []
+
+    def _check_mark(self, before) -> None:
+        """The durable mark never moves back and never passes a job that is neither settled nor parked."""
+        if self.disk.mark is None:
+            if before is not None:
+                raise Violation("the mark was lost")
+            return
+        mark = keys.decode(self.disk.mark)
+        if before is not None and keys.decode(before) > mark:
+            raise Violation(f"the mark moved back from {before} to {mark}")
+        held = Counter(self._plain(job) for job in self.disk.parked.values())
+        held.update((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed)
+        for row, count in Counter(row for row in self.rows if row[0] <= mark).items():
+            if self.ledger[row] + held[row] < count:
+                raise Violation(f"the mark {mark} passed {row}, which ran {self.ledger[row]} of {count} times")
+
+    @staticmethod
+    def _plain(job: ParkedJob):
+        return keys.decode(job.key), pickle.loads(job.payload)
+
+    def _check_caps(self) -> None:
+        waiting = len(self.broker.queue) + self.broker.returned + self.broker.parked
+        in_flight = sum(lease.open for lease in self.broker.leases.values())
+        if len(self.broker.queue) > self.limits.size or waiting > self.limits.size + in_flight + self.limits.span:
+            raise Violation(f"{waiting} jobs wait, --size allows {self.limits.size}")
+        if self.broker.span > self.limits.span:
+            raise Violation(f"the span is {self.broker.span}")
+
+    # -- the slaves --------------------------------------------------------------------------------------------------
+
+    def add_slave(self) -> None:
+        self.born += 1
+        self.slaves.append(SimSlave(f"s{self.born}"))
+
+    def greet(self, slave: SimSlave) -> None:
+        held = [batch.token for batch in slave.batches]
+        answer = self.service.hello(
+            {"protocol": PROTOCOL, "session": slave.id, "name": slave.id, "workers": 2, "slots": 2, "held": held}
+        )
+        if not answer["ok"]:
+            raise Violation(answer["why"])
+        if slave.greeted != self.generation:
+            for batch in slave.batches:
+                batch.stale = True
+                batch.keep = min(batch.keep, batch.at)
+        slave.greeted = self.generation
+
+    def post(self, slave: SimSlave, *, lossless: bool = False) -> None:
+        """Exchange with the master; with faults, requests and answers get lost, or come late and twice."""
+        r = self.random
+        if slave.greeted != self.generation:
+            self.greet(slave)
+        slave.batches = [batch for batch in slave.batches if not (batch.stale and batch.at >= batch.keep)]
+        reports = [
+            Report(b.token, b.at, (), tuple(b.failures), b.keep, b.end or ("finished" if b.at >= b.keep else ""), b.suspects)
+            for b in slave.batches
+            if not b.stale
+        ]
+        want = (2, r.choice([1, 1, 2, 5, 20]))
+        wire = [report.to_wire() for report in reports]
+        if self.faults and not lossless and r.random() < 0.1:
+            if r.random() < 0.5:
+                self.service.exchange(slave.id, wire, want)  # the answer is lost, and the connection with it
+            slave.greeted = 0
+            return
+        if self.faults and r.random() < 0.1:
+            self.mail.append((slave.id, wire))  # a copy arrives again, some time
+        answer = Answer.from_wire(self.service.exchange(slave.id, wire, want))
+        if answer.state == "unknown":
+            slave.greeted = 0
+            return
+        self._check_newest(slave, reports, answer)
+        ended = {report.token for report in reports if report.end}
+        slave.batches = [batch for batch in slave.batches if batch.token not in ended]
+        for batch in slave.batches:
+            if batch.token in answer.stale:
+                batch.stale = True
+                batch.keep = min(batch.keep, batch.at)
+        for token, keep in answer.recalls:
+            for batch in slave.batches:
+                if batch.token == token:
+                    batch.keep = min(batch.keep, max(keep, batch.at))
+        for lent in answer.batches:
+            jobs = pickle.loads(lent.blob)
+            jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
+            slave.batches.append(Batch(lent.token, jobs, lent.count))
+            lease = self.broker.leases[lent.token]
+            for index in range(lent.count):
+                self.newest[lease.stretch.first + index] = lent.token
+
+    def _check_newest(self, slave: SimSlave, reports, answer: Answer) -> None:
+        for report, batch in zip(reports, [b for b in slave.batches if not b.stale], strict=True):
+            if report.token in answer.stale:
+                continue
+            superseded = [token for token in self.newest.values() if token == report.token]
+            if not superseded and batch.jobs:
+                raise Violation(f"a report of {report.token} counted, although all its jobs were handed out again")
+
+    def work(self, slave: SimSlave) -> None:
+        """Run the next job of some batch."""
+        for batch in slave.batches:
+            if batch.at >= batch.keep or batch.end:
+                continue
+            payload = batch.jobs[batch.at]
+            key = next((row[0] for row in self.all_rows() if row[1] == payload), None)
+            if payload in self.deadly or (self.faults and self.random.random() < 0.02):
+                batch.end, batch.suspects = "crashed", (batch.at,)
+                return
+            if payload in self.bad:
+                batch.failures.append(Failure(batch.at, "ValueError", "bad", "Traceback"))
+            else:
+                self.ledger[key, payload] += 1
+            batch.at += 1
+            return
+
+    def all_rows(self):
+        return self.rows + self.former
+
+    former: list = []  # noqa: RUF012  # replaced on the instance when rows change
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """One random thing happens."""
+        r = self.random
+        live = [slave for slave in self.slaves if slave.alive]
+        what = r.random()
+        if what < 0.30 and live:
+            self.work(r.choice(live))
+        elif what < 0.55 and live:
+            self.post(r.choice(live))
+        elif what < 0.70:
+            if not self.reader.error:
+                self.read()
+        elif what < 0.80:
+            self.checkpoint()
+        elif what < 0.88:
+            self.now += r.choice([0.1, 1.0, 3.0, 30.0, 90.0])
+            self.broker.tick(self.now)
+            self.service.fail_doomed()
+            self.broker.ask_back()
+        elif what < 0.92 and len(live) < 4:
+            self.add_slave()
+        elif what < 0.95 and live:
+            slave = r.choice(live)
+            slave.alive = False
+            self.service.closed(slave.id)
+        elif what < 0.97 and self.mail:
+            session, wire = self.mail.pop(r.randrange(len(self.mail)))
+            self.service.exchange(session, wire, (0, 1))
+        elif what < 0.985:
+            self.disk.broken = r.random() < 0.3
+        else:
+            self.disk.broken = False
+            self.change_rows()
+            self.start_master()
+        self._check_caps()
+
+    def read(self) -> None:
+        if not self.broker.exhausted:
+            self.reader.step()
+
+    def checkpoint(self) -> None:
+        try:
+            self.keeper.checkpoint()
+        except StateUnwritable:
+            self.broker.paused = "full"
+        else:
+            self.broker.paused = ""
+
+    def change_rows(self) -> None:
+        """While no master runs, rows above the watermark appear, vanish and change."""
+        r = self.random
+        if not self.takes_last or r.random() < 0.5:
+            return
+        mark = keys.decode(self.disk.mark) if self.disk.mark is not None else None
+        rows = []
+        self.former = self.former + self.rows
+        fresh = 1000 * (self.generation + 1)
+        for key, payload in self.rows:
+            above = mark is None or key > mark
+            chance = r.random()
+            if above and chance < 0.03:
+                continue
+            if above and chance < 0.06:
+                fresh += 1
+                payload = fresh
+            rows.append((key, payload))
+            if above and chance > 0.97:
+                fresh += 1
+                rows.append((key, fresh))
+        self.rows = rows
+
+    def drain(self) -> None:
+        """The faults stop: the run has to end, in a bounded number of steps."""
+        self.faults = False
+        self.disk.broken = False
+        self.slaves = [slave for slave in self.slaves if slave.alive and self.random.random() < 0.5]
+        self.add_slave()
+        for _ in range(5000):
+            self.now += 0.5
+            self.broker.tick(self.now)
+            self.service.fail_doomed()
+            self.broker.ask_back()
+            self.read()
+            self.checkpoint()
+            for slave in self.slaves:
+                for _ in range(30):
+                    self.work(slave)
+                self.post(slave)
+            self._check_caps()
+            if self.disk.finished:
+                return
+        raise Violation(f"the run does not end: {self.broker.leases} {self.broker.queue} {self.broker.span}")
+
+    def check_end(self) -> None:
+        """Nothing was lost: every row was run as often as it stands in the source, or is written down as failed."""
+        failed = Counter((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed)
+        for row, count in Counter(self.rows).items():
+            if self.ledger[row] + failed[row] < count:
+                raise Violation(f"lost: {row} ran {self.ledger[row]} and failed {failed[row]} of {count} times")
+        if self.disk.parked:
+            raise Violation("the run is over, and jobs are still parked")
+        mark = self.disk.mark
+        if self.rows and (mark is None or keys.decode(mark) != self.rows[-1][0]):
+            raise Violation(f"the run is over, and its mark is {mark}")
