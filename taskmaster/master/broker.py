@@ -160,7 +160,8 @@ class Broker:
         Args:
             session: the slave; it takes the place of what was known of it.
             held: tokens of the batches that it has. The answer that carried any other batch was lost on its way: those
-                jobs would wait for ever for a slave that does not know of them.
+                jobs would wait for ever for a slave that does not know of them. A batch that ended with the slave's silence
+                is its again while nobody else was given one of the jobs.
         """
         known = self.sessions.get(session.id)
         if known is not None:
@@ -171,6 +172,17 @@ class Broker:
                 self._return(lease.stretch, lease.unended())
                 self._close(lease)
         self.sessions[session.id] = session
+        for token in held:
+            ended = self._ended.get(token)
+            if ended is not None and ended.session == session.id:
+                self._revive(session, ended)
+
+    def _revive(self, session: Session, lease: Lease) -> None:
+        """A slave that was given up is back, and nobody else has been given a job of this batch meanwhile."""
+        self._returned = deque(stretch for stretch in self._returned if stretch.origin != lease.token)
+        self._forget_ended(lease.token)
+        self.leases[lease.token] = lease
+        session.leases[lease.token] = None
 
     def close(self, session: Session, now: float) -> None:
         """A connection of the slave has ended; it may have another already."""
@@ -237,19 +249,9 @@ class Broker:
     # -- reports ---------------------------------------------------------------------------------------------------
 
     def holder(self, session: Session, token: str) -> Lease | None:
-        """The lease that a session's report may speak for; a lease that ended comes back to life while nobody else has
-        been given one of its jobs."""
+        """The lease that a session's report may speak for, None if it is not, or no longer, the session's."""
         lease = self.leases.get(token)
-        if lease is not None:
-            return lease if lease.session == session.id else None
-        lease = self._ended.get(token)
-        if lease is None or lease.session != session.id:
-            return None
-        self._forget_ended(token)
-        self._returned = deque(stretch for stretch in self._returned if stretch.origin != token)
-        self.leases[token] = lease
-        session.leases[token] = None
-        return lease
+        return lease if lease is not None and lease.session == session.id else None
 
     def newly_settled(self, lease: Lease, report: Report) -> list[tuple[int, int]]:
         """Index ranges of the lease that the report settles and that the watermark has not passed already."""
@@ -420,24 +422,34 @@ class Broker:
 
     def recalls(self, session: Session) -> tuple[tuple[str, int], ...]:
         """What this slave is asked to give back, if it has not started it."""
-        return tuple((token, wanted) for token in session.leases if (wanted := self.leases[token].wanted) is not None)
+        asked = []
+        for token in session.leases:
+            lease = self.leases[token]
+            if lease.wanted is not None:
+                asked.append((token, lease.wanted))
+                lease.wanted, lease.asked = None, True
+        return tuple(asked)
 
     def ask_back(self) -> None:
         """Ask jobs back that sit unstarted in a batch while a worker has nothing to do, or while the span fills up."""
         starving = any(session.idle and len(session.leases) < session.workers for session in self.sessions.values())
         if starving and not self.queue and not self._returned:
-            fullest = max(
-                (lease for lease in self.leases.values() if lease.wanted is None),
-                key=lambda lease: lease.open,
-                default=None,
-            )
-            if fullest is not None and fullest.open:
-                fullest.wanted = fullest.upto + fullest.open // 2
+            fullest = max(filter(self._can_spare, self.leases.values()), key=lambda lease: lease.open, default=None)
+            if fullest is not None:
+                # The holder keeps the larger half, and so at least the job that it may be running.
+                fullest.wanted = fullest.upto + fullest.open - fullest.open // 2 - (fullest.open == 1)
         if self.span > self.limits.span // 4:
             low = self.watermark.low
             for lease in self.leases.values():
                 if lease.stretch.first <= low < lease.stretch.first + lease.keep and lease.open > 1:
                     lease.wanted = lease.upto + 1
+
+    def _can_spare(self, lease: Lease) -> bool:
+        """Whether asking for a part of the batch helps: a slave's only job for a worker would just change hands."""
+        if lease.wanted is not None:
+            return False
+        session = self.sessions[lease.session]
+        return lease.open > 1 or (len(session.leases) > session.workers and not lease.asked)
 
     def holding_back(self) -> list[tuple[int, Any]]:
         """Position and job of those that keep the watermark from moving on although the span fills up; to be parked."""

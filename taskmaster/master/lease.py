@@ -71,7 +71,8 @@ class Lease:
         keep: the slave works on the jobs before this index; those after it were given back.
         upto: every job before this index has ended.
         extra: indices at or above ``upto`` that have ended.
-        wanted: what the slave was asked to keep, if jobs were asked back.
+        wanted: what the slave is to be asked to keep, where jobs are wanted back.
+        asked: it was asked once.
     """
 
     token: str
@@ -81,6 +82,7 @@ class Lease:
     upto: int = 0
     extra: set[int] = field(default_factory=set)
     wanted: int | None = None
+    asked: bool = False
 
     def newly_ended(self, report: Report) -> list[tuple[int, int]]:
         """The index ranges that ended since the last report of this lease."""

@@ -94,8 +94,8 @@ class SimSlave:
     id: str
     batches: list = field(default_factory=list)
     alive: bool = True
-    greeted: int = 0
-    cut_off_until: float = 0.0
+    greeted: int = 0  # the master that answered the last hello; 0 when the connection was lost since
+    incarnation: int = 0  # the master whose leases it holds
 
 
 class World:
@@ -200,11 +200,11 @@ class World:
         )
         if not answer["ok"]:
             raise Violation(answer["why"])
-        if slave.greeted != self.generation:
+        if slave.incarnation != self.generation:
             for batch in slave.batches:
                 batch.stale = True
                 batch.keep = min(batch.keep, batch.at)
-        slave.greeted = self.generation
+        slave.greeted = slave.incarnation = self.generation
 
     def post(self, slave: SimSlave, *, lossless: bool = False) -> None:
         """Exchange with the master; with faults, requests and answers get lost, or come late and twice."""
@@ -238,9 +238,10 @@ class World:
                 batch.stale = True
                 batch.keep = min(batch.keep, batch.at)
         for token, keep in answer.recalls:
-            for batch in slave.batches:
+            for number, batch in enumerate(slave.batches):
                 if batch.token == token:
-                    batch.keep = min(batch.keep, max(keep, batch.at))
+                    # Two workers: the first two batches are begun, and their current job is not given back.
+                    batch.keep = min(batch.keep, max(keep, batch.at + (number < 2)))
         for lent in answer.batches:
             jobs = pickle.loads(lent.blob)
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs

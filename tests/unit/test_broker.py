@@ -1,0 +1,403 @@
+"""The broker's books, one rule a test; thousands of rules at once are in tests/simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from taskmaster.master.broker import Broker, Limits
+from taskmaster.master.lease import Lease, Session, ranges
+from taskmaster.master.stores import FailedJob, ParkedJob
+from taskmaster.master.watermark import settled_piece
+from taskmaster.model import Failure, Report
+
+FAILED = FailedJob("1", "1", b"", "ValueError", "bad", "", 1, "s", 0.0)
+
+
+def text_of(job: object) -> str:
+    return repr(job)
+
+
+def broker_with(jobs: Collection[int], **limits: int) -> Broker:
+    broker = Broker("i", Limits(**limits))
+    broker.queue.extend(jobs)
+    broker.bytes_per_job = 1.0
+    return broker
+
+
+def enter(broker: Broker, name: str = "s", workers: int = 2, held: Collection[str] = ()) -> Session:
+    session = Session(name, name, workers, workers, 0.0)
+    broker.enter(session, held)
+    return session
+
+
+def take(broker: Broker, session: Session, count: int) -> Lease:
+    lease = broker.take(session, count)
+    assert lease is not None
+    return lease
+
+
+def settle(broker: Broker, lease: Lease, report: Report) -> bool:
+    """What the service does around ``Broker.settle``."""
+    first, jobs = lease.stretch.first, lease.stretch.jobs
+    pieces = [
+        settled_piece(first + a, jobs[a:b], text_of) for a, b in broker.newly_settled(lease, report) if first >= 0
+    ]
+    failed = dict.fromkeys([f.index for f in report.failures] + list(report.suspects), FAILED)
+    return broker.settle(lease, report, pieces, failed)
+
+
+def test_ranges_are_contiguous() -> None:
+    """Indices that follow each other become one range."""
+    assert ranges([]) == []
+    assert ranges([3]) == [(3, 4)]
+    assert ranges([0, 1, 2, 4, 5, 9]) == [(0, 3), (4, 6), (9, 10)]
+
+
+def test_a_batch_leaves_work_for_the_other_workers() -> None:
+    """No slave takes more than its share of the queue, two batches for each worker."""
+    broker = broker_with(range(100))
+    session = enter(broker)
+
+    assert take(broker, session, 1000).stretch.jobs == list(range(25))
+
+
+def test_a_slave_holds_at_most_two_batches_a_worker() -> None:
+    """However often it asks."""
+    broker = broker_with(range(100))
+    session = enter(broker, workers=1)
+    take(broker, session, 1)
+    take(broker, session, 1)
+
+    assert broker.take(session, 1) is None
+
+
+def test_large_jobs_make_small_batches() -> None:
+    """A batch is about 250 kB at most, and one job at least."""
+    broker = broker_with(range(100))
+    session = enter(broker)
+    broker.bytes_per_job = 100_000.0
+
+    assert len(take(broker, session, 50).stretch.jobs) == 2
+
+    broker.bytes_per_job = 10_000_000.0
+
+    assert len(take(broker, session, 50).stretch.jobs) == 1
+
+
+def test_a_report_counts_once() -> None:
+    """The same report again settles nothing more."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 3))
+    settle(broker, lease, Report(lease.token, 3))
+
+    assert broker.settled == 3
+    assert broker.watermark.low == 3
+
+    settle(broker, lease, Report(lease.token, 2))
+
+    assert broker.settled == 3
+
+
+def test_jobs_that_ended_out_of_order_are_counted() -> None:
+    """Extra indices settle before the prefix reaches them, and not again when it does."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 1, (3, 4)))
+
+    assert (broker.settled, broker.watermark.low, lease.open) == (3, 1, 2)
+
+    settle(broker, lease, Report(lease.token, 5, end="finished"))
+
+    assert (broker.settled, broker.watermark.low) == (5, 5)
+    assert lease.token not in broker.leases
+
+
+def test_what_was_not_started_goes_back_without_blame() -> None:
+    """A lower ``keep`` returns the rest of the batch, in order, to the head of the line."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 6)
+    settle(broker, lease, Report(lease.token, 2, keep=3))
+    again = take(broker, session, 10)
+
+    assert again.stretch.jobs == [3, 4, 5]
+    assert again.stretch.crashes == 0
+
+    settle(broker, lease, Report(lease.token, 3, keep=3, end="finished"))
+
+    assert broker.settled == 3
+
+
+def test_a_crash_is_charged_to_the_job_that_ran() -> None:
+    """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
+    broker = broker_with(range(4))
+    session = enter(broker, workers=1)
+    lease = take(broker, session, 4)
+    broker.queue.clear()
+    broker._fair_share = lambda waiting: 100  # type: ignore[method-assign]  # one batch of all
+    settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
+
+    assert take(broker, session, 10).stretch.jobs == [2, 3]
+
+    suspect = take(broker, session, 10).stretch
+
+    assert (suspect.jobs, suspect.alone, suspect.crashes) == ([1], True, 1)
+
+
+def test_a_job_that_kills_three_workers_is_failed() -> None:
+    """And only that one."""
+    broker = broker_with(range(3))
+    session = enter(broker, workers=1)
+    crashes = 0
+    done: list[int] = []
+    for _ in range(20):
+        lease = broker.take(session, 10)
+        if lease is None:
+            break
+        jobs = lease.stretch.jobs
+        if 1 in jobs:
+            at = jobs.index(1)
+            crashes += 1
+            settle(broker, lease, Report(lease.token, at, end="crashed", suspects=(at,)))
+            done += jobs[:at]
+        else:
+            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            done += jobs
+
+    assert crashes == 3
+    assert sorted(done) == [0, 2]
+    assert (broker.settled, broker.failures, broker.watermark.low) == (3, 1, 3)
+
+
+def test_of_several_suspects_none_is_charged() -> None:
+    """When several jobs ran in the worker that died, each is run again alone."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 4)
+    settle(broker, lease, Report(lease.token, 0, end="crashed", suspects=(0, 2)))
+
+    assert [(s.jobs, s.alone, s.crashes) for s in broker._returned] == [
+        ([1], False, 0),
+        ([3], False, 0),
+        ([0], True, 0),
+        ([2], True, 0),
+    ]
+
+
+def test_a_silent_slave_loses_its_jobs() -> None:
+    """After the lease, not before; and somebody else gets exactly what it had not reported."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 2))
+    for now in range(0, 60, 5):
+        assert broker.tick(float(now)) == []
+
+    assert broker.tick(60.5) == ["s"]
+
+    other = enter(broker, "t")
+
+    assert take(broker, other, 5).stretch.jobs == [2, 3, 4]
+
+
+def test_a_closed_connection_has_a_short_grace() -> None:
+    """A slave that comes back within it keeps its jobs."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    broker.tick(10.0)
+    broker.close(session, 10.0)
+    back = enter(broker, held=[lease.token])
+    broker.tick(11.0)
+    broker.tick(12.0)
+    broker.tick(13.0)
+
+    assert broker.holder(back, lease.token) is lease
+
+    broker.close(back, 13.0)
+    broker.tick(14.0)
+    broker.tick(15.0)
+
+    assert broker.tick(15.9) == ["s"]
+
+
+def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
+    """Its late hello brings the lease back to life; once a job of it was handed out again, it does not."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    broker._lose(session)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.holder(back, lease.token) is lease
+    assert broker.returned == 0
+
+    broker._lose(back)
+    other = enter(broker, "t")
+    take(broker, other, 1)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.holder(back, lease.token) is None
+
+
+def test_a_batch_whose_answer_was_lost_is_handed_out_again() -> None:
+    """A slave that says hello again without a batch never got it."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    take(broker, session, 5)
+    back = enter(broker, held=[])
+
+    assert take(broker, back, 5).stretch.jobs == [0, 1, 2, 3, 4]
+
+
+def test_an_answer_to_an_old_connection_carries_no_jobs() -> None:
+    """It would not arrive."""
+    broker = broker_with(range(40))
+    old = enter(broker)
+    enter(broker)
+
+    assert broker.take(old, 5) is None
+
+
+def test_after_a_standstill_every_lease_has_a_fresh_term() -> None:
+    """A master that was suspended blames nobody for the silence."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    take(broker, session, 5)
+    broker.tick(1.0)
+
+    assert broker.tick(1000.0) == []
+    assert broker.tick(1005.0) == []
+
+
+def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
+    """Innocent neighbours are run; it is set aside after enough slaves were lost with it alone."""
+    broker = broker_with(range(8))
+    guilty, done = 5, []
+    for number in range(200):
+        session = enter(broker, f"s{number}", workers=1)
+        while (lease := broker.take(session, 8)) is not None:
+            if guilty in lease.stretch.jobs:
+                broker._lose(session)
+                break
+            settle(broker, lease, Report(lease.token, len(lease.stretch.jobs), end="finished"))
+            done += lease.stretch.jobs
+        else:
+            break
+
+    assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
+    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert not broker.finished
+
+    broker.exhausted = True
+    broker.fail(broker.doomed[0], FAILED)
+
+    assert broker.finished
+
+
+def test_parked_jobs_of_an_earlier_session_come_first() -> None:
+    """One by one pickled, and settled without the watermark."""
+    parked = [ParkedJob(4, "1", b"x", b"p"), ParkedJob(9, "2", b"y", b"q")]
+    broker = Broker("i", Limits(), "7", parked)
+    broker.bytes_per_job = 1.0
+    broker.queue.extend(range(100))
+    session = enter(broker, workers=1)
+    lease = take(broker, session, 50)
+
+    assert (lease.stretch.jobs, lease.stretch.separate) == (parked, True)
+
+    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", ""),)))
+
+    assert broker.collect().unpark == [4]
+    assert (broker.parked, broker.watermark.low, broker.failures) == (1, 0, 1)
+
+
+def test_what_holds_the_watermark_back_is_parked() -> None:
+    """When half the span is used up, the unsettled jobs below the settled ones are let pass."""
+    broker = broker_with(range(10), span=20)
+    session = enter(broker)
+    slow = take(broker, session, 1)
+    quick = take(broker, session, 100)
+    while quick is not None:
+        settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+        quick = broker.take(session, 100)
+    broker.queue.extend(range(10, 14))
+    quick = take(broker, session, 100)
+    settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+
+    assert broker.holding_back() == [(0, 0)]
+
+    broker.park([(settled_piece(0, [0], text_of), "0", b"0", b"f")])
+
+    assert broker.holding_back() == []
+    assert broker.watermark.low == 11
+    assert [job.key for job in broker.collect().park] == ["0"]
+    assert not broker.finished
+
+    settle(broker, slow, Report(slow.token, 1, end="finished"))
+
+    assert broker.collect().unpark == [0]
+    assert broker.watermark.low == 11
+
+
+def test_the_books_may_move_while_keys_are_taken() -> None:
+    """A report whose pieces no longer fit changes nothing and is tried again."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 4)
+
+    assert not broker.settle(lease, Report(lease.token, 2), [], {})
+    assert broker.settled == 0
+
+
+@pytest.mark.parametrize("reason", ["draining", "paused"])
+def test_nothing_is_handed_out_while_the_run_rests(reason: str) -> None:
+    """Reports still count."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 2)
+    setattr(broker, reason, True)
+
+    assert broker.take(session, 2) is None
+    assert settle(broker, lease, Report(lease.token, 2, end="finished"))
+
+
+def test_room_is_bounded_by_size_and_span() -> None:
+    """Queued, returned and parked jobs count towards the size; what the watermark has not passed towards the span."""
+    broker = broker_with(range(6), size=10, span=12)
+    session = enter(broker)
+
+    assert broker.room() == 4
+
+    lease = take(broker, session, 1)
+
+    assert broker.room() == 5
+
+    broker.queue.extend(range(4))
+
+    assert broker.room() == 1
+
+    settle(broker, lease, Report(lease.token, 0, end="dropped"))
+
+    assert broker.room() == 0
+
+
+def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
+    """Only when nothing is queued; the job that may be running stays."""
+    broker = broker_with(range(8))
+    busy = enter(broker, "busy", workers=1)
+    broker._fair_share = lambda waiting: 100  # type: ignore[method-assign]
+    lease = take(broker, busy, 8)
+    idle = enter(broker, "idle", workers=1)
+
+    assert broker.take(idle, 8) is None
+
+    broker.ask_back()
+
+    assert broker.recalls(busy) == ((lease.token, 4),)
+    assert broker.recalls(busy) == ()
