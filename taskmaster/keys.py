@@ -1,0 +1,286 @@
+"""Keys of jobs: how a job's key is found, kept without loss, and shown.
+
+Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no such type. ``decode`` gives back
+exactly what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever compared for equality, as text:
+their order is the source's affair.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pickle
+import reprlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from taskmaster.errors import KeyUnstorable
+from taskmaster.model import Job
+
+__all__ = ["check", "decode", "encode", "fingerprint", "key_of", "payload_of", "separate", "show"]
+
+FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability below 1e-20
+SHOWN = 200  # characters of a key that a person is shown
+
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
+_dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+
+
+def encode(key: Any) -> str:
+    """A key as text.
+
+    Raises:
+        KeyUnstorable: the key, or a part of it, is of a type that cannot be stored.
+
+    Example::
+
+        encode(5) == '5'
+        encode((1, "a")) == '{"tuple":[1,"a"]}'
+    """
+    kind = type(key)
+    if kind is int:
+        return int.__repr__(key) if -(10**18) < key < 10**18 else _dumps(_plain(key))
+    return _dumps(key if kind is str else _plain(key))
+
+
+def decode(text: str) -> Any:
+    """The key that ``encode`` made this text of.
+
+    Raises:
+        ValueError: ``encode`` did not make it.
+    """
+    return _key(json.loads(text))
+
+
+def check(key: Any) -> str:
+    """Encode, decode and compare, so that a key which would not come back as it went in is noticed before it is needed.
+
+    Raises:
+        KeyUnstorable: it would not.
+    """
+    text = encode(key)
+    try:
+        same = encode(decode(text)) == text and _alike(decode(text), key)
+    except (ValueError, TypeError, KeyError, OSError) as exc:
+        raise KeyUnstorable(f"The key {_short(key)} does not survive being stored ({exc}). {_HOW}") from exc
+    if not same:
+        raise KeyUnstorable(f"The key {_short(key)} does not survive being stored. {_HOW}")
+    return text
+
+
+def show(text: str) -> str:
+    """An encoded key as a person writes it, in at most 200 characters and without control characters."""
+    try:
+        shown = repr(decode(text))
+    except ValueError:
+        shown = text
+    shown = "".join(char if char.isprintable() else "?" for char in shown)
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
+    """The key of a job.
+
+    In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a mapping); the job itself if
+    it is a plain value, or a tuple or list of them.
+
+    Raises:
+        KeyUnstorable: it has none.
+    """
+    kind = type(job)
+    if kind is Job:
+        return job.key
+    if job_key is not None:
+        return job_key(job)
+    if kind in _SCALARS:
+        return job
+    for name in ("pk", "id"):
+        found = job.get(name) if isinstance(job, Mapping) else _own(job, name)
+        if found is not None:
+            return found
+    if kind in (tuple, list) and _is_plain(job):
+        return job
+    raise KeyUnstorable(f"The job {_short(job)} has no key: it is a {kind.__name__} without pk or id. {_HOW}")
+
+
+def payload_of(job: Any) -> Any:
+    """What the callback gets."""
+    return job.payload if type(job) is Job else job
+
+
+def fingerprint(key: str, payload: Any) -> bytes:
+    """16 bytes that tell this key with this payload from any other.
+
+    Equal plain payloads give equal fingerprints in every process. Other objects are told apart by their pickle, which for
+    equal objects can differ: then a job runs again that need not have.
+
+    Args:
+        key: the encoded key.
+        payload: what the callback gets.
+
+    Raises:
+        Exception: whatever pickling the payload raises.
+    """
+    try:
+        content = encode(payload)
+    except KeyUnstorable:
+        content = None
+    if content == key:
+        return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
+    digest = blake2b(key.encode(), digest_size=FINGERPRINT)
+    digest.update(b"\0" + (content.encode() if content is not None else _stable_pickle(payload)))
+    return digest.digest()
+
+
+def separate(fingerprints: bytes) -> list[bytes]:
+    """Concatenated fingerprints, one by one."""
+    return [fingerprints[at : at + FINGERPRINT] for at in range(0, len(fingerprints), FINGERPRINT)]
+
+
+_HOW = (
+    "Give it one: yield Job(key, payload), or define job_key(job) beside get_jobs. A key is None, bool, int, float, str, bytes, "
+    "Decimal, datetime, date, time, timedelta, UUID, or a tuple or list of these."
+)
+
+
+def _plain(key: Any) -> Any:
+    """A key as JSON can hold it."""
+    kind = type(key)
+    if kind is int:
+        return key if -(10**18) < key < 10**18 else {"int": hex(key)}
+    if kind in (bool, str, type(None)):
+        return key
+    if kind in (tuple, list):
+        return {kind.__name__: [_plain(part) for part in key]}
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        raise KeyUnstorable(f"The key {_short(key)} is a {kind.__name__}, which cannot be stored. {_HOW}")
+    return {kind.__name__: writer(key)}
+
+
+def _key(value: Any) -> Any:
+    if not isinstance(value, dict):
+        if isinstance(value, float | list):
+            raise ValueError("no encoded key")
+        return value
+    ((name, content),) = value.items()
+    if name == "tuple":
+        return tuple(_key(part) for part in content)
+    if name == "list":
+        return [_key(part) for part in content]
+    try:
+        return _READERS[name](content)
+    except (KeyError, TypeError, ArithmeticError) as exc:
+        raise ValueError(f"no encoded key: {name}") from exc
+
+
+def _write_datetime(moment: datetime) -> Any:
+    zone = moment.tzinfo
+    if zone is not None and type(zone) not in (timezone, ZoneInfo):
+        raise KeyUnstorable(f"The key {_short(moment)} has a time zone of type {type(zone).__name__}. {_HOW}")
+    if isinstance(zone, ZoneInfo):
+        if zone.key is None:
+            raise KeyUnstorable(f"The key {_short(moment)} has a time zone without a name. {_HOW}")
+        return [moment.replace(tzinfo=None).isoformat(), moment.fold, zone.key]
+    return [moment.isoformat(), moment.fold]
+
+
+def _read_datetime(content: list[Any]) -> datetime:
+    moment = datetime.fromisoformat(content[0]).replace(fold=content[1])
+    return moment.replace(tzinfo=ZoneInfo(content[2])) if len(content) > 2 else moment
+
+
+def _write_time(moment: time) -> Any:
+    if moment.tzinfo is not None and type(moment.tzinfo) is not timezone:
+        raise KeyUnstorable(f"The key {_short(moment)} has a time zone that depends on the day. {_HOW}")
+    return [moment.isoformat(), moment.fold]
+
+
+_WRITERS: dict[type, Callable[[Any], Any]] = {
+    float: lambda number: repr(number),
+    bytes: lambda content: b64encode(content).decode(),
+    Decimal: str,
+    datetime: _write_datetime,
+    date: date.isoformat,
+    time: _write_time,
+    timedelta: lambda span: [span.days, span.seconds, span.microseconds],
+    UUID: str,
+}
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda text: int(text, 16),
+    "float": float,
+    "bytes": b64decode,
+    "Decimal": Decimal,
+    "datetime": _read_datetime,
+    "date": date.fromisoformat,
+    "time": lambda content: time.fromisoformat(content[0]).replace(fold=content[1]),
+    "timedelta": lambda parts: timedelta(*parts),
+    "UUID": UUID,
+}
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    if isinstance(one, Decimal):
+        return str(one) == str(other)
+    return bool(one == other)
+
+
+def _own(job: Any, name: str) -> Any:
+    """An attribute of an object; a class, a module or a function is nobody's row."""
+    if isinstance(job, type) or callable(job):
+        return None
+    found = getattr(job, name, None)
+    return None if callable(found) else found
+
+
+def _is_plain(job: Any) -> bool:
+    try:
+        encode(job)
+    except KeyUnstorable:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _sorted_sets(value: Any) -> Any:
+    """Sets inside plain containers as sorted lists: their order differs between processes."""
+    kind = type(value)
+    if kind in (set, frozenset):
+        return (kind.__name__, sorted((_sorted_sets(part) for part in value), key=repr))
+    if kind in (list, tuple):
+        return kind(_sorted_sets(part) for part in value)
+    if kind is dict:
+        return {name: _sorted_sets(part) for name, part in value.items()}
+    return value
+
+
+def _stable_pickle(payload: Any) -> bytes:
+    """A pickle that does not show which equal parts are one object, where that is possible."""
+    try:
+        buffer = io.BytesIO()
+        pickler = pickle.Pickler(buffer, protocol=5)
+        pickler.fast = True
+        pickler.dump(_sorted_sets(payload))
+        return buffer.getvalue()
+    except (RecursionError, ValueError):
+        # Without its memo, the pickler cannot follow an object that holds itself.
+        return pickle.dumps(payload, protocol=5)

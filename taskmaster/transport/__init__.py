@@ -1,0 +1,1 @@
+"""How master and slaves talk: ``multiprocessing.managers``, hardened, and named nowhere else."""

@@ -1,0 +1,132 @@
+"""A slave's connection to its master: one connection, one handshake, requests and answers.
+
+Called by ``taskmaster.slave`` and by ``tm-ctl status``. Speaks to ``taskmaster.transport.server``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import socket
+from typing import Any
+
+from taskmaster.errors import AuthError, ConnectError
+from taskmaster.transport.address import Address
+from taskmaster.transport.channel import Channel, FrameTooLarge
+from taskmaster.transport.handshake import prove_both
+from taskmaster.transport.server import QUEUE, keep_alive
+
+__all__ = ["MasterConnection", "connect"]
+
+
+def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterConnection:
+    """Connect to a master and prove the key, both ways.
+
+    Args:
+        host: name or address; each address of a name is tried.
+        port: where the master listens.
+        key: the shared key.
+        timeout: seconds for all of it.
+
+    Raises:
+        AuthError: the master has another key.
+        ConnectError: nobody is there, or it is no master.
+    """
+    address = Address(host, port)
+    try:
+        sock = socket.create_connection((host, port), timeout=timeout)
+    except OSError as exc:
+        raise ConnectError(f"No master can be reached at {address}: {exc.strerror or exc}.") from exc
+    channel = Channel(sock)
+    try:
+        keep_alive(sock)
+        channel.deadline(timeout)
+        prove_both(channel, key, "slave")
+        channel.send((None, "accept_connection", ("slave",), {}))
+        kind, _ = channel.recv()
+        if kind != "#RETURN":
+            raise ConnectError(f"What listens at {address} refused the connection.")
+        channel.deadline(None)
+    except multiprocessing.AuthenticationError as exc:
+        channel.close()
+        raise AuthError(
+            f"The master at {address} has another key. Give the master's key with --key-file or --key."
+        ) from exc
+    except ConnectError:
+        channel.close()
+        raise
+    except (EOFError, OSError, AssertionError, ValueError, TypeError, pickle.UnpicklingError) as exc:
+        channel.close()
+        raise ConnectError(
+            f"What listens at {address} does not answer as a Taskmaster master ({exc or type(exc).__name__}). Check --host."
+        ) from exc
+    return MasterConnection(channel, address)
+
+
+class MasterConnection:
+    """An open, authenticated connection; at most one request is under way."""
+
+    def __init__(self, channel: Channel, address: Address) -> None:
+        self._channel = channel
+        self._address = address
+
+    def call(self, method: str, *args: Any, timeout: float = 30.0) -> Any:
+        """Ask and wait for the answer.
+
+        Raises:
+            ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
+        """
+        self._channel.deadline(timeout)
+        try:
+            self.post(method, *args)
+            answer = self._channel.recv()
+        except (EOFError, OSError, pickle.UnpicklingError) as exc:
+            raise self._lost(exc) from exc
+        self._channel.deadline(None)
+        return self._result(answer)
+
+    def post(self, method: str, *args: Any) -> None:
+        """Ask, and leave the answer to ``receive``.
+
+        Raises:
+            ConnectError: the connection broke.
+        """
+        self._channel.deadline(10.0)
+        try:
+            self._channel.send((QUEUE, method, args, {}))
+        except FrameTooLarge:
+            raise
+        except (EOFError, OSError) as exc:
+            raise self._lost(exc) from exc
+
+    def receive(self) -> tuple[bool, Any]:
+        """(True, the answer) if it has arrived whole, else (False, None); never waits.
+
+        Raises:
+            ConnectError: the connection broke.
+        """
+        try:
+            complete, answer = self._channel.receive_now()
+        except (EOFError, OSError, pickle.UnpicklingError) as exc:
+            raise self._lost(exc) from exc
+        return (True, self._result(answer)) if complete else (False, None)
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+    def _lost(self, exc: Exception) -> ConnectError:
+        return ConnectError(f"The connection to the master at {self._address} broke: {exc or type(exc).__name__}.")
+
+    def _result(self, answer: Any) -> Any:
+        try:
+            kind, result = answer
+        except (TypeError, ValueError):
+            raise ConnectError(f"The master at {self._address} gave an answer without meaning.") from None
+        if kind != "#RETURN":
+            raise ConnectError(f"The master at {self._address} could not do it: {result}")
+        return result

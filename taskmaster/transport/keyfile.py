@@ -1,0 +1,152 @@
+"""The key: where it comes from, and the file that a master leaves for slaves of the same user on its machine.
+
+Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run; the file that is left belongs to the port.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import pwd
+import secrets
+import socket
+import stat
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from taskmaster.errors import UsageError
+
+__all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
+
+WEAK = 16  # characters: whoever gets a slave to connect can try keys for as long as he likes
+
+
+def generate() -> str:
+    """A new key: 32 random bytes as text."""
+    return secrets.token_urlsafe(32)
+
+
+def as_bytes(key: str) -> bytes:
+    """A key as the transport wants it."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def weak(key: str) -> bool:
+    """Whether the key is short enough to be guessed."""
+    return len(key) < WEAK
+
+
+def write_new(path: str | Path) -> Path:
+    """Make a key file that only its owner can read.
+
+    Raises:
+        UsageError: it exists, or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as exc:
+        raise UsageError(f"{path} exists, and a key is not overwritten: slaves may be using it. Name another file.") from exc
+    except OSError as exc:
+        raise UsageError(f"The key file {path} cannot be written: {exc.strerror}.") from exc
+    with os.fdopen(descriptor, "w") as file:
+        file.write(generate() + "\n")
+    return Path(path).resolve()
+
+
+def read(path: str | Path) -> str:
+    """The key in a file.
+
+    Raises:
+        UsageError: there is no such file, it is empty, or others can read it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        text = Path(path).read_text("utf-8", "surrogateescape").strip()
+    except OSError as exc:
+        raise UsageError(
+            f"The key file {path} cannot be read: {exc.strerror}. `tm-ctl keygen {path}` makes one; slaves need a copy of the "
+            f"master's."
+        ) from exc
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"The key file {path} can be read by others than its owner: chmod 600 {path}")
+    if not text:
+        raise UsageError(f"The key file {path} is empty. `tm-ctl keygen` makes one with a key in it.")
+    return text
+
+
+def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, str]) -> str | None:
+    """The key that was given: as an option, as a file, or in ``TASKMASTER_KEY``, which is taken out of the environment so that no
+    callback sees it.
+
+    Raises:
+        UsageError: an empty key, or a file that is no key file.
+    """
+    from_environment = environ.pop("TASKMASTER_KEY", None)
+    if key is not None:
+        given: str | None = key
+    elif key_file is not None:
+        given = read(key_file)
+    else:
+        given = from_environment
+    if given is not None and not given.strip():
+        raise UsageError("The key is empty, which is none. `tm-ctl keygen tm.key` makes one for --key-file=tm.key.")
+    return given
+
+
+def leave(port: int, key: str) -> Path:
+    """Leave the key for slaves of the same user on this machine; replaces what another master left for the port.
+
+    Raises:
+        UsageError: there is no directory that belongs to the user alone.
+    """
+    directory = _directory()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = directory.stat()
+    except OSError as exc:
+        raise UsageError(
+            f"The key for slaves on this machine cannot be left in {directory}: {exc.strerror}. Set TASKMASTER_HOME to a "
+            f"directory of yours."
+        ) from exc
+    if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(
+            f"{directory} is not yours alone, so that no key is left there: chmod 700 {directory}, or set TASKMASTER_HOME."
+        )
+    path = _path(port)
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key + "\n")
+    scratch.replace(path)
+    return path
+
+
+def remove(port: int, key: str) -> None:
+    """Take the key back, unless another master has left its own meanwhile."""
+    left = find(port)
+    if left is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
+        _path(port).unlink(missing_ok=True)
+
+
+def find(port: int) -> str | None:
+    """The key that a master of the same user on this machine has left for its port."""
+    path = _path(port)
+    try:
+        if path.stat().st_uid != os.geteuid():
+            return None
+        return read(path)
+    except (OSError, UsageError):
+        return None
+
+
+def _directory() -> Path:
+    named = os.environ.get("TASKMASTER_HOME")
+    if named:
+        return Path(named)
+    home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    return Path(home) / ".taskmaster"
+
+
+def _path(port: int) -> Path:
+    # A home directory may be shared by several machines.
+    return _directory() / f"{socket.gethostname()}-{port}.key"
