@@ -31,7 +31,7 @@ from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.naming import default_path, identity as state_identity
 from taskmaster.master.stores.sqlite import SqliteStore
-from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords
+from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
 from taskmaster.signals import Signals
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
@@ -84,13 +84,23 @@ def work(target: str, options: SlaveOptions) -> int:
     Returns:
         The exit code.
     """
-    from taskmaster.slave.slave import run_slave
+    from taskmaster.slave.slave import SlaveConfig, run_slave
 
     options.check()
     if options.handle_job_callback:
         target = f"{_without_function(target)}:{options.handle_job_callback}"
     address = parse(options.host)
-    return run_slave(target, options, address, _slaves_key(target, options, address))
+    config = SlaveConfig(
+        target=target,
+        address=address,
+        processes=options.processes or usable_cpus(),
+        threads=options.threads,
+        concurrency=options.concurrency,
+        batch=options.batch,
+        wait=options.wait,
+        grace=options.grace,
+    )
+    return run_slave(config, _slaves_key(target, options, address))
 
 
 def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
@@ -275,22 +285,22 @@ class _Session:
             )
             server = run.listen(address, keyfile.as_bytes(key))
             stack.callback(server.stop)
-            port = server.address.port
+            port = server.where.port
             keyfile.leave(port, key)
             stack.callback(keyfile.remove, port, key)
-            command = self._slave_command(server.address)
+            command = self._slave_command(server.where)
             console = stack.enter_context(Console(options.progress, "" if slave else command))
             self._say_where(console, record, given_up)
             signals = stack.enter_context(Signals())
             companion = None
             if slave is not None:
-                companion = LocalSlave(self._slave_config(slave, server.address, key), console.write, template)
+                companion = LocalSlave(self._slave_config(slave, server.where, key), console.write, template)
                 stack.callback(companion.stop, 0.0)
             if not run.begin():
                 self._say_nothing_new(console, record)
                 return run.summary()
             if announce:
-                console.say(f"Taskmaster server running on {str(server.address)!r}")
+                console.say(f"Taskmaster server running on {str(server.where)!r}")
                 console.say(f"Start slaves with: {command}")
             try:
                 summary = run.work(server, console, signals, companion)
@@ -307,6 +317,7 @@ class _Session:
         names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
         shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        shared["processes"] = shared["processes"] or usable_cpus()
         return {**shared, **slave, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
 
     def _slave_command(self, address: Address) -> str:

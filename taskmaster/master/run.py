@@ -138,7 +138,7 @@ class Run:
     def listen(self, address: Address, key: bytes) -> Server:
         """Take the address; nobody is answered before ``work``."""
         server = bind(address, key, self._service)
-        self._address = str(server.address)
+        self._address = str(server.where)
         return server
 
     def begin(self) -> bool:

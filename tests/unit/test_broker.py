@@ -137,9 +137,8 @@ def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
     broker = broker_with(range(4))
     session = enter(broker, workers=1)
-    lease = take(broker, session, 4)
-    broker.queue.clear()
     broker._fair_share = lambda waiting: 100  # type: ignore[method-assign]  # one batch of all
+    lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
 
     assert take(broker, session, 10).stretch.jobs == [2, 3]

@@ -1,0 +1,71 @@
+# The commands behind each target are plain ones; CONTRIBUTING.rst lists them.
+# Works with GNU make from 3.81 (macOS) on, in a path with spaces, and with an empty environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
+PYTEST = "$(BIN)/python" -m pytest
+DEMO = build/demo
+
+# Prints why $(PYTHON) will not do, as one sentence, or nothing. Must run on any Python, also on Python 2.
+PROBE = import sys; \
+    version = "%d.%d" % sys.version_info[:2]; \
+    old = sys.version_info < (3, 11); \
+    need = [] if old else ["venv", "ensurepip", "_sqlite3"]; \
+    lacks = [name for name in need if not __import__("importlib.util").util.find_spec(name)]; \
+    sys.stdout.write("is Python %s, and Taskmaster needs 3.11 or newer" % version if old \
+    else "lacks %s, which Taskmaster needs" % " and ".join(lacks) if lacks else "")
+WHY = $(shell "$(PYTHON)" -c '$(PROBE)' 2>/dev/null || echo does not start, and Taskmaster needs Python 3.11 or newer)
+CURE = name another one: make PYTHON=/path/to/python3 (on Debian and Ubuntu, apt install python3-venv adds what is missing)
+
+# The environment belongs to one interpreter and one place; with another of either it is made anew.
+FOR = $(PYTHON) in $(CURDIR)
+MADE_FOR := $(shell cat "$(VENV)/made-for" 2>/dev/null)
+ifneq "$(MADE_FOR)" "$(FOR)"
+ANEW = anew
+endif
+
+.PHONY: help test check lint demo clean anew
+
+help:
+	@echo "make test    run the tests (less than 5 minutes)"
+	@echo "make demo    run a real job on this machine: index every .py file of this Python, with 8 workers"
+	@echo "make lint    ruff and mypy"
+	@echo "make check   lint, and all tests, the slow ones too"
+	@echo "make clean   remove what these made"
+	@echo "PYTHON=python3.12 names the interpreter; the default is $(PYTHON)."
+
+$(VENV)/installed: setup.py pyproject.toml $(ANEW)
+	@$(if $(WHY),$(error '$(PYTHON)' $(WHY); $(CURE)))
+	rm -rf "$(VENV)"
+	"$(PYTHON)" -m venv "$(VENV)"
+	$(PIP) install -e .
+	@echo '$(FOR)' > "$(VENV)/made-for"
+	@touch "$(VENV)/installed"
+
+$(VENV)/developer: $(VENV)/installed
+	$(PIP) install -e '.[test,lint]'
+	@touch "$(VENV)/developer"
+
+test: $(VENV)/developer
+	$(PYTEST) -m "not slow"
+
+lint: $(VENV)/developer
+	"$(BIN)/ruff" check .
+	"$(BIN)/mypy" --strict taskmaster
+
+check: lint
+	$(PYTEST)
+
+# In a directory of its own, so that the state, the result and the broken file are new each time.
+demo: $(VENV)/installed
+	rm -rf "$(DEMO)"
+	mkdir -p "$(DEMO)/mine"
+	printf 'def broken(:\n' > "$(DEMO)/mine/broken.py"
+	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/tm-run" "$(CURDIR)/examples/index_python.py" 8 root=mine
+	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/examples/check_index.py" index.sqlite mine
+
+clean:
+	rm -rf "$(VENV)" build taskmaster.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,59 @@
+"""What Taskmaster is called, needs and installs. The settings of the tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+# Read, not imported: the package must not have to run in order to be built.
+VERSION = re.search(r'^__version__ = "([^"]+)"$', (HERE / "taskmaster/__init__.py").read_text("utf-8"), re.MULTILINE)
+
+setup(
+    name="taskmaster",
+    version=VERSION[1],
+    description="Run a Python function once over a very large, ordered source of work, on many machines; resumable.",
+    long_description=(HERE / "README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["taskmaster", "taskmaster.*"]),
+    package_data={"taskmaster": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "click>=8.1",
+        "tqdm>=4.66",
+        # Imported only where PostgreSQL is used. A psycopg2 built from source serves as well.
+        "psycopg2-binary>=2.9.10",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6.100", "pytest>=9.0", "pytest-timeout>=2.3"],
+        "lint": ["mypy>=1.15", "ruff>=0.12", "types-tqdm"],
+    },
+    entry_points={
+        "console_scripts": [
+            "tm-master = taskmaster.cli.master:main",
+            "tm-slave = taskmaster.cli.slave:main",
+            "tm-spawn = taskmaster.cli.slave:spawn_main",
+            "tm-run = taskmaster.cli.run:main",
+            "tm-ctl = taskmaster.cli.ctl:main",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Database",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+    zip_safe=False,
+)

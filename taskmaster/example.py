@@ -1,0 +1,36 @@
+"""The smallest job there is; it runs from any directory once Taskmaster is installed.
+
+In one terminal::
+
+    $ tm-master taskmaster.example
+
+and in another, as often as you like::
+
+    $ tm-slave taskmaster.example
+
+Interrupt the master (Ctrl-C) and start it again: it goes on where it was. ``--reset`` starts anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+
+def get_jobs(last: int = 0) -> Iterator[int]:
+    """Yield the jobs, in order.
+
+    Args:
+        last: passed only when a run is resumed: all jobs up to this one are settled. It may be yielded again.
+    """
+    # Jobs are read while others run, and never all at once: a billion would do as well.
+    # A job must be picklable, for it travels to another process, and have a key; a number is its own.
+    yield from range(last, 100_000)
+
+
+def handle_job(i: int) -> None:
+    """Work on one job.
+
+    This must be idempotent: after a crash, a job that had already run may run again.
+    """
+    time.sleep(0.001)  # stands in for real work

@@ -1,0 +1,86 @@
+"""A store without a file: the contract of a store for runs that are not to be resumed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+
+from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """Keeps a run while the process lives."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return "nowhere: this run keeps no state"
+
+    def load(self) -> RunRecord:
+        """The current run; what is loaded begins a session of its own."""
+        record = self._record()
+        self._session += 1
+        return record
+
+    def reset(self) -> RunRecord | None:
+        """Begin a new run."""
+        former = self._record()
+        self._begin()
+        return former if former.settled or former.mark is not None else None
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint."""
+        if checkpoint.waiting is not None:
+            self._waiting = checkpoint.waiting
+            self._pieces = {at: piece for at, piece in self._pieces.items() if at[0] == self._session}
+        for piece in checkpoint.add:
+            self._pieces[self._session, piece.first] = (piece.end, piece.fingerprints)
+        for at, (end, _) in list(self._pieces.items()):
+            if at[0] == self._session and end <= checkpoint.forget_below:
+                del self._pieces[at]
+        self._parked.update({job.id: job for job in checkpoint.park})
+        for number in checkpoint.unpark:
+            self._parked.pop(number, None)
+        self._failed += checkpoint.failed
+        self._last = checkpoint
+        self._finished = (self._finished or time.time()) if checkpoint.finished else None
+
+    def failed(self) -> Sequence[FailedJob]:
+        """The failed jobs, oldest first."""
+        return list(self._failed)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def _begin(self) -> None:
+        self._id = secrets.token_hex(6)
+        self._session = 0
+        self._started = time.time()
+        self._finished: float | None = None
+        self._waiting = b""
+        self._pieces: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._parked: dict[int, ParkedJob] = {}
+        self._failed: list[FailedJob] = []
+        self._last = Checkpoint(mark=None)
+
+    def _record(self) -> RunRecord:
+        pieces = b"".join(self._pieces[at][1] for at in sorted(self._pieces))
+        return RunRecord(
+            id=self._id,
+            resumed=self._session > 0,
+            mark=self._last.mark,
+            edge=self._last.edge,
+            remembered=self._waiting + pieces,
+            parked=[self._parked[number] for number in sorted(self._parked)],
+            settled=self._last.settled,
+            failures=self._last.failures,
+            seconds=self._last.seconds,
+            started=self._started,
+            finished=self._finished,
+        )

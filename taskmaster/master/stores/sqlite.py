@@ -1,0 +1,327 @@
+"""The state in an SQLite file: the default store.
+
+Called by ``taskmaster.master`` and ``tm-ctl``. Write-ahead log, full synchronisation, exclusive locking: a checkpoint that ``write`` has returned
+from survives a power cut, and a torn one is never seen. One thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
+from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
+from taskmaster.master.stores.lock import Lock
+from taskmaster.master.stores.sqlite_file import create, inspect
+
+__all__ = ["SqliteStore"]
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE run (
+    id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, edge BLOB NOT NULL DEFAULT x'',
+    waiting BLOB NOT NULL DEFAULT x'', settled INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE piece (
+    run TEXT NOT NULL, session INTEGER NOT NULL, first INTEGER NOT NULL, "end" INTEGER NOT NULL, prints BLOB NOT NULL,
+    PRIMARY KEY (run, session, first)) WITHOUT ROWID;
+CREATE TABLE parked (
+    run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL, print BLOB NOT NULL,
+    crashes INTEGER NOT NULL, PRIMARY KEY (run, id));
+CREATE TABLE failed (
+    run TEXT NOT NULL, key TEXT, job TEXT NOT NULL, payload BLOB, type TEXT NOT NULL, message TEXT NOT NULL,
+    traceback TEXT NOT NULL, attempts INTEGER NOT NULL, slave TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX failed_run ON failed (run);
+"""
+
+
+class SqliteStore:
+    """A state file, opened and locked. Made by ``open`` and ``open_existing``."""
+
+    def __init__(self, path: Path, lock: Lock) -> None:
+        self._path = path
+        self._lock = lock
+        self._connection: sqlite3.Connection | None = None
+        self._run = ""
+        self._session = 0
+
+    @classmethod
+    def open(cls, path: str | Path, identity: str, target: str) -> SqliteStore:
+        """Open the state of a source, or make it.
+
+        Args:
+            path: the file; links are followed, so that the lock is beside the file itself.
+            identity: what the state belongs to, see ``naming.identity``.
+            target: how messages call that.
+
+        Raises:
+            StateLocked: another master has it.
+            StateRefused: it cannot be used; it is left as it was.
+        """
+        place = Path(os.path.realpath(path))
+        if not place.parent.is_dir():
+            raise StateRefused(f"There is no directory {place.parent} for the state. Make it, or name another with --state=PATH.")
+        store = cls(place, Lock(place))
+        try:
+            if not inspect(place):
+                create(place, lambda connection: _fill(connection, identity))
+            store._open()
+            known = store._meta("identity")
+            if known != identity:
+                raise StateRefused(
+                    f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of its own with "
+                    f"--state=PATH."
+                )
+        except BaseException:
+            store._abandon()
+            raise
+        return store
+
+    @classmethod
+    def open_existing(cls, path: str | Path) -> SqliteStore:
+        """Open a state file whatever it belongs to.
+
+        Raises:
+            StateLocked, StateRefused: as ``open``, also if there is no such file.
+        """
+        place = Path(os.path.realpath(path))
+        if not place.exists():
+            raise StateRefused(f"There is no state {place}. A master says at its start where its state is.")
+        store = cls(place, Lock(place))
+        try:
+            inspect(place)
+            store._open()
+        except BaseException:
+            store._abandon()
+            raise
+        return store
+
+    @property
+    def place(self) -> str:
+        """The full path of the file."""
+        return str(self._path)
+
+    def load(self) -> RunRecord:
+        """The current run."""
+        return self._record(self._run, resumed=True)
+
+    def reset(self) -> RunRecord | None:
+        """Begin a new run; the former is kept as history."""
+        former = self._record(self._run, resumed=True)
+        if former.mark is None and not former.settled and not former.parked:
+            return None
+        self._begin_run()
+        return former
+
+    def runs(self) -> list[RunRecord]:
+        """All runs of the file, the newest first."""
+        ids = self._execute("SELECT id FROM run ORDER BY started DESC").fetchall()
+        return [self._record(run, resumed=run == self._run) for (run,) in ids]
+
+    def restore(self, run: str) -> RunRecord:
+        """Make a former run the current one.
+
+        Args:
+            run: its id, or the beginning of it.
+
+        Raises:
+            StateRefused: none or several runs begin like that.
+        """
+        known = [record.id for record in self.runs()]
+        found = [one for one in known if run and one.startswith(run)]
+        if len(found) != 1:
+            raise StateRefused(f"{run!r} names {len(found)} runs of {self._path}; it has: {', '.join(known)}.")
+        self._execute("UPDATE meta SET value = ? WHERE name = 'current'", found[0])
+        self._run = found[0]
+        return self.load()
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Make a checkpoint durable.
+
+        Raises:
+            StateUnwritable: it was not; nothing of it is in the file.
+        """
+        try:
+            if self._connection is None:
+                self._open()
+            self._execute("BEGIN IMMEDIATE")
+            self._write(checkpoint)
+            self._execute("COMMIT")
+        except (sqlite3.Error, OSError, StateRefused) as exc:
+            self._give_up_transaction()
+            raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+
+    def failed(self) -> Sequence[FailedJob]:
+        """The failed jobs of the current run, oldest first."""
+        rows = self._execute(
+            "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed WHERE run = ? ORDER BY rowid",
+            self._run,
+        )
+        return [FailedJob(*row) for row in rows]
+
+    def close(self) -> None:
+        """Bring everything into the one file, and unlock it."""
+        try:
+            if self._connection is not None:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            pass  # the write-ahead log stays beside the file; the next master finds it
+        self._abandon()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            # as_uri quotes what an URI cannot hold; mode=rw never makes a file.
+            self._connection = sqlite3.connect(
+                f"{self._path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0.2, check_same_thread=False
+            )
+            self._execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._execute("PRAGMA journal_mode = WAL")
+            self._execute("PRAGMA synchronous = FULL")
+            # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard link).
+            self._execute("BEGIN IMMEDIATE")
+            broken = [row[0] for row in self._execute("PRAGMA quick_check(3)") if row[0] != "ok"]
+            self._execute("ROLLBACK")
+            if broken:
+                raise StateRefused(
+                    f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero with another "
+                    f"file: --state=PATH (or move this one away)."
+                )
+            self._run = str(self._meta("current"))
+            newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
+            self._session = self._session or (newest or 0) + 1
+        except sqlite3.OperationalError as exc:
+            if "locked" in str(exc):
+                raise StateLocked(
+                    f"The state {self._path} belongs to another master that is running. End that one first, or give this run a "
+                    f"state of its own with --state."
+                ) from exc
+            raise StateRefused(f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH.") from exc
+        except (sqlite3.DatabaseError, TypeError) as exc:
+            raise StateRefused(
+                f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another file: "
+                f"--state=PATH (or move this one away)."
+            ) from exc
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        connection, run, session = self._connected(), self._run, self._session
+        if checkpoint.waiting is not None:
+            self._execute("DELETE FROM piece WHERE run = ? AND session <> ?", run, session)
+            self._execute("UPDATE run SET waiting = ? WHERE id = ?", checkpoint.waiting, run)
+        connection.executemany(
+            "INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?, ?)",
+            [(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add],
+        )
+        self._execute(
+            'DELETE FROM piece WHERE run = ? AND session = ? AND "end" <= ?', run, session, checkpoint.forget_below
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
+            [(run, job.id, job.key, job.payload, job.fingerprint, job.crashes) for job in checkpoint.park],
+        )
+        connection.executemany(
+            "DELETE FROM parked WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.unpark]
+        )
+        connection.executemany(
+            "INSERT INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (run, j.key, _text(j.job), j.payload, _text(j.type), _text(j.message), _text(j.traceback), j.attempts,
+                 _text(j.slave), j.at)
+                for j in checkpoint.failed
+            ],
+        )  # fmt: skip
+        self._execute(
+            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, seconds = ?, "
+            "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
+            checkpoint.mark,
+            checkpoint.edge,
+            checkpoint.settled,
+            checkpoint.failures,
+            checkpoint.seconds,
+            checkpoint.finished,
+            time.time(),
+            run,
+        )
+
+    def _give_up_transaction(self) -> None:
+        """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.rollback()
+            except sqlite3.Error:
+                pass
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass
+
+    def _begin_run(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
+        self._run = _new_run(self._connected())
+        self._execute("COMMIT")
+        self._session = 1
+
+    def _record(self, run: str, *, resumed: bool) -> RunRecord:
+        row = self._execute(
+            "SELECT mark, edge, waiting, settled, failures, seconds, started, finished FROM run WHERE id = ?", run
+        ).fetchone()
+        mark, edge, waiting, settled, failures, seconds, started, finished = row
+        pieces = self._execute("SELECT prints FROM piece WHERE run = ? ORDER BY session, first", run)
+        remembered = waiting + b"".join(prints for (prints,) in pieces)
+        parked = self._execute("SELECT id, key, payload, print, crashes FROM parked WHERE run = ? ORDER BY id", run)
+        return RunRecord(
+            id=run,
+            resumed=resumed,
+            mark=mark,
+            edge=edge,
+            remembered=remembered,
+            parked=[ParkedJob(*job) for job in parked],
+            settled=settled,
+            failures=failures,
+            seconds=seconds,
+            started=started,
+            finished=finished,
+        )
+
+    def _meta(self, name: str) -> Any:
+        row = self._execute("SELECT value FROM meta WHERE name = ?", name).fetchone()
+        return row[0] if row else None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("the state is not open")
+        return self._connection
+
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return self._connected().execute(statement, values)
+
+    def _abandon(self) -> None:
+        self._give_up_transaction()
+        self._lock.release()
+
+
+def _fill(connection: sqlite3.Connection, identity: str) -> None:
+    for statement in _SCHEMA.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('identity', ?), ('current', '')", (identity,))
+    _new_run(connection)
+
+
+def _new_run(connection: sqlite3.Connection) -> str:
+    run = secrets.token_hex(6)
+    connection.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run, time.time()))
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (run,))
+    return run
+
+
+def _text(text: str) -> str:
+    """Lone surrogates, which SQLite refuses, are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

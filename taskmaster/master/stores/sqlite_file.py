@@ -1,0 +1,125 @@
+"""The state file before SQLite opens it, and how a new one comes to be.
+
+Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its own; a state that is not whole has to be
+refused by looking at the bytes, and left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from taskmaster.errors import StateRefused
+
+__all__ = ["APPLICATION", "SCHEMA_VERSION", "create", "inspect"]
+
+APPLICATION = 0x746D7374  # "tmst", in the header of every state file
+SCHEMA_VERSION = 1
+_MAGIC = b"SQLite format 3\0"
+_CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
+
+
+def inspect(path: Path) -> bool:
+    """Look at a state file.
+
+    Returns:
+        False if there is none.
+
+    Raises:
+        StateRefused: there is something, but no state that can be used.
+    """
+    wal = path.with_name(path.name + "-wal")
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        if wal.exists() and wal.stat().st_size:
+            raise StateRefused(
+                f"The state {path} is gone, but a part of it is left in {wal}. Restore the file, or remove what is left of it."
+            ) from None
+        return False
+    except OSError as exc:
+        raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
+    if not stat.S_ISREG(about.st_mode):
+        raise StateRefused(f"{path} is no file, so that it cannot be a state. Name another with --state=PATH.")
+    if about.st_size == 0:
+        raise StateRefused(f"The state {path} is empty: what was in it is lost. {_CURE}")
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as exc:
+        raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
+    if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
+        raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
+    if len(header) < 100:
+        raise StateRefused(f"The state {path} is damaged: it ends after {about.st_size} bytes. {_CURE}")
+    if int.from_bytes(header[68:72]) != APPLICATION:
+        raise StateRefused(
+            f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
+        )
+    version = int.from_bytes(header[60:64])
+    if version > SCHEMA_VERSION:
+        raise StateRefused(
+            f"The state {path} was written by a newer Taskmaster (format {version}; this one knows {SCHEMA_VERSION}). Use that "
+            f"version, or another state with --state=PATH."
+        )
+    size = int.from_bytes(header[16:18]) or 65536
+    pages = int.from_bytes(header[28:32])
+    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not _holds(wal):
+        raise StateRefused(
+            f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
+        )
+    return True
+
+
+def _holds(wal: Path) -> bool:
+    """Whether there is a write-ahead log whose pages may make up for those that the file lacks."""
+    try:
+        return wal.stat().st_size > 32
+    except OSError:
+        return False
+
+
+def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Make a state file that appears under its name only when it is whole.
+
+    Args:
+        path: its name.
+        fill: writes schema and first rows, in one transaction.
+
+    Raises:
+        StateRefused: the directory is not there or cannot be written, or the file has appeared meanwhile.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        os.close(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        connection = sqlite3.connect(scratch, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("BEGIN IMMEDIATE")
+            fill(connection)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        _sync(scratch)
+        os.link(scratch, path)
+        _sync(path.parent)
+    except (OSError, sqlite3.Error) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise StateRefused(
+            f"The state {path} cannot be made: {reason}. Name a place that can be written with --state=PATH."
+        ) from exc
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""The board: memory that a worker and its supervisor share, where the worker publishes which job it is at.
+
+Two regions, for the batch that runs and the one behind it. A job is announced before it is started and the limit is read after that; the
+supervisor lowers the limit first and reads the announcement after that. So whatever the two do at once, a job beyond both is one that the
+worker does not start.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+
+from taskmaster.model import MAX_BATCH
+
+__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "Board", "make_memory"]
+
+REGIONS = 2
+NOT_BEGUN = 2**64 - 1
+OPENING = 2**64 - 2  # the worker is unpickling the batch
+RUNNING, ENDED = 1, 2
+_HEAD = 16
+_REGION = _HEAD + MAX_BATCH
+
+
+def make_memory() -> int:
+    """A descriptor of new shared memory for one worker, gone when nobody has it open any more."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("taskmaster-board", os.MFD_CLOEXEC)
+    else:
+        file = tempfile.TemporaryFile()
+        descriptor = os.dup(file.fileno())
+        file.close()
+    os.ftruncate(descriptor, REGIONS * _REGION)
+    return descriptor
+
+
+class Board:
+    """The two regions of a worker, seen from either side.
+
+    Args:
+        descriptor: from ``make_memory``; may be closed afterwards.
+
+    Attributes:
+        heads: for each region, limit and position as a view of two numbers.
+        states: for each region, a byte for each job of the batch, used where several jobs run at once.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, REGIONS * _REGION)
+        whole = memoryview(self._memory)
+        self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
+        self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
+
+    def prepare(self, region: int, count: int) -> None:
+        """Make a region ready for a batch; the supervisor does, before it sends the batch."""
+        self.heads[region][1] = NOT_BEGUN
+        self.heads[region][0] = count
+        self.states[region][:count] = bytes(count)
+
+    def position(self, region: int) -> int:
+        """Every job before this one has ended; 0 also where the batch has not begun."""
+        position = self.heads[region][1]
+        return 0 if position >= OPENING else position
+
+    def opening(self, region: int) -> bool:
+        """Whether the worker is unpickling the batch."""
+        return self.heads[region][1] == OPENING
+
+    def running(self, region: int, count: int, *, several: bool) -> list[int]:
+        """The jobs that have been started and have not ended, for a batch that was begun."""
+        position = self.heads[region][1]
+        if position >= OPENING:
+            return []
+        if not several:
+            return [position] if position < min(count, self.heads[region][0]) else []
+        states = bytes(self.states[region][:count])
+        return [index for index in range(count) if states[index] == RUNNING]
+
+    def ended_beyond(self, region: int, count: int) -> tuple[int, ...]:
+        """The jobs above the position that have ended, where several run at once."""
+        position = self.position(region)
+        states = bytes(self.states[region][:count])
+        return tuple(index for index in range(position, count) if states[index] == ENDED)
+
+    def lower(self, region: int, keep: int, count: int, *, several: bool) -> int:
+        """Ask for the jobs from ``keep`` on; returns from which on none will be started."""
+        head = self.heads[region]
+        head[0] = min(head[0], keep)
+        position = head[1]
+        if position >= OPENING:
+            return keep
+        if several:
+            started = bytes(self.states[region][:count]).rstrip(b"\0")
+            return max(keep, len(started))
+        return max(keep, min(position + 1, count))

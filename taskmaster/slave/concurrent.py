@@ -1,0 +1,187 @@
+"""Several jobs at once in one worker: threads, or coroutines of one event loop.
+
+Called by ``taskmaster.slave.worker``. Jobs are started in their order and across the border of batches, so that no slot is idle while a batch comes to
+its end. Which jobs run is in the board's table, one byte a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from taskmaster.slave.board import ENDED, RUNNING, Board
+from taskmaster.slave.worker import Batch, Outlet, flush, open_separately
+
+__all__ = ["run_coroutines", "run_threads"]
+
+
+class Running:
+    """The batches at work and what has become of their jobs. Not thread-safe; no waiting.
+
+    Args:
+        board: where it is published.
+        outlet: where the end of a batch is said.
+    """
+
+    def __init__(self, board: Board, outlet: Outlet) -> None:
+        self._board = board
+        self._outlet = outlet
+        self._queue: deque[Batch] = deque()
+        self._next: dict[int, int] = {}  # by region: the next job to start
+        self._open: dict[int, int] = {}  # by region: jobs that run
+        self._began: dict[int, float] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return not self._queue and not any(self._open.values())
+
+    def add(self, batch: Batch) -> None:
+        """A batch has arrived."""
+        self._queue.append(batch)
+
+    def start(self) -> tuple[Batch, int] | None:
+        """Announce the next job as running; None if there is none to start now."""
+        while self._queue:
+            batch = self._queue[0]
+            region = batch.region
+            busy = sum(self._open.values())
+            if region not in self._next:
+                if batch.alone and busy:
+                    return None
+                self._next[region] = self._open[region] = 0
+                self._began[region] = time.perf_counter()
+                self._board.heads[region][1] = 0
+            if batch.alone and busy:
+                return None
+            index = self._next[region]
+            if index < len(batch.jobs):
+                self._board.states[region][index] = RUNNING
+                if index < self._board.heads[region][0]:
+                    self._next[region] += 1
+                    self._open[region] += 1
+                    return batch, index
+                self._board.states[region][index] = 0
+            if batch.alone and self._open[region]:
+                return None
+            self._queue.popleft()
+            self._end_if_done(region)
+        return None
+
+    def end(self, batch: Batch, index: int, exc: BaseException | None) -> None:
+        """A job has ended, with an exception or without."""
+        region = batch.region
+        if exc is not None:
+            self._outlet.failed(region, index, exc)
+        states, head = self._board.states[region], self._board.heads[region]
+        states[index] = ENDED
+        position = head[1]
+        while position < self._next[region] and states[position] == ENDED:
+            position += 1
+        head[1] = position
+        self._open[region] -= 1
+        if batch not in self._queue:
+            self._end_if_done(region)
+
+    def _end_if_done(self, region: int) -> None:
+        if self._open[region] == 0:
+            stop = self._next.pop(region)
+            del self._open[region]
+            flush()
+            self._outlet.say("ended", region, stop, time.perf_counter() - self._began.pop(region))
+
+
+def run_threads(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet, count: int
+) -> None:
+    """Run jobs in ``count`` threads."""
+    running = Running(board, outlet)
+    changed = threading.Condition()
+    over = False
+
+    def take() -> tuple[Batch, int] | None:
+        with changed:
+            while (started := running.start()) is None and not over:
+                changed.wait()
+            return started
+
+    def loop() -> None:
+        while (started := take()) is not None:
+            batch, index = started
+            call = open_separately(handle) if batch.separate else handle
+            caught: BaseException | None = None
+            try:
+                call(batch.jobs[index])
+            except BaseException as exc:
+                caught = exc
+            with changed:
+                running.end(batch, index, caught)
+                changed.notify_all()
+
+    threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for batch in batches:
+        with changed:
+            running.add(batch)
+            changed.notify_all()
+    with changed:
+        changed.wait_for(lambda: running.idle)
+        over = True
+        changed.notify_all()
+    for thread in threads:
+        thread.join()
+
+
+def run_coroutines(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+) -> None:
+    """Run jobs as coroutines, ``count`` at once."""
+    asyncio.run(_run_coroutines(batches, board, handle, outlet, count))
+
+
+async def _run_coroutines(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+) -> None:
+    running = Running(board, outlet)
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+    over = False
+
+    def arrived(batch: Batch | None) -> None:
+        nonlocal over
+        if batch is None:
+            over = True
+        else:
+            running.add(batch)
+        changed.set()
+
+    def read() -> None:
+        for batch in batches:
+            loop.call_soon_threadsafe(arrived, batch)
+        loop.call_soon_threadsafe(arrived, None)
+
+    async def run(batch: Batch, index: int) -> None:
+        caught: BaseException | None = None
+        try:
+            call = open_separately(handle) if batch.separate else handle
+            await call(batch.jobs[index])
+        except BaseException as exc:
+            caught = exc
+        running.end(batch, index, caught)
+        changed.set()
+
+    threading.Thread(target=read, name="taskmaster-batches", daemon=True).start()
+    while not (over and running.idle):
+        changed.clear()
+        while len(tasks) < count and (started := running.start()) is not None:
+            task = loop.create_task(run(*started))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: changed.set())
+        await changed.wait()

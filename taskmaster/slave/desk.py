@@ -1,0 +1,191 @@
+"""The desk: what the slave holds, and what it has to say of it. Pure.
+
+Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the master has answered the report of its
+end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from taskmaster.model import Failure, Lent, Report
+
+__all__ = ["Desk", "Held"]
+
+State = tuple[int, tuple[int, ...], int, int, str]
+"""upto, extra, number of failures, keep, end"""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A batch in this slave's hands.
+
+    Attributes:
+        lent: what the master sent.
+        keep: jobs from this index on were given back.
+        upto: every job before this index has ended.
+        extra: indices beyond that have ended.
+        failures: failed jobs that the master does not know of for certain.
+        end: how it ended, as in ``Report``; "" while it is worked on.
+        stale: the lease is no longer this slave's; nothing is reported.
+        told: what the last answered report said.
+        failed: how many of its jobs failed here.
+    """
+
+    lent: Lent
+    keep: int
+    upto: int = 0
+    extra: tuple[int, ...] = ()
+    failures: list[Failure] = field(default_factory=list)
+    end: str = ""
+    suspects: tuple[int, ...] = ()
+    detail: str = ""
+    stale: bool = False
+    told: State | None = None
+    failed: int = 0
+
+    @property
+    def state(self) -> State:
+        """What a report would say, short of its texts."""
+        return self.upto, self.extra, len(self.failures), self.keep, self.end
+
+    def report(self) -> Report:
+        """The report of this batch."""
+        return Report(
+            self.lent.token,
+            self.upto,
+            self.extra,
+            tuple(self.failures),
+            self.keep,
+            self.end,
+            self.suspects,
+            self.detail,
+        )
+
+
+class Desk:
+    """All batches of the slave.
+
+    Attributes:
+        done: jobs that ended well here.
+        failed: jobs that ended badly here.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self._held: dict[str, Held] = {}
+        self._sent: dict[str, State] = {}
+
+    def __len__(self) -> int:
+        return sum(1 for held in self._held.values() if not held.end)
+
+    @property
+    def tokens(self) -> list[str]:
+        """Tokens of the batches whose leases are this slave's, for a hello."""
+        return [token for token, held in self._held.items() if not held.stale]
+
+    @property
+    def settled(self) -> bool:
+        """Everything was reported, and the report answered."""
+        return not self._held
+
+    def take(self, lent: Lent) -> Held:
+        """A batch has arrived."""
+        held = Held(lent, lent.count)
+        self._held[lent.token] = held
+        return held
+
+    def by_token(self, token: str) -> Held | None:
+        """The batch of a token, if it is here."""
+        return self._held.get(token)
+
+    def progress(self, held: Held, upto: int, extra: Sequence[int] = ()) -> None:
+        """Note how far a batch has got; it never goes back."""
+        held.upto = max(held.upto, min(upto, held.keep))
+        held.extra = tuple(index for index in extra if index >= held.upto)
+
+    def fail(self, held: Held, failure: Failure) -> None:
+        """A job has failed; whether it counts is decided when the batch's progress passes it."""
+        held.failures.append(failure)
+        held.failed += 1
+
+    def finish(self, held: Held, stop: int) -> None:
+        """The worker has stopped before the job at ``stop``; all before have ended."""
+        held.keep = min(held.keep, stop)
+        self.progress(held, stop)
+        self._end(held, "finished")
+
+    def crash(self, held: Held, suspects: Iterable[int], detail: str) -> None:
+        """The worker has died while these jobs ran."""
+        held.suspects, held.detail = tuple(suspects), detail
+        self._end(held, "crashed" if held.suspects else "dropped")
+
+    def unreadable(self, held: Held) -> None:
+        """The worker could not unpickle the batch."""
+        self._end(held, "unreadable")
+
+    def drop(self, held: Held) -> None:
+        """Give back all that has not ended."""
+        self._end(held, "dropped")
+
+    def void(self, tokens: Iterable[str] | None = None) -> list[Held]:
+        """These leases are not the slave's any more (all, if None are named); returns those that are still worked on."""
+        working = []
+        for token in list(self._held) if tokens is None else tokens:
+            held = self._held.get(token)
+            if held is not None and not held.stale:
+                held.stale = True
+                if held.end:
+                    del self._held[token]
+                else:
+                    working.append(held)
+        return working
+
+    def news(self) -> bool:
+        """Whether there is something that the master has not heard."""
+        return any(held.state != held.told for held in self._held.values() if not held.stale)
+
+    def ended(self) -> bool:
+        """Whether a batch has ended that the master has not heard of."""
+        return any(held.end for held in self._held.values() if not held.stale)
+
+    def reports(self) -> list[Report]:
+        """A report for each batch of which there is news; ``answered`` says that they have arrived."""
+        self._sent = {
+            token: held.state
+            for token, held in self._held.items()
+            if not held.stale and held.state != held.told
+        }
+        return [self._held[token].report() for token in self._sent]
+
+    def answered(self) -> None:
+        """The master has the last reports."""
+        for token, (upto, extra, failures, keep, end) in self._sent.items():
+            held = self._held.get(token)
+            if held is None:
+                continue
+            if end:
+                del self._held[token]
+                continue
+            # A failure counts in the report that says its job has ended; until then it is said again.
+            kept = [f for f in held.failures[:failures] if f.index >= upto and f.index not in extra]
+            held.failures[:failures] = kept
+            held.told = (upto, extra, len(kept), keep, end)
+        self._sent = {}
+
+    def unanswered(self) -> None:
+        """The connection broke: whatever was said may not have been heard."""
+        self._sent = {}
+        for held in self._held.values():
+            held.told = None
+
+    def _end(self, held: Held, how: str) -> None:
+        held.end = how
+        ended = held.upto + len(held.extra)
+        if held.stale:
+            self._held.pop(held.lent.token, None)
+        else:
+            self.done += ended - held.failed
+            self.failed += held.failed

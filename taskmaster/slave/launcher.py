@@ -1,0 +1,129 @@
+"""The supervisor's side of the template: have workers forked, and hear of their end.
+
+Called by ``taskmaster.slave.pool``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import Any
+
+from taskmaster.errors import TaskmasterError
+
+__all__ = ["Launcher", "TemplateGone", "how_it_ended"]
+
+
+class TemplateGone(TaskmasterError):
+    """The process that forks the workers has ended."""
+
+
+def how_it_ended(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exited with status {code}"
+
+
+class Launcher:
+    """A template and the workers that it has forked.
+
+    Args:
+        inherited: control socket of a template that holds the callback; None to start one.
+    """
+
+    def __init__(self, inherited: socket.socket | None = None) -> None:
+        self.replaceable = inherited is None
+        self.pids: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: deque[dict[str, int]] = deque()
+        self._partial = b""
+        self.control = inherited if inherited is not None else self._start()
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        with theirs:
+            # -P: a file in the working directory that is called like a module of the standard library must not take its place.
+            self._process = subprocess.Popen(
+                [sys.executable, *flags, "-P", "-m", "taskmaster.slave.template", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+        return ours
+
+    def spawn(self, spec: dict[str, Any], descriptors: list[int]) -> int:
+        """Have a worker forked; gives its process id.
+
+        Args:
+            spec: what the worker needs to know.
+            descriptors: its socket, its memory, its standard output and error.
+
+        Raises:
+            TemplateGone: the template has ended.
+        """
+        try:
+            self.control.setblocking(True)
+            socket.send_fds(self.control, [json.dumps(spec).encode()], descriptors)
+            while True:
+                for event in list(self._events):
+                    if "spawned" in event:
+                        self._events.remove(event)
+                        self.pids.add(event["spawned"])
+                        return event["spawned"]
+                self._receive()
+        except OSError as exc:
+            raise TemplateGone("The process that forks the workers has ended.") from exc
+
+    def exits(self) -> list[tuple[int, int]]:
+        """Process id and wait status of each worker that has ended since the last call.
+
+        Raises:
+            TemplateGone: the template has ended.
+        """
+        self.control.setblocking(False)
+        try:
+            while True:
+                self._receive()
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            raise TemplateGone("The process that forks the workers has ended.") from exc
+        found = [(event["exited"], event["status"]) for event in self._events if "exited" in event]
+        self._events = deque(event for event in self._events if "exited" not in event)
+        self.pids.difference_update(pid for pid, _ in found)
+        return found
+
+    def close(self) -> None:
+        """End the template and all its workers, now."""
+        self.control.close()
+        for pid in list(self.pids):
+            # The template does this too, unless it was killed itself.
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        self.pids.clear()
+        if self._process is not None:
+            try:
+                self._process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _receive(self) -> None:
+        data = self.control.recv(65536)
+        if not data:
+            raise ConnectionResetError
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._events.extend(json.loads(line) for line in lines)

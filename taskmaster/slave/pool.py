@@ -1,0 +1,399 @@
+"""The pool: the worker processes of a slave, what each of them holds, and what becomes of it when one dies.
+
+Called by ``taskmaster.slave.slave`` from its one thread. Nothing here waits: sockets and pipes are non-blocking, and what a worker does not take at once is
+kept for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from taskmaster.model import Failure, Lent
+from taskmaster.slave.board import REGIONS, Board, make_memory
+from taskmaster.slave.desk import Desk, Held
+from taskmaster.slave.launcher import Launcher, TemplateGone, how_it_ended
+from taskmaster.slave.output import Forwarder
+from taskmaster.slave.sizer import Sizer
+from taskmaster.transport.channel import FrameReader, frame
+
+__all__ = ["Pool", "Unusable", "Worker"]
+
+logger = logging.getLogger(__name__)
+
+BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
+UNLIMITED = 2**40  # the socket to a worker is not on a network
+
+
+class Unusable(Exception):
+    """Workers cannot run the callback.
+
+    Attributes:
+        what: "target" or "setup".
+        traceback: of the user's code.
+    """
+
+    def __init__(self, what: str, sentence: str, traceback: str) -> None:
+        super().__init__(sentence)
+        self.what = what
+        self.traceback = traceback
+
+
+class Worker:
+    """One worker process, as the supervisor sees it."""
+
+    def __init__(self, pid: int, sock: socket.socket, memory: int, pipes: list[Forwarder]) -> None:
+        sock.setblocking(False)
+        self.pid = pid
+        self.socket = sock
+        self.board = Board(memory)
+        self.pipes = pipes
+        self.ready = False
+        self.quitting = False
+        self.held: list[Held | None] = [None] * REGIONS
+        self.reader = FrameReader(UNLIMITED)
+        self.pending: deque[memoryview] = deque()
+
+    @property
+    def free(self) -> int:
+        """How many more batches it can take."""
+        return self.held.count(None) if self.ready and not self.quitting else 0
+
+    def send(self, *message: Any) -> None:
+        """Send as soon as the worker reads."""
+        self.pending.extend(memoryview(piece) for piece in frame(message, UNLIMITED))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is pending; False if the worker does not take all of it now."""
+        while self.pending:
+            try:
+                count = self.socket.send(self.pending[0])
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                self.pending.clear()  # it is dead, which is heard of elsewhere
+                return True
+            rest = self.pending.popleft()[count:]
+            if rest:
+                self.pending.appendleft(rest)
+        return True
+
+    def messages(self) -> list[tuple[Any, ...]]:
+        """What the worker has said since the last call."""
+        found = []
+        while True:
+            try:
+                count = self.socket.recv_into(self.reader.space())
+            except (BlockingIOError, InterruptedError):
+                return found
+            except OSError:
+                return found
+            if count == 0:
+                return found
+            try:
+                complete, message = self.reader.filled(count)
+            except (pickle.UnpicklingError, OSError):
+                return found  # it died in the middle of a sentence
+            if complete:
+                found.append(message)
+
+
+class Pool:
+    """The workers of a slave.
+
+    Args:
+        spec: what workers need to know: target, threads, concurrency.
+        count: how many workers.
+        desk: where what they hold is accounted for.
+        sizer: told what batches took.
+        selector: the supervisor's.
+        several: several jobs run at once in each worker, in threads or coroutines.
+        template: control socket of a template that holds the callback, if there is one.
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        count: int,
+        desk: Desk,
+        sizer: Sizer,
+        selector: selectors.BaseSelector,
+        *,
+        several: bool,
+        template: socket.socket | None = None,
+    ) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.was_ready = False
+        self._spec = spec
+        self._count = count
+        self._desk = desk
+        self._sizer = sizer
+        self._selector = selector
+        self._several = several
+        self._backoff = 0.0
+        self._next_spawn = 0.0
+        self._setup_failures = 0
+        self._closing = False
+        self._launcher = Launcher(template)
+        self._watch_launcher()
+
+    # -- workers come and go ---------------------------------------------------------------------------------------
+
+    def keep_up(self, now: float) -> float:
+        """Replace workers that have died; gives the seconds until there is something to do here."""
+        while len(self.workers) < self._count and not self._closing:
+            if now < self._next_spawn:
+                return self._next_spawn - now
+            try:
+                self._spawn()
+            except TemplateGone:
+                self._renew_template()
+        return 3600.0
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        memory = make_memory()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        try:
+            pid = self._launcher.spawn(self._spec, [theirs.fileno(), memory, out_write, err_write])
+        except TemplateGone:
+            ours.close()
+            os.close(out_read)
+            os.close(err_read)
+            os.close(memory)
+            raise
+        finally:
+            theirs.close()
+            os.close(out_write)
+            os.close(err_write)
+        pipes = [Forwarder(out_read, 1), Forwarder(err_read, 2)]
+        worker = Worker(pid, ours, memory, pipes)
+        os.close(memory)
+        self.workers[pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(worker))
+        for pipe in pipes:
+            self._selector.register(pipe, selectors.EVENT_READ, lambda pipe=pipe: self._forward(pipe))
+
+    def _watch_launcher(self) -> None:
+        self._selector.register(self._launcher.control, selectors.EVENT_READ, self._hear_of_exits)
+
+    def _hear_of_exits(self) -> None:
+        try:
+            exits = self._launcher.exits()
+        except TemplateGone:
+            self._renew_template()
+            return
+        for pid, status in exits:
+            worker = self.workers.get(pid)
+            if worker is not None:
+                self._bury(worker, how_it_ended(status))
+
+    def _renew_template(self) -> None:
+        """The template was killed, and every worker with it; which job did that, if any, cannot be known."""
+        if self._closing:
+            return
+        self._selector.unregister(self._launcher.control)
+        self._launcher.close()
+        for worker in list(self.workers.values()):
+            self._bury(worker, "", blame=False)
+        if not self._launcher.replaceable:
+            raise Unusable("template", "The process that holds the callback was killed, so that no worker can be started.", "")
+        logger.warning("the process that forks the workers was killed; all workers are started again")
+        self._launcher = Launcher()
+        self._watch_launcher()
+
+    def _bury(self, worker: Worker, how: str, *, blame: bool = True) -> None:
+        """Account for a dead worker: its last words, what it had ended, and the job that it died of."""
+        self._listen(worker)
+        worked = any(held is not None for held in worker.held)
+        for region, held in enumerate(worker.held):
+            if held is None:
+                continue
+            self._note_progress(worker, region, held)
+            if blame and worker.board.opening(region) and not held.lent.separate:
+                # It died while it unpickled the batch: one by one, the guilty job is found.
+                self._desk.unreadable(held)
+                continue
+            suspects = worker.board.running(region, held.keep, several=self._several) if blame else []
+            self._desk.crash(held, [index for index in suspects if index < held.keep], how)
+        del self.workers[worker.pid]
+        self._unwatch(worker)
+        worker.socket.close()
+        for pipe in worker.pipes:
+            self._forward(pipe, close=True)
+        if worker.quitting:
+            return
+        if blame:
+            logger.warning("worker %d was %s", worker.pid, how)
+        if worker.ready and worked:
+            self._backoff = 0.0
+        else:
+            self._backoff = min(BACKOFF[1], max(BACKOFF[0], 2 * self._backoff))
+        self._next_spawn = time.monotonic() + self._backoff
+
+    # -- what workers say --------------------------------------------------------------------------------------------
+
+    def _hear(self, worker: Worker) -> None:
+        self._listen(worker)
+        try:
+            gone = not worker.socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            # Its end is told by the template; until then this socket would be readable all the time.
+            self._unwatch(worker)
+
+    def _unwatch(self, worker: Worker) -> None:
+        try:
+            self._selector.unregister(worker.socket)
+        except (KeyError, ValueError):
+            pass
+
+    def _listen(self, worker: Worker) -> None:
+        # The position is read before the messages: a failure before that position has been said by then.
+        positions = [worker.board.position(region) for region in range(REGIONS)]
+        extras = [
+            worker.board.ended_beyond(region, held.keep) if self._several and held else ()
+            for region, held in enumerate(worker.held)
+        ]
+        for message in worker.messages():
+            self._understand(worker, *message)
+        for region, held in enumerate(worker.held):
+            if held is not None:
+                self._desk.progress(held, positions[region], extras[region])
+
+    def _note_progress(self, worker: Worker, region: int, held: Held) -> None:
+        extra = worker.board.ended_beyond(region, held.keep) if self._several else ()
+        self._desk.progress(held, worker.board.position(region), extra)
+
+    def _understand(self, worker: Worker, kind: str, *rest: Any) -> None:
+        if kind == "ready":
+            worker.ready = self.was_ready = True
+            self._setup_failures = 0
+        elif kind == "unusable":
+            self._unusable(*rest)
+        elif kind == "failed":
+            region, *failure = rest
+            held = worker.held[region]
+            if held is not None:
+                self._desk.fail(held, Failure(*failure))
+        elif kind == "ended":
+            region, stop, seconds = rest
+            held, worker.held[region] = worker.held[region], None
+            if held is not None:
+                self._sizer.note(stop, seconds)
+                self._desk.finish(held, stop)
+        elif kind == "unreadable":
+            region, _ = rest
+            held, worker.held[region] = worker.held[region], None
+            if held is not None:
+                self._desk.unreadable(held)
+
+    def _unusable(self, what: str, sentence: str, traceback: str) -> None:
+        self._setup_failures += 1
+        if what == "setup" and self.was_ready and self._setup_failures <= 5:
+            # It worked before: perhaps the database is just being restarted.
+            self._backoff = 2.0 ** (self._setup_failures - 1)
+            logger.warning("%s It is tried again in %.0f s.", sentence, self._backoff)
+            return
+        raise Unusable(what, sentence, traceback)
+
+    def _forward(self, pipe: Forwarder, *, close: bool = False) -> None:
+        if not pipe.forward() or close:
+            try:
+                self._selector.unregister(pipe)
+            except KeyError:
+                return
+            pipe.close()
+
+    # -- batches -----------------------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """How many batches the workers can take."""
+        return sum(worker.free for worker in self.workers.values())
+
+    def give(self, lent: Lent) -> None:
+        """Give a batch to the worker that holds the fewest."""
+        worker = max(self.workers.values(), key=lambda worker: worker.free, default=None)
+        held = self._desk.take(lent)
+        if worker is None or not worker.free:
+            self._desk.drop(held)  # a worker has died meanwhile
+            return
+        region = worker.held.index(None)
+        worker.held[region] = held
+        worker.board.prepare(region, lent.count)
+        worker.send("batch", region, lent.separate, lent.alone, lent.blob)
+        if worker.pending:
+            self._selector.modify(
+                worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, lambda: self._write_and_hear(worker)
+            )
+
+    def _write_and_hear(self, worker: Worker) -> None:
+        if worker.flush():
+            self._selector.modify(worker.socket, selectors.EVENT_READ, lambda: self._hear(worker))
+        self._hear(worker)
+
+    def look(self) -> None:
+        """See how far every worker has got."""
+        for worker in list(self.workers.values()):
+            self._listen(worker)
+
+    def recall(self, held: Held, keep: int) -> None:
+        """Give back the jobs of a batch from ``keep`` on that have not been started."""
+        for worker in self.workers.values():
+            for region, other in enumerate(worker.held):
+                if other is held:
+                    held.keep = min(
+                        held.keep, worker.board.lower(region, keep, held.lent.count, several=self._several)
+                    )
+
+    def recall_all(self) -> None:
+        """Give back every job that has not been started."""
+        for worker in self.workers.values():
+            for held in worker.held:
+                if held is not None:
+                    self.recall(held, 0)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def quit(self) -> None:
+        """Have the workers tear down and end, as soon as they have done what they are at."""
+        for worker in self.workers.values():
+            if not worker.quitting:
+                worker.quitting = True
+                worker.send("quit")
+        self._closing = True
+
+    def kill_workers(self) -> None:
+        """End the workers now; nobody is blamed."""
+        self._closing = True
+        for worker in list(self.workers.values()):
+            try:
+                os.kill(worker.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._bury(worker, "", blame=False)
+
+    def close(self) -> None:
+        """End everything that is left, the template included."""
+        self._closing = True
+        try:
+            self._selector.unregister(self._launcher.control)
+        except (KeyError, ValueError):
+            pass
+        for worker in self.workers.values():
+            for pipe in worker.pipes:
+                pipe.forward()
+        self._launcher.close()

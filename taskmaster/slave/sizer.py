@@ -1,0 +1,52 @@
+"""How many jobs a batch should have. Pure.
+
+Called by the supervisor with what batches took. Aims at a time for a batch: long enough that handing it out costs little, short enough
+that a recall or a lost slave does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from taskmaster.model import MAX_BATCH
+
+__all__ = ["Sizer"]
+
+TARGET = 0.2  # seconds of work in a batch
+RECENT = 10  # batches that are looked at
+GROWTH = 4  # at most so many times the size of the last batch
+
+
+class Sizer:
+    """Follows the measured throughput of the workers: grows step by step, shrinks at once.
+
+    Args:
+        slots: jobs that a worker runs at once; a batch has at least that many.
+        fixed: the size, if the user has chosen it.
+    """
+
+    def __init__(self, slots: int = 1, fixed: int | None = None) -> None:
+        self._slots = slots
+        self._fixed = fixed
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._largest = slots
+
+    def note(self, jobs: int, seconds: float) -> None:
+        """A batch of so many jobs took so long, in one worker."""
+        if jobs <= 0:
+            return
+        self._recent.append(max(seconds, 1e-9) / jobs)
+        self._largest = max(self._slots, min(self._largest, jobs) if seconds > TARGET else max(self._largest, jobs))
+
+    @property
+    def size(self) -> int:
+        """Jobs for the next batch."""
+        if self._fixed is not None:
+            return min(self._fixed, MAX_BATCH)
+        if not self._recent:
+            return self._slots
+        slow = sorted(self._recent)[int(0.9 * (len(self._recent) - 1) + 0.5)]
+        # A batch slower than all of the recent ones counts at once, not when it has become one of ten.
+        slow = max(slow, self._recent[-1])
+        wanted = int(TARGET / slow)
+        return max(self._slots, min(wanted, self._largest * GROWTH, MAX_BATCH))

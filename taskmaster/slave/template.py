@@ -1,0 +1,201 @@
+"""The template: a process that forks the workers, so that nothing ever forks from a process with threads.
+
+Started by the supervisor as ``python -m taskmaster.slave.template FD``; or forked by ``fork_template`` from a user's script, before that has
+any thread, when the callback lives in the script and cannot be imported. It runs one thread and none of the user's code. ::
+
+    supervisor ──"spawn", 4 descriptors──► template ──fork──► worker
+               ◄──"spawned" / "exited"────
+
+It ends, and its workers with it, as soon as the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from taskmaster.errors import UsageError
+from taskmaster.slave import worker
+from taskmaster.slave.callback import Callbacks
+
+__all__ = ["fork_template", "main"]
+
+PR_SET_PDEATHSIG = 1
+
+
+def fork_template(
+    callback: Callable[[Any], Any],
+    setup: Callable[[], Any] | None = None,
+    teardown: Callable[[], Any] | None = None,
+) -> tuple[socket.socket, int]:
+    """Fork a template that holds a callback in memory.
+
+    Returns:
+        The supervisor's end of its control socket, and its process id.
+
+    Raises:
+        UsageError: the process has other threads, whose locks a forked child could wait for for ever.
+    """
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if others:
+        raise UsageError(
+            f"The callback cannot be imported by its name, so that this process would have to be forked; but it already runs "
+            f"other threads ({', '.join(others[:3])}), and forking them is not safe. Define the callback in a module of its own, "
+            f"or call start() before anything starts a thread."
+        )
+    ours, theirs = socket.socketpair()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become_template(theirs, Callbacks(callback, setup, teardown))
+    theirs.close()
+    return ours, pid
+
+
+def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
+    """In the forked child: nothing of the script may go on running here, not even its ``finally`` blocks."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        # The script's files, sockets and database connections belong to the script.
+        keep = control.fileno()
+        os.closerange(3, keep)
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+        serve(control, callbacks)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
+    """Fork workers on request until the supervisor is gone, then end those that are left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+    signal.set_wakeup_fd(wake_out)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    selector.register(wake_in, selectors.EVENT_READ)
+    children: set[int] = set()
+    try:
+        while True:
+            ready = [key.fileobj for key, _ in selector.select()]
+            if wake_in in ready:
+                os.read(wake_in, 4096)
+            _reap(children, control)
+            if control in ready:
+                data, fds, _, _ = socket.recv_fds(control, 65536, 8)
+                if not data:
+                    return
+                pid = _spawn(json.loads(data), fds, [control.fileno(), wake_in, wake_out, selector], callbacks)
+                children.add(pid)
+                _say(control, {"spawned": pid})
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        for pid in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for pid in children:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def _reap(children: set[int], control: socket.socket) -> None:
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in children:
+            children.discard(pid)
+            _say(control, {"exited": pid, "status": status})
+
+
+def _say(control: socket.socket, message: dict[str, int]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Callbacks | None) -> int:
+    template = os.getpid()
+    with warnings.catch_warnings():
+        # This process has one thread of Python's. A library that the user's script has loaded may run others, natively: Python
+        # warns of those, and they are prepared for a fork, or the script could not fork at all.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        for descriptor in fds:
+            os.close(descriptor)
+        return pid
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _die_with_parent(template)
+        *descriptors, selector = ours
+        selector.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        sock, memory, out, err = fds
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.close(out)
+        os.close(err)
+        # Lines go out as they are printed: a worker that dies takes what is buffered with it.
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+        os.environ.pop("TASKMASTER_KEY", None)
+        worker.main(sock, memory, callbacks, spec)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        worker.flush()
+        os._exit(status)
+
+
+def _die_with_parent(parent: int) -> None:
+    """On Linux, have the kernel end this process with the template; elsewhere it ends when its socket does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    """``python -m taskmaster.slave.template FD``"""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    serve(control, None)
+
+
+if __name__ == "__main__":
+    main()

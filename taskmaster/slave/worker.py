@@ -1,0 +1,204 @@
+"""A worker: runs the callback on the jobs of the batches that it is sent, and publishes which one it is at.
+
+Forked by the template. The only process that unpickles jobs, and the only one that runs the user's callback. What it says to its
+supervisor is plain: ``("ready",)``, ``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message, traceback)``,
+``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A failure is said before the position moves past its job.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from taskmaster.errors import TargetError
+from taskmaster.slave.board import OPENING, Board
+from taskmaster.slave.callback import Callbacks, is_async, load
+from taskmaster.tracebacks import users_traceback
+from taskmaster.transport.channel import Channel
+
+__all__ = ["Batch", "Outlet", "read_batches", "run_one_by_one", "work"]
+
+MESSAGE = 1024  # characters of an exception's message that are kept
+TRACEBACK = 8192  # of its traceback: the beginning and the end
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A batch as the worker has it; ``jobs`` are still pickled one by one where ``separate``."""
+
+    region: int
+    jobs: Sequence[Any]
+    separate: bool
+    alone: bool
+    began: float = field(default_factory=time.perf_counter)
+
+
+class Outlet:
+    """Says things to the supervisor.
+
+    Args:
+        channel: the socket to it.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def say(self, *message: Any) -> None:
+        """Send a message; a supervisor that is gone ends this process."""
+        try:
+            self._channel.send(message)
+        except OSError:
+            os._exit(1)
+
+    def failed(self, region: int, index: int, exc: BaseException) -> None:
+        """Say that a job has failed."""
+        flush()
+        self.say("failed", region, index, type(exc).__qualname__, _message(exc), _capped(users_traceback(exc)))
+
+
+def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+    """The life of a worker: load, set up, run batches until told to quit, tear down.
+
+    Args:
+        channel: the socket to the supervisor.
+        board: where the position is published.
+        callbacks: what the template holds, None to load the target of ``spec``.
+        spec: "target", "threads" and "concurrency".
+    """
+    outlet = Outlet(channel)
+    try:
+        callbacks = callbacks or load(spec["target"])
+    except TargetError as exc:
+        flush()
+        outlet.say("unusable", "target", str(exc), _capped(exc.user_traceback or ""))
+        return
+    try:
+        if callbacks.setup is not None:
+            callbacks.setup()
+    except BaseException as exc:
+        flush()
+        sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
+        outlet.say("unusable", "setup", sentence, _capped(users_traceback(exc)))
+        return
+    flush()
+    outlet.say("ready")
+    batches = read_batches(channel, outlet, board)
+    try:
+        if is_async(callbacks.handle):
+            from taskmaster.slave.concurrent import run_coroutines
+
+            run_coroutines(batches, board, callbacks.handle, outlet, spec["concurrency"])
+        elif spec["threads"] > 1:
+            from taskmaster.slave.concurrent import run_threads
+
+            run_threads(batches, board, callbacks.handle, outlet, spec["threads"])
+        else:
+            run_one_by_one(batches, board, callbacks.handle, outlet)
+    finally:
+        _tear_down(callbacks)
+
+
+def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Batch]:
+    """The batches that the supervisor sends, unpickled, until it says quit; ends the process when the supervisor is gone."""
+    while True:
+        try:
+            message = channel.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        if message[0] == "quit":
+            return
+        _, region, separate, alone, blob = message
+        board.heads[region][1] = OPENING
+        try:
+            jobs = pickle.loads(blob)
+        except BaseException as exc:
+            outlet.say("unreadable", region, f"{type(exc).__qualname__}: {_message(exc)}")
+            continue
+        yield Batch(region, jobs, separate, alone)
+
+
+def open_separately(handle: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+    """The callback for jobs that come pickled one by one: one that cannot be unpickled fails alone."""
+    return lambda blob: handle(pickle.loads(blob))
+
+
+def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
+    """Run jobs in their order, one at a time."""
+    for batch in batches:
+        head = board.heads[batch.region]
+        call = open_separately(handle) if batch.separate else handle
+        batch.began = time.perf_counter()
+        stop = _run(batch.jobs, head, call, lambda index, exc, region=batch.region: outlet.failed(region, index, exc))  # type: ignore[misc]
+        seconds = time.perf_counter() - batch.began
+        flush()
+        outlet.say("ended", batch.region, stop, seconds)
+
+
+def _run(
+    jobs: Sequence[Any],
+    head: memoryview[int],
+    call: Callable[[Any], Any],
+    failed: Callable[[int, BaseException], None],
+) -> int:
+    """Run jobs up to the limit; returns at which index it stopped. The inner loop is what every job pays for."""
+    index = 0
+    while True:
+        try:
+            for index, job in enumerate(islice(jobs, index, None), index):
+                head[1] = index  # first say which job this is, and only then look whether it is still wanted: see Board
+                if index >= head[0]:
+                    return index
+                call(job)
+        except BaseException as exc:
+            failed(index, exc)
+            index += 1
+            continue
+        head[1] = len(jobs)
+        return len(jobs)
+
+
+def flush() -> None:
+    """Let what the callback has printed out, before something is said that may end this process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+def _tear_down(callbacks: Callbacks) -> None:
+    if callbacks.teardown is not None:
+        try:
+            callbacks.teardown()
+        except BaseException as exc:
+            sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
+    flush()
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except BaseException as inner:
+        text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
+    return text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
+
+
+def _capped(text: str) -> str:
+    if len(text) <= TRACEBACK:
+        return text
+    half = TRACEBACK // 2
+    return f"{text[:half]}\n  ... {len(text) - TRACEBACK} characters left out ...\n{text[-half:]}"
+
+
+def main(sock: int, memory: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+    """What the template calls in the forked process."""
+    board = Board(memory)
+    os.close(memory)
+    work(Channel(socket.socket(fileno=sock)), board, callbacks, spec)

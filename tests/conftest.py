@@ -1,0 +1,58 @@
+"""What every test gets: an environment of its own, and modules to load."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# A slow machine is no failure: pytest's own time-out finds what hangs.
+hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("taskmaster")
+
+PROCESS_TESTS = Path(__file__).parent / "process"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in tests/process, so that it can be chosen and left out."""
+    for item in items:
+        if PROCESS_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's keys and settings out of the tests, and the tests' keys out of the home directory."""
+    for name in [name for name in os.environ if name.startswith("TASKMASTER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path / ".taskmaster"))
+
+
+@pytest.fixture
+def module_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Give a function that writes a user's module: ``module_file('''def get_jobs(): ...''', "jobs.py")``.
+
+    The text is dedented; the file lies in ``tmp_path``. What a test imports from there, and what it puts on
+    ``sys.path``, is gone after it, so that two tests may use the same name.
+    """
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    # A file that is written twice within a second must not be served from a cache.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(text: str, name: str = "jobs.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), "utf-8")
+        return path
+
+    yield write
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and tmp_path in Path(file).parents:
+            del sys.modules[name]

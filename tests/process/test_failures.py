@@ -1,0 +1,123 @@
+"""Jobs that raise, kill their worker, or cannot be sent: each fails alone, is written down, and stops nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from conftest import Playground
+from test_resume import PREAMBLE
+
+
+def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
+    """Key, type, message, traceback and attempts of the failed jobs in the state file."""
+    state = next(playground.directory.glob("*.tmstate"))
+    with sqlite3.connect(state) as connection:
+        return sorted(connection.execute("SELECT key, type, message, traceback, attempts FROM failed").fetchall())
+
+
+def test_a_job_that_raises_is_written_down_and_the_run_goes_on(playground: Playground) -> None:
+    """Exit 3; the user's traceback is in the state and on the terminal, without Taskmaster's own frames."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 100)\n"
+        + "def handle_job(n):\n    if n % 40 == 17:\n        raise ValueError(f'bad row {n}')\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    assert "Traceback" in run.output
+    assert "bad row" in run.output
+    failed = failed_jobs(playground)
+    assert [(key, kind, message) for key, kind, message, _, _ in failed] == [
+        ("17", "ValueError", "bad row 17"),
+        ("57", "ValueError", "bad row 57"),
+        ("97", "ValueError", "bad row 97"),
+    ]
+    assert "mod.py" in failed[0][3]
+    assert "slave" not in failed[0][3]
+    assert playground.ledger.ended().total() == 97
+
+
+def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
+    """By signal or by os._exit: it is tried three times and written down; its neighbours are run once."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
+        + "def handle_job(n):\n"
+        + "    if n == 50:\n        os.kill(os.getpid(), 11)\n"
+        + "    if n == 150:\n        os._exit(7)\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    failed = failed_jobs(playground)
+    assert [(key, kind, attempts) for key, kind, _, _, attempts in failed] == [
+        ("150", "WorkerDied", 3),
+        ("50", "WorkerDied", 3),
+    ]
+    assert "status 7" in failed[0][2]
+    assert "SIGSEGV" in failed[1][2]
+    assert len(playground.ledger.ended()) == playground.ledger.ended().total() == 198
+
+
+def test_a_job_that_takes_its_slave_down_is_found(playground: Playground) -> None:
+    """The slave is started again, the batch is halved, and the run ends with that one job failed."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import signal\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 20)\n"
+        + "def handle_job(n):\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+
+
+def test_jobs_that_cannot_be_sent_fail_alone(playground: Playground) -> None:
+    """One that cannot be pickled, one that cannot be unpickled, one that is too large: each with its key."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "class Sour:\n    def __reduce__(self):\n        raise TypeError('will not be pickled')\n"
+        + "def explode():\n    raise RuntimeError('will not be unpickled')\n"
+        + "class Bomb:\n    def __reduce__(self):\n        return explode, ()\n"
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 60):\n"
+        + "        yield Job(n, {10: Sour(), 20: Bomb(), 30: b'x' * 40_000_000}.get(n, n))\n"
+        + "def handle_job(n):\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    failed = {key: (kind, message) for key, kind, message, _, _ in failed_jobs(playground)}
+    assert set(failed) == {"10", "20", "30"}
+    assert "will not be pickled" in failed["10"][1]
+    assert "will not be unpickled" in failed["20"][1]
+    assert failed["30"][0] == "JobTooLarge"
+    assert playground.ledger.ended().total() == 57
+
+
+def test_a_source_that_raises_half_way_stops_the_run_where_it_can_go_on(playground: Playground) -> None:
+    """What it had yielded is run, the user's traceback is shown, exit 1; mended, the run is resumed."""
+    text = (
+        PREAMBLE
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 100):\n"
+        + "        if n == 60 and BROKEN:\n            raise LookupError('the database went away')\n"
+        + "        yield n\n"
+        + "def handle_job(n):\n    note(n)\n"
+    )
+    playground.write("mod.py", text + "BROKEN = True\n")
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 1, run.output
+    assert "LookupError: the database went away" in run.output
+    assert "mod.py" in run.output
+    assert playground.ledger.ended().total() == 60
+
+    playground.write("mod.py", text + "BROKEN = False\n")
+    again = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert again.process.returncode == 0, again.output
+    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 100

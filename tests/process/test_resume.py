@@ -1,0 +1,200 @@
+"""Stopping and going on, over every kind of source and key, with the real commands."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections import Counter
+
+import pytest
+from commands import wait_for
+from conftest import Playground
+
+PREAMBLE = """
+import os, time, uuid, datetime
+from taskmaster import Job
+
+def note(what):
+    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, f"end {what} {os.getpid()}\\n".encode())
+    os.close(fd)
+
+def handle_job(job):
+    time.sleep(0.005)
+    note(str(job).replace(" ", "_"))
+
+N = 400
+"""
+
+SOURCES = {
+    "exclusive": "def get_jobs(last=-1):\n    yield from range(last + 1, N)\n",
+    "inclusive, and 0 is a key": "def get_jobs(last=0):\n    yield from range(last, N)\n",
+    "equal keys in a row, inclusive": (
+        "def get_jobs(last=0):\n    for n in range(N):\n        if n // 7 >= last:\n            yield Job(n // 7, n)\n"
+    ),
+    "equal keys in a row, exclusive": (
+        "def get_jobs(last=-1):\n    for n in range(N):\n        if n // 7 > last:\n            yield Job(n // 7, n)\n"
+    ),
+    "text, beginning with the empty one": (
+        "def get_jobs(last=None):\n    for n in range(N):\n        key = f'k{n:05}' if n else ''\n"
+        "        if last is None or key > last:\n            yield key\n"
+    ),
+    "UUIDs": (
+        "def get_jobs(last=None):\n    for n in range(N):\n        key = uuid.UUID(int=n)\n"
+        "        if last is None or key > last:\n            yield key\n"
+    ),
+    "moments": (
+        "def get_jobs(last=None):\n    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)\n"
+        "    for n in range(N):\n        key = start + datetime.timedelta(microseconds=n)\n"
+        "        if last is None or key > last:\n            yield key\n"
+    ),
+    "tuples": (
+        "def get_jobs(last=(0, -1)):\n    for n in range(N):\n        key = (n // 20, n % 20)\n"
+        "        if key > last:\n            yield key\n"
+    ),
+    "dictionaries with an id": (
+        "def get_jobs(last=-1):\n    for n in range(last + 1, N):\n        yield {'id': n, 'text': 'x' * n}\n"
+        "def handle_job(job):\n    time.sleep(0.005)\n    note(job['id'])\n"
+    ),
+    "no last": "def get_jobs():\n    yield from range(N)\n",
+    "a job_key": (
+        "class Row:\n    def __init__(self, n):\n        self.number = n\n"
+        "def job_key(row):\n    return row.number\n"
+        "def get_jobs(last=-1):\n    for n in range(last + 1, N):\n        yield Row(n)\n"
+        "def handle_job(row):\n    time.sleep(0.005)\n    note(row.number)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_killed_run_goes_on_where_it_was(playground: Playground, kind: str) -> None:
+    """kill -9 in the middle, run again: every job ran, and only those in flight ran twice."""
+    playground.write("mod.py", PREAMBLE + SOURCES[kind])
+    run = playground.start("tm-run", "mod.py", "2", "--progress=none")
+    wait_for("half of the jobs", lambda: playground.ledger.ended().total() > 200)
+    run.kill()
+    wait_for("every process to end", lambda: not playground.left())
+    again = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert again.process.returncode == 0, again.output
+    assert "Resuming at key" in again.output
+    ended = playground.ledger.ended()
+    assert len(ended) == 400
+    # 2 workers, 5 ms a job: what was in flight, and at most about half a second of reports and checkpoints.
+    assert ended.total() - 400 <= 220
+
+
+ROWS = """
+def get_jobs(last=None):
+    for line in open("rows.txt"):
+        key, payload = line.split()
+        if last is None or int(key) >= last:
+            yield Job(int(key), payload)
+"""
+
+
+def test_rows_that_appear_vanish_or_change_between_runs(playground: Playground) -> None:
+    """What is new or changed runs, what is gone is not missed, and the rest runs once."""
+    playground.write("mod.py", PREAMBLE + ROWS)
+    before = [(n, f"a{n}") for n in range(300)]
+    playground.write("rows.txt", "".join(f"{key} {payload}\n" for key, payload in before))
+    run = playground.start("tm-run", "mod", "2", "--progress=none")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 100)
+    run.signal_group(signal.SIGINT)
+    run.end()
+    done = {int(key[1:]) for key in playground.ledger.ended()}
+    after = []
+    for key, payload in before:
+        if key == 250:
+            after.append((key, "changed"))
+        elif key != 260:
+            after.append((key, payload))
+        if key == 270:
+            after.append((key, "new"))
+    playground.write("rows.txt", "".join(f"{key} {payload}\n" for key, payload in after))
+    again = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert again.process.returncode == 0, again.output
+    assert max(done) < 250
+    expected = Counter(payload for _, payload in after)
+    assert playground.ledger.ended() == expected
+
+
+def test_a_finished_run_started_again_says_so(playground: Playground) -> None:
+    """With the time, the number and the key; what came to the source meanwhile is run."""
+    first = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="50")
+
+    assert first.process.returncode == 0, first.output
+
+    again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="50")
+
+    assert again.process.returncode == 0
+    assert "finished at" in again.output
+    assert "50 jobs" in again.output
+    assert "nothing new after key 49" in again.output
+    assert "--reset" in again.output
+
+    more = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="60")
+
+    assert more.process.returncode == 0, more.output
+    assert playground.ledger.ended() == Counter(map(str, range(60)))
+
+
+def test_reset_begins_anew_and_can_be_taken_back(playground: Playground) -> None:
+    """The message names the key given up, and its command brings the old run back."""
+    words = ("tm-run", "jobs.py", "2", "--progress=none")
+    run = playground.start(*words, TOTAL="300")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    run.signal_group(signal.SIGINT)
+    run.end()
+    anew = playground.start(*words, "--reset", TOTAL="300")
+    anew.wait_for_output("tm-ctl restore")
+    wait_for("work from the start", lambda: playground.ledger.ended()["0"] == 2)
+    anew.signal_group(signal.SIGINT)
+    anew.end()
+
+    assert "had reached key" in anew.output
+
+    line = next(line for line in anew.output.splitlines() if "tm-ctl restore" in line)
+    restored = playground.run(*line.partition("with: ")[2].split())
+
+    assert restored.process.returncode == 0, restored.output
+
+    last = playground.run(*words, TOTAL="300")
+
+    assert last.process.returncode == 0, last.output
+    assert len(playground.ledger.ended()) == 300
+
+
+def test_a_source_whose_key_never_comes_again_is_refused(playground: Playground) -> None:
+    """Exit 5, and the state is as it was."""
+    playground.write("mod.py", PREAMBLE + "def get_jobs():\n    yield from open('rows.txt').read().split()\n")
+    playground.write("rows.txt", "\n".join(f"a{n}" for n in range(50)))
+    playground.run("tm-run", "mod", "2", "--progress=none")
+    state = next(playground.directory.glob("*.tmstate"))
+    before = state.read_bytes()
+    playground.write("rows.txt", "\n".join(f"b{n}" for n in range(50)))
+    again = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert again.process.returncode == 5, again.output
+    assert "'a49'" in again.output
+    assert state.read_bytes() == before
+
+
+def test_the_state_can_be_copied_to_another_directory(playground: Playground) -> None:
+    """A copy is a state of its own: both go on from where it was taken."""
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    run.signal_group(signal.SIGINT)
+    run.end()
+    done = playground.ledger.ended().total()
+    elsewhere = playground.directory / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("jobs.py", "jobs.tmstate"):
+        shutil.copy(playground.directory / name, elsewhere / name)
+    playground.directory = elsewhere
+    again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
+
+    assert again.process.returncode == 0, again.output
+    assert "Resuming at" in again.output
+    assert playground.ledger.ended().total() == 300 > done

@@ -1,0 +1,248 @@
+"""The shape of the code: who imports whom, and the few things that are said in one place only."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "taskmaster"
+
+# Imports run downwards only: a module may import those of its own part and of the parts listed here.
+# Whatever is in the package and not named here is the ground.
+ALLOWED = {
+    "cli": {"api", "master", "slave", "transport", "view", "ground"},
+    "api": {"master", "slave", "transport", "view", "ground"},
+    "master": {"transport", "view", "ground"},
+    "slave": {"transport", "view", "ground"},
+    "transport": {"ground"},
+    "view": {"ground"},
+    "example": set(),
+    "ground": set(),
+}
+# The master's and the slave's wings meet in `api`, and in the module through which it starts a slave of its own.
+SAME_PART = {"companion": "api"}
+
+THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported only where PostgreSQL is used
+UNPICKLES = {"taskmaster.transport.channel", "taskmaster.slave.worker"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
+
+# A module that passes 400 lines is looked at again. If it is right as it is, it is listed here with the reason.
+LONG = 400
+LONG_WITH_REASON: dict[str, str] = {}
+
+
+def module_name(path: Path) -> str:
+    """Give the dotted name of a file of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {module_name(path): ast.parse(path.read_bytes(), str(path)) for path in sorted(PACKAGE.rglob("*.py"))}
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def part(module: str) -> str:
+    """Give the part of the package that a module belongs to."""
+    names = module.split(".")
+    if len(names) == 1:
+        return "cli"  # the package's face: it may show anything
+    return SAME_PART.get(names[1], names[1] if names[1] in ALLOWED else "ground")
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk the nodes of a module without what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from (inner for other in node.orelse for inner in [other, *executed(other)])
+        else:
+            yield node
+            yield from executed(node)
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """Give each name that a module imports, as a dotted name, with its line; also those inside functions."""
+    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in executed(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((f"{origin}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def own_imports(module: str) -> Iterator[tuple[str, int]]:
+    """Give the modules of the package that a module imports."""
+    for name, line in imports(module):
+        if name.split(".")[0] == "taskmaster":
+            target = name if name in TREES else name.rpartition(".")[0]
+            # `from taskmaster import __version__` needs nothing but the first lines of the package.
+            if target != "taskmaster":
+                yield target, line
+
+
+def test_there_is_something_to_look_at():
+    """The package was found, with the two wings and what lies between."""
+    assert {"taskmaster", "taskmaster.model", "taskmaster.errors"} <= set(TREES)
+
+
+def test_imports_run_downwards():
+    """No module imports one above it; in particular master and slave never meet but in api."""
+    wrong = [
+        f"{FILES[module]}:{line} ({part(module)}) imports {target} ({part(target)})"
+        for module in TREES
+        for target, line in own_imports(module)
+        if part(target) != part(module) and part(target) not in ALLOWED[part(module)]
+    ]
+
+    assert wrong == []
+
+
+def test_there_is_no_import_cycle():
+    """No module needs itself, not even through an import inside a function."""
+    # The package's own face is left out: it imports its public names when they are asked for.
+    edges = {module: {target for target, _ in own_imports(module)} for module in TREES if module != "taskmaster"}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for target in sorted(edges.get(module, ())):
+                visit(target, (*way, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_every_imported_module_exists():
+    """An import of the package's own names leads to a module or to a name in one."""
+    wrong = [
+        f"{FILES[module]}:{line} imports from {target}"
+        for module in TREES
+        for target, line in own_imports(module)
+        if target not in TREES
+    ]
+
+    assert wrong == []
+
+
+def test_the_core_imports_no_extra():
+    """Everything but the standard library, click and tqdm is optional, and stays out of the core."""
+    wrong = [
+        f"{FILES[module]}:{line} imports {name}"
+        for module in TREES
+        if not module.startswith(("taskmaster.postgres", "taskmaster.django_orm"))
+        for name, line in imports(module)
+        if name.split(".")[0] not in sys.stdlib_module_names | THIRD_PARTY | {"taskmaster", "__future__"}
+    ]
+
+    assert wrong == []
+
+
+def test_only_transport_names_multiprocessing_managers():
+    """What is wrong with multiprocessing.managers as a network server is cured in one place."""
+    wrong = [
+        f"{FILES[module]}:{line}"
+        for module in TREES
+        if part(module) != "transport"
+        for name, line in imports(module)
+        if name.startswith("multiprocessing.managers")
+    ]
+
+    assert wrong == []
+
+
+def test_only_two_modules_unpickle():
+    """Only the worker, for the user's code, and the codec that refuses all but plain values open pickles."""
+    wrong = []
+    for module in set(TREES) - UNPICKLES:
+        wrong += [
+            f"{FILES[module]}:{line} imports {name}"
+            for name, line in imports(module)
+            if re.fullmatch(r"_?pickle\.(loads?|_?Unpickler)", name)
+        ]
+        wrong += [
+            f"{FILES[module]}:{node.lineno} uses {ast.unparse(node)}"
+            for node in executed(TREES[module])
+            if isinstance(node, ast.Attribute)
+            and (node.attr in ("Unpickler", "_Unpickler") or re.fullmatch(r"_?pickle\.loads?", ast.unparse(node)))
+        ]
+
+    assert wrong == []
+
+
+def test_the_package_has_no_assert():
+    """What must be true is checked by code that `python -O` keeps."""
+    wrong = [
+        f"{FILES[module]}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+    ]
+
+    assert wrong == []
+
+
+def test_modules_are_named_after_what_they_do():
+    """There is no drawer for whatever fits nowhere."""
+    wrong = [module for module in TREES if VAGUE & set(module.split("."))]
+
+    assert wrong == []
+
+
+def test_long_modules_were_looked_at():
+    """A module of more than 400 lines is listed with the reason why it is one module, and only such are listed."""
+    long = {module for module, path in FILES.items() if len(path.read_text("utf-8").splitlines()) > LONG}
+
+    assert long == set(LONG_WITH_REASON)
+
+
+def test_every_module_says_what_it_is_for():
+    """A module opens with a docstring."""
+    wrong = [str(FILES[module]) for module, tree in TREES.items() if tree.body and not ast.get_docstring(tree)]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])
+def test_every_test_says_what_is_true(path: Path):
+    """A test has a docstring that says what is true when it passes."""
+    wrong = [
+        f"{path}:{node.lineno} {node.name}"
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+
+    assert wrong == []
+
+
+def test_the_repository_mentions_nothing_outside_it():
+    """No file names a directory of somebody's machine, and no path in it leads out of the repository."""
+    folders = ["taskmaster", "tests", "examples", "benchmarks", "docs", ".ci", ".github"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.suffix != ".sqlite"]
+    wrong = []
+    for path in files:
+        if path.suffix in (".pyc", ".png") or "__pycache__" in path.parts:
+            continue
+        text = path.read_text("utf-8", errors="replace")
+        wrong += [f"{path}: {found[0]}" for found in re.finditer(r"(?<![\w.*$}/~:-])/(?:root|work)/\w+", text)]
+        # Tests and their user modules may well climb; they do it in directories of their own.
+        if "tests" not in path.relative_to(ROOT).parts:
+            wrong += [
+                f"{path}: {found[0]}"
+                for found in re.finditer(r"(?:\.\./)+[\w.-]+", text)
+                if ROOT not in [place := (path.parent / found[0]).resolve(), *place.parents]
+            ]
+
+    assert wrong == []

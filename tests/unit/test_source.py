@@ -1,0 +1,106 @@
+"""What may serve as a source, and how it is begun and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.master.source import Source
+
+
+def test_a_list_is_a_source_without_last() -> None:
+    """It is read from the start again when a run is resumed, and knows its length."""
+    source = Source([1, 2, 3])
+
+    assert list(source.iterate(2, resume=True)) == [1, 2, 3]
+    assert not source.resumes_by_key
+    assert source.total() == 3
+
+
+def test_last_is_passed_only_on_a_resume() -> None:
+    """A first run uses the function's own default."""
+    calls = []
+
+    def get_jobs(last: int = 7) -> Iterator[int]:
+        calls.append(last)
+        yield last
+
+    source = Source(get_jobs)
+
+    assert list(source.iterate()) == [7]
+    assert list(source.iterate(0, resume=True)) == [0]
+    assert calls == [7, 0]
+    assert source.resumes_by_key
+
+
+def test_arguments_are_passed_as_text() -> None:
+    """Those of the command line are."""
+
+    def get_jobs(last: Any = None, **arguments: str) -> list[Any]:
+        return [last, arguments]
+
+    source = Source(get_jobs, {"shard": "3"})
+
+    assert list(source.iterate()) == [None, {"shard": "3"}]
+    assert list(source.iterate(5, resume=True)) == [5, {"shard": "3"}]
+
+
+def test_an_unknown_argument_is_refused_with_those_that_there_are() -> None:
+    """Before anything runs."""
+
+    def get_jobs(shard: str = "0", last: int = 0) -> list[int]:
+        return []
+
+    with pytest.raises(UsageError, match=r"no argument 'shart'.*shard"):
+        Source(get_jobs, {"shart": "3"})
+
+
+def test_a_missing_argument_is_named() -> None:
+    """With the form in which to give it; ``last`` must have a default."""
+
+    def get_jobs(shard: str, last: int = 0) -> list[int]:
+        return []
+
+    def demanding(last: int) -> list[int]:
+        return []
+
+    with pytest.raises(UsageError, match="shard=VALUE"):
+        Source(get_jobs)
+    with pytest.raises(UsageError, match="only when a run is resumed"):
+        Source(demanding)
+
+
+def test_an_object_with_iterate_is_a_source() -> None:
+    """Tables and querysets are such objects."""
+
+    class Table:
+        def iterate(self, last: Any) -> Iterator[Any]:
+            yield "from", last
+
+        def total(self) -> int:
+            return 12
+
+    source = Source(Table())
+
+    assert list(source.iterate()) == [("from", None)]
+    assert list(source.iterate(0, resume=True)) == [("from", 0)]
+    assert source.total() == 12
+
+
+def test_what_is_no_source_is_refused() -> None:
+    """At once where that shows, else when it has returned something else."""
+    with pytest.raises(UsageError, match="int"):
+        Source(5)
+    with pytest.raises(SourceError, match="yield"):
+        Source(lambda: 5).iterate()
+
+
+def test_count_jobs_gets_the_arguments_that_it_takes() -> None:
+    """Counting rarely needs them all."""
+    source = Source(lambda shard, table: [], {"shard": "3", "table": "post"}, count=lambda shard: int(shard) * 10)
+
+    assert source.total() == 30
+    assert Source(lambda: [], count=lambda: None).total() is None  # type: ignore[arg-type, return-value]
