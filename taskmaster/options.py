@@ -1,8 +1,8 @@
 """What can be set for a master, a slave and a local run, with the defaults and the limits of each.
 
-The commands make these from the command line, ``Taskmaster(callback, jobs, **options)`` makes them from keywords; the api
-reads them. A field is called like the option, with ``_`` for ``-``. ``check`` is the only place that knows what values are
-allowed.
+The commands make these from the command line, ``Taskmaster(callback, jobs, **options)`` makes them from keywords; the
+api reads them. A field is called like the option, with ``_`` for ``-``. ``check`` is the only place that knows what
+values are allowed.
 """
 
 from __future__ import annotations

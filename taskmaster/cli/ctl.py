@@ -1,115 +1,172 @@
-"""``tm-ctl``: look at a run, take one back, make keys."""
+"""``tm-ctl``: look at a running master and at state files; make keys."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
-from taskmaster import __version__
-from taskmaster.cli.command import CONTEXT, key_options, run_command
+from taskmaster.cli.options import SETTINGS, common, merge, option, options, parse_arguments, run_command
+from taskmaster.model import Snapshot
+from taskmaster.options import MasterOptions
+from taskmaster.view.text import SCHEMA, Rate, clean, status_line
 
-__all__ = ["main"]
-
-debug_option = click.option("--debug", is_flag=True, help="Show Taskmaster's own tracebacks.")
+__all__ = ["main", "tm_ctl"]
 
 
-@click.group("tm-ctl", context_settings=CONTEXT)
-@click.version_option(__version__, message="%(prog)s %(version)s")
-def main() -> None:
-    """Look at a running master, take a former run back, make keys.
+@click.group(context_settings=SETTINGS)
+@common
+def tm_ctl(**given: Any) -> None:
+    """Look at a running master and at the runs of a state file; make keys.
 
     \b
-    Example:
-        tm-ctl status --host=10.0.0.1:5050 --key-file=tm.key
-    """
+    Examples:
+      tm-ctl keygen tm.key
+      tm-ctl status --host=10.0.0.1:5050 --key-file=tm.key
+    """  # noqa: D301
+    merge(MasterOptions, given)
 
 
-@main.command()
+@tm_ctl.command()
 @click.argument("path", default="tm.key")
-@debug_option
-@run_command("tm-ctl")
-def keygen(path: str, **_: Any) -> int:
-    """Make a key file that only you can read; master and slaves are given copies of it.
+def keygen(path: str) -> None:
+    """Make a key file, tm.key if no PATH is given, that only you can read.
+
+    A master that can be reached from other machines needs a key, and each slave there a copy of it.
 
     \b
     Example:
-        tm-ctl keygen tm.key
-    """
+      tm-ctl keygen tm.key
+    """  # noqa: D301
     from taskmaster.transport import keyfile
 
-    made = keyfile.write_new(path)
-    click.echo(f"{made} holds a new key. Copy it to the machines of the slaves, and give --key-file={path} everywhere.")
-    return 0
+    place = keyfile.write_new(path)
+    click.echo(str(place))
+    word = shlex.quote(path)
+    click.echo(
+        f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} HOST:), "
+        f"and start them with --key-file too. Whoever has the key can run code on the slaves.",
+        err=True,
+    )
 
 
-@main.command()
-@key_options("127.0.0.1:5050", "Where the master is.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
-@run_command("tm-ctl")
-def status(host: str, key: str | None, key_file: str | None, as_json: bool, **_: Any) -> int:
-    """Print what a running master is doing.
+@tm_ctl.command()
+@option("host", help="Where the master is.")
+@options("key", "key_file", "json")
+def status(host: str, key: str | None, key_file: str | None, as_json: bool) -> None:
+    """Say what a running master is doing.
 
     \b
     Example:
-        tm-ctl status --host=10.0.0.1:5050 --key-file=tm.key --json
-    """
+      tm-ctl status --host=127.0.0.1:5050
+    """  # noqa: D301
     from taskmaster import api
-    from taskmaster.model import Snapshot
-    from taskmaster.view.text import status_line
 
     found = api.status(host, key, key_file)
     if as_json:
-        click.echo(json.dumps(found))
-        return 0
-    snapshot = Snapshot(**found)
-    click.echo(status_line(snapshot, snapshot.settled_here / snapshot.elapsed if snapshot.elapsed else 0.0))
-    click.echo(f"run {snapshot.run} of {snapshot.target}; all is settled up to the key {snapshot.watermark or '(none yet)'}")
-    return 0
+        click.echo(json.dumps({"schema": SCHEMA, **found}))
+    else:
+        click.echo("\n".join(_described(found)))
 
 
-@main.command()
+@tm_ctl.command()
 @click.argument("state")
-@debug_option
-@run_command("tm-ctl")
-def runs(state: str, **_: Any) -> int:
-    """List the runs that the file STATE holds, the newest first; * is the one that a master would resume.
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@option("get_jobs_callback")
+def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
+    """List the runs that a state file holds, the newest first.
+
+    STATE is the file, or the TARGET with the arguments that tm-master was given; then the file is the one that it has
+    by default in this directory. The run with a * is the one that a master resumes.
 
     \b
-    Example:
-        tm-ctl runs backfill.tmstate
-    """
+    Examples:
+      tm-ctl runs backfill.tmstate
+      tm-ctl runs backfill.py since=2024-01-01
+    """  # noqa: D301
+    path = _state_file(state, parse_arguments(arguments), get_jobs_callback)
     from taskmaster import api, keys
 
-    for record in api.runs(state):
-        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
-        key = keys.show(record.mark) if record.mark is not None else "(none)"
-        how = "finished" if record.finished else "can be resumed"
-        click.echo(
-            f"{'*' if record.resumed else ' '} {record.id}  began {began}  {record.settled} jobs, {record.failures} failed  "
-            f"key {key}  {how}"
+    rows = [("", "RUN", "STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")]
+    for run in api.runs(str(path)):
+        key = keys.show(run.mark) if run.mark is not None else "-"
+        current = "*" if run.resumed else ""
+        rows.append(
+            (current, run.id, _when(run.started), _when(run.finished), str(run.settled), str(run.failures), key)
         )
-    return 0
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@main.command()
+@tm_ctl.command()
 @click.argument("run")
-@click.option("--state", required=True, metavar="PATH", help="The state file that holds it.")
-@debug_option
-@run_command("tm-ctl")
-def restore(run: str, state: str, **_: Any) -> int:
-    """Make the former RUN the one that a master resumes; the one that it takes the place of is kept too.
+@option("state", required=True, help="The state file.")
+def restore(run: str, state: str) -> None:
+    """Take back a RUN that --reset gave up: it is the one that the master resumes next.
+
+    RUN is its id, or the beginning of it, as `tm-ctl runs` lists them.
 
     \b
     Example:
-        tm-ctl restore 1f0c2a --state backfill.tmstate
-    """
+      tm-ctl restore 3f2a --state backfill.tmstate
+    """  # noqa: D301
     from taskmaster import api, keys
 
     record = api.restore(state, run)
-    key = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
-    click.echo(f"The run {record.id} is the current one again: a master resumes it at {key} ({record.settled} jobs settled).")
-    return 0
+    reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
+    click.echo(
+        f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start the "
+        f"master as before, without --reset, to resume it."
+    )
+
+
+def _state_file(state: str, arguments: Mapping[str, str], callback: str | None) -> Path:
+    from taskmaster import target as targets
+    from taskmaster.master.stores.naming import SUFFIX, default_path
+
+    path = Path(state)
+    if not arguments and not callback and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
+        return path
+    parsed = targets.parse(state)
+    if parsed.function is None and callback:
+        parsed = targets.parse(f"{state}:{callback}")
+    return default_path(targets.name(parsed, "get_jobs"), arguments)
+
+
+def _when(at: float | None) -> str:
+    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _described(status: Mapping[str, Any]) -> list[str]:
+    """The lines for a person. A master of another release may tell more than is known here, or less."""
+    known: dict[str, Any] = {
+        "run": "", "target": "", "state": "running", "reason": "", "settled": 0, "failed": 0, "settled_here": 0,
+        "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "slaves": 0, "workers": 0,
+        "watermark": "", "address": "",
+    }  # fmt: skip
+    names = {one.name for one in fields(Snapshot)}
+    snapshot = Snapshot(**{**known, **{name: value for name, value in status.items() if name in names}})
+    rate = Rate()
+    rate.add(snapshot.elapsed, snapshot.settled_here)
+    pairs = [
+        ("Target", snapshot.target),
+        ("Run", snapshot.run),
+        ("Address", snapshot.address),
+        ("State", f"{snapshot.state}: {snapshot.reason}" if snapshot.reason else snapshot.state),
+        ("Watermark", snapshot.watermark or "none yet"),
+        ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
+        ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
+    ]
+    return [status_line(snapshot, rate), *(f"{name + ':':<11}{clean(str(value))}" for name, value in pairs)]
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """The command as a program."""
+    run_command(tm_ctl, "tm-ctl", words)

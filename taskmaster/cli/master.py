@@ -1,35 +1,43 @@
-"""``tm-master``."""
+"""``tm-master``: serve the jobs of a target."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.command import CONTEXT, Words, common, key_options, master_options, parse_arguments, run_command
+from taskmaster.cli.options import SETTINGS, common, merge, options, parse_arguments, run_command
+from taskmaster.options import MasterOptions
 
-__all__ = ["main"]
+__all__ = ["main", "tm_master"]
 
 
-@click.command("tm-master", cls=Words, context_settings=CONTEXT)
+@click.command(context_settings=SETTINGS)
 @click.argument("target")
-@click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
-@key_options("127.0.0.1:5050", "Where to serve.")
-@master_options
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@options("host", "key", "key_file")
+@options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
+@options("get_jobs_callback", "retries", "timeout")
 @common
-@run_command("tm-master")
-def main(target: str, arguments: tuple[str, ...], **options: Any) -> int:
-    """Serve the jobs of TARGET to slaves, and write down how far the run is.
+def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
+    """Serve the jobs of TARGET to slaves, until all are settled.
 
-    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a function, get_jobs is meant. NAME=VALUE are
-    passed to it as text. Give the same command again to resume a run that was stopped.
+    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a function it is get_jobs.
+    Each KEY=VALUE is passed to it as text. Interrupt the command and give it again: it goes on where it was.
 
     \b
-    Example:
-        tm-ctl keygen tm.key
-        tm-master backfill.py --host=0.0.0.0:5050 --key-file=tm.key
-    """
+    Examples:
+      tm-master taskmaster.example
+      tm-master backfill.py since=2024-01-01 --host=0.0.0.0:5050 --key-file=tm.key
+    """  # noqa: D301
+    options = merge(MasterOptions, given)
+    parsed = parse_arguments(arguments)
     from taskmaster import api
-    from taskmaster.options import MasterOptions
 
-    return api.serve(target, parse_arguments(arguments), MasterOptions(**options)).exit_code
+    return api.serve(target, parsed, options).exit_code
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """The command as a program."""
+    run_command(tm_master, "tm-master", words)

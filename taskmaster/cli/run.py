@@ -1,49 +1,74 @@
-"""``tm-run``."""
+"""``tm-run``: master and workers on one machine."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
-from taskmaster.cli.command import (
-    CONTEXT,
-    Words,
-    common,
-    key_options,
-    master_options,
-    parse_arguments,
-    run_command,
-    slave_options,
-)
+from taskmaster.cli.options import SETTINGS, common, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
+from taskmaster.options import RunOptions
 
-__all__ = ["main"]
+__all__ = ["main", "tm_run"]
 
 
-@click.command("tm-run", cls=Words, context_settings=CONTEXT)
+@click.command(context_settings=SETTINGS)
 @click.argument("target")
-@click.argument("words", nargs=-1, metavar="[N] [NAME=VALUE]...")
-@key_options(None, "Where to serve slaves from elsewhere too; by default a free port of this machine.")
-@slave_options
-@master_options
+@click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
+@options("processes", "threads", "concurrency", "batch")
+@options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
+@option(
+    "host",
+    default=None,
+    help="Where slaves from elsewhere may help. Any address but this machine's own needs a key.  "
+    "[default: a free port of this machine]",
+)
+@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "retries", "timeout")
 @common
-@run_command("tm-run")
-def main(target: str, words: tuple[str, ...], **options: Any) -> int:
-    """Run handle_job on all jobs of TARGET here, in N worker processes (by default one for each usable CPU).
+@click.pass_context
+def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:
+    """Serve the jobs of TARGET and run them on this machine, in N worker processes.
 
-    NAME=VALUE are passed to get_jobs as text. Give the same command again to resume a run that was stopped.
+    TARGET is pkg.module, path/file.py, or one of these with the :function that yields the jobs. N is the number of
+    usable CPUs if it is left out. Each KEY=VALUE is passed to get_jobs as text. Interrupt the command and give it
+    again: it goes on where it was.
 
     \b
-    Example:
-        tm-run backfill.py 8
-    """
+    Examples:
+      tm-run taskmaster.example 2
+      tm-run backfill.py 8 since=2024-01-01
+    """  # noqa: D301
+    number, arguments = _split(words)
+    if number is not None:
+        if ctx.get_parameter_source("processes") is ParameterSource.COMMANDLINE:
+            raise UsageError(f"The worker processes are given twice, as {number} and as --processes: leave one out.")
+        given["processes"] = number
+    parsed = parse_arguments(arguments)
+    options = merge(RunOptions, given)
     from taskmaster import api
-    from taskmaster.options import RunOptions
 
-    processes = None
-    if words and "=" not in words[0]:
-        if not words[0].isdigit() or int(words[0]) < 1:
-            raise UsageError(f"{words[0]!r} is no number of worker processes: write tm-run TARGET N NAME=VALUE.")
-        processes, words = int(words[0]), words[1:]
-    return api.run(target, parse_arguments(words), RunOptions(processes=processes, **options)).exit_code
+    return api.run(target, parsed, options).exit_code
+
+
+def _split(words: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
+    """Tell N, which may be left out, from the arguments of get_jobs."""
+    if not words or "=" in words[0]:
+        return None, words
+    try:
+        number = int(words[0])
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(
+            f"{words[0]!r} is neither a number of worker processes, 1 or more, nor an argument for get_jobs, which is "
+            f"written key=value."
+        )
+    return number, words[1:]
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """The command as a program."""
+    run_command(tm_run, "tm-run", words)

@@ -1,59 +1,77 @@
-"""``tm-slave`` and ``tm-spawn``."""
+"""``tm-slave`` and ``tm-spawn``: take batches from a master and run them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.command import CONTEXT, Words, common, key_options, run_command, slave_options, wait_option
+from taskmaster.cli.options import SETTINGS, common, merge, option, options, run_command
+from taskmaster.options import SlaveOptions
 
-__all__ = ["main", "spawn_main"]
+__all__ = ["main", "spawn_main", "tm_slave", "tm_spawn"]
+
+_WHERE = "Where the master is."
+# A slave shows no progress; release 0.8.2 did, and scripts that are older than this one switch it off.
+_UNUSED = {
+    "expose_value": False,
+    "help": "Does nothing: a slave shows no progress. Here for scripts written for 0.8.2.",
+}
 
 
-@click.command("tm-slave", cls=Words, context_settings=CONTEXT)
+@click.command(context_settings=SETTINGS)
 @click.argument("target")
-@key_options("127.0.0.1:5050", "Where the master is.")
-@click.option("--processes", type=int, metavar="N", help="Worker processes; by default one for each usable CPU.")
-@slave_options
-@wait_option
-@click.option("--no-progress", is_flag=True, hidden=True)
+@option("host", help=_WHERE)
+@options("key", "key_file", "processes", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
+@option("no_progress", **_UNUSED)
+@options("retries", "timeout")
 @common
-@run_command("tm-slave")
-def main(target: str, **options: Any) -> int:
-    """Take jobs from a master and run handle_job of TARGET on them, in worker processes, until the run is over.
+def tm_slave(target: str, **given: Any) -> int:
+    """Take batches from a master and run them, until the run is over.
 
-    On the master's own machine, the same user needs no key.
+    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a function it is
+    handle_job. On the master's own machine the key is found by itself.
 
     \b
-    Example:
-        tm-slave backfill.py --host=10.0.0.1:5050 --key-file=tm.key
-    """
-    from taskmaster import api
-    from taskmaster.options import SlaveOptions
-
-    options.pop("progress", None)
-    return api.work(target, SlaveOptions(**options))
+    Examples:
+      tm-slave taskmaster.example
+      tm-slave backfill.py --host=10.0.0.1:5050 --key-file=tm.key --processes=8
+    """  # noqa: D301
+    return _work(target, given)
 
 
-@click.command("tm-spawn", cls=Words, context_settings=CONTEXT)
+@click.command(context_settings=SETTINGS)
 @click.argument("target")
-@click.argument("processes", type=click.IntRange(1), metavar="N")
-@key_options("127.0.0.1:5050", "Where the master is.")
-@slave_options
-@wait_option
-@click.option("--no-progress", is_flag=True, hidden=True)
+@click.argument("processes", metavar="N", type=click.IntRange(min=1))
+@option("host", help=_WHERE)
+@options("key", "key_file", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
+@option("no_progress", **_UNUSED)
+@options("retries", "timeout")
 @common
-@run_command("tm-spawn")
-def spawn_main(target: str, processes: int, **options: Any) -> int:
-    """A slave with N worker processes: the same as tm-slave --processes=N.
+def tm_spawn(target: str, **given: Any) -> int:
+    """Take batches from a master and run them in N worker processes: tm-slave with --processes=N.
 
     \b
-    Example:
-        tm-spawn backfill.py 8 --host=10.0.0.1:5050 --key-file=tm.key
-    """
-    from taskmaster import api
-    from taskmaster.options import SlaveOptions
+    Examples:
+      tm-spawn taskmaster.example 8
+      tm-spawn backfill.py:handle_job 8 --host=10.0.0.1:5050 --key-file=tm.key
+    """  # noqa: D301
+    return _work(target, given)
 
-    options.pop("progress", None)
-    return api.work(target, SlaveOptions(processes=processes, **options))
+
+def _work(target: str, given: dict[str, Any]) -> int:
+    options = merge(SlaveOptions, given)
+    from taskmaster import api
+
+    return api.work(target, options)
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """``tm-slave`` as a program."""
+    run_command(tm_slave, "tm-slave", words)
+
+
+def spawn_main(words: Sequence[str] | None = None) -> NoReturn:
+    """``tm-spawn`` as a program."""
+    run_command(tm_spawn, "tm-spawn", words)

@@ -33,7 +33,7 @@ from taskmaster.transport.address import Address
 
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
-LOOK = 0.5  # seconds between two looks at how far the workers have got, while they work
+LOOK = 0.2  # seconds between two looks at how far the workers have got, while they work
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
 

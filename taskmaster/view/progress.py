@@ -194,7 +194,13 @@ class _Bar:
         bar_format = "{desc} |{bar}|" if total else "{desc}"
         if self._tqdm is None:
             self._tqdm = self._make(
-                file=self._stream, desc=text, total=total, initial=done, ncols=width, bar_format=bar_format, disable=False
+                file=self._stream,
+                desc=text,
+                total=total,
+                initial=done,
+                ncols=width,
+                bar_format=bar_format,
+                disable=False,
             )
         bar = self._tqdm
         if width < self._width:

@@ -26,7 +26,7 @@ LONGEST = 300  # characters of a reason
 
 
 class Rate:
-    """Jobs settled per second, over about the last ten seconds of this session, or over all of it while it is younger."""
+    """Jobs settled per second over about the last ten seconds of this session, or all of it while it is younger."""
 
     def __init__(self) -> None:
         # (elapsed, settled in this session); the first one is the beginning, which is what makes the rate right at

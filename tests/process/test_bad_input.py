@@ -282,13 +282,13 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
         pytest.skip("a small file system can be mounted by root only")
     small = playground.directory / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
     try:
         run = playground.start(
             "tm-run", "jobs.py", "2", "--progress=lines", f"--state={small / 'x.tmstate'}", TOTAL="3000", SLEEP="0.002"
         )
         wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-        with (small / "filler").open("wb") as filler:
+        with (small / "filler").open("wb", buffering=0) as filler:
             try:
                 while True:
                     filler.write(b"\0" * 4096)

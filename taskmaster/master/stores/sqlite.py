@@ -184,6 +184,7 @@ class SqliteStore:
             self._execute("PRAGMA locking_mode = EXCLUSIVE")
             self._execute("PRAGMA journal_mode = WAL")
             self._execute("PRAGMA synchronous = FULL")
+            self._execute("PRAGMA wal_autocheckpoint = 200")  # pages: what is beside the file stays below a megabyte
             # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard link).
             self._execute("BEGIN IMMEDIATE")
             broken = [row[0] for row in self._execute("PRAGMA quick_check(3)") if row[0] != "ok"]

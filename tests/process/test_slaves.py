@@ -1,0 +1,204 @@
+"""Slaves come and go; workers run one job at once or many; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+
+import pytest
+from commands import children_of, free_port, wait_for
+from conftest import Playground
+from test_resume import PREAMBLE
+
+
+def test_a_slave_waits_for_its_master_and_says_so(playground: Playground) -> None:
+    """Started first, it waits; the master comes, and both end."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    slave = playground.start("tm-slave", "jobs.py", host, "--processes=2", TOTAL="30")
+    slave.wait_for_output("waiting for the master")
+    master = playground.start("tm-master", "jobs.py", host, "--progress=none", TOTAL="30")
+
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    assert "30 jobs done" in slave.output
+    assert slave.output.count("waiting for the master") == 1
+    assert playground.ledger.ended() == Counter(map(str, range(30)))
+
+
+@pytest.mark.quick
+def test_a_slave_that_joins_in_the_middle_gets_its_share(playground: Playground) -> None:
+    """Two slaves end up with the whole, each job once."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--progress=none", TOTAL="400", SLEEP="0.02")
+    first = playground.start("tm-spawn", "jobs.py", "1", host, SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    second = playground.start("tm-spawn", "jobs", "3", host, SLEEP="0.02")
+
+    assert master.end() == 0, master.output
+    assert first.end() == second.end() == 0
+    assert playground.ledger.ended() == Counter(map(str, range(400)))
+    assert len({pid for _, _, pid in playground.ledger.lines()}) == 4
+
+
+def test_a_slave_survives_two_restarts_of_its_master(playground: Playground) -> None:
+    """kill -9 of the master: the same slave process goes on with the next one."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "jobs.py", host, "--progress=none")
+    slave = playground.start("tm-slave", "jobs.py", host, "--processes=2", TOTAL="600", SLEEP="0.01")
+    for bound in (100, 250):
+        master = playground.start(*words, TOTAL="600", SLEEP="0.01")
+        wait_for("some work", lambda bound=bound: playground.ledger.ended().total() > bound)
+        assert playground.ledger.running()
+        master.kill()
+    master = playground.start(*words, TOTAL="600", SLEEP="0.01")
+
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    assert len(playground.ledger.ended()) == 600
+    assert len({pid for _, _, pid in playground.ledger.lines()}) == 2, "the workers were kept"
+
+
+OVERLAP = """
+def get_jobs(last=-1):
+    yield from range(last + 1, 120)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "option"),
+    [
+        ("def handle_job(n):\n    time.sleep(0.05)\n    note(n)\n", "--threads=10"),
+        ("import asyncio\nasync def handle_job(n):\n    await asyncio.sleep(0.05)\n    note(n)\n", "--concurrency=10"),
+    ],
+    ids=["threads", "coroutines"],
+)
+def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, option: str) -> None:
+    """120 jobs of 50 ms in one worker: they overlap, and each runs once."""
+    playground.write("mod.py", PREAMBLE + OVERLAP + handler)
+    began = time.monotonic()
+    run = playground.run("tm-run", "mod", "1", option, "--progress=none")
+    took = time.monotonic() - began
+
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == Counter(map(str, range(120)))
+    assert took < 120 * 0.05, "one after the other they would have taken 6 s"
+
+
+@pytest.mark.parametrize("option", ["--threads=4", "--concurrency=4"])
+def test_with_several_at_once_failures_and_crashes_hit_the_right_job(playground: Playground, option: str) -> None:
+    """A job that raises fails; one that kills its worker fails after three tries; all others are done."""
+    handler = "async def handle_job(n):\n" if "concurrency" in option else "def handle_job(n):\n"
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + OVERLAP
+        + handler
+        + "    if n == 33:\n        raise ValueError('bad')\n"
+        + "    if n == 66:\n        os.kill(os.getpid(), 9)\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", option, "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    assert set(playground.ledger.ended()) == set(map(str, range(120))) - {"33", "66"}
+    assert "2 of them failed" in run.output
+    assert "SIGKILL" in run.output
+
+
+def test_setup_and_teardown_run_once_in_each_worker(playground: Playground) -> None:
+    """Also for the worker that takes the place of one that died."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + OVERLAP
+        + "def setup():\n    note('setup')\ndef teardown():\n    note('teardown')\n"
+        + "def handle_job(n):\n    time.sleep(0.01)\n    if n == 60:\n        flag = os.environ['LEDGER'] + '.died'\n"
+        + "        if not os.path.exists(flag):\n            open(flag, 'w').close()\n            os._exit(1)\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    ended = playground.ledger.ended()
+    assert ended["setup"] == 3
+    assert ended["teardown"] == 2
+
+
+def test_a_setup_that_raises_is_shown(playground: Playground) -> None:
+    """With the user's traceback, and no jobs are blamed for it."""
+    playground.write("mod.py", PREAMBLE + OVERLAP + "def setup():\n    raise OSError('no database here')\n")
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 1, run.output
+    assert "OSError: no database here" in run.output
+    assert "setup()" in run.output
+
+
+def test_what_callbacks_print_comes_out_in_whole_lines(playground: Playground) -> None:
+    """On the stream that they printed it to, not on the other one."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + OVERLAP
+        + "import sys\ndef handle_job(n):\n    print('out', n)\n    print('err', n, file=sys.stderr)\n"
+        + "    os.write(1, f'raw {n}\\n'.encode())\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    lines = Counter(run.output.splitlines())
+    for n in range(120):
+        assert lines[f"out {n}"] == lines[f"err {n}"] == lines[f"raw {n}"] == 1
+
+
+def test_a_killed_template_costs_nothing_but_time(playground: Playground) -> None:
+    """The process that forks the workers is started again, and nobody is blamed."""
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 30)
+    (supervisor,) = children_of(run.pid)
+    (template,) = children_of(supervisor)
+    os.kill(template, signal.SIGKILL)
+
+    assert run.end() == 0, run.output
+    assert len(playground.ledger.ended()) == 300
+
+
+def test_a_killed_supervisor_of_a_local_run_is_started_again(playground: Playground) -> None:
+    """The run goes on with a new one."""
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 30)
+    (supervisor,) = children_of(run.pid)
+    os.kill(supervisor, signal.SIGKILL)
+
+    assert run.end() == 0, run.output
+    assert "started again" in run.output
+    assert len(playground.ledger.ended()) == 300
+
+
+def test_no_more_is_read_than_the_queue_holds_while_no_slave_is_there(playground: Playground) -> None:
+    """``get_jobs`` counts its own yields."""
+    playground.write(
+        "mod.py", PREAMBLE + "def get_jobs():\n    for n in range(10_000_000):\n        note(n)\n        yield n\n"
+    )
+    master = playground.start("tm-master", "mod", f"--host=127.0.0.1:{free_port()}", "--size=200", "--progress=lines")
+    master.wait_for_output("tm-slave mod")
+    wait_for("200 yields", lambda: playground.ledger.ended().total() >= 200)
+    time.sleep(0.5)
+
+    assert playground.ledger.ended().total() == 200
+    master.kill()
+
+
+def test_a_suspended_master_blames_nobody(playground: Playground) -> None:
+    """SIGSTOP for longer than the lease: every slave keeps its jobs, none runs twice."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--progress=none", "--lease=2", TOTAL="300", SLEEP="0.02")
+    slave = playground.start("tm-slave", "jobs.py", host, "--processes=2", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 30)
+    os.kill(master.pid, signal.SIGSTOP)
+    time.sleep(4)
+    os.kill(master.pid, signal.SIGCONT)
+
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    assert playground.ledger.ended() == Counter(map(str, range(300)))
