@@ -12,30 +12,25 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from taskmaster import keys, target as targets
-from taskmaster.companion import LocalSlave
 from taskmaster.errors import ConnectError, Interrupted, UsageError
-from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
-from taskmaster.master.run import Run, Summary
+from taskmaster.master.run import Summary
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.naming import default_path, identity as state_identity
 from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
-from taskmaster.signals import Signals
+from taskmaster.session import Session
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
-from taskmaster.view.console import Console
 
 __all__ = ["Summary", "Taskmaster", "restore", "run", "runs", "serve", "status", "work"]
 
@@ -56,7 +51,7 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
-        session = _Session(source, identity, store, target, options)
+        session = Session(source, identity, store, target, options, targets.without_function(target))
         return session.serve(parse(options.host), key, announce=True)
 
 
@@ -70,12 +65,12 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summa
     key = _masters_key(options.key, options.key_file, address)
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
     handler = options.handle_job_callback
-    slave_target = _without_function(target) + (f":{handler}" if handler else "")
+    slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
     targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job"])
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
-        session = _Session(source, identity, store, target, options)
-        return session.serve(address, key, announce=options.host is not None, slave={"target": slave_target})
+        session = Session(source, identity, store, target, options, slave_target)
+        return session.serve(address, key, announce=options.host is not None, slave=True)
 
 
 def work(target: str, options: SlaveOptions) -> int:
@@ -88,7 +83,7 @@ def work(target: str, options: SlaveOptions) -> int:
 
     options.check()
     if options.handle_job_callback:
-        target = f"{_without_function(target)}:{options.handle_job_callback}"
+        target = f"{targets.without_function(target)}:{options.handle_job_callback}"
     address = parse(options.host)
     config = SlaveConfig(
         target=target,
@@ -209,9 +204,8 @@ class Taskmaster:
             with ExitStack() as stack:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
-                session = _Session(self._source, self._identity, store, name, options)
-                slave = {"target": slave_target or name}
-                return session.serve(address, key, announce=options.host is not None, slave=slave, template=template)
+                session = Session(self._source, self._identity, store, name, options, slave_target)
+                return session.serve(address, key, announce=options.host is not None, slave=True, template=template)
         except Interrupted as exc:
             if str(exc):
                 print(exc, file=sys.stderr)
@@ -246,137 +240,21 @@ class _Opened:
         self.store.close()
 
 
-class _Session:
-    """From an open store to a summary: what ``serve``, ``run`` and ``Taskmaster.start`` have in common."""
-
-    def __init__(
-        self, source: Source, identity: Identity, store: Store, target: str, options: MasterOptions | RunOptions
-    ) -> None:
-        self._source = source
-        self._identity = identity
-        self._store = store
-        self._target = target
-        self._options = options
-
-    def serve(
-        self,
-        address: Address,
-        key: str,
-        *,
-        announce: bool,
-        slave: dict[str, Any] | None = None,
-        template: socket.socket | None = None,
-    ) -> Summary:
-        """Serve on ``address``; with ``slave``, a slave with that target is brought along."""
-        options = self._options
-        given_up = self._store.reset() if options.reset else None
-        record = self._store.load()
-        limits = Limits(options.size, options.span, lease=options.lease, grace=options.lease_grace)
-        with ExitStack() as stack:
-            run = Run(
-                self._source,
-                self._store,
-                record,
-                self._identity,
-                limits,
-                target=self._target,
-                grace=options.grace,
-                total=options.total,
-            )
-            server = run.listen(address, keyfile.as_bytes(key))
-            stack.callback(server.stop)
-            port = server.where.port
-            keyfile.leave(port, key)
-            stack.callback(keyfile.remove, port, key)
-            command = self._slave_command(server.where)
-            console = stack.enter_context(Console(options.progress, "" if slave else command))
-            self._say_where(console, record, given_up)
-            signals = stack.enter_context(Signals())
-            companion = None
-            if slave is not None:
-                companion = LocalSlave(self._slave_config(slave, server.where, key), console.write, template)
-                stack.callback(companion.stop, 0.0)
-            if not run.begin():
-                self._say_nothing_new(console, record)
-                return run.summary()
-            if announce:
-                console.say(f"Taskmaster server running on {str(server.where)!r}")
-                console.say(f"Start slaves with: {command}")
-            try:
-                summary = run.work(server, console, signals, companion)
-            except Interrupted as exc:
-                message = f"The run stopped where it can go on; resume it with: {_command_again()}"
-                raise Interrupted(message, exc.exit_code - 128) from None
-            if companion is not None:
-                companion.stop(5.0)
-            console.say_end(summary.settled, summary.elapsed, self._store.failed() if summary.failed else ())
-            return summary
-
-    def _slave_config(self, slave: dict[str, Any], address: Address, key: str) -> dict[str, Any]:
-        options = self._options
-        names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
-        shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-        shared["processes"] = shared["processes"] or usable_cpus()
-        return {**shared, **slave, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
-
-    def _slave_command(self, address: Address) -> str:
-        """The command that a person copies to another terminal or machine."""
-        options = self._options
-        host = socket.gethostname() if address.host in ("0.0.0.0", "::") else address.host
-        parts = ["tm-slave", _without_function(self._target), f"--host={Address(host, address.port)}"]
-        if options.key_file:
-            parts.append(f"--key-file={options.key_file}")
-        elif options.key:
-            parts.append(f"--key={options.key}")
-        return shlex.join(parts)
-
-    def _say_where(self, console: Console, record: RunRecord, given_up: RunRecord | None) -> None:
-        place = self._store.place
-        if given_up is not None:
-            reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
-            console.say(
-                f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
-                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, '--state', place])}"
-            )
-        if record.finished is not None:
-            pass  # said when it is known whether there is anything new
-        elif record.mark is None and not record.settled:
-            console.say(f"New run; its state is {place}")
-        else:
-            reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
-            console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
-            if not self._source.resumes_by_key and record.mark is not None:
-                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
-
-    def _say_nothing_new(self, console: Console, record: RunRecord) -> None:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
-        after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
-        failed = f", {record.failures} of them failed" if record.failures else ""
-        console.say(
-            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; "
-            f"--reset runs all again. Its state is {self._store.place}"
-        )
-
-
 def _load_source(target: str, arguments: Mapping[str, str], callback: str | None) -> tuple[Source, Identity, str]:
     parsed = targets.parse(target)
     if parsed.function is None and callback:
         parsed = targets.parse(f"{target}:{callback}")
     module = targets.load(parsed)
     get_jobs = targets.find(module, parsed, ["get_jobs"])
-    source = Source(get_jobs, arguments, targets.optional(module, "count_jobs"), getattr(get_jobs, "__name__", "get_jobs"))
+    source = Source(
+        get_jobs, arguments, targets.optional(module, "count_jobs"), getattr(get_jobs, "__name__", "get_jobs")
+    )
     return source, Identity(targets.optional(module, "job_key")), targets.name(parsed, "get_jobs")
 
 
 def _opened_store(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> _Opened:
     path = Path(state) if state else default_path(name, arguments)
     return _Opened(SqliteStore.open(path, state_identity(name, arguments), target))
-
-
-def _without_function(target: str) -> str:
-    parsed = targets.parse(target)
-    return target[: -len(parsed.function) - 1] if parsed.function else target
 
 
 def _masters_key(key: str | None, key_file: str | None, address: Address) -> str:
@@ -437,10 +315,3 @@ def _importable(callback: Callable[[Any], Any]) -> str | None:
 
 def _name_of(jobs: Any) -> str:
     return getattr(jobs, "__name__", None) or f"the {type(jobs).__name__}"
-
-
-def _command_again() -> str:
-    """The command line that this process was started with, without what must not be said twice."""
-    program = Path(sys.argv[0])
-    words = [program.name] if program.name.startswith("tm-") else ["python", sys.argv[0]]
-    return shlex.join(words + [word for word in sys.argv[1:] if word != "--reset"])

@@ -21,7 +21,7 @@ from typing import Any
 from taskmaster.errors import TargetError, TaskmasterError
 from taskmaster.tracebacks import users_traceback
 
-__all__ = ["Target", "find", "load", "loading", "name", "optional", "parse"]
+__all__ = ["Target", "find", "load", "loading", "name", "optional", "parse", "without_function"]
 
 _FORMS = "TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function"
 _depth = 0
@@ -68,6 +68,12 @@ def parse(text: str) -> Target:
 def name(target: Target, default: str) -> str:
     """The name of what a target means, however it was written; runs are told apart by it."""
     return target.module if target.function in (None, default) else f"{target.module}.{target.function}"
+
+
+def without_function(text: str) -> str:
+    """A target as it was given, without its function: what a slave and its master may both be given."""
+    parsed = parse(text)
+    return text[: -len(parsed.function) - 1] if parsed.function else text
 
 
 def loading() -> bool:
@@ -156,8 +162,10 @@ def _module_name(path: Path) -> str:
         if not (path.is_relative_to(Path(__file__).parent) and stem.startswith("taskmaster.")):
             # Under its own name it would be taken for the module that is already there.
             return "target_" + stem.replace(".", "_")
-    return stem if all(part.isidentifier() for part in parts) else "target_" + "".join(
-        char if char.isalnum() else "_" for char in stem
+    return (
+        stem
+        if all(part.isidentifier() for part in parts)
+        else "target_" + "".join(char if char.isalnum() else "_" for char in stem)
     )
 
 

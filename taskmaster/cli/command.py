@@ -17,6 +17,7 @@ import click
 
 from taskmaster import __version__
 from taskmaster.errors import TaskmasterError, UsageError
+
 PROGRESS = ("auto", "bar", "lines", "json", "none")
 
 __all__ = ["Words", "common", "key_options", "master_options", "parse_arguments", "run_command", "slave_options"]
@@ -48,7 +49,12 @@ def key_options(host: str | None, meaning: str) -> Callable[[F], F]:
     """--host and where the key comes from."""
     return _options(
         click.option("--host", "--address", "host", metavar="HOST:PORT", default=host, help=meaning),
-        click.option("--key", metavar="TEXT", allow_from_autoenv=False, help="The shared key; seen in the list of processes. Or TASKMASTER_KEY."),
+        click.option(
+            "--key",
+            metavar="TEXT",
+            allow_from_autoenv=False,
+            help="The shared key; seen in the list of processes. Or TASKMASTER_KEY.",
+        ),
         click.option("--key-file", metavar="PATH", help="A file with the key (tm-ctl keygen makes one)."),
     )
 
@@ -122,7 +128,9 @@ def run_command(name: str) -> Callable[[Callable[..., int]], Callable[..., None]
 def _exit_code(name: str, call: Callable[[], int], debug: bool) -> int:
     try:
         if sys.platform == "win32":
-            raise UsageError("Taskmaster does not run on Windows itself: use it in WSL, the Windows Subsystem for Linux.")
+            raise UsageError(
+                "Taskmaster does not run on Windows itself: use it in WSL, the Windows Subsystem for Linux."
+            )
         return call()
     except TaskmasterError as exc:
         if exc.user_traceback:

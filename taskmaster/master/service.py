@@ -283,7 +283,9 @@ class Service:
         try:
             blob = pickled(job)
         except Exception as exc:
-            return b"", Failure(index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc))
+            return b"", Failure(
+                index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc)
+            )
         if len(blob) > MAX_JOB_BYTES:
             return b"", Failure(
                 index,
@@ -293,5 +295,3 @@ class Service:
                 "",
             )
         return blob, None
-
-

@@ -154,9 +154,7 @@ class Desk:
     def reports(self) -> list[Report]:
         """A report for each batch of which there is news; ``answered`` says that they have arrived."""
         self._sent = {
-            token: held.state
-            for token, held in self._held.items()
-            if not held.stale and held.state != held.told
+            token: held.state for token, held in self._held.items() if not held.stale and held.state != held.told
         }
         return [self._held[token].report() for token in self._sent]
 

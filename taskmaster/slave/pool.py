@@ -206,7 +206,9 @@ class Pool:
         for worker in list(self.workers.values()):
             self._bury(worker, "", blame=False)
         if not self._launcher.replaceable:
-            raise Unusable("template", "The process that holds the callback was killed, so that no worker can be started.", "")
+            raise Unusable(
+                "template", "The process that holds the callback was killed, so that no worker can be started.", ""
+            )
         logger.warning("the process that forks the workers was killed; all workers are started again")
         self._launcher = Launcher()
         self._watch_launcher()
@@ -355,9 +357,7 @@ class Pool:
         for worker in self.workers.values():
             for region, other in enumerate(worker.held):
                 if other is held:
-                    held.keep = min(
-                        held.keep, worker.board.lower(region, keep, held.lent.count, several=self._several)
-                    )
+                    held.keep = min(held.keep, worker.board.lower(region, keep, held.lent.count, several=self._several))
 
     def recall_all(self) -> None:
         """Give back every job that has not been started."""

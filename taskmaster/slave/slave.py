@@ -247,7 +247,9 @@ class Supervisor:
             if self._link.ever:
                 self._say(f"lost the master at {self._config.address}; it is waited for, up to {left} (--wait).")
             else:
-                self._say(f"waiting for the master at {self._config.address}, up to {left} (--wait). {self._link.problem}")
+                self._say(
+                    f"waiting for the master at {self._config.address}, up to {left} (--wait). {self._link.problem}"
+                )
         return True
 
     # -- ends --------------------------------------------------------------------------------------------------------
@@ -255,7 +257,9 @@ class Supervisor:
     def _end_over(self) -> int:
         self._wind_up(TEARDOWN)
         took = timedelta(seconds=round(time.monotonic() - self._began))
-        self._say(f"the run is over: {self._desk.done} jobs done and {self._desk.failed} failed by this slave in {took}.")
+        self._say(
+            f"the run is over: {self._desk.done} jobs done and {self._desk.failed} failed by this slave in {took}."
+        )
         self._link.bye()
         return 0
 

@@ -45,7 +45,9 @@ def write_new(path: str | Path) -> Path:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as exc:
-        raise UsageError(f"{path} exists, and a key is not overwritten: slaves may be using it. Name another file.") from exc
+        raise UsageError(
+            f"{path} exists, and a key is not overwritten: slaves may be using it. Name another file."
+        ) from exc
     except OSError as exc:
         raise UsageError(f"The key file {path} cannot be written: {exc.strerror}.") from exc
     with os.fdopen(descriptor, "w") as file:

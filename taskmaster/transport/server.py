@@ -163,11 +163,15 @@ class Server(managers.Server):
                     return
                 if exc.errno in SHORT_OF:
                     self._make_room(1)
-                    time.sleep(0.1)  # accept() fails at once while descriptors are short: without a pause it burns a core
+                    time.sleep(
+                        0.1
+                    )  # accept() fails at once while descriptors are short: without a pause it burns a core
                 continue
             try:
                 self._admit(channel)
-                threading.Thread(target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True).start()
+                threading.Thread(
+                    target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True
+                ).start()
             except RuntimeError:
                 # No thread to be had (a container's limit): this peer has to come again.
                 self._dismiss(channel)

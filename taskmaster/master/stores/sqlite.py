@@ -65,7 +65,9 @@ class SqliteStore:
         """
         place = Path(os.path.realpath(path))
         if not place.parent.is_dir():
-            raise StateRefused(f"There is no directory {place.parent} for the state. Make it, or name another with --state=PATH.")
+            raise StateRefused(
+                f"There is no directory {place.parent} for the state. Make it, or name another with --state=PATH."
+            )
         store = cls(place, Lock(place))
         try:
             if not inspect(place):
@@ -203,7 +205,9 @@ class SqliteStore:
                     f"The state {self._path} belongs to another master that is running. End that one first, or give this run a "
                     f"state of its own with --state."
                 ) from exc
-            raise StateRefused(f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH.") from exc
+            raise StateRefused(
+                f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH."
+            ) from exc
         except (sqlite3.DatabaseError, TypeError) as exc:
             raise StateRefused(
                 f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another file: "

@@ -1,0 +1,180 @@
+"""From an open store to a summary: what a master does from its first word to its last.
+
+Called by ``taskmaster.api`` for ``tm-master``, ``tm-run`` and ``Taskmaster.start``; here a master's run, its console and the slave that it may bring
+along come together.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.companion import LocalSlave
+from taskmaster.errors import Interrupted
+from taskmaster.master.broker import Limits
+from taskmaster.master.identity import Identity
+from taskmaster.master.run import Run, Summary
+from taskmaster.master.source import Source
+from taskmaster.master.stores import RunRecord, Store
+from taskmaster.options import MasterOptions, RunOptions, usable_cpus
+from taskmaster.signals import Signals
+from taskmaster.transport import keyfile
+from taskmaster.transport.address import Address
+from taskmaster.view.console import Console
+
+__all__ = ["Session", "command_again"]
+
+
+class Session:
+    """One session of a run.
+
+    Args:
+        source: where jobs come from.
+        identity: tells them apart.
+        store: where the state is, open.
+        target: how messages call the run.
+        options: the command's options.
+        slave_target: what slaves are started with; None if they cannot be started elsewhere.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        identity: Identity,
+        store: Store,
+        target: str,
+        options: MasterOptions | RunOptions,
+        slave_target: str | None,
+    ) -> None:
+        self._slave_target = slave_target
+        self._source = source
+        self._identity = identity
+        self._store = store
+        self._target = target
+        self._options = options
+
+    def serve(
+        self,
+        address: Address,
+        key: str,
+        *,
+        announce: bool,
+        slave: bool = False,
+        template: socket.socket | None = None,
+    ) -> Summary:
+        """Serve on ``address``.
+
+        Args:
+            address: where.
+            key: the shared key.
+            announce: say where slaves from elsewhere find the master.
+            slave: bring a slave along.
+            template: control socket of a process that holds the callback, where that cannot be imported.
+
+        Raises:
+            TaskmasterError: it could not begin, or did not come to its end.
+        """
+        options = self._options
+        given_up = self._store.reset() if options.reset else None
+        record = self._store.load()
+        limits = Limits(options.size, options.span, lease=options.lease, grace=options.lease_grace)
+        with ExitStack() as stack:
+            run = Run(
+                self._source,
+                self._store,
+                record,
+                self._identity,
+                limits,
+                target=self._target,
+                grace=options.grace,
+                total=options.total,
+            )
+            server = run.listen(address, keyfile.as_bytes(key))
+            stack.callback(server.stop)
+            port = server.where.port
+            keyfile.leave(port, key)
+            stack.callback(keyfile.remove, port, key)
+            command = self._slave_command(server.where)
+            console = stack.enter_context(Console(options.progress, "" if slave else command))
+            self._say_where(console, record, given_up)
+            signals = stack.enter_context(Signals())
+            companion = None
+            if slave:
+                companion = LocalSlave(self._slave_config(server.where, key), console.write, template)
+                stack.callback(companion.stop, 0.0)
+            if not run.begin():
+                self._say_nothing_new(console, record)
+                return run.summary()
+            if announce:
+                console.say(f"Taskmaster server running on {str(server.where)!r}")
+                console.say(f"Start slaves with: {command}")
+            try:
+                summary = run.work(server, console, signals, companion)
+            except Interrupted as exc:
+                message = f"The run stopped where it can go on; resume it with: {command_again()}"
+                raise Interrupted(message, exc.exit_code - 128) from None
+            if companion is not None:
+                companion.stop(5.0)
+            console.say_end(summary.settled, summary.elapsed, self._store.failed() if summary.failed else ())
+            return summary
+
+    def _slave_config(self, address: Address, key: str) -> dict[str, Any]:
+        options = self._options
+        names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
+        shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        shared["processes"] = shared["processes"] or usable_cpus()
+        shared["target"] = self._slave_target or self._target
+        return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
+
+    def _slave_command(self, address: Address) -> str:
+        """The command that a person copies to another terminal or machine."""
+        options = self._options
+        host = socket.gethostname() if address.host in ("0.0.0.0", "::") else address.host
+        target = self._slave_target or "MODULE:FUNCTION"
+        parts = ["tm-slave", target, f"--host={Address(host, address.port)}"]
+        if options.key_file:
+            parts.append(f"--key-file={options.key_file}")
+        elif options.key:
+            parts.append(f"--key={options.key}")
+        return shlex.join(parts)
+
+    def _say_where(self, console: Console, record: RunRecord, given_up: RunRecord | None) -> None:
+        place = self._store.place
+        if given_up is not None:
+            reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
+            console.say(
+                f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
+                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, '--state', place])}"
+            )
+        if record.finished is not None:
+            pass  # said when it is known whether there is anything new
+        elif record.mark is None and not record.settled:
+            console.say(f"New run; its state is {place}")
+        else:
+            reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
+            console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
+            if not self._source.resumes_by_key and record.mark is not None:
+                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
+
+    def _say_nothing_new(self, console: Console, record: RunRecord) -> None:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
+        after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
+        failed = f", {record.failures} of them failed" if record.failures else ""
+        console.say(
+            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; "
+            f"--reset runs all again. Its state is {self._store.place}"
+        )
+
+
+def command_again() -> str:
+    """The command line that this process was started with, without what must not be said twice."""
+    program = Path(sys.argv[0])
+    words = [program.name] if program.name.startswith("tm-") else ["python", sys.argv[0]]
+    return shlex.join(words + [word for word in sys.argv[1:] if word != "--reset"])
