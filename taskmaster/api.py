@@ -18,14 +18,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from taskmaster import keys, target as targets
+from taskmaster import target as targets
 from taskmaster.errors import ConnectError, Interrupted, UsageError
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Summary
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.stores.memory import MemoryStore
-from taskmaster.master.stores.naming import default_path, identity as state_identity
+from taskmaster.master.stores.naming import default_path
+from taskmaster.master.stores.naming import identity as state_identity
 from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
 from taskmaster.session import Session
@@ -138,14 +139,17 @@ class Taskmaster:
     """A run inside a script: worker processes on this machine, progress on the terminal, resumable.
 
     Args:
-        callback: called with each job in a worker process; must be idempotent, for a job can run more than once. A local function, a lambda or
-            a function of the script itself is fine: then ``start`` has to come before the script starts threads.
-        jobs: a function that returns or yields the jobs (called with ``last`` when a run is resumed, if it takes that), or anything iterable.
+        callback: called with each job in a worker process; must be idempotent, for a job can run more than once. A
+            local function, a lambda or a function of the script itself is fine: then ``start`` has to come before the
+            script starts threads.
+        jobs: a function that returns or yields the jobs (called with ``last`` when a run is resumed, if it takes that),
+            or anything iterable.
         setup: called once in each worker before its first job.
         teardown: called once in each worker after its last.
         job_key: gives a job's key.
         count_jobs: gives the number of all jobs, for percent and time left.
-        **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"`` or ``reset=True``.
+        **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"``
+            or ``reset=True``.
 
     Raises:
         TypeError: an unknown option; names the nearest that there is.
@@ -262,7 +266,8 @@ def _masters_key(key: str | None, key_file: str | None, address: Address) -> str
     if text is None:
         if not is_loopback(address.host):
             raise UsageError(
-                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run code on "
+                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
+                f"code on "
                 f"the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
             )
         return keyfile.generate()

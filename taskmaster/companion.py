@@ -1,7 +1,8 @@
 """The slave that a local run brings along: a process of its own beside the master.
 
-Started by ``taskmaster.api`` for ``tm-run`` and ``Taskmaster.start``. Its standard input is its lifeline: when this process ends, however it
-ends, the slave and its workers end too. What the callbacks print comes through its standard output and error.
+Started by ``taskmaster.api`` for ``tm-run`` and ``Taskmaster.start``. Its standard input is its lifeline: when this
+process ends, however it ends, the slave and its workers end too. What the callbacks print comes through its standard
+output and error.
 """
 
 from __future__ import annotations
@@ -92,11 +93,12 @@ class LocalSlave:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._starts.append(time.monotonic())
-        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         fds = []
         if self._template is not None:
             fds = [self._template.fileno()]
-        # -P: a file in the working directory that is called like a module of the standard library must not take its place.
+        # -P: a file in the working directory that is called like a module of the standard library must not take its
+        # place.
         process = subprocess.Popen(
             [sys.executable, *flags, "-P", "-m", "taskmaster.slave"],
             stdin=subprocess.PIPE,

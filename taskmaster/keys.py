@@ -1,8 +1,8 @@
 """Keys of jobs: how a job's key is found, kept without loss, and shown.
 
-Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no such type. ``decode`` gives back
-exactly what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever compared for equality, as text:
-their order is the source's affair.
+Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no such type. ``decode``
+gives back exactly what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever compared
+for equality, as text: their order is the source's affair.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def show(text: str) -> str:
 def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
     """The key of a job.
 
-    In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a mapping); the job itself if
-    it is a plain value, or a tuple or list of them.
+    In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a mapping); the job
+    itself if it is a plain value, or a tuple or list of them.
 
     Raises:
         KeyUnstorable: it has none.
@@ -118,8 +118,8 @@ def payload_of(job: Any) -> Any:
 def fingerprint(key: str, payload: Any) -> bytes:
     """16 bytes that tell this key with this payload from any other.
 
-    Equal plain payloads give equal fingerprints in every process. Other objects are told apart by their pickle, which for
-    equal objects can differ: then a job runs again that need not have.
+    Equal plain payloads give equal fingerprints in every process. Other objects are told apart by their pickle, which
+    for equal objects can differ: then a job runs again that need not have.
 
     Args:
         key: the encoded key.
@@ -145,7 +145,8 @@ def separate(fingerprints: bytes) -> list[bytes]:
 
 
 _HOW = (
-    "Give it one: yield Job(key, payload), or define job_key(job) beside get_jobs. A key is None, bool, int, float, str, bytes, "
+    "Give it one: yield Job(key, payload), or define job_key(job) beside get_jobs. A key is None, bool, int, float, "
+    "str, bytes, "
     "Decimal, datetime, date, time, timedelta, UUID, or a tuple or list of these."
 )
 
@@ -168,7 +169,7 @@ def _plain(key: Any) -> Any:
 def _key(value: Any) -> Any:
     if not isinstance(value, dict):
         if isinstance(value, float | list):
-            raise ValueError("no encoded key")
+            raise ValueError("no encoded key")  # noqa: TRY004  # the text is wrong, not the caller
         return value
     ((name, content),) = value.items()
     if name == "tuple":
@@ -204,7 +205,7 @@ def _write_time(moment: time) -> Any:
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
-    float: lambda number: repr(number),
+    float: repr,
     bytes: lambda content: b64encode(content).decode(),
     Decimal: str,
     datetime: _write_datetime,

@@ -1,7 +1,7 @@
 """From an open store to a summary: what a master does from its first word to its last.
 
-Called by ``taskmaster.api`` for ``tm-master``, ``tm-run`` and ``Taskmaster.start``; here a master's run, its console and the slave that it may bring
-along come together.
+Called by ``taskmaster.api`` for ``tm-master``, ``tm-run`` and ``Taskmaster.start``; here a master's run, its console
+and the slave that it may bring along come together.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from taskmaster.transport.address import Address
 from taskmaster.view.console import Console
 
 __all__ = ["Session", "command_again"]
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
 class Session:
@@ -128,7 +130,7 @@ class Session:
         options = self._options
         names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
         shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+        host = EVERYWHERE.get(address.host, address.host)
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
         return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
@@ -136,7 +138,7 @@ class Session:
     def _slave_command(self, address: Address) -> str:
         """The command that a person copies to another terminal or machine."""
         options = self._options
-        host = socket.gethostname() if address.host in ("0.0.0.0", "::") else address.host
+        host = socket.gethostname() if address.host in EVERYWHERE else address.host
         target = self._slave_target or "MODULE:FUNCTION"
         parts = ["tm-slave", target, f"--host={Address(host, address.port)}"]
         if options.key_file:

@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM as something to look at, not something that happens.
 
-Used by the master's and the slave's main loop. The first signal asks to end in good order, a second one at once; what comes within
-a second of the first is the same key press or the same ``kill`` to a group, and counts once.
+Used by the master's and the slave's main loop. The first signal asks to end in good order, a second one at once; what
+comes within a second of the first is the same key press or the same ``kill`` to a group, and counts once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Signals"]
 
@@ -19,7 +19,8 @@ SAME = 1.0  # seconds within which signals are one
 
 
 class Signals:
-    """Catches the signals while it is entered; elsewhere than in the main thread, where Python allows no handlers, none come.
+    """Catches the signals while it is entered; elsewhere than in the main thread, where Python allows no handlers, none
+    come.
 
     Args:
         notify: called from the handler, to end a wait.
@@ -41,7 +42,7 @@ class Signals:
         """The first signal as a person calls it."""
         return "Interrupted" if self.received == signal.SIGINT else signal.Signals(self.received).name
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._former[number] = signal.signal(number, self._handle)
@@ -53,7 +54,7 @@ class Signals:
         for number, former in self._former.items():
             signal.signal(number, former if former is not None else signal.SIG_DFL)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if not self.received:
             self.received, self._first_at = number, now

@@ -1,7 +1,7 @@
 """Targets: what a person names on the command line, as a module and a function.
 
-Called by the commands, the api and the workers. Loading one module in several processes has to give the same module name in all of
-them, or jobs whose classes it defines could not be unpickled.
+Called by the commands, the api and the workers. Loading one module in several processes has to give the same module
+name in all of them, or jobs whose classes it defines could not be unpickled.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def load(target: Target) -> ModuleType:
     Raises:
         TargetError: it does not import; with the user's traceback where it is the user's code that raised.
     """
-    cwd = os.getcwd()
+    cwd = str(Path.cwd())
     places = [cwd] if target.path is None else [cwd, str(target.path.parent)]
     sys.path[:0] = [place for place in places if place not in sys.path]
     try:
@@ -116,7 +116,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     for candidate in wanted:
         found = getattr(module, candidate, None)
         if callable(found) or hasattr(found, "iterate"):
-            return found  # type: ignore[no-any-return]
+            return found  # type: ignore[return-value]  # an object with iterate() stands for a function here
         if found is not None:
             raise TargetError(f"{candidate} in {_where(target)} is a {type(found).__name__}, not a function.")
     has = sorted(
@@ -127,7 +127,8 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     close = difflib.get_close_matches(wanted[0], has, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise TargetError(
-        f"{_where(target)} has no function {' or '.join(wanted)}; it defines: {', '.join(has) or 'none'}.{hint} Name the function "
+        f"{_where(target)} has no function {' or '.join(wanted)}; it defines: {', '.join(has) or 'none'}.{hint} Name "
+        f"the function "
         f"as in {target.text.partition('.py:')[0] if target.path is None else target.path.name}:function."
     )
 
@@ -140,7 +141,7 @@ def optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    global _depth
+    global _depth  # noqa: PLW0603  # a target may import another one
     _depth += 1
     try:
         yield
@@ -158,10 +159,11 @@ def _module_name(path: Path) -> str:
         if all(part.isidentifier() for part in inner):
             parts = inner
     stem = ".".join(parts)
-    if stem.partition(".")[0] in sys.stdlib_module_names or stem.partition(".")[0] in ("taskmaster", "__main__"):
-        if not (path.is_relative_to(Path(__file__).parent) and stem.startswith("taskmaster.")):
-            # Under its own name it would be taken for the module that is already there.
-            return "target_" + stem.replace(".", "_")
+    first = stem.partition(".")[0]
+    taken = first in sys.stdlib_module_names or first in ("taskmaster", "__main__")
+    if taken and not (path.is_relative_to(Path(__file__).parent) and stem.startswith("taskmaster.")):
+        # Under its own name it would be taken for the module that is already there.
+        return "target_" + stem.replace(".", "_")
     return (
         stem
         if all(part.isidentifier() for part in parts)
@@ -222,10 +224,11 @@ def _no_module(target: Target, missing: str) -> str:
     here = Path.cwd()
     known = [path.stem for path in here.glob("*.py")]
     close = difflib.get_close_matches(target.module, known, 1)
-    if target.text.endswith(".txt") or "." in target.text and (here / target.text.partition(":")[0]).is_file():
+    if target.text.endswith(".txt") or ("." in target.text and (here / target.text.partition(":")[0]).is_file()):
         return f"{target.text!r} is a file, but no Python file: {_FORMS}."
     hint = f" Did you mean {close[0]}?" if close else ""
     return (
-        f"There is no module {missing!r}, neither in {here} nor among the installed ones.{hint} A file is named with its "
+        f"There is no module {missing!r}, neither in {here} nor among the installed ones.{hint} A file is named with "
+        f"its "
         f"path and .py."
     )

@@ -1,18 +1,19 @@
 """The user's traceback: an exception's frames without Taskmaster's own.
 
-Called wherever the user's code was called and has raised. A person who looks for a bug in a migration wants the lines of the
-migration.
+Called wherever the user's code was called and has raised. A person who looks for a bug in a migration wants the lines
+of the migration.
 """
 
 from __future__ import annotations
 
 import os
 import traceback
+from pathlib import Path
 from types import TracebackType
 
 __all__ = ["users_traceback"]
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS = str(Path(__file__).parent) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy")
 
 

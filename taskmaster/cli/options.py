@@ -175,7 +175,9 @@ def option(name: str, **changes: Any) -> _Decorator[Any]:
         **changes: what this command says differently.
     """
     spellings, attributes = _KNOWN[name]
-    given = {"default": _DEFAULTS.get(name), **attributes, **changes}
+    # To click, a default of None is one too, with which nothing is missing from a required option.
+    default = {} if _DEFAULTS.get(name) is None else {"default": _DEFAULTS[name]}
+    given = {**default, **attributes, **changes}
     if given.get("is_flag"):
         given["default"] = False
         given["show_default"] = False

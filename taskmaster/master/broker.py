@@ -1,17 +1,20 @@
 """The broker: which job is where. It keeps the queue and the leases, and says what a report settles.
 
-Called by ``taskmaster.master.service`` (for slaves), ``taskmaster.master.reader`` (the source) and ``taskmaster.master.keeper`` (checkpoints), always under the
+Called by ``taskmaster.master.service`` (for slaves), ``taskmaster.master.reader`` (the source) and
+``taskmaster.master.keeper`` (checkpoints), always under the
 master's one lock. Pure: no thread, socket, file or clock inside, and none of the user's code; ``now`` is passed in. ::
 
     source ─► queue ──take──► lease ──report──► watermark ──► checkpoint
                  ▲               │                  ▲
                  └── returned ◄──┴── failed ────────┘
 
-Guarantees: a job is in one place at a time; a report counts only while its token is the newest of the job; the queue, what was
-returned and what is parked together stay within ``size``; what was read and is not behind the watermark stays within ``span``.
+Guarantees: a job is in one place at a time; a report counts only while its token is the newest of the job; the queue,
+    what was
+returned and what is parked together stay within ``size``; what was read and is not behind the watermark stays within
+``span``.
 
-The queue is a deque that the source's thread appends to without the lock (``deque.append`` and ``popleft`` are atomic), so that a
-job can be handed out the moment it is yielded.
+The queue is a deque that the source's thread appends to without the lock (``deque.append`` and ``popleft`` are atomic),
+so that a job can be handed out the moment it is yielded.
 """
 
 from __future__ import annotations
@@ -52,8 +55,8 @@ class Limits:
     losses: int = 5
 
 
-# Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the jobs
-# handed out in halves, to find the one that takes its slave down.
+# Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
+# jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
 
 
@@ -160,8 +163,8 @@ class Broker:
         Args:
             session: the slave; it takes the place of what was known of it.
             held: tokens of the batches that it has. The answer that carried any other batch was lost on its way: those
-                jobs would wait for ever for a slave that does not know of them. A batch that ended with the slave's silence
-                is its again while nobody else was given one of the jobs.
+                jobs would wait for ever for a slave that does not know of them. A batch that ended with the slave's
+                silence is its again while nobody else was given one of the jobs.
         """
         known = self.sessions.get(session.id)
         if known is not None:
@@ -227,15 +230,12 @@ class Broker:
         count = min(count, MAX_BATCH, self._fair_share(len(self.queue)))
         if self._known:
             count = min(count, self._known[0].first - self._next)
-        jobs = []
-        popleft = self.queue.popleft
-        try:
-            for _ in range(count):
-                jobs.append(popleft())
-        except IndexError:
-            pass
-        if not jobs:
+        # The source only appends, and nobody else takes: as many as there are now can be taken.
+        count = min(count, len(self.queue))
+        if count == 0:
             return None
+        popleft = self.queue.popleft
+        jobs = [popleft() for _ in range(count)]
         stretch = Stretch(self._next, jobs)
         self._next += len(jobs)
         return stretch
@@ -300,10 +300,9 @@ class Broker:
 
     def _count(self, lease: Lease, indices: range, report: Report, failed: dict[int, FailedJob]) -> None:
         self.settled += len(indices)
-        for failure in report.failures:
-            if failure.index in indices:
-                self.failures += 1
-                self._failed.append(failed[failure.index])
+        found = [failed[failure.index] for failure in report.failures if failure.index in indices]
+        self.failures += len(found)
+        self._failed += found
         if self._parked:
             for index in indices:
                 self._settle_parked(lease.stretch.first + index)
@@ -316,7 +315,9 @@ class Broker:
         return parked is not None
 
     def _blame(self, lease: Lease, suspects: list[int], failed: dict[int, FailedJob]) -> None:
-        """Charge the job whose worker died. Of several that were running nobody knows which it was: each is run alone."""
+        """Charge the job whose worker died. Of several that were running nobody knows which it was: each is run
+        alone.
+        """
         stretch = lease.stretch
         crashes = stretch.crashes + (len(suspects) == 1)
         for index in suspects:

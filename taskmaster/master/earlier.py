@@ -1,7 +1,8 @@
 """What earlier sessions of a run have settled above its watermark, while the source yields those jobs again.
 
-Filled from the store at the start; the reader asks it about each job until it is used up, the keeper writes down what is
-left of it. A multiset of fingerprints: a job is recognised once for each time it was recorded, never by its position.
+Filled from the store at the start; the reader asks it about each job until it is used up, the keeper writes down what
+is left of it. A multiset of fingerprints: a job is recognised once for each time it was recorded, never by its
+position.
 """
 
 from __future__ import annotations

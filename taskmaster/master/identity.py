@@ -11,7 +11,6 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.errors import KeyUnstorable
 from taskmaster.master.stores import ParkedJob
 
 __all__ = ["Identity"]

@@ -1,7 +1,8 @@
 """The keeper: turns the broker's books into checkpoints, several a second, in a thread of its own.
 
-Started by ``taskmaster.master.master``. Whatever the store cannot write stays in the books and is in the next attempt; nothing is handed
-out meanwhile. One caller at a time: the thread, and after ``stop`` the master itself for the last checkpoint.
+Started by ``taskmaster.master.master``. Whatever the store cannot write stays in the books and is in the next attempt;
+nothing is handed out meanwhile. One caller at a time: the thread, and after ``stop`` the master itself for the last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -172,8 +173,8 @@ class Keeper(threading.Thread):
                 continue  # without a key it cannot be taken up again
             try:
                 parked.append((piece, piece.last, pickled(job), fingerprint))
-            except Exception:
-                continue  # it fails as soon as it is handed out
+            except Exception:  # noqa: S112  # it fails, with its traceback, as soon as it is handed out
+                continue
         with self._lock:
             self._broker.park(parked)
 

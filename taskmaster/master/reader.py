@@ -1,7 +1,8 @@
 """The reader: iterates the source in a thread of its own, only while the broker has room.
 
-Started by ``taskmaster.master.master``. The user's code runs here and never under the master's lock; a job can be handed out as
-soon as it is yielded. What the source raises ends the reading and is kept in ``error``: it is not the end of the source.
+Started by ``taskmaster.master.master``. The user's code runs here and never under the master's lock; a job can be
+handed out as soon as it is yielded. What the source raises ends the reading and is kept in ``error``: it is not the end
+of the source.
 """
 
 from __future__ import annotations
@@ -194,7 +195,8 @@ class Reader(threading.Thread):
     def _stuck_error(self) -> SourceError:
         mark = self._broker.watermark.mark
         return SourceError(
-            f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all have one "
+            f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all "
+            f"have one "
             f"and the same key, or keys that cannot be stored: the run could not be resumed between them, and --span "
             f"allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or raise --span."
         )

@@ -1,7 +1,8 @@
 """A run: wires source, broker, keeper and server together, watches over them, and brings them to an end.
 
-Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the progress and hears signals. A run ends
-finished, stopped by what the source raised, or drained by a signal; whatever the reason, the last thing written is a checkpoint.
+Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the progress and hears
+signals. A run ends finished, stopped by what the source raised, or drained by a signal; whatever the reason, the last
+thing written is a checkpoint.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from taskmaster import keys
 from taskmaster.errors import Interrupted, StateUnwritable, TaskmasterError
@@ -26,8 +26,8 @@ from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.model import Snapshot
 from taskmaster.signals import Signals
-from taskmaster.transport.server import Server, bind
 from taskmaster.transport.address import Address
+from taskmaster.transport.server import Server, bind
 
 __all__ = ["Companion", "Run", "Summary", "View"]
 

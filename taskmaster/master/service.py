@@ -1,7 +1,8 @@
 """The service: what a slave can ask of the master, and how the broker's books follow.
 
-Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books only: pickling,
-keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to be well-formed.
+Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books only:
+pickling, keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to be
+well-formed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
 from taskmaster.master.stores import FailedJob, ParkedJob
-from taskmaster.master.watermark import Settled, settled_piece
+from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report
 from taskmaster.tracebacks import users_traceback
 
@@ -94,13 +95,13 @@ class Service:
         session, name = info.get("session"), info.get("name")
         workers, slots = info.get("workers"), info.get("slots")
         texts = isinstance(session, str) and isinstance(name, str) and 0 < len(session) <= 64
-        if not texts or not isinstance(workers, int) or not isinstance(slots, int):
+        if not texts or type(workers) is not int or type(slots) is not int:
             return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
         if str(info.get("python")).rpartition(".")[0] != platform.python_version().rpartition(".")[0]:
             logger.info("slave %s runs Python %s", name, info.get("python"))
         workers = min(max(1, workers), MAX_WORKERS)
         with self._lock:
-            entered = Session(session, str(name)[:200], workers, max(1, slots), self._clock())
+            entered = Session(str(session), str(name)[:200], workers, max(1, slots), self._clock())
             self._broker.enter(entered, [token for token in info.get("held", ()) if isinstance(token, str)])
         return {"ok": True, "run": self._run, "incarnation": self._incarnation, "lease": self._broker.limits.lease}
 
@@ -232,7 +233,8 @@ class Service:
                 self.key_error = exc
             except Exception as exc:
                 self.key_error = UsageError(
-                    f"The key of the job {self._identity.show(stretch.jobs[-1])} cannot be taken: {type(exc).__name__}.",
+                    f"The key of the job {self._identity.show(stretch.jobs[-1])} cannot be taken: "
+                    f"{type(exc).__name__}.",
                     user_traceback=users_traceback(exc),
                 )
 
@@ -256,7 +258,9 @@ class Service:
         return blob
 
     def _pickle_apart(self, lease: Lease, session: Session) -> bytes | None:
-        """A pickle for each job; those that cannot be sent fail, and what does not fit goes back. None if none is left."""
+        """A pickle for each job; those that cannot be sent fail, and what does not fit goes back. None if none is
+        left.
+        """
         stretch = lease.stretch
         blobs: list[bytes] = []
         failures: list[Failure] = []
@@ -290,7 +294,8 @@ class Service:
             return b"", Failure(
                 index,
                 "JobTooLarge",
-                f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key or a "
+                f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key "
+                f"or a "
                 f"file name, and let the callback fetch the rest",
                 "",
             )

@@ -1,7 +1,8 @@
 """The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
 
-Called by ``taskmaster.master.reader`` in the source's own thread. Anything iterable, a callable ``get_jobs``, or an object with
-``iterate(last)`` is a source. A source that takes no ``last`` is resumed by reading it again up to the watermark's key.
+Called by ``taskmaster.master.reader`` in the source's own thread. Anything iterable, a callable ``get_jobs``, or an
+object with ``iterate(last)`` is a source. A source that takes no ``last`` is resumed by reading it again up to the
+watermark's key.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ class Source:
 
     def total(self) -> int | None:
         """How many jobs there are in all, if the source can tell; may take its time, and raise what the user's code
-        raises."""
+        raises.
+        """
         if self._count is not None:
             return _as_count(_call_with_known(self._count, self._arguments))
         counter = getattr(self._jobs, "total", None)

@@ -9,10 +9,10 @@ Jobs are counted by *position*, from 0 in the order in which this session read t
                               one key    not settled; above it            beyond this
                                          settled pieces and holes
 
-``low`` is the end of the settled prefix. ``cut`` is the last position at or below it where the key changes: only there may
-a resumed source start, because a source that continues after a key must not leave out a second job with the same key.
-The key of the job just before ``cut`` is the *mark*, which the user's ``get_jobs`` is given as ``last``. What is settled
-at or above ``cut`` is remembered by fingerprint until ``cut`` has passed it.
+``low`` is the end of the settled prefix. ``cut`` is the last position at or below it where the key changes: only there
+may a resumed source start, because a source that continues after a key must not leave out a second job with the same
+key. The key of the job just before ``cut`` is the *mark*, which the user's ``get_jobs`` is given as ``last``. What is
+settled at or above ``cut`` is remembered by fingerprint until ``cut`` has passed it.
 """
 
 from __future__ import annotations

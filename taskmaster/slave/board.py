@@ -1,8 +1,8 @@
 """The board: memory that a worker and its supervisor share, where the worker publishes which job it is at.
 
-Two regions, for the batch that runs and the one behind it. A job is announced before it is started and the limit is read after that; the
-supervisor lowers the limit first and reads the announcement after that. So whatever the two do at once, a job beyond both is one that the
-worker does not start.
+Two regions, for the batch that runs and the one behind it. A job is announced before it is started and the limit is
+read after that; the supervisor lowers the limit first and reads the announcement after that. So whatever the two do at
+once, a job beyond both is one that the worker does not start.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ def make_memory() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("taskmaster-board", os.MFD_CLOEXEC)
     else:
-        file = tempfile.TemporaryFile()
-        descriptor = os.dup(file.fileno())
-        file.close()
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, REGIONS * _REGION)
     return descriptor
 

@@ -1,7 +1,7 @@
 """The desk: what the slave holds, and what it has to say of it. Pure.
 
-Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the master has answered the report of its
-end.
+Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the master has answered
+the report of its end.
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class Desk:
         self._end(held, "dropped")
 
     def void(self, tokens: Iterable[str] | None = None) -> list[Held]:
-        """These leases are not the slave's any more (all, if None are named); returns those that are still worked on."""
+        """These leases are not the slave's any more (all, if None are named); returns those that are still worked
+        on.
+        """
         working = []
         for token in list(self._held) if tokens is None else tokens:
             held = self._held.get(token)

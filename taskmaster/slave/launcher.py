@@ -51,9 +51,10 @@ class Launcher:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         with theirs:
-            # -P: a file in the working directory that is called like a module of the standard library must not take its place.
+            # -P: a file in the working directory that is called like a module of the standard library must not take its
+            # place.
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-P", "-m", "taskmaster.slave.template", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """The link to the master: connects, says hello, exchanges, and connects again, without ever holding up the supervisor.
 
-Called by ``taskmaster.slave.slave``. Connecting happens in a thread of its own; everything else is a message posted and an answer picked up.
+Called by ``taskmaster.slave.slave``. Connecting happens in a thread of its own; everything else is a message posted and
+an answer picked up.
 """
 
 from __future__ import annotations
@@ -158,9 +159,7 @@ class Link:
             self._retry_at = time.monotonic() + self._retry
             self._retry = min(RETRY[1], 1.5 * self._retry)
             # A master that was started again may have a new key, which is not yet where we look for it.
-            if isinstance(arrived, AuthError) and not self.ever:
-                self.refusal = arrived
-            elif not isinstance(arrived, ConnectError):
+            if (isinstance(arrived, AuthError) and not self.ever) or not isinstance(arrived, ConnectError):
                 self.refusal = arrived
             return
         self._connection = arrived

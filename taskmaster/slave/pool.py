@@ -1,7 +1,7 @@
 """The pool: the worker processes of a slave, what each of them holds, and what becomes of it when one dies.
 
-Called by ``taskmaster.slave.slave`` from its one thread. Nothing here waits: sockets and pipes are non-blocking, and what a worker does not take at once is
-kept for it.
+Called by ``taskmaster.slave.slave`` from its one thread. Nothing here waits: sockets and pipes are non-blocking, and
+what a worker does not take at once is kept for it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Worker:
 
     def messages(self) -> list[tuple[Any, ...]]:
         """What the worker has said since the last call."""
-        found = []
+        found: list[tuple[Any, ...]] = []
         while True:
             try:
                 count = self.socket.recv_into(self.reader.space())

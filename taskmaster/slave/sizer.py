@@ -1,7 +1,7 @@
 """How many jobs a batch should have. Pure.
 
-Called by the supervisor with what batches took. Aims at a time for a batch: long enough that handing it out costs little, short enough
-that a recall or a lost slave does.
+Called by the supervisor with what batches took. Aims at a time for a batch: long enough that handing it out costs
+little, short enough that a recall or a lost slave does.
 """
 
 from __future__ import annotations

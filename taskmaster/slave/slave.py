@@ -1,6 +1,7 @@
 """The supervisor: takes batches from the master, has the workers run them, and reports.
 
-Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.slave`` for a local run. One thread, one loop; it runs none of the user's code, so that
+Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.slave`` for a local run. One thread, one
+loop; it runs none of the user's code, so that
 it goes on reporting and renewing its leases whatever a callback does. ::
 
     master ◄──exchange──► Link ◄──► Supervisor ◄──► Desk
@@ -77,7 +78,8 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
         key: gives the key for the next attempt to connect.
 
     Returns:
-        The exit code: 0 the run is over; 2 the target cannot be used; 6 the master cannot be reached; 130 or 143 a signal.
+        The exit code: 0 the run is over; 2 the target cannot be used; 6 the master cannot be reached; 130 or 143 a
+        signal.
     """
     with Signals() as signals:
         supervisor = Supervisor(config, key, signals)
@@ -215,9 +217,9 @@ class Supervisor:
         for lent in answer.batches:
             self._pool.give(lent)
         for token, keep in answer.recalls:
-            held = self._desk.by_token(token)
-            if held is not None:
-                self._pool.recall(held, keep)
+            asked = self._desk.by_token(token)
+            if asked is not None:
+                self._pool.recall(asked, keep)
         if answer.state == "drain":
             self._pool.recall_all()
         # Whoever got work asks for the next batch at once; whoever got none when he is told to.
@@ -277,7 +279,8 @@ class Supervisor:
             self._pool.recall_all()
             if len(self._desk):
                 self._say(
-                    f"{self._signals.name}: running jobs have {self._config.grace:g} s to end (the same signal again ends at "
+                    f"{self._signals.name}: running jobs have {self._config.grace:g} s to end (the same signal again "
+                    f"ends at "
                     f"once)."
                 )
         if self._signals.repeated or now >= self._stop_by:

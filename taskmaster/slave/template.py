@@ -1,7 +1,9 @@
 """The template: a process that forks the workers, so that nothing ever forks from a process with threads.
 
-Started by the supervisor as ``python -m taskmaster.slave.template FD``; or forked by ``fork_template`` from a user's script, before that has
-any thread, when the callback lives in the script and cannot be imported. It runs one thread and none of the user's code. ::
+Started by the supervisor as ``python -m taskmaster.slave.template FD``; or forked by ``fork_template`` from a user's
+script, before that has
+any thread, when the callback lives in the script and cannot be imported. It runs one thread and none of the user's
+code. ::
 
     supervisor ──"spawn", 4 descriptors──► template ──fork──► worker
                ◄──"spawned" / "exited"────
@@ -48,8 +50,10 @@ def fork_template(
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if others:
         raise UsageError(
-            f"The callback cannot be imported by its name, so that this process would have to be forked; but it already runs "
-            f"other threads ({', '.join(others[:3])}), and forking them is not safe. Define the callback in a module of its own, "
+            f"The callback cannot be imported by its name, so that this process would have to be forked; but it "
+            f"already runs "
+            f"other threads ({', '.join(others[:3])}), and forking them is not safe. Define the callback in a module "
+            f"of its own, "
             f"or call start() before anything starts a thread."
         )
     ours, theirs = socket.socketpair()
@@ -71,7 +75,7 @@ def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
         # The script's files, sockets and database connections belong to the script.
         keep = control.fileno()
         os.closerange(3, keep)
-        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+        os.closerange(keep + 1, min(65536, os.sysconf("SC_OPEN_MAX")))
         serve(control, callbacks)
         status = 0
     finally:
@@ -84,7 +88,7 @@ def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
     signal.set_wakeup_fd(wake_out)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
     selector.register(wake_in, selectors.EVENT_READ)
@@ -144,8 +148,8 @@ def _say(control: socket.socket, message: dict[str, int]) -> None:
 def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Callbacks | None) -> int:
     template = os.getpid()
     with warnings.catch_warnings():
-        # This process has one thread of Python's. A library that the user's script has loaded may run others, natively: Python
-        # warns of those, and they are prepared for a fork, or the script could not fork at all.
+        # This process has one thread of Python's. A library that the user's script has loaded may run others, natively:
+        # Python warns of those, and they are prepared for a fork, or the script could not fork at all.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
@@ -169,9 +173,9 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         os.close(out)
         os.close(err)
         # Lines go out as they are printed: a worker that dies takes what is buffered with it.
-        sys.stdin = open(0, closefd=False)
-        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.pop("TASKMASTER_KEY", None)
         worker.main(sock, memory, callbacks, spec)
         status = 0
@@ -191,7 +195,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """``python -m taskmaster.slave.template FD``"""
+    """What ``python -m taskmaster.slave.template FD`` does."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     serve(control, None)

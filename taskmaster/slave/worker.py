@@ -1,8 +1,9 @@
 """A worker: runs the callback on the jobs of the batches that it is sent, and publishes which one it is at.
 
-Forked by the template. The only process that unpickles jobs, and the only one that runs the user's callback. What it says to its
-supervisor is plain: ``("ready",)``, ``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message, traceback)``,
-``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A failure is said before the position moves past its job.
+Forked by the template. The only process that unpickles jobs, and the only one that runs the user's callback. What it
+says to its supervisor is plain: ``("ready",)``, ``("unusable", what, sentence, traceback)``, ``("failed", region,
+index, type, message, traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A failure
+is said before the position moves past its job.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
 
 
 def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Batch]:
-    """The batches that the supervisor sends, unpickled, until it says quit; ends the process when the supervisor is gone."""
+    """The batches that the supervisor sends, unpickled, until it says quit; ends the process when the supervisor is
+    gone.
+    """
     while True:
         try:
             message = channel.recv()
@@ -151,7 +154,7 @@ def _run(
     index = 0
     while True:
         try:
-            for index, job in enumerate(islice(jobs, index, None), index):
+            for index, job in enumerate(islice(jobs, index, None), index):  # noqa: B020  # it goes on where it was
                 head[1] = index  # first say which job this is, and only then look whether it is still wanted: see Board
                 if index >= head[0]:
                     return index

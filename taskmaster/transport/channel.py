@@ -1,33 +1,47 @@
 """A channel: values and byte strings over a socket, with a deadline and a size limit.
 
-Called by the transport's server and client, and by the slave for the sockets to its workers. Frame: 4 bytes length of the header,
-4 bytes number of buffers, 8 bytes length of each buffer, then the header and the buffers. The header is a pickle of plain
-values; byte strings of 4 KiB and more travel beside it, as they are.
+Called by the transport's server and client, and by the slave for the sockets to its workers. Frame: 4 bytes length of
+the header, 4 bytes number of buffers, 8 bytes length of each buffer, then the header and the buffers. The header is a
+pickle of plain values; byte strings of 4 KiB and more travel beside it, as they are.
 
-Guarantees: nothing but None, bool, int, float, str, bytes, tuple, list, dict and sets of these is ever unpickled; nothing is
-allocated for a frame above the limit; a value above the limit is refused before a byte of it is sent.
+Guarantees: nothing but None, bool, int, float, str, bytes, bytearray, tuple, list, dict and sets of these is ever
+    pickled
+or unpickled; nothing is allocated for a frame above the limit; a value that is above the limit or not plain is refused
+before a byte of it is sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import socket
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["MAX_FRAME", "Channel", "FrameReader", "FrameTooLarge", "frame", "plain_dumps", "plain_loads"]
 
 MAX_FRAME = 64 * 1024 * 1024
-APART = 4096  # bytes strings of this size travel beside the pickle
+APART = 4096  # byte strings of this size travel beside the pickle
+TOGETHER = 262_144  # pieces of a frame below this size in all are sent at once
 MAX_BUFFERS = 65_536
 _HEAD = struct.Struct("!II")
 
 
 class FrameTooLarge(OSError):
-    """A frame is above the limit. Raised at the sender before anything is sent, at the receiver before anything is read."""
+    """A frame is above the limit. Raised by the sender before it sends any of it, by the receiver before it reads
+    it.
+    """
+
+
+class _PlainPickler(pickle.Pickler):
+    """Refuses what the receiver would refuse."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        # Called for whatever is not exactly one of the plain types.
+        raise pickle.PicklingError(f"refused to pickle a {type(obj).__name__}: only plain values can be sent")
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -36,21 +50,69 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"refused to unpickle {module}.{name}: only plain values are accepted here")
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, _: Any) -> Any:
         raise pickle.UnpicklingError("refused to unpickle a persistent id: only plain values are accepted here")
 
 
+def _opcodes() -> tuple[list[int], list[int]]:
+    """For each opcode of a plain pickle, the bytes it takes, and how many of them tell a length that follows."""
+    fixed = {b"N\x88\x89)\x85\x86\x87t(]ae}su\x8f\x90\x91\x94\x97\x98": 0, b"\x80Kh": 1, b"M": 2, b"Jj": 4, b"G\x95": 8}
+    counted = {b"\x8a\x8cC": 1, b"\x8bXB": 4, b"\x8d\x8e\x96": 8}
+    sizes, lengths = [0] * 256, [0] * 256
+    for codes, width in [*fixed.items(), *counted.items()]:
+        for code in codes:
+            sizes[code] = 1 + width
+    for codes, width in counted.items():
+        for code in codes:
+            lengths[code] = width
+    return sizes, lengths
+
+
+_SIZES, _LENGTHS = _opcodes()
+_STOP = ord(".")
+
+
+def _check_plain(data: bytes | bytearray) -> None:
+    """Refuse a pickle with an opcode that ``plain_dumps`` never writes, or a length beyond its end.
+
+    ``find_class`` stops code from being run, but not harm: nine bytes that store a memo entry of a high number make the
+    unpickler allocate gigabytes, until Python 3.14 at least, and it holds the interpreter's lock meanwhile.
+    """
+    sizes, lengths = _SIZES, _LENGTHS
+    at, end = 0, len(data) - 1
+    while at < end:
+        code = data[at]
+        size = sizes[code]
+        if not size:
+            raise pickle.UnpicklingError(f"refused to unpickle opcode {code:#04x}: only plain values are accepted here")
+        width = lengths[code]
+        at += size + int.from_bytes(data[at + 1 : at + 1 + width], "little") if width else size
+    if at != end or data[at] != _STOP:
+        raise pickle.UnpicklingError("not a pickle of plain values: it is cut off, or something follows it")
+
+
 def plain_dumps(value: Any) -> bytes:
-    """Pickle plain values."""
-    return pickle.dumps(value, protocol=5)
+    """Pickle plain values.
+
+    Raises:
+        pickle.PicklingError: something in it is not plain.
+    """
+    return _dumped(value, None)
 
 
-def plain_loads(data: bytes | bytearray | memoryview, buffers: Sequence[Any] = ()) -> Any:
-    """Unpickle plain values.
+def _dumped(value: Any, buffer_callback: Any) -> bytes:
+    file = io.BytesIO()
+    _PlainPickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+    return file.getvalue()
+
+
+def plain_loads(data: bytes | bytearray, buffers: Sequence[Any] = ()) -> Any:
+    """Unpickle plain values, as ``plain_dumps`` writes them.
 
     Raises:
         pickle.UnpicklingError: it is no pickle, or holds anything else.
     """
+    _check_plain(data)
     try:
         return _PlainUnpickler(io.BytesIO(data), buffers=buffers).load()
     except pickle.UnpicklingError:
@@ -67,10 +129,18 @@ def _set_apart(value: Any, found: list[bytes]) -> Any:
     if kind is bytes and len(value) >= APART:
         found.append(value)
         return pickle.PickleBuffer(value)
-    if kind in (tuple, list):
-        parts = [_set_apart(part, found) for part in value]
-        return kind(parts) if any(a is not b for a, b in zip(parts, value, strict=True)) else value
-    return value
+    if kind is not tuple and kind is not list:
+        return value
+    copy: list[Any] | None = None
+    for index, part in enumerate(value):
+        inner = type(part)
+        # Most parts are numbers and short texts: a call for each would cost more than the pickling.
+        if inner is bytes or inner is tuple or inner is list:
+            apart = _set_apart(part, found)
+            if apart is not part:
+                copy = list(value) if copy is None else copy
+                copy[index] = apart
+    return value if copy is None else kind(copy)
 
 
 def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
@@ -78,13 +148,16 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
 
     Raises:
         FrameTooLarge: together they are above the limit.
+        pickle.PicklingError: something in the value is not plain.
     """
     buffers: list[bytes] = []
-    header = pickle.dumps(_set_apart(value, buffers), protocol=5, buffer_callback=lambda buffer: None)
+    header = _dumped(_set_apart(value, buffers), lambda _: None)
     lengths = b"".join(struct.pack("!Q", len(buffer)) for buffer in buffers)
     total = len(header) + sum(map(len, buffers))
     if total > limit:
         raise FrameTooLarge(f"{total:,} bytes are more than the {limit:,} that a frame may have")
+    if len(buffers) > MAX_BUFFERS:
+        raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
     return [_HEAD.pack(len(header), len(buffers)) + lengths + header, *buffers]
 
 
@@ -156,9 +229,11 @@ class Channel:
     Args:
         sock: the socket; the channel owns it from here on.
         limit: largest frame, in bytes, either way.
+        peer: who is at the other end, for people.
     """
 
-    def __init__(self, sock: socket.socket, limit: int = MAX_FRAME) -> None:
+    def __init__(self, sock: socket.socket, limit: int = MAX_FRAME, peer: str = "") -> None:
+        self.peer = peer
         self._socket = sock
         self._limit = limit
         self._deadline: float | None = None
@@ -172,13 +247,19 @@ class Channel:
             self._socket.settimeout(None)
 
     def send(self, value: Any) -> None:
-        """Send a plain value."""
-        first, *rest = frame(value, self._limit)
-        if rest and len(first) + len(rest[0]) < 262_144:
-            # One call, one packet: a small header that waits for its acknowledgement would cost a delayed-ACK pause.
-            first += rest.pop(0)
-        self._send_all(first)
-        for piece in rest:
+        """Send a plain value.
+
+        Raises:
+            FrameTooLarge, pickle.PicklingError: it cannot be sent, and nothing was: the connection goes on.
+        """
+        self.send_frame(frame(value, self._limit))
+
+    def send_frame(self, pieces: list[bytes]) -> None:
+        """Send what ``frame`` gave."""
+        if sum(map(len, pieces)) < TOGETHER:
+            # One call: a small header that waits for its acknowledgement would cost a delayed-ACK pause.
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
             self._send_all(piece)
 
     def recv(self) -> Any:
@@ -217,11 +298,21 @@ class Channel:
         return self._recv_exactly(length)
 
     def close(self) -> None:
-        """Close the connection; a thread that reads from it wakes up."""
-        try:
+        """Close the connection, also as the peer sees it."""
+        self.abort()
+        self._socket.close()
+
+    def abort(self) -> None:
+        """End the connection under a thread that uses it; that thread wakes up, and closes.
+
+        Closing it here could give its descriptor to another connection while that thread is still about to read from
+        it.
+        """
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+
+    def forget(self) -> None:
+        """Close this process's copy only; for a forked child, whose parent goes on with the connection."""
         self._socket.close()
 
     @property
@@ -233,7 +324,7 @@ class Channel:
         """For selectors."""
         return self._socket.fileno()
 
-    def __enter__(self) -> Channel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import socket
+import time
 from typing import Any
 
 from taskmaster.errors import AuthError, ConnectError
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel, FrameTooLarge
+from taskmaster.transport.channel import Channel, frame
 from taskmaster.transport.handshake import prove_both
 from taskmaster.transport.server import QUEUE, keep_alive
 
@@ -33,19 +34,22 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
         ConnectError: nobody is there, or it is no master.
     """
     address = Address(host, port)
+    deadline = time.monotonic() + timeout
     try:
-        sock = socket.create_connection((host, port), timeout=timeout)
-    except OSError as exc:
-        raise ConnectError(f"No master can be reached at {address}: {exc.strerror or exc}.") from exc
+        sock = _reach(address, deadline)
+    except (OSError, UnicodeError, OverflowError) as exc:
+        raise ConnectError(
+            f"No master can be reached at {address}: {_reason(exc)}. Check --host, and that the master is running."
+        ) from exc
     channel = Channel(sock)
     try:
         keep_alive(sock)
-        channel.deadline(timeout)
+        channel.deadline(max(0.0, deadline - time.monotonic()))
         prove_both(channel, key, "slave")
         channel.send((None, "accept_connection", ("slave",), {}))
         kind, _ = channel.recv()
         if kind != "#RETURN":
-            raise ConnectError(f"What listens at {address} refused the connection.")
+            raise ConnectError(f"What listens at {address} refused the connection. Check --host.")
         channel.deadline(None)
     except multiprocessing.AuthenticationError as exc:
         channel.close()
@@ -58,13 +62,47 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
     except (EOFError, OSError, AssertionError, ValueError, TypeError, pickle.UnpicklingError) as exc:
         channel.close()
         raise ConnectError(
-            f"What listens at {address} does not answer as a Taskmaster master ({exc or type(exc).__name__}). Check --host."
+            f"What listens at {address} does not answer as a Taskmaster master: {_reason(exc)}. Check --host."
         ) from exc
     return MasterConnection(channel, address)
 
 
+def _reach(address: Address, deadline: float) -> socket.socket:
+    """A socket to the first address of the name that answers; one that does not leaves time for the others."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    problem: OSError = TimeoutError("timed out")
+    for number, (family, kind, protocol, _, where) in enumerate(found):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as exc:
+            problem = exc
+            continue
+        try:
+            sock.settimeout(left / (len(found) - number))
+            sock.connect(where)
+        except OSError as exc:
+            sock.close()
+            problem = exc
+        else:
+            return sock
+    raise problem
+
+
+def _reason(exc: Exception) -> str:
+    """What went wrong, in words; some exceptions have none."""
+    if isinstance(exc, EOFError):
+        return "it closed the connection"
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
 class MasterConnection:
-    """An open, authenticated connection; at most one request is under way."""
+    """An open, authenticated connection; at most one request is under way.
+
+    One that broke is closed: an answer that comes too late is never taken for that to the next request.
+    """
 
     def __init__(self, channel: Channel, address: Address) -> None:
         self._channel = channel
@@ -74,11 +112,11 @@ class MasterConnection:
         """Ask and wait for the answer.
 
         Raises:
+            FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
             ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
         """
-        self._channel.deadline(timeout)
+        self._post((QUEUE, method, args, {}), timeout)
         try:
-            self.post(method, *args)
             answer = self._channel.recv()
         except (EOFError, OSError, pickle.UnpicklingError) as exc:
             raise self._lost(exc) from exc
@@ -89,14 +127,17 @@ class MasterConnection:
         """Ask, and leave the answer to ``receive``.
 
         Raises:
+            FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
             ConnectError: the connection broke.
         """
-        self._channel.deadline(10.0)
+        self._post((QUEUE, method, args, {}), 10.0)
+
+    def _post(self, request: Any, seconds: float) -> None:
+        pieces = frame(request)
         try:
-            self._channel.send((QUEUE, method, args, {}))
-        except FrameTooLarge:
-            raise
-        except (EOFError, OSError) as exc:
+            self._channel.deadline(seconds)
+            self._channel.send_frame(pieces)
+        except OSError as exc:
             raise self._lost(exc) from exc
 
     def receive(self) -> tuple[bool, Any]:
@@ -120,12 +161,14 @@ class MasterConnection:
         self._channel.close()
 
     def _lost(self, exc: Exception) -> ConnectError:
-        return ConnectError(f"The connection to the master at {self._address} broke: {exc or type(exc).__name__}.")
+        self.close()
+        return ConnectError(f"The connection to the master at {self._address} broke: {_reason(exc)}.")
 
     def _result(self, answer: Any) -> Any:
         try:
             kind, result = answer
         except (TypeError, ValueError):
+            self.close()
             raise ConnectError(f"The master at {self._address} gave an answer without meaning.") from None
         if kind != "#RETURN":
             raise ConnectError(f"The master at {self._address} could not do it: {result}")

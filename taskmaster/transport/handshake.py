@@ -1,7 +1,7 @@
 """The handshake: each side proves that it has the key, in the standard library's own exchange.
 
-Called by server and client before anything else. One subkey for each direction: with one key for both, a peer without it could pass
-the challenge of one side on to the other, and use the answer as its own.
+Called by server and client before anything else. One subkey for each direction: with one key for both, a peer without
+it could pass the challenge of one side on to the other, and use the answer as its own.
 """
 
 from __future__ import annotations

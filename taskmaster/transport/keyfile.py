@@ -1,10 +1,12 @@
 """The key: where it comes from, and the file that a master leaves for slaves of the same user on its machine.
 
-Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run; the file that is left belongs to the port.
+Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run; the file that is
+left belongs to the port. Guarantees: no file with a key is ever readable by anybody else, not even for a moment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import pwd
@@ -18,6 +20,7 @@ from taskmaster.errors import UsageError
 
 __all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
 
+MAX_KEY = 65_536  # bytes that are read of a key file: /dev/zero is none
 WEAK = 16  # characters: whoever gets a slave to connect can try keys for as long as he likes
 
 
@@ -62,12 +65,13 @@ def read(path: str | Path) -> str:
         UsageError: there is no such file, it is empty, or others can read it.
     """
     try:
-        mode = os.stat(path).st_mode
-        text = Path(path).read_text("utf-8", "surrogateescape").strip()
-    except OSError as exc:
+        with Path(path).open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(MAX_KEY).decode("utf-8", "surrogateescape").strip()
+    except (OSError, ValueError) as exc:
         raise UsageError(
-            f"The key file {path} cannot be read: {exc.strerror}. `tm-ctl keygen {path}` makes one; slaves need a copy of the "
-            f"master's."
+            f"The key file {path} cannot be read: {_reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "
+            f"copy of the master's."
         ) from exc
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"The key file {path} can be read by others than its owner: chmod 600 {path}")
@@ -77,8 +81,9 @@ def read(path: str | Path) -> str:
 
 
 def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, str]) -> str | None:
-    """The key that was given: as an option, as a file, or in ``TASKMASTER_KEY``, which is taken out of the environment so that no
-    callback sees it.
+    """The key that was given: as an option, as a file, or in ``TASKMASTER_KEY``.
+
+    The latter is taken out of the environment, so that no callback sees it.
 
     Raises:
         UsageError: an empty key, or a file that is no key file.
@@ -92,47 +97,54 @@ def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, 
         given = from_environment
     if given is not None and not given.strip():
         raise UsageError("The key is empty, which is none. `tm-ctl keygen tm.key` makes one for --key-file=tm.key.")
-    return given
+    # A key file ends with a newline; so may a variable that was filled from it.
+    return None if given is None else given.strip()
 
 
 def leave(port: int, key: str) -> Path:
     """Leave the key for slaves of the same user on this machine; replaces what another master left for the port.
 
     Raises:
-        UsageError: there is no directory that belongs to the user alone.
+        UsageError: there is no directory that belongs to the user alone, or it cannot be written.
     """
     directory = _directory()
+    if directory is None:
+        raise UsageError("The key for slaves on this machine cannot be left: you have no home. Set TASKMASTER_HOME.")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = directory.stat()
-    except OSError as exc:
+        if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UsageError(
+                f"{directory} is not yours alone, so that no key is left there: chmod 700 {directory}, or set "
+                f"TASKMASTER_HOME."
+            )
+        path = _path(directory, port)
+        scratch = path.with_name(f"{path.name}.{os.getpid()}")
+        scratch.unlink(missing_ok=True)
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(as_bytes(key) + b"\n")
+        return scratch.replace(path)
+    except (OSError, ValueError) as exc:
         raise UsageError(
-            f"The key for slaves on this machine cannot be left in {directory}: {exc.strerror}. Set TASKMASTER_HOME to a "
-            f"directory of yours."
+            f"The key for slaves on this machine cannot be left in {directory}: {_reason(exc)}. Set TASKMASTER_HOME "
+            f"to a directory of yours."
         ) from exc
-    if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise UsageError(
-            f"{directory} is not yours alone, so that no key is left there: chmod 700 {directory}, or set TASKMASTER_HOME."
-        )
-    path = _path(port)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key + "\n")
-    scratch.replace(path)
-    return path
 
 
 def remove(port: int, key: str) -> None:
     """Take the key back, unless another master has left its own meanwhile."""
-    left = find(port)
-    if left is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
-        _path(port).unlink(missing_ok=True)
+    left, directory = find(port), _directory()
+    if left is not None and directory is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
+        with contextlib.suppress(OSError):  # a directory that became read-only is no reason to end a run badly
+            _path(directory, port).unlink(missing_ok=True)
 
 
 def find(port: int) -> str | None:
     """The key that a master of the same user on this machine has left for its port."""
-    path = _path(port)
+    directory = _directory()
+    if directory is None:
+        return None
+    path = _path(directory, port)
     try:
         if path.stat().st_uid != os.geteuid():
             return None
@@ -141,14 +153,23 @@ def find(port: int) -> str | None:
         return None
 
 
-def _directory() -> Path:
+def _directory() -> Path | None:
     named = os.environ.get("TASKMASTER_HOME")
     if named:
         return Path(named)
-    home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    home = os.environ.get("HOME")
+    if not home:
+        try:
+            home = pwd.getpwuid(os.geteuid()).pw_dir
+        except KeyError:
+            return None  # a container under a user that has no name
     return Path(home) / ".taskmaster"
 
 
-def _path(port: int) -> Path:
+def _path(directory: Path, port: int) -> Path:
     # A home directory may be shared by several machines.
-    return _directory() / f"{socket.gethostname()}-{port}.key"
+    return directory / f"{socket.gethostname()}-{port}.key"
+
+
+def _reason(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc)

@@ -2,18 +2,20 @@
 
 Called by ``taskmaster.master.run``. One thread accepts, one thread a connection serves one object under a fixed name.
 
-Guarantees: nothing is unpickled before both sides have proved that they have the key, and then plain values only; only the named
-methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds at most, and neither
-stops the accepting nor keeps honest peers out; a peer that fails is told nothing.
+Guarantees: nothing is unpickled before both sides have proved that they have the key, and then plain values only; only
+the named methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds at
+most, and neither stops the accepting nor keeps honest peers out; a peer that fails is told nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import resource
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -23,7 +25,7 @@ from typing import Any, Protocol
 
 from taskmaster.errors import ListenError
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel, FrameTooLarge
+from taskmaster.transport.channel import Channel, frame
 from taskmaster.transport.handshake import SECONDS, prove_both
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
@@ -37,15 +39,24 @@ MAX_CONNECTIONS = 1024
 MAX_PENDING = 128  # connections that have not proved anything yet
 BACKLOG = 1024
 SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+RESERVE = 64  # descriptors that are left for everything else
 
 
 class Served(Protocol):
     """What is served."""
 
-    def hello(self, info: Any) -> dict[str, Any]: ...
-    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]: ...
-    def bye(self, session: Any) -> None: ...
-    def status(self) -> dict[str, Any]: ...
+    def hello(self, info: Any) -> dict[str, Any]:
+        """A slave introduces itself; a true ``ok`` in the answer lets ``info["session"]`` in."""
+
+    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
+        """A slave reports and asks for more."""
+
+    def bye(self, session: Any) -> None:
+        """A slave ends."""
+
+    def status(self) -> dict[str, Any]:
+        """How the run fares."""
+
     def closed(self, session: str) -> None:
         """A connection has ended on which this session had said hello."""
 
@@ -53,53 +64,67 @@ class Served(Protocol):
 class Listener:
     """Accepts connections; does nothing with them, so that no peer can hold up the next one."""
 
-    def __init__(self, address: Any = None, backlog: int = BACKLOG, **_: Any) -> None:
+    def __init__(self, address: Any, backlog: int) -> None:  # noqa: ARG002  # BaseManager says 16: too few
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = Address(*self._socket.getsockname()[:2])
-        _listeners.add(self)
+        _not_for_children.add(self)
 
     def accept(self) -> Channel:
         """The next connection."""
-        sock, _ = self._socket.accept()
-        keep_alive(sock)
-        return Channel(sock)
+        sock, peer = self._socket.accept()
+        try:
+            keep_alive(sock)
+        except OSError:
+            sock.close()  # it is gone already
+            raise
+        channel = Channel(sock, peer=str(Address(*peer[:2])))
+        _not_for_children.add(channel)
+        return channel
 
     def close(self) -> None:
         """Give the port back; wakes the accepter up."""
-        try:
+        with contextlib.suppress(OSError):
             # Without this, a thread that is blocked in accept() keeps the port.
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
     def forget(self) -> None:
-        """Close a forked child's copy: it would keep the port when the master is gone, and let slaves connect to nobody."""
+        """Close this process's copy only."""
         self._socket.close()
 
 
-_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+# A forked child's copies would keep the port when the master is gone, let slaves connect to nobody, and keep their
+# connections open to nobody.
+_not_for_children: weakref.WeakSet[Listener | Channel] = weakref.WeakSet()
 
 
-def _forget_listeners() -> None:
-    for listener in list(_listeners):
-        listener.forget()
+def _forget_all() -> None:
+    for each in list(_not_for_children):
+        each.forget()
 
 
-os.register_at_fork(after_in_child=_forget_listeners)
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def keep_alive(sock: socket.socket) -> None:
     """No delay for small packets; a peer whose machine vanished is noticed within a minute or so."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000)):
+    idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
+    for name, value in ((idle, 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000)):
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _most_connections() -> int:
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(16, descriptors - RESERVE))
 
 
 class Server(managers.Server):
@@ -114,17 +139,17 @@ class Server(managers.Server):
     fallback_mapping: dict[str, Callable[..., Any]] = {}  # noqa: RUF012
 
     def __init__(self, registry: dict[str, Any], address: Any, authkey: bytes, serializer: str) -> None:
-        super().__init__(registry, address, authkey, serializer)  # type: ignore[arg-type]
+        super().__init__(registry, address, authkey, serializer)
         # The base class keeps the key as an AuthenticationString, which refuses to be pickled; it stays in this object.
         self._key = bytes(authkey)
         self._lock = threading.Lock()
-        self._pending: dict[Channel, float] = {}
+        self._pending: dict[Channel, None] = {}  # the oldest first
         self._connected: set[Channel] = set()
         self._logged = 0.0
         self._served: Served | None = None
-        self._cap = min(MAX_CONNECTIONS, max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64))
+        self._cap = _most_connections()
         self._accepter: threading.Thread | None = None
-        self.stop_event = threading.Event()  # type: ignore[assignment]
+        self.stop_event = threading.Event()
 
     @property
     def where(self) -> Address:
@@ -135,7 +160,7 @@ class Server(managers.Server):
     def serve(self, served: Served) -> None:
         """Name the object that is served."""
         self._served = served
-        self.id_to_obj[QUEUE] = (served, set(METHODS), None)  # type: ignore[index, assignment]
+        self.id_to_obj[QUEUE] = (served, set(METHODS), None)  # type: ignore[assignment]
 
     def start(self) -> None:
         """Begin to accept, in a thread."""
@@ -149,7 +174,7 @@ class Server(managers.Server):
         with self._lock:
             channels = [*self._pending, *self._connected]
         for channel in channels:
-            channel.close()
+            channel.abort()  # its thread closes it
         if self._accepter is not None:
             self._accepter.join(5.0)
 
@@ -159,38 +184,46 @@ class Server(managers.Server):
             try:
                 channel = self.listener.accept()  # type: ignore[attr-defined]
             except OSError as exc:
-                if self.stop_event.is_set():
-                    return
                 if exc.errno in SHORT_OF:
-                    self._make_room(1)
-                    time.sleep(
-                        0.1
-                    )  # accept() fails at once while descriptors are short: without a pause it burns a core
+                    self._close_oldest()
+                # accept() fails at once while descriptors are short: without a pause it burns a core.
+                self.stop_event.wait(0.1 if exc.errno in SHORT_OF else 0.01)
                 continue
+            if not self._admit(channel):
+                channel.close()
+                continue
+            peer = threading.Thread(target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True)
             try:
-                self._admit(channel)
-                threading.Thread(
-                    target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True
-                ).start()
+                peer.start()
             except RuntimeError:
                 # No thread to be had (a container's limit): this peer has to come again.
                 self._dismiss(channel)
-                time.sleep(0.1)
+                self.stop_event.wait(0.1)
 
-    def _admit(self, channel: Channel) -> None:
+    def _admit(self, channel: Channel) -> bool:
+        """Give the connection a place among the pending ones, at the cost of the oldest of them if need be."""
         with self._lock:
-            full = len(self._pending) >= MAX_PENDING or len(self._pending) + len(self._connected) >= self._cap
+            if self.stop_event.is_set():
+                return False
+            full = len(self._connected) >= self._cap
+            crowded = len(self._pending) >= MAX_PENDING or len(self._pending) + len(self._connected) >= self._cap
         if full:
-            self._make_room(1)
+            self._log_refusal(channel, f"there are {self._cap} connections already")
+            return False
+        if crowded:
+            self._close_oldest()
         with self._lock:
-            self._pending[channel] = time.monotonic()
+            self._pending[channel] = None
+        return True
 
-    def _make_room(self, count: int) -> None:
-        """Close those that have kept us waiting longest without proving anything."""
+    def _close_oldest(self) -> None:
+        """End the connection that has kept us waiting longest without proving anything."""
         with self._lock:
-            oldest = list(self._pending)[:count]
-        for channel in oldest:
-            self._dismiss(channel)
+            oldest = next(iter(self._pending), None)
+            if oldest is not None:
+                del self._pending[oldest]
+        if oldest is not None:
+            oldest.abort()  # its thread closes it
 
     def _dismiss(self, channel: Channel) -> None:
         with self._lock:
@@ -198,56 +231,76 @@ class Server(managers.Server):
             self._connected.discard(channel)
         channel.close()
 
+    def _log_refusal(self, channel: Channel, why: str) -> None:
+        """At most once a second: a peer must not be able to fill the log."""
+        now = time.monotonic()
+        if now - self._logged >= 1.0 and not self.stop_event.is_set():
+            self._logged = now
+            logger.info("the connection from %s was refused or lost: %s", channel.peer, why)
+
     def handle_request(self, channel: Any) -> None:
         """Serve one connection, from the handshake to its end."""
-        session = ""
+        sessions: set[str] = set()
         try:
-            channel.deadline(SECONDS)
-            prove_both(channel, self._key, "master")
-            ignored, name, _, _ = channel.recv()
-            if ignored is not None or name not in self.public:
-                return
-            with self._lock:
-                self._connected.add(channel)
-                self._pending.pop(channel, None)
-            channel.deadline(None)
-            channel.send(("#RETURN", None))
-            for session in self._conversation(channel):
-                pass
+            if self._welcome(channel):
+                self._converse(channel, sessions)
         except Exception as exc:
-            # Whatever a peer did wrong, it is told nothing; and it must not be able to fill the log.
-            if not session and not self.stop_event.is_set() and time.monotonic() - self._logged > 1.0:
-                self._logged = time.monotonic()
-                logger.info("a connection was refused: %s %s", type(exc).__name__, exc)
+            # Whatever a peer did wrong, it is told nothing.
+            self._log_refusal(channel, f"{type(exc).__name__} {exc}"[:200])
         finally:
             self._dismiss(channel)
-            if session and self._served is not None:
-                self._served.closed(session)
+            for session in sessions:
+                self._tell_closed(session)
 
-    def _conversation(self, channel: Channel) -> Any:
-        """Answer requests until the peer closes; yields the session that it names in its hello."""
+    def _welcome(self, channel: Channel) -> bool:
+        """The handshake, and the request that a client of ``multiprocessing.managers`` begins with."""
+        channel.deadline(SECONDS)
+        prove_both(channel, self._key, "master")
+        _, name, _, _ = channel.recv()
+        if name not in self.public:
+            return False
+        with self._lock:
+            if channel not in self._pending:
+                return False  # its place was given to a newer one
+            del self._pending[channel]
+            self._connected.add(channel)
+        channel.deadline(None)
+        channel.send(("#RETURN", None))
+        return True
+
+    def _converse(self, channel: Channel, sessions: set[str]) -> None:
+        """Answer requests until the peer closes; adds the sessions that say hello."""
         while not self.stop_event.is_set():
             try:
-                ident, method, args, kwargs = channel.recv()
+                request = channel.recv()
             except EOFError:
                 return
-            found, exposed, _ = self.id_to_obj.get(ident, (None, set(), None))  # type: ignore[call-overload]
-            if method not in exposed:
-                channel.send(("#ERROR", f"there is no method {method!r} here"))
-                continue
-            try:
-                result = getattr(found, method)(*args, **kwargs)
-            except Exception as exc:
-                logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
-                logger.debug("its traceback", exc_info=True)
-                channel.send(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
-                continue
+            channel.send_frame(self._answer(request, sessions))
+
+    def _answer(self, request: Any, sessions: set[str]) -> list[bytes]:
+        """Call the method, and put what it gives into a frame."""
+        ident, method, args, kwargs = request
+        if ident != QUEUE or not isinstance(method, str) or method not in METHODS or kwargs:
+            return frame(("#ERROR", f"there is no method {str(method)[:100]!r} here"))
+        found, _, _ = self.id_to_obj[QUEUE]
+        try:
+            result = getattr(found, method)(*args)
             if method == "hello" and result.get("ok"):
-                yield args[0]["session"]
-            try:
-                channel.send(("#RETURN", result))
-            except FrameTooLarge as exc:
-                channel.send(("#ERROR", f"the answer is too large: {exc}"))
+                sessions.add(args[0]["session"])
+            return frame(("#RETURN", result))
+        except Exception as exc:
+            # Also a result that is not plain, or above the limit: nothing of it was sent, so that the peer can be told.
+            logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
+            logger.debug("its traceback", exc_info=True)
+            return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
+
+    def _tell_closed(self, session: str) -> None:
+        if self._served is None:
+            return
+        try:
+            self._served.closed(session)
+        except Exception:
+            logger.warning("the end of a connection could not be noted", exc_info=True)
 
 
 class QueueManager(managers.BaseManager):
@@ -258,12 +311,12 @@ class QueueManager(managers.BaseManager):
         return Server(self._registry, self._address, self._key, SERIALIZER)  # type: ignore[attr-defined]
 
     def __init__(self, address: Address, key: bytes) -> None:
-        # The key given here would become that of every child process if we named it authkey of the process; it does not.
+        # Given here, it stays here; as authkey of the process it would be that of every child process too.
         super().__init__(address=address, authkey=key, serializer=SERIALIZER)
         self._key = key
 
 
-def _no_client(*args: Any, **kwargs: Any) -> Any:
+def _no_client(*_: Any, **__: Any) -> Any:
     raise RuntimeError("slaves connect with taskmaster.transport.client")
 
 
@@ -278,14 +331,25 @@ def bind(address: Address, key: bytes, served: Served) -> Server:
     """
     try:
         server = QueueManager(address, key).get_server()
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            raise ListenError(
-                f"{address} is in use, perhaps by another master (`ss -ltnp 'sport = :{address.port}'` shows by whom). End "
-                f"that one, or choose another port with --host={Address(address.host, address.port + 1)}."
-            ) from exc
-        raise ListenError(
-            f"Cannot listen on {address}: {exc.strerror or exc}. Choose an address of this machine with --host=HOST:PORT."
-        ) from exc
+    except (OSError, UnicodeError, OverflowError) as exc:
+        raise ListenError(_why_not(address, exc)) from exc
     server.serve(served)
     return server
+
+
+def _why_not(address: Address, exc: Exception) -> str:
+    code = exc.errno if isinstance(exc, OSError) else None
+    if code == errno.EADDRINUSE:
+        show = "ss -ltnp 'sport = :{}'" if sys.platform == "linux" else "lsof -nP -iTCP:{} -sTCP:LISTEN"
+        other = Address(address.host, address.port + 1 if address.port < 65535 else address.port - 1)
+        return (
+            f"{address} is in use, perhaps by another master (`{show.format(address.port)}` shows by whom). End that "
+            f"one, or choose another port with --host={other}."
+        )
+    if code in (errno.EACCES, errno.EPERM) and 0 < address.port < 1024:
+        return (
+            f"Listening on {address} is not allowed: ports below 1024 are the administrator's. Choose another one with "
+            f"--host={Address(address.host, 5050)}."
+        )
+    reason = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+    return f"Cannot listen on {address}: {reason}. Choose an address of this machine with --host=HOST:PORT."

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol, TextIO
+from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.model import Snapshot
@@ -22,16 +22,23 @@ SHOWN = 3  # kinds of failure that the end of a run prints
 
 
 class Failed(Protocol):
-    """A failed job as the store gives it."""
+    """A failed job as the store gives it: what the end of a run shows of it."""
 
     @property
-    def key(self) -> str | None: ...
+    def key(self) -> str | None:
+        """Its encoded key."""
+
     @property
-    def type(self) -> str: ...
+    def type(self) -> str:
+        """The exception's class."""
+
     @property
-    def message(self) -> str: ...
+    def message(self) -> str:
+        """What it said."""
+
     @property
-    def traceback(self) -> str: ...
+    def traceback(self) -> str:
+        """Where it was raised."""
 
 
 class Console:
@@ -47,7 +54,7 @@ class Console:
         self._handler = _Handler(self)
         self._closed = False
 
-    def __enter__(self) -> Console:
+    def __enter__(self) -> Self:
         self._logger = logging.getLogger("taskmaster")
         self._quiet = self._logger.propagate
         if not logging.getLogger().handlers:

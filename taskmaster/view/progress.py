@@ -175,7 +175,7 @@ class _Bar:
 
         self._make = OwnTqdm
         self._length, self._cut = disp_len, disp_trim
-        self._stream = stream
+        self._sink = _Sink(stream)
         self._tqdm: OwnTqdm | None = None
         self._width = 0
 
@@ -194,7 +194,7 @@ class _Bar:
         bar_format = "{desc} |{bar}|" if total else "{desc}"
         if self._tqdm is None:
             self._tqdm = self._make(
-                file=self._stream,
+                file=self._sink,
                 desc=text,
                 total=total,
                 initial=done,
@@ -226,6 +226,20 @@ class _Bar:
             self._tqdm.close()
 
 
+class _Sink:
+    """The stream as tqdm is given it: writing to it never fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None)  # from which tqdm sees what it can draw with
+
+    def write(self, text: str) -> None:
+        _write(text, self._stream)
+
+    def flush(self) -> None:
+        """Every write is whole, and flushed."""
+
+
 def _resolve(mode: str, stream: TextIO) -> str:
     if mode != "auto":
         return mode
@@ -245,7 +259,10 @@ def _same_screen(stream: TextIO, other: TextIO) -> bool:
 
 def _put(line: str, stream: TextIO) -> None:
     """Write one whole line, at once."""
-    text = line if line.endswith("\n") else line + "\n"
+    _write(line if line.endswith("\n") else line + "\n", stream)
+
+
+def _write(text: str, stream: TextIO) -> None:
     try:
         try:
             stream.write(text)

@@ -1,6 +1,7 @@
 """The real commands as child processes, with an eye on what they leave behind.
 
-Every wait has a deadline, and one that passes shows what the command has printed. Only processes that were started here are ended.
+Every wait has a deadline, and one that passes shows what the command has printed. Only processes that were started here
+are ended.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Command:
             raise AssertionError(f"it ended with {self.process.returncode} without {text!r}:\n{self.output}")
 
     def kill(self) -> None:
-        """kill -9 of the command's own process."""
+        """Kill -9 of the command's own process."""
         if self.process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
             self.process.wait(DEADLINE)

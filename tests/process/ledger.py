@@ -1,6 +1,7 @@
 """An independent ledger: each execution of a job leaves a line, written by the callback itself.
 
-Shares no code with Taskmaster. One append of a short line to a file opened with O_APPEND is not torn by another process.
+Shares no code with Taskmaster. One append of a short line to a file opened with O_APPEND is not torn by another
+process.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-MODULE = '''
+MODULE = """
 import os, time
 
 LEDGER = os.environ["LEDGER"]
@@ -31,7 +32,7 @@ def handle_job(key):
     note("start", key)
     time.sleep(SLEEP)
     note("end", key)
-'''
+"""
 
 
 class Ledger:

@@ -70,7 +70,8 @@ def test_a_key_that_cannot_be_stored_later_on_stops_the_run_where_it_can_go_on(p
     """What can be resumed is kept."""
     playground.write(
         "mod.py",
-        "def get_jobs(last=0):\n    yield from range(last + 1, 50)\n    yield object()\n\ndef handle_job(job):\n    pass\n",
+        "def get_jobs(last=0):\n    yield from range(last + 1, 50)\n    yield object()\n\ndef handle_job(job):\n    "
+        "pass\n",
     )
     ended = playground.run("tm-run", "mod", "2", "--progress=none")
 

@@ -51,7 +51,7 @@ def test_nothing_is_lost_when_masters_and_slaves_are_killed(playground: Playgrou
     masters_left, slaves_left, exposed = MASTER_KILLS, SLAVE_KILLS, 0
     while (masters_left or slaves_left) and master.process.poll() is None:
         time.sleep(dice.uniform(0.1, 0.5))
-        wait_for("work in flight", lambda: playground.ledger.running() or master.process.poll() is not None)
+        wait_for("work in flight", lambda m=master: playground.ledger.running() or m.process.poll() is not None)
         if dice.random() < masters_left / (masters_left + slaves_left):
             if playground.ledger.running():
                 exposed += 1
@@ -80,7 +80,7 @@ def test_nothing_is_lost_when_masters_and_slaves_are_killed(playground: Playgrou
 
 @pytest.mark.timeout(120)
 def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -> None:
-    """kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed for it in the end."""
+    """Kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed for it in the end."""
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="600", SLEEP="0.02")
     killed = 0
     while killed < 10 and run.process.poll() is None:
@@ -97,7 +97,7 @@ def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -
 
 
 def test_a_local_run_that_is_killed_leaves_nothing_running(playground: Playground) -> None:
-    """kill -9 of the master takes slave and workers with it; run again, it goes on where it was."""
+    """Kill -9 of the master takes slave and workers with it; run again, it goes on where it was."""
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.02")
     wait_for("some work", lambda: playground.ledger.ended().total() > 50)
     run.kill()

@@ -68,7 +68,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_killed_run_goes_on_where_it_was(playground: Playground, kind: str) -> None:
-    """kill -9 in the middle, run again: every job ran, and only those in flight ran twice."""
+    """Kill -9 in the middle, run again: every job ran, and only those in flight ran twice."""
     playground.write("mod.py", PREAMBLE + SOURCES[kind])
     run = playground.start("tm-run", "mod.py", "2", "--progress=none")
     wait_for("half of the jobs", lambda: playground.ledger.ended().total() > 200)

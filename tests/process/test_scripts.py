@@ -26,7 +26,9 @@ def main():
 @pytest.mark.quick
 @pytest.mark.parametrize("end", ["if __name__ == '__main__':\n    main()\n", "main()\n"], ids=["guard", "no guard"])
 def test_the_blogs_script_runs_with_and_without_a_guard(playground: Playground, end: str) -> None:
-    """The callback of a script is run, also when a worker is killed and replaced, and nothing of the script runs twice."""
+    """The callback of a script is run, also when a worker is killed and replaced, and nothing of the script runs
+    twice.
+    """
     playground.write("script.py", PREAMBLE + MAIN + "print('TOP')\n" + end)
     script = playground.start("python", "script.py")
     wait_for("some work", lambda: playground.ledger.ended().total() > 50)
@@ -112,9 +114,7 @@ def test_a_script_with_threads_is_told_what_to_do(playground: Playground) -> Non
 
 def test_an_unknown_option_names_the_nearest(playground: Playground) -> None:
     """As a TypeError, where it is made."""
-    playground.write(
-        "script.py", "from taskmaster import Taskmaster\nTaskmaster(print, [1], proceses=2)\n"
-    )
+    playground.write("script.py", "from taskmaster import Taskmaster\nTaskmaster(print, [1], proceses=2)\n")
     script = playground.run("python", "script.py")
 
     assert script.process.returncode == 1

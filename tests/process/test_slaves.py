@@ -43,7 +43,7 @@ def test_a_slave_that_joins_in_the_middle_gets_its_share(playground: Playground)
 
 
 def test_a_slave_survives_two_restarts_of_its_master(playground: Playground) -> None:
-    """kill -9 of the master: the same slave process goes on with the next one."""
+    """Kill -9 of the master: the same slave process goes on with the next one."""
     host = f"--host=127.0.0.1:{free_port()}"
     words = ("tm-master", "jobs.py", host, "--progress=none")
     slave = playground.start("tm-slave", "jobs.py", host, "--processes=2", TOTAL="600", SLEEP="0.01")
@@ -114,7 +114,8 @@ def test_setup_and_teardown_run_once_in_each_worker(playground: Playground) -> N
         + OVERLAP
         + "def setup():\n    note('setup')\ndef teardown():\n    note('teardown')\n"
         + "def handle_job(n):\n    time.sleep(0.01)\n    if n == 60:\n        flag = os.environ['LEDGER'] + '.died'\n"
-        + "        if not os.path.exists(flag):\n            open(flag, 'w').close()\n            os._exit(1)\n    note(n)\n",
+        + "        if not os.path.exists(flag):\n            open(flag, 'w').close()\n            os._exit(1)\n    "
+        "note(n)\n",
     )
     run = playground.run("tm-run", "mod", "2", "--progress=none")
 

@@ -1,4 +1,5 @@
-"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a clock that misbehave.
+"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a clock that
+misbehave.
 
 Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is written to a ledger that
 shares no code with Taskmaster.
@@ -31,7 +32,9 @@ class Violation(AssertionError):
 
 @dataclass
 class Disk:
-    """What survives the master: a store that does what the contract of ``taskmaster.master.stores`` says, and no more."""
+    """What survives the master: a store that does what the contract of ``taskmaster.master.stores`` says, and no
+    more.
+    """
 
     mark: str | None = None
     edge: bytes = b""
@@ -148,7 +151,7 @@ class World:
         lock = threading.Lock()
         identity = Identity()
         earlier = Earlier(record)
-        jobs = self.get_jobs if self.takes_last else (lambda: self.get_jobs())
+        jobs = self.get_jobs if self.takes_last else (lambda: self.get_jobs())  # noqa: PLW0108  # it takes no `last`
         self.broker = Broker(f"i{self.generation}", self.limits, record.mark, record.parked)
         self.reader = Reader(Source(jobs), self.broker, lock, identity, earlier, record.mark)
         self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
@@ -206,14 +209,22 @@ class World:
                 batch.keep = min(batch.keep, batch.at)
         slave.greeted = slave.incarnation = self.generation
 
-    def post(self, slave: SimSlave, *, lossless: bool = False) -> None:
+    def post(self, slave: SimSlave, *, lossless: bool = False) -> None:  # noqa: C901
         """Exchange with the master; with faults, requests and answers get lost, or come late and twice."""
         r = self.random
         if slave.greeted != self.generation:
             self.greet(slave)
         slave.batches = [batch for batch in slave.batches if not (batch.stale and batch.at >= batch.keep)]
         reports = [
-            Report(b.token, b.at, (), tuple(b.failures), b.keep, b.end or ("finished" if b.at >= b.keep else ""), b.suspects)
+            Report(
+                b.token,
+                b.at,
+                (),
+                tuple(b.failures),
+                b.keep,
+                b.end or ("finished" if b.at >= b.keep else ""),
+                b.suspects,
+            )
             for b in slave.batches
             if not b.stale
         ]
@@ -346,8 +357,9 @@ class World:
                 continue
             if above and chance < 0.06:
                 fresh += 1
-                payload = fresh
-            rows.append((key, payload))
+                rows.append((key, fresh))
+            else:
+                rows.append((key, payload))
             if above and chance > 0.97:
                 fresh += 1
                 rows.append((key, fresh))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import re
 import threading
 import weakref
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from tqdm.std import tqdm
 
 from taskmaster.model import Snapshot
@@ -138,14 +141,9 @@ def test_rate_is_never_negative_and_never_above_the_fastest(steps):
 
 def test_status_line_has_the_form_of_the_blog_post():
     """Number of settled jobs, rate and elapsed time come first, written as they always were."""
-    snapshot = at(40.0, 30421)
-    rate = rate_of((30.0, 20511), (40.0, 30421))
-    rate._samples[0] = (29.9985, 20500)
+    text = status_line(at(40.0, 30421), rate_of((50.0, 49553)))
 
-    assert status_line(snapshot, rate).startswith("Current Job: 30421 | Rate:  ")
-    assert status_line(snapshot, rate_of((1.0, 991))).startswith(
-        "Current Job: 30421 | Rate:  991.00/s | Elapsed Time: 0:00:40"
-    )
+    assert text == "Current Job: 30421 | Rate:  991.06/s | Elapsed Time: 0:00:40"
 
 
 def test_status_line_says_what_else_is_known():
@@ -153,8 +151,8 @@ def test_status_line_says_what_else_is_known():
     snapshot = at(40.0, 30400, total=100_000, queued=9800, failed=3, slaves=2)
 
     assert line(snapshot, COMMAND) == (
-        "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | 30.4% of 100000 | ETA 0:01:31 | 9800 in queue | "
-        "2 slaves | 3 failed"
+        "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | 30.4% of 100000 | ETA 0:01:31 | "
+        "9800 in queue | 2 slaves | 3 failed"
     )
 
 
@@ -259,7 +257,7 @@ def test_lines_come_early_then_often_then_seldom():
     times = [tenth / 10 for tenth in range(2000) if cadence.due(tenth / 10, "running")]
 
     assert times[0] == 1.0
-    assert {round(later - earlier, 3) for earlier, later in zip(times, times[1:], strict=False) if later <= 60} == {5.0}
+    assert {round(later - earlier, 3) for earlier, later in itertools.pairwise(times) if later <= 60} == {5.0}
     assert times[-1] - times[-2] == 30.0
     assert len(times) == 13 + 4
 
@@ -333,8 +331,9 @@ def drawn(screen: Screen) -> list[str]:
     return [text.rstrip() for text in screen.getvalue().replace("\n", "\r").split("\r") if text.strip()]
 
 
-def test_bar_is_drawn_behind_the_status_and_ends_with_a_new_line(clock):
+def test_bar_is_drawn_behind_the_status_and_ends_with_a_new_line(clock, monkeypatch):
     """On a terminal one line is drawn over and over, and the last one stays."""
+    monkeypatch.setenv("COLUMNS", "120")
     screen = Screen()
     progress = Progress("auto", screen, io.StringIO(), clock)
     progress.update(at(1.0, 50, total=100))
@@ -352,9 +351,9 @@ def test_bar_is_filled_by_what_is_done(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     screen = Screen()
     Progress("bar", screen, io.StringIO(), clock).update(at(1.0, 50, total=100))
-    bar = drawn(screen)[0].rpartition(" |")[2].rstrip("|")
+    bar = re.search(r"\|([^|]*)\|$", drawn(screen)[0])[1]
 
-    assert 0.4 < sum(char not in " " for char in bar) / len(bar) < 0.6
+    assert 0.4 < sum(char != " " for char in bar) / len(bar) < 0.6
 
 
 @given(

@@ -141,7 +141,7 @@ def test_a_source_without_last_is_read_up_to_the_key() -> None:
 
 def test_a_key_that_never_comes_again_is_refused() -> None:
     """Exit 5: the source is another one."""
-    reader, broker = reader_of(["x", "y"], RunRecord("run", True, keys.encode("b"), prints_of("b")))
+    reader, _ = reader_of(["x", "y"], RunRecord("run", True, keys.encode("b"), prints_of("b")))
     reader.run()
 
     assert isinstance(reader.error, StateRefused)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskmaster.master.watermark import END, Watermark, settled_piece
+import itertools
 
 
 def text_of(job: object) -> str | None:
@@ -33,7 +35,7 @@ def histories(draw: st.DrawFn) -> tuple[list, list[tuple[int, int]]]:
         key += step
         jobs.append(key)
     cuts = sorted({0, len(jobs), *draw(st.lists(st.integers(0, len(jobs)), max_size=8))})
-    pieces = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    pieces = [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
     return jobs, draw(st.permutations(pieces))
 
 

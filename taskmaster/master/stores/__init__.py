@@ -1,7 +1,7 @@
 """Where a run's checkpoints are kept: the contract that every store fulfils, and the values that pass through it.
 
-Called by ``taskmaster.master``. Keys are text here (``taskmaster.keys.encode``); a store never looks into them. Fingerprints
-are 16 bytes each (``taskmaster.keys.fingerprint``), concatenated where there are several.
+Called by ``taskmaster.master``. Keys are text here (``taskmaster.keys.encode``); a store never looks into them.
+Fingerprints are 16 bytes each (``taskmaster.keys.fingerprint``), concatenated where there are several.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ __all__ = ["Checkpoint", "FailedJob", "ParkedJob", "Piece", "RunRecord", "Store"
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A job that failed for good. ``key`` is None where the job's key could not be stored; ``job`` is its capped repr."""
+    """A job that failed for good. ``key`` is None where the job's key could not be stored; ``job`` is its capped
+    repr.
+    """
 
     key: str | None
     job: str

@@ -1,7 +1,7 @@
 """One owner at a time: a lock file beside the state.
 
-Called by the SQLite store. SQLite's own locks vanish when any handle of the process to the file is closed; this one is held by a descriptor
-that nobody else has.
+Called by the SQLite store. SQLite's own locks vanish when any handle of the process to the file is closed; this one is
+held by a descriptor that nobody else has.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Lock:
                 if exc.errno not in (errno.EAGAIN, errno.EACCES):
                     raise StateRefused(f"The state {state} cannot be locked: {exc.strerror}.") from exc
                 raise StateLocked(
-                    f"The state {state} belongs to another master that is running ({owner or 'unknown process'}). End that "
+                    f"The state {state} belongs to another master that is running ({owner or 'unknown process'}). "
+                    f"End that "
                     f"one first, or give this run a state of its own with --state."
                 ) from None
             if self._is_current():
@@ -52,7 +53,7 @@ class Lock:
     def release(self) -> None:
         """Give the state to the next one."""
         try:
-            os.unlink(self._path)
+            self._path.unlink()
         except OSError:
             pass
         os.close(self._descriptor)
@@ -62,11 +63,12 @@ class Lock:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise StateRefused(
-                f"The state {state} cannot be kept there: {exc.strerror}. Name a place that can be written with --state=PATH."
+                f"The state {state} cannot be kept there: {exc.strerror}. Name a place that can be written with "
+                f"--state=PATH."
             ) from exc
 
     def _is_current(self) -> bool:
         try:
-            return os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino
+            return self._path.stat().st_ino == os.fstat(self._descriptor).st_ino
         except FileNotFoundError:
             return False

@@ -14,6 +14,9 @@ __all__ = ["MemoryStore"]
 class MemoryStore:
     """Keeps a run while the process lives."""
 
+    _pieces: dict[tuple[int, int], tuple[int, bytes]]
+    _finished: float | None
+
     def __init__(self) -> None:
         self._begin()
 
@@ -62,9 +65,9 @@ class MemoryStore:
         self._id = secrets.token_hex(6)
         self._session = 0
         self._started = time.time()
-        self._finished: float | None = None
+        self._finished = None
         self._waiting = b""
-        self._pieces: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._pieces = {}
         self._parked: dict[int, ParkedJob] = {}
         self._failed: list[FailedJob] = []
         self._last = Checkpoint(mark=None)

@@ -16,7 +16,9 @@ SUFFIX = ".tmstate"
 
 
 def default_path(name: str, arguments: Mapping[str, str], directory: Path | None = None) -> Path:
-    """Where the state is kept if nobody says so: in the working directory, after the source and a digest of its arguments."""
+    """Where the state is kept if nobody says so: in the working directory, after the source and a digest of its
+    arguments.
+    """
     safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
     if arguments:
         safe += "-" + blake2b(_as_text(arguments).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()

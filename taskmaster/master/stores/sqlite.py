@@ -1,7 +1,7 @@
 """The state in an SQLite file: the default store.
 
-Called by ``taskmaster.master`` and ``tm-ctl``. Write-ahead log, full synchronisation, exclusive locking: a checkpoint that ``write`` has returned
-from survives a power cut, and a torn one is never seen. One thread at a time.
+Called by ``taskmaster.master`` and ``tm-ctl``. Write-ahead log, full synchronisation, exclusive locking: a checkpoint
+that ``write`` has returned from survives a power cut, and a torn one is never seen. One thread at a time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class SqliteStore:
             known = store._meta("identity")
             if known != identity:
                 raise StateRefused(
-                    f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of its own with "
+                    f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
+                    f"its own with "
                     f"--state=PATH."
                 )
         except BaseException:
@@ -161,7 +162,8 @@ class SqliteStore:
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs of the current run, oldest first."""
         rows = self._execute(
-            "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed WHERE run = ? ORDER BY rowid",
+            "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed WHERE run = ? ORDER "
+            "BY rowid",
             self._run,
         )
         return [FailedJob(*row) for row in rows]
@@ -187,13 +189,15 @@ class SqliteStore:
             self._execute("PRAGMA journal_mode = WAL")
             self._execute("PRAGMA synchronous = FULL")
             self._execute("PRAGMA wal_autocheckpoint = 200")  # pages: what is beside the file stays below a megabyte
-            # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard link).
+            # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard
+            # link).
             self._execute("BEGIN IMMEDIATE")
             broken = [row[0] for row in self._execute("PRAGMA quick_check(3)") if row[0] != "ok"]
             self._execute("ROLLBACK")
             if broken:
                 raise StateRefused(
-                    f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero with another "
+                    f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero "
+                    f"with another "
                     f"file: --state=PATH (or move this one away)."
                 )
             self._run = str(self._meta("current"))
@@ -202,7 +206,8 @@ class SqliteStore:
         except sqlite3.OperationalError as exc:
             if "locked" in str(exc):
                 raise StateLocked(
-                    f"The state {self._path} belongs to another master that is running. End that one first, or give this run a "
+                    f"The state {self._path} belongs to another master that is running. End that one first, or give "
+                    f"this run a "
                     f"state of its own with --state."
                 ) from exc
             raise StateRefused(
@@ -210,7 +215,8 @@ class SqliteStore:
             ) from exc
         except (sqlite3.DatabaseError, TypeError) as exc:
             raise StateRefused(
-                f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another file: "
+                f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another "
+                f"file: "
                 f"--state=PATH (or move this one away)."
             ) from exc
 
