@@ -26,7 +26,7 @@ ALLOWED = {
     "ground": set(),
 }
 # The master's and the slave's wings meet in `api`, and in the module through which it starts a slave of its own.
-SAME_PART = {"companion": "api"}
+SAME_PART = {"companion": "api", "session": "api"}
 
 THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported only where PostgreSQL is used
 UNPICKLES = {"taskmaster.transport.channel", "taskmaster.slave.worker"}
@@ -34,7 +34,9 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manage
 
 # A module that passes 400 lines is looked at again. If it is right as it is, it is listed here with the reason.
 LONG = 400
-LONG_WITH_REASON: dict[str, str] = {}
+LONG_WITH_REASON: dict[str, str] = {
+    "taskmaster.master.broker": "one set of books under one lock; a part of it elsewhere would reach into the rest",
+}
 
 
 def module_name(path: Path) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from taskmaster.slave.board import ENDED, RUNNING, Board
-from taskmaster.slave.worker import Batch, Outlet, flush, open_separately
+from taskmaster.slave.outlet import Batch, Outlet, flush
 
 __all__ = ["run_coroutines", "run_threads"]
 
@@ -112,7 +112,7 @@ def run_threads(
     def loop() -> None:
         while (started := take()) is not None:
             batch, index = started
-            call = open_separately(handle) if batch.separate else handle
+            call = batch.opening(handle)
             caught: BaseException | None = None
             try:
                 call(batch.jobs[index])
@@ -169,7 +169,7 @@ async def _run_coroutines(
     async def run(batch: Batch, index: int) -> None:
         caught: BaseException | None = None
         try:
-            call = open_separately(handle) if batch.separate else handle
+            call = batch.opening(handle)
             await call(batch.jobs[index])
         except BaseException as exc:
             caught = exc

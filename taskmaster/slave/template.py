@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from taskmaster.errors import UsageError
 from taskmaster.slave import worker
 from taskmaster.slave.callback import Callbacks
+from taskmaster.slave.outlet import flush
 
 __all__ = ["fork_template", "main"]
 
@@ -182,7 +183,7 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        worker.flush()
+        flush()
         os._exit(status)
 
 

@@ -14,54 +14,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from taskmaster.errors import TargetError
 from taskmaster.slave.board import OPENING, Board
 from taskmaster.slave.callback import Callbacks, is_async, load
+from taskmaster.slave.outlet import Batch, Outlet, capped, flush, message_of
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
 
-__all__ = ["Batch", "Outlet", "read_batches", "run_one_by_one", "work"]
-
-MESSAGE = 1024  # characters of an exception's message that are kept
-TRACEBACK = 8192  # of its traceback: the beginning and the end
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """A batch as the worker has it; ``jobs`` are still pickled one by one where ``separate``."""
-
-    region: int
-    jobs: Sequence[Any]
-    separate: bool
-    alone: bool
-    began: float = field(default_factory=time.perf_counter)
-
-
-class Outlet:
-    """Says things to the supervisor.
-
-    Args:
-        channel: the socket to it.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def say(self, *message: Any) -> None:
-        """Send a message; a supervisor that is gone ends this process."""
-        try:
-            self._channel.send(message)
-        except OSError:
-            os._exit(1)
-
-    def failed(self, region: int, index: int, exc: BaseException) -> None:
-        """Say that a job has failed."""
-        flush()
-        self.say("failed", region, index, type(exc).__qualname__, _message(exc), _capped(users_traceback(exc)))
+__all__ = ["main", "read_batches", "run_one_by_one", "work"]
 
 
 def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
@@ -78,7 +41,7 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
         callbacks = callbacks or load(spec["target"])
     except TargetError as exc:
         flush()
-        outlet.say("unusable", "target", str(exc), _capped(exc.user_traceback or ""))
+        outlet.say("unusable", "target", str(exc), capped(exc.user_traceback or ""))
         return
     try:
         if callbacks.setup is not None:
@@ -86,7 +49,7 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
     except BaseException as exc:
         flush()
         sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
-        outlet.say("unusable", "setup", sentence, _capped(users_traceback(exc)))
+        outlet.say("unusable", "setup", sentence, capped(users_traceback(exc)))
         return
     flush()
     outlet.say("ready")
@@ -122,21 +85,16 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Bat
         try:
             jobs = pickle.loads(blob)
         except BaseException as exc:
-            outlet.say("unreadable", region, f"{type(exc).__qualname__}: {_message(exc)}")
+            outlet.say("unreadable", region, f"{type(exc).__qualname__}: {message_of(exc)}")
             continue
-        yield Batch(region, jobs, separate, alone)
-
-
-def open_separately(handle: Callable[[Any], Any]) -> Callable[[bytes], Any]:
-    """The callback for jobs that come pickled one by one: one that cannot be unpickled fails alone."""
-    return lambda blob: handle(pickle.loads(blob))
+        yield Batch(region, jobs, separate, alone, pickle.loads if separate else None)
 
 
 def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
     """Run jobs in their order, one at a time."""
     for batch in batches:
         head = board.heads[batch.region]
-        call = open_separately(handle) if batch.separate else handle
+        call = batch.opening(handle)
         batch.began = time.perf_counter()
         stop = _run(batch.jobs, head, call, lambda index, exc, region=batch.region: outlet.failed(region, index, exc))  # type: ignore[misc]
         seconds = time.perf_counter() - batch.began
@@ -167,15 +125,6 @@ def _run(
         return len(jobs)
 
 
-def flush() -> None:
-    """Let what the callback has printed out, before something is said that may end this process."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
-
-
 def _tear_down(callbacks: Callbacks) -> None:
     if callbacks.teardown is not None:
         try:
@@ -183,21 +132,6 @@ def _tear_down(callbacks: Callbacks) -> None:
         except BaseException as exc:
             sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
     flush()
-
-
-def _message(exc: BaseException) -> str:
-    try:
-        text = str(exc)
-    except BaseException as inner:
-        text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
-    return text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
-
-
-def _capped(text: str) -> str:
-    if len(text) <= TRACEBACK:
-        return text
-    half = TRACEBACK // 2
-    return f"{text[:half]}\n  ... {len(text) - TRACEBACK} characters left out ...\n{text[-half:]}"
 
 
 def main(sock: int, memory: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmaster.master.watermark import END, Watermark, settled_piece
-import itertools
 
 
 def text_of(job: object) -> str | None:

@@ -1,0 +1,98 @@
+"""What passes between a worker and its supervisor: batches in, words out.
+
+Called by ``taskmaster.slave.worker`` and ``taskmaster.slave.concurrent``. What a worker says is plain: ``("ready",)``,
+``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message, traceback)``, ``("ended",
+region, stop, seconds)`` and ``("unreadable", region, text)``. A failure is said before the position moves past its job.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmaster.tracebacks import users_traceback
+from taskmaster.transport.channel import Channel
+
+__all__ = ["Batch", "Outlet", "capped", "flush", "message_of"]
+
+MESSAGE = 1024  # characters of an exception's message that are kept
+TRACEBACK = 8192  # of its traceback: the beginning and the end
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A batch as the worker has it.
+
+    Attributes:
+        region: where on the board it is.
+        jobs: the jobs; each a pickle of its own where ``separate``.
+        separate: see there.
+        alone: nothing else runs beside it.
+        unpickle: opens one of the jobs where they are separate.
+        began: when it began.
+    """
+
+    region: int
+    jobs: Sequence[Any]
+    separate: bool
+    alone: bool
+    unpickle: Callable[[bytes], Any] | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    def opening(self, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The callback for these jobs: one that cannot be unpickled where they are separate fails alone."""
+        unpickle = self.unpickle
+        return handle if unpickle is None else lambda blob: handle(unpickle(blob))
+
+
+class Outlet:
+    """Says things to the supervisor.
+
+    Args:
+        channel: the socket to it.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def say(self, *message: Any) -> None:
+        """Send a message; a supervisor that is gone ends this process."""
+        try:
+            self._channel.send(message)
+        except OSError:
+            os._exit(1)
+
+    def failed(self, region: int, index: int, exc: BaseException) -> None:
+        """Say that a job has failed."""
+        flush()
+        self.say("failed", region, index, type(exc).__qualname__, message_of(exc), capped(users_traceback(exc)))
+
+
+def flush() -> None:
+    """Let what the callback has printed out, before something is said that may end this process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+def message_of(exc: BaseException) -> str:
+    """An exception's message, not too long, whatever its ``__str__`` does."""
+    try:
+        text = str(exc)
+    except BaseException as inner:
+        text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
+    return text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
+
+
+def capped(text: str) -> str:
+    """A text with its middle left out if it is too long."""
+    if len(text) <= TRACEBACK:
+        return text
+    half = TRACEBACK // 2
+    return f"{text[:half]}\n  ... {len(text) - TRACEBACK} characters left out ...\n{text[-half:]}"
