@@ -85,8 +85,7 @@ class Progress:
         self._slave_command = slave_command
         self._rate = Rate()
         self._cadence = Cadence(clock())
-        self._began = self._drawn = clock()
-        self._told = False
+        self._drawn = clock()
         self._closed = False
         self._bar: _Bar | None = None
         # Log lines may be written while something is being drawn, also by the thread that draws.
@@ -100,7 +99,6 @@ class Progress:
             self._rate.add(snapshot.elapsed, snapshot.settled_here)
             now = self._clock()
             if self._mode == "bar":
-                self._miss_slaves(snapshot, now)
                 if self._bar is None or now - self._drawn >= REDRAW:
                     self._drawn = now
                     self._draw(snapshot)
@@ -136,13 +134,6 @@ class Progress:
             self._bar.hide()
             _put(line, stream)
             self._bar.show()
-
-    def _miss_slaves(self, snapshot: Snapshot, now: float) -> None:
-        """Say once how to start a slave: the bar has no room for the whole command."""
-        if self._told or snapshot.slaves or not self._slave_command or now - self._began < FIRST:
-            return
-        self._told = True
-        self.write(f"Waiting for slaves; start one with: {self._slave_command}", self._stream)
 
     def _draw(self, snapshot: Snapshot) -> None:
         text = status_line(snapshot, self._rate, self._slave_command)

@@ -432,17 +432,6 @@ def test_braces_in_a_reason_are_text(clock):
     assert "{bar} {0} {desc" in drawn(screen)[0]
 
 
-def test_missing_slave_is_said_once_with_the_whole_command(clock):
-    """The bar may have no room for the command, so it is written above it, a second after the start."""
-    screen = Screen()
-    progress = Progress("bar", screen, io.StringIO(), clock, COMMAND)
-    for _ in range(100):
-        clock.now += 0.1
-        progress.update(at(clock.now - 1000, slaves=0))
-
-    assert screen.getvalue().count(f"Waiting for slaves; start one with: {COMMAND}\n") == 1
-
-
 def test_slave_that_is_there_within_a_second_is_not_asked_for(clock):
     """Who starts both at once is told nothing."""
     screen = Screen()
