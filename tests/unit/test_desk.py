@@ -1,0 +1,121 @@
+"""What a slave holds and has to say of it."""
+
+from __future__ import annotations
+
+from taskmaster.model import Failure, Lent
+from taskmaster.slave.desk import Desk, Held
+
+
+def take(desk: Desk, token: str = "t", count: int = 10) -> Held:
+    return desk.take(Lent(token, count, separate=False, alone=False, blob=b""))
+
+
+def test_news_are_reported_until_they_are_answered() -> None:
+    """The same again if the connection broke."""
+    desk = Desk()
+    held = take(desk)
+    desk.progress(held, 3)
+    first = desk.reports()
+    desk.unanswered()
+
+    assert desk.reports() == first
+    assert [(report.token, report.upto) for report in first] == [("t", 3)]
+
+    desk.answered()
+
+    assert desk.reports() == []
+    assert not desk.news()
+
+
+def test_progress_during_an_exchange_is_news() -> None:
+    """What was not in the report is in the next one."""
+    desk = Desk()
+    held = take(desk)
+    desk.progress(held, 3)
+    desk.reports()
+    desk.progress(held, 4)
+    desk.answered()
+
+    assert [report.upto for report in desk.reports()] == [4]
+
+
+def test_a_failure_is_repeated_until_its_job_counts() -> None:
+    """It is heard of before the position moves on; the master counts it only then."""
+    desk = Desk()
+    held = take(desk)
+    failure = Failure(3, "ValueError", "bad", "")
+    desk.fail(held, failure)
+    desk.progress(held, 3)
+
+    assert desk.reports()[0].failures == (failure,)
+
+    desk.answered()
+    desk.progress(held, 4)
+
+    assert desk.reports()[0].failures == (failure,)
+
+    desk.answered()
+    desk.progress(held, 5)
+
+    assert desk.reports()[0].failures == ()
+
+
+def test_an_ended_batch_is_forgotten_when_the_master_has_heard_of_it() -> None:
+    """Not before."""
+    desk = Desk()
+    held = take(desk)
+    desk.finish(held, 10)
+
+    assert len(desk) == 0
+    assert not desk.settled
+    assert [(report.end, report.upto, report.keep) for report in desk.reports()] == [("finished", 10, 10)]
+
+    desk.answered()
+
+    assert desk.settled
+    assert (desk.done, desk.failed) == (10, 0)
+
+
+def test_a_batch_that_stopped_early_gives_the_rest_back() -> None:
+    """Its report keeps what ran."""
+    desk = Desk()
+    held = take(desk)
+    desk.finish(held, 4)
+
+    assert [(report.upto, report.keep, report.end) for report in desk.reports()] == [(4, 4, "finished")]
+    assert desk.done == 4
+
+
+def test_a_crash_names_its_suspects() -> None:
+    """Without any, the batch is only given back."""
+    desk = Desk()
+    desk.crash(take(desk, "a"), [4], "killed by SIGKILL")
+    desk.crash(take(desk, "b"), [], "killed by SIGKILL")
+
+    assert [(report.end, report.suspects) for report in desk.reports()] == [("crashed", (4,)), ("dropped", ())]
+
+
+def test_void_leases_are_not_reported() -> None:
+    """What is worked on is named, to be recalled; what has ended is forgotten."""
+    desk = Desk()
+    running, ended = take(desk, "running"), take(desk, "ended")
+    desk.finish(ended, 10)
+
+    assert desk.void() == [running]
+    assert desk.reports() == []
+    assert desk.tokens == []
+
+    desk.finish(running, 10)
+
+    assert desk.settled
+    assert desk.done == 10, "only what was reported, or could have been, counts"
+
+
+def test_progress_never_goes_back() -> None:
+    """Positions are read at odd moments."""
+    desk = Desk()
+    held = take(desk)
+    desk.progress(held, 5)
+    desk.progress(held, 2)
+
+    assert held.upto == 5
