@@ -45,7 +45,7 @@ OPTIONS_OF_0_8_2 = {
 
 def long_names(command: click.Command) -> Iterator[str]:
     """Every long spelling of every option that the command's help lists."""
-    for param in [*command.params, command.get_help_option(click.Context(command))]:
+    for param in [*command.params, command.get_help_option(click.Context(command, **command.context_settings))]:
         if isinstance(param, click.Option) and not param.hidden:
             yield from (name for name in param.opts if name.startswith("--"))
 
