@@ -132,6 +132,8 @@ class Link:
             self._unwatch()
             self._connection.close()
             self._connection = None
+        self._wake_in.close()
+        self._wake_out.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -197,9 +197,9 @@ def _die_with_parent(parent: int) -> None:
 
 def main() -> None:
     """What ``python -m taskmaster.slave.template FD`` does."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
-    serve(control, None)
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        control.set_inheritable(False)
+        serve(control, None)
 
 
 if __name__ == "__main__":

@@ -138,4 +138,5 @@ def main(sock: int, memory: int, callbacks: Callbacks | None, spec: dict[str, An
     """What the template calls in the forked process."""
     board = Board(memory)
     os.close(memory)
-    work(Channel(socket.socket(fileno=sock)), board, callbacks, spec)
+    with Channel(socket.socket(fileno=sock)) as channel:
+        work(channel, board, callbacks, spec)

@@ -152,3 +152,13 @@ def test_slaves_from_elsewhere_may_help_a_script(playground: Playground) -> None
     assert len(playground.ledger.ended()) == 600
     assert len({pid for _, _, pid in playground.ledger.lines()}) == 3
     time.sleep(0.1)
+
+
+@pytest.mark.quick
+def test_a_script_does_not_warn_either(playground: Playground) -> None:
+    """A script is forked before it has a thread: Python 3.12 and later would say so if it were not."""
+    playground.write("script.py", PREAMBLE + MAIN + "main()\n")
+    script = playground.run("python", "script.py", PYTHONWARNINGS="error")
+
+    assert script.process.returncode == 0, script.output
+    assert "Warning" not in script.output

@@ -203,3 +203,14 @@ def test_a_suspended_master_blames_nobody(playground: Playground) -> None:
     assert master.end() == 0, master.output
     assert slave.end() == 0, slave.output
     assert playground.ledger.ended() == Counter(map(str, range(300)))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("options", [(), ("--threads=3",)], ids=["one", "threads"])
+def test_nothing_here_warns(playground: Playground, options: tuple[str, ...]) -> None:
+    """Every warning is an error, in every process: forks beside threads, files left open, what will go away."""
+    run = playground.run("tm-run", "jobs.py", "2", *options, "--progress=none", TOTAL="60", PYTHONWARNINGS="error")
+
+    assert run.process.returncode == 0, run.output
+    assert "Warning" not in run.output
+    assert playground.ledger.ended() == Counter(map(str, range(60)))

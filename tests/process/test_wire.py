@@ -1,9 +1,15 @@
-"""The port against those who should not be there, on real sockets of this machine."""
+"""The wire on real sockets: what peers without the key, and hostile ones with it, can and cannot do to a master.
+
+Every Python has its own ``multiprocessing``, of which some names and shapes are relied on: this runs on each of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import gc
+import hmac
+import logging
 import multiprocessing
 import os
 import pickle
@@ -12,453 +18,1052 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Iterator
-from multiprocessing import connection as stock
-from typing import Any
+from multiprocessing import connection, managers, process
+from pathlib import Path
 
 import pytest
 from commands import wait_for
 
 from taskmaster.errors import AuthError, ConnectError, ListenError
-from taskmaster.transport import server as server_module
-from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel
-from taskmaster.transport.client import MasterConnection, connect
-from taskmaster.transport.handshake import prove_both
-from taskmaster.transport.server import Server, bind
+from taskmaster.transport import client, handshake, server
+from taskmaster.transport.address import Address, is_this_machine
+from taskmaster.transport.channel import MAX_FRAME, Channel, FrameTooLarge, frame
 
-KEY = b"a key that nobody guesses in a test"
-
-
-class Echo:
-    """Serves what it is given, and remembers who has gone."""
-
-    def __init__(self) -> None:
-        self.gone: list[str] = []
-
-    def hello(self, info: Any) -> dict[str, Any]:
-        return {"ok": True, "info": info}
-
-    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
-        if want == "raise":
-            raise RuntimeError("inside")
-        return session, reports, want
-
-    def bye(self, session: Any) -> None:
-        return None
-
-    def status(self) -> dict[str, Any]:
-        return {}
-
-    def closed(self, session: str) -> None:
-        self.gone.append(session)
-
-    def secret(self) -> str:
-        return "not for slaves"
+ROOT = Path(__file__).resolve().parents[2]
+KEY = b"k" * 32
+SILENT = 1.0  # seconds that handshakes may take here, where silent peers are waited for
 
 
-@pytest.fixture
-def served() -> Echo:
-    return Echo()
+class Served:
+    """An object to serve; remembers what it was asked."""
+
+    def __init__(self):
+        self.hellos, self.exchanges, self.ended = [], [], []
+        self.secret = "must stay"
+        self.answer = ("run", 0.5, (), (), ())
+
+    def hello(self, info):
+        self.hellos.append(info)
+        return {"ok": info.get("ok", True)}
+
+    def exchange(self, session, reports, want):
+        self.exchanges.append((session, reports, want))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def bye(self, session):
+        self.ended.append(("bye", session))
+
+    def status(self):
+        return {"settled": 7}
+
+    def closed(self, session):
+        self.ended.append(("closed", session))
+
+    def not_for_slaves(self):
+        raise AssertionError("called over the wire")
 
 
-@pytest.fixture
-def server(served: Echo) -> Iterator[Server]:
-    """A server on a free port of this machine."""
-    listening = bind(Address("127.0.0.1", 0), KEY, served)
-    listening.start()
-    yield listening
-    listening.stop()
+class Master:
+    """A server on a free port of this machine, and ways to reach it."""
 
+    def __init__(self, host="127.0.0.1"):
+        self.served = Served()
+        self.server = server.bind(Address(host, 0), KEY, self.served)
+        self.server.start()
+        self.where = self.server.where
+        self._opened = []
 
-def reach(server: Server, key: bytes = KEY) -> MasterConnection:
-    return connect("127.0.0.1", server.where.port, key)
+    def slave(self, key=KEY, **options):
+        """An honest slave's connection."""
+        opened = client.connect(self.where.host, self.where.port, key, **options)
+        self._opened.append(opened)
+        return opened
 
+    def peer(self, data=b""):
+        """A bare connection, on which this was sent."""
+        opened = socket.create_connection(self.where, timeout=10.0)
+        self._opened.append(opened)
+        opened.sendall(data)
+        return opened
 
-def raw(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.where.port), timeout=5)
+    def insider(self):
+        """A channel on which the key was proved, but that is free to send anything."""
+        channel = Channel(self.peer())
+        channel.deadline(10.0)
+        handshake.prove_both(channel, KEY, "slave")
+        channel.send((None, "accept_connection", ("insider",), {}))
+        assert channel.recv() == ("#RETURN", None)
+        return channel
 
-
-def works(server: Server) -> bool:
-    """An honest slave is served."""
-    honest = reach(server)
-    answer = honest.call("exchange", "me", [1], (2, 3))
-    honest.close()
-    return bool(answer == ("me", [1], (2, 3)))
-
-
-@pytest.mark.quick
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_values_and_blobs_arrive_as_they_were(host: str) -> None:
-    """Small ones in the pickle, large ones beside it; over IPv4 and IPv6."""
-    listening = bind(Address(host, 0), KEY, Echo())
-    listening.start()
-    with contextlib.closing(connect(host, listening.where.port, KEY)) as slave:
-        for blob in (b"", b"x" * 17_000, b"y" * 40_000, os.urandom(3_000_000)):
-            assert slave.call("exchange", "s", [blob, (1, None, "é")], {"a": 1.5}) == (
-                "s",
-                [blob, (1, None, "é")],
-                {"a": 1.5},
-            )
-    listening.stop()
-
-
-def test_a_wrong_key_is_refused_on_both_sides(server: Server) -> None:
-    """The slave says which options cure it; the master goes on."""
-    with pytest.raises(AuthError, match="--key"):
-        reach(server, b"another key")
-
-    assert works(server)
-
-
-@pytest.mark.quick
-def test_the_reflection_attack_is_refused() -> None:
-    """A fake master without the key passes one slave's challenge on to another slave, and gets nothing of use back."""
-    trap = socket.create_server(("127.0.0.1", 0))
-    port = trap.getsockname()[1]
-    outcomes: list[Exception] = []
-
-    def slave() -> None:
+    def serves(self):
+        """Whether an honest slave is served."""
+        slave = self.slave()
         try:
-            connect("127.0.0.1", port, KEY, timeout=5)
+            return slave.call("status") == {"settled": 7}
+        finally:
+            slave.close()
+
+    def counts(self):
+        """Pending and connected peers, and the threads that serve them."""
+        peers = [thread for thread in threading.enumerate() if thread.name == "taskmaster-peer"]
+        return len(self.server._pending), len(self.server._connected), len(peers)
+
+    def stop(self):
+        for opened in self._opened:
+            opened.close()
+        self.server.stop()
+        wait_for("every thread to end", lambda: self.counts()[2] == 0)
+
+
+@pytest.fixture
+def make():
+    masters = []
+
+    def begin(**options):
+        masters.append(Master(**options))
+        return masters[-1]
+
+    yield begin
+    for master in masters:
+        master.stop()
+
+
+@pytest.fixture
+def master(make):
+    return make()
+
+
+def reads(peer):
+    """All that a peer gets until the master hangs up."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while data := peer.recv(65_536):
+            found += data
+    return found
+
+
+def after_challenge(data):
+    """What is left of it without the challenge with which every master begins, and the word that says no."""
+    (length,) = struct.unpack("!I", data[:4])
+    assert data[4 : 4 + length].startswith(b"#CHALLENGE#")
+    rest = data[4 + length :]
+    return rest.removeprefix(struct.pack("!I", 9) + b"#FAILURE#")
+
+
+# -- honest slaves -----------------------------------------------------------------------------------------------------
+
+
+def test_an_honest_slave_is_served(master):
+    """Plain values cross both ways with their types, large ones too."""
+    slave = master.slave()
+    blob = os.urandom(1_000_000)
+    master.served.answer = ("run", 0.5, (("token", 2, False, False, blob),), (), ())
+
+    assert slave.call("hello", {"session": "s"}) == {"ok": True}
+    assert slave.call("exchange", "s", [(1, blob)], (2, 500)) == master.served.answer
+    assert master.served.exchanges == [("s", [(1, blob)], (2, 500))]
+
+
+def test_an_event_loop_never_waits_for_an_answer(master):
+    """What has not arrived yet is no answer; then it comes whole."""
+    slave = master.slave()
+    blob = os.urandom(5_000_000)
+    master.served.answer = (blob,)
+    slave.post("exchange", "s", [], (1, 1))
+    found = []
+
+    def received():
+        complete, value = slave.receive()
+        if complete:
+            found.append(value)
+        return complete
+
+    wait_for("the answer", received)
+    assert found == [(blob,)]
+    assert slave.receive() == (False, None)
+
+
+def test_the_master_notes_the_end_of_a_session(master):
+    """Of every session that said hello on the connection and was let in, however the connection ended."""
+    one, two, refused, other = (master.slave() for _ in range(4))
+    one.call("hello", {"session": "a"})
+    one.call("hello", {"session": "b"})
+    two.call("hello", {"session": "c"})
+    refused.call("hello", {"session": "d", "ok": False})
+    other.call("status")
+
+    for slave in (one, refused, other):
+        slave.close()
+    # A reset instead of a farewell, as from a machine that was started again.
+    two._channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    two._channel.forget()
+
+    wait_for("the sessions", lambda: len(master.served.ended) >= 3)
+    assert sorted(master.served.ended) == [("closed", "a"), ("closed", "b"), ("closed", "c")]
+
+
+def test_sockets_are_set_for_short_messages_and_lost_peers(master):
+    """TCP_NODELAY and keepalive on both sides of a connection."""
+    slave = master.slave()
+    (accepted,) = master.server._connected
+
+    for channel in (slave._channel, accepted):
+        sock = channel._socket
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if sys.platform == "linux":
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
+def test_a_connection_may_be_idle(master, monkeypatch):
+    """The deadline of the handshake is not that of the connection."""
+    monkeypatch.setattr(server, "SECONDS", 0.3)
+    slave = master.slave(timeout=0.3)
+    time.sleep(0.6)
+
+    assert slave.call("status") == {"settled": 7}
+
+
+def test_ipv6_is_served(make):
+    """An address with colons is one like any other."""
+    try:
+        master = make(host="::1")
+    except ListenError as exc:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no IPv6 here: {exc}")
+
+    assert str(master.where) == f"[::1]:{master.where.port}"
+    assert master.serves()
+
+
+def test_names_of_this_machine_are_known():
+    """Only an address of its own can be bound."""
+    for host in ["127.0.0.1", "localhost", "0.0.0.0", "::1"]:
+        assert is_this_machine(host), host
+    for host in ["192.0.2.1", "no-such-host.invalid", "a" * 70]:
+        assert not is_this_machine(host), host
+
+
+# -- peers without the key ---------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_is_named_as_such(master):
+    """The sentence has the address and the options; the master serves on."""
+    with pytest.raises(AuthError) as caught:
+        master.slave(key=b"another key")
+
+    for word in (str(master.where), "--key-file", "--key"):
+        assert word in str(caught.value)
+    assert master.serves()
+
+
+class Relay:
+    """A fake master without the key: passes the challenge of one slave on to another, and its answer back."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.where = self.listener.getsockname()
+        self.accepted_by_victim = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        victim, oracle = (Channel(self.listener.accept()[0]) for _ in range(2))
+        with contextlib.suppress(OSError, EOFError), victim, oracle:
+            for channel in (victim, oracle):
+                channel.deadline(10.0)
+            # As masters do, it challenges first; it cannot check the answer, and welcomes whatever comes.
+            victim.send_bytes(b"#CHALLENGE#" + b"c" * 20)
+            victim.recv_bytes(256)
+            victim.send_bytes(b"#WELCOME#")
+            # Now the victim challenges. The other slave is asked to answer that.
+            oracle.send_bytes(victim.recv_bytes(256))
+            victim.send_bytes(oracle.recv_bytes(256))
+            self.accepted_by_victim = victim.recv_bytes(256) == b"#WELCOME#"
+
+
+def test_a_reflected_challenge_is_refused():
+    """Two slaves that dial a master without the key cannot be played against each other."""
+    relay = Relay()
+    errors = []
+
+    def dial():
+        try:
+            client.connect(*relay.where, KEY, timeout=10.0)
         except ConnectError as exc:
-            outcomes.append(exc)
+            errors.append(exc)
 
-    slaves = [threading.Thread(target=slave) for _ in range(2)]
-    for thread in slaves:
-        thread.start()
-    first, second = (Channel(trap.accept()[0]) for _ in range(2))
-    first.deadline(5)
-    second.deadline(5)
-    # Slave 1 waits for a challenge first; once it has answered one, it sends its own. So let it answer one of ours,
-    # claim that it was right, take its challenge, have slave 2 answer that as if it were ours, and hand it to slave 1.
-    first.send_bytes(b"#CHALLENGE#" + b"{sha256}" + os.urandom(32))
-    first.recv_bytes(256)
-    first.send_bytes(b"#WELCOME#")
-    challenge = first.recv_bytes(256)
-    second.send_bytes(challenge)
-    relayed = second.recv_bytes(256)
-    first.send_bytes(relayed)
-    verdict = first.recv_bytes(256)
-    for thread in slaves:
-        first.close()
-        second.close()
-        thread.join(5)
-    trap.close()
+    slaves = [threading.Thread(target=dial) for _ in range(2)]
+    for slave in slaves:
+        slave.start()
+    for slave in slaves:
+        slave.join(30.0)
+    relay.listener.close()
 
-    assert verdict == b"#FAILURE#"
-    assert len(outcomes) == 2
+    assert len(errors) == 2
+    assert not relay.accepted_by_victim
+    assert any(isinstance(error, AuthError) for error in errors)
 
 
-def test_with_one_key_for_both_directions_the_attack_would_succeed() -> None:
-    """The test above can fail: the standard library's own handshake falls for it."""
-    trap = socket.create_server(("127.0.0.1", 0))
-    accepted: list[str] = []
+def test_a_master_is_not_its_own_oracle(master):
+    """A peer that passes the master's challenge from one connection to another gets no answer that helps it."""
+    one, two = (Channel(master.peer()) for _ in range(2))
+    for channel in (one, two):
+        channel.deadline(10.0)
+    challenge = one.recv_bytes(256)
+    two.recv_bytes(256)
+    # The master answers challenges only after its own was answered.
+    two.send_bytes(challenge)
 
-    def slave() -> None:
-        peer = Channel(socket.create_connection(trap.getsockname()))
-        peer.deadline(5)
-        with contextlib.suppress(Exception):
-            stock.answer_challenge(peer, KEY)  # type: ignore[arg-type]
-            stock.deliver_challenge(peer, KEY)  # type: ignore[arg-type]
-            accepted.append("fooled")
-        peer.close()
-
-    slaves = [threading.Thread(target=slave) for _ in range(2)]
-    for thread in slaves:
-        thread.start()
-    first, second = (Channel(trap.accept()[0]) for _ in range(2))
-    first.deadline(5)
-    second.deadline(5)
-    first.send_bytes(b"#CHALLENGE#" + b"{sha256}" + os.urandom(32))
-    first.recv_bytes(256)
-    first.send_bytes(b"#WELCOME#")
-    second.send_bytes(first.recv_bytes(256))
-    first.send_bytes(second.recv_bytes(256))
-    verdict = first.recv_bytes(256)
-    first.close()
-    second.close()
-    for thread in slaves:
-        thread.join(5)
-    trap.close()
-
-    assert verdict == b"#WELCOME#"
-    assert accepted == ["fooled"]
+    assert two.recv_bytes(256) == b"#FAILURE#"
+    with pytest.raises((EOFError, OSError)):
+        two.recv_bytes(256)
 
 
-def test_silent_peers_do_not_keep_honest_ones_out(server: Server) -> None:
-    """Far more than may be pending at once: the oldest make room, threads stay bounded."""
-    before = threading.active_count()
-    silent = []
-    for _ in range(3 * server_module.MAX_PENDING):
-        silent.append(raw(server))
-        if len(silent) % 64 == 0:
-            assert works(server)
+@pytest.mark.parametrize("role", [b"slave proves", b"master proves", None], ids=["slave", "master", "whole key"])
+def test_the_subkeys_are_not_interchangeable(master, role):
+    """What the standard library's own client does with one key for both directions is refused."""
+    key = KEY if role is None else hmac.digest(KEY, role, "sha256")
+    channel = Channel(master.peer())
+    channel.deadline(10.0)
 
-    assert works(server)
-    assert threading.active_count() - before <= server_module.MAX_PENDING + 10
+    def prove():
+        connection.answer_challenge(channel, key)
+        connection.deliver_challenge(channel, key)
 
-    for peer in silent:
-        peer.close()
-    wait_for("their threads to end", lambda: threading.active_count() - before <= 2)
+    with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError, AssertionError)):
+        prove()
 
 
-def test_a_silent_peer_is_dropped_when_its_time_is_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten seconds in earnest; here one."""
-    monkeypatch.setattr(server_module, "SECONDS", 0.5)
-    peer = raw(server)
-    peer.settimeout(5)
-    received = b""
-    while chunk := peer.recv(4096):
-        received += chunk
-    peer.close()
-
-    assert b"Traceback" not in received
-    assert works(server)
+GARBAGE = {
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "tls": bytes.fromhex("16030100c8010000c40303") + b"\0" * 200,
+    "random": bytes(range(256)) * 8,
+    "4 GiB header": struct.pack("!I", 2**32 - 1) + b"x" * 1000,
+    "negative header of the standard library": struct.pack("!i", -1) + struct.pack("!Q", 2**62),
+    "pickle": struct.pack("!II", 20, 0) + pickle.dumps(os.getcwd, protocol=5),
+    "wrong digest": struct.pack("!I", 20) + b"d" * 20,
+    "empty digest": struct.pack("!I", 0),
+}
 
 
-GARBAGE = [
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"\x00" * 300,
-    b"\xff" * 300,
-    struct.pack("!I", 2**32 - 1),
-    struct.pack("!I", 20) + b"half a message",
-    struct.pack("!I", 40) + b"#CHALLENGE#" + b"x" * 29,
-    pickle.dumps((None, "accept_connection", (), {})),
-    os.urandom(1000),
-    b"",
-]
-
-
-@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
-def test_garbage_is_answered_with_nothing_of_use(server: Server, garbage: bytes) -> None:
-    """No traceback, no version, no path; and the next peer is served."""
-    peer = raw(server)
-    peer.sendall(garbage)
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_answered_with_nothing_but_a_no(master, data):
+    """No traceback, no version, no path: the connection ends, and the next one is served."""
+    peer = master.peer(data)
     peer.shutdown(socket.SHUT_WR)
-    received = b""
-    with contextlib.suppress(OSError):
-        while chunk := peer.recv(4096):
-            received += chunk
-    peer.close()
 
-    assert b"Traceback" not in received
-    assert b"taskmaster" not in received
-    assert works(server)
+    assert after_challenge(reads(peer)) == b""
+    assert master.serves()
 
 
-@pytest.mark.parametrize(
-    "method",
-    ["shutdown", "debug_info", "create", "number_of_objects", "secret", "#GETVALUE", "__str__", "__repr__", "closed"],
-)
-def test_only_the_named_methods_can_be_called(server: Server, method: str) -> None:
-    """With the key, too: a slave's script that goes wrong must not end the run."""
-    slave = reach(server)
-    with pytest.raises(ConnectError, match="no method"):
-        slave.call(method)
+def test_peers_that_come_and_go_leave_nothing_behind(master):
+    """Connect and leave, connect and reset, half a digest and leave: no thread and no place stays taken."""
+    for turn in range(60):
+        peer = master.peer((b"", b"\0\0", struct.pack("!I", 32) + b"half")[turn % 3])
+        if turn % 2:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
 
-    assert slave.call("status") == {}
-
-    slave.close()
+    wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
+    assert master.serves()
 
 
-def test_without_asserts_the_checks_still_hold() -> None:
-    """Python -O takes asserts away, not these."""
-    program = (
-        "import sys; from taskmaster.transport.server import bind; from taskmaster.transport.client import connect\n"
-        "from taskmaster.transport.address import Address; from taskmaster.errors import AuthError, ConnectError\n"
-        "class E:\n"
-        "    def hello(self, i): return {'ok': True}\n"
-        "    def status(self): return {}\n"
-        "    def closed(self, s): pass\n"
-        "s = bind(Address('127.0.0.1', 0), b'k' * 20, E()); s.start()\n"
-        "try: connect('127.0.0.1', s.where.port, b'z' * 20); sys.exit('wrong key accepted')\n"
-        "except AuthError: pass\n"
-        "c = connect('127.0.0.1', s.where.port, b'k' * 20)\n"
-        "for m in ('shutdown', 'fallback_str', '__str__'):\n"
-        "    try: c.call(m); sys.exit(m + ' was called')\n"
-        "    except ConnectError: pass\n"
-        "print(c.call('status')); c.close(); s.stop()\n"
-    )
-    ended = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, timeout=30)
+def test_silent_peers_are_hung_up_on(make, monkeypatch):
+    """After the deadline of the handshake, also those that drip a byte now and then; slaves are served meanwhile."""
+    monkeypatch.setattr(server, "SECONDS", SILENT)
+    master = make()
+    silent = [master.peer() for _ in range(40)]
+    dripping = [master.peer(b"\0") for _ in range(5)]
 
-    assert (ended.returncode, ended.stdout) == (0, "{}\n"), ended.stderr
+    assert master.serves()
+    wait_for("them to be pending", lambda: master.counts()[0] == 45)
+    for _ in range(4):
+        for peer in dripping:
+            with contextlib.suppress(OSError):
+                peer.sendall(b"\0")
+        time.sleep(SILENT / 4)
+        assert master.serves()
+    wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
+    for peer in silent + dripping:
+        assert after_challenge(reads(peer)) == b""
 
 
-class Evil:
-    """Runs a function where it is unpickled."""
+def test_silent_peers_do_not_keep_slaves_out(master, monkeypatch):
+    """The oldest of those that have not proved anything goes when a new one comes, and slaves stay."""
+    monkeypatch.setattr(server, "MAX_PENDING", 5)
+    slave = master.slave()
+    silent = [master.peer() for _ in range(20)]
+    wait_for("them to be accepted", lambda: master.counts()[0] == 5)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, ("canary",)
-
-
-def test_the_master_unpickles_nothing_but_plain_values(server: Server, tmp_path: Any, monkeypatch: Any) -> None:
-    """Also from those who have the key."""
-    monkeypatch.chdir(tmp_path)
-    peer = Channel(raw(server))
-    prove_both(peer, KEY, "slave")
-    peer.send((None, "accept_connection", ("x",), {}))
-    peer.recv()
-    payload = pickle.dumps(("queue", "hello", (Evil(),), {}))
-    peer._socket.sendall(struct.pack("!II", len(payload), 0) + payload)
-    with pytest.raises((EOFError, OSError)):
-        while True:
-            peer.recv()
-
-    peer.close()
-
-    assert not (tmp_path / "canary").exists()
-    assert works(server)
+    assert reads(silent[0])
+    assert master.serves()
+    assert slave.call("status") == {"settled": 7}
+    wait_for("threads to end", lambda: master.counts()[2] <= 6)
 
 
-def test_a_huge_announced_frame_is_not_allocated(server: Server) -> None:
-    """4 GiB, after the handshake: the connection ends, memory stays."""
-    peer = Channel(raw(server))
-    prove_both(peer, KEY, "slave")
-    peer.send((None, "accept_connection", ("x",), {}))
-    peer.recv()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peer._socket.sendall(struct.pack("!IIQ", 10, 1, 2**40))
-    with pytest.raises((EOFError, OSError)):
-        peer.recv()
+def test_the_number_of_connections_is_capped(master):
+    """With slaves on every place the next one is turned away; when one leaves, there is room."""
+    master.server._cap = 4
+    slaves = [master.slave() for _ in range(4)]
 
-    peer.close()
+    with pytest.raises(ConnectError, match="closed the connection"):
+        master.slave()
+    assert [slave.call("status") for slave in slaves] == [{"settled": 7}] * 4
 
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
-    assert works(server)
+    slaves.pop().close()
+    wait_for("its place", lambda: master.counts()[1] == 3)
+    assert master.serves()
 
 
-def test_an_exception_inside_is_told_as_text(server: Server) -> None:
-    """And the connection goes on."""
-    slave = reach(server)
-    with pytest.raises(ConnectError, match="RuntimeError: inside"):
-        slave.call("exchange", "s", [], "raise")
-
-    assert slave.call("status") == {}
-
-    slave.close()
+def test_the_cap_leaves_descriptors_for_the_rest(monkeypatch):
+    """It follows the limit of the process, which may be none."""
+    for limit, cap in [(20_000, 1024), (256, 192), (10, 16), (resource.RLIM_INFINITY, 1024)]:
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert server._most_connections() == cap
 
 
-def test_a_closed_connection_is_told_with_its_session(server: Server, served: Echo) -> None:
-    """Whether it says goodbye or not."""
-    slave = reach(server)
-    slave.call("hello", {"session": "abc"})
-    slave.close()
-    wait_for("the end of the session", lambda: served.gone == ["abc"])
+def test_a_thread_that_does_not_start_costs_one_peer(master, monkeypatch):
+    """Where the container's limit is reached, that peer has to come again; the accepter lives on."""
+    start, refused = threading.Thread.start, []
 
-
-@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_a_shortage_of_descriptors_does_not_end_the_accepting(
-    server: Server, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
-    """It waits a little, and does not burn a core meanwhile."""
-    calls: list[float] = []
-    accept = server.listener.accept
-
-    def failing() -> Any:
-        calls.append(time.monotonic())
-        if len(calls) <= 3:
-            raise OSError(error, "short")
-        return accept()
-
-    raw(server).close()
-    monkeypatch.setattr(server.listener, "accept", failing)
-    raw(server).close()
-
-    assert works(server)
-    assert len(calls) < 20
-
-
-def test_a_shortage_of_threads_does_not_end_the_accepting(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's limit: that peer has to come again, the next one is served."""
-    start = threading.Thread.start
-    failed: list[str] = []
-
-    def failing(thread: threading.Thread) -> None:
-        if thread.name == "taskmaster-peer" and len(failed) < 2:
-            failed.append(thread.name)
+    def fail_twice(thread):
+        if thread.name == "taskmaster-peer" and len(refused) < 2:
+            refused.append(thread)
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", failing)
+    monkeypatch.setattr(threading.Thread, "start", fail_twice)
     for _ in range(2):
         with pytest.raises(ConnectError):
-            reach(server)
+            master.slave()
 
-    assert len(failed) == 2
-    assert works(server)
+    assert master.serves()
+    assert len(refused) == 2
+    wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
 
 
-def test_sockets_are_set_up_for_a_network(server: Server) -> None:
-    """No delay of small packets, and a peer whose machine vanished is noticed."""
-    slave = reach(server)
-    with server._lock:
-        (theirs,) = server._connected
-    for sock in (slave._channel._socket, theirs._socket):
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+def test_no_descriptors_left_is_waited_for_and_not_spun_on(master, monkeypatch):
+    """accept() fails at once while there are none: the accepter pauses, makes room and goes on."""
+    accept, failures = master.server.listener.accept, []
+    monkeypatch.setattr(server, "MAX_PENDING", 1000)
+
+    def fail():
+        if len(failures) < 3:
+            failures.append(time.monotonic())
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept()
+
+    silent = [master.peer() for _ in range(5)]
+    wait_for("them to be pending", lambda: master.counts()[0] == 5)
+    monkeypatch.setattr(master.server.listener, "accept", fail)
+    last = master.peer()  # wakes the accepter, which then meets the failures
+
+    wait_for("the failures", lambda: len(failures) == 3)
+    assert failures[1] - failures[0] >= 0.1  # a pause is asked for, and a wait is never shorter
+    assert [bool(reads(peer)) for peer in silent[:3]] == [True] * 3
+    assert master.serves()
+    last.close()
+
+
+def test_a_failed_handshake_is_logged_once_a_second(master, caplog):
+    """With the peer's address and without its bytes; a flood does not fill the disk."""
+    caplog.set_level(logging.INFO, "taskmaster.transport.server")
+    for _ in range(30):
+        peer = master.peer(b"GET / HTTP/1.1\r\n")
+        peer.shutdown(socket.SHUT_WR)
+        reads(peer)
+        assert master.counts()[1] == 0
+    wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(lines) < 30
+    assert all("127.0.0.1:" in line and "HTTP" not in line for line in lines)
+
+
+# -- peers with the key ------------------------------------------------------------------------------------------------
+
+
+ATTEMPTS = [
+    ("queue", "not_for_slaves", (), {}),
+    ("queue", "closed", ("s",), {}),
+    ("queue", "secret", (), {}),
+    ("queue", "__str__", (), {}),
+    ("queue", "__repr__", (), {}),
+    ("queue", "#GETVALUE", (), {}),
+    ("queue", "__class__", (), {}),
+    ("queue", "__init__", (), {}),
+    ("queue", "status", (), {"x": 1}),
+    (None, "shutdown", (), {}),
+    (None, "debug_info", (), {}),
+    (None, "create", ("queue",), {}),
+    (None, "number_of_objects", (), {}),
+    (None, "fallback_str", (), {}),
+    (None, "serve_forever", (), {}),
+    (None, "dummy", (), {}),
+    (None, "status", (), {}),
+    ("0", "status", (), {}),
+    ("nobody", "status", (), {}),
+    (["queue"], "status", (), {}),
+    ("queue", ["status"], (), {}),
+    ("queue", "x" * 1_000_000, (), {}),
+]
+
+
+@pytest.mark.parametrize("request_", ATTEMPTS, ids=lambda request: f"{request[0]}.{str(request[1])[:20]}")
+def test_only_four_methods_can_be_called(master, request_):
+    """Whatever else is asked for is answered with a short no, and the connection goes on."""
+    insider = master.insider()
+
+    insider.send(request_)
+    kind, text = insider.recv()
+
+    assert kind == "#ERROR"
+    assert len(text) < 200
+    assert master.served.secret not in text
+    insider.send(("queue", "status", (), {}))
+    assert insider.recv() == ("#RETURN", {"settled": 7})
+
+
+@pytest.mark.parametrize("name", ["shutdown", "debug_info", "create", "serve_client", "number_of_objects", ["x"], None])
+def test_nothing_but_a_connection_can_be_had_at_the_door(master, name):
+    """The standard library would end the master for whoever has the key."""
+    channel = Channel(master.peer())
+    channel.deadline(10.0)
+    handshake.prove_both(channel, KEY, "slave")
+    channel.send((None, name, (), {}))
+
+    with pytest.raises(EOFError):
+        channel.recv()
+    assert master.serves()
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", (), ("queue",), ("queue", "status", ()), [1] * 4, {"a": 1}, b"x"])
+def test_what_is_no_request_ends_that_connection_only(master, value):
+    """Another slave is not affected."""
+    other, insider = master.slave(), master.insider()
+
+    insider.send(value)
+    with contextlib.suppress(EOFError):
+        assert insider.recv()[0] == "#ERROR"
+    assert other.call("status") == {"settled": 7}
+    assert master.serves()
+
+
+class Evil:
+    """Makes a directory where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def evil_frames(canary):
+    for value in [Evil(canary), ("queue", "hello", (Evil(canary),), {}), (Evil(canary), "status", (), {})]:
+        for protocol in (0, 2, 5):
+            data = pickle.dumps(value, protocol=protocol)
+            yield struct.pack("!II", len(data), 0) + data
+
+
+def test_a_slave_with_the_key_runs_no_code_in_the_master(master, tmp_path):
+    """The master unpickles plain values only; the connection ends without a word."""
+    canary = tmp_path / "canary"
+    for data in evil_frames(str(canary)):
+        insider = master.insider()
+        insider._socket.sendall(data)
+        assert reads(insider._socket) == b""
+    assert not canary.exists()
+    assert master.serves()
+
+
+def test_a_master_with_the_key_runs_no_code_in_the_slave(tmp_path):
+    """What comes back is plain as well, or the connection is lost."""
+    canary = tmp_path / "canary"
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with Channel(listener.accept()[0]) as channel:
+            handshake.prove_both(channel, KEY, "master")
+            channel.recv()
+            channel.send(("#RETURN", None))
+            channel.recv()
+            channel._socket.sendall(next(evil_frames(str(canary))))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    slave = client.connect(*listener.getsockname(), KEY)
+    with pytest.raises(ConnectError, match="plain values"):
+        slave.call("status")
+    thread.join(10.0)
+    listener.close()
+    assert not canary.exists()
+
+
+def test_a_huge_header_is_refused_before_it_is_allocated(master):
+    """4 GiB, or a frame just above the limit: the connection ends, nothing was read of it."""
+    for announced in [
+        struct.pack("!II", 2**32 - 1, 0),
+        struct.pack("!IIQ", 10, 1, 2**62),
+        struct.pack("!II", MAX_FRAME + 1, 0),
+        struct.pack("!II", 10, 2**32 - 1),
+    ]:
+        insider = master.insider()
+        insider._socket.sendall(announced)
+        with pytest.raises(EOFError):
+            insider.recv()
+    assert master.serves()
+
+
+def test_half_a_request_is_no_request(master):
+    """Its sender has left in the middle of it: nothing is called, the session's end is noted."""
+    insider = master.insider()
+    insider.send(("queue", "hello", ({"session": "s"},), {}))
+    assert insider.recv() == ("#RETURN", {"ok": True})
+    whole = b"".join(frame(("queue", "exchange", ("s", [], (1, 1)), {})))
+
+    insider._socket.sendall(whole[: len(whole) // 2])
+    insider._socket.shutdown(socket.SHUT_WR)
+
+    assert reads(insider._socket) == b""
+    wait_for("the end of the session", lambda: master.served.ended == [("closed", "s")])
+    assert master.served.exchanges == []
+
+
+def test_an_error_inside_a_method_is_told_as_text(master, caplog):
+    """It is logged, no exception object crosses, and the connection goes on."""
+    slave = master.slave()
+    master.served.answer = ValueError("not that " + "x" * 5000)
+
+    with pytest.raises(ConnectError, match=r"could not do it: ValueError: not that") as caught:
+        slave.call("exchange", "s", [], (1, 1))
+    assert len(str(caught.value)) < 1200
+    assert "ValueError" in caplog.text
+    with pytest.raises(ConnectError, match="TypeError"):
+        slave.call("hello")
+    assert slave.call("status") == {"settled": 7}
+
+
+@pytest.mark.parametrize(
+    "answer", [object(), (threading.Lock(),), b"x" * (MAX_FRAME + 1)], ids=["object", "lock", "large"]
+)
+def test_an_answer_that_cannot_be_sent_is_said(master, answer):
+    """Nothing of it was sent, so that the connection goes on."""
+    slave = master.slave()
+    master.served.answer = answer
+
+    with pytest.raises(ConnectError, match="could not do it"):
+        slave.call("exchange", "s", [], (1, 1))
+    assert slave.call("status") == {"settled": 7}
+
+
+def test_a_request_that_cannot_be_sent_leaves_the_connection_whole(master):
+    """Too large or not plain: the error is raised at the caller, and the next request is answered."""
+    slave = master.slave()
+
+    with pytest.raises(FrameTooLarge):
+        slave.call("bye", b"x" * (MAX_FRAME + 1))
+    with pytest.raises(pickle.PicklingError):
+        slave.call("bye", object())
+    with pytest.raises(FrameTooLarge):
+        slave.post("bye", b"x" * (MAX_FRAME + 1))
+    assert slave.call("status") == {"settled": 7}
+    assert master.served.ended == []
+
+
+def test_an_error_when_a_session_ends_is_no_end_of_the_server(master, caplog):
+    """It is logged, and the next slave is served."""
+    slave = master.slave()
+    slave.call("hello", {"session": "s"})
+    master.served.closed = None
+    slave.close()
+
+    wait_for("the log", lambda: "the end of a connection could not be noted" in caplog.text)
+    assert master.serves()
+
+
+# -- clients -----------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_there_is_a_sentence():
+    """Refused, unknown, impossible: each says what was dialled and what to check."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    for host in ["127.0.0.1", "no-such-host.invalid", "a" * 70, "localhost"]:
+        with pytest.raises(ConnectError) as caught:
+            client.connect(host, port, KEY)
+        assert not isinstance(caught.value, AuthError)
+        assert f"{host}:{port}" in str(caught.value)
+        assert "Check --host" in str(caught.value)
+        assert ": ." not in str(caught.value)
+
+
+def test_every_address_of_a_name_is_tried(master, monkeypatch):
+    """The first one that answers is taken; one that does not exist here is passed over."""
+    real = socket.getaddrinfo
+
+    def several(host, port, **options):
+        found = real("127.0.0.1", port, **options)
+        (family, kind, protocol, name, _) = found[0]
+        dead = [(family, kind, protocol, name, ("127.0.0.1", 1)), (9999, kind, protocol, name, ("x", port))]
+        return [*dead, *found]
+
+    monkeypatch.setattr(client.socket, "getaddrinfo", several)
+    slave = client.connect("several.example", master.where.port, KEY)
+    assert slave.call("status") == {"settled": 7}
     slave.close()
 
 
-def test_a_forked_child_does_not_keep_the_port(served: Echo) -> None:
-    """The master may be gone while something that it forked lives on: the next master gets the port."""
-    listening = bind(Address("127.0.0.1", 0), KEY, served)
-    port = listening.where.port
-    pid = os.fork()
-    if pid == 0:
-        time.sleep(20)
-        os._exit(0)
-    try:
-        listening.stop()
-        again = bind(Address("127.0.0.1", port), KEY, served)
-        again.stop()
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+ANSWERS = {
+    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "ssh": b"SSH-2.0-OpenSSH_9.2p1\r\n",
+    "closes": b"",
+    "no challenge": struct.pack("!I", 20) + b"x" * 20,
+    "pickle": struct.pack("!II", 30, 0) + pickle.dumps(os.getcwd, protocol=5),
+}
 
 
-def test_the_port_is_free_again_at_once(served: Echo) -> None:
-    """Also when connections were open."""
-    listening = bind(Address("127.0.0.1", 0), KEY, served)
-    listening.start()
-    slave = reach(listening)
-    listening.stop()
-    again = bind(Address("127.0.0.1", listening.where.port), KEY, served)
+@pytest.mark.parametrize("data", ANSWERS.values(), ids=ANSWERS)
+def test_a_peer_that_is_no_master_is_named_as_such(data):
+    """Nothing of what it sends is unpickled, and the sentence says what to check."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.sendall(data)
+            accepted.shutdown(socket.SHUT_WR)
+            reads(accepted)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(ConnectError) as caught:
+        client.connect(*listener.getsockname(), KEY)
+    thread.join(10.0)
+    listener.close()
+    assert "--host" in str(caught.value) or "--key" in str(caught.value)
+    assert ": ." not in str(caught.value)
+
+
+def test_a_silent_master_is_given_up():
+    """After the time that was given for connecting and handshake together."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(ConnectError, match=r"too slow|timed out"):
+        client.connect(*listener.getsockname(), KEY, timeout=0.3)
+
+
+def test_an_answer_that_comes_too_late_is_never_taken_for_another(master):
+    """The connection on which it was waited for is closed."""
+    release = threading.Event()
+    master.served.status = lambda: release.wait(20.0) and {"late": True}
+    slave = master.slave()
+
+    with pytest.raises(ConnectError, match="broke"):
+        slave.call("status", timeout=0.2)
+    release.set()
+    for _ in range(2):
+        with pytest.raises(ConnectError, match="broke"):
+            slave.call("bye", "s")
+        with pytest.raises(ConnectError):
+            slave.receive()
+    assert master.served.ended == []
+
+
+def test_a_lost_master_is_noticed(master):
+    """By a call, and by the event loop; with a reason in words."""
+    waiting, looping = master.slave(), master.slave()
+    looping.call("status")
+    master.server.stop()
+
+    with pytest.raises(ConnectError, match=r"broke: \w"):
+        waiting.call("status")
+
+    def lost():
+        try:
+            return looping.receive()[0]
+        except ConnectError as exc:
+            return str(exc)
+
+    assert "closed the connection" in str(wait_for("the loss", lost))
+
+
+def test_the_same_client_reconnects_after_a_restart(make):
+    """A new connection to the same address works at once; nothing of the old one is remembered."""
+    first = make()
+    slave = first.slave()
+    slave.call("status")
+    first.stop()
+
+    again = server.bind(first.where, KEY, Served())
     again.start()
-
-    assert works(again)
-
-    slave.close()
-    again.stop()
-
-
-def test_a_port_in_use_is_explained(server: Server, served: Echo) -> None:
-    """With the address and the option."""
-    with pytest.raises(ListenError, match=rf"{server.where.port} is in use.*--host"):
-        bind(server.where, KEY, served)
+    try:
+        renewed = client.connect(*first.where, KEY)
+        assert renewed.call("status") == {"settled": 7}
+        renewed.close()
+    finally:
+        again.stop()
 
 
-def test_the_key_does_not_become_the_processs_own(server: Server) -> None:
-    """Every child process would inherit it."""
-    assert multiprocessing.current_process().authkey != KEY
+# -- the server itself -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_master_is_named(server: Server) -> None:
-    """A web server, or nobody at all."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
+def test_a_port_in_use_is_said_with_the_cure(master):
+    """Who holds it can be looked up, and which option takes another one."""
+    with pytest.raises(ListenError) as caught:
+        server.bind(master.where, KEY, Served())
 
-        def answer() -> None:
-            peer, _ = other.accept()
-            peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            peer.close()
+    assert f"{master.where} is in use" in str(caught.value)
+    assert ("ss -ltnp" if sys.platform == "linux" else "lsof") in str(caught.value)
+    assert f"--host=127.0.0.1:{master.where.port + 1}" in str(caught.value)
 
-        thread = threading.Thread(target=answer)
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 70, "fe80::1%nosuch0"])
+def test_an_address_of_another_machine_cannot_be_listened_on(host):
+    """The sentence has the address and the option."""
+    with pytest.raises(ListenError, match=r"Cannot listen on .*--host") as caught:
+        server.bind(Address(host, 0), KEY, Served())
+    assert host in str(caught.value)
+
+
+def test_a_port_of_the_administrator_is_said_as_such(monkeypatch):
+    """Below 1024 the cure is another port, not another address."""
+
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(server.socket, "create_server", refuse)
+    with pytest.raises(ListenError, match=r"ports below 1024 .*--host=127\.0\.0\.1:5050"):
+        server.bind(Address("127.0.0.1", 80), KEY, Served())
+
+
+def test_a_port_is_free_at_once_after_its_master(make):
+    """Even with connections that were open a moment ago, and many times over."""
+    master = make()
+    where = master.where
+    for _ in range(5):
+        slave = client.connect(*where, KEY)
+        slave.call("status")
+        master.stop()
+        again = Master.__new__(Master)
+        again.served, again._opened = Served(), [slave]
+        again.server, again.where = server.bind(where, KEY, again.served), where
+        again.server.start()
+        master = again
+    master.stop()
+
+
+def test_nobody_is_accepted_before_the_start():
+    """The port is taken and peers queue up; they are served when the master is ready."""
+    bound = server.bind(Address("127.0.0.1", 0), KEY, Served())
+    found = []
+    thread = threading.Thread(target=lambda: found.append(client.connect(*bound.where, KEY)))
+    thread.start()
+    try:
+        assert not bound._connected
+        bound.start()
+        thread.join(10.0)
+        assert found[0].call("status") == {"settled": 7}
+    finally:
+        bound.stop()
+        for slave in found:
+            slave.close()
+
+
+def test_a_hundred_slaves_may_come_at_once(master):
+    """The backlog takes them all; none waits for a retry of its kernel's."""
+    found, errors = [], []
+
+    def dial():
+        try:
+            found.append(client.connect(*master.where, KEY, timeout=30.0))
+        except ConnectError as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=dial) for _ in range(100)]
+    for thread in threads:
         thread.start()
-        with pytest.raises(ConnectError, match="does not answer as a Taskmaster master"):
-            connect("127.0.0.1", other.getsockname()[1], KEY)
-        thread.join()
-        port = other.getsockname()[1]
-    with pytest.raises(ConnectError, match="No master can be reached"):
-        connect("127.0.0.1", port, KEY)
+    for thread in threads:
+        thread.join(40.0)
+    try:
+        assert errors == []
+        assert len(found) == 100
+    finally:
+        for slave in found:
+            slave.close()
+
+
+def test_the_key_never_becomes_that_of_the_process(master):
+    """Child processes would inherit it, and every other listener of multiprocessing would use it."""
+    assert bytes(process.current_process().authkey) != KEY
+    assert master.serves()
+    assert bytes(process.current_process().authkey) != KEY
+
+
+def test_a_server_that_was_stopped_leaves_nothing_behind():
+    """No thread, and no descriptor but those of its peers."""
+    gc.collect()
+    before = len(os.listdir("/dev/fd"))
+    master = Master()
+    for _ in range(3):
+        master.slave().call("status")
+        master.peer()
+    wait_for("them to be accepted", lambda: master.counts() == (3, 3, 6))
+    master.stop()
+
+    assert not master.server._accepter.is_alive()
+    assert master.counts() == (0, 0, 0)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+CHILD = """
+import os, sys, threading, time
+from taskmaster.transport import client, server
+from taskmaster.transport.address import Address
+
+class Served:
+    def hello(self, info): return {"ok": True}
+    def status(self): return {"pid": os.getpid()}
+    def closed(self, session): pass
+
+bound = server.bind(Address("127.0.0.1", int(sys.argv[1])), b"k" * 32, Served())
+bound.start()
+if sys.argv[2] == "fork":
+    slave = client.connect(*bound.where, b"k" * 32)
+    slave.call("status")
+    sys.stdin.readline()
+    if os.fork() == 0:
+        # As a get_jobs that forks: the child outlives the master.
+        print("child", os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+print("port", bound.where.port, flush=True)
+sys.stdin.readline()
+"""
+
+
+class Child:
+    """A master in a process of its own."""
+
+    def __init__(self, tmp_path, port, what, *flags):
+        script = tmp_path / "child.py"
+        script.write_text(textwrap.dedent(CHILD))
+        self.process = subprocess.Popen(
+            [sys.executable, *flags, "-W", "ignore::DeprecationWarning", str(script), str(port), what],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+
+    def says(self):
+        return self.process.stdout.readline().split()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(10.0)
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close()
+
+
+def test_a_forked_child_does_not_keep_the_port_or_the_connections(tmp_path):
+    """After a kill -9 of the master its slaves see the end at once, and it can be restarted on the port."""
+    child, forked = Child(tmp_path, 0, "fork"), None
+    try:
+        child.process.stdin.write("\n")
+        child.process.stdin.flush()
+        told = dict(child.says() for _ in range(2))
+        forked, port = int(told["child"]), int(told["port"])
+        slave = client.connect("127.0.0.1", port, KEY)
+        assert slave.call("status") == {"pid": child.process.pid}
+
+        child.process.kill()
+        child.process.wait(10.0)
+
+        os.kill(forked, 0)  # it lives on
+        with pytest.raises(ConnectError, match="broke"):
+            slave.call("status")
+        with pytest.raises(ConnectError, match="refused"):
+            client.connect("127.0.0.1", port, KEY)
+        server.bind(Address("127.0.0.1", port), KEY, Served()).stop()
+    finally:
+        if forked is not None:
+            os.kill(forked, 9)
+        child.close()
+
+
+def test_a_fork_leaves_the_masters_connections_alone(master):
+    """The child closes its copies; what the parent and its slaves have goes on."""
+    slave = master.slave()
+    code = textwrap.dedent(
+        """
+        import os, sys
+        sys.path.insert(0, sys.argv[1])
+        from taskmaster.transport import client, server
+        from taskmaster.transport.address import Address
+        class Served:
+            def status(self): return 7
+        bound = server.bind(Address("127.0.0.1", 0), b"k", Served())
+        bound.start()
+        slave = client.connect(*bound.where, b"k")
+        slave.call("status")
+        pid = os.fork()
+        if pid == 0:
+            closed = [each.closed for each in bound._connected], bound.listener._socket.fileno()
+            os._exit(0 if closed == ([True], -1) else 1)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        sys.exit(code or slave.call("status") != 7 or client.connect(*bound.where, b"k").call("status") != 7)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(ROOT)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert slave.call("status") == {"settled": 7}
+
+
+def test_without_asserts_the_wire_is_as_closed(tmp_path):
+    """``python -O`` removes the standard library's checks; those that count are not asserts."""
+    child = Child(tmp_path, 0, "serve", "-O")
+    try:
+        told = dict([child.says()])
+        where = ("127.0.0.1", int(told["port"]))
+        for data in GARBAGE.values():
+            with socket.create_connection(where, timeout=10.0) as peer:
+                peer.sendall(data)
+                peer.shutdown(socket.SHUT_WR)
+                assert after_challenge(reads(peer)) == b""
+        with pytest.raises(AuthError):
+            client.connect(*where, b"another")
+        for request in ATTEMPTS:
+            with socket.create_connection(where, timeout=10.0) as sock:
+                channel = Channel(sock)
+                handshake.prove_both(channel, KEY, "slave")
+                channel.send((None, "accept_connection", (), {}))
+                channel.recv()
+                channel.send(request)
+                assert channel.recv()[0] == "#ERROR"
+        slave = client.connect(*where, KEY)
+        assert slave.call("status") == {"pid": child.process.pid}
+        slave.close()
+    finally:
+        child.close()
+
+
+def test_the_standard_library_has_what_is_relied_on():
+    """Names outside its documentation, of the same shape in every Python that is supported."""
+    assert issubclass(server.Server, managers.Server)
+    assert issubclass(server.QueueManager, managers.BaseManager)
+    assert managers.listener_client[server.SERIALIZER][0] is server.Listener
+    for name in ("public", "fallback_mapping", "accepter", "handle_request"):
+        assert hasattr(managers.Server, name)
+    for name in ("deliver_challenge", "answer_challenge"):
+        assert callable(getattr(connection, name))
+    assert server.Server.fallback_mapping == {}
+    assert server.Server.public == ["accept_connection"]
