@@ -16,6 +16,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+JOBS = 100_000
+
 
 def get_jobs(last: int = 0) -> Iterator[int]:
     """Yield the jobs, in order.
@@ -25,7 +27,12 @@ def get_jobs(last: int = 0) -> Iterator[int]:
     """
     # Jobs are read while others run, and never all at once: a billion would do as well.
     # A job must be picklable, for it travels to another process, and have a key; a number is its own.
-    yield from range(last, 100_000)
+    yield from range(last, JOBS)
+
+
+def count_jobs() -> int:
+    """Say how many there are, for percent and time left; may be left out."""
+    return JOBS
 
 
 def handle_job(i: int) -> None:
