@@ -13,7 +13,7 @@ import math
 import pickle
 import reprlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from hashlib import blake2b
@@ -102,7 +102,7 @@ def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
     if kind in _SCALARS:
         return job
     for name in ("pk", "id"):
-        found = job.get(name) if isinstance(job, Mapping) else _own(job, name)
+        found = _entry(job, name) if hasattr(job, "keys") else _own(job, name)
         if found is not None:
             return found
     if kind in (tuple, list) and _is_plain(job):
@@ -237,6 +237,14 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, Decimal):
         return str(one) == str(other)
     return bool(one == other)
+
+
+def _entry(job: Any, name: str) -> Any:
+    """An entry of a mapping, or of a database row that has ``keys`` without being one."""
+    try:
+        return job[name] if name in job.keys() else None  # noqa: SIM118  # a row's own `in` looks at its values
+    except (TypeError, LookupError):
+        return None
 
 
 def _own(job: Any, name: str) -> Any:

@@ -133,7 +133,7 @@ class Session:
         host = EVERYWHERE.get(address.host, address.host)
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
-        return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "quiet": True}
+        return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "path": sys.path, "quiet": True}
 
     def _slave_command(self, address: Address) -> str:
         """The command that a person copies to another terminal or machine."""

@@ -41,6 +41,7 @@ def main() -> int:
         batch=told["batch"],
         wait=told["wait"],
         grace=told["grace"],
+        path=tuple(told["path"]),
         quiet=told["quiet"],
         template=socket.socket(fileno=template) if template is not None else None,
         lifeline=lifeline,

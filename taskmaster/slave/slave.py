@@ -35,6 +35,7 @@ from taskmaster.transport.address import Address
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
 LOOK = 0.2  # seconds between two looks at how far the workers have got, while they work
+ASK_BUSY = 0.5  # seconds between two exchanges while they work: what is wanted back is heard of in the answer
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
 
@@ -52,6 +53,7 @@ class SlaveConfig:
         batch: jobs in a batch, None to choose by what they take.
         wait: how long to wait for the master.
         grace: how long running jobs have after the first signal.
+        path: where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: say nothing of the slave's own; the master of a local run speaks for it.
         template: control socket of a template that holds the callback.
         lifeline: descriptor whose end of file says that the master's process has ended.
@@ -65,6 +67,7 @@ class SlaveConfig:
     batch: int | None = None
     wait: float = 3600.0
     grace: float = 30.0
+    path: tuple[str, ...] = ()
     quiet: bool = False
     template: socket.socket | None = None
     lifeline: int | None = None
@@ -101,7 +104,12 @@ class Supervisor:
         each = max(config.threads, config.concurrency)
         self._sizer = Sizer(each, config.batch)
         self._pool = Pool(
-            {"target": config.target, "threads": config.threads, "concurrency": config.concurrency},
+            {
+                "target": config.target,
+                "threads": config.threads,
+                "concurrency": config.concurrency,
+                "path": list(config.path),
+            },
             config.processes,
             self._desk,
             self._sizer,
@@ -183,7 +191,7 @@ class Supervisor:
             return 1.0
         due = self._posted_at + self._link.lease / 6
         if len(self._desk):
-            due = min(due, self._looked_at + LOOK)
+            due = min(due, self._looked_at + LOOK, self._posted_at + ASK_BUSY)
         if self._pool.free and not self._link.waiting:
             due = min(due, self._ask_at)
         if self._stop_by is not None:
@@ -201,7 +209,8 @@ class Supervisor:
         if look:
             self._looked_at = now
             self._pool.look()
-        if ask or ended or (look and self._desk.news()) or now >= self._posted_at + self._link.lease / 6:
+        due = self._posted_at + (ASK_BUSY if len(self._desk) else self._link.lease / 6)
+        if ask or ended or (look and self._desk.news()) or now >= due:
             self._posted_at = now
             reports = self._desk.reports()
             self._link.post(reports, (free if ask else 0, self._sizer.size))

@@ -34,9 +34,10 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
         channel: the socket to the supervisor.
         board: where the position is published.
         callbacks: what the template holds, None to load the target of ``spec``.
-        spec: "target", "threads" and "concurrency".
+        spec: "target", "threads", "concurrency", and "path": where else modules are looked for.
     """
     outlet = Outlet(channel)
+    sys.path += [place for place in spec["path"] if place not in sys.path]
     try:
         callbacks = callbacks or load(spec["target"])
     except TargetError as exc:

@@ -162,3 +162,18 @@ def test_a_script_does_not_warn_either(playground: Playground) -> None:
 
     assert script.process.returncode == 0, script.output
     assert "Warning" not in script.output
+
+
+def test_a_callback_beside_the_script_is_found_from_another_directory(playground: Playground) -> None:
+    """The workers look where the script looks."""
+    (playground.directory / "scripts").mkdir()
+    playground.write("scripts/callbacks.py", PREAMBLE)
+    playground.write(
+        "scripts/script.py",
+        "from callbacks import handle_job\nfrom taskmaster import Taskmaster\n"
+        "if __name__ == '__main__':\n    Taskmaster(handle_job, range(20), processes=1, progress='none').start()\n",
+    )
+    script = playground.run("python", "scripts/script.py")
+
+    assert script.process.returncode == 0, script.output
+    assert len(playground.ledger.ended()) == 20

@@ -34,7 +34,7 @@ class Bench:
         self._theirs = Channel(theirs)
         self._thread = threading.Thread(
             target=work,
-            args=(self._theirs, worker_board, callbacks, {"threads": 1, "concurrency": 1, **spec}),
+            args=(self._theirs, worker_board, callbacks, {"threads": 1, "concurrency": 1, "path": [], **spec}),
             daemon=True,
         )
         self._thread.start()
