@@ -130,7 +130,7 @@ def fingerprint(key: str, payload: Any) -> bytes:
     """
     try:
         content = encode(payload)
-    except KeyUnstorable:
+    except (KeyUnstorable, RecursionError):
         content = None
     if content == key:
         return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
@@ -258,7 +258,7 @@ def _own(job: Any, name: str) -> Any:
 def _is_plain(job: Any) -> bool:
     try:
         encode(job)
-    except KeyUnstorable:
+    except (KeyUnstorable, RecursionError):
         return False
     return True
 

@@ -6,6 +6,7 @@ of the migration.
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import TracebackType
 __all__ = ["users_traceback"]
 
 _OURS = str(Path(__file__).parent) + os.sep
-_MACHINERY = ("<frozen importlib", "<frozen runpy")
+_MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
 
 
 def users_traceback(exc: BaseException) -> str:
@@ -25,8 +26,10 @@ def users_traceback(exc: BaseException) -> str:
     first = exc.__traceback__
     while first is not None and _is_ours(first):
         first = first.tb_next
+    if first is None and not isinstance(exc, SyntaxError):
+        first = exc.__traceback__  # a SyntaxError names the user's line itself
     try:
-        lines = traceback.format_exception(type(exc), exc, first or exc.__traceback__)
+        lines = traceback.format_exception(type(exc), exc, first)
     except Exception:
         # A broken __str__ or __repr__ in the user's exception must not hide that there was one.
         lines = [*traceback.format_tb(first), f"{type(exc).__qualname__}: <its message cannot be shown>\n"]

@@ -1,0 +1,264 @@
+"""What every store promises, file or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskmaster.errors import StateUnwritable
+from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, Piece, Store
+from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.stores.sqlite import SqliteStore
+
+Reopen = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
+    """Opens the store; called again, it closes it and opens it as the next master would."""
+    opened: list[Store] = []
+
+    def again() -> Store:
+        if request.param == "memory":
+            if not opened:
+                opened.append(MemoryStore())
+            return opened[0]
+        if opened:
+            opened.pop().close()
+        opened.append(SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py"))
+        return opened[0]
+
+    yield again
+    for store in opened:
+        store.close()
+
+
+def prints(*letters: str) -> bytes:
+    return b"".join(letter.encode() * 16 for letter in letters)
+
+
+def failed(key: str | None = "1") -> FailedJob:
+    return FailedJob(key, "job", b"payload", "ValueError", "bad \udc80 \0 row", "Traceback", 1, "host:1", 5.0)
+
+
+def test_a_new_store_has_a_new_run(reopen: Reopen) -> None:
+    """With nothing in it."""
+    record = reopen().load()
+
+    assert (record.mark, record.edge, record.remembered, list(record.parked)) == (None, b"", b"", [])
+    assert (record.settled, record.failures, record.finished) == (0, 0, None)
+
+
+def test_what_was_written_is_there_after_a_restart(reopen: Reopen) -> None:
+    """All of it."""
+    store = reopen()
+    run = store.load().id
+    parked = ParkedJob(3, '"k"', b"\0payload", prints("p"), 2)
+    store.write(
+        Checkpoint("5", prints("e"), [Piece(7, 9, prints("a", "b"))], 6, None, [failed()], [parked], (), 12, 1, 3.5)
+    )
+    record = reopen().load()
+
+    assert (record.id, record.mark, record.edge, record.remembered) == (run, "5", prints("e"), prints("a", "b"))
+    assert list(record.parked) == [parked]
+    assert (record.settled, record.failures, record.seconds, record.finished) == (12, 1, 3.5, None)
+    assert [(job.key, job.type, job.attempts) for job in reopen().failed()] == [("1", "ValueError", 1)]
+
+
+def test_pieces_are_forgotten_when_the_watermark_has_passed_them(reopen: Reopen) -> None:
+    """Whole ones; the rest is remembered in order."""
+    store = reopen()
+    store.load()
+    store.write(
+        Checkpoint("1", add=[Piece(9, 10, prints("d")), Piece(2, 4, prints("a", "b")), Piece(5, 6, prints("c"))])
+    )
+
+    assert reopen().load().remembered == prints("a", "b", "c", "d")
+
+
+def test_pieces_below_the_cut_go(reopen: Reopen) -> None:
+    """In the session that wrote them."""
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("1", add=[Piece(2, 4, prints("a", "b")), Piece(5, 6, prints("c"))]))
+    store.write(Checkpoint("4", forget_below=4))
+
+    assert reopen().load().remembered == prints("c")
+
+
+def test_the_positions_of_two_sessions_are_not_mixed(reopen: Reopen) -> None:
+    """What an earlier session remembered stays until ``waiting`` says what is left of it."""
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a")), Piece(5, 6, prints("b"))]))
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("2", add=[Piece(2, 3, prints("c"))], forget_below=2))
+
+    assert sorted(reopen().load().remembered) == sorted(prints("a", "b", "c"))
+
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("3", add=[Piece(0, 1, prints("d"))], waiting=prints("b")))
+
+    assert reopen().load().remembered == prints("b", "d")
+
+
+def test_the_same_piece_twice_is_one(reopen: Reopen) -> None:
+    """A checkpoint may repeat what an earlier one said."""
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a"))]))
+    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a"))]))
+
+    assert reopen().load().remembered == prints("a")
+
+
+def test_parked_jobs_go_when_they_are_settled(reopen: Reopen) -> None:
+    """Also in the very checkpoint that parks them."""
+    store = reopen()
+    store.load()
+    jobs = [ParkedJob(number, "1", b"x", prints("p")) for number in range(3)]
+    store.write(Checkpoint("1", park=jobs[:2]))
+    store.write(Checkpoint("1", park=jobs[2:], unpark=[0, 2]))
+
+    assert [job.id for job in reopen().load().parked] == [1]
+
+
+def test_a_finished_run_says_when_and_can_go_on(reopen: Reopen) -> None:
+    """The first time counts; new jobs make it unfinished."""
+    store = reopen()
+    store.write(Checkpoint("1", finished=True))
+    when = reopen().load().finished
+
+    assert when is not None
+
+    reopen().write(Checkpoint("1", finished=True))
+
+    assert reopen().load().finished == when
+
+    reopen().write(Checkpoint("2"))
+
+    assert reopen().load().finished is None
+
+
+def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
+    """And returns it, unless there was nothing in it."""
+    store = reopen()
+
+    assert store.reset() is None
+
+    store.write(Checkpoint("7", settled=3, failed=[failed()]))
+    former = store.reset()
+
+    assert former is not None
+    assert (former.mark, former.settled) == ("7", 3)
+
+    record = reopen().load()
+
+    assert (record.mark, record.settled, record.remembered) == (None, 0, b"")
+    assert record.id != former.id
+    assert list(reopen().failed()) == []
+
+
+def test_a_key_may_be_missing_and_a_text_may_be_anything(reopen: Reopen) -> None:
+    """Lone surrogates and zero bytes included."""
+    store = reopen()
+    store.write(Checkpoint("1", failed=[failed(None)]))
+    (job,) = reopen().failed()
+
+    assert job.key is None
+    assert job.message.startswith("bad ")
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def test_former_runs_are_history_and_can_be_restored(tmp_path: Path) -> None:
+    """By the beginning of their names."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("7", settled=3))
+    former = store.reset()
+    store.close()
+    store = SqliteStore.open_existing(tmp_path / "x.tmstate")
+
+    assert former is not None
+    assert [(record.id == former.id, record.resumed) for record in store.runs()] == [(False, True), (True, False)]
+
+    restored = store.restore(former.id[:6])
+    store.close()
+
+    assert (restored.id, restored.mark) == (former.id, "7")
+
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+
+    assert store.load().mark == "7"
+
+    store.close()
+
+
+def test_the_file_is_its_owners_alone_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    """0600; lock and log are gone when it is closed."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1"))
+
+    assert (tmp_path / "x.tmstate").stat().st_mode & 0o777 == 0o600
+
+    store.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) -> None:
+    """The same store writes again when there is room."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1", settled=1))
+    store._execute("PRAGMA max_page_count = 12")
+    with pytest.raises(StateUnwritable, match="full"):
+        store.write(Checkpoint("2", settled=2, failed=[failed()] * 500))
+
+    assert store._connection is None
+
+    store.write(Checkpoint("2", settled=2, failed=[failed()] * 500))
+
+    assert (store.load().mark, len(store.failed())) == ("2", 500)
+
+    store.close()
+
+
+def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
+    """A new file would swallow it."""
+    from taskmaster.errors import StateRefused
+
+    (tmp_path / "x.tmstate-wal").write_bytes(b"x" * 5000)
+    with pytest.raises(StateRefused, match="is gone"):
+        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate-wal"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])
+def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> None:
+    """A committed one, whatever is missing."""
+    import os
+    import shutil
+
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    for number in range(20):
+        store.write(Checkpoint(str(number), settled=number, failed=[failed()]))
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    for name in ("x.tmstate", "x.tmstate-wal"):
+        shutil.copy(tmp_path / name, copied / name)
+    store.close()
+    wal = copied / "x.tmstate-wal"
+    os.truncate(wal, max(0, wal.stat().st_size - cut))
+    store = SqliteStore.open(copied / "x.tmstate", "mod", "mod")
+    record = store.load()
+
+    assert record.mark in [None, *map(str, range(20))]
+    assert record.settled == len(store.failed()) - 1 or record.settled == 0
+
+    store.close()

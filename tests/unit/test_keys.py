@@ -1,0 +1,195 @@
+"""Keys: there and back without loss, and the same in every process."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskmaster import keys
+from taskmaster.errors import KeyUnstorable
+from taskmaster.model import Job
+
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), ZoneInfo("Europe/Berlin")])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.characters(categories=["Cs"])
+    | st.binary()
+    | st.decimals()
+    | st.datetimes(timezones=st.none() | ZONES)
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.uuids()
+)
+KEYS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple))
+
+
+def alike(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    if isinstance(one, float):
+        return math.copysign(1, one) == math.copysign(1, other) and one == other
+    return str(one) == str(other) if isinstance(one, Decimal) else bool(one == other)
+
+
+@given(KEYS)
+def test_every_key_comes_back_as_it_was(key: Any) -> None:
+    """Value and type; and the text can be stored anywhere."""
+    text = keys.check(key)
+
+    assert alike(keys.decode(text), key)
+    assert text
+    assert text.isascii()
+
+
+@given(KEYS, KEYS)
+def test_different_keys_have_different_texts(one: Any, other: Any) -> None:
+    """1, 1.0 and True are three keys."""
+    if not alike(one, other):
+        assert keys.encode(one) != keys.encode(other)
+
+
+def test_plain_keys_look_plain() -> None:
+    """A person may look into the state."""
+    assert keys.encode(5) == "5"
+    assert keys.encode("a") == '"a"'
+    assert keys.encode((1, "a")) == '{"tuple":[1,"a"]}'
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize("key", [object(), {1: 2}, {1}, Colour.RED, print, SimpleNamespace(), (1, object())])
+def test_what_cannot_be_stored_is_refused_with_the_cure(key: Any) -> None:
+    """Subclasses too: they would come back as something else."""
+    with pytest.raises(KeyUnstorable, match=r"Job\(key, payload\)"):
+        keys.check(key)
+
+
+class Row(NamedTuple):
+    id: int
+    name: str
+
+
+def test_where_a_jobs_key_is_looked_for() -> None:
+    """Job, job_key, pk, id, the job itself."""
+    assert keys.key_of(Job(7, "x")) == 7
+    assert keys.key_of(Job(7, "x"), lambda job: "asked") == 7
+    assert keys.key_of("abc", lambda job: job[::-1]) == "cba"
+    assert keys.key_of(SimpleNamespace(pk=1, id=2)) == 1
+    assert keys.key_of(SimpleNamespace(id=2)) == 2
+    assert keys.key_of({"pk": 1, "id": 2}) == 1
+    assert keys.key_of({"id": 0}) == 0
+    assert keys.key_of(Row(3, "x")) == 3
+    assert keys.key_of(("a", 1)) == ("a", 1)
+    assert keys.key_of(["a", (1,)]) == ["a", (1,)]
+    assert keys.key_of("") == ""
+    assert keys.key_of(0) == 0
+    assert keys.key_of(()) == ()
+    assert keys.key_of(None) is None
+
+
+def test_the_row_of_a_database_has_its_id() -> None:
+    """A row that is no mapping but has keys."""
+    with sqlite3.connect(":memory:") as connection:
+        connection.row_factory = sqlite3.Row
+        row = connection.execute("SELECT 'a' AS name, 9 AS id").fetchone()
+    connection.close()
+
+    assert keys.key_of(row) == 9
+
+
+@pytest.mark.parametrize("job", [{"name": 1}, object(), SimpleNamespace(pk=None), print, int, {1, 2}, ("a", object())])
+def test_a_job_without_a_key_is_refused_with_the_cure(job: Any) -> None:
+    """An unsaved row has none, and a class is nobody's row."""
+    with pytest.raises(KeyUnstorable, match="job_key"):
+        keys.check(keys.key_of(job))
+
+
+def test_fingerprints_tell_key_and_payload_apart() -> None:
+    """Both count."""
+    prints = [keys.fingerprint(keys.encode(key), payload) for key in (1, 2) for payload in (1, 2, "1", {"a": 1}, None)]
+
+    assert len(set(prints)) == 10
+    assert {len(one) for one in prints} == {16}
+    assert keys.separate(b"".join(prints)) == prints
+
+
+def test_equal_payloads_have_equal_fingerprints() -> None:
+    """Although their parts may be one object here and two there."""
+    part = "x" * 100
+    shared = {"a": part, "b": part, "c": [part]}
+    apart = {"a": "x" * 100, "b": "".join(["x"] * 100), "c": ["x" * 50 + "x" * 50]}
+
+    assert keys.fingerprint("1", shared) == keys.fingerprint("1", apart)
+
+
+def test_a_payload_that_holds_itself_has_one_too() -> None:
+    """Its pickle needs a memo."""
+    loop: list[Any] = [1]
+    loop.append(loop)
+
+    assert len(keys.fingerprint("1", loop)) == 16
+
+
+def test_fingerprints_are_the_same_in_every_process() -> None:
+    """Whatever the seed of the hashes."""
+    program = (
+        "from taskmaster import keys\n"
+        "print(keys.fingerprint('1', {'tags': {'a', 'b', 'c', 'dd', 'ee'}, 'x': frozenset('abcdef')}).hex())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(found) == 1
+
+
+def test_keys_are_shown_without_what_steers_a_terminal() -> None:
+    """And not at any length."""
+    assert keys.show(keys.encode("a\x1b[31m")) == "'a\\x1b[31m'"
+    assert keys.show(keys.encode(date(2026, 1, 2))) == "datetime.date(2026, 1, 2)"
+    assert len(keys.show(keys.encode("x" * 1000))) == 200
+
+
+def test_folded_and_zoned_times_come_back() -> None:
+    """The hour that comes twice, in a named zone."""
+    moment = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
+    back = keys.decode(keys.check(moment))
+
+    assert (back, back.fold, back.tzinfo) == (moment, 1, moment.tzinfo)
+
+    alarm = time(2, 30, fold=1)
+
+    assert keys.decode(keys.check(alarm)).fold == 1
+    assert keys.decode(keys.check(UUID(int=5))) == UUID(int=5)
