@@ -32,6 +32,8 @@ def main() -> int:
     os.set_inheritable(lifeline, False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     template = told["template_fd"]
+    if template is not None:
+        os.set_inheritable(template, False)
     config = SlaveConfig(
         target=told["target"],
         address=Address(told["host"], told["port"]),

@@ -13,6 +13,9 @@ from taskmaster.model import Failure, Lent, Report
 
 __all__ = ["Desk", "Held"]
 
+TRACEBACKS = 4 * 1024 * 1024  # characters of failures of one batch that wait to be reported; beyond, text is left out
+REPORT = 16 * 1024 * 1024  # characters of failures that go out at once: a frame has an end
+
 State = tuple[int, tuple[int, ...], int, int, str]
 """upto, extra, number of failures, keep, end"""
 
@@ -31,6 +34,7 @@ class Held:
         stale: the lease is no longer this slave's; nothing is reported.
         told: what the last answered report said.
         failed: how many of its jobs failed here.
+        texts: characters of ``failures``.
     """
 
     lent: Lent
@@ -44,6 +48,7 @@ class Held:
     stale: bool = False
     told: State | None = None
     failed: int = 0
+    texts: int = 0
 
     @property
     def state(self) -> State:
@@ -108,8 +113,13 @@ class Desk:
 
     def fail(self, held: Held, failure: Failure) -> None:
         """A job has failed; whether it counts is decided when the batch's progress passes it."""
+        if failure.index >= held.keep:
+            return  # it was started at the moment it was given back, and runs elsewhere
+        if held.texts > TRACEBACKS:
+            failure = failure._replace(traceback="(left out: many other jobs of this batch have failed at once)\n")
         held.failures.append(failure)
         held.failed += 1
+        held.texts += _length(failure)
 
     def finish(self, held: Held, stop: int) -> None:
         """The worker has stopped before the job at ``stop``; all before have ended."""
@@ -119,7 +129,10 @@ class Desk:
 
     def crash(self, held: Held, suspects: Iterable[int], detail: str) -> None:
         """The worker has died while these jobs ran."""
-        held.suspects, held.detail = tuple(suspects), detail
+        # It may have died between saying that a job has failed and moving on: that job has ended.
+        failed = {failure.index for failure in held.failures}
+        held.extra = tuple(sorted(failed.union(held.extra).difference(range(held.upto))))
+        held.suspects, held.detail = tuple(index for index in suspects if index not in failed), detail
         self._end(held, "crashed" if held.suspects else "dropped")
 
     def unreadable(self, held: Held) -> None:
@@ -154,10 +167,16 @@ class Desk:
         return any(held.end for held in self._held.values() if not held.stale)
 
     def reports(self) -> list[Report]:
-        """A report for each batch of which there is news; ``answered`` says that they have arrived."""
-        self._sent = {
-            token: held.state for token, held in self._held.items() if not held.stale and held.state != held.told
-        }
+        """A report for each batch of which there is news; ``answered`` says that they have arrived.
+
+        What would be too much at once is in the next reports.
+        """
+        self._sent = {}
+        texts = 0
+        for token, held in self._held.items():
+            if not held.stale and held.state != held.told and texts <= REPORT:
+                self._sent[token] = held.state
+                texts += held.texts
         return [self._held[token].report() for token in self._sent]
 
     def answered(self) -> None:
@@ -172,6 +191,7 @@ class Desk:
             # A failure counts in the report that says its job has ended; until then it is said again.
             kept = [f for f in held.failures[:failures] if f.index >= upto and f.index not in extra]
             held.failures[:failures] = kept
+            held.texts = sum(map(_length, held.failures))
             held.told = (upto, extra, len(kept), keep, end)
         self._sent = {}
 
@@ -189,3 +209,7 @@ class Desk:
         else:
             self.done += ended - held.failed
             self.failed += held.failed
+
+
+def _length(failure: Failure) -> int:
+    return len(failure.message) + len(failure.traceback)

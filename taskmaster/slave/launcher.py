@@ -5,6 +5,7 @@ Called by ``taskmaster.slave.pool``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -107,6 +108,8 @@ class Launcher:
 
     def close(self) -> None:
         """End the template and all its workers, now."""
+        with contextlib.suppress(TemplateGone):
+            self.exits()  # the process id of a worker that has ended may be somebody else's by now
         self.control.close()
         for pid in list(self.pids):
             # The template does this too, unless it was killed itself.

@@ -161,7 +161,7 @@ class Link:
             self._retry_at = time.monotonic() + self._retry
             self._retry = min(RETRY[1], 1.5 * self._retry)
             # A master that was started again may have a new key, which is not yet where we look for it.
-            if (isinstance(arrived, AuthError) and not self.ever) or not isinstance(arrived, ConnectError):
+            if not self.ever and (isinstance(arrived, AuthError) or not isinstance(arrived, ConnectError)):
                 self.refusal = arrived
             return
         self._connection = arrived

@@ -1,14 +1,17 @@
 """What passes between a worker and its supervisor: batches in, words out.
 
-Called by ``taskmaster.slave.worker`` and ``taskmaster.slave.concurrent``. What a worker says is plain: ``("ready",)``,
-``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message, traceback)``, ``("ended",
-region, stop, seconds)`` and ``("unreadable", region, text)``. A failure is said before the position moves past its job.
+Called by ``taskmaster.slave.worker`` and ``taskmaster.slave.concurrent``. What a worker says is plain: ``("ready",
+slots, several)``, ``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message,
+traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. ``slots`` is how many jobs run
+at once, ``several`` that the board's table says which of them run. A failure is said before the position moves past
+its job.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +53,7 @@ class Batch:
 
 
 class Outlet:
-    """Says things to the supervisor.
+    """Says things to the supervisor; from any thread.
 
     Args:
         channel: the socket to it.
@@ -58,11 +61,13 @@ class Outlet:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._lock = threading.Lock()
 
     def say(self, *message: Any) -> None:
         """Send a message; a supervisor that is gone ends this process."""
         try:
-            self._channel.send(message)
+            with self._lock:
+                self._channel.send(message)
         except OSError:
             os._exit(1)
 
@@ -84,7 +89,8 @@ def flush() -> None:
 def message_of(exc: BaseException) -> str:
     """An exception's message, not too long, whatever its ``__str__`` does."""
     try:
-        text = str(exc)
+        # Exactly a str: the message may be one of a class of the user's, which the supervisor does not read.
+        text = str.__str__(str(exc))
     except BaseException as inner:
         text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
     return text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."

@@ -6,30 +6,31 @@ what a worker does not take at once is kept for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import pickle
 import selectors
 import signal
 import socket
 import time
-from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from taskmaster.model import Failure, Lent
-from taskmaster.slave.board import REGIONS, Board, make_memory
+from taskmaster.slave.board import make_memory
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, TemplateGone, how_it_ended
-from taskmaster.slave.output import Forwarder
+from taskmaster.slave.output import Forwarder, Output
+from taskmaster.slave.process import Worker
 from taskmaster.slave.sizer import Sizer
-from taskmaster.transport.channel import FrameReader, frame
 
-__all__ = ["Pool", "Unusable", "Worker"]
+__all__ = ["Pool", "Unusable"]
 
 logger = logging.getLogger(__name__)
 
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
-UNLIMITED = 2**40  # the socket to a worker is not on a network
+SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
+SLOW_OUTPUT = 0.05  # seconds until output is tried again that nobody has read
 
 
 class Unusable(Exception):
@@ -46,66 +47,6 @@ class Unusable(Exception):
         self.traceback = traceback
 
 
-class Worker:
-    """One worker process, as the supervisor sees it."""
-
-    def __init__(self, pid: int, sock: socket.socket, memory: int, pipes: list[Forwarder]) -> None:
-        sock.setblocking(False)
-        self.pid = pid
-        self.socket = sock
-        self.board = Board(memory)
-        self.pipes = pipes
-        self.ready = False
-        self.quitting = False
-        self.held: list[Held | None] = [None] * REGIONS
-        self.reader = FrameReader(UNLIMITED)
-        self.pending: deque[memoryview] = deque()
-
-    @property
-    def free(self) -> int:
-        """How many more batches it can take."""
-        return self.held.count(None) if self.ready and not self.quitting else 0
-
-    def send(self, *message: Any) -> None:
-        """Send as soon as the worker reads."""
-        self.pending.extend(memoryview(piece) for piece in frame(message, UNLIMITED))
-        self.flush()
-
-    def flush(self) -> bool:
-        """Send what is pending; False if the worker does not take all of it now."""
-        while self.pending:
-            try:
-                count = self.socket.send(self.pending[0])
-            except (BlockingIOError, InterruptedError):
-                return False
-            except OSError:
-                self.pending.clear()  # it is dead, which is heard of elsewhere
-                return True
-            rest = self.pending.popleft()[count:]
-            if rest:
-                self.pending.appendleft(rest)
-        return True
-
-    def messages(self) -> list[tuple[Any, ...]]:
-        """What the worker has said since the last call."""
-        found: list[tuple[Any, ...]] = []
-        while True:
-            try:
-                count = self.socket.recv_into(self.reader.space())
-            except (BlockingIOError, InterruptedError):
-                return found
-            except OSError:
-                return found
-            if count == 0:
-                return found
-            try:
-                complete, message = self.reader.filled(count)
-            except (pickle.UnpicklingError, OSError):
-                return found  # it died in the middle of a sentence
-            if complete:
-                found.append(message)
-
-
 class Pool:
     """The workers of a slave.
 
@@ -115,7 +56,6 @@ class Pool:
         desk: where what they hold is accounted for.
         sizer: told what batches took.
         selector: the supervisor's.
-        several: several jobs run at once in each worker, in threads or coroutines.
         template: control socket of a template that holds the callback, if there is one.
     """
 
@@ -126,8 +66,6 @@ class Pool:
         desk: Desk,
         sizer: Sizer,
         selector: selectors.BaseSelector,
-        *,
-        several: bool,
         template: socket.socket | None = None,
     ) -> None:
         self.workers: dict[int, Worker] = {}
@@ -137,7 +75,8 @@ class Pool:
         self._desk = desk
         self._sizer = sizer
         self._selector = selector
-        self._several = several
+        self._outputs = [Output(1), Output(2)]
+        self._paused: list[Forwarder] = []
         self._backoff = 0.0
         self._next_spawn = 0.0
         self._setup_failures = 0
@@ -149,14 +88,18 @@ class Pool:
 
     def keep_up(self, now: float) -> float:
         """Replace workers that have died; gives the seconds until there is something to do here."""
+        slow = self.write_out()
         while len(self.workers) < self._count and not self._closing:
             if now < self._next_spawn:
-                return self._next_spawn - now
+                return min(slow, self._next_spawn - now)
             try:
                 self._spawn()
             except TemplateGone:
                 self._renew_template()
-        return 3600.0
+            else:
+                # Whatever was heard while the template was asked is not heard again.
+                self._hear_of_exits()
+        return slow
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
@@ -175,13 +118,13 @@ class Pool:
             theirs.close()
             os.close(out_write)
             os.close(err_write)
-        pipes = [Forwarder(out_read, 1), Forwarder(err_read, 2)]
+        pipes = [Forwarder(source, output) for source, output in zip((out_read, err_read), self._outputs, strict=True)]
         worker = Worker(pid, ours, memory, pipes)
         os.close(memory)
         self.workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(worker))
         for pipe in pipes:
-            self._selector.register(pipe, selectors.EVENT_READ, lambda pipe=pipe: self._forward(pipe))
+            self._watch_pipe(pipe)
 
     def _watch_launcher(self) -> None:
         self._selector.register(self._launcher.control, selectors.EVENT_READ, self._hear_of_exits)
@@ -199,9 +142,10 @@ class Pool:
 
     def _renew_template(self) -> None:
         """The template was killed, and every worker with it; which job did that, if any, cannot be known."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self._launcher.control)
         if self._closing:
             return
-        self._selector.unregister(self._launcher.control)
         self._launcher.close()
         for worker in list(self.workers.values()):
             self._bury(worker, "", blame=False)
@@ -220,22 +164,22 @@ class Pool:
         for region, held in enumerate(worker.held):
             if held is None:
                 continue
-            self._note_progress(worker, region, held)
+            worker.held[region] = None
             if blame and worker.board.opening(region) and not held.lent.separate:
                 # It died while it unpickled the batch: one by one, the guilty job is found.
                 self._desk.unreadable(held)
                 continue
-            suspects = worker.board.running(region, held.keep, several=self._several) if blame else []
-            self._desk.crash(held, [index for index in suspects if index < held.keep], how)
+            suspects = worker.board.running(region, held.keep, several=worker.several) if blame else []
+            self._desk.crash(held, suspects, how)
         del self.workers[worker.pid]
         self._unwatch(worker)
         worker.socket.close()
         for pipe in worker.pipes:
-            self._forward(pipe, close=True)
-        if worker.quitting:
+            self._close_pipe(pipe)
+        if worker.quitting or worker.unusable:
             return
         if blame:
-            logger.warning("worker %d was %s", worker.pid, how)
+            logger.warning("worker %d has died: %s", worker.pid, how)
         if worker.ready and worked:
             self._backoff = 0.0
         else:
@@ -263,27 +207,31 @@ class Pool:
             pass
 
     def _listen(self, worker: Worker) -> None:
-        # The position is read before the messages: a failure before that position has been said by then.
-        positions = [worker.board.position(region) for region in range(REGIONS)]
-        extras = [
-            worker.board.ended_beyond(region, held.keep) if self._several and held else ()
-            for region, held in enumerate(worker.held)
-        ]
-        for message in worker.messages():
-            self._understand(worker, *message)
+        # What has ended is read before the messages: a failure among it has been said by then.
+        board, ended = worker.board, []
         for region, held in enumerate(worker.held):
             if held is not None:
-                self._desk.progress(held, positions[region], extras[region])
-
-    def _note_progress(self, worker: Worker, region: int, held: Held) -> None:
-        extra = worker.board.ended_beyond(region, held.keep) if self._several else ()
-        self._desk.progress(held, worker.board.position(region), extra)
+                position = board.position(region)
+                extra = board.ended_beyond(region, position, held.keep) if worker.several else ()
+                ended.append((held, position, extra))
+        for message in worker.messages():
+            self._understand(worker, *message)
+        for held, position, extra in ended:
+            if held in worker.held:
+                self._desk.progress(held, position, extra)
 
     def _understand(self, worker: Worker, kind: str, *rest: Any) -> None:
         if kind == "ready":
+            slots, worker.several = rest
+            if slots < max(self._spec["threads"], self._spec["concurrency"]) and not self.was_ready:
+                logger.warning(
+                    "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",
+                    slots,
+                )
             worker.ready = self.was_ready = True
             self._setup_failures = 0
         elif kind == "unusable":
+            worker.unusable = True
             self._unusable(*rest)
         elif kind == "failed":
             region, *failure = rest
@@ -303,21 +251,42 @@ class Pool:
                 self._desk.unreadable(held)
 
     def _unusable(self, what: str, sentence: str, traceback: str) -> None:
+        if self._closing:
+            return  # it is not needed any more
         self._setup_failures += 1
-        if what == "setup" and self.was_ready and self._setup_failures <= 5:
+        if what == "setup" and self.was_ready and self._setup_failures <= SETUP_RETRIES:
             # It worked before: perhaps the database is just being restarted.
-            self._backoff = 2.0 ** (self._setup_failures - 1)
-            logger.warning("%s It is tried again in %.0f s.", sentence, self._backoff)
+            pause = 2.0 ** (self._setup_failures - 1)
+            self._next_spawn = time.monotonic() + pause
+            logger.warning("%s It is tried again in %.0f s.", sentence, pause)
             return
         raise Unusable(what, sentence, traceback)
 
-    def _forward(self, pipe: Forwarder, *, close: bool = False) -> None:
-        if not pipe.forward() or close:
-            try:
-                self._selector.unregister(pipe)
-            except KeyError:
-                return
-            pipe.close()
+    def write_out(self) -> float:
+        """Write what workers have printed; gives the seconds until it should be tried again."""
+        for output in self._outputs:
+            output.flush()
+        for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
+            self._paused.remove(pipe)
+            self._watch_pipe(pipe)
+        return 3600.0 if all(output.empty for output in self._outputs) else SLOW_OUTPUT
+
+    def _watch_pipe(self, pipe: Forwarder) -> None:
+        self._selector.register(pipe, selectors.EVENT_READ, lambda: self._forward(pipe))
+
+    def _forward(self, pipe: Forwarder) -> None:
+        if not pipe.forward():
+            self._close_pipe(pipe)
+        elif pipe.output.full:
+            self._selector.unregister(pipe)
+            self._paused.append(pipe)
+
+    def _close_pipe(self, pipe: Forwarder) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(pipe)
+        if pipe in self._paused:
+            self._paused.remove(pipe)
+        pipe.close()
 
     # -- batches -----------------------------------------------------------------------------------------------------
 
@@ -357,7 +326,8 @@ class Pool:
         for worker in self.workers.values():
             for region, other in enumerate(worker.held):
                 if other is held:
-                    held.keep = min(held.keep, worker.board.lower(region, keep, held.lent.count, several=self._several))
+                    lowered = worker.board.lower(region, keep, held.lent.count, several=worker.several)
+                    held.keep = min(held.keep, lowered)
 
     def recall_all(self) -> None:
         """Give back every job that has not been started."""
@@ -386,14 +356,20 @@ class Pool:
                 pass
             self._bury(worker, "", blame=False)
 
-    def close(self) -> None:
-        """End everything that is left, the template included."""
+    def close(self, may_give_up: Callable[[], bool]) -> None:
+        """End everything that is left, the template included.
+
+        Args:
+            may_give_up: whether output that nobody reads may be lost.
+        """
         self._closing = True
         try:
             self._selector.unregister(self._launcher.control)
         except (KeyError, ValueError):
             pass
+        self._launcher.close()
         for worker in self.workers.values():
             for pipe in worker.pipes:
-                pipe.forward()
-        self._launcher.close()
+                self._close_pipe(pipe)
+        for output in self._outputs:
+            output.finish(may_give_up)

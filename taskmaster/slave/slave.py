@@ -114,8 +114,7 @@ class Supervisor:
             self._desk,
             self._sizer,
             self._selector,
-            several=each > 1,
-            template=config.template,
+            config.template,
         )
         self._link = Link(
             config.address,
@@ -161,8 +160,8 @@ class Supervisor:
 
     def close(self) -> None:
         """End everything that was started here."""
-        self._pool.close()
         self._link.close()
+        self._pool.close(lambda: self._orphaned or self._signals.received > 0)
         signal.set_wakeup_fd(self._former_wakeup)
         self._selector.close()
         for sock in (self._wakeup_in, self._wakeup_out):
@@ -187,13 +186,13 @@ class Supervisor:
         return None
 
     def _until_next(self, now: float) -> float:
-        if self._link.lost_at is not None:
-            return 1.0
-        due = self._posted_at + self._link.lease / 6
-        if len(self._desk):
-            due = min(due, self._looked_at + LOOK, self._posted_at + ASK_BUSY)
-        if self._pool.free and not self._link.waiting:
-            due = min(due, self._ask_at)
+        due = now + 1.0
+        if self._link.up:
+            due = min(due, self._posted_at + self._link.lease / 6)
+            if len(self._desk):
+                due = min(due, self._looked_at + LOOK, self._posted_at + ASK_BUSY)
+            if self._pool.free:
+                due = min(due, self._ask_at)
         if self._stop_by is not None:
             due = min(due, self._stop_by)
         return due - now
@@ -224,7 +223,10 @@ class Supervisor:
             self._over = True
             return
         for lent in answer.batches:
-            self._pool.give(lent)
+            if self._stop_by is None:
+                self._pool.give(lent)
+            else:
+                self._desk.drop(self._desk.take(lent))  # it was asked for before the signal came
         for token, keep in answer.recalls:
             asked = self._desk.by_token(token)
             if asked is not None:
@@ -319,6 +321,7 @@ class Supervisor:
         while self._pool.workers and time.monotonic() < deadline and not self._signals.repeated:
             for key, _ in self._selector.select(0.05):
                 key.data()
+            self._pool.write_out()
         self._pool.kill_workers()
 
     def _pool_is_idle(self) -> bool:

@@ -23,6 +23,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from taskmaster.errors import UsageError
@@ -73,14 +74,24 @@ def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
-        # The script's files, sockets and database connections belong to the script.
-        keep = control.fileno()
-        os.closerange(3, keep)
-        os.closerange(keep + 1, min(65536, os.sysconf("SC_OPEN_MAX")))
+        _let_go(control.fileno())
         serve(control, callbacks)
         status = 0
     finally:
         os._exit(status)
+
+
+def _let_go(keep: int) -> None:
+    """The script's files, sockets and database connections belong to the script.
+
+    Their numbers stay taken: the objects live on in this process's copy, and one that is used or closed here must not
+    hit a socket of ours that was given its number.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # a script without standard streams: nothing of ours may take their place
+    for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
+        if descriptor > 2 and descriptor not in (keep, null):
+            os.dup2(null, descriptor, inheritable=False)
 
 
 def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
@@ -168,11 +179,12 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         for descriptor in descriptors:
             os.close(descriptor)
         sock, memory, out, err = fds
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.close(out)
-        os.close(err)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, standard in ((null, 0), (out, 1), (err, 2)):
+            os.dup2(descriptor, standard)
+            os.close(descriptor)
+        for descriptor in (sock, memory):
+            os.set_inheritable(descriptor, False)  # not for the programs that a callback starts
         # Lines go out as they are printed: a worker that dies takes what is buffered with it.
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115

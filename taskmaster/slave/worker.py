@@ -14,11 +14,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from taskmaster.errors import TargetError
-from taskmaster.slave.board import OPENING, Board
+from taskmaster.slave.board import NOT_BEGUN, OPENING, Board
 from taskmaster.slave.callback import Callbacks, is_async, load
 from taskmaster.slave.outlet import Batch, Outlet, capped, flush, message_of
 from taskmaster.tracebacks import users_traceback
@@ -53,17 +52,19 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
         outlet.say("unusable", "setup", sentence, capped(users_traceback(exc)))
         return
     flush()
-    outlet.say("ready")
+    coroutines = is_async(callbacks.handle)
+    slots = spec["concurrency"] if coroutines else spec["threads"]
+    outlet.say("ready", slots, coroutines or slots > 1)
     batches = read_batches(channel, outlet, board)
     try:
-        if is_async(callbacks.handle):
+        if coroutines:
             from taskmaster.slave.concurrent import run_coroutines
 
-            run_coroutines(batches, board, callbacks.handle, outlet, spec["concurrency"])
-        elif spec["threads"] > 1:
+            run_coroutines(batches, board, callbacks.handle, outlet, slots)
+        elif slots > 1:
             from taskmaster.slave.concurrent import run_threads
 
-            run_threads(batches, board, callbacks.handle, outlet, spec["threads"])
+            run_threads(batches, board, callbacks.handle, outlet, slots)
         else:
             run_one_by_one(batches, board, callbacks.handle, outlet)
     finally:
@@ -88,6 +89,8 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Bat
         except BaseException as exc:
             outlet.say("unreadable", region, f"{type(exc).__qualname__}: {message_of(exc)}")
             continue
+        # It may wait for its turn: until that comes, a death is not of its unpickling.
+        board.heads[region][1] = NOT_BEGUN
         yield Batch(region, jobs, separate, alone, pickle.loads if separate else None)
 
 
@@ -111,16 +114,16 @@ def _run(
 ) -> int:
     """Run jobs up to the limit; returns at which index it stopped. The inner loop is what every job pays for."""
     index = 0
+    numbered = enumerate(jobs)  # after a failure the loop goes on where it was
     while True:
         try:
-            for index, job in enumerate(islice(jobs, index, None), index):  # noqa: B020  # it goes on where it was
+            for index, job in numbered:
                 head[1] = index  # first say which job this is, and only then look whether it is still wanted: see Board
                 if index >= head[0]:
                     return index
                 call(job)
         except BaseException as exc:
             failed(index, exc)
-            index += 1
             continue
         head[1] = len(jobs)
         return len(jobs)

@@ -214,3 +214,53 @@ def test_nothing_here_warns(playground: Playground, options: tuple[str, ...]) ->
     assert run.process.returncode == 0, run.output
     assert "Warning" not in run.output
     assert playground.ledger.ended() == Counter(map(str, range(60)))
+
+
+@pytest.mark.parametrize(
+    ("serve", "work"),
+    [
+        (("tm-master", "taskmaster.example"), ("tm-slave", "taskmaster.example")),
+        (("tm-master", "taskmaster.example", "argument=value"), ("tm-spawn", "taskmaster.example", "8")),
+        (("tm-master", "taskmaster.example:get_jobs"), ("tm-slave", "taskmaster.example:handle_job")),
+    ],
+    ids=["plain", "argument", "functions"],
+)
+def test_the_commands_of_the_first_release_work_as_they_stand(
+    playground: Playground, serve: tuple[str, ...], work: tuple[str, ...]
+) -> None:
+    """On the default address, from any directory; with their options of then."""
+    master = playground.start(*serve, "--reset", "--size=500", "--log-level=INFO", "--no-progress")
+    master.wait_for_output("Taskmaster server running on '127.0.0.1:5050'")
+    slave = playground.start(*work, "--address=tcp://127.0.0.1:5050")
+    wait_for("the slave's work", lambda: 'settled": 0' not in playground.run("tm-ctl", "status", "--json").output)
+    master.signal_group(signal.SIGINT)
+
+    assert master.end() == 130, master.output
+    assert "resume it with: tm-master taskmaster.example" in master.output
+
+    slave.signal_group(signal.SIGTERM)
+
+    assert slave.end() == 143, slave.output
+
+
+def test_a_local_run_as_in_the_first_release(playground: Playground) -> None:
+    """A path with the source's function, the number of workers, an argument; or functions by their options."""
+    playground.write(
+        "sub.py",
+        PREAMBLE
+        + "def mine(limit='5', last=-1):\n    yield from range(last + 1, int(limit))\n"
+        + "work = handle_job\ndel handle_job\n",
+    )
+    run = playground.run(
+        "tm-run", "./sub.py:mine", "8", "limit=30", "--handle-job-callback=work", "--no-progress", "--reset"
+    )
+
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == Counter(map(str, range(30)))
+
+    again = playground.run(
+        "tm-run", "sub.py", "2", "limit=40", "--get-jobs-callback=mine", "--handle-job-callback=work", "--no-progress"
+    )
+
+    assert again.process.returncode == 0, again.output
+    assert playground.ledger.ended().total() == 70, "another argument is another run"

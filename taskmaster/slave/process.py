@@ -1,0 +1,94 @@
+"""A worker process as the supervisor sees it: its socket, its board, what it holds.
+
+Called by ``taskmaster.slave.pool``. Nothing here waits: what the worker does not take at once is kept for it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections import deque
+from typing import Any
+
+from taskmaster.slave.board import REGIONS, Board
+from taskmaster.slave.desk import Held
+from taskmaster.slave.output import Forwarder
+from taskmaster.transport.channel import FrameReader, frame
+
+__all__ = ["Worker"]
+
+UNLIMITED = 2**40  # the socket to a worker is not on a network
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        pid: its process id.
+        sock: the socket to it.
+        memory: its board's descriptor, which stays the caller's.
+        pipes: what it prints.
+
+    Attributes:
+        ready: it has loaded the target and set up.
+        several: several jobs run at once in it, and its board's table says which.
+        unusable: it has said that it cannot run jobs, and ends.
+        quitting: it was told to end.
+        held: what it works on, by region.
+    """
+
+    def __init__(self, pid: int, sock: socket.socket, memory: int, pipes: list[Forwarder]) -> None:
+        sock.setblocking(False)
+        self.pid = pid
+        self.socket = sock
+        self.board = Board(memory)
+        self.pipes = pipes
+        self.ready = self.several = self.unusable = False
+        self.quitting = False
+        self.held: list[Held | None] = [None] * REGIONS
+        self.reader = FrameReader(UNLIMITED)
+        self.pending: deque[memoryview] = deque()
+
+    @property
+    def free(self) -> int:
+        """How many more batches it can take."""
+        return self.held.count(None) if self.ready and not self.quitting else 0
+
+    def send(self, *message: Any) -> None:
+        """Send as soon as the worker reads."""
+        self.pending.extend(memoryview(piece) for piece in frame(message, UNLIMITED))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is pending; False if the worker does not take all of it now."""
+        while self.pending:
+            try:
+                count = self.socket.send(self.pending[0])
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                self.pending.clear()  # it is dead, which is heard of elsewhere
+                return True
+            rest = self.pending.popleft()[count:]
+            if rest:
+                self.pending.appendleft(rest)
+        return True
+
+    def messages(self) -> list[tuple[Any, ...]]:
+        """What the worker has said since the last call."""
+        found: list[tuple[Any, ...]] = []
+        while True:
+            try:
+                count = self.socket.recv_into(self.reader.space())
+            except (BlockingIOError, InterruptedError):
+                return found
+            except OSError:
+                return found
+            if count == 0:
+                return found
+            try:
+                complete, message = self.reader.filled(count)
+            except (pickle.UnpicklingError, OSError):
+                return found  # it died in the middle of a sentence
+            if complete:
+                found.append(message)
