@@ -200,7 +200,7 @@ class Broker:
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
         stretch = self._take_returned(count) or self._take_queued(count)
-        session.idle = stretch is None
+        session.idle = 0 if stretch is not None else session.idle + 1
         if stretch is None:
             return None
         self._tokens += 1

@@ -122,7 +122,7 @@ class Session:
         closed: when its last connection closed, None while one is open.
         connections: how many it has; two for a moment, when a new one comes before the old one is seen to end.
         leases: tokens of the batches in its hands.
-        idle: it asked for work and got none.
+        idle: how often in a row it has asked for work and got none.
     """
 
     id: str
@@ -133,4 +133,4 @@ class Session:
     closed: float | None = None
     connections: int = 1
     leases: dict[str, None] = field(default_factory=dict)
-    idle: bool = False
+    idle: int = 0

@@ -34,7 +34,7 @@ MAX_JOB_BYTES = 32 * 1024 * 1024
 """The largest pickled job that is sent; half of the largest frame."""
 
 MAX_WORKERS = 4096
-PAUSE = (0.02, 0.5)  # seconds after which an idle slave asks again: for one slave, and at most
+PAUSE = (0.005, 0.08, 0.5)  # seconds after which an idle slave asks again: at first, later, and where many are idle
 
 
 def pickled(job: Any) -> bytes:
@@ -117,14 +117,16 @@ class Service:
         stale = [report.token for report in map(Report.from_wire, reports) if not self._report(known, report)]
         if self.over:
             return Answer("over", stale=tuple(stale)).to_wire()
-        lent = [batch for _ in range(min(batches, 2 * known.workers)) if (batch := self._lend(known, jobs)) is not None]
+        lent: list[Lent] = []
+        while len(lent) < min(batches, 2 * known.workers) and (batch := self._lend(known, jobs)) is not None:
+            lent.append(batch)
         self._took()
         with self._lock:
             if batches and not lent:
                 self._broker.ask_back()
             answer = Answer(
                 "drain" if self._broker.draining else "run",
-                self._pause(),
+                self._pause(known),
                 tuple(lent),
                 self._broker.recalls(known),
                 tuple(stale),
@@ -161,9 +163,13 @@ class Service:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _pause(self) -> float:
-        idle = sum(1 for session in self._broker.sessions.values() if session.idle)
-        return min(PAUSE[1], PAUSE[0] * max(1, idle))
+    def _pause(self, session: Session) -> float:
+        """When an idle slave asks again: soon at first, for there may just be a gap in the queue; seldom if there are
+        many.
+        """
+        idle = sum(1 for other in self._broker.sessions.values() if other.idle)
+        shortest, longest, most = PAUSE
+        return min(most, max(shortest * idle, min(longest, shortest * float(2 ** min(session.idle, 10)))))
 
     def _report(self, session: Session, report: Report) -> bool:
         """Settle what the report says; False if its lease is no longer the slave's."""

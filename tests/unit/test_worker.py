@@ -107,7 +107,9 @@ def test_batches_are_run_and_their_end_is_said(bench: Callable[..., Bench], kind
     seen: list[int] = []
     worker = bench(handler(kind, seen.append), **KINDS[kind])
 
-    assert worker.hello == ("ready",)
+    slots, several = (1, False) if kind == "one by one" else (3, True)
+
+    assert worker.hello == ("ready", slots, several)
 
     worker.send(0, [1, 2, 3])
     worker.send(1, [4, 5])
@@ -212,7 +214,7 @@ def test_several_at_once_show_which_are_running(bench: Callable[..., Bench]) -> 
     begun.acquire(timeout=10)
 
     assert worker.board.running(0, 4, several=True) == [0, 2, 3]
-    assert worker.board.ended_beyond(0, 4) == (1,)
+    assert worker.board.ended_beyond(0, 0, 4) == (1,)
     assert worker.board.position(0) == 0
     assert worker.board.lower(0, 0, 4, several=True) == 4
 
