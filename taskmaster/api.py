@@ -267,8 +267,7 @@ def _masters_key(key: str | None, key_file: str | None, address: Address) -> str
         if not is_loopback(address.host):
             raise UsageError(
                 f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
-                f"code on "
-                f"the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
+                "code on the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
             )
         return keyfile.generate()
     if keyfile.weak(text) and not is_loopback(address.host):

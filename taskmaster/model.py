@@ -1,8 +1,8 @@
 """The frozen values that travel between the parts of Taskmaster.
 
 ``Job`` comes from the user's source. ``Report`` and ``Answer`` cross the wire as plain tuples (``to_wire`` and
-``from_wire``): a slave's supervisor and the master exchange nothing but None, bool, int, float, str, bytes, tuple, list
-and dict. ``Snapshot`` is what every view reads.
+``from_wire``): a slave's supervisor and the master exchange nothing but None, bool, int, float, str, bytes, tuple,
+list and dict. ``Snapshot`` is what every view reads.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ class Session:
         after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
         failed = f", {record.failures} of them failed" if record.failures else ""
         console.say(
-            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; "
-            f"--reset runs all again. Its state is {self._store.place}"
+            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; --reset "
+            f"runs all again. Its state is {self._store.place}"
         )
 
 

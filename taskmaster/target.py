@@ -128,8 +128,8 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     hint = f" Did you mean {close[0]}?" if close else ""
     raise TargetError(
         f"{_where(target)} has no function {' or '.join(wanted)}; it defines: {', '.join(has) or 'none'}.{hint} Name "
-        f"the function "
-        f"as in {target.text.partition('.py:')[0] if target.path is None else target.path.name}:function."
+        "the function as in "
+        f"{target.text.partition('.py:')[0] if target.path is None else target.path.name}:function."
     )
 
 
@@ -229,6 +229,5 @@ def _no_module(target: Target, missing: str) -> str:
     hint = f" Did you mean {close[0]}?" if close else ""
     return (
         f"There is no module {missing!r}, neither in {here} nor among the installed ones.{hint} A file is named with "
-        f"its "
-        f"path and .py."
+        "its path and .py."
     )

@@ -50,8 +50,8 @@ def keygen(path: str) -> None:
     click.echo(str(place))
     word = shlex.quote(path)
     click.echo(
-        f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} HOST:), "
-        f"and start them with --key-file too. Whoever has the key can run code on the slaves.",
+        f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} "
+        "HOST:), and start them with --key-file too. Whoever has the key can run code on the slaves.",
         err=True,
     )
 
@@ -122,8 +122,8 @@ def restore(run: str, state: str) -> None:
     record = api.restore(state, run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
     click.echo(
-        f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start the "
-        f"master as before, without --reset, to resume it."
+        f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start "
+        "the master as before, without --reset, to resume it."
     )
 
 

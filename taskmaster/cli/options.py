@@ -57,7 +57,7 @@ def _gone(ctx: click.Context, param: click.Parameter, value: str | None) -> None
     if value is not None:
         raise click.UsageError(
             f"{param.opts[0]} was about the network in release 0.8.2, and there is no such option now: a slave waits "
-            f"for its master as long as --wait says, and connects again by itself.",
+            "for its master as long as --wait says, and connects again by itself.",
             ctx,
         )
 
@@ -230,7 +230,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
         if not equals or not name.isidentifier():
             raise UsageError(
                 f"{word!r} is no argument for get_jobs: they are written key=value, as in since=2024-01-01, and the "
-                f"key is a Python name."
+                "key is a Python name."
             )
         if name == "last":
             raise UsageError(
@@ -257,7 +257,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     if sys.platform == "win32":
         click.echo(
             f"{name}: Taskmaster does not run on Windows, which cannot fork worker processes. It runs in WSL, the "
-            f"Windows Subsystem for Linux: install that with `wsl --install`, and Taskmaster inside it.",
+            "Windows Subsystem for Linux: install that with `wsl --install`, and Taskmaster inside it.",
             err=True,
         )
         sys.exit(2)

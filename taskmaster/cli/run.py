@@ -63,8 +63,8 @@ def _split(words: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
         number = 0
     if number < 1:
         raise UsageError(
-            f"{words[0]!r} is neither a number of worker processes, 1 or more, nor an argument for get_jobs, which is "
-            f"written key=value."
+            f"{words[0]!r} is neither a number of worker processes, 1 or more, nor an argument for get_jobs, which "
+            "is written key=value."
         )
     return number, words[1:]
 

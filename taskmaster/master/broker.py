@@ -1,8 +1,8 @@
 """The broker: which job is where. It keeps the queue and the leases, and says what a report settles.
 
 Called by ``taskmaster.master.service`` (for slaves), ``taskmaster.master.reader`` (the source) and
-``taskmaster.master.keeper`` (checkpoints), always under the
-master's one lock. Pure: no thread, socket, file or clock inside, and none of the user's code; ``now`` is passed in. ::
+``taskmaster.master.keeper`` (checkpoints), always under the master's one lock. Pure: no thread, socket, file or clock
+inside, and none of the user's code; ``now`` is passed in. ::
 
     source ─► queue ──take──► lease ──report──► watermark ──► checkpoint
                  ▲               │                  ▲
@@ -13,8 +13,8 @@ Guarantees: a job is in one place at a time; a report counts only while its toke
 returned and what is parked together stay within ``size``; what was read and is not behind the watermark stays within
 ``span``.
 
-The queue is a deque that the source's thread appends to without the lock (``deque.append`` and ``popleft`` are atomic),
-so that a job can be handed out the moment it is yielded.
+The queue is a deque that the source's thread appends to without the lock (``deque.append`` and ``popleft`` are
+atomic), so that a job can be handed out the moment it is yielded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The reader: iterates the source in a thread of its own, only while the broker has room.
 
 Started by ``taskmaster.master.master``. The user's code runs here and never under the master's lock; a job can be
-handed out as soon as it is yielded. What the source raises ends the reading and is kept in ``error``: it is not the end
-of the source.
+handed out as soon as it is yielded. What the source raises ends the reading and is kept in ``error``: it is not the
+end of the source.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Reader(threading.Thread):
 
     def _source_error(self, exc: BaseException) -> SourceError:
         return SourceError(
-            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session. What it "
-            f"had yielded is finished first; the run can be resumed when the cause is mended.",
+            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session. What "
+            "it had yielded is finished first; the run can be resumed when the cause is mended.",
             user_traceback=users_traceback(exc),
         )
 
@@ -175,8 +175,8 @@ class Reader(threading.Thread):
                 return itertools.chain([job], iterator)
         raise StateRefused(
             f"The key {keys.show(self._mark or '')}, up to which this run is settled, never came, although "
-            f"{self._source.name} was read to its end: it yields other jobs than before. The state was left as it is. "
-            f"Give the former source, or start a new run with --reset."
+            f"{self._source.name} was read to its end: it yields other jobs than before. The state was left as it "
+            "is. Give the former source, or start a new run with --reset."
         )
 
     def _room(self) -> int:
@@ -196,9 +196,9 @@ class Reader(threading.Thread):
         mark = self._broker.watermark.mark
         return SourceError(
             f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all "
-            f"have one "
-            f"and the same key, or keys that cannot be stored: the run could not be resumed between them, and --span "
-            f"allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or raise --span."
+            "have one and the same key, or keys that cannot be stored: the run could not be resumed between them, "
+            "and --span allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or "
+            "raise --span."
         )
 
     def _look_at_newest(self) -> None:

@@ -272,8 +272,8 @@ class Run:
             self._broker.draining = True
         self._reader.stop()
         view.say(
-            f"{signals.name}: nothing more is handed out; running jobs have {self._grace:g} s to end "
-            f"(the same signal again ends at once)."
+            f"{signals.name}: nothing more is handed out; running jobs have {self._grace:g} s to end (the same "
+            "signal again ends at once)."
         )
         deadline = time.monotonic() + self._grace
         while time.monotonic() < deadline and not signals.repeated:

@@ -1,8 +1,8 @@
 """The service: what a slave can ask of the master, and how the broker's books follow.
 
-Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books only:
-pickling, keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to be
-well-formed.
+Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books
+only: pickling, keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to
+be well-formed.
 """
 
 from __future__ import annotations
@@ -301,8 +301,7 @@ class Service:
                 index,
                 "JobTooLarge",
                 f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key "
-                f"or a "
-                f"file name, and let the callback fetch the rest",
+                "or a file name, and let the callback fetch the rest",
                 "",
             )
         return blob, None

@@ -44,7 +44,7 @@ class Source:
         if not callable(self._iterate) and not callable(jobs) and not isinstance(jobs, Iterable):
             raise UsageError(
                 f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
-                f"returns one, or an object with iterate(last)."
+                "returns one, or an object with iterate(last)."
             )
         self._takes_last = callable(self._iterate) or self._check_call()
 
@@ -76,7 +76,7 @@ class Source:
         if missing == ["last"]:
             raise UsageError(
                 f"{self.name} demands `last`, which is passed only when a run is resumed: give it a default, as in "
-                f"`def get_jobs(last=0)`."
+                "`def get_jobs(last=0)`."
             )
         if missing:
             raise UsageError(f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command.")
@@ -107,7 +107,7 @@ class Source:
         if not isinstance(jobs, Iterable):
             raise SourceError(
                 f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
-                f"jobs, or return a list or a generator of them."
+                "jobs, or return a list or a generator of them."
             )
         return iter(jobs)
 

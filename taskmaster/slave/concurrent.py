@@ -1,7 +1,7 @@
 """Several jobs at once in one worker: threads, or coroutines of one event loop.
 
-Called by ``taskmaster.slave.worker``. Jobs are started in their order and across the border of batches, so that no slot
-is idle while a batch comes to its end. Which jobs run is in the board's table, one byte a job.
+Called by ``taskmaster.slave.worker``. Jobs are started in their order and across the border of batches, so that no
+slot is idle while a batch comes to its end. Which jobs run is in the board's table, one byte a job.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The desk: what the slave holds, and what it has to say of it. Pure.
 
-Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the master has answered
-the report of its end.
+Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the master has
+answered the report of its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The link to the master: connects, says hello, exchanges, and connects again, without ever holding up the supervisor.
 
-Called by ``taskmaster.slave.slave``. Connecting happens in a thread of its own; everything else is a message posted and
-an answer picked up.
+Called by ``taskmaster.slave.slave``. Connecting happens in a thread of its own; everything else is a message posted
+and an answer picked up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The supervisor: takes batches from the master, has the workers run them, and reports.
 
 Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.slave`` for a local run. One thread, one
-loop; it runs none of the user's code, so that
-it goes on reporting and renewing its leases whatever a callback does. ::
+loop; it runs none of the user's code, so that it goes on reporting and renewing its leases whatever a callback does.
+::
 
     master ◄──exchange──► Link ◄──► Supervisor ◄──► Desk
                                         ▲
@@ -291,8 +291,7 @@ class Supervisor:
             if len(self._desk):
                 self._say(
                     f"{self._signals.name}: running jobs have {self._config.grace:g} s to end (the same signal again "
-                    f"ends at "
-                    f"once)."
+                    "ends at once)."
                 )
         if self._signals.repeated or now >= self._stop_by:
             self._pool.kill_workers()

@@ -1,9 +1,8 @@
 """The template: a process that forks the workers, so that nothing ever forks from a process with threads.
 
 Started by the supervisor as ``python -m taskmaster.slave.template FD``; or forked by ``fork_template`` from a user's
-script, before that has
-any thread, when the callback lives in the script and cannot be imported. It runs one thread and none of the user's
-code. ::
+script, before that has any thread, when the callback lives in the script and cannot be imported. It runs one thread
+and none of the user's code. ::
 
     supervisor ──"spawn", 4 descriptors──► template ──fork──► worker
                ◄──"spawned" / "exited"────
@@ -52,11 +51,9 @@ def fork_template(
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if others:
         raise UsageError(
-            f"The callback cannot be imported by its name, so that this process would have to be forked; but it "
-            f"already runs "
-            f"other threads ({', '.join(others[:3])}), and forking them is not safe. Define the callback in a module "
-            f"of its own, "
-            f"or call start() before anything starts a thread."
+            "The callback cannot be imported by its name, so that this process would have to be forked; but it "
+            f"already runs other threads ({', '.join(others[:3])}), and forking them is not safe. Define the "
+            "callback in a module of its own, or call start() before anything starts a thread."
         )
     ours, theirs = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):

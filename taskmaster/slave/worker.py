@@ -2,8 +2,8 @@
 
 Forked by the template. The only process that unpickles jobs, and the only one that runs the user's callback. What it
 says to its supervisor is plain: ``("ready",)``, ``("unusable", what, sentence, traceback)``, ``("failed", region,
-index, type, message, traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A failure
-is said before the position moves past its job.
+index, type, message, traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A
+failure is said before the position moves past its job.
 """
 
 from __future__ import annotations

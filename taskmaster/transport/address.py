@@ -1,7 +1,8 @@
 """Addresses as people write them.
 
 Called by the commands and by the transport. ``HOST:PORT``, ``[::1]:5050`` and the ``tcp://HOST:PORT`` of release 0.8.2
-are one. Guarantees: what ``parse`` gives can be handed to the socket module, which may not find it, but does not choke.
+are one. Guarantees: what ``parse`` gives can be handed to the socket module, which may not find it, but does not
+choke.
 """
 
 from __future__ import annotations

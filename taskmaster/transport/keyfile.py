@@ -71,7 +71,7 @@ def read(path: str | Path) -> str:
     except (OSError, ValueError) as exc:
         raise UsageError(
             f"The key file {path} cannot be read: {_reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "
-            f"copy of the master's."
+            "copy of the master's."
         ) from exc
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"The key file {path} can be read by others than its owner: chmod 600 {path}")
@@ -116,7 +116,7 @@ def leave(port: int, key: str) -> Path:
         if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
                 f"{directory} is not yours alone, so that no key is left there: chmod 700 {directory}, or set "
-                f"TASKMASTER_HOME."
+                "TASKMASTER_HOME."
             )
         path = _path(directory, port)
         scratch = path.with_name(f"{path.name}.{os.getpid()}")
@@ -127,7 +127,7 @@ def leave(port: int, key: str) -> Path:
     except (OSError, ValueError) as exc:
         raise UsageError(
             f"The key for slaves on this machine cannot be left in {directory}: {_reason(exc)}. Set TASKMASTER_HOME "
-            f"to a directory of yours."
+            "to a directory of yours."
         ) from exc
 
 

@@ -3,8 +3,8 @@
 Called by ``taskmaster.master.run``. One thread accepts, one thread a connection serves one object under a fixed name.
 
 Guarantees: nothing is unpickled before both sides have proved that they have the key, and then plain values only; only
-the named methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds at
-most, and neither stops the accepting nor keeps honest peers out; a peer that fails is told nothing.
+the named methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds
+at most, and neither stops the accepting nor keeps honest peers out; a peer that fails is told nothing.
 """
 
 from __future__ import annotations
@@ -348,8 +348,8 @@ def _why_not(address: Address, exc: Exception) -> str:
         )
     if code in (errno.EACCES, errno.EPERM) and 0 < address.port < 1024:
         return (
-            f"Listening on {address} is not allowed: ports below 1024 are the administrator's. Choose another one with "
-            f"--host={Address(address.host, 5050)}."
+            f"Listening on {address} is not allowed: ports below 1024 are the administrator's. Choose another one "
+            f"with --host={Address(address.host, 5050)}."
         )
     reason = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
     return f"Cannot listen on {address}: {reason}. Choose an address of this machine with --host=HOST:PORT."

@@ -1,8 +1,8 @@
 """Progress on the terminal: a bar, a line now and then, or JSON.
 
 Called by ``taskmaster.view.console`` from the main thread (``update``, ``close``) and from the threads that bring the
-callbacks' output (``write``). It decides itself when to draw, so that it can be told as often as one likes; and nothing
-that goes wrong with the terminal stops a run, which can do without a spectator.
+callbacks' output (``write``). It decides itself when to draw, so that it can be told as often as one likes; and
+nothing that goes wrong with the terminal stops a run, which can do without a spectator.
 """
 
 from __future__ import annotations

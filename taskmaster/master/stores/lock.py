@@ -41,8 +41,7 @@ class Lock:
                     raise StateRefused(f"The state {state} cannot be locked: {exc.strerror}.") from exc
                 raise StateLocked(
                     f"The state {state} belongs to another master that is running ({owner or 'unknown process'}). "
-                    f"End that "
-                    f"one first, or give this run a state of its own with --state."
+                    "End that one first, or give this run a state of its own with --state."
                 ) from None
             if self._is_current():
                 break
@@ -64,7 +63,7 @@ class Lock:
         except OSError as exc:
             raise StateRefused(
                 f"The state {state} cannot be kept there: {exc.strerror}. Name a place that can be written with "
-                f"--state=PATH."
+                "--state=PATH."
             ) from exc
 
     def _is_current(self) -> bool:

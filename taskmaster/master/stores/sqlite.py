@@ -77,8 +77,7 @@ class SqliteStore:
             if known != identity:
                 raise StateRefused(
                     f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
-                    f"its own with "
-                    f"--state=PATH."
+                    "its own with --state=PATH."
                 )
         except BaseException:
             store._abandon()
@@ -197,8 +196,7 @@ class SqliteStore:
             if broken:
                 raise StateRefused(
                     f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero "
-                    f"with another "
-                    f"file: --state=PATH (or move this one away)."
+                    "with another file: --state=PATH (or move this one away)."
                 )
             self._run = str(self._meta("current"))
             newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
@@ -207,8 +205,7 @@ class SqliteStore:
             if "locked" in str(exc):
                 raise StateLocked(
                     f"The state {self._path} belongs to another master that is running. End that one first, or give "
-                    f"this run a "
-                    f"state of its own with --state."
+                    "this run a state of its own with --state."
                 ) from exc
             raise StateRefused(
                 f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH."
@@ -216,8 +213,7 @@ class SqliteStore:
         except (sqlite3.DatabaseError, TypeError) as exc:
             raise StateRefused(
                 f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another "
-                f"file: "
-                f"--state=PATH (or move this one away)."
+                "file: --state=PATH (or move this one away)."
             ) from exc
 
     def _write(self, checkpoint: Checkpoint) -> None:
@@ -248,8 +244,8 @@ class SqliteStore:
             ],
         )  # fmt: skip
         self._execute(
-            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, seconds = ?, "
-            "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
+            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, seconds = ?, finished = CASE WHEN ? THEN "
+            "coalesce(finished, ?) END WHERE id = ?",
             checkpoint.mark,
             checkpoint.edge,
             checkpoint.settled,

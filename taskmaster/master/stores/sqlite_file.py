@@ -1,7 +1,7 @@
 """The state file before SQLite opens it, and how a new one comes to be.
 
-Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its own; a state that is
-not whole has to be refused by looking at the bytes, and left as it is.
+Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its own; a state that
+is not whole has to be refused by looking at the bytes, and left as it is.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def inspect(path: Path) -> bool:
         if wal.exists() and wal.stat().st_size:
             raise StateRefused(
                 f"The state {path} is gone, but a part of it is left in {wal}. Restore the file, or remove what is "
-                f"left of it."
+                "left of it."
             ) from None
         return False
     except OSError as exc:
@@ -64,8 +64,7 @@ def inspect(path: Path) -> bool:
     if version > SCHEMA_VERSION:
         raise StateRefused(
             f"The state {path} was written by a newer Taskmaster (format {version}; this one knows "
-            f"{SCHEMA_VERSION}). Use that "
-            f"version, or another state with --state=PATH."
+            f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
         )
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
