@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -196,15 +197,16 @@ class Taskmaster:
         options = self._options
         options.check()
         address = parse(options.host) if options.host else Address("127.0.0.1", 0)
-        key = _masters_key(options.key, options.key_file, address)
         slave_target = _importable(self._callback) if self._setup is self._teardown is None else None
-        template = None
+        template, pid = None, 0
         if slave_target is None:
             from taskmaster.slave.template import fork_template
 
             # Now: before the first thread, socket or store exists.
-            template, _ = fork_template(self._callback, self._setup, self._teardown)
+            template, pid = fork_template(self._callback, self._setup, self._teardown)
         try:
+            # After the fork, so that no worker has the key in its memory.
+            key = _masters_key(options.key, options.key_file, address)
             with ExitStack() as stack:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
@@ -217,6 +219,7 @@ class Taskmaster:
         finally:
             if template is not None:
                 template.close()
+                _reap(pid)
 
     def _store(self) -> _Opened:
         if self._options.state is None and getattr(self._callback, "__name__", "<lambda>") == "<lambda>":
@@ -305,6 +308,18 @@ def _ask_for_key(target: str, address: Address) -> str:
         f"The master at {address} is on another machine, and there is no key for it. Copy the master's key file to "
         f"this machine and run: {command}"
     )
+
+
+def _reap(pid: int, seconds: float = 2.0) -> None:
+    """Take the end of a child note of; it ends by itself, and is no zombie for as long as the script runs on."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return
+        time.sleep(0.005)
 
 
 def _importable(callback: Callable[[Any], Any]) -> str | None:

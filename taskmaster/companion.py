@@ -22,7 +22,9 @@ from taskmaster.errors import TaskmasterError
 
 __all__ = ["CompanionEnded", "LocalSlave"]
 
-RESTARTS = 5  # slaves killed by a signal within RESTART_SPAN seconds before the run gives up
+# Slaves killed by a signal within RESTART_SPAN seconds before the run gives up: more than it takes to find a job that
+# takes its slave down, by handing a batch out in halves.
+RESTARTS = 40
 RESTART_SPAN = 60.0
 
 

@@ -233,7 +233,7 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
     _check_text("--state", options.state, optional=True)
     _check_text("--get-jobs-callback", options.get_jobs_callback, optional=True)
     _check_number("--size", options.size, 1)
-    _check_number("--span", options.span, 1)
+    _check_number("--span", options.span, 2)
     if options.total is not None:
         _check_number("--total", options.total, 0)
     _check_seconds("--lease", options.lease, 1.0)

@@ -26,10 +26,12 @@ from taskmaster.options import MasterOptions, RunOptions, usable_cpus
 from taskmaster.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
+from taskmaster.transport.server import bind
 from taskmaster.view.console import Console
 
 __all__ = ["Session", "command_again"]
 
+KINDS = 3  # kinds of failure that the end of a run shows
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
@@ -83,10 +85,16 @@ class Session:
             TaskmasterError: it could not begin, or did not come to its end.
         """
         options = self._options
-        given_up = self._store.reset() if options.reset else None
-        record = self._store.load()
         limits = Limits(options.size, options.span, lease=options.lease, grace=options.lease_grace)
         with ExitStack() as stack:
+            server = bind(address, keyfile.as_bytes(key))
+            stack.callback(server.stop)
+            port = server.where.port
+            keyfile.leave(port, key)
+            stack.callback(keyfile.remove, port, key)
+            # Only now: a run is not given up for a command that cannot even begin.
+            given_up = self._store.reset() if options.reset else None
+            record = self._store.load()
             run = Run(
                 self._source,
                 self._store,
@@ -97,11 +105,7 @@ class Session:
                 grace=options.grace,
                 total=options.total,
             )
-            server = run.listen(address, keyfile.as_bytes(key))
-            stack.callback(server.stop)
-            port = server.where.port
-            keyfile.leave(port, key)
-            stack.callback(keyfile.remove, port, key)
+            run.serve_on(server)
             command = self._slave_command(server.where)
             console = stack.enter_context(Console(options.progress, "" if slave else command))
             self._say_where(console, record, given_up)
@@ -123,7 +127,8 @@ class Session:
                 raise Interrupted(message, exc.exit_code - 128) from None
             if companion is not None:
                 companion.stop(5.0)
-            console.say_end(summary.settled, summary.elapsed, self._store.failed() if summary.failed else ())
+            kinds = self._store.kinds(KINDS) if summary.failed else ()
+            console.say_end(summary.settled, summary.failed, summary.elapsed, kinds)
             return summary
 
     def _slave_config(self, address: Address, key: str) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.leases: dict[str, Lease] = {}
         self.exhausted = False
+        self.refused = False  # a job has no key that can be stored: the run cannot finish, only stop
         self.draining = False
         self.paused = ""
         self.settled = 0
@@ -488,7 +489,9 @@ class Broker:
     @property
     def finished(self) -> bool:
         """The source is exhausted, and nothing is queued, handed out, waiting or parked."""
-        return self.exhausted and not (self.queue or self.leases or self._returned or self._parked or self._doomed)
+        return self.exhausted and not (
+            self.refused or self.queue or self.leases or self._returned or self._parked or self._doomed
+        )
 
     @property
     def at_rest(self) -> bool:

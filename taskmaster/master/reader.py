@@ -157,7 +157,7 @@ class Reader(threading.Thread):
         text = self._identity.text(job)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
-            if fingerprint and self._earlier.recognise(fingerprint):
+            if fingerprint and self._earlier.recognise(text, fingerprint):
                 at = self._broker.read
                 self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], (fingerprint,)))
             else:
@@ -188,8 +188,8 @@ class Reader(threading.Thread):
             stuck = room == 0 and self._broker.stuck
         if stuck:
             raise self._stuck_error()
-        if queued:
-            room = min(room, int(QUEUE_BYTES / max(1.0, per_job)) - queued)
+        # One job always fits; where the queue is empty, a chunk of them has to fit too.
+        room = min(room, max(int(queued == 0), int(QUEUE_BYTES / max(1.0, per_job)) - queued))
         return min(room, self._chunk)
 
     def _stuck_error(self) -> SourceError:

@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -26,8 +27,7 @@ from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.model import Snapshot
 from taskmaster.signals import Signals
-from taskmaster.transport.address import Address
-from taskmaster.transport.server import Server, bind
+from taskmaster.transport.server import Server
 
 __all__ = ["Companion", "Run", "Summary", "View"]
 
@@ -137,11 +137,10 @@ class Run:
             status=lambda: asdict(self.snapshot()),
         )
 
-    def listen(self, address: Address, key: bytes) -> Server:
-        """Take the address; nobody is answered before ``work``."""
-        server = bind(address, key, self._service)
+    def serve_on(self, server: Server) -> None:
+        """Name the server that slaves reach; nobody is answered before ``work``."""
+        server.serve(self._service)
         self._address = str(server.where)
-        return server
 
     def begin(self) -> bool:
         """Start to read.
@@ -182,6 +181,13 @@ class Run:
             self._last_checkpoint(view, signals)
             if ending is None:
                 self._farewell()
+        except BaseException:
+            # Whatever ended it: what slaves have reported is written down, if that can be done now.
+            self._reader.stop()
+            self._keeper.stop()
+            with suppress(StateUnwritable):
+                self._keeper.checkpoint()
+            raise
         finally:
             self._reader.stop()
             self._keeper.stop()

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 MAX_JOB_BYTES = 32 * 1024 * 1024
 """The largest pickled job that is sent; half of the largest frame."""
 
+ANSWER_BYTES = 16 * 1024 * 1024
+"""No further batch goes into an answer that has this many bytes already."""
+
 MAX_WORKERS = 4096
 PAUSE = (0.005, 0.08, 0.5)  # seconds after which an idle slave asks again: at first, later, and where many are idle
 
@@ -112,13 +115,18 @@ class Service:
             known = self._broker.sessions.get(session)
             if known is not None:
                 known.renewed = self._clock()
+                known.closed = None  # a connection that was seen to end late was not its last one
         if known is None:
             return Answer("unknown").to_wire()
         stale = [report.token for report in map(Report.from_wire, reports) if not self._report(known, report)]
         if self.over:
             return Answer("over", stale=tuple(stale)).to_wire()
         lent: list[Lent] = []
-        while len(lent) < min(batches, 2 * known.workers) and (batch := self._lend(known, jobs)) is not None:
+        # One more batch after the last look fits into a frame, whatever its size; what is left is asked for again.
+        while len(lent) < min(batches, 2 * known.workers) and sum(len(batch.blob) for batch in lent) < ANSWER_BYTES:
+            batch = self._lend(known, jobs)
+            if batch is None:
+                break
             lent.append(batch)
         self._took()
         with self._lock:
@@ -233,6 +241,8 @@ class Service:
     def _check_key(self, stretch: Stretch) -> None:
         """Notice a key that cannot be stored when it turns up, not when it stops the watermark."""
         if self.key_error is None and stretch.first >= 0 and self._identity.text(stretch.jobs[-1]) is None:
+            with self._lock:
+                self._broker.refused = True
             try:
                 self._identity.check(stretch.jobs[-1])
             except UsageError as exc:

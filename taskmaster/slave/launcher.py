@@ -17,11 +17,15 @@ from typing import Any
 
 from taskmaster.errors import TaskmasterError
 
-__all__ = ["Launcher", "TemplateGone", "how_it_ended"]
+__all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended", "kill_group"]
 
 
 class TemplateGone(TaskmasterError):
     """The process that forks the workers has ended."""
+
+
+class NoProcess(TaskmasterError):
+    """The system has no process left for a worker."""
 
 
 def how_it_ended(status: int) -> str:
@@ -33,6 +37,13 @@ def how_it_ended(status: int) -> str:
         except ValueError:
             return f"killed by signal {-code}"
     return f"exited with status {code}"
+
+
+def kill_group(pid: int) -> None:
+    """End a worker and what its callback has started in its group."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
 
 
 class Launcher:
@@ -73,6 +84,7 @@ class Launcher:
 
         Raises:
             TemplateGone: the template has ended.
+            NoProcess: it could not fork.
         """
         try:
             self.control.setblocking(True)
@@ -81,6 +93,8 @@ class Launcher:
                 for event in list(self._events):
                     if "spawned" in event:
                         self._events.remove(event)
+                        if event["spawned"] <= 0:
+                            raise NoProcess("No worker can be forked: the system allows no more processes.")
                         self.pids.add(event["spawned"])
                         return event["spawned"]
                 self._receive()
@@ -112,11 +126,7 @@ class Launcher:
             self.exits()  # the process id of a worker that has ended may be somebody else's by now
         self.control.close()
         for pid in list(self.pids):
-            # The template does this too, unless it was killed itself.
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+            kill_group(pid)  # the template does this too, unless it was killed itself
         self.pids.clear()
         if self._process is not None:
             try:

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 from taskmaster.model import Failure, Lent
 from taskmaster.slave.board import make_memory
 from taskmaster.slave.desk import Desk, Held
-from taskmaster.slave.launcher import Launcher, TemplateGone, how_it_ended
+from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
 from taskmaster.slave.output import Forwarder, Output
 from taskmaster.slave.process import Worker
 from taskmaster.slave.sizer import Sizer
@@ -29,6 +28,7 @@ __all__ = ["Pool", "Unusable"]
 logger = logging.getLogger(__name__)
 
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
+STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 SLOW_OUTPUT = 0.05  # seconds until output is tried again that nobody has read
 
@@ -80,6 +80,7 @@ class Pool:
         self._backoff = 0.0
         self._next_spawn = 0.0
         self._setup_failures = 0
+        self._stillborn = 0
         self._closing = False
         self._launcher = Launcher(template)
         self._watch_launcher()
@@ -96,6 +97,12 @@ class Pool:
                 self._spawn()
             except TemplateGone:
                 self._renew_template()
+                self._back_off()
+                return min(slow, self._backoff)
+            except NoProcess as exc:
+                logger.warning("%s It is tried again.", exc)
+                self._back_off()
+                return min(slow, self._backoff)
             else:
                 # Whatever was heard while the template was asked is not heard again.
                 self._hear_of_exits()
@@ -108,7 +115,7 @@ class Pool:
         err_read, err_write = os.pipe()
         try:
             pid = self._launcher.spawn(self._spec, [theirs.fileno(), memory, out_write, err_write])
-        except TemplateGone:
+        except (TemplateGone, NoProcess):
             ours.close()
             os.close(out_read)
             os.close(err_read)
@@ -141,14 +148,18 @@ class Pool:
                 self._bury(worker, how_it_ended(status))
 
     def _renew_template(self) -> None:
-        """The template was killed, and every worker with it; which job did that, if any, cannot be known."""
+        """The template was killed, and every worker with it.
+
+        If a job did that, it was one of those that were running: each is charged, for the guilty one would otherwise be
+        handed out for ever.
+        """
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._launcher.control)
         if self._closing:
             return
         self._launcher.close()
         for worker in list(self.workers.values()):
-            self._bury(worker, "", blame=False)
+            self._bury(worker, "killed together with the process that forks the workers")
         if not self._launcher.replaceable:
             raise Unusable(
                 "template", "The process that holds the callback was killed, so that no worker can be started.", ""
@@ -180,10 +191,20 @@ class Pool:
             return
         if blame:
             logger.warning("worker %d has died: %s", worker.pid, how)
+        self._stillborn = 0 if self.was_ready else self._stillborn + 1
+        if self._stillborn >= STILLBORN and not self._closing:
+            raise Unusable(
+                "setup", f"{STILLBORN} workers in a row have died before they were ready, the last one {how}.", ""
+            )
         if worker.ready and worked:
             self._backoff = 0.0
+            self._next_spawn = 0.0
         else:
-            self._backoff = min(BACKOFF[1], max(BACKOFF[0], 2 * self._backoff))
+            self._back_off()
+
+    def _back_off(self) -> None:
+        """Wait longer from one attempt to the next that comes to nothing."""
+        self._backoff = min(BACKOFF[1], max(BACKOFF[0], 2 * self._backoff))
         self._next_spawn = time.monotonic() + self._backoff
 
     # -- what workers say --------------------------------------------------------------------------------------------
@@ -350,10 +371,7 @@ class Pool:
         """End the workers now; nobody is blamed."""
         self._closing = True
         for worker in list(self.workers.values()):
-            try:
-                os.kill(worker.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill_group(worker.pid)
             self._bury(worker, "", blame=False)
 
     def close(self, may_give_up: Callable[[], bool]) -> None:
@@ -369,7 +387,10 @@ class Pool:
             pass
         self._launcher.close()
         for worker in self.workers.values():
+            self._unwatch(worker)
+            worker.socket.close()
             for pipe in worker.pipes:
                 self._close_pipe(pipe)
+        self.workers.clear()
         for output in self._outputs:
             output.finish(may_give_up)

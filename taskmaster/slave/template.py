@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from taskmaster.errors import UsageError
 from taskmaster.slave import worker
 from taskmaster.slave.callback import Callbacks
+from taskmaster.slave.launcher import kill_group
 from taskmaster.slave.outlet import flush
 
 __all__ = ["fork_template", "main"]
@@ -82,9 +83,9 @@ def _let_go(keep: int) -> None:
     """The script's files, sockets and database connections belong to the script.
 
     Their numbers stay taken: the objects live on in this process's copy, and one that is used or closed here must not
-    hit a socket of ours that was given its number.
+    hit a socket of ours that was given its number. Using one is an error: what a callback writes must not vanish.
     """
-    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+    while (null := os.open(os.devnull, getattr(os, "O_PATH", os.O_RDONLY))) <= 2:
         pass  # a script without standard streams: nothing of ours may take their place
     for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
         if descriptor > 2 and descriptor not in (keep, null):
@@ -113,16 +114,14 @@ def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
                 if not data:
                     return
                 pid = _spawn(json.loads(data), fds, [control.fileno(), wake_in, wake_out, selector], callbacks)
-                children.add(pid)
+                if pid > 0:
+                    children.add(pid)
                 _say(control, {"spawned": pid})
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:
         for pid in children:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill_group(pid)
         for pid in children:
             try:
                 os.waitpid(pid, 0)
@@ -160,13 +159,17 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         # This process has one thread of Python's. A library that the user's script has loaded may run others, natively:
         # Python warns of those, and they are prepared for a fork, or the script could not fork at all.
         warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            pid = -1  # no more processes: the supervisor tries again later
     if pid:
         for descriptor in fds:
             os.close(descriptor)
         return pid
     status = 1
     try:
+        os.setpgid(0, 0)  # a callback that signals its group must not reach the other workers and the template
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

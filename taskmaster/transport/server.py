@@ -323,8 +323,13 @@ def _no_client(*_: Any, **__: Any) -> Any:
 managers.listener_client[SERIALIZER] = (Listener, _no_client)  # type: ignore[attr-defined]
 
 
-def bind(address: Address, key: bytes, served: Served) -> Server:
+def bind(address: Address, key: bytes, served: Served | None = None) -> Server:
     """Listen on an address; nobody is accepted before the server's ``start``.
+
+    Args:
+        address: where; port 0 is any free one.
+        key: the shared key.
+        served: what is served; it can be named later, before the start.
 
     Raises:
         ListenError: the address is taken, or not one of this machine, or not allowed.
@@ -333,7 +338,8 @@ def bind(address: Address, key: bytes, served: Served) -> Server:
         server = QueueManager(address, key).get_server()
     except (OSError, UnicodeError, OverflowError) as exc:
         raise ListenError(_why_not(address, exc)) from exc
-    server.serve(served)
+    if served is not None:
+        server.serve(served)
     return server
 
 

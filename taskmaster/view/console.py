@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol, Self, TextIO
@@ -17,8 +16,6 @@ from taskmaster.model import Snapshot
 from taskmaster.view.progress import Progress
 
 __all__ = ["Console", "Failed"]
-
-SHOWN = 3  # kinds of failure that the end of a run prints
 
 
 class Failed(Protocol):
@@ -82,20 +79,25 @@ class Console:
         """A line of Taskmaster's own."""
         self._progress.write(line + "\n", sys.stderr)
 
-    def say_end(self, settled: int, elapsed: float, failed: Sequence[Failed]) -> None:
-        """The last words of a run that is over, and what its failures look like."""
+    def say_end(self, settled: int, failed: int, elapsed: float, kinds: Sequence[tuple[int, Failed]]) -> None:
+        """The last words of a run that is over.
+
+        Args:
+            settled: jobs settled over the whole run.
+            failed: those of them that failed.
+            elapsed: seconds of this session.
+            kinds: the most frequent kinds of failure: how many, and an example.
+        """
         took = timedelta(seconds=round(elapsed))
         if not failed:
             self.say(f"All done: {settled} jobs settled; this session took {took}.")
             return
-        self.say(f"Finished: {settled} jobs settled, {len(failed)} of them failed; this session took {took}.")
-        kinds = Counter(job.type for job in failed)
-        for kind, count in kinds.most_common(SHOWN):
-            example = next(job for job in failed if job.type == kind)
+        self.say(f"Finished: {settled} jobs settled, {failed} of them failed; this session took {took}.")
+        for count, example in kinds:
             if example.traceback:
                 self.say(example.traceback.rstrip())
             key = keys.show(example.key) if example.key is not None else "(none)"
-            self.say(f"{count} x {kind}, for example the job with the key {key}: {example.message}")
+            self.say(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
 
 
 class _Handler(logging.Handler):

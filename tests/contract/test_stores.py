@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,16 @@ def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
     assert (record.mark, record.settled, record.remembered) == (None, 0, b"")
     assert record.id != former.id
     assert list(reopen().failed()) == []
+
+
+def test_the_kinds_of_failure_are_counted(reopen: Reopen) -> None:
+    """The most frequent first, each with its first example."""
+    store = reopen()
+    jobs = [replace(failed(str(n)), type="A" if n % 3 else "B") for n in range(10)]
+    store.write(Checkpoint("1", failed=jobs))
+
+    assert [(count, job.type, job.key) for count, job in reopen().kinds(5)] == [(6, "A", "1"), (4, "B", "0")]
+    assert len(reopen().kinds(1)) == 1
 
 
 def test_a_key_may_be_missing_and_a_text_may_be_anything(reopen: Reopen) -> None:

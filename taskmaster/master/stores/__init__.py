@@ -141,5 +141,8 @@ class Store(Protocol):
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs of the current run, oldest first."""
 
+    def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
+        """The most frequent kinds of failure in the current run, each with their number and an example."""
+
     def close(self) -> None:
         """Give the state back to the next master."""

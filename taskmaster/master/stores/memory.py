@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
@@ -57,6 +58,11 @@ class MemoryStore:
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs, oldest first."""
         return list(self._failed)
+
+    def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
+        """The most frequent kinds of failure."""
+        counted = Counter(job.type for job in self._failed).most_common(most)
+        return [(count, next(job for job in self._failed if job.type == kind)) for kind, count in counted]
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -38,6 +38,7 @@ CREATE TABLE failed (
     traceback TEXT NOT NULL, attempts INTEGER NOT NULL, slave TEXT NOT NULL, at REAL NOT NULL);
 CREATE INDEX failed_run ON failed (run);
 """
+_FAILED = "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed"
 
 
 class SqliteStore:
@@ -160,12 +161,18 @@ class SqliteStore:
 
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs of the current run, oldest first."""
-        rows = self._execute(
-            "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed WHERE run = ? ORDER "
-            "BY rowid",
+        return [FailedJob(*row) for row in self._execute(f"{_FAILED} WHERE run = ? ORDER BY rowid", self._run)]
+
+    def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
+        """The most frequent kinds of failure, each with their number and their first example."""
+        counted = self._execute(
+            "SELECT count(*) AS number, min(rowid) FROM failed WHERE run = ? GROUP BY type "
+            "ORDER BY number DESC, 2 LIMIT ?",
             self._run,
-        )
-        return [FailedJob(*row) for row in rows]
+            most,
+        ).fetchall()
+        example = f"{_FAILED} WHERE rowid = ?"
+        return [(number, FailedJob(*self._execute(example, first).fetchone())) for number, first in counted]
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""
