@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import pytest
 from conftest import Playground
 from test_resume import PREAMBLE
 
@@ -62,18 +63,45 @@ def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
     assert len(playground.ledger.ended()) == playground.ledger.ended().total() == 198
 
 
-def test_a_job_that_takes_its_slave_down_is_found(playground: Playground) -> None:
-    """The slave is started again, the batch is halved, and the run ends with that one job failed."""
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("os.killpg(0, 9)", "SIGKILL"),
+        ("os.kill(os.getppid(), 9)", "killed together"),
+        ("os.kill(int(open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1]), 9)", "slaves in a row"),
+    ],
+    ids=["its group", "the template", "its slave"],
+)
+@pytest.mark.timeout(120)
+def test_a_job_that_takes_others_down_is_found(playground: Playground, deed: str, said: str) -> None:
+    """Its process group, the process that forks the workers, or the whole slave: the run ends, with that job failed."""
     playground.write(
         "mod.py",
         PREAMBLE
-        + "import signal\n"
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 20)\n"
-        + "def handle_job(n):\n    note(n)\n",
+        + f"def handle_job(n):\n    if n == 7:\n        {deed}\n        time.sleep(5)\n    note(n)\n",
     )
-    run = playground.run("tm-run", "mod", "2", "--progress=none")
+    run = playground.run("tm-run", "mod", "1", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    (failed,) = failed_jobs(playground)
+    assert failed[0] == "7"
+    assert said in failed[2]
+    assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}
+
+
+def test_large_jobs_go_through(playground: Playground) -> None:
+    """More than a frame holds at once, for more workers than that."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 24):\n        yield Job(n, bytes([n]) * 9_000_000)\n"
+        + "def handle_job(job):\n    note(job[0])\n",
+    )
+    run = playground.run("tm-run", "mod", "8", "--progress=none")
 
     assert run.process.returncode == 0, run.output
+    assert len(playground.ledger.ended()) == 24
 
 
 def test_jobs_that_cannot_be_sent_fail_alone(playground: Playground) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 from collections import Counter
 
 import pytest
@@ -198,3 +199,22 @@ def test_the_state_can_be_copied_to_another_directory(playground: Playground) ->
     assert again.process.returncode == 0, again.output
     assert "Resuming at" in again.output
     assert playground.ledger.ended().total() == 300 > done
+
+
+def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:
+    """The port is taken: the run is as it was."""
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    run.signal_group(signal.SIGINT)
+    run.end()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        failed = playground.run("tm-master", "jobs.py", "--reset", f"--host=127.0.0.1:{taken.getsockname()[1]}")
+
+    assert failed.process.returncode == 6, failed.output
+
+    again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
+
+    assert "Resuming at key" in again.output
+    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 300
