@@ -109,7 +109,10 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     address = parse(host)
     text = keyfile.resolve(key, key_file, os.environ) or _left_key(address)
     if text is None:
-        raise ConnectError(f"No key for the master at {address}: give it with --key-file or --key.")
+        raise ConnectError(
+            f"No master of yours has left a key for {address} on this machine. Is it running? Give another address "
+            "with --host, or the master's key with --key-file or --key."
+        )
     connection = client.connect(address.host, address.port, keyfile.as_bytes(text))
     try:
         answer = connection.call("status")

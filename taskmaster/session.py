@@ -115,8 +115,10 @@ class Session:
                 companion = LocalSlave(self._slave_config(server.where, key), console.write, template)
                 stack.callback(companion.stop, 0.0)
             if not run.begin():
-                self._say_nothing_new(console, record)
+                self._say_finished(console, record, "there is nothing new{}; --reset runs all again")
                 return run.summary()
+            if record.finished is not None:
+                self._say_finished(console, record, "it goes on with what is new{}")
             if announce:
                 console.say(f"Taskmaster server running on {str(server.where)!r}")
                 console.say(f"Start slaves with: {command}")
@@ -170,13 +172,13 @@ class Session:
             if not self._source.resumes_by_key and record.mark is not None:
                 console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
 
-    def _say_nothing_new(self, console: Console, record: RunRecord) -> None:
+    def _say_finished(self, console: Console, record: RunRecord, now: str) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
         after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
         failed = f", {record.failures} of them failed" if record.failures else ""
         console.say(
-            f"This run finished at {at} with {record.settled} jobs{failed}; there is nothing new{after}; --reset "
-            f"runs all again. Its state is {self._store.place}"
+            f"This run finished at {at} with {record.settled} jobs{failed}; {now.format(after)}. Its state is "
+            f"{self._store.place}"
         )
 
 

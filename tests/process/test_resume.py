@@ -138,6 +138,7 @@ def test_a_finished_run_started_again_says_so(playground: Playground) -> None:
     more = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="60")
 
     assert more.process.returncode == 0, more.output
+    assert "goes on with what is new after key 49" in more.output
     assert playground.ledger.ended() == Counter(map(str, range(60)))
 
 
