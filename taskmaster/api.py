@@ -49,12 +49,12 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
         TaskmasterError: see the exit codes of its subclasses.
     """
     options.check()
-    key = _masters_key(options.key, options.key_file, parse(options.host))
+    key, generated = _masters_key(options.key, options.key_file, parse(options.host))
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
         session = Session(source, identity, store, target, options, targets.without_function(target))
-        return session.serve(parse(options.host), key, announce=True)
+        return session.serve(parse(options.host), key, announce=True, generated=generated)
 
 
 def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summary:
@@ -64,7 +64,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summa
     """
     options.check()
     address = parse(options.host) if options.host else Address("127.0.0.1", 0)
-    key = _masters_key(options.key, options.key_file, address)
+    key, generated = _masters_key(options.key, options.key_file, address)
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
     handler = options.handle_job_callback
     slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
@@ -72,7 +72,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summa
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
         session = Session(source, identity, store, target, options, slave_target)
-        return session.serve(address, key, announce=options.host is not None, slave=True)
+        return session.serve(address, key, announce=options.host is not None, generated=generated, slave=True)
 
 
 def work(target: str, options: SlaveOptions) -> int:
@@ -209,12 +209,19 @@ class Taskmaster:
             template, pid = fork_template(self._callback, self._setup, self._teardown)
         try:
             # After the fork, so that no worker has the key in its memory.
-            key = _masters_key(options.key, options.key_file, address)
+            key, generated = _masters_key(options.key, options.key_file, address)
             with ExitStack() as stack:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
                 session = Session(self._source, self._identity, store, name, options, slave_target)
-                return session.serve(address, key, announce=options.host is not None, slave=True, template=template)
+                return session.serve(
+                    address,
+                    key,
+                    announce=options.host is not None,
+                    generated=generated,
+                    slave=True,
+                    template=template,
+                )
         except Interrupted as exc:
             if str(exc):
                 print(exc, file=sys.stderr)
@@ -267,7 +274,8 @@ def _opened_store(name: str, arguments: Mapping[str, str], target: str, state: s
     return _Opened(SqliteStore.open(path, state_identity(name, arguments), target))
 
 
-def _masters_key(key: str | None, key_file: str | None, address: Address) -> str:
+def _masters_key(key: str | None, key_file: str | None, address: Address) -> tuple[str, bool]:
+    """The key that was given, or else a new one; and whether it is new."""
     text = keyfile.resolve(key, key_file, os.environ)
     if text is None:
         if not is_loopback(address.host):
@@ -275,12 +283,12 @@ def _masters_key(key: str | None, key_file: str | None, address: Address) -> str
                 f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
                 "code on the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
             )
-        return keyfile.generate()
+        return keyfile.generate(), True
     if keyfile.weak(text) and not is_loopback(address.host):
         print(
             "taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.", file=sys.stderr
         )
-    return text
+    return text, False
 
 
 def _left_key(address: Address) -> str | None:

@@ -6,6 +6,7 @@ and the slave that it may bring along come together.
 
 from __future__ import annotations
 
+import logging
 import shlex
 import socket
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.companion import LocalSlave
-from taskmaster.errors import Interrupted
+from taskmaster.errors import Interrupted, UsageError
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Run, Summary
@@ -30,6 +31,8 @@ from taskmaster.transport.server import bind
 from taskmaster.view.console import Console
 
 __all__ = ["Session", "command_again"]
+
+logger = logging.getLogger(__name__)
 
 KINDS = 3  # kinds of failure that the end of a run shows
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
@@ -69,6 +72,7 @@ class Session:
         key: str,
         *,
         announce: bool,
+        generated: bool,
         slave: bool = False,
         template: socket.socket | None = None,
     ) -> Summary:
@@ -78,6 +82,7 @@ class Session:
             address: where.
             key: the shared key.
             announce: say where slaves from elsewhere find the master.
+            generated: nobody has given the key; slaves of this user on this machine find it.
             slave: bring a slave along.
             template: control socket of a process that holds the callback, where that cannot be imported.
 
@@ -90,7 +95,7 @@ class Session:
             server = bind(address, keyfile.as_bytes(key))
             stack.callback(server.stop)
             port = server.where.port
-            keyfile.leave(port, key)
+            self._leave_key(port, key, needed=announce and generated)
             stack.callback(keyfile.remove, port, key)
             # Only now: a run is not given up for a command that cannot even begin.
             given_up = self._store.reset() if options.reset else None
@@ -141,6 +146,16 @@ class Session:
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
         return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "path": sys.path, "quiet": True}
+
+    @staticmethod
+    def _leave_key(port: int, key: str, *, needed: bool) -> None:
+        """Leave the key for slaves on this machine; a home that cannot be written only matters if it is the one way."""
+        try:
+            keyfile.leave(port, key)
+        except UsageError as exc:
+            if needed:
+                raise
+            logger.info("%s", exc)
 
     def _slave_command(self, address: Address) -> str:
         """The command that a person copies to another terminal or machine."""

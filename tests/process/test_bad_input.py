@@ -304,3 +304,20 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
     finally:
         playground.close()
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_home_that_cannot_be_written_only_matters_without_a_key(playground: Playground) -> None:
+    """Slaves on this machine find a key that nobody has given there; one that was given is known to them."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    without = playground.run("tm-master", "jobs.py", host, TASKMASTER_HOME="/proc/nowhere")
+
+    assert without.process.returncode == 2, without.output
+    assert "TASKMASTER_HOME" in without.output
+
+    given = playground.start(
+        "tm-master", "jobs.py", host, TASKMASTER_HOME="/proc/nowhere", TASKMASTER_KEY="a-key-of-some-length", TOTAL="9"
+    )
+    slave = playground.run("tm-slave", "jobs.py", host, TASKMASTER_KEY="a-key-of-some-length")
+
+    assert slave.process.returncode == 0, slave.output
+    assert given.end() == 0, given.output
