@@ -58,6 +58,7 @@ class Limits:
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
 # jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
+SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 
 
 class Broker:
@@ -211,9 +212,10 @@ class Broker:
         return lease
 
     def _take_returned(self, count: int) -> Stretch | None:
-        if not self._returned:
+        at = self._next_returned()
+        if at is None:
             return None
-        stretch = self._returned[0]
+        stretch = self._returned[at]
         length = len(stretch.jobs)
         count = min(count, self._fair_share(length + len(self.queue)))
         if stretch.origin is not None:
@@ -222,9 +224,20 @@ class Broker:
             count = 1
         elif stretch.losses >= HALVE_AFTER:
             count = min(count, (length + 1) // 2)
-        if count >= length:
-            return self._returned.popleft()
-        return stretch.split(max(1, count))
+        if count < length:
+            return stretch.split(max(1, count))
+        del self._returned[at]
+        return stretch
+
+    def _next_returned(self) -> int | None:
+        """Which stretch is next. Jobs whose worker died come between many others: whatever killed it may have been none
+        of their doing, and should not meet them again at once.
+        """
+        plain = next((at for at, stretch in enumerate(self._returned) if not stretch.alone), None)
+        waits = self._tokens % SUSPECTS_EVERY != 0
+        if plain is None:
+            return 0 if self._returned and not (waits and self.queue) else None
+        return plain if waits or not self._returned[0].alone else 0
 
     def _take_queued(self, count: int) -> Stretch | None:
         self.settle_known()
