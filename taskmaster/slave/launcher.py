@@ -107,8 +107,8 @@ class Launcher:
         Raises:
             TemplateGone: the template has ended.
         """
-        self.control.setblocking(False)
         try:
+            self.control.setblocking(False)
             while True:
                 self._receive()
         except BlockingIOError:

@@ -20,7 +20,7 @@ from taskmaster.slave.board import make_memory
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
 from taskmaster.slave.output import Forwarder, Output
-from taskmaster.slave.process import Worker
+from taskmaster.slave.process import Unusable, Worker
 from taskmaster.slave.sizer import Sizer
 
 __all__ = ["Pool", "Unusable"]
@@ -28,23 +28,10 @@ __all__ = ["Pool", "Unusable"]
 logger = logging.getLogger(__name__)
 
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
+TEMPLATES = 5  # that end one after the other before any worker is ready
 STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 SLOW_OUTPUT = 0.05  # seconds until output is tried again that nobody has read
-
-
-class Unusable(Exception):
-    """Workers cannot run the callback.
-
-    Attributes:
-        what: "target" or "setup".
-        traceback: of the user's code.
-    """
-
-    def __init__(self, what: str, sentence: str, traceback: str) -> None:
-        super().__init__(sentence)
-        self.what = what
-        self.traceback = traceback
 
 
 class Pool:
@@ -80,6 +67,7 @@ class Pool:
         self._backoff = 0.0
         self._next_spawn = 0.0
         self._setup_failures = 0
+        self._template_deaths = 0
         self._stillborn = 0
         self._closing = False
         self._launcher = Launcher(template)
@@ -164,7 +152,16 @@ class Pool:
             raise Unusable(
                 "template", "The process that holds the callback was killed, so that no worker can be started.", ""
             )
-        logger.warning("the process that forks the workers was killed; all workers are started again")
+        self._template_deaths += 1
+        if self._template_deaths >= TEMPLATES:
+            raise Unusable(
+                "template",
+                f"The process that forks the workers has ended {TEMPLATES} times before any worker was ready; what it "
+                f"printed above says why. If nothing is there, it was killed: see whether memory has run out.",
+                "",
+            )
+        logger.warning("the process that forks the workers has ended; all workers are started again")
+        self._next_spawn = time.monotonic() + BACKOFF[0] * self._template_deaths
         self._launcher = Launcher()
         self._watch_launcher()
 
@@ -250,7 +247,7 @@ class Pool:
                     slots,
                 )
             worker.ready = self.was_ready = True
-            self._setup_failures = 0
+            self._setup_failures = self._template_deaths = 0
         elif kind == "unusable":
             worker.unusable = True
             self._unusable(*rest)

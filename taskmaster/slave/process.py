@@ -15,9 +15,23 @@ from taskmaster.slave.desk import Held
 from taskmaster.slave.output import Forwarder
 from taskmaster.transport.channel import FrameReader, frame
 
-__all__ = ["Worker"]
+__all__ = ["Unusable", "Worker"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
+
+
+class Unusable(Exception):
+    """Workers cannot run the callback.
+
+    Attributes:
+        what: "target" or "setup".
+        traceback: of the user's code.
+    """
+
+    def __init__(self, what: str, sentence: str, traceback: str) -> None:
+        super().__init__(sentence)
+        self.what = what
+        self.traceback = traceback
 
 
 class Worker:

@@ -8,6 +8,7 @@ import pickle
 import selectors
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from conftest import Playground
 
 from taskmaster.model import Lent
 from taskmaster.slave.desk import Desk, Held
-from taskmaster.slave.pool import Pool
+from taskmaster.slave.pool import Pool, Unusable
 from taskmaster.slave.process import Worker
 from taskmaster.slave.sizer import Sizer
 
@@ -229,6 +230,17 @@ def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callab
 
     assert not before & set(one.pool.workers)
     wait_for("the old workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in before), 5.0)
+
+
+def test_a_template_that_cannot_start_ends_the_slave(
+    slave: Callable[..., Slave], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a sentence, and each turn of the loop comes back: it is not tried for ever."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    one = slave()
+
+    with pytest.raises(Unusable, match="has ended 5 times"):
+        one.turn("a worker", lambda: one.workers)
 
 
 def test_nothing_outlives_a_killed_slave(playground: Playground) -> None:
