@@ -13,8 +13,7 @@ Guarantees: a job is in one place at a time; a report counts only while its toke
 returned and what is parked together stay within ``size``; what was read and is not behind the watermark stays within
 ``span``.
 
-The queue is a deque that the source's thread appends to without the lock (``deque.append`` and ``popleft`` are
-atomic), so that a job can be handed out the moment it is yielded.
+The source's thread adds to the queue without the lock, so that a job can be handed out the moment it is yielded.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.master.lease import Lease, Session, Stretch, ranges
+from taskmaster.master.queue import Queue
 from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import Settled, Watermark
 from taskmaster.model import MAX_BATCH, Report
@@ -76,7 +76,7 @@ class Broker:
     ) -> None:
         self.limits = limits
         self.watermark = Watermark(mark)
-        self.queue: deque[Any] = deque()
+        self.queue = Queue()
         self.sessions: dict[str, Session] = {}
         self.leases: dict[str, Lease] = {}
         self.exhausted = False
@@ -149,13 +149,11 @@ class Broker:
             piece: the job as a settled piece, with its position ``read``.
         """
         self._known.append(piece)
-        self.queue.append(job)
+        self.queue.extend([job])
 
     def head_at_low(self) -> list[Any]:
         """The first job that is not settled, if it is still in the queue; else nothing."""
-        if self.watermark.low != self._next or not self.queue:
-            return []
-        return [self.queue[0]]
+        return self.queue.head() if self.watermark.low == self._next else []
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
@@ -195,13 +193,19 @@ class Broker:
         if session.connections <= 0:
             session.closed = now
 
-    def take(self, session: Session, count: int) -> Lease | None:
-        """Hand out a batch of up to ``count`` jobs, None if there is nothing to hand out now."""
+    def take(self, session: Session, count: int, small: int = 0) -> Lease | None:
+        """Hand out a batch, None if there is nothing to hand out now.
+
+        Args:
+            session: the slave.
+            count: most jobs that it takes.
+            small: so few jobs are done so soon that sharing them out is not worth its cost.
+        """
         if self.draining or self.paused or len(session.leases) >= 2 * session.workers:
             return None
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
-        stretch = self._take_returned(count) or self._take_queued(count)
+        stretch = self._take_returned(count, small) or self._take_queued(count, small)
         session.idle = 0 if stretch is not None else session.idle + 1
         if stretch is None:
             return None
@@ -211,13 +215,13 @@ class Broker:
         session.leases[lease.token] = None
         return lease
 
-    def _take_returned(self, count: int) -> Stretch | None:
+    def _take_returned(self, count: int, small: int) -> Stretch | None:
         at = self._next_returned()
         if at is None:
             return None
         stretch = self._returned[at]
         length = len(stretch.jobs)
-        count = min(count, self._fair_share(length + len(self.queue)))
+        count = min(count, self._fair_share(length + len(self.queue), small))
         if stretch.origin is not None:
             self._forget_ended(stretch.origin)
         if stretch.alone:
@@ -239,25 +243,22 @@ class Broker:
             return 0 if self._returned and not (waits and self.queue) else None
         return plain if waits or not self._returned[0].alone else 0
 
-    def _take_queued(self, count: int) -> Stretch | None:
+    def _take_queued(self, count: int, small: int) -> Stretch | None:
         self.settle_known()
-        count = min(count, MAX_BATCH, self._fair_share(len(self.queue)))
+        count = min(count, MAX_BATCH, self._fair_share(len(self.queue), small))
         if self._known:
             count = min(count, self._known[0].first - self._next)
-        # The source only appends, and nobody else takes: as many as there are now can be taken.
-        count = min(count, len(self.queue))
-        if count == 0:
+        jobs = self.queue.take(count)
+        if not jobs:
             return None
-        popleft = self.queue.popleft
-        jobs = [popleft() for _ in range(count)]
         stretch = Stretch(self._next, jobs)
         self._next += len(jobs)
         return stretch
 
-    def _fair_share(self, waiting: int) -> int:
+    def _fair_share(self, waiting: int, small: int) -> int:
         """Most jobs for one batch, so that every worker finds work and a blob stays small."""
         workers = sum(session.workers for session in self.sessions.values())
-        share = waiting // max(1, 2 * workers)
+        share = max(waiting // max(1, 2 * workers), small)
         return max(1, min(share, int(self.limits.batch_bytes / max(1.0, self.bytes_per_job))))
 
     # -- reports ---------------------------------------------------------------------------------------------------
@@ -514,7 +515,7 @@ class Broker:
     def settle_known(self) -> None:
         """Take the jobs at the head of the queue out that an earlier session settled."""
         while self._known and self._known[0].first == self._next and self.queue:
-            self.queue.popleft()
+            self.queue.take(1)
             self._next += 1
             piece = self._known.popleft()
             self._recognised.append(piece)

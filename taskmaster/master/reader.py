@@ -138,7 +138,6 @@ class Reader(threading.Thread):
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
         with self._lock:
             before = self._broker.read
-        # Each job is in the queue as soon as it is yielded, also when the next one takes an hour.
         self._broker.queue.extend(itertools.islice(iterator, room))
         with self._lock:
             if self._broker.read - before < room:
@@ -161,7 +160,7 @@ class Reader(threading.Thread):
                 at = self._broker.read
                 self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], (fingerprint,)))
             else:
-                self._broker.queue.append(job)
+                self._broker.queue.extend([job])
                 self.started_reading.set()
             if self._broker.read > self._horizon:
                 self._earlier.forget()
@@ -203,11 +202,8 @@ class Reader(threading.Thread):
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        try:
-            newest = self._broker.queue[-1]
-        except IndexError:
-            return  # already handed out
-        self._measure(newest)
+        for newest in self._broker.queue.newest():
+            self._measure(newest)
 
     def _measure(self, job: Any) -> None:
         """Let large jobs count: at once when they become larger, slowly when they become smaller."""

@@ -25,6 +25,7 @@ from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
+from taskmaster.memory import keep_freed_memory
 from taskmaster.model import Snapshot
 from taskmaster.signals import Signals
 from taskmaster.transport.server import Server
@@ -112,6 +113,7 @@ class Run:
         grace: float = 30.0,
         total: int | None = None,
     ) -> None:
+        keep_freed_memory()
         self._source = source
         self._store = store
         self._record = record

@@ -47,6 +47,16 @@ def pickled(job: Any) -> bytes:
     return pickle.dumps(payload_of(job), protocol=5)
 
 
+def _pickle_all(jobs: list[Any]) -> bytes:
+    """The payloads of jobs as one pickle."""
+    if type(jobs[0]) is not Job:
+        blob = pickle.dumps(jobs, protocol=5)
+        # Whether there is a Job among them is seen in the pickle, which is faster than to look at each.
+        if Job.__module__.encode() not in blob:
+            return blob
+    return pickle.dumps([payload_of(job) for job in jobs], protocol=5)
+
+
 class Service:
     """The object that the server serves.
 
@@ -110,7 +120,7 @@ class Service:
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """A slave says how its batches fare and asks for more; the answer never waits."""
-        batches, jobs = (int(number) for number in want)
+        batches, jobs, small = (int(number) for number in want)
         with self._lock:
             known = self._broker.sessions.get(session)
             if known is not None:
@@ -124,7 +134,7 @@ class Service:
         lent: list[Lent] = []
         # One more batch after the last look fits into a frame, whatever its size; what is left is asked for again.
         while len(lent) < min(batches, 2 * known.workers) and sum(len(batch.blob) for batch in lent) < ANSWER_BYTES:
-            batch = self._lend(known, jobs)
+            batch = self._lend(known, jobs, small)
             if batch is None:
                 break
             lent.append(batch)
@@ -191,7 +201,11 @@ class Service:
             pieces = []
             if first >= 0:
                 text = self._identity.text
-                pieces = [settled_piece(first + start, jobs[start:end], text) for start, end in settled]
+                whole = [(0, len(jobs))]
+                pieces = [
+                    settled_piece(first + start, jobs if settled == whole else jobs[start:end], text)
+                    for start, end in settled
+                ]
             failed = {f.index: self._failed(lease.stretch, f.index, f, session.name) for f in report.failures}
             if report.end == "crashed":
                 for index in report.suspects:
@@ -219,11 +233,11 @@ class Service:
             at=time.time(),
         )
 
-    def _lend(self, session: Session, count: int) -> Lent | None:
+    def _lend(self, session: Session, count: int, small: int) -> Lent | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""
         while True:
             with self._lock:
-                lease = self._broker.take(session, count)
+                lease = self._broker.take(session, count, small)
             if lease is None:
                 return None
             stretch = lease.stretch
@@ -257,10 +271,8 @@ class Service:
     def _pickle_together(self, stretch: Stretch) -> bytes | None:
         """One pickle of all payloads; None if one of them cannot be pickled, or together they are too large."""
         jobs = stretch.jobs
-        if Job in set(map(type, jobs)):
-            jobs = [payload_of(job) for job in jobs]
         try:
-            blob = pickle.dumps(jobs, protocol=5)
+            blob = _pickle_all(jobs)
         except Exception:
             stretch.separate = True
             return None

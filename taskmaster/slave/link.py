@@ -114,7 +114,7 @@ class Link:
         """Whether an exchange can be posted now."""
         return self._connection is not None and self.greeted and not self.waiting
 
-    def post(self, reports: list[Report], want: tuple[int, int]) -> bool:
+    def post(self, reports: list[Report], want: tuple[int, int, int]) -> bool:
         """Send an exchange; the answer comes through ``answered``. False if the connection broke."""
         return self._post("exchange", self.session, [report.to_wire() for report in reports], want)
 

@@ -31,6 +31,7 @@ BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done an
 TEMPLATES = 5  # that end one after the other before any worker is ready
 STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
+SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
 SLOW_OUTPUT = 0.05  # seconds until output is tried again that nobody has read
 
 
@@ -98,6 +99,7 @@ class Pool:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         memory = make_memory()
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
@@ -208,13 +210,7 @@ class Pool:
 
     def _hear(self, worker: Worker) -> None:
         self._listen(worker)
-        try:
-            gone = not worker.socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            gone = False
-        except OSError:
-            gone = True
-        if gone:
+        if worker.gone:
             # Its end is told by the template; until then this socket would be readable all the time.
             self._unwatch(worker)
 

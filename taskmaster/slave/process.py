@@ -48,6 +48,7 @@ class Worker:
         several: several jobs run at once in it, and its board's table says which.
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
+        gone: it has closed its end; what became of it is told by the template.
         held: what it works on, by region.
     """
 
@@ -57,7 +58,7 @@ class Worker:
         self.socket = sock
         self.board = Board(memory)
         self.pipes = pipes
-        self.ready = self.several = self.unusable = False
+        self.ready = self.several = self.unusable = self.gone = False
         self.quitting = False
         self.held: list[Held | None] = [None] * REGIONS
         self.reader = FrameReader(UNLIMITED)
@@ -89,20 +90,18 @@ class Worker:
         return True
 
     def messages(self) -> list[tuple[Any, ...]]:
-        """What the worker has said since the last call."""
+        """What the worker has said since the last call; ``gone`` tells afterwards whether it will say more."""
         found: list[tuple[Any, ...]] = []
-        while True:
+        while not self.gone:
             try:
                 count = self.socket.recv_into(self.reader.space())
+                self.gone = count == 0
+                complete, message = self.reader.filled(count)
+                while complete:
+                    found.append(message)
+                    complete, message = self.reader.more()
             except (BlockingIOError, InterruptedError):
                 return found
-            except OSError:
-                return found
-            if count == 0:
-                return found
-            try:
-                complete, message = self.reader.filled(count)
-            except (pickle.UnpicklingError, OSError):
-                return found  # it died in the middle of a sentence
-            if complete:
-                found.append(message)
+            except (OSError, pickle.UnpicklingError):
+                self.gone = True  # it died, perhaps in the middle of a sentence
+        return found

@@ -13,6 +13,7 @@ from taskmaster.model import MAX_BATCH
 __all__ = ["Sizer"]
 
 TARGET = 0.2  # seconds of work in a batch
+SMALL = 0.005  # seconds of work that is not worth sharing out
 RECENT = 10  # batches that are looked at
 GROWTH = 4  # at most so many times the size of the last batch
 
@@ -43,10 +44,17 @@ class Sizer:
         """Jobs for the next batch."""
         if self._fixed is not None:
             return min(self._fixed, MAX_BATCH)
+        return max(self._slots, min(self._within(TARGET), self._largest * GROWTH, MAX_BATCH))
+
+    @property
+    def small(self) -> int:
+        """As many jobs as are done so soon that nobody gains by sharing them out."""
+        return min(self._within(SMALL), MAX_BATCH)
+
+    def _within(self, seconds: float) -> int:
+        """How many jobs a worker does in a time, as far as is known."""
         if not self._recent:
-            return self._slots
+            return 0
         slow = sorted(self._recent)[int(0.9 * (len(self._recent) - 1) + 0.5)]
         # A batch slower than all of the recent ones counts at once, not when it has become one of ten.
-        slow = max(slow, self._recent[-1])
-        wanted = int(TARGET / slow)
-        return max(self._slots, min(wanted, self._largest * GROWTH, MAX_BATCH))
+        return int(seconds / max(slow, self._recent[-1]))

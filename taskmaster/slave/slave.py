@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
+from taskmaster.memory import keep_freed_memory
 from taskmaster.model import Answer
 from taskmaster.signals import Signals
 from taskmaster.slave.desk import Desk
@@ -84,6 +85,7 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
         The exit code: 0 the run is over; 2 the target cannot be used; 6 the master cannot be reached; 130 or 143 a
         signal.
     """
+    keep_freed_memory()
     with Signals() as signals:
         supervisor = Supervisor(config, key, signals)
         try:
@@ -212,7 +214,7 @@ class Supervisor:
         if ask or ended or (look and self._desk.news()) or now >= due:
             self._posted_at = now
             reports = self._desk.reports()
-            self._link.post(reports, (free if ask else 0, self._sizer.size))
+            self._link.post(reports, (free if ask else 0, self._sizer.size, self._sizer.small))
 
     def _take_answer(self, answer: Answer) -> None:
         self._desk.answered()
@@ -309,7 +311,7 @@ class Supervisor:
         deadline = now + LAST_WORDS
         while not self._desk.settled and self._link.lost_at is None and time.monotonic() < deadline:
             if self._link.up:
-                self._link.post(self._desk.reports(), (0, 1))
+                self._link.post(self._desk.reports(), (0, 1, 0))
             for key, _ in self._selector.select(0.05):
                 key.data()
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from taskmaster.errors import TargetError
+from taskmaster.memory import keep_freed_memory
 from taskmaster.slave.board import NOT_BEGUN, OPENING, Board
 from taskmaster.slave.callback import Callbacks, is_async, load
 from taskmaster.slave.outlet import Batch, Outlet, capped, flush, message_of
@@ -140,6 +141,7 @@ def _tear_down(callbacks: Callbacks) -> None:
 
 def main(sock: int, memory: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
     """What the template calls in the forked process."""
+    keep_freed_memory()
     board = Board(memory)
     os.close(memory)
     with Channel(socket.socket(fileno=sock)) as channel:

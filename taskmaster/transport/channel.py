@@ -18,7 +18,7 @@ import pickle
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 __all__ = ["MAX_FRAME", "Channel", "FrameReader", "FrameTooLarge", "frame", "plain_dumps", "plain_loads"]
@@ -27,6 +27,7 @@ MAX_FRAME = 64 * 1024 * 1024
 APART = 4096  # byte strings of this size travel beside the pickle
 TOGETHER = 262_144  # pieces of a frame below this size in all are sent at once
 MAX_BUFFERS = 65_536
+STAGE = 16_384  # bytes of a reader's buffer: a thousand connections have one each
 _HEAD = struct.Struct("!II")
 
 
@@ -126,7 +127,7 @@ def plain_loads(data: bytes | bytearray, buffers: Sequence[Any] = ()) -> Any:
 def _set_apart(value: Any, found: list[bytes]) -> Any:
     """The value with its large byte strings replaced by buffers; only the tuples and lists on the way are copied."""
     kind = type(value)
-    if kind is bytes and len(value) >= APART:
+    if kind is memoryview or (kind is bytes and len(value) >= APART):
         found.append(value)
         return pickle.PickleBuffer(value)
     if kind is not tuple and kind is not list:
@@ -135,7 +136,7 @@ def _set_apart(value: Any, found: list[bytes]) -> Any:
     for index, part in enumerate(value):
         inner = type(part)
         # Most parts are numbers and short texts: a call for each would cost more than the pickling.
-        if inner is bytes or inner is tuple or inner is list:
+        if inner is bytes or inner is memoryview or inner is tuple or inner is list:
             apart = _set_apart(part, found)
             if apart is not part:
                 copy = list(value) if copy is None else copy
@@ -164,20 +165,33 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
 class FrameReader:
     """Puts frames together from whatever arrives, without ever waiting.
 
+    What arrives goes through one small buffer, so that a short frame takes a single system call; the rest of anything
+    longer is received where it stays. ::
+
+        count = sock.recv_into(reader.space())
+        complete, value = reader.filled(count)
+        while complete:
+            ...
+            complete, value = reader.more()
+
     Args:
         limit: largest frame accepted, in bytes.
     """
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._limit = limit
-        self._lengths: list[int] | None = None
-        self._parts: list[bytearray] = []
-        self._buffer = bytearray(_HEAD.size)
+        self._staged = memoryview(bytearray(STAGE))
+        self._from = self._to = 0  # what has arrived and is not looked at yet
+        self._part: bytearray | None = None  # a part of the frame that has not arrived whole
         self._filled = 0
+        self._next = _HEAD.size  # bytes of the part that comes next
+        self._stage: Callable[[bytes | bytearray], bool] = self._take_head
+        self._lengths: list[int] = []
+        self._parts: list[bytes | bytearray] = []
 
     def space(self) -> memoryview:
         """Where the next bytes belong; never empty."""
-        return memoryview(self._buffer)[self._filled :]
+        return self._staged if self._part is None else memoryview(self._part)[self._filled :]
 
     def filled(self, count: int) -> tuple[bool, Any]:
         """Say how many bytes were put into ``space``.
@@ -189,38 +203,69 @@ class FrameReader:
             FrameTooLarge: a frame above the limit was announced.
             pickle.UnpicklingError: a frame holds anything but plain values.
         """
-        self._filled += count
-        while self._filled == len(self._buffer):
-            if self._lengths is None:
-                size, number = _HEAD.unpack(self._buffer)
-                if size > self._limit or number > MAX_BUFFERS:
-                    raise FrameTooLarge(f"a frame of {size:,} bytes and {number:,} buffers was announced")
-                self._lengths = [size]
-                if number:
-                    self._expect(8 * number)
-                    self._lengths.append(-number)
-                else:
-                    self._expect(size)
-            elif self._lengths[-1] < 0:
-                self._lengths.pop()
-                self._lengths += [length for (length,) in struct.iter_unpack("!Q", self._buffer)]
-                if sum(self._lengths) > self._limit:
-                    raise FrameTooLarge(f"a frame of {sum(self._lengths):,} bytes was announced")
-                self._expect(self._lengths[0])
-            else:
-                self._parts.append(self._buffer)
-                if len(self._parts) < len(self._lengths):
-                    self._expect(self._lengths[len(self._parts)])
-                    continue
-                header, *buffers = self._parts
-                self._lengths, self._parts = None, []
-                self._expect(_HEAD.size)
-                return True, plain_loads(header, [bytes(buffer) for buffer in buffers])
-        return False, None
+        if self._part is None:
+            self._from, self._to = 0, count
+        else:
+            self._filled += count
+        return self.more()
 
-    def _expect(self, size: int) -> None:
-        self._buffer = bytearray(size)
-        self._filled = 0
+    def more(self) -> tuple[bool, Any]:
+        """A further frame of what has arrived already; as ``filled``."""
+        while True:
+            part = self._arrived()
+            if part is None:
+                return False, None
+            if self._stage(part):
+                header, *buffers = self._parts
+                self._parts = []
+                self._expect(_HEAD.size, self._take_head)
+                return True, plain_loads(header, buffers)
+
+    def _arrived(self) -> bytes | bytearray | None:
+        """The next part if all of it is here."""
+        if self._part is not None:
+            if self._filled < len(self._part):
+                return None
+            part, self._part = self._part, None
+            return part
+        size, start = self._next, self._from
+        if self._to - start >= size:
+            self._from += size
+            return bytes(self._staged[start : start + size])
+        if self._to > start or size > STAGE:
+            self._part = bytearray(size)
+            self._filled = self._to - start
+            self._part[: self._filled] = self._staged[start : self._to]
+            self._from = self._to
+        return None
+
+    def _expect(self, size: int, stage: Callable[[bytes | bytearray], bool]) -> None:
+        self._next, self._stage = size, stage
+
+    def _take_head(self, part: bytes | bytearray) -> bool:
+        size, number = _HEAD.unpack(part)
+        if size > self._limit or number > MAX_BUFFERS:
+            raise FrameTooLarge(f"a frame of {size:,} bytes and {number:,} buffers was announced")
+        self._lengths = [size]
+        if number:
+            self._expect(8 * number, self._take_lengths)
+        else:
+            self._expect(size, self._take_part)
+        return False
+
+    def _take_lengths(self, part: bytes | bytearray) -> bool:
+        self._lengths += [length for (length,) in struct.iter_unpack("!Q", part)]
+        if sum(self._lengths) > self._limit:
+            raise FrameTooLarge(f"a frame of {sum(self._lengths):,} bytes was announced")
+        self._expect(self._lengths[0], self._take_part)
+        return False
+
+    def _take_part(self, part: bytes | bytearray) -> bool:
+        self._parts.append(part)
+        if len(self._parts) == len(self._lengths):
+            return True
+        self._next = self._lengths[len(self._parts)]
+        return False
 
 
 class Channel:
@@ -264,27 +309,23 @@ class Channel:
 
     def recv(self) -> Any:
         """Receive a plain value; raises EOFError when the peer has closed."""
-        while True:
+        complete, value = self._reader.more()
+        while not complete:
             complete, value = self._fill(self._reader)
-            if complete:
-                return value
+        return value
 
     def receive_now(self) -> tuple[bool, Any]:
         """What has arrived, without waiting: (True, value) if that completes one."""
-        self._socket.setblocking(False)
-        try:
-            while True:
-                try:
-                    count = self._socket.recv_into(self._reader.space())
-                except (BlockingIOError, InterruptedError):
-                    return False, None
-                if count == 0:
-                    raise EOFError
-                complete, value = self._reader.filled(count)
-                if complete:
-                    return True, value
-        finally:
-            self._socket.setblocking(True)
+        complete, value = self._reader.more()
+        while not complete:
+            try:
+                count = self._socket.recv_into(self._reader.space(), 0, socket.MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                return False, None
+            if count == 0:
+                raise EOFError
+            complete, value = self._reader.filled(count)
+        return True, value
 
     def send_bytes(self, data: bytes) -> None:
         """Send a short byte string; used by the handshake."""

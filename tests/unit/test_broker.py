@@ -137,7 +137,7 @@ def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
     broker = broker_with(range(4))
     session = enter(broker, workers=1)
-    broker._fair_share = lambda waiting: 100  # type: ignore[method-assign]  # one batch of all
+    broker._fair_share = lambda waiting, small: 100  # type: ignore[method-assign]  # one batch of all
     lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
 
@@ -390,7 +390,7 @@ def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
     """Only when nothing is queued; the job that may be running stays."""
     broker = broker_with(range(8))
     busy = enter(broker, "busy", workers=1)
-    broker._fair_share = lambda waiting: 100  # type: ignore[method-assign]
+    broker._fair_share = lambda waiting, small: 100  # type: ignore[method-assign]
     lease = take(broker, busy, 8)
     idle = enter(broker, "idle", workers=1)
 

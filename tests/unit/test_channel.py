@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import struct
 from collections import OrderedDict, namedtuple
 from decimal import Decimal
@@ -59,9 +60,9 @@ class Wire:
     def settimeout(self, seconds):
         self.timeout = seconds
 
-    def recv_into(self, buffer):
+    def recv_into(self, buffer, nbytes=0, flags=0):
         count = min(len(buffer), self.piece, len(self.incoming))
-        if count == 0 and not self.blocking and not self.shut:
+        if count == 0 and flags & socket.MSG_DONTWAIT and not self.shut:
             raise BlockingIOError
         buffer[:count] = self.incoming[:count]
         del self.incoming[:count]
@@ -90,9 +91,19 @@ def read_all(data, sizes=(1 << 30,), limit=channels.MAX_FRAME):
         space[:count] = data[at : at + count]
         at, turn = at + count, turn + 1
         complete, value = reader.filled(count)
-        if complete:
+        while complete:
             found.append(value)
+            complete, value = reader.more()
     return found
+
+
+def without_views(value):
+    """The value with the views of long byte strings as bytes."""
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(without_views(part) for part in value)
+    return value
 
 
 def head(size, *lengths):
@@ -113,11 +124,11 @@ def test_frames_arrive_whole_however_they_are_cut(values, sizes):
     """The reader never needs to know where the network cut."""
     data = b"".join(piece for value in values for piece in frame(value))
 
-    assert repr(read_all(data, sizes)) == repr(values)
+    assert repr(without_views(read_all(data, sizes))) == repr(values)
 
 
 def test_a_long_byte_string_is_not_copied_into_the_pickle():
-    """It travels beside the header as the very object that was given, and arrives as bytes."""
+    """It travels beside the header as the very object that was given, and arrives as bytes or as a view of them."""
     blob = os.urandom(APART)
 
     first, *rest = frame(("run", [(blob,)], blob))
@@ -125,8 +136,7 @@ def test_a_long_byte_string_is_not_copied_into_the_pickle():
     assert [piece is blob for piece in rest] == [True, True]
     assert blob[:64] not in first
     (_, [(there,)], again) = read_all(b"".join([first, *rest]))[0]
-    assert type(there) is bytes
-    assert there == again == blob
+    assert bytes(there) == bytes(again) == blob
 
 
 def test_a_short_byte_string_stays_in_the_header():
