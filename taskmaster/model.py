@@ -146,7 +146,8 @@ class Answer(NamedTuple):
     Attributes:
         state: "run"; "drain": hand back what is not started, let what is running end, report it and go on asking;
             "over": nothing is left, end; "unknown": this master does not know the session, say hello again.
-        pause: seconds after which an idle slave asks again.
+        pause: seconds after which the slave asks again if it has asked for batches and got none, or else reports
+            again if it has no reason to do so earlier.
         batches: as many as the master had, at most as many as were asked for.
         recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not started.
         stale: tokens whose leases are no longer the slave's: what has not started of them is not started any more,

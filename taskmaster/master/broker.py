@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskmaster.master.lease import Lease, Session, Stretch, ranges
+from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
 from taskmaster.master.queue import Queue
 from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import Settled, Watermark
@@ -77,7 +77,7 @@ class Broker:
         self.limits = limits
         self.watermark = Watermark(mark)
         self.queue = Queue()
-        self.sessions: dict[str, Session] = {}
+        self.sessions = Sessions()
         self.leases: dict[str, Lease] = {}
         self.exhausted = False
         self.refused = False  # a job has no key that can be stored: the run cannot finish, only stop
@@ -174,7 +174,7 @@ class Broker:
                 lease = self.leases[token]
                 self._return(lease.stretch, lease.unended())
                 self._close(lease)
-        self.sessions[session.id] = session
+        self.sessions.add(session)
         for token in held:
             ended = self._ended.get(token)
             if ended is not None and ended.session == session.id:
@@ -206,9 +206,10 @@ class Broker:
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
         stretch = self._take_returned(count, small) or self._take_queued(count, small)
-        session.idle = 0 if stretch is not None else session.idle + 1
         if stretch is None:
             return None
+        session.idle = 0
+        self.sessions.unfed.discard(session.id)
         self._tokens += 1
         lease = Lease(f"{self._incarnation}.{self._tokens}", session.id, stretch, len(stretch.jobs))
         self.leases[lease.token] = lease
@@ -257,8 +258,7 @@ class Broker:
 
     def _fair_share(self, waiting: int, small: int) -> int:
         """Most jobs for one batch, so that every worker finds work and a blob stays small."""
-        workers = sum(session.workers for session in self.sessions.values())
-        share = max(waiting // max(1, 2 * workers), small)
+        share = max(waiting // max(1, 2 * self.sessions.workers), small)
         return max(1, min(share, int(self.limits.batch_bytes / max(1.0, self.bytes_per_job))))
 
     # -- reports ---------------------------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ class Broker:
         stood_still = self._ticked is not None and now - self._ticked > max(1.0, self.limits.lease / 10)
         self._ticked = now
         lost = []
-        for session in list(self.sessions.values()):
+        for session in self.sessions:
             if stood_still:
                 # The silence may be ours: what the slaves sent meanwhile waits in the sockets.
                 session.renewed = now
@@ -410,7 +410,7 @@ class Broker:
             lease = self.leases[token]
             self._return(lease.stretch, lease.unended())
             self._close(lease)
-        self.sessions.pop(session.id, None)
+        self.sessions.drop(session.id)
 
     def _lose(self, session: Session) -> None:
         for token in list(session.leases):
@@ -426,7 +426,7 @@ class Broker:
                 continue
             self._return(lease.stretch, indices, losses=losses, origin=token)
             self._ended[token] = lease
-        self.sessions.pop(session.id, None)
+        self.sessions.drop(session.id)
 
     def _forget_ended(self, token: str) -> None:
         self._ended.pop(token, None)
@@ -446,10 +446,20 @@ class Broker:
                 lease.wanted, lease.asked = None, True
         return tuple(asked)
 
+    def starve(self, session: Session) -> None:
+        """The slave has asked for a batch, and there was none."""
+        session.idle += 1
+        self.sessions.unfed.add(session.id)
+        self.ask_back()
+
+    def _starving(self) -> bool:
+        """Whether a worker has nothing to do, as far as its slave has said."""
+        unfed = map(self.sessions.get, self.sessions.unfed)
+        return any(session is not None and len(session.leases) < session.workers for session in unfed)
+
     def ask_back(self) -> None:
         """Ask jobs back that sit unstarted in a batch while a worker has nothing to do, or while the span fills up."""
-        starving = any(session.idle and len(session.leases) < session.workers for session in self.sessions.values())
-        if starving and not self.queue and not self._returned:
+        if self._starving() and not self.queue and not self._returned:
             fullest = max(filter(self._can_spare, self.leases.values()), key=lambda lease: lease.open, default=None)
             if fullest is not None:
                 # The holder keeps the larger half, and so at least the job that it may be running.

@@ -5,13 +5,13 @@ Pure data with a little arithmetic; only the broker changes them, under the mast
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from taskmaster.model import Report
 
-__all__ = ["Lease", "Session", "Stretch", "ranges"]
+__all__ = ["Lease", "Session", "Sessions", "Stretch", "ranges"]
 
 
 def ranges(indices: Iterable[int]) -> list[tuple[int, int]]:
@@ -134,3 +134,43 @@ class Session:
     connections: int = 1
     leases: dict[str, None] = field(default_factory=dict)
     idle: int = 0
+
+
+class Sessions:
+    """The connected slaves, with what has to be known of all of them for every batch.
+
+    Attributes:
+        workers: worker processes of all of them.
+        unfed: ids of those that asked for a batch and got none, until they get one.
+    """
+
+    def __init__(self) -> None:
+        self.workers = 0
+        self.unfed: set[str] = set()
+        self._by_id: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def __getitem__(self, ident: str) -> Session:
+        return self._by_id[ident]
+
+    def get(self, ident: Any) -> Session | None:
+        """The session with this id, if there is one."""
+        return self._by_id.get(ident)
+
+    def add(self, session: Session) -> None:
+        """A slave has come; it takes the place of one with its id."""
+        self.drop(session.id)
+        self._by_id[session.id] = session
+        self.workers += session.workers
+
+    def drop(self, ident: str) -> None:
+        """A slave has gone, if it is not gone already."""
+        session = self._by_id.pop(ident, None)
+        self.unfed.discard(ident)
+        if session is not None:
+            self.workers -= session.workers

@@ -42,7 +42,10 @@ class Queue:
         while len(jobs) < count and (first := self._first()):
             part = first[: count - len(jobs)]
             del first[: len(part)]
-            jobs = jobs + part if jobs else part
+            if jobs:
+                jobs += part
+            else:
+                jobs = part
         return jobs
 
     def head(self) -> list[Any]:

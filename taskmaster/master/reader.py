@@ -30,8 +30,11 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES = 64 * 1024 * 1024
 """About how many bytes of pickled jobs may be queued, whatever ``--size`` says."""
 
-CHUNK = 1024
-"""Most jobs taken from the source between two looks at how large they are."""
+CHUNK = 8192
+"""Most jobs taken from the source between two looks at how large they are; fewer where that would be"""
+
+CHUNK_BYTES = 1024 * 1024
+"""more than about so many bytes."""
 
 _NONE = object()
 
@@ -189,7 +192,7 @@ class Reader(threading.Thread):
             raise self._stuck_error()
         # One job always fits; where the queue is empty, a chunk of them has to fit too.
         room = min(room, max(int(queued == 0), int(QUEUE_BYTES / max(1.0, per_job)) - queued))
-        return min(room, self._chunk)
+        return min(room, self._chunk, max(1, int(CHUNK_BYTES / max(1.0, per_job))))
 
     def _stuck_error(self) -> SourceError:
         mark = self._broker.watermark.mark

@@ -234,7 +234,7 @@ class Run:
                 leased=sum(lease.open for lease in broker.leases.values()),
                 parked=broker.parked,
                 slaves=len(broker.sessions),
-                workers=sum(session.workers for session in broker.sessions.values()),
+                workers=broker.sessions.workers,
                 watermark=keys.show(mark) if mark is not None else "",
                 address=self._address,
             )

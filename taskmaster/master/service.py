@@ -37,7 +37,11 @@ ANSWER_BYTES = 16 * 1024 * 1024
 """No further batch goes into an answer that has this many bytes already."""
 
 MAX_WORKERS = 4096
-PAUSE = (0.005, 0.08, 0.5)  # seconds after which an idle slave asks again: at first, later, and where many are idle
+IDLE = (0.001, 0.08)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
+IDLE_EACH = 0.005  # of several such slaves, one asks every so many seconds,
+IDLE_MOST = 2.0  # but each of them at least this often
+BUSY = (0.1, 0.5)  # seconds after which a slave reports that has no other reason to ask: of few slaves, and of many
+FEW = 50
 
 
 def pickled(job: Any) -> bytes:
@@ -66,7 +70,7 @@ class Service:
         identity: tells jobs apart.
         run: id of the run.
         incarnation: of this master.
-        took: called after jobs were handed out: there may be room in the queue.
+        took: called when jobs were handed out or reported: there may be room in the queue, or nothing left to do.
         status: gives what ``status()`` answers.
         clock: monotonic seconds.
     """
@@ -129,6 +133,8 @@ class Service:
         if known is None:
             return Answer("unknown").to_wire()
         stale = [report.token for report in map(Report.from_wire, reports) if not self._report(known, report)]
+        if reports:
+            self._took()
         if self.over:
             return Answer("over", stale=tuple(stale)).to_wire()
         lent: list[Lent] = []
@@ -138,10 +144,9 @@ class Service:
             if batch is None:
                 break
             lent.append(batch)
-        self._took()
         with self._lock:
             if batches and not lent:
-                self._broker.ask_back()
+                self._broker.starve(known)
             answer = Answer(
                 "drain" if self._broker.draining else "run",
                 self._pause(known),
@@ -182,12 +187,16 @@ class Service:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _pause(self, session: Session) -> float:
-        """When an idle slave asks again: soon at first, for there may just be a gap in the queue; seldom if there are
-        many.
+        """When the slave asks again: soon if there may just be a gap in the queue, or if others wait for what it holds;
+        seldom if there are many slaves.
         """
-        idle = sum(1 for other in self._broker.sessions.values() if other.idle)
-        shortest, longest, most = PAUSE
-        return min(most, max(shortest * idle, min(longest, shortest * float(2 ** min(session.idle, 10)))))
+        sessions = self._broker.sessions
+        unfed = len(sessions.unfed)
+        if session.id not in sessions.unfed:
+            return BUSY[0] if unfed or len(sessions) <= FEW else BUSY[1]
+        first, longest = IDLE
+        each = IDLE_EACH * unfed if unfed > 1 else 0.0
+        return min(IDLE_MOST, max(each, min(longest, first * 2.0 ** min(session.idle - 1, 10))))
 
     def _report(self, session: Session, report: Report) -> bool:
         """Settle what the report says; False if its lease is no longer the slave's."""
@@ -240,6 +249,7 @@ class Service:
                 lease = self._broker.take(session, count, small)
             if lease is None:
                 return None
+            self._took()  # now, so that the source is read while this is pickled and sent
             stretch = lease.stretch
             try:
                 self._check_key(stretch)

@@ -99,6 +99,7 @@ class Desk:
     def take(self, lent: Lent) -> Held:
         """A batch has arrived."""
         held = Held(lent, lent.count)
+        held.told = held.state  # the master knows as much
         self._held[lent.token] = held
         return held
 

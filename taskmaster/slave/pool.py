@@ -169,7 +169,7 @@ class Pool:
 
     def _bury(self, worker: Worker, how: str, *, blame: bool = True) -> None:
         """Account for a dead worker: its last words, what it had ended, and the job that it died of."""
-        self._listen(worker)
+        self._look(worker)
         worked = any(held is not None for held in worker.held)
         for region, held in enumerate(worker.held):
             if held is None:
@@ -221,6 +221,10 @@ class Pool:
             pass
 
     def _listen(self, worker: Worker) -> None:
+        for message in worker.messages():
+            self._understand(worker, *message)
+
+    def _look(self, worker: Worker) -> None:
         # What has ended is read before the messages: a failure among it has been said by then.
         board, ended = worker.board, []
         for region, held in enumerate(worker.held):
@@ -228,8 +232,7 @@ class Pool:
                 position = board.position(region)
                 extra = board.ended_beyond(region, position, held.keep) if worker.several else ()
                 ended.append((held, position, extra))
-        for message in worker.messages():
-            self._understand(worker, *message)
+        self._listen(worker)
         for held, position, extra in ended:
             if held in worker.held:
                 self._desk.progress(held, position, extra)
@@ -331,9 +334,11 @@ class Pool:
         self._hear(worker)
 
     def look(self) -> None:
-        """See how far every worker has got."""
+        """See how far every worker has got. Not done whenever one of them says something: the master would be told of
+        each batch again and again.
+        """
         for worker in list(self.workers.values()):
-            self._listen(worker)
+            self._look(worker)
 
     def recall(self, held: Held, keep: int) -> None:
         """Give back the jobs of a batch from ``keep`` on that have not been started."""

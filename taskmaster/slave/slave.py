@@ -35,8 +35,7 @@ from taskmaster.transport.address import Address
 
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
-LOOK = 0.2  # seconds between two looks at how far the workers have got, while they work
-ASK_BUSY = 0.5  # seconds between two exchanges while they work: what is wanted back is heard of in the answer
+LOOK = 0.1  # seconds between two looks at how far the workers have got, until the master says how often
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
 
@@ -129,6 +128,8 @@ class Supervisor:
             held=lambda: self._desk.tokens,
         )
         self._ask_at = 0.0
+        self._asked = False
+        self._look_every = LOOK
         self._looked_at = 0.0
         self._posted_at = 0.0
         self._said_waiting = False
@@ -192,7 +193,7 @@ class Supervisor:
         if self._link.up:
             due = min(due, self._posted_at + self._link.lease / 6)
             if len(self._desk):
-                due = min(due, self._looked_at + LOOK, self._posted_at + ASK_BUSY)
+                due = min(due, self._looked_at + self._look_every, self._posted_at + self._look_every)
             if self._pool.free:
                 due = min(due, self._ask_at)
         if self._stop_by is not None:
@@ -206,13 +207,15 @@ class Supervisor:
         free = self._pool.free if self._stop_by is None else 0
         ended = self._desk.ended()
         ask = free > 0 and (now >= self._ask_at or ended)
-        look = len(self._desk) > 0 and now >= self._looked_at + LOOK
+        look = len(self._desk) > 0 and now >= self._looked_at + self._look_every
         if look:
             self._looked_at = now
             self._pool.look()
-        due = self._posted_at + (ASK_BUSY if len(self._desk) else self._link.lease / 6)
+        # What is wanted back is heard of in the answer.
+        due = self._posted_at + (self._look_every if len(self._desk) else self._link.lease / 6)
         if ask or ended or (look and self._desk.news()) or now >= due:
             self._posted_at = now
+            self._asked = ask
             reports = self._desk.reports()
             self._link.post(reports, (free if ask else 0, self._sizer.size, self._sizer.small))
 
@@ -236,7 +239,12 @@ class Supervisor:
         if answer.state == "drain":
             self._pool.recall_all()
         # Whoever got work asks for the next batch at once; whoever got none when he is told to.
-        self._ask_at = now if answer.batches else now + answer.pause
+        if answer.batches:
+            self._ask_at = now
+        elif self._asked:
+            self._ask_at = now + answer.pause
+            return
+        self._look_every = answer.pause
 
     def _enter(self, another: bool) -> None:
         """A master has said welcome."""

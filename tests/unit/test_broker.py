@@ -396,7 +396,7 @@ def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
 
     assert broker.take(idle, 8) is None
 
-    broker.ask_back()
+    broker.starve(idle)
 
     assert broker.recalls(busy) == ((lease.token, 4),)
     assert broker.recalls(busy) == ()
