@@ -2,7 +2,8 @@
 
 Two regions, for the batch that runs and the one behind it. A job is announced before it is started and the limit is
 read after that; the supervisor lowers the limit first and reads the announcement after that. So whatever the two do at
-once, a job beyond both is one that the worker does not start.
+once, a job beyond both is one that the worker does not start. That the limit was lowered at all is a byte of its own:
+it costs each job less to look at that than to compare two numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REGIONS = 2
 NOT_BEGUN = 2**64 - 1
 OPENING = 2**64 - 2  # the worker is unpickling the batch
 RUNNING, ENDED = 1, 2
-_HEAD = 16
+_HEAD = 24
 _REGION = _HEAD + MAX_BATCH
 
 
@@ -42,7 +43,8 @@ class Board:
         descriptor: from ``make_memory``; may be closed afterwards.
 
     Attributes:
-        heads: for each region, limit and position as a view of two numbers.
+        heads: for each region, limit and position as a view of numbers.
+        lowered: for each region, a byte that is not 0 once the limit has been lowered.
         states: for each region, a byte for each job of the batch, used where several jobs run at once.
     """
 
@@ -50,12 +52,14 @@ class Board:
         self._memory = mmap.mmap(descriptor, REGIONS * _REGION)
         whole = memoryview(self._memory)
         self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
+        self.lowered = [whole[r * _REGION + 16 : r * _REGION + 17] for r in range(REGIONS)]
         self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
 
     def prepare(self, region: int, count: int) -> None:
         """Make a region ready for a batch; the supervisor does, before it sends the batch."""
         self.heads[region][1] = NOT_BEGUN
         self.heads[region][0] = count
+        self.lowered[region][0] = 0
         self.states[region][:count] = bytes(count)
 
     def position(self, region: int) -> int:
@@ -87,6 +91,7 @@ class Board:
         """Ask for the jobs from ``keep`` on; returns from which on none will be started."""
         head = self.heads[region]
         head[0] = min(head[0], keep)
+        self.lowered[region][0] = 1
         # A processor may read ahead of what it has not written out yet. A system call takes longer than that.
         time.sleep(0)
         position = head[1]

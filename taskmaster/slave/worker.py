@@ -13,7 +13,7 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskmaster.errors import TargetError
@@ -98,36 +98,29 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Bat
 def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
     """Run jobs in their order, one at a time."""
     for batch in batches:
-        head = board.heads[batch.region]
-        call = batch.opening(handle)
         batch.began = time.perf_counter()
-        stop = _run(batch.jobs, head, call, lambda index, exc, region=batch.region: outlet.failed(region, index, exc))  # type: ignore[misc]
+        stop = _run(batch, board, batch.opening(handle), outlet)
         seconds = time.perf_counter() - batch.began
         flush()
         outlet.say("ended", batch.region, stop, seconds)
 
 
-def _run(
-    jobs: Sequence[Any],
-    head: memoryview[int],
-    call: Callable[[Any], Any],
-    failed: Callable[[int, BaseException], None],
-) -> int:
+def _run(batch: Batch, board: Board, call: Callable[[Any], Any], outlet: Outlet) -> int:
     """Run jobs up to the limit; returns at which index it stopped. The inner loop is what every job pays for."""
-    index = 0
-    numbered = enumerate(jobs)  # after a failure the loop goes on where it was
+    head, lowered = board.heads[batch.region], board.lowered[batch.region]
+    numbered = enumerate(batch.jobs)  # after a failure the loop goes on where it was
     while True:
         try:
-            for index, job in numbered:
-                head[1] = index  # first say which job this is, and only then look whether it is still wanted: see Board
-                if index >= head[0]:
-                    return index
+            # First say which job this is, and only then look whether it is still wanted: see Board.
+            for head[1], job in numbered:
+                if lowered[0] and head[1] >= head[0]:
+                    return head[1]
                 call(job)
         except BaseException as exc:
-            failed(index, exc)
+            outlet.failed(batch.region, head[1], exc)
             continue
-        head[1] = len(jobs)
-        return len(jobs)
+        head[1] = len(batch.jobs)
+        return len(batch.jobs)
 
 
 def _tear_down(callbacks: Callbacks) -> None:
