@@ -130,14 +130,14 @@ class Lent(NamedTuple):
         count: how many jobs.
         separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list of jobs.
         alone: run nothing else in the same worker meanwhile.
-        blob: opened by the worker process alone; bytes, or a view of bytes where it has been received.
+        blob: opened by the worker process alone: bytes, or whatever the transport takes or gives in their place.
     """
 
     token: str
     count: int  # type: ignore[assignment]  # likewise
     separate: bool
     alone: bool
-    blob: bytes | memoryview
+    blob: Any
 
 
 class Answer(NamedTuple):

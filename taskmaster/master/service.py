@@ -7,6 +7,7 @@ be well-formed.
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import pickle
 import platform
@@ -25,6 +26,7 @@ from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report
 from taskmaster.tracebacks import users_traceback
+from taskmaster.transport.channel import Pieces
 
 __all__ = ["Service", "pickled"]
 
@@ -51,14 +53,40 @@ def pickled(job: Any) -> bytes:
     return pickle.dumps(payload_of(job), protocol=5)
 
 
-def _pickle_all(jobs: list[Any]) -> bytes:
+class _JobAmongThem(Exception):
+    """A Job is about to be pickled where only payloads should be."""
+
+
+def _refuse_job(_: Job) -> Any:
+    raise _JobAmongThem
+
+
+def _pickle_all(jobs: list[Any]) -> Pieces:
     """The payloads of jobs as one pickle."""
     if type(jobs[0]) is not Job:
-        blob = pickle.dumps(jobs, protocol=5)
-        # Whether there is a Job among them is seen in the pickle, which is faster than to look at each.
-        if Job.__module__.encode() not in blob:
-            return blob
-    return pickle.dumps([payload_of(job) for job in jobs], protocol=5)
+        try:
+            # To look at the type of each job would cost as much as to pickle it; the pickler looks at it anyway.
+            return _pickle(jobs, {**copyreg.dispatch_table, Job: _refuse_job})
+        except _JobAmongThem:
+            pass
+    return _pickle([payload_of(job) for job in jobs])
+
+
+class _Sink:
+    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be copied."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.write = self.pieces.append
+
+
+def _pickle(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None) -> Pieces:
+    sink = _Sink()
+    pickler = pickle.Pickler(sink, protocol=5)
+    if dispatch_table is not None:
+        pickler.dispatch_table = dispatch_table
+    pickler.dump(value)
+    return Pieces(sink.pieces)
 
 
 class Service:
@@ -278,7 +306,7 @@ class Service:
                     user_traceback=users_traceback(exc),
                 )
 
-    def _pickle_together(self, stretch: Stretch) -> bytes | None:
+    def _pickle_together(self, stretch: Stretch) -> Pieces | None:
         """One pickle of all payloads; None if one of them cannot be pickled, or together they are too large."""
         jobs = stretch.jobs
         try:
@@ -295,7 +323,7 @@ class Service:
             return None
         return blob
 
-    def _pickle_apart(self, lease: Lease, session: Session) -> bytes | None:
+    def _pickle_apart(self, lease: Lease, session: Session) -> Pieces | None:
         """A pickle for each job; those that cannot be sent fail, and what does not fit goes back. None if none is
         left.
         """
@@ -319,7 +347,7 @@ class Service:
             # Positions of a batch are fixed when it is sent: the good ones go back and come as a batch without the bad.
             self._report(session, Report(lease.token, 0, end="dropped"))
             return None
-        return pickle.dumps(blobs, protocol=5)
+        return _pickle(blobs)
 
     def _pickle_one(self, index: int, job: Any) -> tuple[bytes, Failure | None]:
         try:

@@ -9,13 +9,11 @@ it costs each job less to look at that than to compare two numbers.
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 import time
 
 from taskmaster.model import MAX_BATCH
 
-__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "Board", "make_memory"]
+__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Board"]
 
 REGIONS = 2
 NOT_BEGUN = 2**64 - 1
@@ -23,24 +21,14 @@ OPENING = 2**64 - 2  # the worker is unpickling the batch
 RUNNING, ENDED = 1, 2
 _HEAD = 24
 _REGION = _HEAD + MAX_BATCH
-
-
-def make_memory() -> int:
-    """A descriptor of new shared memory for one worker, gone when nobody has it open any more."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("taskmaster-board", os.MFD_CLOEXEC)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, REGIONS * _REGION)
-    return descriptor
+SIZE = REGIONS * _REGION  # bytes of a board
 
 
 class Board:
     """The two regions of a worker, seen from either side.
 
     Args:
-        descriptor: from ``make_memory``; may be closed afterwards.
+        descriptor: of shared memory of ``SIZE`` bytes; may be closed afterwards.
 
     Attributes:
         heads: for each region, limit and position as a view of numbers.
@@ -49,7 +37,7 @@ class Board:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, REGIONS * _REGION)
+        self._memory = mmap.mmap(descriptor, SIZE)
         whole = memoryview(self._memory)
         self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
         self.lowered = [whole[r * _REGION + 16 : r * _REGION + 17] for r in range(REGIONS)]

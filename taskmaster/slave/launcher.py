@@ -80,7 +80,7 @@ class Launcher:
 
         Args:
             spec: what the worker needs to know.
-            descriptors: its socket, its memory, its standard output and error.
+            descriptors: its socket, its board's memory, the shelf's, its standard output and error.
 
         Raises:
             TemplateGone: the template has ended.

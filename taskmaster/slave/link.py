@@ -22,6 +22,7 @@ from taskmaster.errors import AuthError, ConnectError, TaskmasterError
 from taskmaster.model import PROTOCOL, Answer, Report
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address
+from taskmaster.transport.channel import Hold
 
 __all__ = ["Link", "Refused"]
 
@@ -84,6 +85,7 @@ class Link:
         self._answered = answered
         self._entered = entered
         self._held = held
+        self._place: Callable[[int], Hold | None] = lambda _: None
         self._connection: client.MasterConnection | None = None
         self._incarnation = ""
         self._posted_at = 0.0
@@ -94,6 +96,10 @@ class Link:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         selector.register(self._wake_in, selectors.EVENT_READ, self._connected)
+
+    def receive_into(self, place: Callable[[int], Hold | None]) -> None:
+        """Ask ``place`` where a batch of so many bytes is to be received."""
+        self._place = place
 
     def keep_up(self, now: float) -> float:
         """Connect if it is time to; gives the seconds until there is something to do here."""
@@ -165,6 +171,7 @@ class Link:
                 self.refusal = arrived
             return
         self._connection = arrived
+        arrived.receive_into(self._place)
         self._selector.register(arrived, selectors.EVENT_READ, self._receive)
         self._post("hello", {**self._about, "held": self._held()})
 

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.model import Failure, Lent
-from taskmaster.slave.board import make_memory
+from taskmaster.slave.board import REGIONS, SIZE
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
 from taskmaster.slave.output import Forwarder, Output
 from taskmaster.slave.process import Unusable, Worker
+from taskmaster.slave.shelf import Place, Shelf, make_memory
 from taskmaster.slave.sizer import Sizer
 
 __all__ = ["Pool", "Unusable"]
@@ -63,6 +64,7 @@ class Pool:
         self._desk = desk
         self._sizer = sizer
         self._selector = selector
+        self._shelf = Shelf(count * REGIONS)
         self._outputs = [Output(1), Output(2)]
         self._paused: list[Forwarder] = []
         self._backoff = 0.0
@@ -100,11 +102,12 @@ class Pool:
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-        memory = make_memory()
+        memory = make_memory(SIZE)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         try:
-            pid = self._launcher.spawn(self._spec, [theirs.fileno(), memory, out_write, err_write])
+            descriptors = [theirs.fileno(), memory, self._shelf.descriptor, out_write, err_write]
+            pid = self._launcher.spawn(self._spec, descriptors)
         except (TemplateGone, NoProcess):
             ours.close()
             os.close(out_read)
@@ -174,7 +177,7 @@ class Pool:
         for region, held in enumerate(worker.held):
             if held is None:
                 continue
-            worker.held[region] = None
+            worker.release(region)
             if blame and worker.board.opening(region) and not held.lent.separate:
                 # It died while it unpickled the batch: one by one, the guilty job is found.
                 self._desk.unreadable(held)
@@ -257,13 +260,13 @@ class Pool:
                 self._desk.fail(held, Failure(*failure))
         elif kind == "ended":
             region, stop, seconds = rest
-            held, worker.held[region] = worker.held[region], None
+            held = worker.release(region)
             if held is not None:
                 self._sizer.note(stop, seconds)
                 self._desk.finish(held, stop)
         elif kind == "unreadable":
             region, _ = rest
-            held, worker.held[region] = worker.held[region], None
+            held = worker.release(region)
             if held is not None:
                 self._desk.unreadable(held)
 
@@ -312,17 +315,22 @@ class Pool:
         """How many batches the workers can take."""
         return sum(worker.free for worker in self.workers.values())
 
+    def place(self, size: int) -> Place | None:
+        """Where a batch of so many bytes is to be received."""
+        return self._shelf.place(size)
+
     def give(self, lent: Lent) -> None:
         """Give a batch to the worker that holds the fewest."""
         worker = max(self.workers.values(), key=lambda worker: worker.free, default=None)
-        held = self._desk.take(lent)
+        blob = lent.blob
+        held = self._desk.take(lent._replace(blob=b""))
         if worker is None or not worker.free:
             self._desk.drop(held)  # a worker has died meanwhile
             return
-        region = worker.held.index(None)
-        worker.held[region] = held
+        region = worker.hold(held, blob)
         worker.board.prepare(region, lent.count)
-        worker.send("batch", region, lent.separate, lent.alone, lent.blob)
+        where = (blob.offset, len(blob)) if isinstance(blob, Place) else bytes(blob)
+        worker.send("batch", region, lent.separate, lent.alone, where)
         if worker.pending:
             self._selector.modify(
                 worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, lambda: self._write_and_hear(worker)
@@ -390,5 +398,6 @@ class Pool:
             for pipe in worker.pipes:
                 self._close_pipe(pipe)
         self.workers.clear()
+        self._shelf.close()
         for output in self._outputs:
             output.finish(may_give_up)

@@ -61,6 +61,7 @@ class Worker:
         self.ready = self.several = self.unusable = self.gone = False
         self.quitting = False
         self.held: list[Held | None] = [None] * REGIONS
+        self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
         self.reader = FrameReader(UNLIMITED)
         self.pending: deque[memoryview] = deque()
 
@@ -68,6 +69,18 @@ class Worker:
     def free(self) -> int:
         """How many more batches it can take."""
         return self.held.count(None) if self.ready and not self.quitting else 0
+
+    def hold(self, held: Held, blob: Any) -> int:
+        """Note that the worker has a batch; gives the region where it is."""
+        region = self.held.index(None)
+        self.held[region], self._blobs[region] = held, blob
+        return region
+
+    def release(self, region: int) -> Held | None:
+        """The worker has done with the batch of a region; gives what was there."""
+        held = self.held[region]
+        self.held[region] = self._blobs[region] = None
+        return held
 
     def send(self, *message: Any) -> None:
         """Send as soon as the worker reads."""

@@ -127,6 +127,7 @@ class Supervisor:
             entered=self._enter,
             held=lambda: self._desk.tokens,
         )
+        self._link.receive_into(self._pool.place)
         self._ask_at = 0.0
         self._asked = False
         self._look_every = LOOK

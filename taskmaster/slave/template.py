@@ -4,7 +4,7 @@ Started by the supervisor as ``python -m taskmaster.slave.template FD``; or fork
 script, before that has any thread, when the callback lives in the script and cannot be imported. It runs one thread
 and none of the user's code. ::
 
-    supervisor ──"spawn", 4 descriptors──► template ──fork──► worker
+    supervisor ──"spawn", 5 descriptors──► template ──fork──► worker
                ◄──"spawned" / "exited"────
 
 It ends, and its workers with it, as soon as the supervisor is gone.
@@ -178,19 +178,19 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         selector.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        sock, memory, out, err = fds
+        sock, memory, shelf, out, err = fds
         null = os.open(os.devnull, os.O_RDONLY)
         for descriptor, standard in ((null, 0), (out, 1), (err, 2)):
             os.dup2(descriptor, standard)
             os.close(descriptor)
-        for descriptor in (sock, memory):
+        for descriptor in (sock, memory, shelf):
             os.set_inheritable(descriptor, False)  # not for the programs that a callback starts
         # Lines go out as they are printed: a worker that dies takes what is buffered with it.
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.pop("TASKMASTER_KEY", None)
-        worker.main(sock, memory, callbacks, spec)
+        worker.main(sock, memory, shelf, callbacks, spec)
         status = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -8,6 +8,7 @@ failure is said before the position moves past its job.
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import socket
@@ -27,12 +28,15 @@ from taskmaster.transport.channel import Channel
 __all__ = ["main", "read_batches", "run_one_by_one", "work"]
 
 
-def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+def work(
+    channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]
+) -> None:
     """The life of a worker: load, set up, run batches until told to quit, tear down.
 
     Args:
         channel: the socket to the supervisor.
         board: where the position is published.
+        shelf: where the batches are that are not sent through the channel.
         callbacks: what the template holds, None to load the target of ``spec``.
         spec: "target", "threads", "concurrency", and "path": where else modules are looked for.
     """
@@ -56,7 +60,7 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
     coroutines = is_async(callbacks.handle)
     slots = spec["concurrency"] if coroutines else spec["threads"]
     outlet.say("ready", slots, coroutines or slots > 1)
-    batches = read_batches(channel, outlet, board)
+    batches = read_batches(channel, outlet, board, shelf)
     try:
         if coroutines:
             from taskmaster.slave.concurrent import run_coroutines
@@ -72,7 +76,7 @@ def work(channel: Channel, board: Board, callbacks: Callbacks | None, spec: dict
         _tear_down(callbacks)
 
 
-def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Batch]:
+def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryview) -> Iterator[Batch]:
     """The batches that the supervisor sends, unpickled, until it says quit; ends the process when the supervisor is
     gone.
     """
@@ -85,6 +89,9 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board) -> Iterator[Bat
             return
         _, region, separate, alone, blob = message
         board.heads[region][1] = OPENING
+        if isinstance(blob, tuple):
+            offset, size = blob
+            blob = shelf[offset : offset + size]
         try:
             jobs = pickle.loads(blob)
         except BaseException as exc:
@@ -132,10 +139,12 @@ def _tear_down(callbacks: Callbacks) -> None:
     flush()
 
 
-def main(sock: int, memory: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+def main(sock: int, memory: int, shelf: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
     """What the template calls in the forked process."""
     keep_freed_memory()
     board = Board(memory)
+    batches = memoryview(mmap.mmap(shelf, 0, access=mmap.ACCESS_READ))
     os.close(memory)
+    os.close(shelf)
     with Channel(socket.socket(fileno=sock)) as channel:
-        work(channel, board, callbacks, spec)
+        work(channel, board, batches, callbacks, spec)

@@ -19,13 +19,23 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-__all__ = ["MAX_FRAME", "Channel", "FrameReader", "FrameTooLarge", "frame", "plain_dumps", "plain_loads"]
+__all__ = [
+    "MAX_FRAME",
+    "Channel",
+    "FrameReader",
+    "FrameTooLarge",
+    "Hold",
+    "Pieces",
+    "frame",
+    "plain_dumps",
+    "plain_loads",
+]
 
 MAX_FRAME = 64 * 1024 * 1024
 APART = 4096  # byte strings of this size travel beside the pickle
-TOGETHER = 262_144  # pieces of a frame below this size in all are sent at once
+AT_ONCE = 512  # pieces that one system call takes
 MAX_BUFFERS = 65_536
 STAGE = 16_384  # bytes of a reader's buffer: a thousand connections have one each
 _HEAD = struct.Struct("!II")
@@ -124,19 +134,49 @@ def plain_loads(data: bytes | bytearray, buffers: Sequence[Any] = ()) -> Any:
         raise pickle.UnpicklingError(f"not a pickle of plain values: {type(exc).__name__}") from exc
 
 
-def _set_apart(value: Any, found: list[bytes]) -> Any:
+class Pieces:
+    """A byte string in pieces: sent without being put together first, received as one.
+
+    Args:
+        parts: the pieces.
+    """
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+        self._size = sum(map(len, parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class Hold(Protocol):
+    """Where a long byte string is received; what ``view`` shows."""
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes, to be written."""
+
+
+# Stands in the pickle for whatever travels beside it. It looks writable: then the receiver's unpickler takes what came
+# as it is, and makes no view of it.
+_BESIDE = pickle.PickleBuffer(bytearray())
+
+
+def _set_apart(value: Any, found: list[Any]) -> Any:
     """The value with its large byte strings replaced by buffers; only the tuples and lists on the way are copied."""
     kind = type(value)
-    if kind is memoryview or (kind is bytes and len(value) >= APART):
+    if kind is Pieces or (kind is bytes and len(value) >= APART):
         found.append(value)
-        return pickle.PickleBuffer(value)
+        return _BESIDE
     if kind is not tuple and kind is not list:
         return value
     copy: list[Any] | None = None
     for index, part in enumerate(value):
         inner = type(part)
         # Most parts are numbers and short texts: a call for each would cost more than the pickling.
-        if inner is bytes or inner is memoryview or inner is tuple or inner is list:
+        if inner is bytes or inner is Pieces or inner is tuple or inner is list:
             apart = _set_apart(part, found)
             if apart is not part:
                 copy = list(value) if copy is None else copy
@@ -151,7 +191,7 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
         FrameTooLarge: together they are above the limit.
         pickle.PicklingError: something in the value is not plain.
     """
-    buffers: list[bytes] = []
+    buffers: list[bytes | Pieces] = []
     header = _dumped(_set_apart(value, buffers), lambda _: None)
     lengths = b"".join(struct.pack("!Q", len(buffer)) for buffer in buffers)
     total = len(header) + sum(map(len, buffers))
@@ -159,7 +199,13 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
         raise FrameTooLarge(f"{total:,} bytes are more than the {limit:,} that a frame may have")
     if len(buffers) > MAX_BUFFERS:
         raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
-    return [_HEAD.pack(len(header), len(buffers)) + lengths + header, *buffers]
+    pieces = [_HEAD.pack(len(header), len(buffers)) + lengths + header]
+    for buffer in buffers:
+        if isinstance(buffer, Pieces):
+            pieces += buffer.parts
+        else:
+            pieces.append(buffer)
+    return pieces
 
 
 class FrameReader:
@@ -174,24 +220,28 @@ class FrameReader:
             ...
             complete, value = reader.more()
 
+    Byte strings that travelled beside the header arrive as ``bytes``, as ``bytearray``, or as what ``hold`` gave.
+
     Args:
         limit: largest frame accepted, in bytes.
+        hold: asked, with a size in bytes, where a long byte string is to be received; None for memory of its own.
     """
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
+    def __init__(self, limit: int = MAX_FRAME, hold: Callable[[int], Hold | None] | None = None) -> None:
+        self.hold = hold
         self._limit = limit
         self._staged = memoryview(bytearray(STAGE))
         self._from = self._to = 0  # what has arrived and is not looked at yet
-        self._part: bytearray | None = None  # a part of the frame that has not arrived whole
-        self._filled = 0
+        self._part: bytearray | Hold | None = None  # a part of the frame that has not arrived whole,
+        self._missing = self._staged[:0]  # and what is missing of it
         self._next = _HEAD.size  # bytes of the part that comes next
-        self._stage: Callable[[bytes | bytearray], bool] = self._take_head
+        self._stage: Callable[[Any], bool] = self._take_head
         self._lengths: list[int] = []
-        self._parts: list[bytes | bytearray] = []
+        self._parts: list[Any] = []
 
     def space(self) -> memoryview:
         """Where the next bytes belong; never empty."""
-        return self._staged if self._part is None else memoryview(self._part)[self._filled :]
+        return self._staged if self._part is None else self._missing
 
     def filled(self, count: int) -> tuple[bool, Any]:
         """Say how many bytes were put into ``space``.
@@ -206,7 +256,7 @@ class FrameReader:
         if self._part is None:
             self._from, self._to = 0, count
         else:
-            self._filled += count
+            self._missing = self._missing[count:]
         return self.more()
 
     def more(self) -> tuple[bool, Any]:
@@ -221,10 +271,10 @@ class FrameReader:
                 self._expect(_HEAD.size, self._take_head)
                 return True, plain_loads(header, buffers)
 
-    def _arrived(self) -> bytes | bytearray | None:
+    def _arrived(self) -> bytes | bytearray | Hold | None:
         """The next part if all of it is here."""
         if self._part is not None:
-            if self._filled < len(self._part):
+            if self._missing:
                 return None
             part, self._part = self._part, None
             return part
@@ -233,13 +283,20 @@ class FrameReader:
             self._from += size
             return bytes(self._staged[start : start + size])
         if self._to > start or size > STAGE:
-            self._part = bytearray(size)
-            self._filled = self._to - start
-            self._part[: self._filled] = self._staged[start : self._to]
-            self._from = self._to
+            self._begin(size)
         return None
 
-    def _expect(self, size: int, stage: Callable[[bytes | bytearray], bool]) -> None:
+    def _begin(self, size: int) -> None:
+        """Make room for a part that is not here yet, or not all of it."""
+        held = self.hold(size) if self.hold is not None and self._parts else None
+        self._part = bytearray(size) if held is None else held
+        whole = memoryview(self._part) if isinstance(self._part, bytearray) else self._part.view
+        count = self._to - self._from
+        whole[:count] = self._staged[self._from : self._to]
+        self._from = self._to
+        self._missing = whole[count:]
+
+    def _expect(self, size: int, stage: Callable[[Any], bool]) -> None:
         self._next, self._stage = size, stage
 
     def _take_head(self, part: bytes | bytearray) -> bool:
@@ -260,7 +317,7 @@ class FrameReader:
         self._expect(self._lengths[0], self._take_part)
         return False
 
-    def _take_part(self, part: bytes | bytearray) -> bool:
+    def _take_part(self, part: bytes | bytearray | Hold) -> bool:
         self._parts.append(part)
         if len(self._parts) == len(self._lengths):
             return True
@@ -301,11 +358,20 @@ class Channel:
 
     def send_frame(self, pieces: list[bytes]) -> None:
         """Send what ``frame`` gave."""
-        if sum(map(len, pieces)) < TOGETHER:
-            # One call: a small header that waits for its acknowledgement would cost a delayed-ACK pause.
-            pieces = [b"".join(pieces)]
-        for piece in pieces:
-            self._send_all(piece)
+        # All at once: a small header that waits for its acknowledgement would cost a delayed-ACK pause, and putting the
+        # pieces together a copy.
+        rest = [memoryview(piece) for piece in pieces]
+        while rest:
+            self._hurry()
+            count = self._socket.sendmsg(rest[:AT_ONCE])
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = rest[0][count:]
+
+    def receive_into(self, hold: Callable[[int], Hold | None]) -> None:
+        """Ask ``hold`` where long byte strings are to be received; see ``FrameReader``."""
+        self._reader.hold = hold
 
     def recv(self) -> Any:
         """Receive a plain value; raises EOFError when the peer has closed."""

@@ -9,11 +9,12 @@ import multiprocessing
 import pickle
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from taskmaster.errors import AuthError, ConnectError
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel, frame
+from taskmaster.transport.channel import Channel, Hold, frame
 from taskmaster.transport.handshake import prove_both
 from taskmaster.transport.server import QUEUE, keep_alive
 
@@ -151,6 +152,10 @@ class MasterConnection:
         except (EOFError, OSError, pickle.UnpicklingError) as exc:
             raise self._lost(exc) from exc
         return (True, self._result(answer)) if complete else (False, None)
+
+    def receive_into(self, hold: Callable[[int], Hold | None]) -> None:
+        """Ask ``hold`` where long byte strings are to be received."""
+        self._channel.receive_into(hold)
 
     def fileno(self) -> int:
         """For selectors."""

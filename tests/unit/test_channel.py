@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskmaster.slave.shelf import Place, Shelf
 from taskmaster.transport import channel as channels
 from taskmaster.transport.channel import (
     APART,
     Channel,
     FrameReader,
     FrameTooLarge,
+    Pieces,
     frame,
     plain_dumps,
     plain_loads,
@@ -49,6 +51,7 @@ class Wire:
         self.incoming = bytearray(incoming)
         self.piece = piece
         self.sent = []
+        self.at_once = 1 << 30
         self.timeout = None
         self.blocking = True
         self.open = True
@@ -70,6 +73,11 @@ class Wire:
 
     def sendall(self, data):
         self.sent.append(bytes(data))
+
+    def sendmsg(self, pieces):
+        whole = b"".join(pieces)
+        self.sent.append(whole[: self.at_once])
+        return len(self.sent[-1])
 
     def shutdown(self, how):
         self.shut = True
@@ -97,12 +105,12 @@ def read_all(data, sizes=(1 << 30,), limit=channels.MAX_FRAME):
     return found
 
 
-def without_views(value):
-    """The value with the views of long byte strings as bytes."""
-    if isinstance(value, memoryview):
+def as_bytes(value):
+    """The value with each long byte string, which may arrive as a bytearray, as bytes."""
+    if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, (tuple, list)):
-        return type(value)(without_views(part) for part in value)
+        return type(value)(as_bytes(part) for part in value)
     return value
 
 
@@ -124,11 +132,11 @@ def test_frames_arrive_whole_however_they_are_cut(values, sizes):
     """The reader never needs to know where the network cut."""
     data = b"".join(piece for value in values for piece in frame(value))
 
-    assert repr(without_views(read_all(data, sizes))) == repr(values)
+    assert repr(as_bytes(read_all(data, sizes))) == repr(values)
 
 
 def test_a_long_byte_string_is_not_copied_into_the_pickle():
-    """It travels beside the header as the very object that was given, and arrives as bytes or as a view of them."""
+    """It travels beside the header as the very object that was given, and arrives as bytes or as a bytearray."""
     blob = os.urandom(APART)
 
     first, *rest = frame(("run", [(blob,)], blob))
@@ -355,8 +363,37 @@ def test_a_small_frame_is_one_packet():
 
     blob = b"z" * 1_000_000
     channel.send((blob,))
-    assert len(wire.sent) == 3
-    assert read_all(b"".join(wire.sent))[1] == (blob,)
+    assert len(wire.sent) == 2
+
+
+def test_what_the_network_does_not_take_at_once_is_sent_after_it():
+    """Nothing is left out and nothing is sent twice, wherever it stopped."""
+    wire = Wire()
+    wire.at_once = 1000
+    value = ["run", b"x" * APART, Pieces([b"a" * 1500, b"", b"b" * 2500])]
+
+    Channel(wire).send(value)
+
+    assert max(map(len, wire.sent)) == 1000
+    assert as_bytes(read_all(b"".join(wire.sent))) == [["run", b"x" * APART, b"a" * 1500 + b"b" * 2500]]
+
+
+def test_a_long_byte_string_is_received_where_the_owner_wants_it():
+    """Whatever else is in the frame; where there is no place, it gets memory of its own."""
+    shelf = Shelf(1)
+    blob = os.urandom(50_000)
+    channel = Channel(Wire(b"".join(frame([1, blob, "x" * 30_000, blob[::-1]])), piece=9000))
+    channel.receive_into(shelf.place)
+
+    one, place, text, rest = channel.recv()
+
+    assert (one, text, bytes(rest)) == (1, "x" * 30_000, blob[::-1])
+    assert isinstance(place, Place)
+    assert bytes(place.view) == blob
+    assert shelf.place(1) is None
+    del place
+    assert shelf.place(1) is not None
+    shelf.close()
 
 
 def test_values_are_received_one_after_the_other():

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster.model import Failure, Lent
-from taskmaster.slave.board import ENDED, NOT_BEGUN, OPENING, RUNNING, Board, make_memory
+from taskmaster.slave.board import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Board
 from taskmaster.slave.desk import REPORT, TRACEBACKS, Desk
 from taskmaster.slave.outlet import Outlet, message_of
+from taskmaster.slave.shelf import make_memory
 from taskmaster.slave.worker import read_batches
 from taskmaster.transport.channel import Channel, frame, plain_dumps, plain_loads
 
@@ -19,7 +20,7 @@ from taskmaster.transport.channel import Channel, frame, plain_dumps, plain_load
 @pytest.fixture
 def board() -> Board:
     """A board with a batch of five in its first region."""
-    memory = make_memory()
+    memory = make_memory(SIZE)
     made = Board(memory)
     os.close(memory)
     made.prepare(0, 5)
@@ -82,7 +83,7 @@ def test_a_batch_that_waits_for_its_turn_is_not_being_opened(board: Board, socke
     """A worker that dies then has not died of unpickling it."""
     ours, theirs = sockets
     ours.send(("batch", 0, False, False, b"\x80\x05]."))
-    next(read_batches(theirs, Outlet(theirs), board))
+    next(read_batches(theirs, Outlet(theirs), board, memoryview(b"")))
 
     assert board.heads[0][1] == NOT_BEGUN
     assert not board.opening(0)

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from taskmaster.slave.board import NOT_BEGUN, OPENING, Board, make_memory
+from taskmaster.slave.board import NOT_BEGUN, OPENING, SIZE, Board
 from taskmaster.slave.callback import Callbacks, is_async
 from taskmaster.slave.outlet import TRACEBACK
+from taskmaster.slave.shelf import make_memory
 from taskmaster.slave.worker import work
 from taskmaster.transport.channel import Channel
 
@@ -27,14 +28,20 @@ class Bench:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.channel.deadline(10)
-        memory = make_memory()
+        memory = make_memory(SIZE)
         self.board = Board(memory)
         worker_board = Board(memory)
         os.close(memory)
         self._theirs = Channel(theirs)
         self._thread = threading.Thread(
             target=work,
-            args=(self._theirs, worker_board, callbacks, {"threads": 1, "concurrency": 1, "path": [], **spec}),
+            args=(
+                self._theirs,
+                worker_board,
+                memoryview(b""),
+                callbacks,
+                {"threads": 1, "concurrency": 1, "path": [], **spec},
+            ),
             daemon=True,
         )
         self._thread.start()
@@ -334,7 +341,7 @@ def test_texts_of_failures_are_bounded(bench: Callable[..., Bench]) -> None:
 
 def test_a_fresh_region_has_not_begun() -> None:
     """Neither while it waits nor while it is unpickled."""
-    memory = make_memory()
+    memory = make_memory(SIZE)
     board = Board(memory)
     os.close(memory)
     board.prepare(0, 5)
