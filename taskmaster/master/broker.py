@@ -39,7 +39,8 @@ class Limits:
     Attributes:
         size: jobs queued, returned and parked.
         span: jobs from the watermark to the newest job read.
-        batch_bytes: about how large a batch of several jobs may become.
+        batch_bytes: about how large a batch of several jobs may become,
+        small_bytes: and one of jobs that are done within milliseconds.
         lease: silence after which a slave's leases end.
         grace: how long a closed connection keeps its leases.
         crashes: workers that a job may kill before it counts as failed.
@@ -49,6 +50,7 @@ class Limits:
     size: int = 10_000
     span: int = 100_000
     batch_bytes: int = 250_000
+    small_bytes: int = 1_000_000
     lease: float = 60.0
     grace: float = 2.0
     crashes: int = 3
@@ -259,7 +261,9 @@ class Broker:
     def _fair_share(self, waiting: int, small: int) -> int:
         """Most jobs for one batch, so that every worker finds work and a blob stays small."""
         share = max(waiting // max(1, 2 * self.sessions.workers), small)
-        return max(1, min(share, int(self.limits.batch_bytes / max(1.0, self.bytes_per_job))))
+        per_job = max(1.0, self.bytes_per_job)
+        fit = max(self.limits.batch_bytes / per_job, min(small, self.limits.small_bytes / per_job))
+        return max(1, min(share, int(fit)))
 
     # -- reports ---------------------------------------------------------------------------------------------------
 

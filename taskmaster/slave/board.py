@@ -55,6 +55,10 @@ class Board:
         position = self.heads[region][1]
         return 0 if position >= OPENING else position
 
+    def begun(self, region: int) -> bool:
+        """Whether the worker has got as far as to open the batch."""
+        return self.heads[region][1] != NOT_BEGUN
+
     def opening(self, region: int) -> bool:
         """Whether the worker is unpickling the batch."""
         return self.heads[region][1] == OPENING

@@ -173,7 +173,7 @@ class Pool:
     def _bury(self, worker: Worker, how: str, *, blame: bool = True) -> None:
         """Account for a dead worker: its last words, what it had ended, and the job that it died of."""
         self._look(worker)
-        worked = any(held is not None for held in worker.held)
+        worked = any(held is not None and worker.board.begun(region) for region, held in enumerate(worker.held))
         for region, held in enumerate(worker.held):
             if held is None:
                 continue
