@@ -348,6 +348,15 @@ class Pool:
         for worker in list(self.workers.values()):
             self._look(worker)
 
+    def share(self) -> None:
+        """While a worker has nothing to do, give the batches back that wait behind another one's running batch."""
+        idle = sum(1 for worker in self.workers.values() if worker.free == REGIONS)
+        for worker in self.workers.values():
+            for region, held in enumerate(worker.held):
+                if idle and held is not None and held.keep and not worker.free and not worker.board.begun(region):
+                    self.recall(held, 0)
+                    idle -= 1
+
     def recall(self, held: Held, keep: int) -> None:
         """Give back the jobs of a batch from ``keep`` on that have not been started."""
         for worker in self.workers.values():

@@ -36,6 +36,7 @@ from taskmaster.transport.address import Address
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
 LOOK = 0.1  # seconds between two looks at how far the workers have got, until the master says how often
+PATIENCE = 0.02  # seconds without a batch until the workers share what there is
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
 
@@ -130,6 +131,7 @@ class Supervisor:
         self._link.receive_into(self._pool.place)
         self._ask_at = 0.0
         self._asked = False
+        self._fed_at = 0.0
         self._look_every = LOOK
         self._looked_at = 0.0
         self._posted_at = 0.0
@@ -241,9 +243,11 @@ class Supervisor:
             self._pool.recall_all()
         # Whoever got work asks for the next batch at once; whoever got none when he is told to.
         if answer.batches:
-            self._ask_at = now
+            self._ask_at = self._fed_at = now
         elif self._asked:
             self._ask_at = now + answer.pause
+            if now - self._fed_at > PATIENCE:
+                self._pool.share()
             return
         self._look_every = answer.pause
 

@@ -183,10 +183,17 @@ class World:
         return keys.decode(job.key), pickle.loads(job.payload)
 
     def _check_caps(self) -> None:
-        waiting = len(self.broker.queue) + self.broker.returned + self.broker.parked
-        in_flight = sum(lease.open for lease in self.broker.leases.values())
-        if len(self.broker.queue) > self.limits.size or waiting > self.limits.size + in_flight + self.limits.span:
-            raise Violation(f"{waiting} jobs wait, --size allows {self.limits.size}")
+        queued = len(self.broker.queue)
+        if queued > self.limits.size:
+            raise Violation(f"{queued} jobs are queued, --size allows {self.limits.size}")
+        # What was read since the watermark is within the span. Nothing is read while --size jobs are parked, and those
+        # that were read before that may be parked, too: another span of them.
+        parked = len(self.broker._parked)
+        if parked > self.limits.size + self.limits.span:
+            raise Violation(f"{parked} jobs are parked, --size allows {self.limits.size}, --span {self.limits.span}")
+        returned = self.broker.returned
+        if returned > parked + self.limits.span:
+            raise Violation(f"{returned} jobs wait to be handed out again, {parked} parked, --span {self.limits.span}")
         if self.broker.span > self.limits.span:
             raise Violation(f"the span is {self.broker.span}")
 
@@ -254,7 +261,7 @@ class World:
                     # Two workers: the first two batches are begun, and their current job is not given back.
                     batch.keep = min(batch.keep, max(keep, batch.at + (number < 2)))
         for lent in answer.batches:
-            jobs = pickle.loads(lent.blob)
+            jobs = pickle.loads(b"".join(lent.blob.parts))
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
             slave.batches.append(Batch(lent.token, jobs, lent.count))
             lease = self.broker.leases[lent.token]
