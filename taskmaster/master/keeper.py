@@ -146,6 +146,7 @@ class Keeper(threading.Thread):
     def _look_at_successor(self) -> None:
         """Let the watermark reach the end of what is settled, if the job after it is known to have another key."""
         with self._lock:
+            self._broker.settle_known()
             low = self._broker.watermark.low
             at_end = self._broker.exhausted and self._broker.read == low
             head = self._broker.head_at_low()
