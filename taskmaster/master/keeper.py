@@ -24,7 +24,7 @@ __all__ = ["Keeper"]
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 0.1  # seconds between checkpoints
+INTERVAL = 0.25  # seconds between checkpoints
 SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
 IDLE = 5.0  # seconds after which one is written although nothing but the clock has moved
 

@@ -34,7 +34,7 @@ __all__ = ["Companion", "Run", "Summary", "View"]
 
 logger = logging.getLogger(__name__)
 
-TICK = 0.1  # seconds between two looks at the leases and two updates of the progress
+TICK = 0.2  # seconds between two looks at the leases and two updates of the progress
 FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hears of it
 FIRST_LOOK = (
     1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else

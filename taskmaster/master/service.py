@@ -42,7 +42,9 @@ MAX_WORKERS = 4096
 IDLE = (0.001, 0.08)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.005  # of several such slaves, one asks every so many seconds,
 IDLE_MOST = 2.0  # but each of them at least this often
-BUSY = (0.1, 0.5)  # seconds after which a slave reports that has no other reason to ask: of few slaves, and of many
+# Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, one of few
+# slaves, and one of many.
+BUSY = (0.1, 0.25, 0.5)
 FEW = 50
 
 
@@ -221,7 +223,7 @@ class Service:
         sessions = self._broker.sessions
         unfed = len(sessions.unfed)
         if session.id not in sessions.unfed:
-            return BUSY[0] if unfed or len(sessions) <= FEW else BUSY[1]
+            return BUSY[0 if unfed else 1 if len(sessions) <= FEW else 2]
         first, longest = IDLE
         each = IDLE_EACH * unfed if unfed > 1 else 0.0
         return min(IDLE_MOST, max(each, min(longest, first * 2.0 ** min(session.idle - 1, 10))))

@@ -12,7 +12,7 @@ from taskmaster.model import MAX_BATCH
 
 __all__ = ["Sizer"]
 
-TARGET = 0.2  # seconds of work in a batch
+TARGET = 0.5  # seconds of work in a batch
 SMALL = 0.005  # seconds of work that is not worth sharing out
 RECENT = 10  # batches that are looked at
 GROWTH = 4  # at most so many times the size of the last batch

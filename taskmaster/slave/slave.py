@@ -35,7 +35,7 @@ from taskmaster.transport.address import Address
 
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
-LOOK = 0.1  # seconds between two looks at how far the workers have got, until the master says how often
+LOOK = 0.25  # seconds between two looks at how far the workers have got, until the master says how often
 PATIENCE = 0.02  # seconds without a batch until the workers share what there is
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
@@ -217,6 +217,10 @@ class Supervisor:
         # What is wanted back is heard of in the answer.
         due = self._posted_at + (self._look_every if len(self._desk) else self._link.lease / 6)
         if ask or ended or (look and self._desk.news()) or now >= due:
+            if not look and len(self._desk) and now >= self._looked_at + self._look_every / 2:
+                # Said together with what has to be said anyway, it takes no exchange of its own.
+                self._looked_at = now
+                self._pool.look()
             self._posted_at = now
             self._asked = ask
             reports = self._desk.reports()

@@ -27,12 +27,12 @@ def test_it_grows_step_by_step() -> None:
 
 
 def test_it_settles_where_a_batch_takes_its_time() -> None:
-    """A fifth of a second's worth."""
+    """Half a second's worth."""
     sizer = Sizer()
     for _ in range(20):
         sizer.note(sizer.size, sizer.size * 0.001)
 
-    assert 190 <= sizer.size <= 200
+    assert 490 <= sizer.size <= 500
 
 
 def test_it_shrinks_at_once() -> None:
@@ -42,7 +42,7 @@ def test_it_shrinks_at_once() -> None:
         sizer.note(sizer.size, sizer.size * 1e-6)
     sizer.note(1000, 100.0)
 
-    assert sizer.size <= 2
+    assert sizer.size <= 5
 
 
 def test_slow_jobs_come_one_by_one() -> None:
