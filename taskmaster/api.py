@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster import target as targets
+from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Summary
@@ -57,10 +58,17 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
         return session.serve(parse(options.host), key, announce=True, generated=generated)
 
 
-def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summary:
+def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: Embryo | None = None) -> Summary:
     """Serve the jobs of a target and run them here, in worker processes of this machine: ``tm-run``.
 
-    Args and errors: as ``serve``.
+    Args:
+        target: as for ``serve``.
+        arguments: likewise.
+        options: likewise.
+        embryo: the slave, where it was forked already.
+
+    Raises:
+        TaskmasterError: see the exit codes of its subclasses.
     """
     options.check()
     address = parse(options.host) if options.host else Address("127.0.0.1", 0)
@@ -72,7 +80,9 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions) -> Summa
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
         session = Session(source, identity, store, target, options, slave_target)
-        return session.serve(address, key, announce=options.host is not None, generated=generated, slave=True)
+        return session.serve(
+            address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
+        )
 
 
 def work(target: str, options: SlaveOptions) -> int:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TextIO
 
+from taskmaster.embryo import Embryo
 from taskmaster.errors import TaskmasterError
 
 __all__ = ["CompanionEnded", "LocalSlave"]
@@ -43,17 +44,24 @@ class LocalSlave:
         config: what the slave is told on its standard input.
         write: prints a line of the callbacks above the progress, to the stream given.
         template: control socket of a forked template that holds the callback, if there is one.
+        embryo: the slave, where it was forked already.
     """
 
     def __init__(
-        self, config: dict[str, Any], write: Callable[[str, TextIO], None], template: socket.socket | None = None
+        self,
+        config: dict[str, Any],
+        write: Callable[[str, TextIO], None],
+        template: socket.socket | None = None,
+        embryo: Embryo | None = None,
     ) -> None:
         self._config = config
         self._write = write
         self._template = template
+        self._fds = [] if template is None else [template.fileno()]
         self._starts: list[float] = []
         self._relays: list[threading.Thread] = []
-        self._process = self._start()
+        self._process: subprocess.Popen[bytes] | Embryo = embryo or self._popen()
+        self._instruct()
 
     def check(self) -> None:
         """Start the slave again if it was killed; raise if it ended by itself or is killed again and again.
@@ -69,7 +77,8 @@ class LocalSlave:
         if code < 0 and self._template is None and len(recent) < RESTARTS:
             name = signal.Signals(-code).name
             self._write(f"taskmaster: the local slave was killed by {name}; it is started again.\n", sys.stderr)
-            self._process = self._start()
+            self._process = self._popen()
+            self._instruct()
             return
         if code < 0:
             why = f"The local slave was killed by {signal.Signals(-code).name}"
@@ -93,24 +102,25 @@ class LocalSlave:
         if self._template is not None:
             self._template.close()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._starts.append(time.monotonic())
+    def _popen(self) -> subprocess.Popen[bytes]:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
-        fds = []
-        if self._template is not None:
-            fds = [self._template.fileno()]
         # -P: a file in the working directory that is called like a module of the standard library must not take its
         # place.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, *flags, "-P", "-m", "taskmaster.slave"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=fds,
+            pass_fds=self._fds,
             process_group=0,
             env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
         )
-        config = dict(self._config, template_fd=fds[0] if fds else None)
+
+    def _instruct(self) -> None:
+        """Tell the slave what to do, and pass on what it prints."""
+        self._starts.append(time.monotonic())
+        process = self._process
+        config = dict(self._config, template_fd=self._fds[0] if self._fds else None)
         try:
             self._pipe(process.stdin).write(json.dumps(config).encode() + b"\n")
             self._pipe(process.stdin).flush()
@@ -122,7 +132,6 @@ class LocalSlave:
         ]
         for relay in self._relays:
             relay.start()
-        return process
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.companion import LocalSlave
+from taskmaster.embryo import Embryo
 from taskmaster.errors import Interrupted, UsageError
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
@@ -75,6 +76,7 @@ class Session:
         generated: bool,
         slave: bool = False,
         template: socket.socket | None = None,
+        embryo: Embryo | None = None,
     ) -> Summary:
         """Serve on ``address``.
 
@@ -85,6 +87,7 @@ class Session:
             generated: nobody has given the key; slaves of this user on this machine find it.
             slave: bring a slave along.
             template: control socket of a process that holds the callback, where that cannot be imported.
+            embryo: the slave, where it was forked already.
 
         Raises:
             TaskmasterError: it could not begin, or did not come to its end.
@@ -117,7 +120,7 @@ class Session:
             signals = stack.enter_context(Signals())
             companion = None
             if slave:
-                companion = LocalSlave(self._slave_config(server.where, key), console.write, template)
+                companion = LocalSlave(self._slave_config(server.where, key), console.write, template, embryo)
                 stack.callback(companion.stop, 0.0)
             if not run.begin():
                 self._say_finished(console, record, "there is nothing new{}; --reset runs all again")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.options import SETTINGS, common, merge, option, options, parse_arguments, run_command
+from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.model import Snapshot
 from taskmaster.options import MasterOptions
 from taskmaster.view.text import SCHEMA, Rate, clean, status_line
@@ -68,6 +68,8 @@ def status(host: str, key: str | None, key_file: str | None, as_json: bool) -> N
     """  # noqa: D301
     from taskmaster import api
 
+    loaded()
+
     found = api.status(host, key, key_file)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, **found}))
@@ -92,6 +94,8 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
     """  # noqa: D301
     path = _state_file(state, parse_arguments(arguments), get_jobs_callback)
     from taskmaster import api, keys
+
+    loaded()
 
     rows = [("", "RUN", "STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")]
     for run in api.runs(str(path)):
@@ -118,6 +122,8 @@ def restore(run: str, state: str) -> None:
       tm-ctl restore 3f2a --state backfill.tmstate
     """  # noqa: D301
     from taskmaster import api, keys
+
+    loaded()
 
     record = api.restore(state, run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"

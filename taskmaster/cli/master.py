@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.options import SETTINGS, common, merge, options, parse_arguments, run_command
+from taskmaster.cli.options import SETTINGS, common, loaded, merge, options, parse_arguments, run_command
 from taskmaster.options import MasterOptions
 
 __all__ = ["main", "tm_master"]
@@ -34,6 +34,8 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     options = merge(MasterOptions, given)
     parsed = parse_arguments(arguments)
     from taskmaster import api
+
+    loaded()
 
     return api.serve(target, parsed, options).exit_code
 

@@ -7,6 +7,7 @@ a message and an exit code.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from taskmaster import __version__
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 
-__all__ = ["SETTINGS", "common", "merge", "option", "options", "parse_arguments", "run_command"]
+__all__ = ["SETTINGS", "common", "loaded", "merge", "option", "options", "parse_arguments", "run_command"]
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 """Settings that every command is made with."""
@@ -261,8 +262,21 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
             err=True,
         )
         sys.exit(2)
-    code = _run(command, name, words)
+    # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among all that was loaded
+    # when the process ends, takes as long as the loading.
+    gc.disable()
+    try:
+        code = _run(command, name, words)
+    finally:
+        gc.freeze()
+        gc.enable()
     sys.exit(_flushed(code))
+
+
+def loaded() -> None:
+    """All that the command needs has been imported; from now on there may be garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:

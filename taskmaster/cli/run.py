@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
-from taskmaster.cli.options import SETTINGS, common, merge, option, options, parse_arguments, run_command
+from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
 from taskmaster.options import RunOptions
 
@@ -48,9 +49,19 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
         given["processes"] = number
     parsed = parse_arguments(arguments)
     options = merge(RunOptions, given)
-    from taskmaster import api
+    from taskmaster.embryo import prepare
 
-    return api.run(target, parsed, options).exit_code
+    # First: it gets ready while the master is imported. No worker may have the key in its memory, though.
+    embryo = prepare() if options.key is None and "TASKMASTER_KEY" not in os.environ else None
+    try:
+        from taskmaster import api
+
+        loaded()
+
+        return api.run(target, parsed, options, embryo).exit_code
+    finally:
+        if embryo is not None:
+            embryo.discard()
 
 
 def _split(words: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.options import SETTINGS, common, merge, option, options, run_command
+from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, run_command
 from taskmaster.options import SlaveOptions
 
 __all__ = ["main", "spawn_main", "tm_slave", "tm_spawn"]
@@ -63,6 +63,8 @@ def tm_spawn(target: str, **given: Any) -> int:
 def _work(target: str, given: dict[str, Any]) -> int:
     options = merge(SlaveOptions, given)
     from taskmaster import api
+
+    loaded()
 
     return api.work(target, options)
 

@@ -26,7 +26,7 @@ from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report
 from taskmaster.tracebacks import users_traceback
-from taskmaster.transport.channel import Pieces
+from taskmaster.transport.frames import Pieces
 
 __all__ = ["Service", "pickled"]
 

@@ -11,12 +11,18 @@ import os
 import socket
 import sys
 
+from taskmaster.forked import Forked
 from taskmaster.slave.slave import SlaveConfig, run_slave
 from taskmaster.transport.address import Address
 
 
-def main() -> int:
-    """Read the configuration, run the slave."""
+def main(prepared: socket.socket | None = None, process: Forked | None = None) -> int:
+    """Read the configuration, run the slave.
+
+    Args:
+        prepared: control socket of a template that is there already, and can be replaced by another one.
+        process: that template.
+    """
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)  # unbuffered: what follows the line belongs to the lifeline
@@ -31,9 +37,10 @@ def main() -> int:
     lifeline = os.dup(0)
     os.set_inheritable(lifeline, False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    template = told["template_fd"]
-    if template is not None:
-        os.set_inheritable(template, False)
+    template = prepared
+    if told["template_fd"] is not None:
+        os.set_inheritable(told["template_fd"], False)
+        template = socket.socket(fileno=told["template_fd"])
     config = SlaveConfig(
         target=told["target"],
         address=Address(told["host"], told["port"]),
@@ -45,7 +52,8 @@ def main() -> int:
         grace=told["grace"],
         path=tuple(told["path"]),
         quiet=told["quiet"],
-        template=socket.socket(fileno=template) if template is not None else None,
+        template=template,
+        template_process=process,
         lifeline=lifeline,
     )
     return run_slave(config, lambda: str(told["key"]))

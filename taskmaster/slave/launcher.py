@@ -16,6 +16,7 @@ from collections import deque
 from typing import Any
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.forked import Forked
 
 __all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended", "kill_group"]
 
@@ -50,13 +51,14 @@ class Launcher:
     """A template and the workers that it has forked.
 
     Args:
-        inherited: control socket of a template that holds the callback; None to start one.
+        inherited: control socket of a template that is there already; None to start one.
+        process: the inherited template, if another one can take its place; None if it alone holds the callback.
     """
 
-    def __init__(self, inherited: socket.socket | None = None) -> None:
-        self.replaceable = inherited is None
+    def __init__(self, inherited: socket.socket | None = None, process: Forked | None = None) -> None:
+        self.replaceable = inherited is None or process is not None
         self.pids: set[int] = set()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = process
         self._events: deque[dict[str, int]] = deque()
         self._partial = b""
         self.control = inherited if inherited is not None else self._start()

@@ -22,7 +22,7 @@ from taskmaster.errors import AuthError, ConnectError, TaskmasterError
 from taskmaster.model import PROTOCOL, Answer, Report
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Hold
+from taskmaster.transport.frames import Hold
 
 __all__ = ["Link", "Refused"]
 

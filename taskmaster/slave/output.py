@@ -6,17 +6,20 @@ slow, the pipes are not read, and in the end the callback's own ``print`` waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import selectors
 import stat
 import time
 from collections.abc import Callable
 
-__all__ = ["Forwarder", "Output"]
+__all__ = ["Forwarder", "Output", "Outputs"]
 
 LONGEST = 65_536  # bytes of a line that has no end; what is longer is broken
 FULL = 65_536  # bytes on their way to a slow reader before no more are read
 LEFT = 1_048_576  # bytes that a pipe can hold
+SLOW = 0.05  # seconds until output is tried again that nobody has read
 PATIENCE = 2.0  # seconds without anything being read before the rest is given up, where it may be
 
 
@@ -142,3 +145,59 @@ def _is_file(descriptor: int) -> bool:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
         return False  # the slave was started without it
+
+
+class Outputs:
+    """The slave's standard output and error, and the pipes of its workers that lead there.
+
+    Args:
+        selector: the supervisor's.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._targets = [Output(1), Output(2)]
+        self._paused: list[Forwarder] = []
+
+    def watch(self, out: int, err: int) -> list[Forwarder]:
+        """Pass on what a worker prints; ``close`` each of the pipes when it has ended."""
+        pipes = [Forwarder(source, target) for source, target in zip((out, err), self._targets, strict=True)]
+        for pipe in pipes:
+            self._read(pipe)
+        return pipes
+
+    def write(self) -> float:
+        """Write what workers have printed; gives the seconds until it should be tried again."""
+        for target in self._targets:
+            target.flush()
+        for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
+            self._paused.remove(pipe)
+            self._read(pipe)
+        return 3600.0 if all(target.empty for target in self._targets) else SLOW
+
+    def close(self, pipe: Forwarder) -> None:
+        """Read what is left in a pipe, and close it."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(pipe)
+        if pipe in self._paused:
+            self._paused.remove(pipe)
+        pipe.close()
+
+    def finish(self, may_give_up: Callable[[], bool]) -> None:
+        """Write what is left.
+
+        Args:
+            may_give_up: whether output that nobody reads may be lost.
+        """
+        for target in self._targets:
+            target.finish(may_give_up)
+
+    def _read(self, pipe: Forwarder) -> None:
+        self._selector.register(pipe, selectors.EVENT_READ, lambda: self._forward(pipe))
+
+    def _forward(self, pipe: Forwarder) -> None:
+        if not pipe.forward():
+            self.close(pipe)
+        elif pipe.output.full:
+            self._selector.unregister(pipe)
+            self._paused.append(pipe)

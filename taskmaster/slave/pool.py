@@ -19,7 +19,7 @@ from taskmaster.model import Failure, Lent
 from taskmaster.slave.board import REGIONS, SIZE
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
-from taskmaster.slave.output import Forwarder, Output
+from taskmaster.slave.output import Outputs
 from taskmaster.slave.process import Unusable, Worker
 from taskmaster.slave.shelf import Place, Shelf, make_memory
 from taskmaster.slave.sizer import Sizer
@@ -33,7 +33,6 @@ TEMPLATES = 5  # that end one after the other before any worker is ready
 STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
-SLOW_OUTPUT = 0.05  # seconds until output is tried again that nobody has read
 
 
 class Pool:
@@ -45,7 +44,7 @@ class Pool:
         desk: where what they hold is accounted for.
         sizer: told what batches took.
         selector: the supervisor's.
-        template: control socket of a template that holds the callback, if there is one.
+        launcher: of the template that forks the workers; the pool's from here on.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Pool:
         desk: Desk,
         sizer: Sizer,
         selector: selectors.BaseSelector,
-        template: socket.socket | None = None,
+        launcher: Launcher,
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.was_ready = False
@@ -65,22 +64,21 @@ class Pool:
         self._sizer = sizer
         self._selector = selector
         self._shelf = Shelf(count * REGIONS)
-        self._outputs = [Output(1), Output(2)]
-        self._paused: list[Forwarder] = []
+        self.outputs = Outputs(selector)
         self._backoff = 0.0
         self._next_spawn = 0.0
         self._setup_failures = 0
         self._template_deaths = 0
         self._stillborn = 0
         self._closing = False
-        self._launcher = Launcher(template)
+        self._launcher = launcher
         self._watch_launcher()
 
     # -- workers come and go ---------------------------------------------------------------------------------------
 
     def keep_up(self, now: float) -> float:
         """Replace workers that have died; gives the seconds until there is something to do here."""
-        slow = self.write_out()
+        slow = self.outputs.write()
         while len(self.workers) < self._count and not self._closing:
             if now < self._next_spawn:
                 return min(slow, self._next_spawn - now)
@@ -118,13 +116,10 @@ class Pool:
             theirs.close()
             os.close(out_write)
             os.close(err_write)
-        pipes = [Forwarder(source, output) for source, output in zip((out_read, err_read), self._outputs, strict=True)]
-        worker = Worker(pid, ours, memory, pipes)
+        worker = Worker(pid, ours, memory, self.outputs.watch(out_read, err_read))
         os.close(memory)
         self.workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(worker))
-        for pipe in pipes:
-            self._watch_pipe(pipe)
 
     def _watch_launcher(self) -> None:
         self._selector.register(self._launcher.control, selectors.EVENT_READ, self._hear_of_exits)
@@ -188,7 +183,7 @@ class Pool:
         self._unwatch(worker)
         worker.socket.close()
         for pipe in worker.pipes:
-            self._close_pipe(pipe)
+            self.outputs.close(pipe)
         if worker.quitting or worker.unusable:
             return
         if blame:
@@ -281,32 +276,6 @@ class Pool:
             logger.warning("%s It is tried again in %.0f s.", sentence, pause)
             return
         raise Unusable(what, sentence, traceback)
-
-    def write_out(self) -> float:
-        """Write what workers have printed; gives the seconds until it should be tried again."""
-        for output in self._outputs:
-            output.flush()
-        for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
-            self._paused.remove(pipe)
-            self._watch_pipe(pipe)
-        return 3600.0 if all(output.empty for output in self._outputs) else SLOW_OUTPUT
-
-    def _watch_pipe(self, pipe: Forwarder) -> None:
-        self._selector.register(pipe, selectors.EVENT_READ, lambda: self._forward(pipe))
-
-    def _forward(self, pipe: Forwarder) -> None:
-        if not pipe.forward():
-            self._close_pipe(pipe)
-        elif pipe.output.full:
-            self._selector.unregister(pipe)
-            self._paused.append(pipe)
-
-    def _close_pipe(self, pipe: Forwarder) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(pipe)
-        if pipe in self._paused:
-            self._paused.remove(pipe)
-        pipe.close()
 
     # -- batches -----------------------------------------------------------------------------------------------------
 
@@ -405,8 +374,7 @@ class Pool:
             self._unwatch(worker)
             worker.socket.close()
             for pipe in worker.pipes:
-                self._close_pipe(pipe)
+                self.outputs.close(pipe)
         self.workers.clear()
         self._shelf.close()
-        for output in self._outputs:
-            output.finish(may_give_up)
+        self.outputs.finish(may_give_up)

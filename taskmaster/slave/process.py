@@ -13,7 +13,7 @@ from typing import Any
 from taskmaster.slave.board import REGIONS, Board
 from taskmaster.slave.desk import Held
 from taskmaster.slave.output import Forwarder
-from taskmaster.transport.channel import FrameReader, frame
+from taskmaster.transport.frames import FrameReader, frame
 
 __all__ = ["Unusable", "Worker"]
 

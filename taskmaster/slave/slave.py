@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
+from taskmaster.forked import Forked
 from taskmaster.memory import keep_freed_memory
 from taskmaster.model import Answer
 from taskmaster.signals import Signals
 from taskmaster.slave.desk import Desk
+from taskmaster.slave.launcher import Launcher
 from taskmaster.slave.link import Link
 from taskmaster.slave.pool import Pool, Unusable
 from taskmaster.slave.sizer import Sizer
@@ -56,7 +58,8 @@ class SlaveConfig:
         grace: how long running jobs have after the first signal.
         path: where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: say nothing of the slave's own; the master of a local run speaks for it.
-        template: control socket of a template that holds the callback.
+        template: control socket of a template that is there already.
+        template_process: that template, if it can be replaced; None if it alone holds the callback.
         lifeline: descriptor whose end of file says that the master's process has ended.
     """
 
@@ -71,6 +74,7 @@ class SlaveConfig:
     path: tuple[str, ...] = ()
     quiet: bool = False
     template: socket.socket | None = None
+    template_process: Forked | None = None
     lifeline: int | None = None
 
 
@@ -116,7 +120,7 @@ class Supervisor:
             self._desk,
             self._sizer,
             self._selector,
-            config.template,
+            Launcher(config.template, config.template_process),
         )
         self._link = Link(
             config.address,
@@ -339,7 +343,7 @@ class Supervisor:
         while self._pool.workers and time.monotonic() < deadline and not self._signals.repeated:
             for key, _ in self._selector.select(0.05):
                 key.data()
-            self._pool.write_out()
+            self._pool.outputs.write()
         self._pool.kill_workers()
 
     def _pool_is_idle(self) -> bool:

@@ -28,9 +28,7 @@ from taskmaster.transport.channel import Channel
 __all__ = ["main", "read_batches", "run_one_by_one", "work"]
 
 
-def work(
-    channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]
-) -> None:
+def work(channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
     """The life of a worker: load, set up, run batches until told to quit, tear down.
 
     Args:

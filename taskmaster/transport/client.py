@@ -14,7 +14,8 @@ from typing import Any
 
 from taskmaster.errors import AuthError, ConnectError
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel, Hold, frame
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import Hold, frame
 from taskmaster.transport.handshake import prove_both
 from taskmaster.transport.server import QUEUE, keep_alive
 

@@ -25,7 +25,8 @@ from typing import Any, Protocol
 
 from taskmaster.errors import ListenError
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel, frame
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import frame
 from taskmaster.transport.handshake import SECONDS, prove_both
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]

@@ -20,6 +20,7 @@ from conftest import Playground
 
 from taskmaster.model import Lent
 from taskmaster.slave.desk import Desk, Held
+from taskmaster.slave.launcher import Launcher
 from taskmaster.slave.pool import Pool, Unusable
 from taskmaster.slave.process import Worker
 from taskmaster.slave.sizer import Sizer
@@ -46,7 +47,7 @@ class Slave:
         self.desk = Desk()
         self.selector = selectors.DefaultSelector()
         told = {"target": "jobs", "threads": 1, "concurrency": 1, "path": [], **spec}
-        self.pool = Pool(told, workers, self.desk, Sizer(), self.selector, template)
+        self.pool = Pool(told, workers, self.desk, Sizer(), self.selector, Launcher(template))
 
     @property
     def workers(self) -> list[Worker]:

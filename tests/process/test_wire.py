@@ -31,7 +31,8 @@ from commands import wait_for
 from taskmaster.errors import AuthError, ConnectError, ListenError
 from taskmaster.transport import client, handshake, server
 from taskmaster.transport.address import Address, is_this_machine
-from taskmaster.transport.channel import MAX_FRAME, Channel, FrameTooLarge, frame
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import MAX_FRAME, FrameTooLarge, frame
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32

@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import struct
+import time
 from collections import OrderedDict, namedtuple
 from decimal import Decimal
 from enum import IntEnum
@@ -15,17 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmaster.slave.shelf import Place, Shelf
-from taskmaster.transport import channel as channels
-from taskmaster.transport.channel import (
-    APART,
-    Channel,
-    FrameReader,
-    FrameTooLarge,
-    Pieces,
-    frame,
-    plain_dumps,
-    plain_loads,
-)
+from taskmaster.transport import frames as channels
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import APART, FrameReader, FrameTooLarge, Pieces, frame, plain_dumps, plain_loads
 
 PLAIN = st.recursive(
     st.none()
@@ -62,6 +55,9 @@ class Wire:
 
     def settimeout(self, seconds):
         self.timeout = seconds
+
+    def gettimeout(self):
+        return self.timeout
 
     def recv_into(self, buffer, nbytes=0, flags=0):
         count = min(len(buffer), self.piece, len(self.incoming))
@@ -446,7 +442,7 @@ def test_byte_strings_of_the_handshake_are_limited():
 def test_a_deadline_holds_for_a_whole_phase(monkeypatch):
     """A peer that sends a byte now and then does not buy more time with it."""
     now = 100.0
-    monkeypatch.setattr(channels.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     wire = Wire(b"".join(frame("x" * 100)), piece=1)
     channel = Channel(wire)
     channel.deadline(10.0)

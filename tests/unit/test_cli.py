@@ -13,6 +13,7 @@ import click
 import pytest
 
 import taskmaster
+from taskmaster import embryo
 from taskmaster.cli import ctl, master, run, slave
 from taskmaster.cli.options import parse_arguments, run_command
 from taskmaster.errors import Interrupted, StateLocked, TargetError, UsageError
@@ -60,6 +61,7 @@ def api(monkeypatch):
     stand_in = Api()
     monkeypatch.setitem(sys.modules, "taskmaster.api", stand_in)
     monkeypatch.setattr(taskmaster, "api", stand_in, raising=False)
+    monkeypatch.setattr(embryo, "prepare", lambda: None)
     return stand_in
 
 
@@ -151,7 +153,7 @@ def test_run_takes_n_and_arguments_or_either(api, command, words, processes, arg
     """N may be left out; a word with = is no N."""
     command("tm-run", "mod", *words)
 
-    assert api.called == [("run", "mod", arguments, RunOptions(processes=processes))]
+    assert api.called == [("run", "mod", arguments, RunOptions(processes=processes), None)]
 
 
 def test_run_knows_both_callbacks(api, command):

@@ -14,7 +14,8 @@ from taskmaster.slave.desk import REPORT, TRACEBACKS, Desk
 from taskmaster.slave.outlet import Outlet, message_of
 from taskmaster.slave.shelf import make_memory
 from taskmaster.slave.worker import read_batches
-from taskmaster.transport.channel import Channel, frame, plain_dumps, plain_loads
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import frame, plain_dumps, plain_loads
 
 
 @pytest.fixture
