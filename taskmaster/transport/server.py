@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 METHODS = ("hello", "exchange", "bye", "status")
 QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
-MAX_CONNECTIONS = 1024
+MAX_CONNECTIONS = 4096
 MAX_PENDING = 128  # connections that have not proved anything yet
 BACKLOG = 1024
 SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -122,7 +122,14 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def _most_connections() -> int:
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    """As many as there are descriptors for; the usual limit of 1,024 can be raised without asking anybody."""
+    descriptors, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = MAX_CONNECTIONS + RESERVE
+    if descriptors != resource.RLIM_INFINITY and descriptors < enough:
+        descriptors = enough if highest == resource.RLIM_INFINITY else min(enough, highest)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, highest))
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return min(MAX_CONNECTIONS, max(16, descriptors - RESERVE))

@@ -472,10 +472,21 @@ def test_the_number_of_connections_is_capped(master):
 
 
 def test_the_cap_leaves_descriptors_for_the_rest(monkeypatch):
-    """It follows the limit of the process, which may be none."""
-    for limit, cap in [(20_000, 1024), (256, 192), (10, 16), (resource.RLIM_INFINITY, 1024)]:
-        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+    """It follows the limit of the process, which is raised as far as it may be."""
+    none = resource.RLIM_INFINITY
+    for limits, raised, cap in [
+        ((1024, none), 4160, 4096),
+        ((1024, 4000), 4000, 3936),
+        ((20_000, 20_000), 20_000, 4096),
+        ((256, 256), 256, 192),
+        ((10, 10), 10, 16),
+        ((none, none), none, 4096),
+    ]:
+        now = list(limits)
+        monkeypatch.setattr(resource, "getrlimit", lambda _, now=now: tuple(now))
+        monkeypatch.setattr(resource, "setrlimit", lambda _, wanted, now=now: now.__setitem__(slice(None), wanted))
         assert server._most_connections() == cap
+        assert now == [raised, limits[1]]
 
 
 def test_a_thread_that_does_not_start_costs_one_peer(master, monkeypatch):
