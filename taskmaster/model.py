@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot"]
+__all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot", "Want"]
 
 PROTOCOL = 1
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
@@ -140,6 +140,35 @@ class Lent(NamedTuple):
     blob: Any
 
 
+class Want(NamedTuple):
+    """What a slave asks for.
+
+    Attributes:
+        batches: how many its workers can take now.
+        jobs: most jobs in each.
+        small: so few jobs are done so soon that sharing them out among slaves is not worth its cost.
+        reason: why it wants no larger ones, for people.
+    """
+
+    batches: int
+    jobs: int
+    small: int = 0
+    reason: str = ""
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Want:
+        """Check and rebuild what was sent; the sender is not trusted.
+
+        Raises:
+            ValueError: the value asks for nothing that there is.
+        """
+        try:
+            batches, jobs, small, reason = value
+            return cls(int(batches), int(jobs), int(small), str(reason)[:100])
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise ValueError(f"not a wish: {exc}") from None
+
+
 class Answer(NamedTuple):
     """What the master says to an exchange.
 
@@ -209,6 +238,8 @@ class Snapshot:
         parked: jobs that the watermark has passed while they still run or wait.
         slaves: connected slaves.
         workers: worker processes of these.
+        batch: jobs in the batch that was handed out last; 0 if none was.
+        batch_reason: why it was not larger.
         watermark: the key up to which all is settled or parked, as text; "" when there is none.
         address: where the master serves, ``HOST:PORT``.
     """
@@ -227,5 +258,7 @@ class Snapshot:
     parked: int
     slaves: int
     workers: int
+    batch: int
+    batch_reason: str
     watermark: str
     address: str

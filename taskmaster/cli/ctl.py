@@ -155,7 +155,7 @@ def _described(status: Mapping[str, Any]) -> list[str]:
     known: dict[str, Any] = {
         "run": "", "target": "", "state": "running", "reason": "", "settled": 0, "failed": 0, "settled_here": 0,
         "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "slaves": 0, "workers": 0,
-        "watermark": "", "address": "",
+        "batch": 0, "batch_reason": "", "watermark": "", "address": "",
     }  # fmt: skip
     names = {one.name for one in fields(Snapshot)}
     snapshot = Snapshot(**{**known, **{name: value for name, value in status.items() if name in names}})
@@ -169,6 +169,7 @@ def _described(status: Mapping[str, Any]) -> list[str]:
         ("Watermark", snapshot.watermark or "none yet"),
         ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
         ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
+        ("Batch", f"{snapshot.batch} jobs ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
     ]
     return [status_line(snapshot, rate), *(f"{name + ':':<11}{clean(str(value))}" for name, value in pairs)]
 

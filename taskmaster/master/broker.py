@@ -27,7 +27,7 @@ from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
 from taskmaster.master.queue import Queue
 from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import Settled, Watermark
-from taskmaster.model import MAX_BATCH, Report
+from taskmaster.model import MAX_BATCH, Report, Want
 
 __all__ = ["Broker", "Changes", "Limits"]
 
@@ -88,6 +88,8 @@ class Broker:
         self.settled = 0
         self.failures = 0
         self.bytes_per_job = float(limits.batch_bytes)
+        self.batch = 0  # jobs of the batch that was handed out last,
+        self.batch_reason = ""  # and why it was no larger
         self._incarnation = incarnation
         self._tokens = 0
         self._next = 0  # position of the job at the head of the queue
@@ -195,21 +197,16 @@ class Broker:
         if session.connections <= 0:
             session.closed = now
 
-    def take(self, session: Session, count: int, small: int = 0) -> Lease | None:
-        """Hand out a batch, None if there is nothing to hand out now.
-
-        Args:
-            session: the slave.
-            count: most jobs that it takes.
-            small: so few jobs are done so soon that sharing them out is not worth its cost.
-        """
+    def take(self, session: Session, want: Want) -> Lease | None:
+        """Hand out a batch, None if there is nothing to hand out now."""
         if self.draining or self.paused or len(session.leases) >= 2 * session.workers:
             return None
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
-        stretch = self._take_returned(count, small) or self._take_queued(count, small)
+        stretch = self._take_returned(want) or self._take_queued(want)
         if stretch is None:
             return None
+        self.batch = len(stretch.jobs)
         session.idle = 0
         self.sessions.unfed.discard(session.id)
         self._tokens += 1
@@ -218,19 +215,19 @@ class Broker:
         session.leases[lease.token] = None
         return lease
 
-    def _take_returned(self, count: int, small: int) -> Stretch | None:
+    def _take_returned(self, want: Want) -> Stretch | None:
         at = self._next_returned()
         if at is None:
             return None
         stretch = self._returned[at]
         length = len(stretch.jobs)
-        count = min(count, self._fair_share(length + len(self.queue), small))
+        count = self._size(want, length + len(self.queue))
         if stretch.origin is not None:
             self._forget_ended(stretch.origin)
         if stretch.alone:
-            count = 1
-        elif stretch.losses >= HALVE_AFTER:
-            count = min(count, (length + 1) // 2)
+            count, self.batch_reason = 1, "it was running when its worker died"
+        elif stretch.losses >= HALVE_AFTER and count > (length + 1) // 2:
+            count, self.batch_reason = (length + 1) // 2, "half of what lost slaves held"
         if count < length:
             return stretch.split(max(1, count))
         del self._returned[at]
@@ -246,9 +243,9 @@ class Broker:
             return 0 if self._returned and not (waits and self.queue) else None
         return plain if waits or not self._returned[0].alone else 0
 
-    def _take_queued(self, count: int, small: int) -> Stretch | None:
+    def _take_queued(self, want: Want) -> Stretch | None:
         self.settle_known()
-        count = min(count, MAX_BATCH, self._fair_share(len(self.queue), small))
+        count = self._size(want, len(self.queue))
         if self._known:
             count = min(count, self._known[0].first - self._next)
         jobs = self.queue.take(count)
@@ -258,12 +255,19 @@ class Broker:
         self._next += len(jobs)
         return stretch
 
-    def _fair_share(self, waiting: int, small: int) -> int:
+    def _size(self, want: Want, waiting: int) -> int:
         """Most jobs for one batch, so that every worker finds work and a blob stays small."""
-        share = max(waiting // max(1, 2 * self.sessions.workers), small)
+        share = max(waiting // max(1, 2 * self.sessions.workers), want.small)
         per_job = max(1.0, self.bytes_per_job)
-        fit = max(self.limits.batch_bytes / per_job, min(small, self.limits.small_bytes / per_job))
-        return max(1, min(share, int(fit)))
+        fit = int(max(self.limits.batch_bytes / per_job, min(want.small, self.limits.small_bytes / per_job)))
+        size = max(1, min(want.jobs, MAX_BATCH, share, fit))
+        if size == share:
+            self.batch_reason = "a fair share of what waits"
+        elif size == fit:
+            self.batch_reason = f"about {fit * per_job / 1000:.0f} KB, at {per_job:.0f} bytes a job"
+        else:
+            self.batch_reason = want.reason
+        return size
 
     # -- reports ---------------------------------------------------------------------------------------------------
 

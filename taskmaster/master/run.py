@@ -235,6 +235,8 @@ class Run:
                 parked=broker.parked,
                 slaves=len(broker.sessions),
                 workers=broker.sessions.workers,
+                batch=broker.batch,
+                batch_reason=broker.batch_reason,
                 watermark=keys.show(mark) if mark is not None else "",
                 address=self._address,
             )

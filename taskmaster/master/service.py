@@ -24,7 +24,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
 from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
-from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report
+from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report, Want
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.frames import Pieces
 
@@ -39,7 +39,7 @@ ANSWER_BYTES = 16 * 1024 * 1024
 """No further batch goes into an answer that has this many bytes already."""
 
 MAX_WORKERS = 4096
-IDLE = (0.001, 0.08)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
+IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.005  # of several such slaves, one asks every so many seconds,
 IDLE_MOST = 2.0  # but each of them at least this often
 # Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, one of few
@@ -154,7 +154,7 @@ class Service:
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """A slave says how its batches fare and asks for more; the answer never waits."""
-        batches, jobs, small = (int(number) for number in want)
+        wish = Want.from_wire(want)
         with self._lock:
             known = self._broker.sessions.get(session)
             if known is not None:
@@ -169,13 +169,14 @@ class Service:
             return Answer("over", stale=tuple(stale)).to_wire()
         lent: list[Lent] = []
         # One more batch after the last look fits into a frame, whatever its size; what is left is asked for again.
-        while len(lent) < min(batches, 2 * known.workers) and sum(len(batch.blob) for batch in lent) < ANSWER_BYTES:
-            batch = self._lend(known, jobs, small)
+        most = min(wish.batches, 2 * known.workers)
+        while len(lent) < most and sum(len(batch.blob) for batch in lent) < ANSWER_BYTES:
+            batch = self._lend(known, wish)
             if batch is None:
                 break
             lent.append(batch)
         with self._lock:
-            if batches and not lent:
+            if wish.batches and not lent:
                 self._broker.starve(known)
             answer = Answer(
                 "drain" if self._broker.draining else "run",
@@ -272,11 +273,11 @@ class Service:
             at=time.time(),
         )
 
-    def _lend(self, session: Session, count: int, small: int) -> Lent | None:
+    def _lend(self, session: Session, want: Want) -> Lent | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""
         while True:
             with self._lock:
-                lease = self._broker.take(session, count, small)
+                lease = self._broker.take(session, want)
             if lease is None:
                 return None
             self._took()  # now, so that the source is read while this is pickled and sent

@@ -19,7 +19,7 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError, TaskmasterError
-from taskmaster.model import PROTOCOL, Answer, Report
+from taskmaster.model import PROTOCOL, Answer, Report, Want
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.frames import Hold
@@ -120,9 +120,9 @@ class Link:
         """Whether an exchange can be posted now."""
         return self._connection is not None and self.greeted and not self.waiting
 
-    def post(self, reports: list[Report], want: tuple[int, int, int]) -> bool:
+    def post(self, reports: list[Report], want: Want) -> bool:
         """Send an exchange; the answer comes through ``answered``. False if the connection broke."""
-        return self._post("exchange", self.session, [report.to_wire() for report in reports], want)
+        return self._post("exchange", self.session, [report.to_wire() for report in reports], tuple(want))
 
     def bye(self) -> None:
         """Tell the master that this slave ends; at best."""

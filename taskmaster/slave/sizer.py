@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from taskmaster.model import MAX_BATCH
+from taskmaster.model import MAX_BATCH, Want
 
 __all__ = ["Sizer"]
 
@@ -39,12 +39,30 @@ class Sizer:
         self._recent.append(max(seconds, 1e-9) / jobs)
         self._largest = max(self._slots, min(self._largest, jobs) if seconds > TARGET else max(self._largest, jobs))
 
+    def want(self, batches: int) -> Want:
+        """What to ask the master for."""
+        return Want(batches, self.size, self.small, self.reason)
+
     @property
     def size(self) -> int:
         """Jobs for the next batch."""
         if self._fixed is not None:
             return min(self._fixed, MAX_BATCH)
         return max(self._slots, min(self._within(TARGET), self._largest * GROWTH, MAX_BATCH))
+
+    @property
+    def reason(self) -> str:
+        """Why ``size`` is not larger."""
+        if self._fixed is not None:
+            return "chosen with --batch"
+        if not self._recent:
+            return "nothing is known of the jobs yet"
+        within, grown = self._within(TARGET), self._largest * GROWTH
+        if within > self._slots and within <= min(grown, MAX_BATCH):
+            return f"{TARGET:g} s of work, at {1000 * TARGET / within:.3g} ms a job"
+        if within <= self._slots:
+            return "slow jobs: one for each that a worker runs at once"
+        return "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"
 
     @property
     def small(self) -> int:

@@ -228,7 +228,7 @@ class Supervisor:
             self._posted_at = now
             self._asked = ask
             reports = self._desk.reports()
-            self._link.post(reports, (free if ask else 0, self._sizer.size, self._sizer.small))
+            self._link.post(reports, self._sizer.want(free if ask else 0))
 
     def _take_answer(self, answer: Answer) -> None:
         self._desk.answered()
@@ -332,7 +332,7 @@ class Supervisor:
         deadline = now + LAST_WORDS
         while not self._desk.settled and self._link.lost_at is None and time.monotonic() < deadline:
             if self._link.up:
-                self._link.post(self._desk.reports(), (0, 1, 0))
+                self._link.post(self._desk.reports(), self._sizer.want(0))
             for key, _ in self._selector.select(0.05):
                 key.data()
 

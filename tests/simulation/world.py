@@ -235,7 +235,7 @@ class World:
             for b in slave.batches
             if not b.stale
         ]
-        want = (2, r.choice([1, 1, 2, 5, 20]), r.choice([0, 0, 3]))
+        want = (2, r.choice([1, 1, 2, 5, 20]), r.choice([0, 0, 3]), "")
         wire = [report.to_wire() for report in reports]
         if self.faults and not lossless and r.random() < 0.1:
             if r.random() < 0.5:
@@ -327,7 +327,7 @@ class World:
             self.service.closed(slave.id)
         elif what < 0.97 and self.mail:
             session, wire = self.mail.pop(r.randrange(len(self.mail)))
-            self.service.exchange(session, wire, (0, 1, 0))
+            self.service.exchange(session, wire, (0, 1, 0, ""))
         elif what < 0.985:
             self.disk.broken = r.random() < 0.3
         else:

@@ -10,7 +10,7 @@ from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.lease import Lease, Session, ranges
 from taskmaster.master.stores import FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
-from taskmaster.model import Failure, Report
+from taskmaster.model import Failure, Report, Want
 
 FAILED = FailedJob("1", "1", b"", "ValueError", "bad", "", 1, "s", 0.0)
 
@@ -33,7 +33,7 @@ def enter(broker: Broker, name: str = "s", workers: int = 2, held: Collection[st
 
 
 def take(broker: Broker, session: Session, count: int) -> Lease:
-    lease = broker.take(session, count)
+    lease = broker.take(session, Want(1, count))
     assert lease is not None
     return lease
 
@@ -70,7 +70,7 @@ def test_a_slave_holds_at_most_two_batches_a_worker() -> None:
     take(broker, session, 1)
     take(broker, session, 1)
 
-    assert broker.take(session, 1) is None
+    assert broker.take(session, Want(1, 1)) is None
 
 
 def test_large_jobs_make_small_batches() -> None:
@@ -137,7 +137,7 @@ def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
     broker = broker_with(range(4))
     session = enter(broker, workers=1)
-    broker._fair_share = lambda waiting, small: 100  # type: ignore[method-assign]  # one batch of all
+    broker._size = lambda want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
     lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
 
@@ -155,7 +155,7 @@ def test_a_job_that_kills_three_workers_is_failed() -> None:
     crashes = 0
     done: list[int] = []
     for _ in range(20):
-        lease = broker.take(session, 10)
+        lease = broker.take(session, Want(1, 10))
         if lease is None:
             break
         jobs = lease.stretch.jobs
@@ -260,7 +260,7 @@ def test_an_answer_to_an_old_connection_carries_no_jobs() -> None:
     old = enter(broker)
     enter(broker)
 
-    assert broker.take(old, 5) is None
+    assert broker.take(old, Want(1, 5)) is None
 
 
 def test_after_a_standstill_every_lease_has_a_fresh_term() -> None:
@@ -280,7 +280,7 @@ def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
     guilty, done = 5, []
     for number in range(200):
         session = enter(broker, f"s{number}", workers=1)
-        while (lease := broker.take(session, 8)) is not None:
+        while (lease := broker.take(session, Want(1, 8))) is not None:
             if guilty in lease.stretch.jobs:
                 broker._lose(session)
                 break
@@ -324,7 +324,7 @@ def test_what_holds_the_watermark_back_is_parked() -> None:
     quick = take(broker, session, 100)
     while quick is not None:
         settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
-        quick = broker.take(session, 100)
+        quick = broker.take(session, Want(1, 100))
     broker.queue.extend(range(10, 14))
     quick = take(broker, session, 100)
     settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
@@ -362,7 +362,7 @@ def test_nothing_is_handed_out_while_the_run_rests(reason: str) -> None:
     lease = take(broker, session, 2)
     setattr(broker, reason, True)
 
-    assert broker.take(session, 2) is None
+    assert broker.take(session, Want(1, 2)) is None
     assert settle(broker, lease, Report(lease.token, 2, end="finished"))
 
 
@@ -390,13 +390,37 @@ def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
     """Only when nothing is queued; the job that may be running stays."""
     broker = broker_with(range(8))
     busy = enter(broker, "busy", workers=1)
-    broker._fair_share = lambda waiting, small: 100  # type: ignore[method-assign]
+    broker._size = lambda want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
     lease = take(broker, busy, 8)
     idle = enter(broker, "idle", workers=1)
 
-    assert broker.take(idle, 8) is None
+    assert broker.take(idle, Want(1, 8)) is None
 
     broker.starve(idle)
 
     assert broker.recalls(busy) == ((lease.token, 4),)
     assert broker.recalls(busy) == ()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "small", "per_job", "expected"),
+    [
+        (7, 0, 1.0, (7, "the slave's reason")),
+        (600, 0, 1.0, (250, "a fair share of what waits")),
+        (600, 400, 1.0, (400, "a fair share of what waits")),
+        (600, 0, 50.0, (100, "about 5 KB, at 50 bytes a job")),
+        (600, 400, 50.0, (200, "about 10 KB, at 50 bytes a job")),
+    ],
+)
+def test_a_batch_is_no_larger_than_its_reason_says(
+    jobs: int, small: int, per_job: float, expected: tuple[int, str]
+) -> None:
+    """What the slave wants, a fair share, or so many bytes; what is done within milliseconds may be more of both."""
+    broker = broker_with(range(1000), batch_bytes=5000, small_bytes=10_000)
+    broker.bytes_per_job = per_job
+
+    lease = broker.take(enter(broker, workers=2), Want(1, jobs, small, "the slave's reason"))
+
+    assert lease is not None
+    assert (len(lease.stretch.jobs), broker.batch_reason) == expected
+    assert broker.batch == expected[0]

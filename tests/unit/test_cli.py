@@ -422,7 +422,8 @@ def test_command_that_returns_nothing_exits_with_0():
 STATUS = {
     "run": "3f2a", "target": "backfill.py", "state": "paused", "reason": "disk full", "settled": 120, "failed": 2,
     "settled_here": 100, "elapsed": 20.0, "total": 240, "queued": 7, "leased": 6, "parked": 5, "slaves": 4,
-    "workers": 8, "watermark": "'k\u00e9y'", "address": "10.0.0.1:5050",
+    "workers": 8, "batch": 499, "batch_reason": "0.5 s of work, at 1 ms a job",
+    "watermark": "'k\u00e9y'", "address": "10.0.0.1:5050",
 }  # fmt: skip
 
 
@@ -447,6 +448,7 @@ def test_status_is_text_for_people(api, command):
     assert "Current Job: 120 | Rate:    5.00/s" in ended.out
     assert "State:     paused: disk full" in ended.out
     assert "Watermark: 'kéy'" in ended.out
+    assert "Batch:     499 jobs (0.5 s of work, at 1 ms a job)" in ended.out
 
 
 def test_status_of_another_release_is_shown_as_far_as_it_goes(api, command):

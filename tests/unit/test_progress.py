@@ -35,6 +35,8 @@ START = Snapshot(
     parked=0,
     slaves=1,
     workers=2,
+    batch=0,
+    batch_reason="",
     watermark="",
     address="127.0.0.1:5050",
 )

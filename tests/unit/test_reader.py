@@ -18,7 +18,7 @@ from taskmaster.master.reader import Reader
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord
 from taskmaster.master.watermark import settled_piece
-from taskmaster.model import Job, Report
+from taskmaster.model import Job, Report, Want
 
 
 def prints_of(*jobs: Any) -> bytes:
@@ -40,7 +40,7 @@ def read_all(reader: Reader, broker: Broker) -> list[Any]:
     for _ in range(1000):
         if not broker.exhausted:
             reader.step()
-        lease = broker.take(session, 100)
+        lease = broker.take(session, Want(1, 100))
         if lease is not None:
             given += lease.stretch.jobs
             first, jobs = lease.stretch.first, lease.stretch.jobs

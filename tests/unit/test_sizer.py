@@ -68,3 +68,25 @@ def test_an_empty_batch_says_nothing() -> None:
     sizer.note(0, 5.0)
 
     assert sizer.size == 1
+
+
+def test_it_says_why_a_batch_is_no_larger() -> None:
+    """For the status: each reason there is."""
+    sizer = Sizer()
+    assert sizer.reason == "nothing is known of the jobs yet"
+
+    sizer.note(1, 1e-6)
+    assert sizer.reason == "it grows with what is known of the jobs"
+
+    for _ in range(20):
+        sizer.note(sizer.size, sizer.size * 1e-6)
+    assert sizer.reason == "no batch is larger"
+
+    for _ in range(20):
+        sizer.note(sizer.size, sizer.size * 0.001)
+    assert sizer.reason == "0.5 s of work, at 1 ms a job"
+    assert sizer.want(2) == (2, 500, 5, sizer.reason)
+
+    sizer.note(1, 60.0)
+    assert sizer.reason == "slow jobs: one for each that a worker runs at once"
+    assert Sizer(fixed=3).reason == "chosen with --batch"
