@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
 
     glibc fetches a block of more than 128 KiB from the system and gives it back when it is freed, and shrinks its heaps
     likewise: each batch of 250 KB is then paid for with page faults, which cost several times as much as pickling it
-    does. Freeing one large block raises both thresholds (``man mallopt``, M_MMAP_THRESHOLD); it was never written to,
-    so that it costs nothing. Elsewhere this does nothing.
+    does. Freeing one large block raises both thresholds (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does
+    nothing.
     """
-    block = bytearray(LARGE)
+    block = bytes(LARGE)  # which is never written to, so that it costs nothing; a bytearray is
     del block
