@@ -1,0 +1,1 @@
+"""What Taskmaster costs, beside its peers and beside the ideal: ``python -m benchmarks --help``."""
