@@ -8,6 +8,8 @@ BIN = $(VENV)/bin
 PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
 PYTEST = "$(BIN)/python" -m pytest
 DEMO = build/demo
+# The peers are many, and nothing else needs them: they have an environment of their own.
+BENCH = build/bench/venv
 
 # Prints why $(PYTHON) will not do, as one sentence, or nothing. Must run on any Python, also on Python 2.
 PROBE = import sys; \
@@ -27,11 +29,12 @@ ifneq "$(MADE_FOR)" "$(FOR)"
 ANEW = anew
 endif
 
-.PHONY: help test check lint demo clean anew
+.PHONY: help test check lint demo bench bench-quick peers clean anew
 
 help:
 	@echo "make test    run the tests (less than 5 minutes)"
 	@echo "make demo    run a real job on this machine: index every .py file of this Python, with 8 workers"
+	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, and all tests, the slow ones too"
 	@echo "make clean   remove what these made"
@@ -66,6 +69,19 @@ demo: $(VENV)/installed
 	printf 'def broken(:\n' > "$(DEMO)/mine/broken.py"
 	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/tm-run" "$(CURDIR)/examples/index_python.py" 8 root=mine
 	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/examples/check_index.py" index.sqlite mine
+
+$(VENV)/peers: $(VENV)/installed benchmarks/requirements.txt
+	$(PIP) install -r benchmarks/requirements.txt
+	@touch "$(VENV)/peers"
+
+peers:
+	@$(MAKE) --no-print-directory VENV="$(BENCH)" "$(BENCH)/peers"
+
+bench: peers
+	"$(BENCH)/bin/python" -m benchmarks $(ARGS)
+
+bench-quick: peers
+	"$(BENCH)/bin/python" -m benchmarks --quick $(ARGS)
 
 clean:
 	rm -rf "$(VENV)" build taskmaster.egg-info .mypy_cache .pytest_cache .ruff_cache

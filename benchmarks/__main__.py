@@ -21,11 +21,14 @@ from pathlib import Path
 
 import click
 
+from benchmarks.chart import draw
 from benchmarks.peers import Sample
 from benchmarks.plan import Case, cases
 from benchmarks.results import Results, machine, now, versions
+from benchmarks.servers import PORT, Redis, find_redis, redis_version, started_redis
 
 ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 300.0  # seconds after which a measurement is ended as a failure
 
 
 class Failed(click.ClickException):
@@ -43,7 +46,7 @@ def measure(case: Case, scratch: Path, environment: dict[str, str]) -> Sample:
     Raises:
         Failed: it did not end well, not in time, or not with every job done.
     """
-    command = [sys.executable, "-m", f"benchmarks.peers.{case.script}", case.target or case.work, str(case.jobs)]
+    command = [sys.executable, "-m", f"benchmarks.peers.{case.script}", case.called or case.work, str(case.jobs)]
     command += case.words
     with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{case.work}-") as directory:
         # Key files are left where nobody looks for them.
@@ -54,9 +57,9 @@ def measure(case: Case, scratch: Path, environment: dict[str, str]) -> Sample:
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         try:
-            out, err = process.communicate(timeout=case.limit)
+            out, err = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:
-            raise Failed(f"{case.work} on {case.peer} was not done after {case.limit:.0f} s.") from None
+            raise Failed(f"{case.work} on {case.peer} was not done after {LIMIT:.0f} s.") from None
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -65,7 +68,7 @@ def measure(case: Case, scratch: Path, environment: dict[str, str]) -> Sample:
     if process.returncode != 0:
         raise Failed(f"{case.work} on {case.peer} ended with {process.returncode}:\n{err}{out}")
     sample: Sample = json.loads(out.splitlines()[-1])
-    if sample["jobs"] != case.jobs:
+    if sample.get("slaves", sample["jobs"]) != case.jobs:
         raise Failed(f"{case.work} on {case.peer} did {sample['jobs']:.0f} of {case.jobs} jobs:\n{err}")
     return {**sample, "whole": whole, "cpu": cpu}
 
@@ -99,25 +102,46 @@ def main(
     if not chosen:
         raise click.UsageError("There is no such work on such a peer.")
     if scale != 1.0:
-        chosen = [replace(case, jobs=max(min(case.jobs, 20), int(scale * case.jobs))) for case in chosen]
+        # Neither the crowd's slaves nor the few jobs of some works are a matter of size.
+        chosen = [
+            case if (case.jobs or 0) <= 1000 else replace(case, jobs=int(scale * (case.jobs or 0))) for case in chosen
+        ]
     output.mkdir(parents=True, exist_ok=True)
-    about = {"date": now(), "machine": machine(), "versions": versions(), "quick": quick, "scale": scale}
-    results = Results(verdicts=not quick and scale == 1.0)
+    full = not quick and scale == 1.0
+    about = {"date": now(), "machine": machine(), "full": full}
+    releases, results = versions(), Results(verdicts=full)
+    failed: Failed | None = None
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=output.resolve(), prefix="scratch-")))
-        run(chosen, rounds or (3 if quick else 5), results, scratch)
-    name = "quick" if quick else "results"
-    (output / f"{name}.json").write_text(json.dumps({**about, **results.as_json()}, indent=1) + "\n")
-    click.echo(f"\n{results.as_text()}\n\nAll figures: {output / name}.json")
+        redis = None
+        if any(case.redis for case in chosen):
+            program = find_redis()
+            releases["redis-server"] = redis_version(program)
+            redis = stack.enter_context(started_redis(program))
+        try:
+            run(chosen, rounds or (3 if quick else 5), results, scratch, redis)
+        except Failed as exc:
+            failed = exc  # what was measured before is shown all the same
+    found = {**about, "versions": releases, "failed": str(failed or ""), **results.as_json()}
+    place = output / ("quick" if quick else "results")
+    place.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    click.echo(f"\n{results.as_text()}\n")
+    if failed is not None:
+        raise failed
+    draw(found, place.with_suffix(".png"))
+    click.echo(f"Written: {place}.json with all samples, and {place}.png")
 
 
-def run(chosen: Sequence[Case], rounds: int, results: Results, scratch: Path) -> None:
+def run(chosen: Sequence[Case], rounds: int, results: Results, scratch: Path, redis: Redis | None) -> None:
     """Measure everything in rounds."""
     for turn in range(1, rounds + 1):
         for case in chosen:
             if case.once and turn > 1:
                 continue
-            sample = measure(case, scratch, {})
+            served = redis.cpu() if redis and case.redis else 0.0
+            sample = measure(case, scratch, {PORT: str(redis.port)} if redis else {})
+            if redis and case.redis:
+                sample["cpu"] += redis.cpu() - served
             results.add(case, turn, sample)
             click.echo(f"round {turn} of {rounds}: {results.described(case, turn)}", err=True)
 

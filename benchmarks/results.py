@@ -32,7 +32,7 @@ class Row:
     Attributes:
         work: which one.
         peer: who.
-        jobs: how many.
+        jobs: how many; of W8: slaves.
         figure: which of ``FIGURES``.
         least: over the rounds.
         median: over the rounds.
@@ -86,7 +86,8 @@ class Results:
     def add(self, case: Case, turn: int, sample: Sample) -> None:
         """Take in what was measured in one round, with the figures that follow from it."""
         if case.ideal is not None:
-            sample = {**sample, "efficiency": case.ideal(case.jobs) / sample["seconds"]}
+            ideal = case.ideal(case)
+            sample = {**sample, "ideal": ideal, "efficiency": ideal / sample["seconds"]}
         at = case.work, case.peer
         self._cases[at] = case
         self._samples.setdefault(at, {})[turn] = {**sample, "rate": sample["jobs"] / sample["seconds"]}
@@ -134,8 +135,9 @@ class Results:
             unit, form = FIGURES[row.figure]
             numbers = [form.format(number) for number in (row.least, row.median, row.most)]
             times = ["" if number is None else f"{number:,.2f}x" for number in (row.times, row.each)]
-            jobs = f"{row.jobs:,}" if row.jobs else ""
-            lines.append((row.work, row.peer, jobs, unit, *numbers, *times, f"{row.whole:.1f}", f"{row.cpu:.1f}"))
+            lines.append(
+                (row.work, row.peer, f"{row.jobs:,}", unit, *numbers, *times, f"{row.whole:.1f}", f"{row.cpu:.1f}")
+            )
         table = _aligned(lines, left=(0, 1, 3))
         lines = [("", "goal", "wanted", "medians", "by round", "")]
         for outcome in self.outcomes():
@@ -159,7 +161,7 @@ class Results:
         return Row(
             work=work,
             peer=peer,
-            jobs=case.jobs,
+            jobs=case.jobs or 0,
             figure=figure,
             least=min(numbers),
             median=statistics.median(numbers),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["COMMON", "KILOBYTE", "MILLISECOND", "NOTES", "SLOW", "WORKERS", "Work", "read_notes"]
+__all__ = ["COMMON", "KILOBYTE", "MILLISECOND", "NOTES", "SHORT", "TENTH", "WORKERS", "Work", "read_notes"]
 
 WORKERS = 2
 """Worker processes of everything that is measured."""
@@ -22,11 +22,12 @@ NOTES = "BENCHMARK_NOTES"
 
 KILOBYTE = 1024
 MILLISECOND = 0.001
-SLOW = 16
-"""Slow jobs at the end of W4."""
+SHORT = 0.0001
+"""Seconds that a job of W5 computes, if it is not the straggler."""
 
-TENTH = 0.1  # seconds that a job of W10 awaits
-SHORT = 0.0001  # seconds that a job of W5 computes, if it is not the straggler
+TENTH = 0.1
+"""Seconds that a job of W10 awaits."""
+
 PLACE = 50  # where among the jobs of W5 the straggler is
 GROUP = 10  # jobs of W11 that come together
 
@@ -60,10 +61,10 @@ def texts(n: int | str, size: int | str = KILOBYTE) -> Iterator[str]:
         yield f"{number:012d}{padding}"
 
 
-def then_slow(n: int | str) -> Iterator[int]:
+def then_slow(n: int | str, slow: int | str) -> Iterator[int]:
     """W4: fast jobs, and at the end some slow ones, whose numbers are below zero."""
-    yield from range(int(n) - SLOW)
-    yield from range(-SLOW, 0)
+    yield from range(int(n) - int(slow))
+    yield from range(-int(slow), 0)
 
 
 def straggling(n: int | str, seconds: int | str) -> Iterator[int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 __all__ = ["Sample", "main"]
 
 Sample = dict[str, float]
-"""What was measured, by name; ``jobs`` is always there."""
+"""What was measured, by name; ``jobs`` and ``seconds`` are always there."""
 
 
 def main(measure: Callable[[str, int, Sequence[str]], Sample]) -> None:
