@@ -23,6 +23,14 @@ TITLES = {
     "W2": f"no-op, {KILOBYTE // 1024} KB",
     "W3": f"{MILLISECOND * 1000:.0f} ms of computing",
 }
+DETAILS = {
+    "W3": "1 ms of computing",
+    "W4": "slow jobs after fast ones",
+    "W5": "one straggler",
+    "W8": "50 ms jobs",
+    "W9": "checkpoints",
+    "W10": "coroutines",
+}
 REACHED, MISSED = "#3a8f5c", "#c0504d"
 
 
@@ -91,14 +99,16 @@ def _draw_shares(axes: Any, results: dict[str, Any]) -> None:
             shares["W9", "against a null store"] = [outcome["value"]]
     # The goals are for the full numbers of jobs.
     goals = {(goal.work, goal.peer): goal.share for goal in GOALS if goal.share is not None and results["full"]}
-    ordered = sorted(shares, key=lambda at: -int(at[0][1:]))
+    ordered = sorted(shares, key=lambda at: int(at[0][1:]))[::-1]  # bars are stacked upwards
     for row, at in enumerate(ordered):
         middle, goal = median(shares[at]), goals.get(at)
         axes.barh(row, middle, 0.6, color=MISSED if goal is not None and middle < goal else REACHED)
         axes.text(0.02, row, f"{middle:.1%}", va="center", color="white", fontsize=9)
         if goal is not None:
             axes.plot([goal, goal], [row - 0.4, row + 0.4], color="black", linewidth=2)
-    axes.set_yticks(range(len(ordered)), [work if peer == TASKMASTER else f"{work}, {peer}" for work, peer in ordered])
+    with_what = {at: "" if at[1] == TASKMASTER else f",\n{at[1]}" for at in ordered}
+    labels = [f"{work}: {DETAILS.get(work, '')}{with_what[work, peer]}" for work, peer in ordered]
+    axes.set_yticks(range(len(ordered)), labels, fontsize=9)
     axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
     axes.axvline(1.0, color="grey", linestyle=":")
     axes.set_xlabel("share of the ideal" + ("; black: the goal; red: missed" if goals else ""))
