@@ -42,6 +42,7 @@ from taskmaster.slave.sizer import Sizer
 from taskmaster.transport.address import Address
 
 JOB = 0.05  # seconds that a job takes
+QUICK = 1e-6  # and at the end, when all that is queued still has to be run
 AHEAD = 2  # batches of a worker: one that runs, and the one behind it
 LOOK = 0.25  # seconds between two looks at how far the worker has got, until the master says how often
 CONNECTING = 8  # slaves that connect at once
@@ -438,7 +439,7 @@ def watch(number: int, function: str, seconds: float) -> tuple[float, Window, in
                 crowd.run(SETTLE)
                 window = measure(crowd, psutil.Process(master.pid), seconds)
                 # The end, with all that it entails: what is queued still is run at once, and every slave is told.
-                crowd.job = 0.0
+                crowd.job = QUICK
                 (directory / "enough").touch()
                 crowd.run(PATIENCE, lambda: all(slave.over for slave in crowd.slaves) or master.poll() is not None)
                 crowd.lost += sum(not slave.over for slave in crowd.slaves)
@@ -500,9 +501,15 @@ def main(slaves: tuple[int, ...], seconds: float, as_json: bool) -> None:
     """Measure how many slaves one master can serve."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    results = [look_at(number, seconds) for number in slaves]
+    results, failed = [], False
+    for number in slaves:
+        try:
+            results.append(look_at(number, seconds))
+        except click.ClickException as exc:
+            exc.show()
+            failed = True
     click.echo(json.dumps([asdict(result) for result in results]) if as_json else table(results))
-    if any(result.lost or result.dropped for result in results):
+    if failed or any(result.lost or result.dropped for result in results):
         sys.exit(1)
 
 
