@@ -1,7 +1,8 @@
 """How many slaves one master can serve: a real ``tm-master``, and slaves that are real in all but their workers.
 
 Each light slave has a connection of its own and behaves as the supervisor of ``tm-slave --processes=1`` does, with the
-product's own link, desk and sizer; only its worker is a clock: a job takes 50 ms, and no process. All of them share one
+product's own link, desk and sizer; only its worker is a clock: a job is 50 ms of sleep, and takes
+no process. All of them share one
 thread of this process, so that what they cost leaves the master its core::
 
     pip install psutil
@@ -41,7 +42,8 @@ from taskmaster.slave.link import Link
 from taskmaster.slave.sizer import Sizer
 from taskmaster.transport.address import Address
 
-JOB = 0.05  # seconds that a job takes
+IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms
+JOB = 0.0501  # seconds that such a job takes; a sleep is never shorter than it was asked to be, and always a bit longer
 QUICK = 1e-6  # and at the end, when all that is queued still has to be run
 AHEAD = 2  # batches of a worker: one that runs, and the one behind it
 LOOK = 0.25  # seconds between two looks at how far the worker has got, until the master says how often
@@ -464,7 +466,7 @@ def look_at(number: int, seconds: float) -> Result:
 ROWS: list[tuple[str, str, Callable[[Result], str]]] = [
     ("all connected and served after, s", "", lambda r: f"{r.connected:.1f}"),
     ("jobs a second", "", lambda r: f"{r.busy.jobs / r.busy.seconds:,.0f}"),
-    ("of what the slaves can do", ">= 0.90", lambda r: f"{r.busy.jobs / r.busy.seconds * JOB / r.slaves:.3f}"),
+    ("of what the slaves can do", ">= 0.90", lambda r: f"{r.busy.jobs / r.busy.seconds / IDEAL / r.slaves:.3f}"),
     ("exchanges a second", "", lambda r: f"{r.busy.exchanges / r.busy.seconds:,.0f}"),
     ("answer after, ms: median", "", lambda r: f"{r.busy.median:.2f}"),
     ("answer after, ms: 99 %", "", lambda r: f"{r.busy.slow:.2f}"),
