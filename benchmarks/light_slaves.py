@@ -1,9 +1,8 @@
 """How many slaves one master can serve: a real ``tm-master``, and slaves that are real in all but their workers.
 
 Each light slave has a connection of its own and behaves as the supervisor of ``tm-slave --processes=1`` does, with the
-product's own link, desk and sizer; only its worker is a clock: a job is 50 ms of sleep, and takes
-no process. All of them share one
-thread of this process, so that what they cost leaves the master its core::
+product's own link, desk and sizer; only its worker is a clock: a job is 50 ms of sleep, and takes no process. All of
+them share one thread of this process, so that what they cost leaves the master its core::
 
     pip install psutil
     python benchmarks/light_slaves.py --slaves=256 --slaves=1000
