@@ -261,6 +261,8 @@ class Supervisor:
 
     def _enter(self, another: bool) -> None:
         """A master has said welcome."""
+        if self._said_waiting:
+            self._say(f"the master at {self._config.address} is there.")
         self._said_waiting = False
         self._ask_at = 0.0
         if another:
