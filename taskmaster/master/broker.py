@@ -203,7 +203,7 @@ class Broker:
             return None
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
-        stretch = self._take_returned(want) or self._take_queued(want)
+        stretch = self._take_returned(session, want) or self._take_queued(session, want)
         if stretch is None:
             return None
         self.batch = len(stretch.jobs)
@@ -215,13 +215,13 @@ class Broker:
         session.leases[lease.token] = None
         return lease
 
-    def _take_returned(self, want: Want) -> Stretch | None:
+    def _take_returned(self, session: Session, want: Want) -> Stretch | None:
         at = self._next_returned()
         if at is None:
             return None
         stretch = self._returned[at]
         length = len(stretch.jobs)
-        count = self._size(want, length + len(self.queue))
+        count = self._size(session, want, length + len(self.queue))
         if stretch.origin is not None:
             self._forget_ended(stretch.origin)
         if stretch.alone:
@@ -243,9 +243,9 @@ class Broker:
             return 0 if self._returned and not (waits and self.queue) else None
         return plain if waits or not self._returned[0].alone else 0
 
-    def _take_queued(self, want: Want) -> Stretch | None:
+    def _take_queued(self, session: Session, want: Want) -> Stretch | None:
         self.settle_known()
-        count = self._size(want, len(self.queue))
+        count = self._size(session, want, len(self.queue))
         if self._known:
             count = min(count, self._known[0].first - self._next)
         jobs = self.queue.take(count)
@@ -255,9 +255,12 @@ class Broker:
         self._next += len(jobs)
         return stretch
 
-    def _size(self, want: Want, waiting: int) -> int:
+    def _size(self, session: Session, want: Want, waiting: int) -> int:
         """Most jobs for one batch, so that every worker finds work and a blob stays small."""
-        share = max(waiting // max(1, 2 * self.sessions.workers), want.small)
+        # A worker that runs many jobs at once gets one for each, as long as there are as many for the others.
+        each = session.slots // session.workers
+        once = min(each, -(-waiting * each // max(1, self.sessions.slots)))
+        share = max(waiting // max(1, 2 * self.sessions.workers), want.small, once)
         per_job = max(1.0, self.bytes_per_job)
         fit = int(max(self.limits.batch_bytes / per_job, min(want.small, self.limits.small_bytes / per_job)))
         size = max(1, min(want.jobs, MAX_BATCH, share, fit))

@@ -141,11 +141,12 @@ class Sessions:
 
     Attributes:
         workers: worker processes of all of them.
+        slots: how many jobs they run at once.
         unfed: ids of those that asked for a batch and got none, until they get one.
     """
 
     def __init__(self) -> None:
-        self.workers = 0
+        self.workers = self.slots = 0
         self.unfed: set[str] = set()
         self._by_id: dict[str, Session] = {}
 
@@ -167,6 +168,7 @@ class Sessions:
         self.drop(session.id)
         self._by_id[session.id] = session
         self.workers += session.workers
+        self.slots += session.slots
 
     def drop(self, ident: str) -> None:
         """A slave has gone, if it is not gone already."""
@@ -174,3 +176,4 @@ class Sessions:
         self.unfed.discard(ident)
         if session is not None:
             self.workers -= session.workers
+            self.slots -= session.slots

@@ -137,7 +137,7 @@ def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
     broker = broker_with(range(4))
     session = enter(broker, workers=1)
-    broker._size = lambda want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
+    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
     lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
 
@@ -390,7 +390,7 @@ def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
     """Only when nothing is queued; the job that may be running stays."""
     broker = broker_with(range(8))
     busy = enter(broker, "busy", workers=1)
-    broker._size = lambda want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
+    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
     lease = take(broker, busy, 8)
     idle = enter(broker, "idle", workers=1)
 
@@ -424,3 +424,18 @@ def test_a_batch_is_no_larger_than_its_reason_says(
     assert lease is not None
     assert (len(lease.stretch.jobs), broker.batch_reason) == expected
     assert broker.batch == expected[0]
+
+
+def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
+    """While the queue runs out too: a share of a share would leave most of what it could run at once idle."""
+    broker = broker_with(range(1000))
+    one, other = (Session(name, name, 1, 500, 0.0) for name in ("one", "other"))
+    broker.enter(one, [])
+    broker.enter(other, [])
+
+    sizes = []
+    for session in (one, other, one, other):
+        lease = broker.take(session, Want(1, 500))
+        sizes.append(len(lease.stretch.jobs) if lease else 0)
+
+    assert sizes == [500, 250, 125, 63]
