@@ -180,7 +180,7 @@ class LightSlave:
                 self._look(now)
             self._posted_at = now
             self._asked = ask
-            self.link.post(self._desk.reports(), (free if ask else 0, self._sizer.size, self._sizer.small))
+            self.link.post(self._desk.reports(), self._sizer.want(free if ask else 0))
 
     def _take_answer(self, answer: Answer) -> None:
         now = time.monotonic()

@@ -260,7 +260,7 @@ class Broker:
         # A worker that runs many jobs at once gets one for each, as long as there are as many for the others.
         each = session.slots // session.workers
         once = min(each, -(-waiting * each // max(1, self.sessions.slots)))
-        share = max(waiting // max(1, 2 * self.sessions.workers), want.small, once)
+        share = max(waiting // max(1, self.sessions.workers), want.small, once)
         per_job = max(1.0, self.bytes_per_job)
         fit = int(max(self.limits.batch_bytes / per_job, min(want.small, self.limits.small_bytes / per_job)))
         size = max(1, min(want.jobs, MAX_BATCH, share, fit))

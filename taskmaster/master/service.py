@@ -40,12 +40,11 @@ ANSWER_BYTES = 16 * 1024 * 1024
 
 MAX_WORKERS = 4096
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
-IDLE_EACH = 0.005  # of several such slaves, one asks every so many seconds,
-IDLE_MOST = 2.0  # but each of them at least this often
-# Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, one of few
-# slaves, and one of many.
-BUSY = (0.1, 0.25, 0.5)
-FEW = 50
+IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
+IDLE_MOST = 8.0  # and each of them asks at least this often
+# Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, and else;
+BUSY = (0.1, 0.25)
+BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
 
 
 def pickled(job: Any) -> bytes:
@@ -224,10 +223,10 @@ class Service:
         sessions = self._broker.sessions
         unfed = len(sessions.unfed)
         if session.id not in sessions.unfed:
-            return BUSY[0 if unfed else 1 if len(sessions) <= FEW else 2]
+            return max(BUSY[0 if unfed else 1], BUSY_EACH * len(sessions))
         first, longest = IDLE
-        each = IDLE_EACH * unfed if unfed > 1 else 0.0
-        return min(IDLE_MOST, max(each, min(longest, first * 2.0 ** min(session.idle - 1, 10))))
+        most = min(IDLE_MOST, max(longest, IDLE_EACH * unfed))
+        return min(most, first * 2.0 ** min(session.idle - 1, 20))
 
     def _report(self, session: Session, report: Report) -> bool:
         """Settle what the report says; False if its lease is no longer the slave's."""
