@@ -22,6 +22,7 @@ import re
 import resource
 import secrets
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -500,6 +501,8 @@ def table(results: list[Result]) -> str:
 @click.option("--json", "as_json", is_flag=True, help="As one line of JSON.")
 def main(slaves: tuple[int, ...], seconds: float, as_json: bool) -> None:
     """Measure how many slaves one master can serve."""
+    # Also then, the master that was started is to be ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results, failed = [], False
