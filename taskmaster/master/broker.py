@@ -60,6 +60,7 @@ class Limits:
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
 # jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
+FEW = 64  # leases
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 
 
@@ -461,7 +462,8 @@ class Broker:
         """The slave has asked for a batch, and there was none."""
         session.idle += 1
         self.sessions.unfed.add(session.id)
-        self.ask_back()
+        if len(self.leases) <= FEW:  # of many, the fullest is looked for when time passes, not for each that is hungry
+            self.ask_back()
 
     def _starving(self) -> bool:
         """Whether a worker has nothing to do, as far as its slave has said."""

@@ -26,7 +26,7 @@ from taskmaster.master.service import Service
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.memory import keep_freed_memory
-from taskmaster.model import Snapshot
+from taskmaster.model import Answer, Snapshot
 from taskmaster.signals import Signals
 from taskmaster.transport.server import Server
 
@@ -182,7 +182,7 @@ class Run:
             self._keeper.stop()
             self._last_checkpoint(view, signals)
             if ending is None:
-                self._farewell()
+                self._farewell(server)
         except BaseException:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
@@ -313,9 +313,10 @@ class Run:
                     said = True
                 self._wake.wait(1.0)
 
-    def _farewell(self) -> None:
-        """Let every slave hear that the run is over."""
+    def _farewell(self, server: Server) -> None:
+        """Let every slave hear that the run is over: those that wait to ask again are told at once."""
         self._service.over = True
+        server.tell_all(Answer("over").to_wire())
         deadline = time.monotonic() + FAREWELL
         while time.monotonic() < deadline:
             with self._lock:

@@ -9,14 +9,26 @@ import contextlib
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Self
 
 from taskmaster.transport.frames import MAX_FRAME, FrameReader, Hold, frame
 
 __all__ = ["Channel"]
 
-AT_ONCE = 512  # pieces that one system call takes
+# Pieces that go out with one system call: a small header that waits for its acknowledgement would cost a delayed-ACK
+# pause, and putting the pieces together a copy.
+AT_ONCE = 512
+
+
+def _drop(pieces: deque[memoryview], count: int) -> None:
+    """Remove the first bytes."""
+    while pieces and count >= len(pieces[0]):
+        count -= len(pieces.popleft())
+    if count:
+        pieces[0] = pieces[0][count:]
 
 
 class Channel:
@@ -52,16 +64,20 @@ class Channel:
 
     def send_frame(self, pieces: list[bytes]) -> None:
         """Send what ``frame`` gave."""
-        # All at once: a small header that waits for its acknowledgement would cost a delayed-ACK pause, and putting the
-        # pieces together a copy.
-        rest = [memoryview(piece) for piece in pieces]
+        rest = deque(memoryview(piece) for piece in pieces)
         while rest:
             self._hurry()
-            count = self._socket.sendmsg(rest[:AT_ONCE])
-            while rest and count >= len(rest[0]):
-                count -= len(rest.pop(0))
-            if count:
-                rest[0] = rest[0][count:]
+            _drop(rest, self._socket.sendmsg(list(islice(rest, AT_ONCE))))
+
+    def send_now(self, rest: deque[memoryview]) -> bool:
+        """Send as much as the peer takes without waiting, and remove it; True if that is all."""
+        self._do_not_wait()
+        while rest:
+            try:
+                _drop(rest, self._socket.sendmsg(list(islice(rest, AT_ONCE)), (), socket.MSG_DONTWAIT))
+            except (BlockingIOError, InterruptedError):
+                return False
+        return True
 
     def receive_into(self, hold: Callable[[int], Hold | None]) -> None:
         """Ask ``hold`` where long byte strings are to be received; see ``FrameReader``."""
@@ -76,8 +92,7 @@ class Channel:
 
     def receive_now(self) -> tuple[bool, Any]:
         """What has arrived, without waiting: (True, value) if that completes one."""
-        if self._socket.gettimeout() is not None:
-            self._socket.settimeout(None)  # with a time-out, Python waits that long before it even asks for the bytes
+        self._do_not_wait()
         complete, value = self._reader.more()
         while not complete:
             try:
@@ -132,6 +147,11 @@ class Channel:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _do_not_wait(self) -> None:
+        """Have MSG_DONTWAIT mean that: on a socket with a time-out, Python waits that long before it even asks."""
+        if self._socket.gettimeout() is not None:
+            self._socket.settimeout(None)
 
     def _fill(self, reader: FrameReader) -> tuple[bool, Any]:
         self._hurry()

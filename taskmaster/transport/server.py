@@ -1,6 +1,7 @@
 """The master's server: ``multiprocessing.managers`` with what it lacks as a server on a network.
 
-Called by ``taskmaster.master.run``. One thread accepts, one thread a connection serves one object under a fixed name.
+Called by ``taskmaster.master.run``. One thread accepts, a thread each sees a new connection through its handshake, and
+one answers all that have proved themselves: calls of one object under a fixed name.
 
 Guarantees: nothing is unpickled before both sides have proved that they have the key, and then plain values only; only
 the named methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds
@@ -28,6 +29,7 @@ from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import frame
 from taskmaster.transport.handshake import SECONDS, prove_both
+from taskmaster.transport.switchboard import Line, Switchboard
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
@@ -157,6 +159,7 @@ class Server(managers.Server):
         self._served: Served | None = None
         self._cap = _most_connections()
         self._accepter: threading.Thread | None = None
+        self._switchboard = Switchboard(self._answer, self._end)
         self.stop_event = threading.Event()
 
     @property
@@ -172,8 +175,13 @@ class Server(managers.Server):
 
     def start(self) -> None:
         """Begin to accept, in a thread."""
+        self._switchboard.start()
         self._accepter = threading.Thread(target=self.accepter, name="taskmaster-accepter", daemon=True)
         self._accepter.start()
+
+    def tell_all(self, result: Any) -> None:
+        """Give every session an answer to its next question before it has asked."""
+        self._switchboard.tell_all(frame(("#RETURN", result)))
 
     def stop(self) -> None:
         """Stop accepting, close every connection, give the port back."""
@@ -183,6 +191,7 @@ class Server(managers.Server):
             channels = [*self._pending, *self._connected]
         for channel in channels:
             channel.abort()  # its thread closes it
+        self._switchboard.stop()
         if self._accepter is not None:
             self._accepter.join(5.0)
 
@@ -247,18 +256,23 @@ class Server(managers.Server):
             logger.info("the connection from %s was refused or lost: %s", channel.peer, why)
 
     def handle_request(self, channel: Any) -> None:
-        """Serve one connection, from the handshake to its end."""
-        sessions: set[str] = set()
+        """See a new connection through the handshake, in a thread of its own; then the switchboard has it."""
         try:
             if self._welcome(channel):
-                self._converse(channel, sessions)
+                self._switchboard.connect(channel)
+                return
         except Exception as exc:
             # Whatever a peer did wrong, it is told nothing.
             self._log_refusal(channel, f"{type(exc).__name__} {exc}"[:200])
-        finally:
-            self._dismiss(channel)
-            for session in sessions:
-                self._tell_closed(session)
+        self._dismiss(channel)
+
+    def _end(self, line: Line, why: BaseException) -> None:
+        """A connection that had proved itself has ended."""
+        if not isinstance(why, EOFError):
+            self._log_refusal(line.channel, f"{type(why).__name__} {why}"[:200])
+        self._dismiss(line.channel)
+        for session in line.sessions:
+            self._tell_closed(session)
 
     def _welcome(self, channel: Channel) -> bool:
         """The handshake, and the request that a client of ``multiprocessing.managers`` begins with."""
@@ -276,16 +290,7 @@ class Server(managers.Server):
         channel.send(("#RETURN", None))
         return True
 
-    def _converse(self, channel: Channel, sessions: set[str]) -> None:
-        """Answer requests until the peer closes; adds the sessions that say hello."""
-        while not self.stop_event.is_set():
-            try:
-                request = channel.recv()
-            except EOFError:
-                return
-            channel.send_frame(self._answer(request, sessions))
-
-    def _answer(self, request: Any, sessions: set[str]) -> list[bytes]:
+    def _answer(self, request: Any, line: Line) -> list[bytes]:
         """Call the method, and put what it gives into a frame."""
         ident, method, args, kwargs = request
         if ident != QUEUE or not isinstance(method, str) or method not in METHODS or kwargs:
@@ -294,7 +299,7 @@ class Server(managers.Server):
         try:
             result = getattr(found, method)(*args)
             if method == "hello" and result.get("ok"):
-                sessions.add(args[0]["session"])
+                line.sessions.add(args[0]["session"])
             return frame(("#RETURN", result))
         except Exception as exc:
             # Also a result that is not plain, or above the limit: nothing of it was sent, so that the peer can be told.

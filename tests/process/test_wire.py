@@ -994,7 +994,7 @@ def test_a_server_that_was_stopped_leaves_nothing_behind():
     for _ in range(3):
         master.slave().call("status")
         master.peer()
-    wait_for("them to be accepted", lambda: master.counts() == (3, 3, 6))
+    wait_for("them to be accepted", lambda: master.counts() == (3, 3, 3))
     master.stop()
 
     assert not master.server._accepter.is_alive()
