@@ -8,6 +8,7 @@ what has arrived is read, what a peer does not take yet is kept for it, and it i
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 from taskmaster.transport.channel import Channel
 
 __all__ = ["Line", "Switchboard"]
+
+logger = logging.getLogger(__name__)
 
 
 class Line:
@@ -83,11 +86,15 @@ class Switchboard(threading.Thread):
     def run(self) -> None:
         """The thread."""
         while not self._stopped:
-            for key, _ in self._selector.select():
-                if isinstance(key.data, Line):
-                    self._turn(key.data)
-                else:
-                    self._heed()
+            try:
+                for key, _ in self._selector.select():
+                    if isinstance(key.data, Line):
+                        self._turn(key.data)
+                    else:
+                        self._heed()
+            except Exception:
+                # Whatever it is, it must not make the master deaf to all.
+                logger.exception("the switchboard goes on after an error of its own")
         self._heed()
         for line in list(self._lines):
             self._end(line, EOFError())
@@ -108,7 +115,11 @@ class Switchboard(threading.Thread):
         while self._new:
             line = Line(self._new.popleft())
             self._lines.add(line)
-            self._selector.register(line.channel, selectors.EVENT_READ, line)
+            try:
+                self._selector.register(line.channel, selectors.EVENT_READ, line)
+            except (OSError, ValueError, KeyError) as exc:
+                self._end(line, exc)
+                continue
             self._turn(line)  # its first request may have come together with the end of the handshake
         while self._news:
             pieces = self._news.popleft()

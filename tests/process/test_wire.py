@@ -457,6 +457,40 @@ def test_far_more_silent_peers_than_places_keep_nobody_out(master):
     wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
 
 
+def test_an_error_of_the_switchboard_itself_makes_nobody_deaf(master, monkeypatch, caplog):
+    """It is logged, and the others are answered."""
+    failed = []
+
+    def fail(line, why):
+        failed.append(why)
+        raise LookupError("a bug")
+
+    one, other = master.slave(), master.slave()
+    one.call("status")
+    monkeypatch.setattr(master.server._switchboard, "_ended", fail)
+    one.close()
+    wait_for("the bug", lambda: failed)
+    monkeypatch.undo()
+
+    assert other.call("status")
+    assert master.serves()
+    assert "goes on after an error" in caplog.text
+
+
+def test_a_peer_that_takes_no_answer_holds_up_nobody(master):
+    """It is not listened to meanwhile; when it reads, it gets all of it."""
+    blob = os.urandom(20_000_000)
+    slow, other = master.slave(), master.slave()
+    master.served.answer = (blob,)
+    slow.post("exchange", "s", [], (1, 1, 0, ""))
+    wait_for("an answer too long for the network", lambda: any(line.full for line in master.server._switchboard._lines))
+
+    for _ in range(3):
+        assert other.call("status")
+    assert slow._channel.recv() == ("#RETURN", (blob,))
+    assert slow.call("status")
+
+
 def test_the_number_of_connections_is_capped(master):
     """With slaves on every place the next one is turned away; when one leaves, there is room."""
     master.server._cap = 4
