@@ -11,6 +11,7 @@ import gc
 import io
 import os
 import socket
+import subprocess
 import sys
 from typing import IO, Any
 
@@ -42,7 +43,11 @@ class Embryo(Forked):
         """Nobody needs it."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
-        self.wait()
+        try:
+            self.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
 
 
 def prepare() -> Embryo | None:

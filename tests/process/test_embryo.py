@@ -1,0 +1,55 @@
+"""The slave that tm-run forks before anything else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from commands import children_of, wait_for
+from conftest import Playground
+
+
+@pytest.mark.quick
+def test_a_target_that_cannot_be_loaded_leaves_no_process(playground: Playground) -> None:
+    """The embryo was there before the target was looked at."""
+    ended = playground.run("tm-run", "nothere.py")
+
+    assert ended.process.returncode == 2, ended.output
+
+
+def test_no_worker_has_the_key_in_its_memory_or_its_command_line(playground: Playground) -> None:
+    """A key that was given keeps the slave from being forked: it would have been in the memory that is copied."""
+    playground.write(
+        "look.py",
+        """
+import gc, os, sys
+SECRET = "-".join(["a", "very", "secret", "key"])
+def get_jobs(): yield 1
+def handle_job(job):
+    found = [o for o in gc.get_objects() if type(o) is dict and o is not globals() and SECRET in map(str, o.values())]
+    print("found", len(found), SECRET in " ".join(sys.orig_argv), os.environ.get("TASKMASTER_KEY"))
+""",
+    )
+    for words, environment in [(["--key=a-very-secret-key"], {}), ([], {"TASKMASTER_KEY": "a-very-secret-key"})]:
+        run = playground.run("tm-run", "look.py", "1", "--reset", *words, **environment)
+
+        assert run.process.returncode == 0, run.output
+        assert "found 0 False None" in run.output
+
+
+def test_a_killed_embryo_is_replaced(playground: Playground) -> None:
+    """By a slave of its own; the run goes on."""
+    playground.write(
+        "slow.py",
+        "import time\ndef get_jobs(last=-1): yield from range(last + 1, 40)\ndef handle_job(job): time.sleep(0.1)",
+    )
+    run = playground.start("tm-run", "slow.py", "2", "--progress=none")
+    wait_for("workers", lambda: [child for slave in children_of(run.pid) for child in children_of(slave)])
+    (slave,) = children_of(run.pid)
+    os.kill(slave, signal.SIGKILL)
+
+    assert run.end(60) == 0, run.output
+    assert "it is started again" in run.output
+    assert not Path(f"/proc/{slave}").exists()
