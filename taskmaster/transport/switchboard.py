@@ -58,7 +58,7 @@ class Switchboard(threading.Thread):
         self._lines: set[Line] = set()
         self._new: deque[Channel] = deque()
         self._news: deque[list[bytes]] = deque()
-        self._stopped = False
+        self._stopped = self._finished = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -68,6 +68,8 @@ class Switchboard(threading.Thread):
         """Take over a connection; from any thread."""
         self._new.append(channel)
         self._wake()
+        if self._finished:
+            self._turn_away()
 
     def tell_all(self, pieces: list[bytes]) -> None:
         """Send a frame that nobody has asked for to every session; from any thread."""
@@ -95,12 +97,22 @@ class Switchboard(threading.Thread):
             except Exception:
                 # Whatever it is, it must not make the master deaf to all.
                 logger.exception("the switchboard goes on after an error of its own")
-        self._heed()
         for line in list(self._lines):
             self._end(line, EOFError())
         self._close()
 
+    def _turn_away(self) -> None:
+        """End connections that came out of their handshake when it was too late."""
+        while True:
+            try:
+                channel = self._new.popleft()
+            except IndexError:
+                return
+            self._ended(Line(channel), EOFError())
+
     def _close(self) -> None:
+        self._finished = True
+        self._turn_away()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -97,7 +97,7 @@ def get_jobs(last=None):
 def test_rows_that_appear_vanish_or_change_between_runs(playground: Playground) -> None:
     """What is new or changed runs, what is gone is not missed, and the rest runs once."""
     playground.write("mod.py", PREAMBLE + ROWS)
-    before = [(n, f"a{n}") for n in range(300)]
+    before = [(n, f"a{n}") for n in range(1500)]
     playground.write("rows.txt", "".join(f"{key} {payload}\n" for key, payload in before))
     run = playground.start("tm-run", "mod", "2", "--progress=none")
     wait_for("some work", lambda: playground.ledger.ended().total() > 100)
@@ -106,17 +106,17 @@ def test_rows_that_appear_vanish_or_change_between_runs(playground: Playground) 
     done = {int(key[1:]) for key in playground.ledger.ended()}
     after = []
     for key, payload in before:
-        if key == 250:
+        if key == 1450:
             after.append((key, "changed"))
-        elif key != 260:
+        elif key != 1460:
             after.append((key, payload))
-        if key == 270:
+        if key == 1470:
             after.append((key, "new"))
     playground.write("rows.txt", "".join(f"{key} {payload}\n" for key, payload in after))
     again = playground.run("tm-run", "mod", "2", "--progress=none")
 
     assert again.process.returncode == 0, again.output
-    assert max(done) < 250
+    assert max(done) < 1450
     expected = Counter(payload for _, payload in after)
     assert playground.ledger.ended() == expected
 
