@@ -463,6 +463,7 @@ def test_an_error_of_the_switchboard_itself_makes_nobody_deaf(master, monkeypatc
 
     def fail(line, why):
         failed.append(why)
+        line.channel.close()
         raise LookupError("a bug")
 
     one, other = master.slave(), master.slave()
