@@ -29,7 +29,7 @@ ifneq "$(MADE_FOR)" "$(FOR)"
 ANEW = anew
 endif
 
-.PHONY: help test check lint demo bench bench-quick peers clean anew
+.PHONY: help test check prove lint demo bench bench-quick peers clean anew
 
 help:
 	@echo "make test    run the tests (less than 5 minutes)"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, and all tests, the slow ones too"
+	@echo "make prove   the proofs that nothing is lost at their full size (hours); ARGS=--hours=1 for a part"
 	@echo "make clean   remove what these made"
 	@echo "PYTHON=python3.12 names the interpreter; the default is $(PYTHON)."
 
@@ -53,7 +54,7 @@ $(VENV)/developer: $(VENV)/installed
 	@touch "$(VENV)/developer"
 
 test: $(VENV)/developer
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not proof"
 
 lint: $(VENV)/developer
 	"$(BIN)/ruff" check .
@@ -61,6 +62,10 @@ lint: $(VENV)/developer
 
 check: lint
 	$(PYTEST)
+
+# What has no time in `make check`: the same tests, larger. Hours.
+prove: $(VENV)/developer
+	"$(BIN)/python" -m tests.prove $(ARGS)
 
 # In a directory of its own, so that the state, the result and the broken file are new each time.
 demo: $(VENV)/installed
