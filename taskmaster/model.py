@@ -38,13 +38,31 @@ class Job:
     payload: Any = None
 
 
+KINDS = ("error", "final", "retry", "skip", "abort", "timeout")
+
+
 class Failure(NamedTuple):
-    """One failed execution of the job at ``index`` of its batch; text only, capped by the worker."""
+    """One execution of the job at ``index`` of its batch that did not end well; texts are capped by the worker.
+
+    Attributes:
+        index: of the job in its batch.
+        type: the exception's class.
+        message: what it said.
+        traceback: of the user's code.
+        kind: "error": an exception like any other; "final": one that is not worth another attempt; "retry": the
+            callback asks for one (``Retry``); "skip": it leaves the job out (``Skip``); "abort": it wants the run to
+            stop (``Abort``); "timeout": the job was cancelled because it took too long.
+        after: seconds that the callback asks to wait before the next attempt, -1 if it does not say.
+        worker: process id of the worker.
+    """
 
     index: int  # type: ignore[assignment]  # a field, not the tuple method that nobody calls here
     type: str
     message: str
     traceback: str
+    kind: str = "error"
+    after: float = -1.0
+    worker: int = 0
 
 
 class Report(NamedTuple):

@@ -127,6 +127,7 @@ class Keeper(threading.Thread):
             unpark=changes.unpark,
             settled=self._record.settled + changes.settled,
             failures=self._record.failures + changes.failures,
+            skipped=self._record.skipped,
             seconds=self._record.seconds + self._clock() - self._began,
             finished=changes.finished,
         )

@@ -135,6 +135,7 @@ class Run:
             identity,
             run=record.id,
             incarnation=incarnation,
+            next_failed=record.next_failed,
             took=self._after_exchange,
             status=lambda: asdict(self.snapshot()),
         )

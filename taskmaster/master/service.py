@@ -8,6 +8,7 @@ be well-formed.
 from __future__ import annotations
 
 import copyreg
+import itertools
 import logging
 import pickle
 import platform
@@ -22,7 +23,7 @@ from taskmaster.keys import payload_of
 from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
-from taskmaster.master.stores import FailedJob, ParkedJob
+from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report, Want
 from taskmaster.tracebacks import users_traceback
@@ -99,6 +100,7 @@ class Service:
         identity: tells jobs apart.
         run: id of the run.
         incarnation: of this master.
+        next_failed: an id for the first job that fails.
         took: called when jobs were handed out or reported: there may be room in the queue, or nothing left to do.
         status: gives what ``status()`` answers.
         clock: monotonic seconds.
@@ -112,6 +114,7 @@ class Service:
         *,
         run: str,
         incarnation: str,
+        next_failed: int = 1,
         took: Callable[[], None],
         status: Callable[[], dict[str, Any]],
         clock: Callable[[], float] = time.monotonic,
@@ -124,6 +127,7 @@ class Service:
         self._took = took
         self._status = status
         self._clock = clock
+        self._failed_ids = itertools.count(next_failed)
         self.over = False
         self.key_error: UsageError | None = None
 
@@ -261,15 +265,20 @@ class Service:
         except Exception:
             payload = None
         return FailedJob(
+            id=next(self._failed_ids),
             key=self._identity.text(job),
             job=self._identity.show(job),
             payload=payload,
-            type=failure.type[:200],
-            message=failure.message[:2000],
-            traceback=failure.traceback[:20_000],
-            attempts=stretch.crashes + 1,
-            slave=slave,
-            at=time.time(),
+            attempts=(
+                Attempt(
+                    time.time(),
+                    slave,
+                    failure.type[:200],
+                    failure.message[:2000],
+                    failure.traceback[:20_000],
+                    failure.type == "WorkerDied",
+                ),
+            ),
         )
 
     def _lend(self, session: Session, want: Want) -> Lent | None:

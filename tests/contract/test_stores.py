@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import StateUnwritable
-from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, Piece, Store
+from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
 
@@ -40,8 +40,12 @@ def prints(*letters: str) -> bytes:
     return b"".join(letter.encode() * 16 for letter in letters)
 
 
-def failed(key: str | None = "1") -> FailedJob:
-    return FailedJob(key, "job", b"payload", "ValueError", "bad \udc80 \0 row", "Traceback", 1, "host:1", 5.0)
+TRIED = Attempt(5.0, "host:1", "ValueError", "bad \udc80 \0 row", "Traceback")
+DIED = Attempt(4.0, "host:1", "WorkerDied", "killed by SIGSEGV", "", crash=True)
+
+
+def failed(key: str | None = "1", number: int = 1) -> FailedJob:
+    return FailedJob(number, key, "job", b"payload", (DIED, TRIED))
 
 
 def test_a_new_store_has_a_new_run(reopen: Reopen) -> None:
@@ -56,16 +60,19 @@ def test_what_was_written_is_there_after_a_restart(reopen: Reopen) -> None:
     """All of it."""
     store = reopen()
     run = store.load().id
-    parked = ParkedJob(3, '"k"', b"\0payload", prints("p"), 2)
+    parked = ParkedJob(3, '"k"', b"\0payload", prints("p"), (DIED, TRIED))
     store.write(
-        Checkpoint("5", prints("e"), [Piece(7, 9, prints("a", "b"))], 6, None, [failed()], [parked], (), 12, 1, 3.5)
+        Checkpoint(
+            "5", prints("e"), [Piece(7, 9, prints("a", "b"))], 6, None, [failed()], (), [parked], (), 12, 1, 2, 3.5
+        )
     )
     record = reopen().load()
 
     assert (record.id, record.mark, record.edge, record.remembered) == (run, "5", prints("e"), prints("a", "b"))
     assert list(record.parked) == [parked]
     assert (record.settled, record.failures, record.seconds, record.finished) == (12, 1, 3.5, None)
-    assert [(job.key, job.type, job.attempts) for job in reopen().failed()] == [("1", "ValueError", 1)]
+    assert (record.skipped, record.next_failed) == (2, 2)
+    assert list(reopen().failed()) == [failed()]
 
 
 def test_pieces_are_forgotten_when_the_watermark_has_passed_them(reopen: Reopen) -> None:
@@ -145,6 +152,17 @@ def test_a_finished_run_says_when_and_can_go_on(reopen: Reopen) -> None:
     assert reopen().load().finished is None
 
 
+def test_a_failed_job_can_be_tried_again_and_cleared(reopen: Reopen) -> None:
+    """One that fails again takes its own place; one that went well is gone."""
+    store = reopen()
+    store.write(Checkpoint("3", failed=[failed(str(n), n) for n in range(3)]))
+    again = replace(failed("1", 1), attempts=(DIED, TRIED, TRIED))
+    store.write(Checkpoint("3", failed=[again], cleared=[0]))
+
+    assert list(reopen().failed()) == [again, failed("2", 2)]
+    assert reopen().load().next_failed == 3
+
+
 def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
     """And returns it, unless there was nothing in it."""
     store = reopen()
@@ -167,7 +185,7 @@ def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
 def test_the_kinds_of_failure_are_counted(reopen: Reopen) -> None:
     """The most frequent first, each with its first example."""
     store = reopen()
-    jobs = [replace(failed(str(n)), type="A" if n % 3 else "B") for n in range(10)]
+    jobs = [replace(failed(str(n), n), attempts=(TRIED._replace(type="A" if n % 3 else "B"),)) for n in range(10)]
     store.write(Checkpoint("1", failed=jobs))
 
     assert [(count, job.type, job.key) for count, job in reopen().kinds(5)] == [(6, "A", "1"), (4, "B", "0")]
@@ -228,11 +246,11 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) 
     store.write(Checkpoint("1", settled=1))
     store._execute("PRAGMA max_page_count = 12")
     with pytest.raises(StateUnwritable, match="full"):
-        store.write(Checkpoint("2", settled=2, failed=[failed()] * 500))
+        store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(500)]))
 
     assert store._connection is None
 
-    store.write(Checkpoint("2", settled=2, failed=[failed()] * 500))
+    store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(500)]))
 
     assert (store.load().mark, len(store.failed())) == ("2", 500)
 
@@ -258,7 +276,7 @@ def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> No
 
     store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
     for number in range(20):
-        store.write(Checkpoint(str(number), settled=number, failed=[failed()]))
+        store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number)]))
     copied = tmp_path / "copy"
     copied.mkdir()
     for name in ("x.tmstate", "x.tmstate-wal"):

@@ -8,11 +8,11 @@ import pytest
 
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.lease import Lease, Session, ranges
-from taskmaster.master.stores import FailedJob, ParkedJob
+from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import Failure, Report, Want
 
-FAILED = FailedJob("1", "1", b"", "ValueError", "bad", "", 1, "s", 0.0)
+FAILED = FailedJob(1, "1", "1", b"", (Attempt(0.0, "s", "ValueError", "bad", ""),))
 
 
 def text_of(job: object) -> str:

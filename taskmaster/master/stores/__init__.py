@@ -8,38 +8,82 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-__all__ = ["Checkpoint", "FailedJob", "ParkedJob", "Piece", "RunRecord", "Store"]
+__all__ = ["Attempt", "Checkpoint", "FailedJob", "ParkedJob", "Piece", "RunRecord", "Store"]
+
+
+class Attempt(NamedTuple):
+    """One execution of a job that did not end well.
+
+    Attributes:
+        at: wall-clock time (seconds since the epoch), for display only.
+        slave: "host:pid" of the slave.
+        type: the exception's class; WorkerDied, TimedOut or SlaveLost where there was none.
+        message: what it said.
+        traceback: of the user's code, capped.
+        crash: the worker died, or overran its time; counted apart from exceptions.
+    """
+
+    at: float
+    slave: str
+    type: str
+    message: str
+    traceback: str
+    crash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A job that failed for good. ``key`` is None where the job's key could not be stored; ``job`` is its capped
-    repr.
+    """A job that failed for good.
+
+    Attributes:
+        id: unique within the run.
+        key: encoded; None where the job's key could not be stored.
+        job: its capped repr.
+        payload: pickled; None where it could not be.
+        attempts: what was tried, oldest first; at least one.
     """
 
+    id: int
     key: str | None
     job: str
     payload: bytes | None
-    type: str
-    message: str
-    traceback: str
-    attempts: int
-    slave: str
-    at: float
-    """Wall-clock time (seconds since the epoch), for display only."""
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def type(self) -> str:
+        """The exception's class, of the last attempt."""
+        return self.attempts[-1].type
+
+    @property
+    def message(self) -> str:
+        """What it said, in the last attempt."""
+        return self.attempts[-1].message
+
+    @property
+    def traceback(self) -> str:
+        """Where it was raised, in the last attempt."""
+        return self.attempts[-1].traceback
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedJob:
-    """A job that the watermark may pass although it is not settled. ``id`` is unique within the run."""
+    """A job that the watermark may pass although it is not settled: it runs for long, or waits for another attempt.
+
+    Attributes:
+        id: unique within the run.
+        key: encoded.
+        payload: pickled.
+        fingerprint: of key and payload.
+        attempts: what was tried, oldest first.
+    """
 
     id: int
     key: str
     payload: bytes
     fingerprint: bytes
-    crashes: int = 0
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +108,12 @@ class Checkpoint:
         waiting: fingerprints, remembered by earlier sessions, of jobs that the source has not yielded again so far;
             None: as before.
         failed: jobs to write down as failed.
-        park: jobs to park.
+        cleared: ids of failed jobs that count as failed no longer: another attempt was asked for, and went well.
+        park: jobs to park; one with a known id takes the place of what was known of it.
         unpark: ids of parked jobs that are settled now.
         settled: jobs settled over the whole run.
         failures: jobs failed over the whole run.
+        skipped: jobs that the callback left out, over the whole run; they are settled.
         seconds: how long the run has run, over all its sessions.
         finished: the source is exhausted and everything is settled.
     """
@@ -78,10 +124,12 @@ class Checkpoint:
     forget_below: int = 0
     waiting: bytes | None = None
     failed: Sequence[FailedJob] = ()
+    cleared: Sequence[int] = ()
     park: Sequence[ParkedJob] = ()
     unpark: Sequence[int] = ()
     settled: int = 0
     failures: int = 0
+    skipped: int = 0
     seconds: float = 0.0
     finished: bool = False
 
@@ -100,6 +148,8 @@ class RunRecord:
         parked: parked jobs, oldest first.
         settled: jobs settled so far.
         failures: those of them that failed.
+        skipped: those of them that the callback left out.
+        next_failed: an id that no failed job of the run has, nor any after it.
         seconds: how long the run has run.
         started: when it was made.
         finished: when it finished, None when it has not.
@@ -113,6 +163,8 @@ class RunRecord:
     parked: Sequence[ParkedJob] = field(default=())
     settled: int = 0
     failures: int = 0
+    skipped: int = 0
+    next_failed: int = 1
     seconds: float = 0.0
     started: float = 0.0
     finished: float | None = None

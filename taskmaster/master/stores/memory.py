@@ -51,18 +51,21 @@ class MemoryStore:
         self._parked.update({job.id: job for job in checkpoint.park})
         for number in checkpoint.unpark:
             self._parked.pop(number, None)
-        self._failed += checkpoint.failed
+        for number in checkpoint.cleared:
+            self._failed.pop(number, None)
+        self._failed.update({job.id: job for job in checkpoint.failed})
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs, oldest first."""
-        return list(self._failed)
+        return [self._failed[number] for number in sorted(self._failed)]
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure."""
-        counted = Counter(job.type for job in self._failed).most_common(most)
-        return [(count, next(job for job in self._failed if job.type == kind)) for kind, count in counted]
+        failed = self.failed()
+        counted = Counter(job.type for job in failed).most_common(most)
+        return [(count, next(job for job in failed if job.type == kind)) for kind, count in counted]
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -75,7 +78,7 @@ class MemoryStore:
         self._waiting = b""
         self._pieces = {}
         self._parked: dict[int, ParkedJob] = {}
-        self._failed: list[FailedJob] = []
+        self._failed: dict[int, FailedJob] = {}
         self._last = Checkpoint(mark=None)
 
     def _record(self) -> RunRecord:
@@ -89,6 +92,8 @@ class MemoryStore:
             parked=[self._parked[number] for number in sorted(self._parked)],
             settled=self._last.settled,
             failures=self._last.failures,
+            skipped=self._last.skipped,
+            next_failed=max(self._failed, default=0) + 1,
             seconds=self._last.seconds,
             started=self._started,
             finished=self._finished,

@@ -6,6 +6,7 @@ that ``write`` has returned from survives a power cut, and a torn one is never s
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sqlite3
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
-from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
+from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_file import create, inspect
 
@@ -26,19 +27,19 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, edge BLOB NOT NULL DEFAULT x'',
     waiting BLOB NOT NULL DEFAULT x'', settled INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
-    seconds REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
+    skipped INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE piece (
     run TEXT NOT NULL, session INTEGER NOT NULL, first INTEGER NOT NULL, "end" INTEGER NOT NULL, prints BLOB NOT NULL,
     PRIMARY KEY (run, session, first)) WITHOUT ROWID;
 CREATE TABLE parked (
     run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL, print BLOB NOT NULL,
-    crashes INTEGER NOT NULL, PRIMARY KEY (run, id));
+    attempts TEXT NOT NULL, PRIMARY KEY (run, id));
 CREATE TABLE failed (
-    run TEXT NOT NULL, key TEXT, job TEXT NOT NULL, payload BLOB, type TEXT NOT NULL, message TEXT NOT NULL,
-    traceback TEXT NOT NULL, attempts INTEGER NOT NULL, slave TEXT NOT NULL, at REAL NOT NULL);
-CREATE INDEX failed_run ON failed (run);
+    run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT, job TEXT NOT NULL, payload BLOB, type TEXT NOT NULL,
+    attempts TEXT NOT NULL, PRIMARY KEY (run, id));
+CREATE INDEX failed_type ON failed (run, type);
 """
-_FAILED = "SELECT key, job, payload, type, message, traceback, attempts, slave, at FROM failed"
+_FAILED = "SELECT id, key, job, payload, attempts FROM failed"
 
 
 class SqliteStore:
@@ -161,18 +162,18 @@ class SqliteStore:
 
     def failed(self) -> Sequence[FailedJob]:
         """The failed jobs of the current run, oldest first."""
-        return [FailedJob(*row) for row in self._execute(f"{_FAILED} WHERE run = ? ORDER BY rowid", self._run)]
+        return [_failed(*row) for row in self._execute(f"{_FAILED} WHERE run = ? ORDER BY id", self._run)]
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure, each with their number and their first example."""
         counted = self._execute(
-            "SELECT count(*) AS number, min(rowid) FROM failed WHERE run = ? GROUP BY type "
+            "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type "
             "ORDER BY number DESC, 2 LIMIT ?",
             self._run,
             most,
         ).fetchall()
-        example = f"{_FAILED} WHERE rowid = ?"
-        return [(number, FailedJob(*self._execute(example, first).fetchone())) for number, first in counted]
+        example = f"{_FAILED} WHERE run = ? AND id = ?"
+        return [(number, _failed(*self._execute(example, self._run, first).fetchone())) for number, first in counted]
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""
@@ -237,26 +238,29 @@ class SqliteStore:
         )
         connection.executemany(
             "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
-            [(run, job.id, job.key, job.payload, job.fingerprint, job.crashes) for job in checkpoint.park],
+            [(run, job.id, job.key, job.payload, job.fingerprint, _as_text(job.attempts)) for job in checkpoint.park],
         )
         connection.executemany(
             "DELETE FROM parked WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.unpark]
         )
         connection.executemany(
-            "INSERT INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "DELETE FROM failed WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.cleared]
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (run, j.key, _text(j.job), j.payload, _text(j.type), _text(j.message), _text(j.traceback), j.attempts,
-                 _text(j.slave), j.at)
-                for j in checkpoint.failed
+                (run, job.id, job.key, _text(job.job), job.payload, _text(job.type), _as_text(job.attempts))
+                for job in checkpoint.failed
             ],
-        )  # fmt: skip
+        )
         self._execute(
-            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, seconds = ?, finished = CASE WHEN ? THEN "
+            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, finished = CASE WHEN ? THEN "
             "coalesce(finished, ?) END WHERE id = ?",
             checkpoint.mark,
             checkpoint.edge,
             checkpoint.settled,
             checkpoint.failures,
+            checkpoint.skipped,
             checkpoint.seconds,
             checkpoint.finished,
             time.time(),
@@ -284,21 +288,25 @@ class SqliteStore:
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
         row = self._execute(
-            "SELECT mark, edge, waiting, settled, failures, seconds, started, finished FROM run WHERE id = ?", run
+            "SELECT mark, edge, waiting, settled, failures, skipped, seconds, started, finished FROM run WHERE id = ?",
+            run,
         ).fetchone()
-        mark, edge, waiting, settled, failures, seconds, started, finished = row
+        mark, edge, waiting, settled, failures, skipped, seconds, started, finished = row
         pieces = self._execute("SELECT prints FROM piece WHERE run = ? ORDER BY session, first", run)
         remembered = waiting + b"".join(prints for (prints,) in pieces)
-        parked = self._execute("SELECT id, key, payload, print, crashes FROM parked WHERE run = ? ORDER BY id", run)
+        parked = self._execute("SELECT id, key, payload, print, attempts FROM parked WHERE run = ? ORDER BY id", run)
+        last = self._execute("SELECT max(id) FROM failed WHERE run = ?", run).fetchone()[0]
         return RunRecord(
             id=run,
             resumed=resumed,
             mark=mark,
             edge=edge,
             remembered=remembered,
-            parked=[ParkedJob(*job) for job in parked],
+            parked=[ParkedJob(*row[:4], _attempts(row[4])) for row in parked],
             settled=settled,
             failures=failures,
+            skipped=skipped,
+            next_failed=(last or 0) + 1,
             seconds=seconds,
             started=started,
             finished=finished,
@@ -334,6 +342,18 @@ def _new_run(connection: sqlite3.Connection) -> str:
     connection.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run, time.time()))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (run,))
     return run
+
+
+def _as_text(attempts: Sequence[Attempt]) -> str:
+    return json.dumps(attempts)
+
+
+def _attempts(text: str) -> tuple[Attempt, ...]:
+    return tuple(Attempt(*values) for values in json.loads(text))
+
+
+def _failed(number: int, key: str | None, job: str, payload: bytes | None, attempts: str) -> FailedJob:
+    return FailedJob(number, key, job, payload, _attempts(attempts))
 
 
 def _text(text: str) -> str:

@@ -17,7 +17,7 @@ from taskmaster.errors import StateRefused
 __all__ = ["APPLICATION", "SCHEMA_VERSION", "create", "inspect"]
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
@@ -60,12 +60,7 @@ def inspect(path: Path) -> bool:
         raise StateRefused(
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
         )
-    version = int.from_bytes(header[60:64])
-    if version > SCHEMA_VERSION:
-        raise StateRefused(
-            f"The state {path} was written by a newer Taskmaster (format {version}; this one knows "
-            f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
-        )
+    _check_version(path, int.from_bytes(header[60:64]))
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not _holds(wal):
@@ -73,6 +68,19 @@ def inspect(path: Path) -> bool:
             f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
         )
     return True
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StateRefused(
+            f"The state {path} was written by a newer Taskmaster (format {version}; this one knows "
+            f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
+        )
+    if version < SCHEMA_VERSION:
+        raise StateRefused(
+            f"The state {path} was written by an older Taskmaster (format {version}; this one knows "
+            f"{SCHEMA_VERSION}). Finish the run with that version, or give this one another state with --state=PATH."
+        )
 
 
 def _holds(wal: Path) -> bool:
