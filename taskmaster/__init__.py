@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskmaster.model import Job
+from taskmaster.outcomes import Abort, Retry, Skip
 
 if TYPE_CHECKING:
     from taskmaster.api import Taskmaster
 
-__all__ = ["Job", "Taskmaster", "__version__"]
+__all__ = ["Abort", "Job", "Retry", "Skip", "Taskmaster", "__version__"]
 
 __version__ = "1.0.0"
 

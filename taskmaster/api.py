@@ -76,7 +76,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
     handler = options.handle_job_callback
     slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
-    targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job"])
+    targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job", "handle_jobs"])
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options.state))
         session = Session(source, identity, store, target, options, slave_target)

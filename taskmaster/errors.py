@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "AuthError",
+    "BudgetSpent",
     "ConnectError",
     "Interrupted",
     "KeyUnstorable",
@@ -56,6 +57,12 @@ class TargetError(UsageError):
 
 class KeyUnstorable(UsageError):
     """A job has no key, or one that the state cannot hold without loss."""
+
+
+class BudgetSpent(TaskmasterError):
+    """Too much failed, or the callback asked to stop; the run can be resumed."""
+
+    exit_code = 4
 
 
 class StateError(TaskmasterError):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot", "Want"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
 
 MAX_BATCH = 32_768
@@ -76,11 +76,14 @@ class Report(NamedTuple):
             of the lease or not, as the slave likes.
         keep: the slave works on the jobs before this index only; the rest was not started and goes back.
         end: "" while the batch is being worked on; "finished" when ``upto == keep``; "crashed" when the worker died:
-            ``suspects`` are the indices that were running, the other jobs go back without blame; "unreadable"
-            when the worker could not unpickle the batch as a whole: all goes back, to be sent job by job; "dropped"
-            when the slave gives back all that has not ended, without blame.
-        suspects: indices that were running when the worker died.
+            ``suspects`` are the indices that were running, the other jobs go back without blame; "timeout" when it was
+            killed because the suspect took too long; "raised" when the one call that was given all the suspects raised:
+            ``failures`` has what, at the first of them; "unreadable" when the worker could not unpickle the batch as a
+            whole: all goes back, to be sent job by job; "dropped" when the slave gives back all that has not ended,
+            without blame.
+        suspects: indices that were running when the worker died, or that were given to the call.
         detail: how the worker died, as text ("killed by SIGKILL").
+        together: the suspects were given to one call.
     """
 
     token: str
@@ -91,6 +94,7 @@ class Report(NamedTuple):
     end: str = ""
     suspects: tuple[int, ...] = ()
     detail: str = ""
+    together: bool = False
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -103,6 +107,7 @@ class Report(NamedTuple):
             self.end,
             tuple(self.suspects),
             self.detail,
+            self.together,
         )
 
     @classmethod
@@ -113,7 +118,7 @@ class Report(NamedTuple):
             ValueError: the value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail = value
+            token, upto, extra, failures, keep, end, suspects, detail, together = value
             report = cls(
                 token,
                 upto,
@@ -123,6 +128,7 @@ class Report(NamedTuple):
                 end,
                 tuple(suspects),
                 detail,
+                bool(together),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not a report: {exc}") from None
@@ -131,11 +137,13 @@ class Report(NamedTuple):
         for failure in report.failures:
             numbers.append(failure.index)
             texts += [failure.type, failure.message, failure.traceback]
+            if failure.kind not in KINDS or type(failure.after) is not float or type(failure.worker) is not int:
+                raise ValueError("not a report: a failure is of no known kind")
         if not all(type(text) is str for text in texts):
             raise ValueError("not a report: a text is expected where something else came")
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
             raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
-        if report.end not in ("", "finished", "crashed", "unreadable", "dropped"):
+        if report.end not in ("", "finished", "crashed", "unreadable", "dropped", "timeout", "raised"):
             raise ValueError(f"not a report: unknown end {report.end!r}")
         return report
 
@@ -148,6 +156,7 @@ class Lent(NamedTuple):
         count: how many jobs.
         separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list of jobs.
         alone: run nothing else in the same worker meanwhile.
+        avoid: process id of a worker that should not get it if there is another, 0 if any may.
         blob: opened by the worker process alone: bytes, or whatever the transport takes or gives in their place.
     """
 
@@ -155,6 +164,7 @@ class Lent(NamedTuple):
     count: int  # type: ignore[assignment]  # likewise
     separate: bool
     alone: bool
+    avoid: int
     blob: Any
 
 
@@ -254,6 +264,8 @@ class Snapshot:
         queued: jobs read and not handed out.
         leased: jobs handed out and not settled.
         parked: jobs that the watermark has passed while they still run or wait.
+        waiting: jobs that failed and wait for another attempt.
+        skipped: jobs that the callback left out; they count as settled.
         slaves: connected slaves.
         workers: worker processes of these.
         batch: jobs in the batch that was handed out last; 0 if none was.
@@ -274,6 +286,8 @@ class Snapshot:
     queued: int
     leased: int
     parked: int
+    waiting: int
+    skipped: int
     slaves: int
     workers: int
     batch: int

@@ -22,6 +22,7 @@ __all__ = [
     "MasterOptions",
     "RunOptions",
     "SlaveOptions",
+    "failure_budget",
     "from_keywords",
     "usable_cpus",
 ]
@@ -62,6 +63,16 @@ class MasterOptions:
     """Silence after which a slave counts as lost."""
     lease_grace: float = 2.0
     """How long a slave whose connection closed may take to come back."""
+    retries: int = 3
+    """Attempts after the first that a job gets when its callback raises."""
+    backoff: float = 1.0
+    """How long to wait before the second attempt; doubled from one attempt to the next."""
+    crashes: int = 3
+    """Workers that a job may kill, or outstay its time in, until it counts as failed."""
+    job_timeout: float | None = None
+    """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
+    max_failures: int | str | None = None
+    """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``; None: any number."""
     get_jobs_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
     """Name of the function that yields jobs, where the target names none."""
     log_level: str = "warning"
@@ -149,6 +160,16 @@ class RunOptions:
     """Silence after which a slave counts as lost."""
     lease_grace: float = MasterOptions.lease_grace
     """How long a slave whose connection closed may take to come back."""
+    retries: int = MasterOptions.retries
+    """Attempts after the first that a job gets when its callback raises."""
+    backoff: float = MasterOptions.backoff
+    """How long to wait before the second attempt; doubled from one attempt to the next."""
+    crashes: int = MasterOptions.crashes
+    """Workers that a job may kill, or outstay its time in, until it counts as failed."""
+    job_timeout: float | None = None
+    """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
+    max_failures: int | str | None = None
+    """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``; None: any number."""
     processes: int | None = None
     """Worker processes; None: as many as there are usable CPUs."""
     threads: int = SlaveOptions.threads
@@ -214,6 +235,25 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     return cls(**given)
 
 
+def failure_budget(value: int | str | None) -> tuple[int | None, float | None]:
+    """What ``--max-failures`` allows, as a number or as a share.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    text = str(value).strip()
+    try:
+        if value is None:
+            return None, None
+        if text.endswith("%") and 0.0 <= (share := float(text[:-1]) / 100) <= 1.0:
+            return None, share
+        if not isinstance(value, bool) and text.isdecimal():
+            return int(text), None
+    except ValueError:
+        pass
+    raise UsageError(f"--max-failures is {value!r}: give a number of jobs, or a share of them such as 1%.")
+
+
 def usable_cpus() -> int:
     """How many CPUs this process may use: what ``taskset`` or a container leaves it, not what the machine has."""
     count = getattr(os, "process_cpu_count", None)  # since Python 3.13
@@ -241,6 +281,12 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
         raise UsageError("--lease is inf: the jobs of a lost slave would never run again. Give a number of seconds.")
     _check_seconds("--lease-grace", options.lease_grace, 0.0)
     _check_choice("--progress", options.progress, PROGRESS_MODES)
+    _check_number("--retries", options.retries, 0)
+    _check_seconds("--backoff", options.backoff, 0.0)
+    _check_number("--crashes", options.crashes, 1)
+    if options.job_timeout is not None:
+        _check_seconds("--job-timeout", options.job_timeout, 0.01)
+    failure_budget(options.max_failures)
 
 
 def _check_slave(options: SlaveOptions | RunOptions) -> None:

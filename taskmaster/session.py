@@ -18,13 +18,13 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.companion import LocalSlave
 from taskmaster.embryo import Embryo
-from taskmaster.errors import Interrupted, UsageError
+from taskmaster.errors import BudgetSpent, Interrupted, UsageError
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Run, Summary
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
-from taskmaster.options import MasterOptions, RunOptions, usable_cpus
+from taskmaster.options import MasterOptions, RunOptions, failure_budget, usable_cpus
 from taskmaster.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
@@ -93,7 +93,19 @@ class Session:
             TaskmasterError: it could not begin, or did not come to its end.
         """
         options = self._options
-        limits = Limits(options.size, options.span, lease=options.lease, grace=options.lease_grace)
+        most, share = failure_budget(options.max_failures)
+        limits = Limits(
+            options.size,
+            options.span,
+            lease=options.lease,
+            grace=options.lease_grace,
+            retries=options.retries,
+            backoff=options.backoff,
+            crashes=options.crashes,
+            job_timeout=options.job_timeout,
+            max_failures=most,
+            max_share=share,
+        )
         with ExitStack() as stack:
             server = bind(address, keyfile.as_bytes(key))
             stack.callback(server.stop)
@@ -135,6 +147,9 @@ class Session:
             except Interrupted as exc:
                 message = f"The run stopped where it can go on; resume it with: {command_again()}"
                 raise Interrupted(message, exc.exit_code - 128) from None
+            except BudgetSpent as exc:
+                message = f"{exc} Resume it with: {command_again()}"
+                raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
             if companion is not None:
                 companion.stop(5.0)
             kinds = self._store.kinds(KINDS) if summary.failed else ()

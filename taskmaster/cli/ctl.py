@@ -154,7 +154,8 @@ def _described(status: Mapping[str, Any]) -> list[str]:
     """The lines for a person. A master of another release may tell more than is known here, or less."""
     known: dict[str, Any] = {
         "run": "", "target": "", "state": "running", "reason": "", "settled": 0, "failed": 0, "settled_here": 0,
-        "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "slaves": 0, "workers": 0,
+        "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "waiting": 0, "skipped": 0,
+        "slaves": 0, "workers": 0,
         "batch": 0, "batch_reason": "", "watermark": "", "address": "",
     }  # fmt: skip
     names = {one.name for one in fields(Snapshot)}

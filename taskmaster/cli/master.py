@@ -18,7 +18,8 @@ __all__ = ["main", "tm_master"]
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @options("host", "key", "key_file")
 @options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
-@options("get_jobs_callback", "retries", "timeout")
+@options("retries", "backoff", "crashes", "job_timeout", "max_failures")
+@options("get_jobs_callback", "timeout")
 @common
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.

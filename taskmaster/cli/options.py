@@ -161,11 +161,46 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"is_flag": True, "is_eager": True, "callback": _remember_debug, "help": "Show Taskmaster's own tracebacks."},
     ),
     # Known only to be refused with a better sentence than "no such option".
+    "retries": (
+        ("--retries",),
+        {"type": int, "metavar": "N", "help": "Attempts after the first that a job gets when its callback raises."},
+    ),
+    "backoff": (
+        ("--backoff",),
+        {
+            "type": float,
+            "metavar": "SECONDS",
+            "help": "Wait before the second attempt; it doubles from one to the next.",
+        },
+    ),
+    "crashes": (
+        ("--crashes",),
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "Workers that a job may kill, or outstay its time in, until it counts as failed.",
+        },
+    ),
+    "job_timeout": (
+        ("--job-timeout",),
+        {"type": float, "metavar": "SECONDS", "help": "What a job may take; then it is ended.  [default: no limit]"},
+    ),
+    "max_failures": (
+        ("--max-failures",),
+        {
+            "metavar": "N|N%",
+            "help": "More failed jobs than that in a session, or a larger share, stop the run.  [default: no limit]",
+        },
+    ),
     "timeout": (("--timeout",), {"hidden": True, "expose_value": False, "callback": _gone}),
-    "retries": (("--retries",), {"hidden": True, "expose_value": False, "callback": _gone}),
+    "retries_of_old": (("--retries",), {"hidden": True, "expose_value": False, "callback": _gone}),
 }
 
-_WITHOUT_VARIABLE = ("key", "timeout", "retries")  # TASKMASTER_KEY is taken out of the environment by whoever reads it
+_WITHOUT_VARIABLE = (
+    "key",
+    "timeout",
+    "retries_of_old",
+)  # TASKMASTER_KEY is taken out of the environment by whoever reads it
 
 
 def option(name: str, **changes: Any) -> _Decorator[Any]:

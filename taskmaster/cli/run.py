@@ -21,13 +21,14 @@ __all__ = ["main", "tm_run"]
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
 @options("processes", "threads", "concurrency", "batch")
 @options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
+@options("retries", "backoff", "crashes", "job_timeout", "max_failures")
 @option(
     "host",
     default=None,
     help="Where slaves from elsewhere may help. Any address but this machine's own needs a key.  "
     "[default: a free port of this machine]",
 )
-@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "retries", "timeout")
+@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "timeout")
 @common
 @click.pass_context
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:

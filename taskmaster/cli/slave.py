@@ -25,7 +25,7 @@ _UNUSED = {
 @option("host", help=_WHERE)
 @options("key", "key_file", "processes", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
 @option("no_progress", **_UNUSED)
-@options("retries", "timeout")
+@options("retries_of_old", "timeout")
 @common
 def tm_slave(target: str, **given: Any) -> int:
     """Take batches from a master and run them, until the run is over.
@@ -47,7 +47,7 @@ def tm_slave(target: str, **given: Any) -> int:
 @option("host", help=_WHERE)
 @options("key", "key_file", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
 @option("no_progress", **_UNUSED)
-@options("retries", "timeout")
+@options("retries_of_old", "timeout")
 @common
 def tm_spawn(target: str, **given: Any) -> int:
     """Take batches from a master and run them in N worker processes: tm-slave with --processes=N.

@@ -8,26 +8,29 @@ inside, and none of the user's code; ``now`` is passed in. ::
                  ▲               │                  ▲
                  └── returned ◄──┴── failed ────────┘
 
+Jobs that failed and are to be tried again wait between ``failed`` and ``returned``.
+
 Guarantees: a job is in one place at a time; a report counts only while its token is the newest of the job; the queue,
-    what was
-returned and what is parked together stay within ``size``; what was read and is not behind the watermark stays within
-``span``.
+what was returned, what waits and what is parked together stay within ``size``; what was read and is not behind the
+watermark stays within ``span``.
 
 The source's thread adds to the queue without the lock, so that a job can be handed out the moment it is yielded.
 """
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
+from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, Budget, Tried, Waiting, backoff, verdict
 from taskmaster.master.queue import Queue
-from taskmaster.master.stores import FailedJob, ParkedJob
+from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import Settled, Watermark
-from taskmaster.model import MAX_BATCH, Report, Want
+from taskmaster.model import MAX_BATCH, Failure, Report, Want
 
 __all__ = ["Broker", "Changes", "Limits"]
 
@@ -43,8 +46,13 @@ class Limits:
         small_bytes: and one of jobs that are done within milliseconds.
         lease: silence after which a slave's leases end.
         grace: how long a closed connection keeps its leases.
-        crashes: workers that a job may kill before it counts as failed.
+        retries: attempts after the first that a job gets when its callback raises.
+        backoff: wait before the second attempt; it doubles from one attempt to the next.
+        crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
         losses: slaves that may be lost with a job that they were given alone, before it counts as failed.
+        job_timeout: what slaves give a job, or a call; None for as long as it takes.
+        max_failures: failed jobs that the session stops after; None: it does not.
+        max_share: share of failed jobs that the session stops after; None: it does not.
     """
 
     size: int = 10_000
@@ -53,14 +61,20 @@ class Limits:
     small_bytes: int = 1_000_000
     lease: float = 60.0
     grace: float = 2.0
+    retries: int = 3
+    backoff: float = 1.0
     crashes: int = 3
     losses: int = 5
+    job_timeout: float | None = None
+    max_failures: int | None = None
+    max_share: float | None = None
 
 
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
 # jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
 FEW = 64  # leases
+ELSEWHERE = 2.0  # seconds that a job waits for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 
 
@@ -86,8 +100,10 @@ class Broker:
         self.refused = False  # a job has no key that can be stored: the run cannot finish, only stop
         self.draining = False
         self.paused = ""
+        self.stop = ""  # why the run has to stop, to be resumed later
         self.settled = 0
         self.failures = 0
+        self.skipped = 0
         self.bytes_per_job = float(limits.batch_bytes)
         self.batch = 0  # jobs of the batch that was handed out last,
         self.batch_reason = ""  # and why it was no larger
@@ -96,6 +112,12 @@ class Broker:
         self._next = 0  # position of the job at the head of the queue
         self._known: deque[Settled] = deque()  # read, and settled by an earlier session
         self._returned: deque[Stretch] = deque()
+        self._waiting = Waiting()
+        self._unsaved: dict[int, tuple[Any, tuple[Attempt, ...]]] = {}  # by position: what the store should park
+        self._budget = Budget(limits.max_failures, limits.max_share)
+        self._chance = random.Random(incarnation)
+        self._now = 0.0
+        self._ward: str | None = None  # session that gets nothing until a job that others were lost with fits
         self._ended: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
         self._parked: dict[int, int] = {}  # position -> id in the store
         self._next_parked = 0
@@ -109,7 +131,14 @@ class Broker:
             self._take_over(parked)
 
     def _take_over(self, parked: Sequence[ParkedJob]) -> None:
-        self._returned.append(Stretch(-len(parked), list(parked), separate=True))
+        plain = [job for job in parked if not job.attempts]
+        parked = [*plain, *(job for job in parked if job.attempts)]
+        if plain:
+            self._returned.append(Stretch(-len(parked), plain, separate=True))
+        for first, job in enumerate(parked[len(plain) :], len(plain) - len(parked)):
+            tried = Stretch(first, [job], True, attempts=job.attempts)
+            tried.alone = job.attempts[-1].crash
+            self._returned.append(tried)
         self._parked = {index - len(parked): job.id for index, job in enumerate(parked)}
         self._next_parked = max(job.id for job in parked) + 1
 
@@ -131,20 +160,35 @@ class Broker:
         return sum(len(stretch.jobs) for stretch in self._returned)
 
     @property
+    def waiting(self) -> int:
+        """Jobs that have failed and wait for another attempt."""
+        return len(self._waiting)
+
+    @property
+    def done(self) -> int:
+        """Jobs that went well in this session."""
+        return self.settled - self.failures - self.skipped
+
+    @property
+    def example(self) -> Attempt | None:
+        """An attempt that has failed in this session."""
+        return self._budget.example
+
+    @property
     def parked(self) -> int:
         """Parked jobs that are not settled."""
         return len(self._parked)
 
     def room(self) -> int:
         """How many jobs may be read now."""
-        waiting = len(self.queue) + self.returned + len(self._parked)
+        waiting = len(self.queue) + self.returned + len(self._waiting) + len(self._parked)
         return max(0, min(self.limits.size - waiting, self.limits.span - self.span))
 
     @property
     def stuck(self) -> bool:
         """The span is full although all that was read is settled: the keys allow no cut."""
         full = self.span >= self.limits.span
-        return full and not (self.queue or self.leases or self._returned or self._doomed)
+        return full and not (self.queue or self.leases or self._returned or self._waiting or self._doomed)
 
     def add_known(self, job: Any, piece: Settled) -> None:
         """Queue a job that an earlier session settled: it is never handed out, but has its place in the order.
@@ -200,10 +244,12 @@ class Broker:
 
     def take(self, session: Session, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing to hand out now."""
-        if self.draining or self.paused or len(session.leases) >= 2 * session.workers:
+        if self.draining or self.paused or self.stop or len(session.leases) >= 2 * session.workers:
             return None
         if self.sessions.get(session.id) is not session:
             return None  # the slave has a new connection: an answer over the old one would not reach it
+        if self._isolated(session):
+            return None
         stretch = self._take_returned(session, want) or self._take_queued(session, want)
         if stretch is None:
             return None
@@ -216,8 +262,20 @@ class Broker:
         session.leases[lease.token] = None
         return lease
 
+    def _isolated(self, session: Session) -> bool:
+        """Whether the slave is kept free for a job that slaves were lost with, or has one and may hold no more."""
+        held = len(session.leases)
+        if self._ward == session.id:
+            suspects = [stretch.company for stretch in self._returned if stretch.company]
+            if not suspects:
+                self._ward = None
+            elif held >= max(suspects):
+                return True
+        company = [self.leases[token].stretch.company for token in session.leases]
+        return held >= min(filter(None, company), default=held + 1)
+
     def _take_returned(self, session: Session, want: Want) -> Stretch | None:
-        at = self._next_returned()
+        at = self._next_returned(session)
         if at is None:
             return None
         stretch = self._returned[at]
@@ -232,17 +290,35 @@ class Broker:
         if count < length:
             return stretch.split(max(1, count))
         del self._returned[at]
+        if self._ward == session.id and stretch.company:
+            self._ward = None
         return stretch
 
-    def _next_returned(self) -> int | None:
-        """Which stretch is next. Jobs whose worker died come between many others: whatever killed it may have been none
-        of their doing, and should not meet them again at once.
+    def _next_returned(self, session: Session) -> int | None:
+        """Which stretch is next for a slave. Jobs whose worker died come between many others: whatever killed it may
+        have been none of their doing, and should not meet them again at once.
         """
-        plain = next((at for at, stretch in enumerate(self._returned) if not stretch.alone), None)
+        held = len(session.leases)
+        plain = alone = None
+        for at, stretch in enumerate(self._returned):
+            if self._ward == session.id and not stretch.company:
+                continue
+            if stretch.company and stretch.company <= held:
+                # One slave at a time is kept free for it, or it would wait as long as there is anything else to do.
+                if self._ward is None or self.sessions.get(self._ward) is None:
+                    self._ward = session.id
+                continue
+            if stretch.avoid == session.id and len(self.sessions) > 1 and self._now < stretch.due + ELSEWHERE:
+                continue
+            if stretch.alone:
+                alone = at if alone is None else alone
+            else:
+                plain = at
+                break
         waits = self._tokens % SUSPECTS_EVERY != 0
         if plain is None:
-            return 0 if self._returned and not (waits and self.queue) else None
-        return plain if waits or not self._returned[0].alone else 0
+            return None if waits and self.queue else alone
+        return plain if waits or alone is None else alone
 
     def _take_queued(self, session: Session, want: Want) -> Stretch | None:
         self.settle_known()
@@ -280,22 +356,28 @@ class Broker:
         lease = self.leases.get(token)
         return lease if lease is not None and lease.session == session.id else None
 
+    def verdict(self, lease: Lease, failure: Failure) -> str:
+        """What becomes of a job that the slave says has failed; see ``taskmaster.master.policy``."""
+        return verdict(lease.stretch, failure, self.limits.retries, self.limits.crashes)
+
     def newly_settled(self, lease: Lease, report: Report) -> list[tuple[int, int]]:
         """Index ranges of the lease that the report settles and that the watermark has not passed already."""
         ended = lease.newly_ended(report)
-        if not self._parked:
+        open_ = {f.index for f in report.failures if self.verdict(lease, f) in (AGAIN, BACK)}
+        if not self._parked and not open_:
             return ended
         first = lease.stretch.first
-        return ranges(i for start, end in ended for i in range(start, end) if first + i not in self._parked)
+        indices = (i for start, end in ended for i in range(start, end))
+        return ranges(i for i in indices if first + i not in self._parked and i not in open_)
 
-    def settle(self, lease: Lease, report: Report, pieces: Sequence[Settled], failed: dict[int, FailedJob]) -> bool:
+    def settle(self, lease: Lease, report: Report, pieces: Sequence[Settled], tried: dict[int, Tried]) -> bool:
         """Apply a report.
 
         Args:
             lease: what ``holder`` gave for the report's token.
             report: what the slave says.
             pieces: a piece for each range of ``newly_settled``.
-            failed: the record of each job that failed, and of each suspect in case it has failed for good, by index.
+            tried: what to note of each job that failed, and of each suspect, by index.
 
         Returns:
             False if the books have moved since ``newly_settled`` was asked; nothing was changed then.
@@ -307,7 +389,7 @@ class Broker:
         if [(piece.first - first, piece.end - first) for piece in pieces] != settled:
             return False
         for start, end in lease.newly_ended(report):
-            self._count(lease, range(start, end), report, failed)
+            self._count(lease, range(start, end), report, tried)
         lease.note_ended(report)
         for piece in pieces:
             self.watermark.settle(piece)
@@ -316,45 +398,119 @@ class Broker:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = {index for index in lease.extra if index < lease.keep}
         if report.end:
-            suspects = set(report.suspects).intersection(lease.unended()) if report.end == "crashed" else set()
+            blamed = report.end in ("crashed", "timeout", "raised")
+            suspects = set(report.suspects).intersection(lease.unended()) if blamed else set()
             rest = [index for index in lease.unended() if index not in suspects]
             self._return(lease.stretch, rest, separate=report.end == "unreadable")
-            self._blame(lease, sorted(suspects), failed)
+            if suspects and report.together and len(suspects) > 1:
+                self._blame_together(lease, sorted(suspects), tried)
+            else:
+                self._blame(lease, sorted(suspects), tried)
             self._close(lease)
         elif lease.open == 0:
             self._close(lease)
+        if self.failures and not self.stop:
+            self.stop = self._budget.over(self.failures, self.settled)
         return True
 
-    def _count(self, lease: Lease, indices: range, report: Report, failed: dict[int, FailedJob]) -> None:
+    def _count(self, lease: Lease, indices: range, report: Report, tried: dict[int, Tried]) -> None:
         self.settled += len(indices)
-        found = [failed[failure.index] for failure in report.failures if failure.index in indices]
-        self.failures += len(found)
-        self._failed += found
-        if self._parked:
+        open_: set[int] = set()
+        for failure in report.failures:
+            if failure.index not in indices:
+                continue
+            verdict = self.verdict(lease, failure)
+            if verdict in (AGAIN, BACK):
+                open_.add(failure.index)
+                self.settled -= 1
+            if verdict != BACK:
+                self._note_first(lease.stretch, tried[failure.index].attempt)
+            self._judge(lease, verdict, tried[failure.index])
+        if self._parked or self._unsaved:
             for index in indices:
-                self._settle_parked(lease.stretch.first + index)
+                if index not in open_:
+                    self._settle_parked(lease.stretch.first + index)
+
+    def _judge(self, lease: Lease, verdict: str, tried: Tried) -> None:
+        """Do with a job as the verdict says; it is settled by the caller where that is part of it."""
+        index = tried.failure.index
+        if verdict == SKIPPED:
+            self.skipped += 1
+        elif verdict == BACK:
+            self._return(lease.stretch, [index])
+            self.stop = self.stop or f"the callback raised Abort: {tried.failure.message}"
+        elif verdict == FAILED:
+            self.failures += 1
+            self._failed.append(tried.for_good)
+        else:
+            single = lease.stretch.part(index, index + 1)
+            single.attempts += (tried.attempt,)
+            self._wait(single, lease, tried.failure, len(single.attempts))
+
+    def _wait(self, stretch: Stretch, lease: Lease, failure: Failure, attempt: int) -> None:
+        """Let jobs wait for another attempt."""
+        asked = failure.after
+        delay = asked if asked >= 0 else backoff(self.limits.backoff, attempt, self._chance)
+        stretch.due = self._now + delay
+        stretch.avoid, stretch.worker = lease.session, failure.worker
+        self._waiting.add(stretch)
+        self._save(stretch)
+
+    def _save(self, stretch: Stretch) -> None:
+        """Have the next checkpoint park a job with what was tried, so that a restart does not forget that."""
+        if stretch.attempts:
+            self._unsaved[stretch.first] = (stretch.jobs[0], stretch.attempts)
+
+    def _note_first(self, stretch: Stretch, attempt: Attempt, jobs: int = 1) -> None:
+        if not stretch.attempts and not stretch.tries and attempt.type != "Skip":
+            self.stop = self.stop or self._budget.failed_first(attempt, jobs, self.done)
 
     def _settle_parked(self, position: int) -> bool:
         """Whether the job was parked; if it was, the store is to forget it."""
+        self._unsaved.pop(position, None)
         parked = self._parked.pop(position, None)
         if parked is not None:
             self._unpark.append(parked)
         return parked is not None
 
-    def _blame(self, lease: Lease, suspects: list[int], failed: dict[int, FailedJob]) -> None:
+    def _blame(self, lease: Lease, suspects: list[int], tried: dict[int, Tried]) -> None:
         """Charge the job whose worker died. Of several that were running nobody knows which it was: each is run
         alone.
         """
-        stretch = lease.stretch
-        crashes = stretch.crashes + (len(suspects) == 1)
         for index in suspects:
-            position, job = stretch.first + index, stretch.jobs[index]
-            single = Stretch(position, [job], stretch.separate, True, crashes)
-            if crashes >= self.limits.crashes:
-                self.fail(single, failed[index])
-            else:
-                # Last in line: what kills workers should not keep those from working that others wait for.
-                self._returned.append(single)
+            single = lease.stretch.part(index, index + 1)
+            single.alone = True
+            if len(suspects) == 1:
+                what = tried[index]
+                self._note_first(lease.stretch, what.attempt)
+                single.attempts += (what.attempt,)
+                if what.failed is not None and single.crashes >= self.limits.crashes:
+                    self.fail(single, what.failed)
+                    continue
+                self._save(single)
+            # Last in line: what kills workers should not keep those from working that others wait for.
+            self._returned.append(single)
+
+    def _blame_together(self, lease: Lease, suspects: list[int], tried: dict[int, Tried]) -> None:
+        """Of jobs that were given to one call, which then failed, nobody knows whose fault it was: all are tried
+        together once more, then in halves. Only who fails alone is charged.
+        """
+        what = tried[suspects[0]]
+        if what.failure.kind == "abort":
+            self._return(lease.stretch, suspects)
+            self.stop = self.stop or f"the callback raised Abort: {what.failure.message}"
+            return
+        self._note_first(lease.stretch, what.attempt, len(suspects))
+        for start, end in ranges(suspects):
+            whole = lease.stretch.part(start, end)
+            whole.tries += 1
+            if whole.tries == 1 and what.failure.kind != "final":
+                self._wait(whole, lease, what.failure, 1)
+                continue
+            half = (end - start + 1) // 2
+            self._returned.append(whole.split(half))
+            if whole.jobs:
+                self._returned.append(whole)
 
     def fail(self, stretch: Stretch, failed: FailedJob) -> None:
         """Settle a job as failed that no worker has brought to an end."""
@@ -363,6 +519,7 @@ class Broker:
         self.settled += 1
         self.failures += 1
         self._failed.append(failed)
+        self.stop = self.stop or self._budget.over(self.failures, self.settled)
         if not self._settle_parked(stretch.first):
             key = failed.key
             tail = Settled(stretch.first, stretch.first + 1, key, 1, None, 0, stretch.jobs)
@@ -374,15 +531,12 @@ class Broker:
         indices: list[int],
         *,
         separate: bool = False,
-        losses: int | None = None,
         origin: str | None = None,
     ) -> None:
         """Put jobs of a stretch back at the head of the line, in their order."""
         for start, end in reversed(ranges(indices)):
-            back = Stretch(stretch.first + start, stretch.jobs[start:end], separate or stretch.separate)
-            back.alone = stretch.alone
-            back.crashes = stretch.crashes
-            back.losses = stretch.losses if losses is None else losses
+            back = stretch.part(start, end)
+            back.separate = separate or stretch.separate
             back.origin = origin
             self._returned.appendleft(back)
 
@@ -400,6 +554,8 @@ class Broker:
         Returns:
             The names of the slaves that were lost with jobs in their hands.
         """
+        self._now = now
+        self._returned.extend(self._waiting.due(now))
         stood_still = self._ticked is not None and now - self._ticked > max(1.0, self.limits.lease / 10)
         self._ticked = now
         lost = []
@@ -425,19 +581,24 @@ class Broker:
         self.sessions.drop(session.id)
 
     def _lose(self, session: Session) -> None:
-        for token in list(session.leases):
-            lease = self.leases[token]
+        """Take back what a lost slave held. After some losses, whatever was among it is handed out in ever smaller
+        company and in ever smaller batches, until a job that takes its slave down is alone, and charged.
+        """
+        held = [(self.leases[token], self.leases[token].unended()) for token in session.leases]
+        busy = [lease for lease, indices in held if indices]
+        for lease, indices in held:
             self._close(lease)
-            indices = lease.unended()
-            losses = lease.stretch.losses + 1
-            if len(indices) != 1:
-                losses = min(losses, HALVE_AFTER)
-            elif losses >= HALVE_AFTER + self.limits.losses:
-                job = lease.stretch.jobs[indices[0]]
-                self._doomed.append(Stretch(lease.stretch.first + indices[0], [job], losses=losses))
-                continue
-            self._return(lease.stretch, indices, losses=losses, origin=token)
-            self._ended[token] = lease
+            stretch = lease.stretch
+            stretch.losses += 1
+            if stretch.losses >= HALVE_AFTER:
+                stretch.company = (len(busy) + 1) // 2
+            if len(busy) == 1 and len(indices) == 1:
+                stretch.solo += 1
+                if stretch.solo >= self.limits.losses:
+                    self._doomed.append(stretch.part(indices[0], indices[0] + 1))
+                    continue
+            self._return(stretch, indices, origin=lease.token)
+            self._ended[lease.token] = lease
         self.sessions.drop(session.id)
 
     def _forget_ended(self, token: str) -> None:
@@ -490,36 +651,48 @@ class Broker:
         session = self.sessions[lease.session]
         return lease.open > 1 or (len(session.leases) > session.workers and not lease.asked)
 
-    def holding_back(self) -> list[tuple[int, Any]]:
-        """Position and job of those that keep the watermark from moving on although the span fills up; to be parked."""
-        if self.span <= self.limits.span // 2:
-            return []
-        low, high = self.watermark.hole()
-        return [(position, job) for position, job in self._unsettled(low, high) if position not in self._parked]
+    def to_park(self) -> list[tuple[int, Any, tuple[Attempt, ...]]]:
+        """Position, job and attempts of what the next checkpoint has to park: what has been tried in vain, and what
+        keeps the watermark from moving on although the span fills up.
+        """
+        found = [(position, job, tried) for position, (job, tried) in self._unsaved.items()]
+        if self.span > self.limits.span // 2:
+            low, high = self.watermark.hole()
+            for position, job in self._unsettled(low, high):
+                if position not in self._parked and position not in self._unsaved:
+                    found.append((position, job, ()))
+        return found
 
     def _unsettled(self, low: int, high: int) -> Iterator[tuple[int, Any]]:
         held = [(lease.stretch, lease.unended()) for lease in self.leases.values()]
-        waiting = [(stretch, range(len(stretch.jobs))) for stretch in [*self._returned, *self._doomed]]
+        others = [*self._returned, *self._waiting, *self._doomed]
+        waiting = [(stretch, range(len(stretch.jobs))) for stretch in others]
         for stretch, indices in [*held, *waiting]:
             if stretch.first < high and stretch.first + len(stretch.jobs) > low:
                 for index in indices:
                     if low <= stretch.first + index < high:
                         yield stretch.first + index, stretch.jobs[index]
 
-    def park(self, jobs: Sequence[tuple[Settled, str, bytes, bytes]]) -> None:
+    def park(self, jobs: Sequence[tuple[Settled | None, int, ParkedJob]]) -> None:
         """Let the watermark pass jobs that are not settled; the next checkpoint writes them down with their payload.
 
         Args:
-            jobs: for each of ``holding_back``, a piece of that one job, its encoded key, its pickled payload and its
-                fingerprint.
+            jobs: for each of ``to_park``, a piece of that one job, None if it was parked before; its position; and what
+                to write down, whatever its id.
         """
-        still = {position for position, _ in self.holding_back()}
-        for piece, key, payload, fingerprint in jobs:
-            if piece.first in still:
-                self._parked[piece.first] = self._next_parked
-                self._park.append(ParkedJob(self._next_parked, key, payload, fingerprint))
+        wanted = {position: tried for position, _, tried in self.to_park()}
+        for piece, position, job in jobs:
+            if wanted.get(position) != job.attempts:
+                continue  # it has been settled or tried again meanwhile
+            known = self._parked.get(position)
+            if known is None:
+                if piece is None:
+                    continue
+                known = self._parked[position] = self._next_parked
                 self._next_parked += 1
                 self.watermark.settle(piece)
+            self._unsaved.pop(position, None)
+            self._park.append(replace(job, id=known))
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -527,13 +700,13 @@ class Broker:
     def finished(self) -> bool:
         """The source is exhausted, and nothing is queued, handed out, waiting or parked."""
         return self.exhausted and not (
-            self.refused or self.queue or self.leases or self._returned or self._parked or self._doomed
+            self.refused or self.queue or self.leases or self._returned or self._waiting or self._parked or self._doomed
         )
 
     @property
     def at_rest(self) -> bool:
         """Nothing that was read waits or runs."""
-        return not (self.queue or self.leases or self._returned or self._doomed)
+        return not (self.queue or self.leases or self._returned or self._waiting or self._doomed)
 
     def settle_known(self) -> None:
         """Take the jobs at the head of the queue out that an earlier session settled."""
@@ -565,6 +738,7 @@ class Broker:
             unpark=list(self._unpark),
             settled=self.settled,
             failures=self.failures,
+            skipped=self.skipped,
             finished=self.finished,
         )
 
@@ -594,6 +768,7 @@ class Changes:
         unpark: ids of parked jobs that are settled.
         settled: jobs settled by this session.
         failures: those of them that failed.
+        skipped: those of them that the callback left out.
         finished: the run is over.
     """
 
@@ -607,4 +782,5 @@ class Changes:
     unpark: list[int]
     settled: int
     failures: int
+    skipped: int
     finished: bool

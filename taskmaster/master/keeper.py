@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker import Broker, Changes
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.service import pickled
-from taskmaster.master.stores import Checkpoint, Piece, RunRecord, Store
+from taskmaster.master.stores import Checkpoint, ParkedJob, Piece, RunRecord, Store
 from taskmaster.master.watermark import END, Settled, settled_piece
 
 __all__ = ["Keeper"]
@@ -127,7 +128,7 @@ class Keeper(threading.Thread):
             unpark=changes.unpark,
             settled=self._record.settled + changes.settled,
             failures=self._record.failures + changes.failures,
-            skipped=self._record.skipped,
+            skipped=self._record.skipped + changes.skipped,
             seconds=self._record.seconds + self._clock() - self._began,
             finished=changes.finished,
         )
@@ -164,21 +165,24 @@ class Keeper(threading.Thread):
 
     def _park(self) -> None:
         with self._lock:
-            waiting = self._broker.holding_back()
-        if not waiting:
-            return
-        parked = []
-        for position, job in waiting:
+            waiting = self._broker.to_park()
+        parked: list[tuple[Settled | None, int, ParkedJob]] = []
+        for position, job, attempts in waiting:
+            if isinstance(job, ParkedJob):
+                parked.append((None, position, replace(job, attempts=attempts)))
+                continue
             piece = settled_piece(position, [job], self._identity.text)
             fingerprint = self._identity.fingerprint(job)
             if piece.last is None or not fingerprint:
                 continue  # without a key it cannot be taken up again
             try:
-                parked.append((piece, piece.last, pickled(job), fingerprint))
+                payload = pickled(job)
             except Exception:  # noqa: S112  # it fails, with its traceback, as soon as it is handed out
                 continue
-        with self._lock:
-            self._broker.park(parked)
+            parked.append((piece, position, ParkedJob(-1, piece.last, payload, fingerprint, attempts)))
+        if parked:
+            with self._lock:
+                self._broker.park(parked)
 
     def _pause(self, reason: str) -> None:
         with self._lock:

@@ -6,9 +6,10 @@ Pure data with a little arithmetic; only the broker changes them, under the mast
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from taskmaster.master.stores import Attempt
 from taskmaster.model import Report
 
 __all__ = ["Lease", "Session", "Sessions", "Stretch", "ranges"]
@@ -39,8 +40,14 @@ class Stretch:
         jobs: the jobs as the source yielded them, or ``ParkedJob`` where ``first`` is negative.
         separate: pickle them one by one, because pickling or unpickling them together failed.
         alone: the job was running when its worker died, among others: it runs with nothing beside it.
-        crashes: how many workers died of the job; counted for a single job only.
-        losses: how many slaves were lost with these jobs since they were last in larger company.
+        attempts: what was tried, oldest first; of a single job only.
+        tries: how often a call that was given all these jobs at once has failed.
+        losses: how many slaves were lost with these jobs,
+        solo: and how many of them while they held nothing but this one job.
+        company: how many batches a slave may hold at most while it holds this one; 0: as many as it likes.
+        avoid: id of the session, and
+        worker: process id of the worker, that failed last at this job.
+        due: when it may be handed out again.
         origin: token of the lease that they were last in, while nobody else has been given them.
     """
 
@@ -48,16 +55,36 @@ class Stretch:
     jobs: list[Any]
     separate: bool = False
     alone: bool = False
-    crashes: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    tries: int = 0
     losses: int = 0
+    solo: int = 0
+    company: int = 0
+    avoid: str = ""
+    worker: int = 0
+    due: float = 0.0
     origin: str | None = None
+
+    def part(self, start: int, stop: int) -> Stretch:
+        """The jobs from index ``start`` to ``stop``, with all that is known of them; origin is left out."""
+        return replace(self, first=self.first + start, jobs=self.jobs[start:stop], origin=None)
 
     def split(self, count: int) -> Stretch:
         """Take the first ``count`` jobs off; what is taken is returned."""
-        head = Stretch(self.first, self.jobs[:count], self.separate, self.alone, self.crashes, self.losses)
+        head = self.part(0, count)
         self.first += count
         self.jobs = self.jobs[count:]
         return head
+
+    @property
+    def crashes(self) -> int:
+        """Attempts that ended with the worker's death or a time-out."""
+        return sum(attempt.crash for attempt in self.attempts)
+
+    @property
+    def errors(self) -> int:
+        """Attempts that ended with an exception."""
+        return len(self.attempts) - self.crashes
 
 
 @dataclass(slots=True)

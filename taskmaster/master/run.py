@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from taskmaster import keys
-from taskmaster.errors import Interrupted, StateUnwritable, TaskmasterError
+from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, TaskmasterError
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
@@ -234,6 +234,8 @@ class Run:
                 queued=len(broker.queue) + broker.returned,
                 leased=sum(lease.open for lease in broker.leases.values()),
                 parked=broker.parked,
+                waiting=broker.waiting,
+                skipped=self._record.skipped + broker.skipped,
                 slaves=len(broker.sessions),
                 workers=broker.sessions.workers,
                 batch=broker.batch,
@@ -258,6 +260,7 @@ class Run:
                 self._broker.ask_back()
                 finished = self._broker.finished
                 pending = not self._broker.at_rest
+                stop = self._broker.stop
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
             self._service.fail_doomed()
@@ -266,6 +269,8 @@ class Run:
                 return None
             if signals.received:
                 return self._drain(view, signals)
+            if stop:
+                return self._stop(view, signals, stop)
             if error is not None:
                 self._reader.stop()
                 if not pending:
@@ -277,17 +282,30 @@ class Run:
             self._wake.clear()
 
     def _drain(self, view: View, signals: Signals) -> Interrupted:
-        """Hand out nothing more, and give what is running its time to end."""
+        """A signal has come: end what is running, and stop."""
         signum = signals.received
+        self._let_end(view, signals, f"{signals.name}: ", "the same signal again ends at once")
+        return Interrupted("", signum)
+
+    def _stop(self, view: View, signals: Signals, why: str) -> TaskmasterError:
+        """So much fails that it is better to stop, or the callback wants it."""
+        self._let_end(view, signals, "The run stops: ", "Ctrl-C ends at once")
+        if signals.received:
+            return Interrupted("", signals.received)
+        example = self._broker.example
+        return BudgetSpent(
+            f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
+        )
+
+    def _let_end(self, view: View, signals: Signals, why: str, how: str) -> None:
+        """Hand out nothing more, and give what is running its time to end."""
+        before = signals.received
         with self._lock:
             self._broker.draining = True
         self._reader.stop()
-        view.say(
-            f"{signals.name}: nothing more is handed out; running jobs have {self._grace:g} s to end (the same "
-            "signal again ends at once)."
-        )
+        view.say(f"{why}nothing more is handed out; running jobs have {self._grace:g} s to end ({how}).")
         deadline = time.monotonic() + self._grace
-        while time.monotonic() < deadline and not signals.repeated:
+        while time.monotonic() < deadline and not signals.repeated and signals.received == before:
             with self._lock:
                 self._broker.tick(time.monotonic())
                 if not self._broker.leases:
@@ -295,7 +313,6 @@ class Run:
             view.update(self.snapshot())
             self._wake.wait(TICK)
             self._wake.clear()
-        return Interrupted("", signum)
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
         """Nothing may be called over before it is durable; a state that cannot be written is tried again."""

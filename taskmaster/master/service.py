@@ -23,6 +23,7 @@ from taskmaster.keys import payload_of
 from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
+from taskmaster.master.policy import FAILED, Tried
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report, Want
@@ -91,6 +92,12 @@ def _pickle(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None 
     return Pieces(sink.pieces)
 
 
+def _attempt(failure: Failure, slave: str) -> Attempt:
+    crash = failure.kind == "timeout"
+    texts = failure.type[:200], failure.message[:2000], failure.traceback[:20_000]
+    return Attempt(time.time(), slave, *texts, crash)
+
+
 class Service:
     """The object that the server serves.
 
@@ -106,7 +113,7 @@ class Service:
         clock: monotonic seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the run is made of, each part once
         self,
         broker: Broker,
         lock: threading.Lock,
@@ -153,7 +160,13 @@ class Service:
         with self._lock:
             entered = Session(str(session), str(name)[:200], workers, max(1, slots), self._clock())
             self._broker.enter(entered, [token for token in info.get("held", ()) if isinstance(token, str)])
-        return {"ok": True, "run": self._run, "incarnation": self._incarnation, "lease": self._broker.limits.lease}
+        return {
+            "ok": True,
+            "run": self._run,
+            "incarnation": self._incarnation,
+            "lease": self._broker.limits.lease,
+            "job_timeout": self._broker.limits.job_timeout,
+        }
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """A slave says how its batches fare and asks for more; the answer never waits."""
@@ -213,8 +226,8 @@ class Service:
     def fail_doomed(self) -> None:
         """Write down as failed the jobs with which slave after slave was lost."""
         for stretch in self._broker.doomed:
-            why = f"{stretch.losses} slaves in a row were lost while they held this job"
-            failed = self._failed(stretch, 0, Failure(0, "SlaveLost", why, ""), "")
+            why = f"{stretch.solo} slaves were lost while they held nothing but this job"
+            failed = self._failed(stretch, 0, _attempt(Failure(0, "SlaveLost", why, "", "timeout"), ""))
             with self._lock:
                 self._broker.fail(stretch, failed)
 
@@ -249,16 +262,35 @@ class Service:
                     settled_piece(first + start, jobs if settled == whole else jobs[start:end], text)
                     for start, end in settled
                 ]
-            failed = {f.index: self._failed(lease.stretch, f.index, f, session.name) for f in report.failures}
-            if report.end == "crashed":
-                for index in report.suspects:
-                    died = Failure(index, "WorkerDied", report.detail, "")
-                    failed[index] = self._failed(lease.stretch, index, died, session.name)
+            tried = {f.index: self._tried(lease, f, session.name) for f in report.failures}
+            if report.suspects:
+                tried.update(self._suspects(lease, report, session.name))
             with self._lock:
-                if self._broker.settle(lease, report, pieces, failed):
+                if self._broker.settle(lease, report, pieces, tried):
                     return True
 
-    def _failed(self, stretch: Stretch, index: int, failure: Failure, slave: str) -> FailedJob:
+    def _tried(self, lease: Lease, failure: Failure, slave: str) -> Tried:
+        """What the books have to know of a failure; the record of a failed job is only made where it is needed."""
+        attempt = _attempt(failure, slave)
+        if self._broker.verdict(lease, failure) != FAILED:
+            return Tried(attempt, failure)
+        return Tried(attempt, failure, self._failed(lease.stretch, failure.index, attempt))
+
+    def _suspects(self, lease: Lease, report: Report, slave: str) -> dict[int, Tried]:
+        """The same for jobs that were running when their worker died, or that were given to a call that raised."""
+        first = report.suspects[0]
+        if report.end == "raised" and report.failures:
+            what = report.failures[0]
+        elif report.end == "timeout":
+            what = Failure(first, "TimedOut", report.detail, "", "timeout")
+        else:
+            what = Failure(first, "WorkerDied", report.detail, "", "timeout")
+        attempt = _attempt(what, slave)
+        alone = len(report.suspects) == 1
+        failed = self._failed(lease.stretch, first, attempt) if alone else None
+        return dict.fromkeys(report.suspects, Tried(attempt, what, failed))
+
+    def _failed(self, stretch: Stretch, index: int, attempt: Attempt) -> FailedJob:
         job = stretch.jobs[index] if index < len(stretch.jobs) else None
         try:
             payload: bytes | None = pickled(job)
@@ -269,16 +301,7 @@ class Service:
             key=self._identity.text(job),
             job=self._identity.show(job),
             payload=payload,
-            attempts=(
-                Attempt(
-                    time.time(),
-                    slave,
-                    failure.type[:200],
-                    failure.message[:2000],
-                    failure.traceback[:20_000],
-                    failure.type == "WorkerDied",
-                ),
-            ),
+            attempts=(*stretch.attempts, attempt),
         )
 
     def _lend(self, session: Session, want: Want) -> Lent | None:
@@ -299,7 +322,8 @@ class Service:
                 self._report(session, Report(lease.token, 0, end="dropped"))
                 raise
             if blob is not None:
-                return Lent(lease.token, lease.keep, stretch.separate, stretch.alone, blob)
+                avoid = stretch.worker if stretch.avoid == session.id else 0
+                return Lent(lease.token, lease.keep, stretch.separate, stretch.alone, avoid, blob)
 
     def _check_key(self, stretch: Stretch) -> None:
         """Notice a key that cannot be stored when it turns up, not when it stops the watermark."""
@@ -365,7 +389,7 @@ class Service:
             blob = pickled(job)
         except Exception as exc:
             return b"", Failure(
-                index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc)
+                index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc), "final"
             )
         if len(blob) > MAX_JOB_BYTES:
             return b"", Failure(
@@ -374,5 +398,6 @@ class Service:
                 f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key "
                 "or a file name, and let the callback fetch the rest",
                 "",
+                "final",
             )
         return blob, None

@@ -8,11 +8,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from taskmaster import target as targets
+from taskmaster.errors import TargetError
+from taskmaster.outcomes import Outcome, Retry
 
-__all__ = ["Callbacks", "is_async", "load"]
+__all__ = ["TOGETHER", "Callbacks", "is_async", "load"]
+
+TOGETHER = "handle_jobs"
+"""A callback of this name is called with a list of jobs."""
+
+Classes = tuple[type[BaseException], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,31 +28,65 @@ class Callbacks:
     """What a worker calls.
 
     Attributes:
-        handle: called with each job.
+        handle: called with each job, or with a list of them.
         setup: called once before the first job.
         teardown: called once after the last.
+        retry_on: exceptions that are worth another attempt; None: all.
+        give_up_on: exceptions that are not.
     """
 
     handle: Callable[[Any], Any]
     setup: Callable[[], Any] | None = None
     teardown: Callable[[], Any] | None = None
+    retry_on: Classes | None = None
+    give_up_on: Classes = ()
+
+    @property
+    def together(self) -> bool:
+        """Whether ``handle`` is called with a list of jobs."""
+        return getattr(self.handle, "__name__", "") == TOGETHER
+
+    def kind(self, exc: BaseException) -> tuple[str, float]:
+        """What an exception says about its job: kind and seconds to wait, as in ``taskmaster.model.Failure``."""
+        if isinstance(exc, Outcome):
+            after = exc.after if isinstance(exc, Retry) else None
+            return exc.kind, -1.0 if after is None else after
+        hopeless = isinstance(exc, self.give_up_on)
+        if hopeless or (self.retry_on is not None and not isinstance(exc, self.retry_on)):
+            return "final", -1.0
+        return "error", -1.0
 
 
 def load(text: str) -> Callbacks:
     """The callbacks of a target.
 
     Raises:
-        TargetError: it does not import, or has no ``handle_job``.
+        TargetError: it does not import, or has no ``handle_job``; or its rules for exceptions are none.
     """
     parsed = targets.parse(text)
     module = targets.load(parsed)
     return Callbacks(
-        targets.find(module, parsed, ["handle_job"]),
+        targets.find(module, parsed, ["handle_job", TOGETHER]),
         targets.optional(module, "setup"),
         targets.optional(module, "teardown"),
+        _classes(module, "retry_on"),
+        _classes(module, "give_up_on") or (),
     )
 
 
 def is_async(handle: Callable[[Any], Any]) -> bool:
     """Whether calling it gives something to await."""
     return inspect.iscoroutinefunction(handle) or inspect.iscoroutinefunction(getattr(handle, "__call__", None))  # noqa: B004
+
+
+def _classes(module: ModuleType, name: str) -> Classes | None:
+    found = getattr(module, name, None)
+    if found is None:
+        return None
+    classes = tuple(found) if isinstance(found, tuple | list | set | frozenset) else (found,)
+    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+        raise TargetError(
+            f"{name} in {module.__name__} is {found!r}: give an exception class, or a tuple of them, such as "
+            f"{name} = (ConnectionError, TimeoutError)."
+        )
+    return classes

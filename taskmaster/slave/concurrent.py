@@ -72,10 +72,12 @@ class Running:
             self._end_if_done(region)
         return None
 
-    def end(self, batch: Batch, index: int, exc: BaseException | None) -> None:
+    def end(self, batch: Batch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
         """A job has ended, with an exception or without."""
         region = batch.region
-        if exc is not None:
+        if timed_out and batch.timeout is not None:
+            self._outlet.timed_out(region, index, batch.timeout)
+        elif exc is not None:
             self._outlet.failed(region, index, exc)
         states, head = self._board.states[region], self._board.heads[region]
         states[index] = ENDED
@@ -168,12 +170,14 @@ async def _run_coroutines(
 
     async def run(batch: Batch, index: int) -> None:
         caught: BaseException | None = None
+        limit = asyncio.timeout(batch.timeout)
         try:
-            call = batch.opening(handle)
-            await call(batch.jobs[index])
+            async with limit:
+                call = batch.opening(handle)
+                await call(batch.jobs[index])
         except BaseException as exc:
             caught = exc
-        running.end(batch, index, caught)
+        running.end(batch, index, caught, timed_out=limit.expired() and isinstance(caught, TimeoutError))
         changed.set()
 
     threading.Thread(target=read, name="taskmaster-batches", daemon=True).start()

@@ -35,6 +35,7 @@ class Held:
         told: what the last answered report said.
         failed: how many of its jobs failed here.
         texts: characters of ``failures``.
+        together: its jobs are given to one call.
     """
 
     lent: Lent
@@ -49,6 +50,7 @@ class Held:
     told: State | None = None
     failed: int = 0
     texts: int = 0
+    together: bool = False
 
     @property
     def state(self) -> State:
@@ -66,6 +68,7 @@ class Held:
             self.end,
             self.suspects,
             self.detail,
+            self.together,
         )
 
 
@@ -74,7 +77,7 @@ class Desk:
 
     Attributes:
         done: jobs that ended well here.
-        failed: jobs that ended badly here.
+        failed: attempts that ended badly here.
     """
 
     def __init__(self) -> None:
@@ -119,7 +122,7 @@ class Desk:
         if held.texts > TRACEBACKS:
             failure = failure._replace(traceback="(left out: many other jobs of this batch have failed at once)\n")
         held.failures.append(failure)
-        held.failed += 1
+        held.failed += failure.kind != "skip"
         held.texts += _length(failure)
 
     def finish(self, held: Held, stop: int) -> None:
@@ -128,13 +131,22 @@ class Desk:
         self.progress(held, stop)
         self._end(held, "finished")
 
-    def crash(self, held: Held, suspects: Iterable[int], detail: str) -> None:
-        """The worker has died while these jobs ran."""
+    def crash(self, held: Held, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
+        """The worker has died while these jobs ran; or it was killed because the suspects took too long."""
         # It may have died between saying that a job has failed and moving on: that job has ended.
         failed = {failure.index for failure in held.failures}
         held.extra = tuple(sorted(failed.union(held.extra).difference(range(held.upto))))
         held.suspects, held.detail = tuple(index for index in suspects if index not in failed), detail
-        self._end(held, "crashed" if held.suspects else "dropped")
+        how = "timeout" if timed_out else "crashed"
+        self._end(held, how if held.suspects else "dropped")
+
+    def raised(self, held: Held, suspects: Iterable[int], failure: Failure) -> None:
+        """The one call that was given these jobs has raised."""
+        held.extra = tuple(sorted({f.index for f in held.failures}.union(held.extra)))
+        held.suspects = tuple(suspects)
+        held.failures.append(failure)
+        held.texts += _length(failure)
+        self._end(held, "raised")
 
     def unreadable(self, held: Held) -> None:
         """The worker could not unpickle the batch."""

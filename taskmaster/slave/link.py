@@ -65,6 +65,7 @@ class Link:
         self.session = secrets.token_hex(16)
         self.address = address
         self.lease = 60.0
+        self.job_timeout: float | None = None
         self.greeted = False
         self.waiting = False  # an exchange is under way
         self.lost_at: float | None = time.monotonic()
@@ -216,6 +217,8 @@ class Link:
         another = value["incarnation"] != self._incarnation
         self._incarnation = value["incarnation"]
         self.lease = float(value["lease"])
+        timeout = value.get("job_timeout")
+        self.job_timeout = None if timeout is None else float(timeout)
         self.greeted = self.ever = True
         self.lost_at = None
         self._retry = RETRY[0]

@@ -1,10 +1,13 @@
 """What passes between a worker and its supervisor: batches in, words out.
 
-Called by ``taskmaster.slave.worker`` and ``taskmaster.slave.concurrent``. What a worker says is plain: ``("ready",
-slots, several)``, ``("unusable", what, sentence, traceback)``, ``("failed", region, index, type, message,
-traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. ``slots`` is how many jobs run
-at once, ``several`` that the board's table says which of them run. A failure is said before the position moves past
-its job.
+Called by ``taskmaster.slave.worker`` and ``taskmaster.slave.concurrent``. What a worker says is plain:
+
+- ``("ready", slots, several, together, coroutines)``: how many jobs run at once; whether the board's table says which
+  of them run; whether one call gets all jobs of a batch; whether jobs are awaited;
+- ``("unusable", what, sentence, traceback)``;
+- ``("failed", region, *failure)`` and ``("raised", region, indices, *failure)``, with the fields of a ``Failure``: said
+  before the position moves past the job;
+- ``("ended", region, stop, seconds)``, ``("unreadable", region, text)``.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from taskmaster.model import Failure
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
 
-__all__ = ["Batch", "Outlet", "capped", "flush", "message_of"]
+__all__ = ["Batch", "Outlet", "capped", "flush", "message_of", "too_long"]
 
 MESSAGE = 1024  # characters of an exception's message that are kept
 TRACEBACK = 8192  # of its traceback: the beginning and the end
@@ -36,6 +40,7 @@ class Batch:
         separate: see there.
         alone: nothing else runs beside it.
         unpickle: opens one of the jobs where they are separate.
+        timeout: seconds that a job may take, None for as long as it likes.
         began: when it began.
     """
 
@@ -44,6 +49,7 @@ class Batch:
     separate: bool
     alone: bool
     unpickle: Callable[[bytes], Any] | None = None
+    timeout: float | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def opening(self, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -57,10 +63,14 @@ class Outlet:
 
     Args:
         channel: the socket to it.
+
+    Attributes:
+        kind: what an exception says about its job; see ``Callbacks.kind``.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.kind: Callable[[BaseException], tuple[str, float]] = lambda _: ("error", -1.0)
         self._lock = threading.Lock()
 
     def say(self, *message: Any) -> None:
@@ -74,7 +84,27 @@ class Outlet:
     def failed(self, region: int, index: int, exc: BaseException) -> None:
         """Say that a job has failed."""
         flush()
-        self.say("failed", region, index, type(exc).__qualname__, message_of(exc), capped(users_traceback(exc)))
+        self.say("failed", region, *self._failure(index, exc))
+
+    def raised(self, region: int, indices: Sequence[int], exc: BaseException) -> None:
+        """Say that the one call that was given these jobs has raised."""
+        flush()
+        self.say("raised", region, tuple(indices), *self._failure(indices[0], exc))
+
+    def timed_out(self, region: int, index: int, seconds: float) -> None:
+        """Say that a job was cancelled because it took too long."""
+        flush()
+        self.say("failed", region, *Failure(index, "TimedOut", too_long(seconds), "", "timeout", -1.0, os.getpid()))
+
+    def _failure(self, index: int, exc: BaseException) -> Failure:
+        kind, after = self.kind(exc)
+        traceback = capped(users_traceback(exc))
+        return Failure(index, type(exc).__qualname__, message_of(exc), traceback, kind, after, os.getpid())
+
+
+def too_long(seconds: float) -> str:
+    """That a job, or a call, took longer than it may."""
+    return f"it took longer than the {seconds:g} s of --job-timeout"
 
 
 def flush() -> None:

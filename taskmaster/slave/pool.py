@@ -17,8 +17,10 @@ from typing import Any
 
 from taskmaster.model import Failure, Lent
 from taskmaster.slave.board import REGIONS, SIZE
+from taskmaster.slave.clock import JobClock
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
+from taskmaster.slave.outlet import too_long
 from taskmaster.slave.output import Outputs
 from taskmaster.slave.process import Unusable, Worker
 from taskmaster.slave.shelf import Place, Shelf, make_memory
@@ -28,6 +30,8 @@ __all__ = ["Pool", "Unusable"]
 
 logger = logging.getLogger(__name__)
 
+CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
+LOOK = 0.25  # seconds between two looks at what runs for how long
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
 TEMPLATES = 5  # that end one after the other before any worker is ready
 STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
@@ -58,6 +62,8 @@ class Pool:
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.was_ready = False
+        self.job_timeout: float | None = None
+        self._clock = JobClock(time.monotonic())
         self._spec = spec
         self._count = count
         self._desk = desk
@@ -178,6 +184,12 @@ class Pool:
                 self._desk.unreadable(held)
                 continue
             suspects = worker.board.running(region, held.keep, several=worker.several) if blame else []
+            if worker.timed_out is not None:
+                # The job may have ended between the last look and the kill; whatever ran then is not to blame.
+                late, guilty = worker.timed_out
+                suspects = [i for i in suspects if late is held and (i == guilty or worker.together)]
+                self._desk.crash(held, suspects, too_long(self.job_timeout or 0.0), timed_out=True)
+                continue
             self._desk.crash(held, suspects, how)
         del self.workers[worker.pid]
         self._unwatch(worker)
@@ -186,7 +198,7 @@ class Pool:
             self.outputs.close(pipe)
         if worker.quitting or worker.unusable:
             return
-        if blame:
+        if blame and worker.timed_out is None:
             logger.warning("worker %d has died: %s", worker.pid, how)
         self._stillborn = 0 if self.was_ready else self._stillborn + 1
         if self._stillborn >= STILLBORN and not self._closing:
@@ -237,7 +249,7 @@ class Pool:
 
     def _understand(self, worker: Worker, kind: str, *rest: Any) -> None:
         if kind == "ready":
-            slots, worker.several = rest
+            slots, worker.several, worker.together, worker.coroutines = rest
             if slots < max(self._spec["threads"], self._spec["concurrency"]) and not self.was_ready:
                 logger.warning(
                     "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",
@@ -253,6 +265,11 @@ class Pool:
             held = worker.held[region]
             if held is not None:
                 self._desk.fail(held, Failure(*failure))
+        elif kind == "raised":
+            region, indices, *failure = rest
+            held = worker.release(region)
+            if held is not None:
+                self._desk.raised(held, indices, Failure(*failure))
         elif kind == "ended":
             region, stop, seconds = rest
             held = worker.release(region)
@@ -290,16 +307,18 @@ class Pool:
 
     def give(self, lent: Lent) -> None:
         """Give a batch to the worker that holds the fewest."""
-        worker = max(self.workers.values(), key=lambda worker: worker.free, default=None)
+        others = [worker for worker in self.workers.values() if worker.free and worker.pid != lent.avoid]
+        worker = max(others or self.workers.values(), key=lambda worker: worker.free, default=None)
         blob = lent.blob
         held = self._desk.take(lent._replace(blob=b""))
         if worker is None or not worker.free:
             self._desk.drop(held)  # a worker has died meanwhile
             return
         region = worker.hold(held, blob)
+        held.together = worker.together
         worker.board.prepare(region, lent.count)
         where = (blob.offset, len(blob)) if isinstance(blob, Place) else bytes(blob)
-        worker.send("batch", region, lent.separate, lent.alone, where)
+        worker.send("batch", region, lent.separate, lent.alone, self.job_timeout, where)
         if worker.pending:
             self._selector.modify(
                 worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, lambda: self._write_and_hear(worker)
@@ -316,6 +335,23 @@ class Pool:
         """
         for worker in list(self.workers.values()):
             self._look(worker)
+
+    def enforce(self, now: float) -> float:
+        """Kill workers whose job has taken longer than ``job_timeout``; gives the seconds until the next look."""
+        running = {worker: worker.running() for worker in self.workers.values()}
+        self._clock.look([job for jobs in running.values() for job in jobs], now)
+        limit = self.job_timeout
+        if limit is None:
+            return LOOK
+        for worker, jobs in running.items():
+            # A coroutine is cancelled by its own worker, unless it blocks that.
+            most = 1.5 * limit + CANCEL if worker.coroutines else limit
+            late = [job for job in jobs if self._clock.seconds(job) > most]
+            if late and worker.timed_out is None:
+                worker.timed_out = late[0]
+                logger.warning("a job has run for more than %g s (--job-timeout): worker %d is ended", most, worker.pid)
+                kill_group(worker.pid)
+        return min(LOOK, limit / 4)
 
     def share(self) -> None:
         """While a worker has nothing to do, give the batches back that wait behind another one's running batch."""

@@ -46,6 +46,9 @@ class Worker:
     Attributes:
         ready: it has loaded the target and set up.
         several: several jobs run at once in it, and its board's table says which.
+        together: one call gets all jobs of a batch.
+        coroutines: it cancels by itself what takes too long.
+        timed_out: batch and index of a job that it was killed for, because that took too long.
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
         gone: it has closed its end; what became of it is told by the template.
@@ -59,7 +62,8 @@ class Worker:
         self.board = Board(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = False
+        self.quitting = self.together = self.coroutines = False
+        self.timed_out: tuple[Held, int] | None = None
         self.held: list[Held | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
         self.reader = FrameReader(UNLIMITED)
@@ -81,6 +85,15 @@ class Worker:
         held = self.held[region]
         self.held[region] = self._blobs[region] = None
         return held
+
+    def running(self) -> list[tuple[Held, int]]:
+        """Batch and index of each job that runs; of those that one call is given, the first alone."""
+        found = []
+        for region, held in enumerate(self.held):
+            if held is not None:
+                indices = self.board.running(region, held.lent.count, several=self.several)
+                found += [(held, index) for index in (indices[:1] if self.together else indices)]
+        return found
 
     def send(self, *message: Any) -> None:
         """Send as soon as the worker reads."""

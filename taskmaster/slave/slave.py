@@ -139,6 +139,7 @@ class Supervisor:
         self._look_every = LOOK
         self._looked_at = 0.0
         self._posted_at = 0.0
+        self._enforce_at = 0.0
         self._said_waiting = False
         self._over = False
         self._orphaned = False
@@ -159,7 +160,8 @@ class Supervisor:
                 code = self._turn(now)
                 if code is not None:
                     return code
-                timeout = min(self._pool.keep_up(now), self._link.keep_up(now), self._until_next(time.monotonic()))
+                waits = self._pool.keep_up(now), self._link.keep_up(now), self._watch_time(now)
+                timeout = min(*waits, self._until_next(time.monotonic()))
                 for key, _ in self._selector.select(max(0.0, timeout)):
                     key.data()
         except Unusable as exc:
@@ -194,6 +196,15 @@ class Supervisor:
             return ConnectError.exit_code
         self._exchange(now)
         return None
+
+    def _watch_time(self, now: float) -> float:
+        """See that no job takes too long; gives the seconds until that is due again."""
+        if not len(self._desk):
+            self._enforce_at = now
+            return 1.0
+        if now >= self._enforce_at:
+            self._enforce_at = now + self._pool.enforce(now)
+        return self._enforce_at - now
 
     def _until_next(self, now: float) -> float:
         due = now + 1.0
@@ -265,6 +276,7 @@ class Supervisor:
             self._say(f"the master at {self._config.address} is there.")
         self._said_waiting = False
         self._ask_at = 0.0
+        self._pool.job_timeout = self._link.job_timeout
         if another:
             # Its leases are all its own: what runs here may run on, what has not started is not started any more.
             for held in self._desk.void():
@@ -295,9 +307,8 @@ class Supervisor:
     def _end_over(self) -> int:
         self._wind_up(TEARDOWN)
         took = timedelta(seconds=round(time.monotonic() - self._began))
-        self._say(
-            f"the run is over: {self._desk.done} jobs done and {self._desk.failed} failed by this slave in {took}."
-        )
+        done, failed = self._desk.done, self._desk.failed
+        self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
         self._link.bye()
         return 0
 
@@ -326,7 +337,7 @@ class Supervisor:
         self._deliver(now)
         self._wind_up(TEARDOWN)
         self._link.bye()
-        self._say(f"stopped: {self._desk.done} jobs done and {self._desk.failed} failed by this slave.")
+        self._say(f"stopped: {self._desk.done} jobs done and {self._desk.failed} failed attempts by this slave.")
         return 128 + self._signals.received
 
     def _deliver(self, now: float) -> None:

@@ -1,31 +1,30 @@
 """A worker: runs the callback on the jobs of the batches that it is sent, and publishes which one it is at.
 
 Forked by the template. The only process that unpickles jobs, and the only one that runs the user's callback. What it
-says to its supervisor is plain: ``("ready",)``, ``("unusable", what, sentence, traceback)``, ``("failed", region,
-index, type, message, traceback)``, ``("ended", region, stop, seconds)`` and ``("unreadable", region, text)``. A
-failure is said before the position moves past its job.
+says to its supervisor is in ``taskmaster.slave.outlet``.
 """
 
 from __future__ import annotations
 
+import inspect
 import mmap
 import os
 import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from taskmaster.errors import TargetError
 from taskmaster.memory import keep_freed_memory
-from taskmaster.slave.board import NOT_BEGUN, OPENING, Board
+from taskmaster.slave.board import ENDED, NOT_BEGUN, OPENING, RUNNING, Board
 from taskmaster.slave.callback import Callbacks, is_async, load
 from taskmaster.slave.outlet import Batch, Outlet, capped, flush, message_of
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
 
-__all__ = ["main", "read_batches", "run_one_by_one", "work"]
+__all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
 
 
 def work(channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
@@ -55,12 +54,15 @@ def work(channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks
         outlet.say("unusable", "setup", sentence, capped(users_traceback(exc)))
         return
     flush()
-    coroutines = is_async(callbacks.handle)
-    slots = spec["concurrency"] if coroutines else spec["threads"]
-    outlet.say("ready", slots, coroutines or slots > 1)
+    outlet.kind = callbacks.kind
+    coroutines = is_async(callbacks.handle) and not callbacks.together
+    slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
+    outlet.say("ready", slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines)
     batches = read_batches(channel, outlet, board, shelf)
     try:
-        if coroutines:
+        if callbacks.together:
+            run_together(batches, board, callbacks.handle, outlet)
+        elif coroutines:
             from taskmaster.slave.concurrent import run_coroutines
 
             run_coroutines(batches, board, callbacks.handle, outlet, slots)
@@ -85,7 +87,7 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryvi
             os._exit(1)
         if message[0] == "quit":
             return
-        _, region, separate, alone, blob = message
+        _, region, separate, alone, timeout, blob = message
         board.heads[region][1] = OPENING
         if isinstance(blob, tuple):
             offset, size = blob
@@ -97,7 +99,7 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryvi
             continue
         # It may wait for its turn: until that comes, a death is not of its unpickling.
         board.heads[region][1] = NOT_BEGUN
-        yield Batch(region, jobs, separate, alone, pickle.loads if separate else None)
+        yield Batch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)
 
 
 def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
@@ -126,6 +128,54 @@ def _run(batch: Batch, board: Board, call: Callable[[Any], Any], outlet: Outlet)
             continue
         head[1] = len(batch.jobs)
         return len(batch.jobs)
+
+
+def run_together(batches: Iterator[Batch], board: Board, handle: Callable[[list[Any]], Any], outlet: Outlet) -> None:
+    """Call the callback once with all jobs of a batch."""
+    for batch in batches:
+        began = time.perf_counter()
+        region = batch.region
+        board.heads[region][1] = 0
+        board.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
+        # All are announced as running; whoever lowers the limit after this gets nothing back.
+        stop = min(len(batch.jobs), board.heads[region][0])
+        board.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
+        indices, jobs = _opened(batch, stop, outlet, board)
+        try:
+            if jobs:
+                result = handle(jobs)
+                if inspect.isawaitable(result):
+                    import asyncio
+
+                    asyncio.run(_await(result))
+        except BaseException as exc:
+            if len(jobs) == 1:
+                outlet.failed(region, indices[0], exc)
+            else:
+                outlet.raised(region, indices, exc)
+                continue
+        board.heads[region][1] = stop
+        flush()
+        outlet.say("ended", region, stop, time.perf_counter() - began)
+
+
+def _opened(batch: Batch, stop: int, outlet: Outlet, board: Board) -> tuple[list[int], list[Any]]:
+    """Indices and jobs of a batch; those that cannot be unpickled fail alone."""
+    if batch.unpickle is None:
+        return list(range(stop)), list(batch.jobs[:stop])
+    indices, jobs = [], []
+    for index in range(stop):
+        try:
+            jobs.append(batch.unpickle(batch.jobs[index]))
+            indices.append(index)
+        except BaseException as exc:
+            outlet.failed(batch.region, index, exc)
+            board.states[batch.region][index] = ENDED
+    return indices, jobs
+
+
+async def _await(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _tear_down(callbacks: Callbacks) -> None:

@@ -86,6 +86,10 @@ def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "") -> str:
     # A slave that the run has brought along itself is nothing to tell.
     if snapshot.slaves > (0 if slave_command else 1):
         parts.append(f"{snapshot.slaves} slave{'s' if snapshot.slaves > 1 else ''}")
+    if snapshot.waiting:
+        parts.append(f"{snapshot.waiting} to be tried again")
+    if snapshot.skipped:
+        parts.append(f"{snapshot.skipped} skipped")
     if snapshot.failed:
         parts.append(f"{snapshot.failed} failed")
     return clean(" | ".join(parts + _why_not(snapshot, slave_command)))

@@ -71,7 +71,7 @@ class Slave:
 
     def give(self, *jobs: str, token: str = "t", separate: bool = False) -> Held:
         blob = pickle.dumps([pickle.dumps(job) for job in jobs] if separate else list(jobs))
-        self.pool.give(Lent(token, len(jobs), separate, False, blob))
+        self.pool.give(Lent(token, len(jobs), separate, False, 0, blob))
         held = self.desk.by_token(token)
         assert held is not None
         return held

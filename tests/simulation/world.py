@@ -41,7 +41,7 @@ class Disk:
     waiting: bytes = b""
     pieces: dict = field(default_factory=dict)
     parked: dict = field(default_factory=dict)
-    failed: list = field(default_factory=list)
+    failed: dict = field(default_factory=dict)
     settled: int = 0
     failures: int = 0
     finished: bool = False
@@ -57,6 +57,7 @@ class Disk:
         return RunRecord(
             "run", self.mark is not None, self.mark, self.edge, remembered,
             tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures,
+            next_failed=max(self.failed, default=0) + 1,
         )  # fmt: skip
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -72,7 +73,9 @@ class Disk:
         self.parked.update({job.id: job for job in checkpoint.park})
         for number in checkpoint.unpark:
             del self.parked[number]
-        self.failed += checkpoint.failed
+        for number in checkpoint.cleared:
+            del self.failed[number]
+        self.failed.update({job.id: job for job in checkpoint.failed})
         before = self.mark
         self.mark, self.edge = checkpoint.mark, checkpoint.edge
         self.settled, self.failures, self.finished = checkpoint.settled, checkpoint.failures, checkpoint.finished
@@ -90,6 +93,7 @@ class Batch:
     end: str = ""
     suspects: tuple = ()
     stale: bool = False
+    together: bool = False
 
 
 @dataclass
@@ -123,7 +127,13 @@ class World:
             self.rows.append((key, payload))
         self.bad = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.05])}
         self.deadly = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.05])}
-        self.limits = Limits(size=r.choice([1, 3, 10, 40]), span=r.choice([70, 100, 200]), crashes=2)
+        self.hanging = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.03])}
+        self.skipped = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.1])}
+        self.together = r.random() < 0.25  # the callback is given whole batches
+        self.limits = Limits(
+            size=r.choice([1, 3, 10, 40]), span=r.choice([70, 100, 200]), crashes=2, retries=r.choice([0, 1, 3]),
+            max_failures=1000,
+        )  # fmt: skip
         if r.random() < 0.5:
             self.limits = replace(self.limits, size=max(10, self.limits.size), span=r.choice([12, 20]))
             widest = max(Counter(key for key, _ in self.rows).values(), default=0)
@@ -156,7 +166,7 @@ class World:
         self.reader = Reader(Source(jobs), self.broker, lock, identity, earlier, record.mark)
         self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
         self.service = Service(
-            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", took=lambda: None,
+            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", next_failed=record.next_failed, took=lambda: None,
             status=dict, clock=lambda: self.now,
         )  # fmt: skip
         self.newest = {}
@@ -173,7 +183,7 @@ class World:
         if before is not None and keys.decode(before) > mark:
             raise Violation(f"the mark moved back from {before} to {mark}")
         held = Counter(self._plain(job) for job in self.disk.parked.values())
-        held.update((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed)
+        held.update((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed.values())
         for row, count in Counter(row for row in self.rows if row[0] <= mark).items():
             if self.ledger[row] + held[row] < count:
                 raise Violation(f"the mark {mark} passed {row}, which ran {self.ledger[row]} of {count} times")
@@ -231,6 +241,8 @@ class World:
                 b.keep,
                 b.end or ("finished" if b.at >= b.keep else ""),
                 b.suspects,
+                "",
+                b.together,
             )
             for b in slave.batches
             if not b.stale
@@ -281,17 +293,47 @@ class World:
         for batch in slave.batches:
             if batch.at >= batch.keep or batch.end:
                 continue
+            if self.together:
+                self._call(batch)
+                return
             payload = batch.jobs[batch.at]
-            key = next((row[0] for row in self.all_rows() if row[1] == payload), None)
             if payload in self.deadly or (self.faults and self.random.random() < 0.02):
                 batch.end, batch.suspects = "crashed", (batch.at,)
                 return
-            if payload in self.bad:
+            if payload in self.hanging:
+                batch.end, batch.suspects = "timeout", (batch.at,)
+                return
+            if payload in self.bad or (self.faults and self.random.random() < 0.05):
                 batch.failures.append(Failure(batch.at, "ValueError", "bad", "Traceback"))
+            elif payload in self.skipped:
+                batch.failures.append(Failure(batch.at, "Skip", "", "", "skip"))
+                self.ledger[self._key(payload), payload] += 1
             else:
-                self.ledger[key, payload] += 1
+                self.ledger[self._key(payload), payload] += 1
             batch.at += 1
             return
+
+    def _call(self, batch: Batch) -> None:
+        """Run what is left of a batch in one call, that succeeds or fails as a whole."""
+        jobs = batch.jobs[batch.at : batch.keep]
+        indices = tuple(range(batch.at, batch.keep))
+        if self.deadly.union(self.hanging).intersection(jobs):
+            batch.end, batch.suspects, batch.together = "crashed", indices, True
+            return
+        if self.bad.intersection(jobs) or (self.faults and self.random.random() < 0.05):
+            failure = Failure(batch.at, "ValueError", "bad", "Traceback")
+            batch.failures.append(failure)
+            if len(jobs) > 1:
+                batch.end, batch.suspects, batch.together = "raised", indices, True
+            else:
+                batch.at += 1
+            return
+        for payload in jobs:
+            self.ledger[self._key(payload), payload] += 1
+        batch.at = batch.keep
+
+    def _key(self, payload):
+        return next((row[0] for row in self.all_rows() if row[1] == payload), None)
 
     def all_rows(self):
         return self.rows + self.former
@@ -396,10 +438,15 @@ class World:
 
     def check_end(self) -> None:
         """Nothing was lost: every row was run as often as it stands in the source, or is written down as failed."""
-        failed = Counter((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed)
+        failed = Counter((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed.values())
         for row, count in Counter(self.rows).items():
             if self.ledger[row] + failed[row] < count:
                 raise Violation(f"lost: {row} ran {self.ledger[row]} and failed {failed[row]} of {count} times")
+        for job in self.disk.failed.values():
+            errors = sum(not attempt.crash for attempt in job.attempts)
+            crashes = len(job.attempts) - errors
+            if errors != self.limits.retries + 1 and crashes < self.limits.crashes and job.type != "SlaveLost":
+                raise Violation(f"{job.key} failed after {errors} errors and {crashes} crashes")
         if self.disk.parked:
             raise Violation("the run is over, and jobs are still parked")
         mark = self.disk.mark

@@ -8,6 +8,7 @@ import pytest
 
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.lease import Lease, Session, ranges
+from taskmaster.master.policy import Tried
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import Failure, Report, Want
@@ -44,8 +45,16 @@ def settle(broker: Broker, lease: Lease, report: Report) -> bool:
     pieces = [
         settled_piece(first + a, jobs[a:b], text_of) for a, b in broker.newly_settled(lease, report) if first >= 0
     ]
-    failed = dict.fromkeys([f.index for f in report.failures] + list(report.suspects), FAILED)
-    return broker.settle(lease, report, pieces, failed)
+    crash = report.end in ("crashed", "timeout")
+    said = {f.index: f for f in report.failures}
+    if report.suspects:
+        what = report.failures[0] if report.end == "raised" else Failure(report.suspects[0], "WorkerDied", "", "")
+        said.update(dict.fromkeys(report.suspects, what))
+    tried = {
+        index: Tried(Attempt(0.0, "s", f.type, f.message, "", crash or f.kind == "timeout"), f, FAILED)
+        for index, f in said.items()
+    }
+    return broker.settle(lease, report, pieces, tried)
 
 
 def test_ranges_are_contiguous() -> None:
@@ -310,7 +319,7 @@ def test_parked_jobs_of_an_earlier_session_come_first() -> None:
 
     assert (lease.stretch.jobs, lease.stretch.separate) == (parked, True)
 
-    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", ""),)))
+    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", "", "final"),)))
 
     assert broker.collect().unpark == [4]
     assert (broker.parked, broker.watermark.low, broker.failures) == (1, 0, 1)
@@ -329,11 +338,11 @@ def test_what_holds_the_watermark_back_is_parked() -> None:
     quick = take(broker, session, 1)
     settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
 
-    assert broker.holding_back() == [(0, 0)]
+    assert broker.to_park() == [(0, 0, ())]
 
-    broker.park([(settled_piece(0, [0], text_of), "0", b"0", b"f")])
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"0", b"f"))])
 
-    assert broker.holding_back() == []
+    assert broker.to_park() == []
     assert broker.watermark.low == 11
     assert [job.key for job in broker.collect().park] == ["0"]
     assert not broker.finished

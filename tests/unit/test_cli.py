@@ -204,8 +204,11 @@ def test_wrong_usage_is_exit_2(api, command, words):
     assert api.called == []
 
 
-@pytest.mark.parametrize("name", ["tm-slave", "tm-spawn", "tm-run"])
-@pytest.mark.parametrize("option", ["--timeout=2500", "--retries=3"])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("tm-run", "--timeout=2500")]
+    + [(name, option) for name in ("tm-slave", "tm-spawn") for option in ("--timeout=2500", "--retries=3")],
+)
 def test_network_options_of_0_8_2_are_refused_with_what_replaces_them(api, command, name, option):
     """They would otherwise be taken for options about jobs."""
     ended = command(name, "mod", *(["2"] if name != "tm-slave" else []), option)

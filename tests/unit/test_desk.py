@@ -7,7 +7,7 @@ from taskmaster.slave.desk import Desk, Held
 
 
 def take(desk: Desk, token: str = "t", count: int = 10) -> Held:
-    return desk.take(Lent(token, count, separate=False, alone=False, blob=b""))
+    return desk.take(Lent(token, count, separate=False, alone=False, avoid=0, blob=b""))
 
 
 def test_news_are_reported_until_they_are_answered() -> None:

@@ -39,7 +39,7 @@ def sockets() -> Iterator[tuple[Channel, Channel]]:
 
 
 def lent(count: int = 5, token: str = "t") -> Lent:
-    return Lent(token, count, False, False, b"")
+    return Lent(token, count, False, False, 0, b"")
 
 
 def test_a_job_that_was_recalled_while_it_ran_is_still_running(board: Board) -> None:
@@ -83,7 +83,7 @@ def test_progress_read_a_moment_ago_loses_no_ended_job(board: Board) -> None:
 def test_a_batch_that_waits_for_its_turn_is_not_being_opened(board: Board, sockets: tuple[Channel, Channel]) -> None:
     """A worker that dies then has not died of unpickling it."""
     ours, theirs = sockets
-    ours.send(("batch", 0, False, False, b"\x80\x05]."))
+    ours.send(("batch", 0, False, False, None, b"\x80\x05]."))
     next(read_batches(theirs, Outlet(theirs), board, memoryview(b"")))
 
     assert board.heads[0][1] == NOT_BEGUN

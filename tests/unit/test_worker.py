@@ -28,6 +28,7 @@ class Bench:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.channel.deadline(10)
+        self.timeout: float | None = None
         memory = make_memory(SIZE)
         self.board = Board(memory)
         worker_board = Board(memory)
@@ -57,7 +58,7 @@ class Bench:
         self.board.prepare(region, count)
         if limit >= 0:
             self.board.lower(region, limit, count, several=False)
-        self.channel.send(("batch", region, separate, alone, blob))
+        self.channel.send(("batch", region, separate, alone, self.timeout, blob))
 
     def say(self) -> tuple[Any, ...]:
         said: tuple[Any, ...] = self.channel.recv()
@@ -116,7 +117,7 @@ def test_batches_are_run_and_their_end_is_said(bench: Callable[..., Bench], kind
 
     slots, several = (1, False) if kind == "one by one" else (3, True)
 
-    assert worker.hello == ("ready", slots, several)
+    assert worker.hello == ("ready", slots, several, False, kind == "coroutines")
 
     worker.send(0, [1, 2, 3])
     worker.send(1, [4, 5])

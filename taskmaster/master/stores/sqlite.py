@@ -254,8 +254,8 @@ class SqliteStore:
             ],
         )
         self._execute(
-            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, finished = CASE WHEN ? THEN "
-            "coalesce(finished, ?) END WHERE id = ?",
+            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
+            "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
             checkpoint.mark,
             checkpoint.edge,
             checkpoint.settled,
@@ -302,7 +302,7 @@ class SqliteStore:
             mark=mark,
             edge=edge,
             remembered=remembered,
-            parked=[ParkedJob(*row[:4], _attempts(row[4])) for row in parked],
+            parked=[ParkedJob(n, key, payload, print_, _attempts(tried)) for n, key, payload, print_, tried in parked],
             settled=settled,
             failures=failures,
             skipped=skipped,
