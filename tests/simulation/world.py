@@ -166,7 +166,8 @@ class World:
         self.reader = Reader(Source(jobs), self.broker, lock, identity, earlier, record.mark)
         self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
         self.service = Service(
-            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", next_failed=record.next_failed, took=lambda: None,
+            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", next_failed=record.next_failed,
+            took=lambda: None,
             status=dict, clock=lambda: self.now,
         )  # fmt: skip
         self.newest = {}
