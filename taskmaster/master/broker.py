@@ -416,6 +416,7 @@ class Broker:
     def _count(self, lease: Lease, indices: range, report: Report, tried: dict[int, Tried]) -> None:
         self.settled += len(indices)
         open_: set[int] = set()
+        first: list[Attempt] = []
         for failure in report.failures:
             if failure.index not in indices:
                 continue
@@ -423,9 +424,11 @@ class Broker:
             if verdict in (AGAIN, BACK):
                 open_.add(failure.index)
                 self.settled -= 1
-            if verdict != BACK:
-                self._note_first(lease.stretch, tried[failure.index].attempt)
+            if verdict not in (BACK, SKIPPED):
+                first.append(tried[failure.index].attempt)
             self._judge(lease, verdict, tried[failure.index])
+        for attempt in first:  # now that it is known how many went well
+            self._note_first(lease.stretch, attempt)
         if self._parked or self._unsaved:
             for index in indices:
                 if index not in open_:
@@ -462,7 +465,7 @@ class Broker:
             self._unsaved[stretch.first] = (stretch.jobs[0], stretch.attempts)
 
     def _note_first(self, stretch: Stretch, attempt: Attempt, jobs: int = 1) -> None:
-        if not stretch.attempts and not stretch.tries and attempt.type != "Skip":
+        if not stretch.attempts and not stretch.tries:
             self.stop = self.stop or self._budget.failed_first(attempt, jobs, self.done)
 
     def _settle_parked(self, position: int) -> bool:

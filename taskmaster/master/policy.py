@@ -143,7 +143,8 @@ class Budget:
             return ""
         return (
             f"all of the first {self._alike} jobs have failed in the same way ({attempt.type}: {attempt.message}), "
-            "which looks as if none would go well. If it is the jobs' own fault, say with --max-failures how many may fail"
+            "which looks as if none would go well. If it is the jobs' own fault, say with --max-failures how many may "
+            "fail"
         )
 
     def over(self, failures: int, settled: int) -> str:

@@ -274,7 +274,9 @@ class Pool:
             region, stop, seconds = rest
             held = worker.release(region)
             if held is not None:
-                self._sizer.note(stop, seconds)
+                # Of a cause that makes all jobs fail, and quickly, the master should hear before many have failed.
+                if 2 * held.failed <= stop:
+                    self._sizer.note(stop, seconds)
                 self._desk.finish(held, stop)
         elif kind == "unreadable":
             region, _ = rest

@@ -448,3 +448,186 @@ def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
         sizes.append(len(lease.stretch.jobs) if lease else 0)
 
     assert sizes == [500, 250, 125, 63]
+
+
+# -- attempts ----------------------------------------------------------------------------------------------------------
+
+
+def fail(broker: Broker, lease: Lease, kind: str = "error", after: float = -1.0) -> None:
+    """The first job of the batch fails, the others go well."""
+    count = len(lease.stretch.jobs)
+    failure = Failure(0, "E", "why", "", kind, after, 77)
+    settle(broker, lease, Report(lease.token, count, failures=(failure,), end="finished"))
+
+
+def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
+    """With what was tried, elsewhere if there is an elsewhere; it is not settled meanwhile."""
+    broker = broker_with(range(2), backoff=10.0, lease=1000)
+    broker.tick(100.0)
+    one, other = enter(broker, "one", workers=1), enter(broker, "other", workers=1)
+    broker._size = lambda session, want, waiting: 2  # type: ignore[method-assign]
+    fail(broker, take(broker, one, 2))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 0, 1, 0)
+    assert broker.take(one, Want(1, 5)) is None
+    assert not broker.at_rest
+
+    broker.tick(104.0)
+
+    assert broker.take(other, Want(1, 5)) is None
+
+    broker.tick(115.0)
+    broker._returned[0].due = 115.0
+
+    assert broker.take(one, Want(1, 5)) is None
+
+    again = take(broker, other, 5)
+
+    assert again.stretch.jobs == [0]
+    assert [attempt.message for attempt in again.stretch.attempts] == ["why"]
+
+    settle(broker, again, Report(again.token, 1, end="finished"))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (2, 0, 0, 2)
+
+
+def test_where_there_is_no_elsewhere_it_comes_to_the_same_slave() -> None:
+    """Which is told which of its workers failed."""
+    broker = broker_with(range(1), backoff=0.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1))
+    broker.tick(1.0)
+    again = take(broker, session, 1).stretch
+
+    assert (again.avoid, again.worker) == (session.id, 77)
+
+
+def test_retry_after_is_kept_to() -> None:
+    """Not spread, not doubled."""
+    broker = broker_with(range(1))
+    broker.tick(1.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "retry", after=30.0)
+    session.renewed = 1000.0
+    broker.tick(30.9)
+
+    assert broker.take(session, Want(1, 1)) is None
+
+    broker.tick(31.0)
+
+    assert take(broker, session, 1).stretch.jobs == [0]
+
+
+def test_after_the_last_retry_a_job_has_failed() -> None:
+    """Four executions, and one record."""
+    broker = broker_with(range(1), backoff=0.0)
+    session = enter(broker)
+    for execution in range(4):
+        broker.tick(float(execution))
+        fail(broker, take(broker, session, 1))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 1, 0, 1)
+    assert len(broker.collect().failed) == 1
+
+
+def test_a_skipped_job_is_settled() -> None:
+    """And counted apart."""
+    broker = broker_with(range(3))
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "skip")
+
+    assert (broker.settled, broker.failures, broker.skipped, broker.watermark.low) == (1, 0, 1, 1)
+
+
+def test_abort_stops_the_run_and_blames_nobody() -> None:
+    """The job is there when the run is resumed; nothing more is handed out."""
+    broker = broker_with(range(5))
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "abort")
+
+    assert "Abort: why" in broker.stop
+    assert (broker.settled, broker.watermark.low, broker.returned) == (0, 0, 1)
+    assert broker.take(session, Want(1, 1)) is None
+
+
+def test_a_waiting_job_is_parked_with_its_attempts() -> None:
+    """So that the watermark passes it, and a restart does not forget what was tried."""
+    broker = broker_with(range(2), backoff=0.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1))
+    ((position, job, tried),) = broker.to_park()
+
+    assert (position, job, [attempt.message for attempt in tried]) == (0, 0, ["why"])
+
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+
+    assert broker.watermark.low == 1
+    assert [(parked.id, parked.attempts) for parked in broker.collect().park] == [(0, tried)]
+    assert broker.to_park() == []
+
+    broker.tick(1.0)
+    fail(broker, take(broker, session, 1))
+    ((_, _, tried),) = broker.to_park()
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+
+    assert len(tried) == 2
+    assert [parked.id for parked in broker.collect().park] == [0, 0]
+
+    later = Broker("j", Limits(), "0", [ParkedJob(0, "0", b"x", b"f", tried)])
+    again = take(later, enter(later), 5)
+
+    assert again.stretch.attempts == tried
+
+
+def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None:
+    """Only who fails alone is charged; the others are run."""
+    broker = broker_with(range(8), backoff=0.0)
+    broker._size = lambda session, want, waiting: 8  # type: ignore[method-assign]
+    session = enter(broker, workers=1)
+    sizes, done = [], []
+    for now in range(40):
+        broker.tick(float(now))
+        session.renewed = now
+        lease = broker.take(session, Want(1, 8))
+        if lease is None:
+            continue
+        jobs = lease.stretch.jobs
+        if 5 not in jobs:
+            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            done += jobs
+        elif len(jobs) > 1:
+            sizes.append(len(jobs))
+            everyone = tuple(range(len(jobs)))
+            failure = (Failure(0, "E", "", ""),)
+            settle(broker, lease, Report(lease.token, 0, (), failure, end="raised", suspects=everyone, together=True))
+        else:
+            fail(broker, lease)
+
+    assert sizes == [8, 8, 4, 2]
+    assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
+    assert (broker.failures, broker.settled, broker.watermark.low) == (1, 8, 8)
+    assert len(broker.collect().failed) == 1
+
+
+def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None:
+    """However many batches the slave holds: it ends up with ever fewer at once, at last with the guilty one alone."""
+    broker = broker_with(range(64))
+    broker._size = lambda session, want, waiting: 1  # type: ignore[method-assign]
+    guilty, done, company = 5, [], []
+    for number in range(100):
+        session = enter(broker, f"s{number}", workers=8)
+        while (lease := broker.take(session, Want(1, 1))) is not None:
+            pass
+        held = [broker.leases[token] for token in session.leases]
+        if any(lease.stretch.jobs == [guilty] for lease in held):
+            company.append(len(held))
+            broker._lose(session)
+        else:
+            for lease in held:
+                settle(broker, lease, Report(lease.token, 1, end="finished"))
+                done += lease.stretch.jobs
+            broker.leave(session)
+
+    assert company == [16, 16, 8, 4, 2, 1, 1, 1, 1, 1]
+    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert sorted(done) == sorted(set(range(64)) - {guilty})
