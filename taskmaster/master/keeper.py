@@ -17,7 +17,7 @@ from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker import Broker, Changes
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
-from taskmaster.master.service import pickled
+from taskmaster.master.pickling import pickled
 from taskmaster.master.stores import Checkpoint, ParkedJob, Piece, RunRecord, Store
 from taskmaster.master.watermark import END, Settled, settled_piece
 

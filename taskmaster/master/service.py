@@ -7,10 +7,8 @@ be well-formed.
 
 from __future__ import annotations
 
-import copyreg
 import itertools
 import logging
-import pickle
 import platform
 import threading
 import time
@@ -19,23 +17,20 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import UsageError
-from taskmaster.keys import payload_of
 from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
+from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
 from taskmaster.master.policy import FAILED, Tried
-from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
+from taskmaster.master.stores import Attempt, FailedJob
 from taskmaster.master.watermark import settled_piece
-from taskmaster.model import PROTOCOL, Answer, Failure, Job, Lent, Report, Want
+from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.frames import Pieces
 
-__all__ = ["Service", "pickled"]
+__all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
-
-MAX_JOB_BYTES = 32 * 1024 * 1024
-"""The largest pickled job that is sent; half of the largest frame."""
 
 ANSWER_BYTES = 16 * 1024 * 1024
 """No further batch goes into an answer that has this many bytes already."""
@@ -47,49 +42,6 @@ IDLE_MOST = 8.0  # and each of them asks at least this often
 # Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, and else;
 BUSY = (0.1, 0.25)
 BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
-
-
-def pickled(job: Any) -> bytes:
-    """A job's payload as bytes, as workers get it; raises whatever pickling it raises."""
-    if isinstance(job, ParkedJob):
-        return job.payload
-    return pickle.dumps(payload_of(job), protocol=5)
-
-
-class _JobAmongThem(Exception):
-    """A Job is about to be pickled where only payloads should be."""
-
-
-def _refuse_job(_: Job) -> Any:
-    raise _JobAmongThem
-
-
-def _pickle_all(jobs: list[Any]) -> Pieces:
-    """The payloads of jobs as one pickle."""
-    if type(jobs[0]) is not Job:
-        try:
-            # To look at the type of each job would cost as much as to pickle it; the pickler looks at it anyway.
-            return _pickle(jobs, {**copyreg.dispatch_table, Job: _refuse_job})
-        except _JobAmongThem:
-            pass
-    return _pickle([payload_of(job) for job in jobs])
-
-
-class _Sink:
-    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be copied."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.write = self.pieces.append
-
-
-def _pickle(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None) -> Pieces:
-    sink = _Sink()
-    pickler = pickle.Pickler(sink, protocol=5)
-    if dispatch_table is not None:
-        pickler.dispatch_table = dispatch_table
-    pickler.dump(value)
-    return Pieces(sink.pieces)
 
 
 def _attempt(failure: Failure, slave: str) -> Attempt:
@@ -345,7 +297,7 @@ class Service:
         """One pickle of all payloads; None if one of them cannot be pickled, or together they are too large."""
         jobs = stretch.jobs
         try:
-            blob = _pickle_all(jobs)
+            blob = pickle_all(jobs)
         except Exception:
             stretch.separate = True
             return None
@@ -382,7 +334,7 @@ class Service:
             # Positions of a batch are fixed when it is sent: the good ones go back and come as a batch without the bad.
             self._report(session, Report(lease.token, 0, end="dropped"))
             return None
-        return _pickle(blobs)
+        return pickle_value(blobs)
 
     def _pickle_one(self, index: int, job: Any) -> tuple[bytes, Failure | None]:
         try:

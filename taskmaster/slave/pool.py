@@ -22,6 +22,7 @@ from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
 from taskmaster.slave.outlet import too_long
 from taskmaster.slave.output import Outputs
+from taskmaster.slave.patience import Patience
 from taskmaster.slave.process import Unusable, Worker
 from taskmaster.slave.shelf import Place, Shelf, make_memory
 from taskmaster.slave.sizer import Sizer
@@ -32,10 +33,6 @@ logger = logging.getLogger(__name__)
 
 CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
 LOOK = 0.25  # seconds between two looks at what runs for how long
-BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
-TEMPLATES = 5  # that end one after the other before any worker is ready
-STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
-SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
 
 
@@ -61,7 +58,6 @@ class Pool:
         launcher: Launcher,
     ) -> None:
         self.workers: dict[int, Worker] = {}
-        self.was_ready = False
         self.job_timeout: float | None = None
         self._clock = JobClock(time.monotonic())
         self._spec = spec
@@ -71,11 +67,7 @@ class Pool:
         self._selector = selector
         self._shelf = Shelf(count * REGIONS)
         self.outputs = Outputs(selector)
-        self._backoff = 0.0
-        self._next_spawn = 0.0
-        self._setup_failures = 0
-        self._template_deaths = 0
-        self._stillborn = 0
+        self._patience = Patience()
         self._closing = False
         self._launcher = launcher
         self._watch_launcher()
@@ -86,18 +78,18 @@ class Pool:
         """Replace workers that have died; gives the seconds until there is something to do here."""
         slow = self.outputs.write()
         while len(self.workers) < self._count and not self._closing:
-            if now < self._next_spawn:
-                return min(slow, self._next_spawn - now)
+            if now < self._patience.until:
+                return min(slow, self._patience.until - now)
             try:
                 self._spawn()
             except TemplateGone:
                 self._renew_template()
-                self._back_off()
-                return min(slow, self._backoff)
+                self._patience.back_off(time.monotonic())
+                return min(slow, self._patience.pause)
             except NoProcess as exc:
                 logger.warning("%s It is tried again.", exc)
-                self._back_off()
-                return min(slow, self._backoff)
+                self._patience.back_off(time.monotonic())
+                return min(slow, self._patience.pause)
             else:
                 # Whatever was heard while the template was asked is not heard again.
                 self._hear_of_exits()
@@ -158,16 +150,8 @@ class Pool:
             raise Unusable(
                 "template", "The process that holds the callback was killed, so that no worker can be started.", ""
             )
-        self._template_deaths += 1
-        if self._template_deaths >= TEMPLATES:
-            raise Unusable(
-                "template",
-                f"The process that forks the workers has ended {TEMPLATES} times before any worker was ready; what it "
-                f"printed above says why. If nothing is there, it was killed: see whether memory has run out.",
-                "",
-            )
+        self._patience.template_ended(time.monotonic())
         logger.warning("the process that forks the workers has ended; all workers are started again")
-        self._next_spawn = time.monotonic() + BACKOFF[0] * self._template_deaths
         self._launcher = Launcher()
         self._watch_launcher()
 
@@ -200,21 +184,8 @@ class Pool:
             return
         if blame and worker.timed_out is None:
             logger.warning("worker %d has died: %s", worker.pid, how)
-        self._stillborn = 0 if self.was_ready else self._stillborn + 1
-        if self._stillborn >= STILLBORN and not self._closing:
-            raise Unusable(
-                "setup", f"{STILLBORN} workers in a row have died before they were ready, the last one {how}.", ""
-            )
-        if worker.ready and worked:
-            self._backoff = 0.0
-            self._next_spawn = 0.0
-        else:
-            self._back_off()
-
-    def _back_off(self) -> None:
-        """Wait longer from one attempt to the next that comes to nothing."""
-        self._backoff = min(BACKOFF[1], max(BACKOFF[0], 2 * self._backoff))
-        self._next_spawn = time.monotonic() + self._backoff
+        if not self._closing:
+            self._patience.died(how, time.monotonic(), worked=worker.ready and worked)
 
     # -- what workers say --------------------------------------------------------------------------------------------
 
@@ -249,52 +220,46 @@ class Pool:
 
     def _understand(self, worker: Worker, kind: str, *rest: Any) -> None:
         if kind == "ready":
-            slots, worker.several, worker.together, worker.coroutines = rest
-            if slots < max(self._spec["threads"], self._spec["concurrency"]) and not self.was_ready:
-                logger.warning(
-                    "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",
-                    slots,
-                )
-            worker.ready = self.was_ready = True
-            self._setup_failures = self._template_deaths = 0
+            self._welcome(worker, *rest)
         elif kind == "unusable":
             worker.unusable = True
-            self._unusable(*rest)
+            if not self._closing:
+                what, sentence, traceback = rest
+                self._patience.unusable(what, sentence, traceback, time.monotonic())
         elif kind == "failed":
             region, *failure = rest
             held = worker.held[region]
             if held is not None:
                 self._desk.fail(held, Failure(*failure))
-        elif kind == "raised":
-            region, indices, *failure = rest
+        else:
+            region, *what = rest
             held = worker.release(region)
             if held is not None:
-                self._desk.raised(held, indices, Failure(*failure))
-        elif kind == "ended":
-            region, stop, seconds = rest
-            held = worker.release(region)
-            if held is not None:
-                # Of a cause that makes all jobs fail, and quickly, the master should hear before many have failed.
-                if 2 * held.failed <= stop:
-                    self._sizer.note(stop, seconds)
-                self._desk.finish(held, stop)
-        elif kind == "unreadable":
-            region, _ = rest
-            held = worker.release(region)
-            if held is not None:
-                self._desk.unreadable(held)
+                self._end(held, kind, what)
 
-    def _unusable(self, what: str, sentence: str, traceback: str) -> None:
-        if self._closing:
-            return  # it is not needed any more
-        self._setup_failures += 1
-        if what == "setup" and self.was_ready and self._setup_failures <= SETUP_RETRIES:
-            # It worked before: perhaps the database is just being restarted.
-            pause = 2.0 ** (self._setup_failures - 1)
-            self._next_spawn = time.monotonic() + pause
-            logger.warning("%s It is tried again in %.0f s.", sentence, pause)
-            return
-        raise Unusable(what, sentence, traceback)
+    def _end(self, held: Held, how: str, what: list[Any]) -> None:
+        """A worker has done with a batch."""
+        if how == "raised":
+            indices, *failure = what
+            self._desk.raised(held, indices, Failure(*failure))
+        elif how == "unreadable":
+            self._desk.unreadable(held)
+        else:
+            stop, seconds = what
+            # Of a cause that makes all jobs fail, and quickly, the master should hear before many have failed.
+            if 2 * held.failed <= stop:
+                self._sizer.note(stop, seconds)
+            self._desk.finish(held, stop)
+
+    def _welcome(self, worker: Worker, slots: int, *traits: bool) -> None:
+        worker.several, worker.together, worker.coroutines = traits
+        if slots < max(self._spec["threads"], self._spec["concurrency"]) and not self._patience.was_ready:
+            logger.warning(
+                "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",
+                slots,
+            )
+        worker.ready = True
+        self._patience.ready()
 
     # -- batches -----------------------------------------------------------------------------------------------------
 

@@ -154,8 +154,10 @@ def test_the_budget_stops_a_run(playground: Playground) -> None:
             ["--concurrency=4"],
         ),
         (
-            "del handle_job\ndef handle_jobs(jobs):\n    if 7 in jobs:\n        time.sleep(60)\n"
-            "    for n in jobs:\n        note(n)\n",
+            (
+                "del handle_job\ndef handle_jobs(jobs):\n    if 7 in jobs:\n        time.sleep(60)\n"
+                "    for n in jobs:\n        note(n)\n"
+            ),
             [],
         ),
     ],

@@ -1,0 +1,66 @@
+"""Jobs as bytes, one by one or a batch at a time.
+
+Called by the service, where a batch is sent, and by the keeper, for what is parked. Runs the user's code
+(``__reduce__`` and the like), so never under the master's lock.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster.keys import payload_of
+from taskmaster.master.stores import ParkedJob
+from taskmaster.model import Job
+from taskmaster.transport.frames import Pieces
+
+__all__ = ["MAX_JOB_BYTES", "pickle_all", "pickle_value", "pickled"]
+
+MAX_JOB_BYTES = 32 * 1024 * 1024
+"""The largest pickled job that is sent; half of the largest frame."""
+
+
+def pickled(job: Any) -> bytes:
+    """A job's payload as bytes, as workers get it; raises whatever pickling it raises."""
+    if isinstance(job, ParkedJob):
+        return job.payload
+    return pickle.dumps(payload_of(job), protocol=5)
+
+
+class _JobAmongThem(Exception):
+    """A Job is about to be pickled where only payloads should be."""
+
+
+def _refuse_job(_: Job) -> Any:
+    raise _JobAmongThem
+
+
+def pickle_all(jobs: list[Any]) -> Pieces:
+    """The payloads of jobs as one pickle."""
+    if type(jobs[0]) is not Job:
+        try:
+            # To look at the type of each job would cost as much as to pickle it; the pickler looks at it anyway.
+            return pickle_value(jobs, {**copyreg.dispatch_table, Job: _refuse_job})
+        except _JobAmongThem:
+            pass
+    return pickle_value([payload_of(job) for job in jobs])
+
+
+class _Sink:
+    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be copied."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.write = self.pieces.append
+
+
+def pickle_value(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None) -> Pieces:
+    """Anything as one pickle, in pieces that nobody has to copy into one."""
+    sink = _Sink()
+    pickler = pickle.Pickler(sink, protocol=5)
+    if dispatch_table is not None:
+        pickler.dispatch_table = dispatch_table
+    pickler.dump(value)
+    return Pieces(sink.pieces)
