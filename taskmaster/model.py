@@ -84,6 +84,7 @@ class Report(NamedTuple):
         suspects: indices that were running when the worker died, or that were given to the call.
         detail: how the worker died, as text ("killed by SIGKILL").
         together: the suspects were given to one call.
+        long: indices that have been running for so long that they are worth taking over by a master that is restarted.
     """
 
     token: str
@@ -95,6 +96,7 @@ class Report(NamedTuple):
     suspects: tuple[int, ...] = ()
     detail: str = ""
     together: bool = False
+    long: tuple[int, ...] = ()
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -108,6 +110,7 @@ class Report(NamedTuple):
             tuple(self.suspects),
             self.detail,
             self.together,
+            tuple(self.long),
         )
 
     @classmethod
@@ -118,7 +121,7 @@ class Report(NamedTuple):
             ValueError: the value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail, together = value
+            token, upto, extra, failures, keep, end, suspects, detail, together, long = value
             report = cls(
                 token,
                 upto,
@@ -129,11 +132,12 @@ class Report(NamedTuple):
                 tuple(suspects),
                 detail,
                 bool(together),
+                tuple(long),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not a report: {exc}") from None
         texts = [report.token, report.end, report.detail]
-        numbers = [report.upto, report.keep, *report.extra, *report.suspects]
+        numbers = [report.upto, report.keep, *report.extra, *report.suspects, *report.long]
         for failure in report.failures:
             numbers.append(failure.index)
             texts += [failure.type, failure.message, failure.traceback]
@@ -209,6 +213,8 @@ class Answer(NamedTuple):
         recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not started.
         stale: tokens whose leases are no longer the slave's: what has not started of them is not started any more,
             and what comes of the rest is not reported.
+        tickets: (token, index, id): that job is parked under the id now. A slave that still runs it when the master is
+            restarted shows this to the new one.
     """
 
     state: str
@@ -216,6 +222,7 @@ class Answer(NamedTuple):
     batches: tuple[Lent, ...] = ()
     recalls: tuple[tuple[str, int], ...] = ()
     stale: tuple[str, ...] = ()
+    tickets: tuple[tuple[str, int, int], ...] = ()
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -225,6 +232,7 @@ class Answer(NamedTuple):
             tuple(tuple(lent) for lent in self.batches),
             tuple(self.recalls),
             tuple(self.stale),
+            tuple(self.tickets),
         )
 
     @classmethod
@@ -235,13 +243,14 @@ class Answer(NamedTuple):
             ValueError: the value is not an answer.
         """
         try:
-            state, pause, batches, recalls, stale = value
+            state, pause, batches, recalls, stale, tickets = value
             return cls(
                 str(state),
                 float(pause),
                 tuple(Lent(*lent) for lent in batches),
                 tuple((str(token), int(keep)) for token, keep in recalls),
                 tuple(str(token) for token in stale),
+                tuple((str(token), int(index), int(number)) for token, index, number in tickets),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not an answer: {exc}") from None

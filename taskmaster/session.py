@@ -35,6 +35,7 @@ __all__ = ["Session", "command_again"]
 
 logger = logging.getLogger(__name__)
 
+RECLAIM = 5.0  # seconds that slaves of an earlier session have to come back, before others get what they ran for long
 KINDS = 3  # kinds of failure that the end of a run shows
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
@@ -105,6 +106,7 @@ class Session:
             job_timeout=options.job_timeout,
             max_failures=most,
             max_share=share,
+            reclaim=RECLAIM if announce else 0.0,
         )
         with ExitStack() as stack:
             server = bind(address, keyfile.as_bytes(key))

@@ -51,6 +51,7 @@ class Limits:
         crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
         losses: slaves that may be lost with a job that they were given alone, before it counts as failed.
         job_timeout: what slaves give a job, or a call; None for as long as it takes.
+        reclaim: for how long jobs that an earlier session parked are kept for the slaves that may still run them.
         max_failures: failed jobs that the session stops after; None: it does not.
         max_share: share of failed jobs that the session stops after; None: it does not.
     """
@@ -66,6 +67,7 @@ class Limits:
     crashes: int = 3
     losses: int = 5
     job_timeout: float | None = None
+    reclaim: float = 0.0
     max_failures: int | None = None
     max_share: float | None = None
 
@@ -117,6 +119,10 @@ class Broker:
         self._budget = Budget(limits.max_failures, limits.max_share)
         self._chance = random.Random(incarnation)
         self._now = 0.0
+        self._long: set[int] = set()  # positions: parked because a slave has been at them for long
+        self._kept: set[int] = {job.id for job in parked}  # ids of parked jobs that the store has
+        self._withhold = limits.reclaim > 0 and bool(parked)
+        self._withhold_until: float | None = None
         self._ward: str | None = None  # session that gets nothing until a job that others were lost with fits
         self._ended: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
         self._parked: dict[int, int] = {}  # position -> id in the store
@@ -181,7 +187,9 @@ class Broker:
 
     def room(self) -> int:
         """How many jobs may be read now."""
-        waiting = len(self.queue) + self.returned + len(self._waiting) + len(self._parked)
+        # Those that run for long are as many as there are workers, and no backlog.
+        parked = len(self._parked) - len(self._long)
+        waiting = len(self.queue) + self.returned + len(self._waiting) + parked
         return max(0, min(self.limits.size - waiting, self.limits.span - self.span))
 
     @property
@@ -254,6 +262,9 @@ class Broker:
         if stretch is None:
             return None
         self.batch = len(stretch.jobs)
+        return self._lend(session, stretch)
+
+    def _lend(self, session: Session, stretch: Stretch) -> Lease:
         session.idle = 0
         self.sessions.unfed.discard(session.id)
         self._tokens += 1
@@ -301,6 +312,8 @@ class Broker:
         held = len(session.leases)
         plain = alone = None
         for at, stretch in enumerate(self._returned):
+            if self._withhold and stretch.first < 0:
+                continue
             if self._ward == session.id and not stretch.company:
                 continue
             if stretch.company and stretch.company <= held:
@@ -391,6 +404,7 @@ class Broker:
         for start, end in lease.newly_ended(report):
             self._count(lease, range(start, end), report, tried)
         lease.note_ended(report)
+        self._note_long(lease, report)
         for piece in pieces:
             self.watermark.settle(piece)
         if report.keep < lease.keep:
@@ -464,6 +478,46 @@ class Broker:
         if stretch.attempts:
             self._unsaved[stretch.first] = (stretch.jobs[0], stretch.attempts)
 
+    def _note_long(self, lease: Lease, report: Report) -> None:
+        """Have jobs parked that run for long, so that a restarted master can take them over."""
+        if not (lease.long or report.long):
+            return
+        lease.long = {index for index in lease.long.union(report.long) if index in lease.unended()}
+        for index in lease.long:
+            position = lease.stretch.first + index
+            if position not in self._parked and position not in self._unsaved:
+                self._unsaved[position] = (lease.stretch.jobs[index], lease.stretch.attempts)
+                self._long.add(position)
+
+    def tickets(self, session: Session) -> tuple[tuple[str, int, int], ...]:
+        """What this slave is to show to the next master; each once."""
+        found = []
+        for token in session.leases:
+            lease = self.leases[token]
+            for index in sorted(lease.long):
+                number = self._parked.get(lease.stretch.first + index)
+                if number in self._kept:
+                    found.append((token, index, number))
+                    lease.long.discard(index)
+        return tuple(found)
+
+    def reclaim(self, session: Session, number: int) -> str | None:
+        """A slave shows a ticket of an earlier session; the token of its new lease, None if that job has been settled,
+        or handed out to somebody else.
+        """
+        position = next((at for at, known in self._parked.items() if known == number), None)
+        for at, stretch in enumerate(self._returned):
+            if position is None or not stretch.first <= position < stretch.first + len(stretch.jobs):
+                continue
+            index = position - stretch.first
+            parts = [(0, index), (index, index + 1), (index + 1, len(stretch.jobs))]
+            before, single, after = (stretch.part(start, stop) for start, stop in parts)
+            self._returned[at] = before
+            self._returned.insert(at + 1, after)
+            self._returned = deque(part for part in self._returned if part.jobs)
+            return self._lend(session, single).token
+        return None
+
     def _note_first(self, stretch: Stretch, attempt: Attempt, jobs: int = 1) -> None:
         if not stretch.attempts and not stretch.tries:
             self.stop = self.stop or self._budget.failed_first(attempt, jobs, self.done)
@@ -471,8 +525,10 @@ class Broker:
     def _settle_parked(self, position: int) -> bool:
         """Whether the job was parked; if it was, the store is to forget it."""
         self._unsaved.pop(position, None)
+        self._long.discard(position)
         parked = self._parked.pop(position, None)
         if parked is not None:
+            self._kept.discard(parked)
             self._unpark.append(parked)
         return parked is not None
 
@@ -541,6 +597,7 @@ class Broker:
             back = stretch.part(start, end)
             back.separate = separate or stretch.separate
             back.origin = origin
+            self._long.difference_update(range(back.first, back.first + len(back.jobs)))
             self._returned.appendleft(back)
 
     def _close(self, lease: Lease) -> None:
@@ -558,6 +615,9 @@ class Broker:
             The names of the slaves that were lost with jobs in their hands.
         """
         self._now = now
+        if self._withhold_until is None:
+            self._withhold_until = now + self.limits.reclaim
+        self._withhold = self._withhold and now < self._withhold_until
         self._returned.extend(self._waiting.due(now))
         stood_still = self._ticked is not None and now - self._ticked > max(1.0, self.limits.lease / 10)
         self._ticked = now
@@ -751,6 +811,8 @@ class Broker:
             piece.written = True
             if piece.prints is not None:
                 piece.jobs = None
+        if changes.park:
+            self._kept.update({job.id for job in changes.park}.intersection(self._parked.values()))
         del self._failed[: len(changes.failed)]
         del self._park[: len(changes.park)]
         del self._unpark[: len(changes.unpark)]

@@ -100,6 +100,7 @@ class Lease:
         extra: indices at or above ``upto`` that have ended.
         wanted: what the slave is to be asked to keep, where jobs are wanted back.
         asked: it was asked once.
+        long: indices that run for long and have no ticket yet.
     """
 
     token: str
@@ -110,6 +111,7 @@ class Lease:
     extra: set[int] = field(default_factory=set)
     wanted: int | None = None
     asked: bool = False
+    long: set[int] = field(default_factory=set)
 
     def newly_ended(self, report: Report) -> list[tuple[int, int]]:
         """The index ranges that ended since the last report of this lease."""

@@ -36,6 +36,7 @@ ANSWER_BYTES = 16 * 1024 * 1024
 """No further batch goes into an answer that has this many bytes already."""
 
 MAX_WORKERS = 4096
+MAX_OFFERS = 100_000
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
 IDLE_MOST = 8.0  # and each of them asks at least this often
@@ -112,12 +113,14 @@ class Service:
         with self._lock:
             entered = Session(str(session), str(name)[:200], workers, max(1, slots), self._clock())
             self._broker.enter(entered, [token for token in info.get("held", ()) if isinstance(token, str)])
+            taken = self._take_over(entered, info)
         return {
             "ok": True,
             "run": self._run,
             "incarnation": self._incarnation,
             "lease": self._broker.limits.lease,
             "job_timeout": self._broker.limits.job_timeout,
+            "taken": taken,
         }
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
@@ -152,6 +155,7 @@ class Service:
                 tuple(lent),
                 self._broker.recalls(known),
                 tuple(stale),
+                self._broker.tickets(known),
             )
         return answer.to_wire()
 
@@ -184,6 +188,18 @@ class Service:
                 self._broker.fail(stretch, failed)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _take_over(self, session: Session, info: dict[str, Any]) -> list[tuple[str, int, str]]:
+        """The leases of what the slave has been running since before this master was started."""
+        taken: list[tuple[str, int, str]] = []
+        if info.get("run") != self._run:
+            return taken
+        for offer in info.get("offers", ())[:MAX_OFFERS]:
+            token, index, number = offer
+            new = self._broker.reclaim(session, number) if type(number) is int else None
+            if new is not None and isinstance(token, str) and type(index) is int:
+                taken.append((token, index, new))
+        return taken
 
     def _pause(self, session: Session) -> float:
         """When the slave asks again: soon if there may just be a gap in the queue, or if others wait for what it holds;

@@ -16,8 +16,8 @@ __all__ = ["Desk", "Held"]
 TRACEBACKS = 4 * 1024 * 1024  # characters of failures of one batch that wait to be reported; beyond, text is left out
 REPORT = 16 * 1024 * 1024  # characters of failures that go out at once: a frame has an end
 
-State = tuple[int, tuple[int, ...], int, int, str]
-"""upto, extra, number of failures, keep, end"""
+State = tuple[int, tuple[int, ...], int, int, str, int]
+"""upto, extra, number of failures, keep, end, number of long jobs"""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +36,9 @@ class Held:
         failed: how many of its jobs failed here.
         texts: characters of ``failures``.
         together: its jobs are given to one call.
+        long: jobs that have been running for long,
+        tickets: and under what id they are parked by now.
+        heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
     """
 
     lent: Lent
@@ -51,11 +54,14 @@ class Held:
     failed: int = 0
     texts: int = 0
     together: bool = False
+    long: list[int] = field(default_factory=list)
+    tickets: dict[int, int] = field(default_factory=dict)
+    heirs: dict[int, Held] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
         """What a report would say, short of its texts."""
-        return self.upto, self.extra, len(self.failures), self.keep, self.end
+        return self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long)
 
     def report(self) -> Report:
         """The report of this batch."""
@@ -69,6 +75,7 @@ class Held:
             self.suspects,
             self.detail,
             self.together,
+            tuple(self.long),
         )
 
 
@@ -114,6 +121,7 @@ class Desk:
         """Note how far a batch has got; it never goes back."""
         held.upto = max(held.upto, min(upto, held.keep))
         held.extra = tuple(index for index in extra if index >= held.upto)
+        self._pass_on(held)
 
     def fail(self, held: Held, failure: Failure) -> None:
         """A job has failed; whether it counts is decided when the batch's progress passes it."""
@@ -156,6 +164,55 @@ class Desk:
         """Give back all that has not ended."""
         self._end(held, "dropped")
 
+    @property
+    def offers(self) -> list[tuple[str, int, int]]:
+        """Token, index and ticket of what another master might take over."""
+        return [
+            (token, index, number)
+            for token, held in self._held.items()
+            for index, number in held.tickets.items()
+            if not held.stale
+        ]
+
+    def runs_long(self, held: Held, index: int) -> None:
+        """A job has been running for long; the master is told once."""
+        if index not in held.long and index not in held.tickets and not held.stale:
+            held.long.append(index)
+
+    def ticket(self, token: str, index: int, number: int) -> None:
+        """The master has parked a job that has been running for long."""
+        held = self._held.get(token)
+        if held is not None:
+            held.tickets[index] = number
+
+    def adopt(self, token: str, index: int, new: str) -> None:
+        """Another master has given this slave a job that it has been running, under a new lease."""
+        held = self._held.get(token)
+        heir = self.take(Lent(new, 1, separate=False, alone=False, avoid=0, blob=b""))
+        if held is None or index not in held.tickets:
+            self.drop(heir)
+            return
+        heir.tickets[0] = held.tickets[index]
+        held.heirs[index] = heir
+        self._pass_on(held)
+
+    def _pass_on(self, held: Held) -> None:
+        """Tell the heirs of a batch what has become of their job."""
+        for index, heir in list(held.heirs.items()):
+            ended = index < held.upto or index in held.extra
+            if not (ended or held.end):
+                continue
+            del held.heirs[index]
+            if ended:
+                for failure in held.failures:
+                    if failure.index == index:
+                        self.fail(heir, failure._replace(index=0))
+                self.finish(heir, 1)
+            elif index in held.suspects:
+                self.crash(heir, [0], held.detail, timed_out=held.end == "timeout")
+            else:
+                self.drop(heir)
+
     def void(self, tokens: Iterable[str] | None = None) -> list[Held]:
         """These leases are not the slave's any more (all, if None are named); returns those that are still worked
         on.
@@ -194,7 +251,7 @@ class Desk:
 
     def answered(self) -> None:
         """The master has the last reports."""
-        for token, (upto, extra, failures, keep, end) in self._sent.items():
+        for token, (upto, extra, failures, keep, end, long) in self._sent.items():
             held = self._held.get(token)
             if held is None:
                 continue
@@ -205,7 +262,7 @@ class Desk:
             kept = [f for f in held.failures[:failures] if f.index >= upto and f.index not in extra]
             held.failures[:failures] = kept
             held.texts = sum(map(_length, held.failures))
-            held.told = (upto, extra, len(kept), keep, end)
+            held.told = (upto, extra, len(kept), keep, end, long)
         self._sent = {}
 
     def unanswered(self) -> None:
@@ -216,6 +273,7 @@ class Desk:
 
     def _end(self, held: Held, how: str) -> None:
         held.end = how
+        self._pass_on(held)
         ended = held.upto + len(held.extra)
         if held.stale:
             self._held.pop(held.lent.token, None)

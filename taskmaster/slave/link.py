@@ -46,8 +46,9 @@ class Link:
         slots: how many jobs run at once in all of them.
         selector: the supervisor's.
         answered: called with each answer to an exchange.
-        entered: called when a master has said welcome; says whether it is another one than before.
-        held: gives the tokens of what is held, for the hello.
+        entered: called when a master has said welcome, with whether it is another one than before, and with what it
+            takes over.
+        held: gives, for the hello, the tokens of what is held, and the tickets of what another master might take over.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class Link:
         selector: selectors.BaseSelector,
         *,
         answered: Callable[[Answer], None],
-        entered: Callable[[bool], None],
-        held: Callable[[], list[str]],
+        entered: Callable[[bool, list[tuple[str, int, str]]], None],
+        held: Callable[[], tuple[list[str], list[tuple[str, int, int]]]],
     ) -> None:
         self.session = secrets.token_hex(16)
         self.address = address
@@ -89,6 +90,7 @@ class Link:
         self._place: Callable[[int], Hold | None] = lambda _: None
         self._connection: client.MasterConnection | None = None
         self._incarnation = ""
+        self._run = ""
         self._posted_at = 0.0
         self._retry_at = 0.0
         self._retry = RETRY[0]
@@ -174,7 +176,11 @@ class Link:
         self._connection = arrived
         arrived.receive_into(self._place)
         self._selector.register(arrived, selectors.EVENT_READ, self._receive)
-        self._post("hello", {**self._about, "held": self._held()})
+        self._greet()
+
+    def _greet(self) -> None:
+        held, offers = self._held()
+        self._post("hello", {**self._about, "held": held, "offers": offers, "run": self._run})
 
     def _post(self, method: str, *args: Any) -> bool:
         if self._connection is None:
@@ -205,7 +211,7 @@ class Link:
             return
         if answer.state == "unknown":
             self.greeted = False
-            self._post("hello", {**self._about, "held": self._held()})
+            self._greet()
             return
         self._answered(answer)
 
@@ -216,13 +222,14 @@ class Link:
             return
         another = value["incarnation"] != self._incarnation
         self._incarnation = value["incarnation"]
+        self._run = str(value["run"])
         self.lease = float(value["lease"])
         timeout = value.get("job_timeout")
         self.job_timeout = None if timeout is None else float(timeout)
         self.greeted = self.ever = True
         self.lost_at = None
         self._retry = RETRY[0]
-        self._entered(another)
+        self._entered(another, [(str(token), int(index), str(new)) for token, index, new in value.get("taken", ())])
 
     def _lose(self, why: str) -> None:
         self.problem = why

@@ -32,6 +32,7 @@ __all__ = ["Pool", "Unusable"]
 logger = logging.getLogger(__name__)
 
 CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
+LONG = 3.0  # seconds after which a job is worth taking over by a master that is restarted
 LOOK = 0.25  # seconds between two looks at what runs for how long
 SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
 
@@ -304,9 +305,16 @@ class Pool:
             self._look(worker)
 
     def enforce(self, now: float) -> float:
-        """Kill workers whose job has taken longer than ``job_timeout``; gives the seconds until the next look."""
+        """Kill workers whose job has taken longer than ``job_timeout``, and note what runs for long; gives the seconds
+        until the next look.
+        """
         running = {worker: worker.running() for worker in self.workers.values()}
         self._clock.look([job for jobs in running.values() for job in jobs], now)
+        for worker, jobs in running.items():
+            if not worker.together:
+                for held, index in jobs:
+                    if self._clock.seconds((held, index)) > LONG:
+                        self._desk.runs_long(held, index)
         limit = self.job_timeout
         if limit is None:
             return LOOK

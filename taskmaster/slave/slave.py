@@ -130,7 +130,7 @@ class Supervisor:
             self._selector,
             answered=self._take_answer,
             entered=self._enter,
-            held=lambda: self._desk.tokens,
+            held=lambda: (self._desk.tokens, self._desk.offers),
         )
         self._link.receive_into(self._pool.place)
         self._ask_at = 0.0
@@ -254,6 +254,8 @@ class Supervisor:
                 self._pool.give(lent)
             else:
                 self._desk.drop(self._desk.take(lent))  # it was asked for before the signal came
+        for token, index, number in answer.tickets:
+            self._desk.ticket(token, index, number)
         for token, keep in answer.recalls:
             asked = self._desk.by_token(token)
             if asked is not None:
@@ -270,16 +272,19 @@ class Supervisor:
             return
         self._look_every = answer.pause
 
-    def _enter(self, another: bool) -> None:
+    def _enter(self, another: bool, taken: list[tuple[str, int, str]]) -> None:
         """A master has said welcome."""
         if self._said_waiting:
             self._say(f"the master at {self._config.address} is there.")
         self._said_waiting = False
         self._ask_at = 0.0
         self._pool.job_timeout = self._link.job_timeout
+        former = self._desk.tokens
+        for token, index, new in taken:
+            self._desk.adopt(token, index, new)
         if another:
             # Its leases are all its own: what runs here may run on, what has not started is not started any more.
-            for held in self._desk.void():
+            for held in self._desk.void(former):
                 self._pool.recall(held, 0)
         else:
             self._desk.unanswered()

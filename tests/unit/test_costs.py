@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.master import service as services
+from taskmaster.master import pickling
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.service import Service
@@ -58,13 +58,13 @@ def test_a_few_keys_are_asked_for_however_large_a_batch_is() -> None:
 def test_a_batch_is_pickled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a whole; jobs with a key apart are unwrapped first, and one that hides among others costs a second try."""
     counted: Counter[int] = Counter()
-    do_pickle = services._pickle
+    do_pickle = pickling.pickle_value
 
     def count(value: Any, *rest: Any) -> Any:
         counted[len(value)] += 1
         return do_pickle(value, *rest)
 
-    monkeypatch.setattr(services, "_pickle", count)
+    monkeypatch.setattr(pickling, "pickle_value", count)
     for jobs, times in [
         (list(range(100)), 1),
         ([Job(number, number) for number in range(100)], 1),

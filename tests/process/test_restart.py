@@ -1,0 +1,102 @@
+"""A master that is restarted while slaves run jobs that take longer than it lives."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from commands import free_port, wait_for
+from conftest import Playground
+
+MODULE = """
+import os, time
+
+def note(what, key):
+    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, f"{what} {key} {os.getpid()}\\n".encode())
+    os.close(fd)
+
+def get_jobs(last=-1):
+    yield from range(last + 1, 60)
+
+LONG = {5, 6}
+"""
+PLAIN = """
+def handle_job(n):
+    note("start", n)
+    time.sleep(14 if n in LONG else 0.05)
+    if n == 6:
+        raise ValueError("late")
+    note("end", n)
+"""
+COROUTINE = """
+import asyncio
+
+async def handle_job(n):
+    note("start", n)
+    await asyncio.sleep(14 if n in LONG else 0.05)
+    if n == 6:
+        raise ValueError("late")
+    note("end", n)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "callback"),
+    [
+        ("kill", "plain"),
+        pytest.param("kill", "coroutines", marks=pytest.mark.slow),
+        pytest.param("terminate", "plain", marks=pytest.mark.slow),
+        pytest.param("terminate", "coroutines", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_long_jobs_outlive_their_master(playground: Playground, how: str, callback: str) -> None:
+    """Two restarts while they run: each long job is started once, its end counts, and its failure too."""
+    playground.write("mod.py", MODULE + (PLAIN if callback == "plain" else COROUTINE))
+    where = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "mod", where, "--progress=none", "--retries=0", "--grace=0.5", "--max-failures=5")
+    master = playground.start(*words)
+    options = ["--processes=3"] if callback == "plain" else ["--processes=1", "--concurrency=3"]
+    slave = playground.start("tm-slave", "mod", where, *options)
+    wait_for("the long jobs", lambda: {"5", "6"} <= {key for key, _ in playground.ledger.running()})
+    time.sleep(5.0)
+    for _ in range(2):
+        assert {key for key, _ in playground.ledger.running()} >= {"5", "6"}
+        if how == "kill":
+            master.kill()
+        else:
+            master.process.send_signal(signal.SIGTERM)
+            assert master.end(10) == 143, master.output
+        master = playground.start(*words)
+        time.sleep(3.0)
+
+    assert master.end(60) == 3, master.output
+    assert slave.end(10) == 0, slave.output
+    starts = [key for what, key, _ in playground.ledger.lines() if what == "start"]
+    assert (starts.count("5"), starts.count("6")) == (1, 1)
+    assert set(playground.ledger.ended()) == set(map(str, range(60))) - {"6"}
+    assert "1 of them failed" in master.output
+    assert "late" in master.output
+
+
+@pytest.mark.timeout(60)
+def test_a_long_job_whose_slave_is_gone_too_runs_again(playground: Playground) -> None:
+    """Nobody shows its ticket: after a few seconds it is handed out to somebody else."""
+    module = MODULE.replace("{5, 6}", "{5}").replace("60", "20")
+    playground.write("mod.py", module + PLAIN.replace("14", "6").replace("n == 6", "n < 0"))
+    where = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "mod", where, "--progress=none")
+    master = playground.start(*words)
+    slave = playground.start("tm-slave", "mod", where, "--processes=2")
+    wait_for("the long job", lambda: {"5"} <= {key for key, _ in playground.ledger.running()})
+    time.sleep(4.5)
+    slave.kill()
+    master.kill()
+    master = playground.start(*words)
+    slave = playground.start("tm-slave", "mod", where, "--processes=2")
+
+    assert master.end(40) == 0, master.output
+    assert slave.end(10) == 0, slave.output
+    assert set(playground.ledger.ended()) == set(map(str, range(20)))
