@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Read when the tests are collected: each test runs in an environment without Taskmaster's variables.
 _LARGE = bool(os.environ.get("TASKMASTER_PROVE"))
-_SEED = os.environ.get("TASKMASTER_SEED")
+SEED = os.environ.get("TASKMASTER_SEED")
 _FILE = os.environ.get("TASKMASTER_PROOFS")
 
 
@@ -26,7 +26,7 @@ def size(check: int, prove: int) -> int:
 
 def seed() -> int:
     """The seed to play: the one that was asked for, else a new one. It is printed, with the command that replays it."""
-    chosen = int(_SEED) if _SEED else time.time_ns() % 1_000_000
+    chosen = int(SEED) if SEED else time.time_ns() % 1_000_000
     test = os.environ.get("PYTEST_CURRENT_TEST", "the same test").rpartition(" ")[0]
     large = "TASKMASTER_PROVE=1 " if _LARGE else ""
     print(f"replay with: TASKMASTER_SEED={chosen} {large}python -m pytest {test!r}")

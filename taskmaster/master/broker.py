@@ -188,7 +188,7 @@ class Broker:
     def room(self) -> int:
         """How many jobs may be read now."""
         # Those that run for long are as many as there are workers, and no backlog.
-        parked = len(self._parked) - len(self._long)
+        parked = len(self._parked.keys() - self._long) if self._long else len(self._parked)
         waiting = len(self.queue) + self.returned + len(self._waiting) + parked
         return max(0, min(self.limits.size - waiting, self.limits.span - self.span))
 
@@ -509,6 +509,8 @@ class Broker:
         for at, stretch in enumerate(self._returned):
             if position is None or not stretch.first <= position < stretch.first + len(stretch.jobs):
                 continue
+            if stretch.origin is not None:
+                self._forget_ended(stretch.origin)
             index = position - stretch.first
             parts = [(0, index), (index, index + 1), (index + 1, len(stretch.jobs))]
             before, single, after = (stretch.part(start, stop) for start, stop in parts)

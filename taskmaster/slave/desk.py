@@ -259,7 +259,9 @@ class Desk:
                 del self._held[token]
                 continue
             # A failure counts in the report that says its job has ended; until then it is said again.
-            kept = [f for f in held.failures[:failures] if f.index >= upto and f.index not in extra]
+            # One of a job that another master may take over is said to that one, too.
+            said = [f for f in held.failures[:failures] if f.index < upto or f.index in extra]
+            kept = [f for f in held.failures[:failures] if f not in said or f.index in held.tickets]
             held.failures[:failures] = kept
             held.texts = sum(map(_length, held.failures))
             held.told = (upto, extra, len(kept), keep, end, long)

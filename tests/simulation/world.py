@@ -23,7 +23,8 @@ from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
 from taskmaster.master.source import Source
 from taskmaster.master.stores import Checkpoint, ParkedJob, RunRecord
-from taskmaster.model import PROTOCOL, Answer, Failure, Job, Report
+from taskmaster.model import PROTOCOL, Answer, Failure, Job
+from taskmaster.slave.desk import Desk, Held
 
 
 class Violation(AssertionError):
@@ -44,6 +45,7 @@ class Disk:
     failed: dict = field(default_factory=dict)
     settled: int = 0
     failures: int = 0
+    skipped: int = 0
     finished: bool = False
     session: int = 0
     broken: bool = False
@@ -56,7 +58,7 @@ class Disk:
         remembered = self.waiting + b"".join(self.pieces[at] for at in sorted(self.pieces))
         return RunRecord(
             "run", self.mark is not None, self.mark, self.edge, remembered,
-            tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures,
+            tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures, self.skipped,
             next_failed=max(self.failed, default=0) + 1,
         )  # fmt: skip
 
@@ -79,27 +81,27 @@ class Disk:
         before = self.mark
         self.mark, self.edge = checkpoint.mark, checkpoint.edge
         self.settled, self.failures, self.finished = checkpoint.settled, checkpoint.failures, checkpoint.finished
+        self.skipped = checkpoint.skipped
         if self.check:
             self.check(before)
 
 
 @dataclass
-class Batch:
-    token: str
+class Work:
+    """A batch in a worker's hands."""
+
     jobs: list
-    keep: int
-    at: int = 0
-    failures: list = field(default_factory=list)
-    end: str = ""
-    suspects: tuple = ()
-    stale: bool = False
-    together: bool = False
+    at: int = 0  # the job that is next, or running
+    begun: bool = False
 
 
 @dataclass
 class SimSlave:
+    """A slave: the real desk, with workers that only exist in its books."""
+
     id: str
-    batches: list = field(default_factory=list)
+    desk: Desk = field(default_factory=Desk)
+    work: dict = field(default_factory=dict)  # Held -> Work
     alive: bool = True
     greeted: int = 0  # the master that answered the last hello; 0 when the connection was lost since
     incarnation: int = 0  # the master whose leases it holds
@@ -110,9 +112,10 @@ class World:
 
     Args:
         seed: decides everything.
+        disk: what survives the master.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, disk: Disk | None = None) -> None:
         self.random = random.Random(seed)
         r = self.random
         self.now = 1000.0
@@ -128,10 +131,12 @@ class World:
         self.bad = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.05])}
         self.deadly = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.05])}
         self.hanging = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.03])}
+        self.slow = {payload for _, payload in self.rows if r.random() < 0.2}
         self.skipped = {payload for _, payload in self.rows if r.random() < r.choice([0.0, 0.0, 0.1])}
         self.together = r.random() < 0.25  # the callback is given whole batches
         self.limits = Limits(
-            size=r.choice([1, 3, 10, 40]), span=r.choice([70, 100, 200]), crashes=2, retries=r.choice([0, 1, 3]),
+            size=r.choice([1, 3, 10, 40]), span=r.choice([70, 100, 200]), crashes=2,
+            reclaim=r.choice([0.0, 5.0]), retries=r.choice([0, 1, 3]),
             max_failures=1000,
         )  # fmt: skip
         if r.random() < 0.5:
@@ -139,13 +144,16 @@ class World:
             widest = max(Counter(key for key, _ in self.rows).values(), default=0)
             self.limits = replace(self.limits, span=max(self.limits.span, 2 * widest + 4))
         self.ledger: Counter = Counter()
-        self.disk = Disk(check=self._check_mark)
+        self.disk = disk or Disk()
+        self.disk.check = self._check_mark
         self.slaves: list[SimSlave] = []
         self.mail: list = []
         self.newest: dict = {}
         self.generation = 0
         self.born = 0
         self.faults = True
+        self.taken = 0  # jobs that a restarted master took over
+        self.raises = r.random() < 0.2  # the source fails now and then
         self.start_master()
 
     # -- the master ------------------------------------------------------------------------------------------------
@@ -153,6 +161,8 @@ class World:
     def get_jobs(self, last=None):
         for key, payload in list(self.rows):
             if last is None or (key >= last if self.inclusive else key > last):
+                if self.raises and self.faults and self.random.random() < 0.02:
+                    raise OSError("the database went away")
                 yield Job(key, payload)
 
     def start_master(self) -> None:
@@ -171,7 +181,7 @@ class World:
             status=dict, clock=lambda: self.now,
         )  # fmt: skip
         self.newest = {}
-        self.greeted = set()
+        self.source_failed = False
         self.mail = []
 
     def _check_mark(self, before) -> None:
@@ -215,42 +225,47 @@ class World:
         self.slaves.append(SimSlave(f"s{self.born}"))
 
     def greet(self, slave: SimSlave) -> None:
-        held = [batch.token for batch in slave.batches]
         answer = self.service.hello(
-            {"protocol": PROTOCOL, "session": slave.id, "name": slave.id, "workers": 2, "slots": 2, "held": held}
-        )
+            {
+                "protocol": PROTOCOL, "session": slave.id, "name": slave.id, "workers": 2, "slots": 2,
+                "held": slave.desk.tokens, "offers": slave.desk.offers, "run": "run",
+            }
+        )  # fmt: skip
         if not answer["ok"]:
             raise Violation(answer["why"])
+        if self.faults and self.random.random() < 0.05:
+            return  # the welcome is lost: the slave says hello again
+        former = slave.desk.tokens
+        for token, index, new in answer["taken"]:
+            self.taken += 1
+            self.newest[self.broker.leases[new].stretch.first] = new
+            slave.desk.adopt(token, index, new)
         if slave.incarnation != self.generation:
-            for batch in slave.batches:
-                batch.stale = True
-                batch.keep = min(batch.keep, batch.at)
+            for held in slave.desk.void(former):
+                self._recall(slave, held, 0)
+        else:
+            slave.desk.unanswered()
         slave.greeted = slave.incarnation = self.generation
 
-    def post(self, slave: SimSlave, *, lossless: bool = False) -> None:  # noqa: C901
+    @staticmethod
+    def _recall(slave: SimSlave, held: Held, keep: int) -> None:
+        """What the pool does: a job that runs is not given back, and a call runs all of its jobs."""
+        work = slave.work.get(held)
+        if work is not None:
+            running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
+            held.keep = min(held.keep, max(keep, running))
+
+    def post(self, slave: SimSlave) -> None:  # noqa: C901  # each fault is a branch
         """Exchange with the master; with faults, requests and answers get lost, or come late and twice."""
         r = self.random
         if slave.greeted != self.generation:
             self.greet(slave)
-        slave.batches = [batch for batch in slave.batches if not (batch.stale and batch.at >= batch.keep)]
-        reports = [
-            Report(
-                b.token,
-                b.at,
-                (),
-                tuple(b.failures),
-                b.keep,
-                b.end or ("finished" if b.at >= b.keep else ""),
-                b.suspects,
-                "",
-                b.together,
-            )
-            for b in slave.batches
-            if not b.stale
-        ]
+            if slave.greeted != self.generation:
+                return
+        reports = slave.desk.reports()
         want = (2, r.choice([1, 1, 2, 5, 20]), r.choice([0, 0, 3]), "")
         wire = [report.to_wire() for report in reports]
-        if self.faults and not lossless and r.random() < 0.1:
+        if self.faults and r.random() < 0.1:
             if r.random() < 0.5:
                 self.service.exchange(slave.id, wire, want)  # the answer is lost, and the connection with it
             slave.greeted = 0
@@ -261,77 +276,84 @@ class World:
         if answer.state == "unknown":
             slave.greeted = 0
             return
-        self._check_newest(slave, reports, answer)
-        ended = {report.token for report in reports if report.end}
-        slave.batches = [batch for batch in slave.batches if batch.token not in ended]
-        for batch in slave.batches:
-            if batch.token in answer.stale:
-                batch.stale = True
-                batch.keep = min(batch.keep, batch.at)
-        for token, keep in answer.recalls:
-            for number, batch in enumerate(slave.batches):
-                if batch.token == token:
-                    # Two workers: the first two batches are begun, and their current job is not given back.
-                    batch.keep = min(batch.keep, max(keep, batch.at + (number < 2)))
+        self._check_newest(reports, answer)
+        slave.desk.answered()
+        for held in slave.desk.void(answer.stale):
+            self._recall(slave, held, 0)
+        for token, index, number in answer.tickets:
+            slave.desk.ticket(token, index, number)
         for lent in answer.batches:
             jobs = pickle.loads(b"".join(lent.blob.parts))
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
-            slave.batches.append(Batch(lent.token, jobs, lent.count))
+            held = slave.desk.take(lent._replace(blob=b""))
+            held.together = self.together
+            slave.work[held] = Work(jobs)
             lease = self.broker.leases[lent.token]
             for index in range(lent.count):
                 self.newest[lease.stretch.first + index] = lent.token
+        for token, keep in answer.recalls:
+            held = slave.desk.by_token(token)
+            if held is not None:
+                self._recall(slave, held, keep)
 
-    def _check_newest(self, slave: SimSlave, reports, answer: Answer) -> None:
-        for report, batch in zip(reports, [b for b in slave.batches if not b.stale], strict=True):
-            if report.token in answer.stale:
-                continue
-            superseded = [token for token in self.newest.values() if token == report.token]
-            if not superseded and batch.jobs:
+    def _check_newest(self, reports, answer: Answer) -> None:
+        live = set(self.newest.values())
+        for report in reports:
+            if report.token not in answer.stale and report.token not in live:
                 raise Violation(f"a report of {report.token} counted, although all its jobs were handed out again")
 
     def work(self, slave: SimSlave) -> None:
-        """Run the next job of some batch."""
-        for batch in slave.batches:
-            if batch.at >= batch.keep or batch.end:
+        """Something happens in a worker: it begins a job, or ends the one that it is at."""
+        for held, work in list(slave.work.items())[:2]:
+            if held.end or work.at >= held.keep:
+                if not held.end:
+                    slave.desk.finish(held, work.at)
+                del slave.work[held]
                 continue
-            if self.together:
-                self._call(batch)
+            if not work.begun:
+                work.begun = True
+                if self.random.random() < 0.3:
+                    return
+            if self.faults and not self.together and work.jobs[work.at] in self.slow and self.random.random() < 0.9:
+                slave.desk.runs_long(held, work.at)
                 return
-            payload = batch.jobs[batch.at]
-            if payload in self.deadly or (self.faults and self.random.random() < 0.02):
-                batch.end, batch.suspects = "crashed", (batch.at,)
-                return
-            if payload in self.hanging:
-                batch.end, batch.suspects = "timeout", (batch.at,)
-                return
-            if payload in self.bad or (self.faults and self.random.random() < 0.05):
-                batch.failures.append(Failure(batch.at, "ValueError", "bad", "Traceback"))
-            elif payload in self.skipped:
-                batch.failures.append(Failure(batch.at, "Skip", "", "", "skip"))
-                self.ledger[self._key(payload), payload] += 1
-            else:
-                self.ledger[self._key(payload), payload] += 1
-            batch.at += 1
+            (self._call if self.together else self._run)(slave, held, work)
+            work.begun = self.random.random() < 0.7 and work.at < held.keep and not held.end
             return
 
-    def _call(self, batch: Batch) -> None:
-        """Run what is left of a batch in one call, that succeeds or fails as a whole."""
-        jobs = batch.jobs[batch.at : batch.keep]
-        indices = tuple(range(batch.at, batch.keep))
-        if self.deadly.union(self.hanging).intersection(jobs):
-            batch.end, batch.suspects, batch.together = "crashed", indices, True
-            return
-        if self.bad.intersection(jobs) or (self.faults and self.random.random() < 0.05):
-            failure = Failure(batch.at, "ValueError", "bad", "Traceback")
-            batch.failures.append(failure)
-            if len(jobs) > 1:
-                batch.end, batch.suspects, batch.together = "raised", indices, True
+    def _run(self, slave: SimSlave, held: Held, work: Work) -> None:
+        payload = work.jobs[work.at]
+        if payload in self.deadly or (self.faults and self.random.random() < 0.02):
+            slave.desk.crash(held, [work.at], "killed")
+        elif payload in self.hanging:
+            slave.desk.crash(held, [work.at], "too long", timed_out=True)
+        else:
+            if payload in self.bad or (self.faults and self.random.random() < 0.05):
+                slave.desk.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
+            elif payload in self.skipped:
+                slave.desk.fail(held, Failure(work.at, "Skip", "", "", "skip"))
+                self.ledger[self._key(payload), payload] += 1
             else:
-                batch.at += 1
-            return
-        for payload in jobs:
-            self.ledger[self._key(payload), payload] += 1
-        batch.at = batch.keep
+                self.ledger[self._key(payload), payload] += 1
+            work.at += 1
+            slave.desk.progress(held, work.at)
+
+    def _call(self, slave: SimSlave, held: Held, work: Work) -> None:
+        """All jobs of a batch in one call, that succeeds or fails as a whole."""
+        jobs, indices = work.jobs[: held.keep], list(range(held.keep))
+        if self.deadly.union(self.hanging).intersection(jobs):
+            slave.desk.crash(held, indices, "killed")
+        elif self.bad.intersection(jobs) or (self.faults and self.random.random() < 0.05):
+            failure = Failure(0, "ValueError", "bad", "Traceback")
+            if len(jobs) > 1:
+                slave.desk.raised(held, indices, failure)
+            else:
+                slave.desk.fail(held, failure)
+                work.at = 1
+        else:
+            for payload in jobs:
+                self.ledger[self._key(payload), payload] += 1
+            work.at = held.keep
 
     def _key(self, payload):
         return next((row[0] for row in self.all_rows() if row[1] == payload), None)
@@ -353,8 +375,7 @@ class World:
         elif what < 0.55 and live:
             self.post(r.choice(live))
         elif what < 0.70:
-            if not self.reader.error:
-                self.read()
+            self.read()
         elif what < 0.80:
             self.checkpoint()
         elif what < 0.88:
@@ -380,8 +401,12 @@ class World:
         self._check_caps()
 
     def read(self) -> None:
-        if not self.broker.exhausted:
+        if self.broker.exhausted or self.source_failed:
+            return
+        try:
             self.reader.step()
+        except OSError:
+            self.source_failed = True  # what was read is finished; the next master reads on
 
     def checkpoint(self) -> None:
         try:
@@ -419,6 +444,8 @@ class World:
         """The faults stop: the run has to end, in a bounded number of steps."""
         self.faults = False
         self.disk.broken = False
+        if self.source_failed:
+            self.start_master()
         self.slaves = [slave for slave in self.slaves if slave.alive and self.random.random() < 0.5]
         self.add_slave()
         for _ in range(5000):

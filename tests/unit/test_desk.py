@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskmaster.model import Failure, Lent
 from taskmaster.slave.desk import Desk, Held
 
@@ -119,3 +121,61 @@ def test_progress_never_goes_back() -> None:
     desk.progress(held, 2)
 
     assert held.upto == 5
+
+
+def test_what_another_master_takes_over_is_reported_to_it() -> None:
+    """Its end, or its failure, even one that the former master has heard of; the rest of the batch is void."""
+    desk = Desk()
+    held = take(desk, "a.1", 3)
+    desk.progress(held, 1)
+    desk.runs_long(held, 1)
+
+    assert desk.reports()[0].long == (1,)
+
+    desk.answered()
+    desk.ticket("a.1", 1, 7)
+
+    assert desk.offers == [("a.1", 1, 7)]
+
+    desk.fail(held, Failure(1, "E", "why", ""))
+    desk.progress(held, 2)
+    desk.reports()
+    desk.answered()
+    former = desk.tokens
+    desk.adopt("a.1", 1, "b.1")
+    desk.void(former)
+    (report,) = desk.reports()
+
+    assert (report.token, report.upto, report.end) == ("b.1", 1, "finished")
+    assert [(failure.index, failure.message) for failure in report.failures] == [(0, "why")]
+
+
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_what_was_taken_over_can_still_crash(timed_out: bool) -> None:
+    """And is blamed for it; a second master takes it over from the first."""
+    desk = Desk()
+    held = take(desk, "a.1", 3)
+    desk.runs_long(held, 0)
+    desk.ticket("a.1", 0, 7)
+    for token in ("b.1", "c.1"):
+        former = desk.tokens
+        (offered,) = desk.offers
+        desk.adopt(offered[0], offered[1], token)
+        desk.void(former)
+
+        assert desk.offers == [(token, 0, 7)]
+
+    desk.crash(held, [0], "killed", timed_out=timed_out)
+    (report,) = desk.reports()
+
+    assert (report.token, report.end) == ("c.1", "timeout" if timed_out else "crashed")
+    assert report.suspects == (0,)
+
+
+def test_a_lease_that_nobody_here_knows_is_given_back() -> None:
+    """It would never be reported."""
+    desk = Desk()
+    desk.adopt("a.1", 0, "b.1")
+    (report,) = desk.reports()
+
+    assert (report.token, report.end) == ("b.1", "dropped")
