@@ -18,6 +18,7 @@ __all__ = [
     "StateLocked",
     "StateRefused",
     "StateUnwritable",
+    "Stopped",
     "TargetError",
     "TaskmasterError",
     "UsageError",
@@ -97,6 +98,16 @@ class ListenError(TaskmasterError):
     """The master cannot listen on its address."""
 
     exit_code = 6
+
+
+class Stopped(TaskmasterError):
+    """``--run-time`` or ``--limit`` ended the run before its end; it can be resumed.
+
+    The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": neither an error nor the end, so that a script
+    can call the same command again until it gives another one.
+    """
+
+    exit_code = 75
 
 
 class Interrupted(TaskmasterError):

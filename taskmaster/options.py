@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from taskmaster.amounts import seconds_of, share_of
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
 
@@ -73,6 +74,16 @@ class MasterOptions:
     """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
     max_failures: int | str | None = None
     """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``; None: any number."""
+    run_time: float | None = None
+    """Seconds after which the run stops, to be resumed; None: it runs to its end."""
+    limit: int | None = None
+    """Jobs of this session after which the run stops, to be resumed; None: it runs to its end."""
+    dry_run: int | None = None
+    """Look at so many jobs instead of running any."""
+    sample: float | None = None
+    """Run this share of all jobs, as a rehearsal without a state."""
+    strict_code: bool = False
+    """Refuse slaves whose callback is not the one that the others have."""
     get_jobs_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
     """Name of the function that yields jobs, where the target names none."""
     log_level: str = "warning"
@@ -170,6 +181,16 @@ class RunOptions:
     """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
     max_failures: int | str | None = None
     """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``; None: any number."""
+    run_time: float | None = None
+    """Seconds after which the run stops, to be resumed; None: it runs to its end."""
+    limit: int | None = None
+    """Jobs of this session after which the run stops, to be resumed; None: it runs to its end."""
+    dry_run: int | None = None
+    """Look at so many jobs instead of running any."""
+    sample: float | None = None
+    """Run this share of all jobs, as a rehearsal without a state."""
+    strict_code: bool = False
+    """Refuse slaves whose callback is not the one that the others have."""
     processes: int | None = None
     """Worker processes; None: as many as there are usable CPUs."""
     threads: int = SlaveOptions.threads
@@ -208,10 +229,12 @@ _Options = TypeVar("_Options", MasterOptions, SlaveOptions, RunOptions)
 def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     """Make options from the keywords of a call.
 
-    ``address`` and ``no_progress`` mean what ``--address`` and ``--no-progress`` mean.
+    ``address`` and ``no_progress`` mean what ``--address`` and ``--no-progress`` mean; ``run_time`` and ``sample`` may
+    be written as on the command line, ``"2h"`` and ``"0.1%"``.
 
     Raises:
         TypeError: there is no such option; names the nearest.
+        UsageError: such a text cannot be read.
     """
     names = {one.name for one in fields(cls) if not one.metadata.get("commands_only")}
     given = dict(keywords)
@@ -224,6 +247,9 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
             raise TypeError("no_progress is progress='none': give one of them")
         if given.pop("no_progress"):
             given["progress"] = "none"
+    for name, convert in (("run_time", seconds_of), ("sample", share_of)):
+        if isinstance(given.get(name), str) and name in names:
+            given[name] = convert(f"--{name.replace('_', '-')}", given[name])
     for name in given:
         if name in names:
             continue
@@ -287,6 +313,25 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
     if options.job_timeout is not None:
         _check_seconds("--job-timeout", options.job_timeout, 0.01)
     failure_budget(options.max_failures)
+    _check_stops(options)
+
+
+def _check_stops(options: MasterOptions | RunOptions) -> None:
+    if options.run_time is not None:
+        seconds_of("--run-time", options.run_time)
+    if options.limit is not None:
+        _check_number("--limit", options.limit, 1)
+    if options.dry_run is not None:
+        _check_number("--dry-run", options.dry_run, 1)
+    if options.sample is None:
+        return
+    share_of("--sample", options.sample)
+    for option, value in (("--dry-run", options.dry_run), ("--limit", options.limit), ("--run-time", options.run_time)):
+        if value is not None:
+            raise UsageError(
+                f"--sample and {option} are both given, and a rehearsal can only run to its end: it keeps no state "
+                "from which it could be resumed. Leave one out, or give a smaller --sample."
+            )
 
 
 def _check_slave(options: SlaveOptions | RunOptions) -> None:

@@ -12,13 +12,14 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from taskmaster import keys
 from taskmaster.companion import LocalSlave
 from taskmaster.embryo import Embryo
-from taskmaster.errors import BudgetSpent, Interrupted, UsageError
+from taskmaster.errors import BudgetSpent, Interrupted, Stopped, UsageError
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Run, Summary
@@ -100,6 +101,7 @@ class Session:
             options.span,
             lease=options.lease,
             grace=options.lease_grace,
+            jobs=options.limit,
             retries=options.retries,
             backoff=options.backoff,
             crashes=options.crashes,
@@ -145,13 +147,19 @@ class Session:
                 console.say(f"Taskmaster server running on {str(server.where)!r}")
                 console.say(f"Start slaves with: {command}")
             try:
-                summary = run.work(server, console, signals, companion)
+                summary = run.work(server, console, signals, companion, options.run_time)
             except Interrupted as exc:
                 message = f"The run stopped where it can go on; resume it with: {command_again()}"
                 raise Interrupted(message, exc.exit_code - 128) from None
             except BudgetSpent as exc:
                 message = f"{exc} Resume it with: {command_again()}"
                 raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
+            except Stopped as exc:
+                summary = replace(run.summary(), exit_code=Stopped.exit_code)
+                failed = f", {summary.failed} of them failed" if summary.failed else ""
+                console.say(f"The run stopped, because {exc}; {summary.settled} jobs are settled so far{failed}.")
+                console.say(f"Resume it with: {command_again()}")
+                return summary
             if companion is not None:
                 companion.stop(5.0)
             kinds = self._store.kinds(KINDS) if summary.failed else ()

@@ -19,6 +19,7 @@ __all__ = ["main", "tm_master"]
 @options("host", "key", "key_file")
 @options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
+@options("run_time", "limit", "dry_run", "sample", "strict_code")
 @options("get_jobs_callback", "timeout")
 @common
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
@@ -31,6 +32,7 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     Examples:
       tm-master taskmaster.example
       tm-master backfill.py since=2024-01-01 --host=0.0.0.0:5050 --key-file=tm.key
+      tm-master backfill.py --dry-run
     """  # noqa: D301
     options = merge(MasterOptions, given)
     parsed = parse_arguments(arguments)

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskmaster import __version__
+from taskmaster.cli.stopping import STOPPING
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 
@@ -195,6 +196,8 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "timeout": (("--timeout",), {"hidden": True, "expose_value": False, "callback": _gone}),
     "retries_of_old": (("--retries",), {"hidden": True, "expose_value": False, "callback": _gone}),
 }
+
+_KNOWN |= STOPPING
 
 _WITHOUT_VARIABLE = (
     "key",

@@ -22,6 +22,7 @@ __all__ = ["main", "tm_run"]
 @options("processes", "threads", "concurrency", "batch")
 @options("state", "reset", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace")
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
+@options("run_time", "limit", "dry_run", "sample", "strict_code")
 @option(
     "host",
     default=None,
@@ -42,6 +43,7 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
     Examples:
       tm-run taskmaster.example 2
       tm-run backfill.py 8 since=2024-01-01
+      tm-run backfill.py --dry-run
     """  # noqa: D301
     number, arguments = _split(words)
     if number is not None:
@@ -53,7 +55,8 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
     from taskmaster.embryo import prepare
 
     # First: it gets ready while the master is imported. No worker may have the key in its memory, though.
-    embryo = prepare() if options.key is None and "TASKMASTER_KEY" not in os.environ else None
+    needed = options.dry_run is None and options.key is None and "TASKMASTER_KEY" not in os.environ
+    embryo = prepare() if needed else None
     try:
         from taskmaster import api
 

@@ -20,6 +20,7 @@ The source's thread adds to the queue without the lock, so that a job can be han
 from __future__ import annotations
 
 import random
+import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class Limits:
         small_bytes: and one of jobs that are done within milliseconds.
         lease: silence after which a slave's leases end.
         grace: how long a closed connection keeps its leases.
+        jobs: jobs handed out, however often each of them; None: all that there are.
         retries: attempts after the first that a job gets when its callback raises.
         backoff: wait before the second attempt; it doubles from one attempt to the next.
         crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
@@ -62,6 +64,7 @@ class Limits:
     small_bytes: int = 1_000_000
     lease: float = 60.0
     grace: float = 2.0
+    jobs: int | None = None
     retries: int = 3
     backoff: float = 1.0
     crashes: int = 3
@@ -103,6 +106,8 @@ class Broker:
         self.draining = False
         self.paused = ""
         self.stop = ""  # why the run has to stop, to be resumed later
+        self._most = sys.maxsize if limits.jobs is None else limits.jobs
+        self._allowance = self._most  # jobs that may still be handed out for the first time
         self.settled = 0
         self.failures = 0
         self.skipped = 0
@@ -137,8 +142,12 @@ class Broker:
             self._take_over(parked)
 
     def _take_over(self, parked: Sequence[ParkedJob]) -> None:
+        self._next_parked = max(job.id for job in parked) + 1
         plain = [job for job in parked if not job.attempts]
-        parked = [*plain, *(job for job in parked if job.attempts)]
+        # What is more than this session may hand out stays in the store.
+        parked = [*plain, *(job for job in parked if job.attempts)][: self._most]
+        plain = plain[: self._most]
+        self._allowance -= len(parked)
         if plain:
             self._returned.append(Stretch(-len(parked), plain, separate=True))
         for first, job in enumerate(parked[len(plain) :], len(plain) - len(parked)):
@@ -146,7 +155,6 @@ class Broker:
             tried.alone = job.attempts[-1].crash
             self._returned.append(tried)
         self._parked = {index - len(parked): job.id for index, job in enumerate(parked)}
-        self._next_parked = max(job.id for job in parked) + 1
 
     # -- the source's side ---------------------------------------------------------------------------------------
 
@@ -190,7 +198,14 @@ class Broker:
         # Those that run for long are as many as there are workers, and no backlog.
         parked = len(self._parked.keys() - self._long) if self._long else len(self._parked)
         waiting = len(self.queue) + self.returned + len(self._waiting) + parked
-        return max(0, min(self.limits.size - waiting, self.limits.span - self.span))
+        # One job more than may be handed out: its key says whether the watermark can pass the one before it.
+        fresh = self._allowance + 1 - (len(self.queue) - len(self._known))
+        return max(0, min(self.limits.size - waiting, self.limits.span - self.span, fresh))
+
+    @property
+    def spent(self) -> bool:
+        """All jobs that this session may hand out are settled."""
+        return self.settled >= self._most
 
     @property
     def stuck(self) -> bool:
@@ -330,7 +345,7 @@ class Broker:
                 break
         waits = self._tokens % SUSPECTS_EVERY != 0
         if plain is None:
-            return None if waits and self.queue else alone
+            return None if waits and self.queue and self._allowance else alone
         return plain if waits or alone is None else alone
 
     def _take_queued(self, session: Session, want: Want) -> Stretch | None:
@@ -338,9 +353,10 @@ class Broker:
         count = self._size(session, want, len(self.queue))
         if self._known:
             count = min(count, self._known[0].first - self._next)
-        jobs = self.queue.take(count)
+        jobs = self.queue.take(min(count, self._allowance))
         if not jobs:
             return None
+        self._allowance -= len(jobs)
         stretch = Stretch(self._next, jobs)
         self._next += len(jobs)
         return stretch
@@ -698,7 +714,7 @@ class Broker:
 
     def ask_back(self) -> None:
         """Ask jobs back that sit unstarted in a batch while a worker has nothing to do, or while the span fills up."""
-        if self._starving() and not self.queue and not self._returned:
+        if self._starving() and not (self.queue and self._allowance) and not self._returned:
             fullest = max(filter(self._can_spare, self.leases.values()), key=lambda lease: lease.open, default=None)
             if fullest is not None:
                 # The holder keeps the larger half, and so at least the job that it may be running.
@@ -763,9 +779,16 @@ class Broker:
 
     @property
     def finished(self) -> bool:
-        """The source is exhausted, and nothing is queued, handed out, waiting or parked."""
+        """The source is exhausted, and nothing is queued, handed out, waiting or parked; never what was limited."""
         return self.exhausted and not (
-            self.refused or self.queue or self.leases or self._returned or self._waiting or self._parked or self._doomed
+            self.spent
+            or self.refused
+            or self.queue
+            or self.leases
+            or self._returned
+            or self._waiting
+            or self._parked
+            or self._doomed
         )
 
     @property

@@ -1,8 +1,8 @@
 """A run: wires source, broker, keeper and server together, watches over them, and brings them to an end.
 
 Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the progress and hears
-signals. A run ends finished, stopped by what the source raised, or drained by a signal; whatever the reason, the last
-thing written is a checkpoint.
+signals. A run ends finished, stopped by what the source raised, by ``--limit`` or ``--run-time``, or drained by a
+signal; whatever the reason, the last thing written is a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from taskmaster import keys
-from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, TaskmasterError
+from taskmaster.amounts import show_seconds
+from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, TaskmasterError
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
@@ -39,6 +40,7 @@ FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hear
 FIRST_LOOK = (
     1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
 )
+LOOK_AHEAD = 1.0  # seconds that --limit waits for the job after the last one, whose key the watermark needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Summary:
 
     Attributes:
         run: id of the run.
-        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs.
+        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by ``--limit`` or
+            ``--run-time``, to be resumed.
         settled: jobs done or failed, over the whole run.
         failed: those of them that failed.
         settled_here: jobs settled in this session.
@@ -120,6 +123,7 @@ class Run:
         self._target = target
         self._grace = grace
         self._total = total
+        self._run_time: float | None = None
         self._address = ""
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -168,13 +172,29 @@ class Run:
             self._broker.settle_known()
             return not self._broker.finished
 
-    def work(self, server: Server, view: View, signals: Signals, companion: Companion | None = None) -> Summary:
+    def work(
+        self,
+        server: Server,
+        view: View,
+        signals: Signals,
+        companion: Companion | None = None,
+        run_time: float | None = None,
+    ) -> Summary:
         """Serve until the run is over.
+
+        Args:
+            server: what slaves reach.
+            view: shows the progress.
+            signals: what ends the run early.
+            companion: a slave that was started together with it.
+            run_time: seconds of this session after which the run stops.
 
         Raises:
             Interrupted: a signal ended it.
+            Stopped: ``--limit`` or ``--run-time`` did.
             TaskmasterError: the source failed, or the companion did.
         """
+        self._run_time = run_time
         server.start()
         self._keeper.start()
         try:
@@ -249,7 +269,7 @@ class Run:
     def _after_exchange(self) -> None:
         if 2 * len(self._broker.queue) < self._broker.limits.size:
             self._reader.room.set()
-        if self._broker.finished:
+        if self._broker.finished or self._broker.spent:
             self._wake.set()
 
     def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
@@ -275,6 +295,10 @@ class Run:
                 self._reader.stop()
                 if not pending:
                     return error
+            if self._broker.spent:
+                return self._stop_at_limit()
+            if self._out_of_time():
+                return self._stop_in_time(view, signals)
             if companion is not None:
                 companion.check()
             view.update(self.snapshot())
@@ -296,6 +320,27 @@ class Run:
         return BudgetSpent(
             f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
         )
+
+    def _out_of_time(self) -> bool:
+        return self._run_time is not None and time.monotonic() - self._began >= self._run_time
+
+    def _stop_in_time(self, view: View, signals: Signals) -> TaskmasterError | None:
+        """``--run-time`` is over; None if everything has come to its end meanwhile."""
+        why = f"--run-time ({show_seconds(self._run_time or 0.0)}) is over"
+        self._let_end(view, signals, f"{why}: ", "Ctrl-C ends at once")
+        if signals.received:
+            return Interrupted("", signals.received)
+        if self._broker.finished:
+            return None
+        return self._reader.error or self._service.key_error or Stopped(why)
+
+    def _stop_at_limit(self) -> TaskmasterError:
+        """``--limit`` is reached; the source may raise where the next session begins."""
+        deadline = time.monotonic() + LOOK_AHEAD
+        while not (self._broker.queue or self._reader.ended.is_set()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        why = f"--limit ({self._broker.settled} jobs) is reached"
+        return self._reader.error or self._service.key_error or Stopped(why)
 
     def _let_end(self, view: View, signals: Signals, why: str, how: str) -> None:
         """Hand out nothing more, and give what is running its time to end."""
@@ -324,7 +369,7 @@ class Run:
                 return
             except StateUnwritable as exc:
                 attempts += 1
-                if signals.received and (attempts >= 10 or signals.repeated):
+                if (signals.received or self._out_of_time()) and (attempts >= 10 or signals.repeated):
                     raise
                 if not said:
                     view.say(f"The last checkpoint cannot be written, which is tried again until it can: {exc}")

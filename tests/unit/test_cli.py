@@ -104,13 +104,35 @@ def test_every_master_option_arrives(api, command):
     command(
         "tm-master", "mod", "--address=tcp://0.0.0.0:3050", "--key-file=tm.key", "--size=1", "--span=2", "--state=s",
         "--total=3", "--no-progress", "--grace=4", "--lease=5", "--lease-grace=6", "--get-jobs-callback=g",
-        "--log-level=ERROR", "--debug",
+        "--log-level=ERROR", "--debug", "--run-time=1h30m", "--limit=7", "--dry-run=8", "--sample=0.5%",
+        "--strict-code",
     )  # fmt: skip
 
     assert api.called[0][3] == MasterOptions(
         host="tcp://0.0.0.0:3050", key_file="tm.key", size=1, span=2, state="s", total=3, progress="none", grace=4.0,
-        lease=5.0, lease_grace=6.0, get_jobs_callback="g", log_level="error", debug=True,
+        lease=5.0, lease_grace=6.0, get_jobs_callback="g", log_level="error", debug=True, run_time=5400.0, limit=7,
+        dry_run=8, sample=0.005, strict_code=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "number"), [(("--dry-run",), 10), (("--dry-run", "--reset"), 10), (("--dry-run", "3"), 3), ((), None)]
+)
+def test_dry_run_may_have_a_number(api, command, words, number):
+    """Ten jobs are looked at where none is given."""
+    command("tm-run", "mod", *words)
+
+    assert api.called[0][3].dry_run == number
+
+
+def test_dry_run_that_takes_the_target_for_its_number_says_where_to_write_it(api, command):
+    """Exit 2, with the word that was taken."""
+    ended = command("tm-run", "--dry-run", "mod", "2")
+
+    assert ended.code == 2
+    assert "'mod'" in ended.err
+    assert "last word" in ended.err
+    assert api.called == []
 
 
 def test_slave_works_for_the_target(api, command):
@@ -545,6 +567,16 @@ def test_defaults_are_allowed(cls):
         (RunOptions(size=0), "--size is 0"),
         (RunOptions(processes=0), "--processes is 0"),
         (RunOptions(key=5), "--key is 5"),
+        (RunOptions(run_time=0), "--run-time is 0"),
+        (RunOptions(run_time=float("nan")), "--run-time is nan"),
+        (RunOptions(run_time="soon"), "--run-time is 'soon'"),
+        (MasterOptions(limit=0), "--limit is 0"),
+        (MasterOptions(dry_run=0), "--dry-run is 0"),
+        (MasterOptions(sample=0.0), "--sample is 0.0"),
+        (MasterOptions(sample=1.5), "--sample is 1.5"),
+        (MasterOptions(sample=0.5, limit=5), "--sample and --limit are both given"),
+        (RunOptions(sample=0.5, dry_run=5), "--sample and --dry-run are both given"),
+        (RunOptions(sample=0.5, run_time=5.0), "--sample and --run-time are both given"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -571,6 +603,8 @@ def test_keywords_make_options():
     assert from_keywords(RunOptions, {"processes": 8, "state": "x"}) == RunOptions(processes=8, state="x")
     assert from_keywords(RunOptions, {"address": "h:1", "no_progress": True}) == RunOptions(host="h:1", progress="none")
     assert from_keywords(RunOptions, {"no_progress": False}) == RunOptions()
+    assert from_keywords(RunOptions, {"run_time": "2h", "sample": "0.1%"}) == RunOptions(run_time=7200.0, sample=0.001)
+    assert from_keywords(RunOptions, {"run_time": 5, "sample": 0.5}) == RunOptions(run_time=5, sample=0.5)
 
 
 @pytest.mark.parametrize(
@@ -582,6 +616,7 @@ def test_keywords_make_options():
         ({"host": "a", "address": "b"}, "the same option"),
         ({"progress": "bar", "no_progress": True}, "give one of them"),
         ({"wait": 5}, "'wait'"),
+        ({"runtime": 5}, "'runtime'; did you mean 'run_time'"),
     ],
 )
 def test_unknown_keywords_are_refused_with_the_nearest(keywords, message):

@@ -16,7 +16,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Session
 from taskmaster.master.reader import Reader
 from taskmaster.master.source import Source
-from taskmaster.master.stores import RunRecord
+from taskmaster.master.stores import FailedJob, ParkedJob, RunRecord
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import Job, Report, Want
 
@@ -26,9 +26,9 @@ def prints_of(*jobs: Any) -> bytes:
     return b"".join(identity.fingerprint(job) for job in jobs)
 
 
-def reader_of(jobs: Any, record: RunRecord | None = None, **limits: int) -> tuple[Reader, Broker]:
+def reader_of(jobs: Any, record: RunRecord | None = None, /, **limits: int) -> tuple[Reader, Broker]:
     record = record or RunRecord("run", resumed=False)
-    broker = Broker("i", Limits(**limits), record.mark)
+    broker = Broker("i", Limits(**limits), record.mark, record.parked)
     return Reader(Source(jobs), broker, threading.Lock(), Identity(), Earlier(record), record.mark), broker
 
 
@@ -49,6 +49,24 @@ def read_all(reader: Reader, broker: Broker) -> list[Any]:
         elif broker.exhausted:
             return given
     raise AssertionError("the source is not exhausted")
+
+
+def read_until_spent(reader: Reader, broker: Broker) -> list[Any]:
+    """What a slave would be given by a limited session."""
+    given: list[Any] = []
+    session = Session("s", "s", 1, 1, 0.0)
+    broker.enter(session, ())
+    for _ in range(1000):
+        if not broker.exhausted and not reader.step() and broker.spent:
+            break
+        lease = broker.take(session, Want(1, 7))
+        if lease is not None:
+            given += lease.stretch.jobs
+            first, jobs = lease.stretch.first, lease.stretch.jobs
+            pieces = [settled_piece(first, jobs, Identity().text)] if first >= 0 else []
+            broker.settle(lease, Report(lease.token, len(jobs), end="finished"), pieces, {})
+    assert broker.spent
+    return given
 
 
 def test_no_more_is_read_than_there_is_room_for() -> None:
@@ -163,3 +181,77 @@ def test_huge_jobs_are_not_read_by_the_thousand() -> None:
         pass
 
     assert 1 <= len(broker.queue) <= 8
+
+
+def test_a_limited_session_reads_one_job_more_than_it_hands_out() -> None:
+    """The key of that one says that the watermark can stand after all the others; it is not handed out."""
+    yielded = []
+
+    def get_jobs() -> Iterator[int]:
+        for number in range(1000):
+            yielded.append(number)
+            yield number
+
+    reader, broker = reader_of(get_jobs, jobs=30)
+
+    assert read_until_spent(reader, broker) == list(range(30))
+    assert len(yielded) == 31
+    assert not broker.finished
+    assert broker.head_at_low() == [30]
+
+
+def test_what_earlier_sessions_settled_does_not_count_towards_the_limit() -> None:
+    """It is recognised and skipped; what is parked is handed out first, and counts."""
+    parked = [ParkedJob(4, keys.encode(number), b"", prints_of(number)) for number in (1, 2)]
+    record = RunRecord("run", True, keys.encode(3), prints_of(3), prints_of(5, 7, 9), parked=parked, settled=5)
+    reader, broker = reader_of(lambda last=0: range(last, 100), record, jobs=5)
+
+    assert read_until_spent(reader, broker) == [*parked, 4, 6, 8]
+
+
+def test_only_as_many_parked_jobs_as_the_limit_are_taken_up() -> None:
+    """The others stay in the store, so that the run is not finished."""
+    parked = [ParkedJob(number, keys.encode(number), b"", prints_of(number)) for number in range(5)]
+    record = RunRecord("run", True, keys.encode(9), prints_of(9), prints_of(*range(5)), parked=parked, settled=5)
+    reader, broker = reader_of(lambda last=0: [], record, jobs=2)
+
+    assert read_until_spent(reader, broker) == parked[:2]
+    assert broker.exhausted
+    assert not broker.finished
+
+
+def test_a_limit_that_is_all_there_is_does_not_finish_the_run() -> None:
+    """Whoever gave it is told so by the next session, which finds nothing more."""
+    reader, broker = reader_of(range(10), jobs=10)
+
+    assert read_until_spent(reader, broker) == list(range(10))
+    assert broker.exhausted
+    assert not broker.finished
+
+
+def test_a_limit_above_what_there_is_is_none() -> None:
+    """The run is over."""
+    reader, broker = reader_of(range(10), jobs=11)
+
+    assert read_all(reader, broker) == list(range(10))
+    assert broker.finished
+    assert not broker.spent
+
+
+def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued() -> None:
+    """It waits for nobody when its worker has died: what is queued is not for this session."""
+    reader, broker = reader_of(range(10), jobs=1)
+    session = Session("s", "s", 1, 1, 0.0)
+    broker.enter(session, ())
+    reader.step()
+    reader.step()
+    given = []
+    for _ in range(3):
+        lease = broker.take(session, Want(1, 100))
+        assert lease is not None
+        given += lease.stretch.jobs
+        died = Report(lease.token, 0, end="crashed", suspects=(0,))
+        broker.settle(lease, died, [], {0: FailedJob("0", "0", None, "WorkerDied", "", "", 3, "s", 0.0)})
+
+    assert given == [0, 0, 0]
+    assert (broker.settled, broker.failures, broker.spent) == (1, 1, True)

@@ -1,0 +1,163 @@
+"""Runs that stop before their end because they were told to, and go on when the command is given again."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from collections import Counter
+
+import pytest
+from commands import free_port, wait_for
+from conftest import Playground
+
+NOISY = """
+import os
+from jobs import note, handle_job
+
+def get_jobs(last=-1):
+    for key in range(last + 1, 50):
+        note("read", key)
+        yield key
+"""
+
+
+def mark_of(playground: Playground, name: str) -> tuple[object, ...]:
+    """The watermark, how many jobs are settled, and whether the run is finished, as the state file has it."""
+    connection = sqlite3.connect(playground.directory / name)
+    try:
+        rows = connection.execute("SELECT mark, settled, finished IS NOT NULL FROM run").fetchall()
+    finally:
+        connection.close()
+    assert len(rows) == 1
+    return tuple(rows[0])
+
+
+@pytest.mark.quick
+def test_limit_stops_after_exactly_so_many_jobs_and_the_next_call_goes_on(playground: Playground) -> None:
+    """Exit 75 until nothing is left; each session reads one job ahead, and the watermark stands after the last one."""
+    playground.write("noisy.py", NOISY)
+    words = ("tm-run", "noisy.py", "2", "--no-progress", "--limit=20")
+    for session, (code, mark, settled) in enumerate([(75, "19", 20), (75, "39", 40), (0, "49", 50)], 1):
+        ended = playground.run(*words)
+
+        assert ended.process.returncode == code, ended.output
+        assert playground.ledger.ended() == Counter(str(key) for key in range(settled))
+        assert sum(what == "read" for what, _, _ in playground.ledger.lines()) == min(settled + session, 52)
+        assert mark_of(playground, "noisy.tmstate") == (mark, settled, code == 0)
+        if code == 75:
+            assert "--limit (20 jobs) is reached" in ended.output
+            assert "Resume it with: tm-run noisy.py 2 --no-progress --limit=20" in ended.output
+
+
+def test_limit_that_is_all_there_is_never_says_finished(playground: Playground) -> None:
+    """Exit 75; the next session finds nothing more to do, and that is the end."""
+    words = ("tm-run", "jobs.py", "2", "--no-progress", "--limit=30")
+    first = playground.run(*words, TOTAL="30")
+
+    assert first.process.returncode == 75, first.output
+    assert "All done" not in first.output
+    assert mark_of(playground, "jobs.tmstate") == ("29", 30, 0)
+
+    second = playground.run(*words, TOTAL="30")
+
+    assert second.process.returncode == 0, second.output
+    assert playground.ledger.ended() == Counter(str(key) for key in range(30))
+
+
+def test_limit_is_not_exceeded_by_slaves_that_would_take_more(playground: Playground) -> None:
+    """However many workers there are and whatever batch they ask for; failed jobs count as settled."""
+    playground.write("bad.py", "from jobs import *\n\ndef handle_job(key):\n    note('end', key)\n    1 / (key % 5)\n")
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "bad.py", host, "--no-progress", "--limit=33")
+    slaves = [
+        playground.start("tm-slave", "bad.py", host, "--processes=2", "--batch=50", "--wait=0.5") for _ in range(2)
+    ]
+
+    assert master.end() == 75, master.output
+    assert "33 jobs are settled so far, 7 of them failed" in master.output
+    for slave in slaves:
+        assert slave.end() in (0, 6), slave.output
+    assert playground.ledger.ended() == Counter(str(key) for key in range(33))
+
+
+def test_run_time_lets_running_jobs_end_and_the_next_call_goes_on(playground: Playground) -> None:
+    """As a first SIGTERM does, but with exit 75; no job runs twice."""
+    words = ("tm-run", "jobs.py", "2", "--no-progress")
+    first = playground.run(*words, "--run-time=0.7s", TOTAL="200", SLEEP="0.05")
+
+    assert first.process.returncode == 75, first.output
+    assert "--run-time (0.7s) is over" in first.output
+    assert "Resume it with: tm-run jobs.py 2 --no-progress --run-time=0.7s" in first.output
+    assert not playground.ledger.running()
+    assert 0 < playground.ledger.ended().total() < 200
+
+    again = playground.run(*words, "--run-time=5m", TOTAL="200")
+
+    assert again.process.returncode == 0, again.output
+    assert playground.ledger.ended() == Counter(str(key) for key in range(200))
+
+
+def test_run_time_gives_running_jobs_no_more_than_grace(playground: Playground) -> None:
+    """A job of an hour is given up, and runs again when the run is resumed."""
+    ended = playground.run(
+        "tm-run", "jobs.py", "2", "--no-progress", "--run-time=1s", "--grace=0.2", TOTAL="10", SLEEP="3600"
+    )
+
+    assert ended.process.returncode == 75, ended.output
+    assert "0 jobs are settled so far" in ended.output
+
+
+def test_a_signal_while_run_time_drains_is_what_the_command_ends_with(playground: Playground) -> None:
+    """143, so that whoever sent it knows that it was heard."""
+    run = playground.start("tm-run", "jobs.py", "2", "--no-progress", "--run-time=0.5s", TOTAL="10", SLEEP="3")
+    run.wait_for_output("--run-time (0.5s) is over")
+    run.signal_group(signal.SIGTERM)
+
+    assert run.end() == 143, run.output
+
+
+def test_a_script_is_told_that_its_run_stopped(playground: Playground) -> None:
+    """``start`` returns, with the exit code of the command; calling it again goes on."""
+    playground.write(
+        "script.py",
+        "from taskmaster import Taskmaster\nfrom jobs import get_jobs, handle_job\n\n"
+        "if __name__ == '__main__':\n"
+        "    for limit in (30, 30, None):\n"
+        "        summary = Taskmaster(handle_job, get_jobs, processes=2, limit=limit, run_time='1h').start()\n"
+        "        print('ended', summary.exit_code, summary.settled, summary.settled_here)\n",
+    )
+    ended = playground.run("python", "script.py", TOTAL="100")
+
+    assert ended.process.returncode == 0, ended.output
+    for line in ("ended 75 30 30", "ended 75 60 30", "ended 0 100 40"):
+        assert line in ended.output
+    assert playground.ledger.ended() == Counter(str(key) for key in range(100))
+
+
+def test_an_exception_in_get_jobs_is_reported_rather_than_the_limit(playground: Playground) -> None:
+    """The job after the last one cannot be read: to call the same command again would not help."""
+    playground.write(
+        "ends.py", "from jobs import handle_job\n\ndef get_jobs(last=0):\n    yield from range(5)\n    {}['gone']\n"
+    )
+    ended = playground.run("tm-run", "ends.py", "2", "--no-progress", "--limit=5")
+
+    assert ended.process.returncode == 1, ended.output
+    assert "KeyError: 'gone'" in ended.output
+    assert playground.ledger.ended().total() == 5
+
+
+def test_a_slave_outlives_a_master_that_stops(playground: Playground) -> None:
+    """It waits for the master that resumes the run, as after a signal."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "jobs.py", host, "--no-progress")
+    master = playground.start(*words, "--limit=40", TOTAL="100")
+    slave = playground.start("tm-slave", "jobs.py", host, "--processes=2", TOTAL="100")
+
+    assert master.end() == 75, master.output
+    slave.wait_for_output("lost the master")
+    wait_for("the jobs of the first master", lambda: playground.ledger.ended().total() == 40)
+    again = playground.start(*words, TOTAL="100")
+
+    assert again.end() == 0, again.output
+    assert slave.end() == 0, slave.output
+    assert playground.ledger.ended() == Counter(str(key) for key in range(100))
