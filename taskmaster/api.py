@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from taskmaster import inquiry
 from taskmaster import target as targets
 from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
@@ -32,10 +33,19 @@ from taskmaster.master.stores.naming import identity as state_identity
 from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
 from taskmaster.session import Session
-from taskmaster.transport import client, keyfile
+from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
 
-__all__ = ["Summary", "Taskmaster", "restore", "run", "runs", "serve", "status", "work"]
+__all__ = [
+    "Summary",
+    "Taskmaster",
+    "restore",
+    "run",
+    "runs",
+    "serve",
+    "status",
+    "work",
+]
 
 
 def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> Summary:
@@ -116,14 +126,7 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     Raises:
         ConnectError: there is none, or it has another key.
     """
-    address = parse(host)
-    text = keyfile.resolve(key, key_file, os.environ) or _left_key(address)
-    if text is None:
-        raise ConnectError(
-            f"No master of yours has left a key for {address} on this machine. Is it running? Give another address "
-            "with --host, or the master's key with --key-file or --key."
-        )
-    connection = client.connect(address.host, address.port, keyfile.as_bytes(text))
+    connection = inquiry.connect(host, key, key_file)
     try:
         answer = connection.call("status")
     finally:
@@ -299,10 +302,6 @@ def _masters_key(key: str | None, key_file: str | None, address: Address) -> tup
             "taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.", file=sys.stderr
         )
     return text, False
-
-
-def _left_key(address: Address) -> str | None:
-    return keyfile.find(address.port) if is_this_machine(address.host) else None
 
 
 def _slaves_key(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:

@@ -73,7 +73,15 @@ class StateError(TaskmasterError):
 
 
 class StateLocked(StateError):
-    """Another master owns the state."""
+    """Another master owns the state.
+
+    Attributes:
+        address: where that master can be asked, ``HOST:PORT``; None if that is not known.
+    """
+
+    def __init__(self, message: str, address: str | None = None) -> None:
+        super().__init__(message)
+        self.address = address
 
 
 class StateRefused(StateError):

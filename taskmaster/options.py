@@ -52,6 +52,8 @@ class MasterOptions:
     """Most jobs between the watermark and the newest job read."""
     state: str | None = None
     """The state file; None: in the working directory, called after the target and its arguments."""
+    failed: bool = False
+    """Run the failed jobs again, and nothing else."""
     reset: bool = False
     """Begin a new run, even if the last one can be resumed."""
     total: int | None = None
@@ -159,6 +161,8 @@ class RunOptions:
     """Most jobs between the watermark and the newest job read."""
     state: str | None = None
     """The state file; None: in the working directory, called after the target and its arguments."""
+    failed: bool = False
+    """Run the failed jobs again, and nothing else."""
     reset: bool = False
     """Begin a new run, even if the last one can be resumed."""
     total: int | None = None
@@ -313,6 +317,8 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
     if options.job_timeout is not None:
         _check_seconds("--job-timeout", options.job_timeout, 0.01)
     failure_budget(options.max_failures)
+    if options.failed and options.reset:
+        raise UsageError("--failed runs failed jobs of this run again, and --reset gives the run up: leave one out.")
     _check_stops(options)
 
 

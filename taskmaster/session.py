@@ -95,21 +95,7 @@ class Session:
             TaskmasterError: it could not begin, or did not come to its end.
         """
         options = self._options
-        most, share = failure_budget(options.max_failures)
-        limits = Limits(
-            options.size,
-            options.span,
-            lease=options.lease,
-            grace=options.lease_grace,
-            jobs=options.limit,
-            retries=options.retries,
-            backoff=options.backoff,
-            crashes=options.crashes,
-            job_timeout=options.job_timeout,
-            max_failures=most,
-            max_share=share,
-            reclaim=RECLAIM if announce else 0.0,
-        )
+        limits = self._limits(RECLAIM if announce else 0.0)
         with ExitStack() as stack:
             server = bind(address, keyfile.as_bytes(key))
             stack.callback(server.stop)
@@ -127,9 +113,10 @@ class Session:
                 limits,
                 target=self._target,
                 grace=options.grace,
-                total=options.total,
+                total=None if options.failed else options.total,
             )
             run.serve_on(server)
+            self._store.tell(str(self._reached(server.where)))
             command = self._slave_command(server.where)
             console = stack.enter_context(Console(options.progress, "" if slave else command))
             self._say_where(console, record, given_up)
@@ -138,11 +125,8 @@ class Session:
             if slave:
                 companion = LocalSlave(self._slave_config(server.where, key), console.write, template, embryo)
                 stack.callback(companion.stop, 0.0)
-            if not run.begin():
-                self._say_finished(console, record, "there is nothing new{}; --reset runs all again")
+            if not self._begin(run, console, record):
                 return run.summary()
-            if record.finished is not None:
-                self._say_finished(console, record, "it goes on with what is new{}")
             if announce:
                 console.say(f"Taskmaster server running on {str(server.where)!r}")
                 console.say(f"Start slaves with: {command}")
@@ -162,18 +146,64 @@ class Session:
                 return summary
             if companion is not None:
                 companion.stop(5.0)
-            kinds = self._store.kinds(KINDS) if summary.failed else ()
-            console.say_end(summary.settled, summary.failed, summary.elapsed, kinds)
+            console.say_end(summary.settled, summary.failed, summary.elapsed)
+            self._say_failures(console, summary)
             return summary
+
+    def _begin(self, run: Run, console: Console, record: RunRecord) -> bool:
+        """Begin to read, or to run failed jobs again; False if there is nothing to do."""
+        if self._options.failed and not record.failures:
+            console.say("No job of this run counts as failed: there is nothing to run again.")
+            return False
+        if self._options.failed:
+            run.failed_only()
+            console.say(f"Failed jobs are run again ({record.failures}), and nothing else: the source is not read.")
+        if not run.begin():
+            self._say_finished(console, record, "there is nothing new{}; --reset runs all again")
+            self._say_failures(console, run.summary())
+            return False
+        if record.finished is not None and not self._options.failed:
+            self._say_finished(console, record, "it goes on with what is new{}")
+        return True
+
+    def _limits(self, reclaim: float) -> Limits:
+        options = self._options
+        most, share = failure_budget(options.max_failures)
+        return Limits(
+            options.size,
+            options.span,
+            lease=options.lease,
+            grace=options.lease_grace,
+            jobs=options.limit,
+            retries=options.retries,
+            backoff=options.backoff,
+            crashes=options.crashes,
+            job_timeout=options.job_timeout,
+            max_failures=most,
+            max_share=share,
+            reclaim=reclaim,
+        )
+
+    def _say_failures(self, console: Console, summary: Summary) -> None:
+        """The most frequent kinds of failure, and what can be done about them."""
+        if summary.failed:
+            console.say_kinds(self._store.kinds(KINDS))
+            console.say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.place])}")
+            console.say(f"Run them again, when the cause is mended, with: {command_again('--failed')}")
 
     def _slave_config(self, address: Address, key: str) -> dict[str, Any]:
         options = self._options
         names = ("processes", "threads", "concurrency", "batch", "grace", "log_level", "debug")
         shared = {name: getattr(options, name) for name in names if hasattr(options, name)}
-        host = EVERYWHERE.get(address.host, address.host)
+        host = self._reached(address).host
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
         return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "path": sys.path, "quiet": True}
+
+    @staticmethod
+    def _reached(address: Address) -> Address:
+        """Where the master is reached from this machine."""
+        return Address(EVERYWHERE.get(address.host, address.host), address.port)
 
     @staticmethod
     def _leave_key(port: int, key: str, *, needed: bool) -> None:
@@ -225,8 +255,16 @@ class Session:
         )
 
 
-def command_again() -> str:
-    """The command line that this process was started with, without what must not be said twice."""
+def command_again(*more: str) -> str:
+    """The command line that this process was started with, without what must not be said twice.
+
+    Args:
+        more: options to add; a script that calls ``Taskmaster`` has them as keywords.
+    """
     program = Path(sys.argv[0])
-    words = [program.name] if program.name.startswith("tm-") else ["python", sys.argv[0]]
-    return shlex.join(words + [word for word in sys.argv[1:] if word != "--reset"])
+    rest = [word for word in sys.argv[1:] if word not in ("--reset", *more)]
+    if program.name.startswith("tm-"):
+        return shlex.join([program.name, *rest, *more])
+    script = shlex.join(["python", sys.argv[0], *rest])
+    keywords = "".join(f", {word.lstrip('-').replace('-', '_')}=True" for word in more)
+    return f"{script}, with Taskmaster(...{keywords})" if more else script

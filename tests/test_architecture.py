@@ -26,7 +26,7 @@ ALLOWED = {
     "ground": set(),
 }
 # The master's and the slave's wings meet in `api`, and in the module through which it starts a slave of its own.
-SAME_PART = {"companion": "api", "embryo": "api", "session": "api"}
+SAME_PART = {"companion": "api", "embryo": "api", "inquiry": "api", "session": "api"}
 
 THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported only where PostgreSQL is used
 UNPICKLES = {"taskmaster.transport.frames", "taskmaster.slave.worker"}

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
+from taskmaster.errors import UsageError
 from taskmaster.model import Snapshot
 from taskmaster.options import MasterOptions
 from taskmaster.view.text import SCHEMA, Rate, clean, status_line
@@ -131,6 +132,69 @@ def restore(run: str, state: str) -> None:
         f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start "
         "the master as before, without --reset, to resume it."
     )
+
+
+@tm_ctl.command()
+@click.argument("state", required=False)
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@option("host", default=None, help="Ask the master there, instead of a state file.")
+@options("key", "key_file", "get_jobs_callback", "json")
+@click.option("--csv", "as_csv", is_flag=True, help="With a header line, for spreadsheets.")
+@click.option("--type", "kind", metavar="CLASS", help="Only those that failed with this class of exception at last.")
+@click.option("--job", "wanted", metavar="KEY", multiple=True, help="Only the job with this key, with its tracebacks.")
+@click.option("-v", "--tracebacks", is_flag=True, help="With the traceback of each attempt.")
+@click.option("--drop", "dropped", metavar="KEY", multiple=True, help="Forget the failed job with this key.")
+def failures(  # noqa: PLR0913  # an option each
+    *,
+    state: str | None,
+    arguments: tuple[str, ...],
+    host: str | None,
+    key: str | None,
+    key_file: str | None,
+    get_jobs_callback: str | None,
+    kind: str | None,
+    wanted: tuple[str, ...],
+    dropped: tuple[str, ...],
+    as_json: bool,
+    as_csv: bool,
+    tracebacks: bool,
+) -> None:
+    """List the failed jobs of a run, singly and by kind; or forget some of them.
+
+    STATE is the file, or the TARGET with the arguments that tm-master was given. A run that is going on is asked over
+    the network. To run failed jobs again, give tm-master or tm-run once more, with --failed.
+
+    \b
+    Examples:
+      tm-ctl failures backfill.tmstate
+      tm-ctl failures backfill.py --type KeyError --csv
+      tm-ctl failures --host=10.0.0.1:5050 --key-file=tm.key --json
+      tm-ctl failures backfill.tmstate --drop 4711
+    """  # noqa: D301
+    if (state is None) == (host is None):
+        raise UsageError("Name the run whose failed jobs are meant: either its STATE, or its master with --host.")
+    path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
+    from taskmaster import inquiry
+    from taskmaster.cli.failures import check_styles, show, with_keys
+
+    loaded()
+
+    style = check_styles(as_json=as_json, as_csv=as_csv)
+    if dropped:
+        if path is None:
+            raise UsageError("--drop changes a state file: stop the run, and name its STATE instead of --host.")
+        for shown, number in inquiry.drop_failures(str(path), dropped).items():
+            click.echo(f"{number} failed {'job' if number == 1 else 'jobs'} with the key {shown} forgotten.", err=True)
+        return
+    if path is not None:
+        found = inquiry.failures(str(path), kind)
+    else:
+        found = inquiry.failures_of(str(host), key, key_file, kind)
+    if wanted:
+        found = with_keys(found, wanted)
+    count = show(found, style=style, tracebacks=tracebacks or bool(wanted))
+    if not count and style == "text":
+        click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
 
 
 def _state_file(state: str, arguments: Mapping[str, str], callback: str | None) -> Path:

@@ -86,6 +86,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"metavar": "PATH", "help": "The state file.  [default: NAME.tmstate in the working directory]"},
     ),
     "reset": (("--reset",), {"is_flag": True, "help": "Begin a new run; the old one is kept and can be taken back."}),
+    "failed": (("--failed",), {"is_flag": True, "help": "Run the failed jobs again, and nothing else."}),
     "size": (("--size",), {"type": int, "metavar": "N", "help": "Most jobs in the queue."}),
     "span": (
         ("--span",),
@@ -152,7 +153,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--handle-job-callback",),
         {"metavar": "NAME", "help": "The function that is called with each job.  [default: handle_job]"},
     ),
-    "json": (("--json", "as_json"), {"is_flag": True, "help": "As one JSON object, for programs."}),
+    "json": (("--json", "as_json"), {"is_flag": True, "help": "As JSON, for programs."}),
     "log_level": (
         ("--log-level",),
         {"type": click.Choice(LOG_LEVELS, case_sensitive=False), "help": "What is logged to standard error."},

@@ -29,6 +29,7 @@ from typing import Any
 from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
 from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, Budget, Tried, Waiting, backoff, verdict
 from taskmaster.master.queue import Queue
+from taskmaster.master.replay import Replay
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
 from taskmaster.master.watermark import Settled, Watermark
 from taskmaster.model import MAX_BATCH, Failure, Report, Want
@@ -124,6 +125,7 @@ class Broker:
         self._budget = Budget(limits.max_failures, limits.max_share)
         self._chance = random.Random(incarnation)
         self._now = 0.0
+        self.replay = Replay()
         self._long: set[int] = set()  # positions: parked because a slave has been at them for long
         self._kept: set[int] = {job.id for job in parked}  # ids of parked jobs that the store has
         self._withhold = limits.reclaim > 0 and bool(parked)
@@ -259,6 +261,16 @@ class Broker:
         self.leases[lease.token] = lease
         session.leases[lease.token] = None
 
+    def replay_only(self, *, was_finished: bool) -> None:
+        """Run failed jobs again in this session, and nothing else: what is parked stays so."""
+        self.replay.on, self.replay.was_finished = True, was_finished
+        self._returned.clear()
+        self._parked.clear()
+
+    def add_failed(self, jobs: Sequence[FailedJob]) -> None:
+        """Hand out failed jobs again."""
+        self._returned.extend(self.replay.add(jobs))
+
     def close(self, session: Session, now: float) -> None:
         """A connection of the slave has ended; it may have another already."""
         session.connections -= 1
@@ -393,6 +405,8 @@ class Broker:
         """Index ranges of the lease that the report settles and that the watermark has not passed already."""
         ended = lease.newly_ended(report)
         open_ = {f.index for f in report.failures if self.verdict(lease, f) in (AGAIN, BACK)}
+        if lease.stretch.first in self.replay:
+            return []
         if not self._parked and not open_:
             return ended
         first = lease.stretch.first
@@ -444,6 +458,9 @@ class Broker:
         return True
 
     def _count(self, lease: Lease, indices: range, report: Report, tried: dict[int, Tried]) -> None:
+        if lease.stretch.first in self.replay:
+            self._count_again(lease, report, tried)
+            return
         self.settled += len(indices)
         open_: set[int] = set()
         first: list[Attempt] = []
@@ -463,6 +480,17 @@ class Broker:
             for index in indices:
                 if index not in open_:
                     self._settle_parked(lease.stretch.first + index)
+
+    def _count_again(self, lease: Lease, report: Report, tried: dict[int, Tried]) -> None:
+        """A failed job that was run again has ended: it counts as settled already."""
+        verdict = self.verdict(lease, report.failures[0]) if report.failures else ""
+        if verdict in (AGAIN, BACK):
+            self._judge(lease, verdict, tried[0])
+            return
+        self.replay.end(lease.stretch.first, well=verdict != FAILED)
+        if verdict == FAILED:
+            self._failed.append(tried[0].for_good)
+        self.skipped += verdict == SKIPPED
 
     def _judge(self, lease: Lease, verdict: str, tried: Tried) -> None:
         """Do with a job as the verdict says; it is settled by the caller where that is part of it."""
@@ -491,12 +519,12 @@ class Broker:
 
     def _save(self, stretch: Stretch) -> None:
         """Have the next checkpoint park a job with what was tried, so that a restart does not forget that."""
-        if stretch.attempts:
+        if stretch.attempts and stretch.first not in self.replay:
             self._unsaved[stretch.first] = (stretch.jobs[0], stretch.attempts)
 
     def _note_long(self, lease: Lease, report: Report) -> None:
         """Have jobs parked that run for long, so that a restarted master can take them over."""
-        if not (lease.long or report.long):
+        if not (lease.long or report.long) or lease.stretch.first in self.replay:
             return
         lease.long = {index for index in lease.long.union(report.long) if index in lease.unended()}
         for index in lease.long:
@@ -593,6 +621,10 @@ class Broker:
         """Settle a job as failed that no worker has brought to an end."""
         if stretch in self._doomed:
             self._doomed.remove(stretch)
+        if stretch.first in self.replay:
+            self.replay.end(stretch.first, well=False)
+            self._failed.append(failed)
+            return
         self.settled += 1
         self.failures += 1
         self._failed.append(failed)
@@ -792,6 +824,11 @@ class Broker:
         )
 
     @property
+    def over(self) -> bool:
+        """This session has nothing left to do."""
+        return self.finished or self.replay.over
+
+    @property
     def at_rest(self) -> bool:
         """Nothing that was read waits or runs."""
         return not (self.queue or self.leases or self._returned or self._waiting or self._doomed)
@@ -825,9 +862,10 @@ class Broker:
             park=list(self._park),
             unpark=list(self._unpark),
             settled=self.settled,
-            failures=self.failures,
+            cleared=list(self.replay.cleared),
+            failures=self.failures - self.replay.mended,
             skipped=self.skipped,
-            finished=self.finished,
+            finished=self.finished or self.replay.was_finished,
         )
 
     def confirm(self, changes: Changes) -> None:
@@ -838,6 +876,7 @@ class Broker:
                 piece.jobs = None
         if changes.park:
             self._kept.update({job.id for job in changes.park}.intersection(self._parked.values()))
+        del self.replay.cleared[: len(changes.cleared)]
         del self._failed[: len(changes.failed)]
         del self._park[: len(changes.park)]
         del self._unpark[: len(changes.unpark)]
@@ -857,7 +896,8 @@ class Changes:
         park: jobs to park.
         unpark: ids of parked jobs that are settled.
         settled: jobs settled by this session.
-        failures: those of them that failed.
+        cleared: ids of failed jobs that went well when they were run again.
+        failures: jobs that failed in this session, less those that were cleared.
         skipped: those of them that the callback left out.
         finished: the run is over.
     """
@@ -871,6 +911,7 @@ class Changes:
     park: list[ParkedJob]
     unpark: list[int]
     settled: int
+    cleared: list[int]
     failures: int
     skipped: int
     finished: bool

@@ -65,6 +65,7 @@ class Keeper(threading.Thread):
         self._stop_asked = threading.Event()
         self._written: tuple[object, ...] = ()
         self._written_at = self._began
+        self._refilled = 0  # id of the last failed job that is run again
 
     def run(self) -> None:
         """The thread."""
@@ -73,6 +74,7 @@ class Keeper(threading.Thread):
             before = self._clock()
             try:
                 self.checkpoint()
+                self.refill()
             except StateUnwritable as exc:
                 pause = min(max(1.0, 2 * pause), 10.0)
                 self._pause(str(exc))
@@ -106,7 +108,9 @@ class Keeper(threading.Thread):
             edge = self._earlier.edge(changes.mark)
         checkpoint = self._as_checkpoint(changes, edge, waiting)
         state = (checkpoint.mark, checkpoint.edge, checkpoint.settled, checkpoint.failures, checkpoint.finished)
-        news = changes.pieces or changes.failed or changes.park or changes.unpark or waiting is not None
+        news = (
+            changes.cleared or changes.pieces or changes.failed or changes.park or changes.unpark or waiting is not None
+        )
         now = self._clock()
         if news or state != self._written or now - self._written_at > IDLE:
             self._store.write(checkpoint)
@@ -116,6 +120,19 @@ class Keeper(threading.Thread):
                 if waiting is not None and waiting == self._earlier.waiting():
                     self._earlier.written()
 
+    def refill(self) -> None:
+        """Where failed jobs are run again: bring the next ones from the store, while there is room for them."""
+        with self._lock:
+            broker = self._broker
+            room = broker.limits.size - broker.returned - broker.waiting
+            if not broker.replay.on or broker.replay.exhausted or 2 * room < broker.limits.size:
+                return
+        page = self._store.failed(self._refilled, max(1, room))
+        self._refilled = page[-1].id if page else self._refilled
+        with self._lock:
+            broker.add_failed([job for job in page if job.payload is not None])
+            broker.replay.exhausted = not page
+
     def _as_checkpoint(self, changes: Changes, edge: bytes, waiting: bytes | None) -> Checkpoint:
         return Checkpoint(
             mark=changes.mark,
@@ -124,6 +141,7 @@ class Keeper(threading.Thread):
             forget_below=changes.cut,
             waiting=waiting,
             failed=changes.failed,
+            cleared=changes.cleared,
             park=changes.park,
             unpark=changes.unpark,
             settled=self._record.settled + changes.settled,

@@ -12,8 +12,7 @@ import secrets
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict
 
 from taskmaster import keys
 from taskmaster.amounts import show_seconds
@@ -26,6 +25,7 @@ from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
+from taskmaster.master.summary import Companion, Summary, View
 from taskmaster.memory import keep_freed_memory
 from taskmaster.model import Answer, Snapshot
 from taskmaster.signals import Signals
@@ -41,53 +41,6 @@ FIRST_LOOK = (
     1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
 )
 LOOK_AHEAD = 1.0  # seconds that --limit waits for the job after the last one, whose key the watermark needs
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a run ended.
-
-    Attributes:
-        run: id of the run.
-        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by ``--limit`` or
-            ``--run-time``, to be resumed.
-        settled: jobs done or failed, over the whole run.
-        failed: those of them that failed.
-        settled_here: jobs settled in this session.
-        elapsed: seconds of this session.
-        state: where the state is.
-    """
-
-    run: str
-    exit_code: int
-    settled: int
-    failed: int
-    settled_here: int
-    elapsed: float
-    state: str
-
-
-class View(Protocol):
-    """What shows the progress; see ``taskmaster.view.progress``."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Show the run as it is now."""
-
-    def close(self, snapshot: Snapshot) -> None:
-        """Show it for the last time."""
-
-    def say(self, line: str) -> None:
-        """Print a line of Taskmaster's own."""
-
-
-class Companion(Protocol):
-    """A slave that was started together with the run."""
-
-    def check(self) -> None:
-        """Raise the error with which the slave ended, if it did."""
-
-    def stop(self, seconds: float) -> None:
-        """See to its end: on its own within so many seconds, else by force."""
 
 
 class Run:
@@ -142,12 +95,17 @@ class Run:
             next_failed=record.next_failed,
             took=self._after_exchange,
             status=lambda: asdict(self.snapshot()),
+            failures=store.failed,
         )
 
     def serve_on(self, server: Server) -> None:
         """Name the server that slaves reach; nobody is answered before ``work``."""
         server.serve(self._service)
         self._address = str(server.where)
+
+    def failed_only(self) -> None:
+        """Run the failed jobs again in this session, and nothing else; said before ``begin``."""
+        self._broker.replay_only(was_finished=self._record.finished is not None)
 
     def begin(self) -> bool:
         """Start to read.
@@ -158,6 +116,9 @@ class Run:
         Raises:
             TaskmasterError: the source failed before its first job.
         """
+        if self._broker.replay.on:
+            self._keeper.refill()
+            return True
         self._reader.start()
         self._reader.started_reading.wait(FIRST_LOOK)
         error = self._reader.error
@@ -170,7 +131,7 @@ class Run:
         # A source that includes `last` yields the last job again: it is recognised, and nothing new.
         with self._lock:
             self._broker.settle_known()
-            return not self._broker.finished
+            return not self._broker.over
 
     def work(
         self,
@@ -215,7 +176,7 @@ class Run:
             self._reader.stop()
             self._keeper.stop()
             server.stop()
-            view.close(self.snapshot("finished" if self._broker.finished else "stopped"))
+            view.close(self.snapshot("finished" if self._broker.over else "stopped"))
         if ending is not None:
             raise ending
         return self.summary()
@@ -247,8 +208,8 @@ class Run:
                 state=state,
                 reason=reason,
                 settled=self._record.settled + broker.settled,
-                failed=self._record.failures + broker.failures,
-                settled_here=broker.settled,
+                failed=self._record.failures + broker.failures - broker.replay.mended,
+                settled_here=broker.settled + broker.replay.ended,
                 elapsed=time.monotonic() - self._began,
                 total=self._total,
                 queued=len(broker.queue) + broker.returned,
@@ -269,7 +230,7 @@ class Run:
     def _after_exchange(self) -> None:
         if 2 * len(self._broker.queue) < self._broker.limits.size:
             self._reader.room.set()
-        if self._broker.finished or self._broker.spent:
+        if self._broker.over or self._broker.spent:
             self._wake.set()
 
     def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
@@ -278,7 +239,7 @@ class Run:
             with self._lock:
                 lost = self._broker.tick(time.monotonic())
                 self._broker.ask_back()
-                finished = self._broker.finished
+                finished = self._broker.over
                 pending = not self._broker.at_rest
                 stop = self._broker.stop
             for name in lost:
@@ -330,7 +291,7 @@ class Run:
         self._let_end(view, signals, f"{why}: ", "Ctrl-C ends at once")
         if signals.received:
             return Interrupted("", signals.received)
-        if self._broker.finished:
+        if self._broker.over:
             return None
         return self._reader.error or self._service.key_error or Stopped(why)
 

@@ -7,12 +7,11 @@ be well-formed.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster import __version__
@@ -21,8 +20,8 @@ from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
-from taskmaster.master.policy import FAILED, Tried
-from taskmaster.master.stores import Attempt, FailedJob
+from taskmaster.master.records import Records
+from taskmaster.master.stores import FailedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
 from taskmaster.tracebacks import users_traceback
@@ -37,18 +36,14 @@ ANSWER_BYTES = 16 * 1024 * 1024
 
 MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
+PAGE = 200  # failed jobs,
+PAGE_BYTES = 1024 * 1024  # and about so many characters of them, in one answer
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
 IDLE_MOST = 8.0  # and each of them asks at least this often
 # Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, and else;
 BUSY = (0.1, 0.25)
 BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
-
-
-def _attempt(failure: Failure, slave: str) -> Attempt:
-    crash = failure.kind == "timeout"
-    texts = failure.type[:200], failure.message[:2000], failure.traceback[:20_000]
-    return Attempt(time.time(), slave, *texts, crash)
 
 
 class Service:
@@ -63,6 +58,7 @@ class Service:
         next_failed: an id for the first job that fails.
         took: called when jobs were handed out or reported: there may be room in the queue, or nothing left to do.
         status: gives what ``status()`` answers.
+        failures: gives a page of the failed jobs, as ``Store.failed``.
         clock: monotonic seconds.
     """
 
@@ -77,6 +73,7 @@ class Service:
         next_failed: int = 1,
         took: Callable[[], None],
         status: Callable[[], dict[str, Any]],
+        failures: Callable[[int, int, str | None], Sequence[FailedJob]] = lambda *_: (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
@@ -86,8 +83,9 @@ class Service:
         self._incarnation = incarnation
         self._took = took
         self._status = status
+        self._failures = failures
         self._clock = clock
-        self._failed_ids = itertools.count(next_failed)
+        self._records = Records(broker, identity, next_failed)
         self.over = False
         self.key_error: UsageError | None = None
 
@@ -170,6 +168,27 @@ class Service:
         """The run at this moment, as plain values."""
         return self._status()
 
+    def failures(self, after: Any, kind: Any) -> list[tuple[Any, ...]]:
+        """A page of the run's failed jobs, by their id: (id, key, job, attempts). The last checkpoint has them.
+
+        Args:
+            after: ids above this one.
+            kind: only those that failed with this class of exception at last; None: all.
+
+        Returns:
+            Empty at the end.
+        """
+        if type(after) is not int or not 0 <= after < 2**62 or not (kind is None or isinstance(kind, str)):
+            raise ValueError("failures(after, kind): an id and a class are expected")
+        found: list[tuple[Any, ...]] = []
+        size = 0
+        for job in self._failures(after, PAGE, kind):
+            if size > PAGE_BYTES:
+                break
+            size += len(job.job) + sum(len(a.message) + len(a.traceback) for a in job.attempts)
+            found.append((job.id, job.key, job.job, [tuple(attempt) for attempt in job.attempts]))
+        return found
+
     def closed(self, session: str) -> None:
         """A session's connection has ended; it has a short grace to come back."""
         with self._lock:
@@ -182,8 +201,7 @@ class Service:
     def fail_doomed(self) -> None:
         """Write down as failed the jobs with which slave after slave was lost."""
         for stretch in self._broker.doomed:
-            why = f"{stretch.solo} slaves were lost while they held nothing but this job"
-            failed = self._failed(stretch, 0, _attempt(Failure(0, "SlaveLost", why, "", "timeout"), ""))
+            failed = self._records.lost(stretch)
             with self._lock:
                 self._broker.fail(stretch, failed)
 
@@ -230,47 +248,12 @@ class Service:
                     settled_piece(first + start, jobs if settled == whole else jobs[start:end], text)
                     for start, end in settled
                 ]
-            tried = {f.index: self._tried(lease, f, session.name) for f in report.failures}
+            tried = {f.index: self._records.tried(lease, f, session.name) for f in report.failures}
             if report.suspects:
-                tried.update(self._suspects(lease, report, session.name))
+                tried.update(self._records.suspects(lease, report, session.name))
             with self._lock:
                 if self._broker.settle(lease, report, pieces, tried):
                     return True
-
-    def _tried(self, lease: Lease, failure: Failure, slave: str) -> Tried:
-        """What the books have to know of a failure; the record of a failed job is only made where it is needed."""
-        attempt = _attempt(failure, slave)
-        if self._broker.verdict(lease, failure) != FAILED:
-            return Tried(attempt, failure)
-        return Tried(attempt, failure, self._failed(lease.stretch, failure.index, attempt))
-
-    def _suspects(self, lease: Lease, report: Report, slave: str) -> dict[int, Tried]:
-        """The same for jobs that were running when their worker died, or that were given to a call that raised."""
-        first = report.suspects[0]
-        if report.end == "raised" and report.failures:
-            what = report.failures[0]
-        elif report.end == "timeout":
-            what = Failure(first, "TimedOut", report.detail, "", "timeout")
-        else:
-            what = Failure(first, "WorkerDied", report.detail, "", "timeout")
-        attempt = _attempt(what, slave)
-        alone = len(report.suspects) == 1
-        failed = self._failed(lease.stretch, first, attempt) if alone else None
-        return dict.fromkeys(report.suspects, Tried(attempt, what, failed))
-
-    def _failed(self, stretch: Stretch, index: int, attempt: Attempt) -> FailedJob:
-        job = stretch.jobs[index] if index < len(stretch.jobs) else None
-        try:
-            payload: bytes | None = pickled(job)
-        except Exception:
-            payload = None
-        return FailedJob(
-            id=next(self._failed_ids),
-            key=self._identity.text(job),
-            job=self._identity.show(job),
-            payload=payload,
-            attempts=(*stretch.attempts, attempt),
-        )
 
     def _lend(self, session: Session, want: Want) -> Lent | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""

@@ -35,7 +35,7 @@ __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("hello", "exchange", "bye", "status")
+METHODS = ("hello", "exchange", "bye", "status", "failures")
 QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 4096

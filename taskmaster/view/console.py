@@ -79,20 +79,22 @@ class Console:
         """A line of Taskmaster's own."""
         self._progress.write(line + "\n", sys.stderr)
 
-    def say_end(self, settled: int, failed: int, elapsed: float, kinds: Sequence[tuple[int, Failed]]) -> None:
+    def say_end(self, settled: int, failed: int, elapsed: float) -> None:
         """The last words of a run that is over.
 
         Args:
             settled: jobs settled over the whole run.
             failed: those of them that failed.
             elapsed: seconds of this session.
-            kinds: the most frequent kinds of failure: how many, and an example.
         """
         took = timedelta(seconds=round(elapsed))
         if not failed:
             self.say(f"All done: {settled} jobs settled; this session took {took}.")
             return
         self.say(f"Finished: {settled} jobs settled, {failed} of them failed; this session took {took}.")
+
+    def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
+        """The most frequent kinds of failure: how many, and an example."""
         for count, example in kinds:
             if example.traceback:
                 self.say(example.traceback.rstrip())

@@ -246,11 +246,11 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) 
     store.write(Checkpoint("1", settled=1))
     store._execute("PRAGMA max_page_count = 12")
     with pytest.raises(StateUnwritable, match="full"):
-        store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(500)]))
+        store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(1, 501)]))
 
     assert store._connection is None
 
-    store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(500)]))
+    store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(1, 501)]))
 
     assert (store.load().mark, len(store.failed())) == ("2", 500)
 
@@ -276,7 +276,7 @@ def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> No
 
     store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
     for number in range(20):
-        store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number)]))
+        store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number + 1)]))
     copied = tmp_path / "copy"
     copied.mkdir()
     for name in ("x.tmstate", "x.tmstate-wal"):

@@ -14,11 +14,15 @@ from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Session
+from taskmaster.master.policy import Tried
 from taskmaster.master.reader import Reader
 from taskmaster.master.source import Source
-from taskmaster.master.stores import FailedJob, ParkedJob, RunRecord
+from taskmaster.master.stores import Attempt, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.watermark import settled_piece
-from taskmaster.model import Job, Report, Want
+from taskmaster.model import Failure, Job, Report, Want
+
+CRASH = Attempt(0.0, "s", "WorkerDied", "killed", "", crash=True)
+DIED = Tried(CRASH, Failure(0, "WorkerDied", "killed", "", "timeout"), FailedJob(1, "0", "0", None, (CRASH,)))
 
 
 def prints_of(*jobs: Any) -> bytes:
@@ -251,7 +255,7 @@ def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued()
         assert lease is not None
         given += lease.stretch.jobs
         died = Report(lease.token, 0, end="crashed", suspects=(0,))
-        broker.settle(lease, died, [], {0: FailedJob("0", "0", None, "WorkerDied", "", "", 3, "s", 0.0)})
+        broker.settle(lease, died, [], {0: DIED})
 
     assert given == [0, 0, 0]
     assert (broker.settled, broker.failures, broker.spent) == (1, 1, True)

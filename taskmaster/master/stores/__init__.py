@@ -177,6 +177,9 @@ class Store(Protocol):
     def place(self) -> str:
         """Where the state is, as a person would name it: the full path of a file."""
 
+    def tell(self, where: str) -> None:
+        """Say to whoever finds the state owned where its master serves, ``HOST:PORT``."""
+
     def load(self) -> RunRecord:
         """The current run."""
 
@@ -190,8 +193,14 @@ class Store(Protocol):
             StateUnwritable: nothing of it was written; the caller tries again.
         """
 
-    def failed(self) -> Sequence[FailedJob]:
-        """The failed jobs of the current run, oldest first."""
+    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
+        """A page of the failed jobs of the current run, by their id.
+
+        Args:
+            after: ids above this one.
+            most: how many at most.
+            kind: only those that failed with this class of exception at last.
+        """
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure in the current run, each with their number and an example."""

@@ -17,6 +17,15 @@ from taskmaster.errors import StateLocked, StateRefused
 __all__ = ["Lock"]
 
 
+SERVING = ", serving "
+
+
+def _address(owner: str) -> str | None:
+    """Where the owner serves, if it is a process of this machine that has said so."""
+    who, _, where = owner.partition(SERVING)
+    return where if where and who.endswith(f" on {socket.gethostname()}") else None
+
+
 class Lock:
     """Holds ``PATH.lock`` until it is released or the process ends, however it ends.
 
@@ -41,13 +50,19 @@ class Lock:
                     raise StateRefused(f"The state {state} cannot be locked: {exc.strerror}.") from exc
                 raise StateLocked(
                     f"The state {state} belongs to another master that is running ({owner or 'unknown process'}). "
-                    "End that one first, or give this run a state of its own with --state."
+                    "End that one first, or give this run a state of its own with --state.",
+                    _address(owner),
                 ) from None
             if self._is_current():
                 break
             os.close(self._descriptor)  # the former owner has just taken the file away: once more
+        self.tell("")
+
+    def tell(self, where: str) -> None:
+        """Say who holds it, and where that one serves."""
+        text = f"process {os.getpid()} on {socket.gethostname()}" + (f"{SERVING}{where}" if where else "")
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the state to the next one."""

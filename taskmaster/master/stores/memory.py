@@ -26,6 +26,9 @@ class MemoryStore:
         """For messages."""
         return "nowhere: this run keeps no state"
 
+    def tell(self, where: str) -> None:
+        """Nobody finds it locked."""
+
     def load(self) -> RunRecord:
         """The current run; what is loaded begins a session of its own."""
         record = self._record()
@@ -57,13 +60,14 @@ class MemoryStore:
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 
-    def failed(self) -> Sequence[FailedJob]:
-        """The failed jobs, oldest first."""
-        return [self._failed[number] for number in sorted(self._failed)]
+    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
+        """A page of the failed jobs."""
+        known = [self._failed[number] for number in sorted(self._failed) if number > after]
+        return [job for job in known if kind in (None, job.type)][:most]
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure."""
-        failed = self.failed()
+        failed = list(self._failed.values())
         counted = Counter(job.type for job in failed).most_common(most)
         return [(count, next(job for job in failed if job.type == kind)) for kind, count in counted]
 

@@ -1,7 +1,7 @@
 """The state in an SQLite file: the default store.
 
 Called by ``taskmaster.master`` and ``tm-ctl``. Write-ahead log, full synchronisation, exclusive locking: a checkpoint
-that ``write`` has returned from survives a power cut, and a torn one is never seen. One thread at a time.
+that ``write`` has returned from survives a power cut, and a torn one is never seen.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import sqlite3
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._run = ""
         self._session = 0
+        self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
 
     @classmethod
     def open(cls, path: str | Path, identity: str, target: str) -> SqliteStore:
@@ -110,6 +112,10 @@ class SqliteStore:
         """The full path of the file."""
         return str(self._path)
 
+    def tell(self, where: str) -> None:
+        """Say to whoever finds the state locked where its master serves."""
+        self._lock.tell(where)
+
     def load(self) -> RunRecord:
         """The current run."""
         return self._record(self._run, resumed=True)
@@ -150,30 +156,45 @@ class SqliteStore:
         Raises:
             StateUnwritable: it was not; nothing of it is in the file.
         """
-        try:
-            if self._connection is None:
-                self._open()
-            self._execute("BEGIN IMMEDIATE")
-            self._write(checkpoint)
-            self._execute("COMMIT")
-        except (sqlite3.Error, OSError, StateRefused) as exc:
-            self._give_up_transaction()
-            raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+        with self._mutex:
+            try:
+                if self._connection is None:
+                    self._open()
+                self._execute("BEGIN IMMEDIATE")
+                self._write(checkpoint)
+                self._execute("COMMIT")
+            except (sqlite3.Error, OSError, StateRefused) as exc:
+                self._give_up_transaction()
+                raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
 
-    def failed(self) -> Sequence[FailedJob]:
-        """The failed jobs of the current run, oldest first."""
-        return [_failed(*row) for row in self._execute(f"{_FAILED} WHERE run = ? ORDER BY id", self._run)]
+    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
+        """A page of the failed jobs of the current run, by their id."""
+        only = "" if kind is None else " AND type = ?"
+        values = (self._run, after) if kind is None else (self._run, after, kind)
+        page = f"{_FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
+        with self._mutex:
+            return [_failed(*row) for row in self._execute(page, *values, most)]
+
+    def drop(self, jobs: Collection[int]) -> None:
+        """Forget failed jobs of the current run, by their id: they do not count as failed any more."""
+        with self._mutex:
+            self._execute("BEGIN IMMEDIATE")
+            found = [
+                self._execute("DELETE FROM failed WHERE run = ? AND id = ?", self._run, number).rowcount
+                for number in jobs
+            ]
+            self._execute("UPDATE run SET failures = failures - ? WHERE id = ?", sum(found), self._run)
+            self._execute("COMMIT")
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure, each with their number and their first example."""
-        counted = self._execute(
-            "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type "
-            "ORDER BY number DESC, 2 LIMIT ?",
-            self._run,
-            most,
-        ).fetchall()
+        grouped = (
+            "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
+        )
         example = f"{_FAILED} WHERE run = ? AND id = ?"
-        return [(number, _failed(*self._execute(example, self._run, first).fetchone())) for number, first in counted]
+        with self._mutex:
+            counted = self._execute(grouped, self._run, most).fetchall()
+            return [(n, _failed(*self._execute(example, self._run, first).fetchone())) for n, first in counted]
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""

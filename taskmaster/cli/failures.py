@@ -1,0 +1,122 @@
+"""``tm-ctl failures``: what a person sees of failed jobs, and forgets of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from taskmaster.errors import UsageError
+from taskmaster.view.text import SCHEMA, clean
+
+__all__ = ["check_styles", "show", "with_keys"]
+
+COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback")
+
+
+def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
+    """Print failed jobs; returns how many.
+
+    Args:
+        found: the jobs, as ``taskmaster.master.stores.FailedJob``; read once, however many they are.
+        style: "text", "json" or "csv".
+        tracebacks: for people: with the traceback of each attempt.
+    """
+    if style == "csv":
+        return _as_csv(found)
+    if style == "json":
+        return _as_json(found)
+    return _as_text(found, tracebacks=tracebacks)
+
+
+def _plain(job: Any) -> dict[str, Any]:
+    from taskmaster import keys
+
+    last = job.attempts[-1]
+    return {
+        "id": job.id,
+        "key": None if job.key is None else keys.show(job.key),
+        "job": job.job,
+        "type": last.type,
+        "message": last.message,
+        "attempts": [attempt._asdict() for attempt in job.attempts],
+        "first": job.attempts[0].at,
+        "last": last.at,
+        "slave": last.slave,
+        "traceback": last.traceback,
+    }
+
+
+def _as_json(found: Iterable[Any]) -> int:
+    count = 0
+    for count, job in enumerate(found, 1):  # noqa: B007  # the number of the last one is wanted
+        click.echo(json.dumps({"schema": SCHEMA, **_plain(job)}))
+    return count
+
+
+def _as_csv(found: Iterable[Any]) -> int:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(COLUMNS)
+    count = 0
+    for count, job in enumerate(found, 1):  # noqa: B007
+        row = _plain(job)
+        row["attempts"] = len(row["attempts"])
+        writer.writerow([row[name] for name in COLUMNS])
+    return count
+
+
+def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:
+    count = 0
+    kinds: dict[str, list[Any]] = {}  # type -> [how many, key and message of the first]
+    for count, job in enumerate(found, 1):  # noqa: B007
+        row = _plain(job)
+        kind = kinds.setdefault(row["type"], [0, row["key"], row["message"]])
+        kind[0] += 1
+        click.echo("\n".join(_lines(row, tracebacks=tracebacks)))
+    if count:
+        click.echo("")
+    for name, (number, key, message) in sorted(kinds.items(), key=lambda item: -item[1][0]):
+        example = clean(str(message).partition("\n")[0])
+        click.echo(f"{number} x {clean(name)}, for example the job with the key {clean(str(key))}: {example}")
+    return count
+
+
+def _lines(row: dict[str, Any], *, tracebacks: bool) -> Iterator[str]:
+    attempts = row["attempts"]
+    number = f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}"
+    yield f"{clean(str(row['key']))}  {clean(row['type'])}: {clean(row['message'].partition(chr(10))[0])}"
+    yield f"    job {clean(row['job'])}; {number}, the last at {_when(row['last'])} by {row['slave'] or 'the master'}"
+    if tracebacks:
+        for attempt in attempts:
+            what = f"{attempt['type']}: {attempt['message']}"
+            yield f"    {_when(attempt['at'])}  {attempt['slave']}  {clean(what)}"
+            yield from ("        " + clean(line) for line in attempt["traceback"].splitlines())
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def check_styles(*, as_json: bool, as_csv: bool) -> str:
+    """How to print, from the two flags.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are given, and only one of them can be: leave one out.")
+    return "json" if as_json else "csv" if as_csv else "text"
+
+
+def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:
+    """The jobs with these keys, written as they are shown or as they are stored."""
+    from taskmaster import keys
+
+    for job in found:
+        if job.key is not None and (keys.show(job.key) in wanted or job.key in wanted):
+            yield job

@@ -1,0 +1,57 @@
+"""What a run comes to, and what it is shown by and brings along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskmaster.model import Snapshot
+
+__all__ = ["Companion", "Summary", "View"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        run: id of the run.
+        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by ``--limit`` or
+            ``--run-time``, to be resumed.
+        settled: jobs done or failed, over the whole run.
+        failed: those of them that failed.
+        settled_here: jobs settled in this session.
+        elapsed: seconds of this session.
+        state: where the state is.
+    """
+
+    run: str
+    exit_code: int
+    settled: int
+    failed: int
+    settled_here: int
+    elapsed: float
+    state: str
+
+
+class View(Protocol):
+    """What shows the progress; see ``taskmaster.view.progress``."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the run as it is now."""
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show it for the last time."""
+
+    def say(self, line: str) -> None:
+        """Print a line of Taskmaster's own."""
+
+
+class Companion(Protocol):
+    """A slave that was started together with the run."""
+
+    def check(self) -> None:
+        """Raise the error with which the slave ended, if it did."""
+
+    def stop(self, seconds: float) -> None:
+        """See to its end: on its own within so many seconds, else by force."""
