@@ -21,9 +21,6 @@ from taskmaster.master.stores import Attempt, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import Failure, Job, Report, Want
 
-CRASH = Attempt(0.0, "s", "WorkerDied", "killed", "", crash=True)
-DIED = Tried(CRASH, Failure(0, "WorkerDied", "killed", "", "timeout"), FailedJob(1, "0", "0", None, (CRASH,)))
-
 
 def prints_of(*jobs: Any) -> bytes:
     identity = Identity()
@@ -255,7 +252,9 @@ def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued()
         assert lease is not None
         given += lease.stretch.jobs
         died = Report(lease.token, 0, end="crashed", suspects=(0,))
-        broker.settle(lease, died, [], {0: DIED})
+        attempt = Attempt(0.0, "s", "WorkerDied", "", "", crash=True)
+        failure = Failure(0, "WorkerDied", "", "")
+        broker.settle(lease, died, [], {0: Tried(attempt, failure, FailedJob(0, "0", "0", None, (attempt,)))})
 
     assert given == [0, 0, 0]
     assert (broker.settled, broker.failures, broker.spent) == (1, 1, True)
