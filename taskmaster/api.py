@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from taskmaster.master.stores.naming import default_path
 from taskmaster.master.stores.naming import identity as state_identity
 from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
+from taskmaster.preview import preview, resume_point
+from taskmaster.rehearsal import scratch_store
 from taskmaster.session import Session
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
@@ -62,8 +64,10 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
     options.check()
     key, generated = _masters_key(options.key, options.key_file, parse(options.host))
     source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
+    if options.dry_run is not None:
+        return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
-        store = stack.enter_context(_opened_store(name, arguments, target, options.state))
+        store = stack.enter_context(_opened_store(name, arguments, target, options))
         session = Session(source, identity, store, target, options, targets.without_function(target))
         return session.serve(parse(options.host), key, announce=True, generated=generated)
 
@@ -87,8 +91,10 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
     handler = options.handle_job_callback
     slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
     targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job", "handle_jobs"])
+    if options.dry_run is not None:
+        return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
-        store = stack.enter_context(_opened_store(name, arguments, target, options.state))
+        store = stack.enter_context(_opened_store(name, arguments, target, options))
         session = Session(source, identity, store, target, options, slave_target)
         return session.serve(
             address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
@@ -212,6 +218,12 @@ class Taskmaster:
             )
         options = self._options
         options.check()
+        if options.dry_run is not None:
+            name = self._name()
+            there = (
+                _resume_point(name, {}, name, options.state) if self._has_name() else "This run would keep no state."
+            )
+            return preview(self._source, self._identity, options.dry_run, there)
         address = parse(options.host) if options.host else Address("127.0.0.1", 0)
         slave_target = _importable(self._callback) if self._setup is self._teardown is None else None
         template, pid = None, 0
@@ -244,30 +256,23 @@ class Taskmaster:
                 template.close()
                 _reap(pid)
 
-    def _store(self) -> _Opened:
-        if self._options.state is None and getattr(self._callback, "__name__", "<lambda>") == "<lambda>":
+    def _has_name(self) -> bool:
+        return self._options.state is not None or getattr(self._callback, "__name__", "<lambda>") != "<lambda>"
+
+    def _name(self) -> str:
+        script = Path(sys.argv[0] or "interactive").stem or "interactive"
+        return f"{script}.{getattr(self._callback, '__name__', 'callback')}"
+
+    def _store(self) -> AbstractContextManager[Store]:
+        if not self._has_name() and self._options.sample is None:
             print(
                 "taskmaster: this callback has no name to call the state after, so that the run cannot be resumed; "
                 'state="NAME.tmstate" makes it resumable.',
                 file=sys.stderr,
             )
-            return _Opened(MemoryStore())
-        script = Path(sys.argv[0] or "interactive").stem or "interactive"
-        name = f"{script}.{getattr(self._callback, '__name__', 'callback')}"
-        return _opened_store(name, {}, name, self._options.state)
-
-
-class _Opened:
-    """A store as a context."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def __enter__(self) -> Store:
-        return self.store
-
-    def __exit__(self, *exc: object) -> None:
-        self.store.close()
+            return closing(MemoryStore())
+        name = self._name()
+        return _opened_store(name, {}, name, self._options)
 
 
 def _load_source(target: str, arguments: Mapping[str, str], callback: str | None) -> tuple[Source, Identity, str]:
@@ -282,9 +287,18 @@ def _load_source(target: str, arguments: Mapping[str, str], callback: str | None
     return source, Identity(targets.optional(module, "job_key")), targets.name(parsed, "get_jobs")
 
 
-def _opened_store(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> _Opened:
+def _opened_store(
+    name: str, arguments: Mapping[str, str], target: str, options: MasterOptions | RunOptions
+) -> AbstractContextManager[Store]:
+    if options.sample is not None:
+        return scratch_store(target)
+    path = Path(options.state) if options.state else default_path(name, arguments)
+    return closing(SqliteStore.open(path, state_identity(name, arguments), target))
+
+
+def _resume_point(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> str:
     path = Path(state) if state else default_path(name, arguments)
-    return _Opened(SqliteStore.open(path, state_identity(name, arguments), target))
+    return resume_point(path, state_identity(name, arguments), target)
 
 
 def _masters_key(key: str | None, key_file: str | None, address: Address) -> tuple[str, bool]:

@@ -26,10 +26,11 @@ from taskmaster.master.run import Run, Summary
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.options import MasterOptions, RunOptions, failure_budget, usable_cpus
+from taskmaster.rehearsal import Rehearsal
 from taskmaster.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
-from taskmaster.transport.server import bind
+from taskmaster.transport.server import Server, bind
 from taskmaster.view.console import Console
 
 __all__ = ["Session", "command_again"]
@@ -63,7 +64,8 @@ class Session:
         slave_target: str | None,
     ) -> None:
         self._slave_target = slave_target
-        self._source = source
+        self._rehearsal = Rehearsal(source, identity, options.sample) if options.sample is not None else None
+        self._source = source if self._rehearsal is None else self._rehearsal.source
         self._identity = identity
         self._store = store
         self._target = target
@@ -113,7 +115,7 @@ class Session:
                 limits,
                 target=self._target,
                 grace=options.grace,
-                total=None if options.failed else options.total,
+                total=None if options.failed or self._rehearsal is not None else options.total,
             )
             run.serve_on(server)
             self._store.tell(str(self._reached(server.where)))
@@ -130,24 +132,46 @@ class Session:
             if announce:
                 console.say(f"Taskmaster server running on {str(server.where)!r}")
                 console.say(f"Start slaves with: {command}")
-            try:
-                summary = run.work(server, console, signals, companion, options.run_time)
-            except Interrupted as exc:
-                message = f"The run stopped where it can go on; resume it with: {command_again()}"
-                raise Interrupted(message, exc.exit_code - 128) from None
-            except BudgetSpent as exc:
-                message = f"{exc} Resume it with: {command_again()}"
-                raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
-            except Stopped as exc:
-                summary = replace(run.summary(), exit_code=Stopped.exit_code)
-                failed = f", {summary.failed} of them failed" if summary.failed else ""
-                console.say(f"The run stopped, because {exc}; {summary.settled} jobs are settled so far{failed}.")
-                console.say(f"Resume it with: {command_again()}")
+            summary = self._work(run, server, console, signals, companion)
+            ended = time.monotonic()
+            if summary.exit_code == Stopped.exit_code:
                 return summary
             if companion is not None:
                 companion.stop(5.0)
-            console.say_end(summary.settled, summary.failed, summary.elapsed)
-            self._say_failures(console, summary)
+            if self._rehearsal is None:
+                console.say_end(summary.settled, summary.failed, summary.elapsed)
+                self._say_failures(console, summary)
+                return summary
+            if summary.failed:
+                console.say_kinds(self._store.kinds(KINDS))
+            for line in self._rehearsal.report(summary, ended):
+                console.say(line)
+            return replace(summary, state="")
+
+    def _work(
+        self, run: Run, server: Server, console: Console, signals: Signals, companion: LocalSlave | None
+    ) -> Summary:
+        """The run's work; where that ends early, the command that goes on is told."""
+        rehearsal = self._rehearsal
+        again = f"esume it with: {command_again()}"
+        try:
+            view = console if rehearsal is None else rehearsal.watch(console)
+            return run.work(server, view, signals, companion, self._options.run_time)
+        except Interrupted as exc:
+            message = f"The run stopped where it can go on; r{again}"
+            if rehearsal is not None:
+                message = "The rehearsal was given up; the next one begins anew."
+            raise Interrupted(message, exc.exit_code - 128) from None
+        except BudgetSpent as exc:
+            message = (
+                f"{exc} R{again}" if rehearsal is None else str(exc).replace("stopped where it can go on", "fails")
+            )
+            raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
+        except Stopped as exc:
+            summary = replace(run.summary(), exit_code=Stopped.exit_code)
+            failed = f", {summary.failed} of them failed" if summary.failed else ""
+            console.say(f"The run stopped, because {exc}; {summary.settled} jobs are settled so far{failed}.")
+            console.say(f"R{again}")
             return summary
 
     def _begin(self, run: Run, console: Console, record: RunRecord) -> bool:
@@ -228,6 +252,9 @@ class Session:
         return shlex.join(parts)
 
     def _say_where(self, console: Console, record: RunRecord, given_up: RunRecord | None) -> None:
+        if self._rehearsal is not None:
+            console.say(self._rehearsal.announce())
+            return
         place = self._store.place
         if given_up is not None:
             reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
