@@ -52,6 +52,8 @@ class MasterOptions:
     """Most jobs between the watermark and the newest job read."""
     state: str | None = None
     """The state file; None: in the working directory, called after the target and its arguments."""
+    state_timeout: float = 3600.0
+    """How long to wait for a state that cannot be written."""
     failed: bool = False
     """Run the failed jobs again, and nothing else."""
     reset: bool = False
@@ -161,6 +163,8 @@ class RunOptions:
     """Most jobs between the watermark and the newest job read."""
     state: str | None = None
     """The state file; None: in the working directory, called after the target and its arguments."""
+    state_timeout: float = MasterOptions.state_timeout
+    """How long to wait for a state that cannot be written."""
     failed: bool = False
     """Run the failed jobs again, and nothing else."""
     reset: bool = False
@@ -313,6 +317,7 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
     _check_choice("--progress", options.progress, PROGRESS_MODES)
     _check_number("--retries", options.retries, 0)
     _check_seconds("--backoff", options.backoff, 0.0)
+    _check_seconds("--state-timeout", options.state_timeout, 0.0)
     _check_number("--crashes", options.crashes, 1)
     if options.job_timeout is not None:
         _check_seconds("--job-timeout", options.job_timeout, 0.01)

@@ -19,7 +19,7 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.companion import LocalSlave
 from taskmaster.embryo import Embryo
-from taskmaster.errors import BudgetSpent, Interrupted, Stopped, UsageError
+from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, UsageError
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Run, Summary
@@ -167,6 +167,8 @@ class Session:
                 f"{exc} R{again}" if rehearsal is None else str(exc).replace("stopped where it can go on", "fails")
             )
             raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
+        except StateUnwritable as exc:
+            raise StateUnwritable(f"{exc} Mend that, and r{again}") from None
         except Stopped as exc:
             summary = replace(run.summary(), exit_code=Stopped.exit_code)
             failed = f", {summary.failed} of them failed" if summary.failed else ""
@@ -203,6 +205,7 @@ class Session:
             backoff=options.backoff,
             crashes=options.crashes,
             job_timeout=options.job_timeout,
+            state_timeout=options.state_timeout,
             max_failures=most,
             max_share=share,
             reclaim=reclaim,

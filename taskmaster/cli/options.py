@@ -86,6 +86,10 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"metavar": "PATH", "help": "The state file.  [default: NAME.tmstate in the working directory]"},
     ),
     "reset": (("--reset",), {"is_flag": True, "help": "Begin a new run; the old one is kept and can be taken back."}),
+    "state_timeout": (
+        ("--state-timeout",),
+        {"type": float, "metavar": "SECONDS", "help": "How long to wait for a state that cannot be written."},
+    ),
     "failed": (("--failed",), {"is_flag": True, "help": "Run the failed jobs again, and nothing else."}),
     "size": (("--size",), {"type": int, "metavar": "N", "help": "Most jobs in the queue."}),
     "span": (

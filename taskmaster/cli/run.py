@@ -21,7 +21,18 @@ __all__ = ["main", "tm_run"]
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
 @options("processes", "threads", "concurrency", "batch")
 @options(
-    "state", "reset", "failed", "size", "span", "total", "progress", "no_progress", "grace", "lease", "lease_grace"
+    "state",
+    "state_timeout",
+    "reset",
+    "failed",
+    "size",
+    "span",
+    "total",
+    "progress",
+    "no_progress",
+    "grace",
+    "lease",
+    "lease_grace",
 )
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")

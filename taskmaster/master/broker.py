@@ -55,6 +55,7 @@ class Limits:
         losses: slaves that may be lost with a job that they were given alone, before it counts as failed.
         job_timeout: what slaves give a job, or a call; None for as long as it takes.
         reclaim: for how long jobs that an earlier session parked are kept for the slaves that may still run them.
+        state_timeout: how long the run waits for a state that cannot be written.
         max_failures: failed jobs that the session stops after; None: it does not.
         max_share: share of failed jobs that the session stops after; None: it does not.
     """
@@ -72,6 +73,7 @@ class Limits:
     losses: int = 5
     job_timeout: float | None = None
     reclaim: float = 0.0
+    state_timeout: float = 3600.0
     max_failures: int | None = None
     max_share: float | None = None
 

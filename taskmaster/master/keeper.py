@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds between checkpoints
 SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
+SLOW = 5.0  # seconds that a checkpoint may take before the run waits for it
 IDLE = 5.0  # seconds after which one is written although nothing but the clock has moved
 
 
@@ -65,6 +66,8 @@ class Keeper(threading.Thread):
         self._stop_asked = threading.Event()
         self._written: tuple[object, ...] = ()
         self._written_at = self._began
+        self._failing: float | None = None  # since when no checkpoint could be written
+        self._writing: float | None = None  # since when one is being written
         self._refilled = 0  # id of the last failed job that is run again
 
     def run(self) -> None:
@@ -87,11 +90,16 @@ class Keeper(threading.Thread):
                 pause = max(INTERVAL, SHARE * (self._clock() - before))
                 self._pause("")
 
-    def stop(self) -> None:
-        """End the thread; what is in the books is not lost, the caller writes it with ``checkpoint``."""
+    def stop(self, seconds: float | None = None) -> bool:
+        """End the thread; what is in the books is not lost, the caller writes it with ``checkpoint``.
+
+        Returns:
+            False if it has not ended within so many seconds: it is in a write that hangs, and nobody else may write.
+        """
         self._stop_asked.set()
         if self.is_alive():
-            self.join()
+            self.join(seconds)
+        return not self.is_alive()
 
     def checkpoint(self) -> None:
         """Write down where the run is, if that has changed.
@@ -113,7 +121,11 @@ class Keeper(threading.Thread):
         )
         now = self._clock()
         if news or state != self._written or now - self._written_at > IDLE:
-            self._store.write(checkpoint)
+            self._writing = now
+            try:
+                self._store.write(checkpoint)
+            finally:
+                self._writing = None
             self._written, self._written_at = state, now
             with self._lock:
                 self._broker.confirm(changes)
@@ -202,7 +214,22 @@ class Keeper(threading.Thread):
             with self._lock:
                 self._broker.park(parked)
 
+    def trouble(self) -> tuple[float, str]:
+        """For how many seconds no checkpoint could be written, and why; 0.0 and "" when all is well.
+
+        A write that hangs pauses the run from here: the thread that is in it cannot.
+        """
+        now, writing, failing = self._clock(), self._writing, self._failing
+        if writing is not None and now - writing > SLOW:
+            self._pause(f"a checkpoint has been under way for {now - writing:.0f} s: the disk hangs, or is very slow.")
+            failing = min(writing, self._failing or writing)
+        return (0.0, "") if failing is None else (now - failing, self._broker.paused)
+
     def _pause(self, reason: str) -> None:
+        if not reason:
+            self._failing = None
+        elif self._failing is None:
+            self._failing = self._clock()
         with self._lock:
             if reason and not self._broker.paused:
                 logger.error("the run is paused: %s", reason)

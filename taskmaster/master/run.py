@@ -36,6 +36,7 @@ __all__ = ["Companion", "Run", "Summary", "View"]
 logger = logging.getLogger(__name__)
 
 TICK = 0.2  # seconds between two looks at the leases and two updates of the progress
+HANGS = 5.0  # seconds that the end of a run waits for a checkpoint that is under way
 FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hears of it
 FIRST_LOOK = (
     1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
@@ -168,13 +169,13 @@ class Run:
         except BaseException:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
-            self._keeper.stop()
-            with suppress(StateUnwritable):
-                self._keeper.checkpoint()
+            if self._keeper.stop(HANGS):
+                with suppress(StateUnwritable):
+                    self._keeper.checkpoint()
             raise
         finally:
             self._reader.stop()
-            self._keeper.stop()
+            self._keeper.stop(HANGS)
             server.stop()
             view.close(self.snapshot("finished" if self._broker.over else "stopped"))
         if ending is not None:
@@ -233,6 +234,14 @@ class Run:
         if self._broker.over or self._broker.spent:
             self._wake.set()
 
+    def _give_up(self, seconds: float, why: str) -> None:
+        """End the run when its state could not be written for too long."""
+        if seconds > self._broker.limits.state_timeout:
+            raise StateUnwritable(
+                f"The run gives up after {seconds:.0f} s without a checkpoint (--state-timeout): {why} The state "
+                f"{self._store.place} is as it was at the last one that succeeded."
+            )
+
     def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
         """Until the run is over; returns why it ended if not because all is done."""
         while True:
@@ -252,6 +261,7 @@ class Run:
                 return self._drain(view, signals)
             if stop:
                 return self._stop(view, signals, stop)
+            self._give_up(*self._keeper.trouble())
             if error is not None:
                 self._reader.stop()
                 if not pending:
@@ -324,6 +334,7 @@ class Run:
         """Nothing may be called over before it is durable; a state that cannot be written is tried again."""
         said = False
         attempts = 0
+        began = time.monotonic()
         while True:
             try:
                 self._keeper.checkpoint()
@@ -332,6 +343,7 @@ class Run:
                 attempts += 1
                 if (signals.received or self._out_of_time()) and (attempts >= 10 or signals.repeated):
                     raise
+                self._give_up(time.monotonic() - began, str(exc))
                 if not said:
                     view.say(f"The last checkpoint cannot be written, which is tried again until it can: {exc}")
                     said = True

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,36 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
 
         assert run.end(60) == 0, run.output
         assert len(playground.ledger.ended()) == playground.ledger.ended().total() == 3000
+    finally:
+        playground.close()
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Playground) -> None:
+    """After --state-timeout: exit 5, with an older state; when there is room again, the same command resumes."""
+    if os.geteuid() != 0:
+        pytest.skip("a small file system can be mounted by root only")
+    small = playground.directory / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    words = ("tm-run", "jobs.py", "2", "--progress=none", f"--state={small / 'x.tmstate'}", "--state-timeout=2")
+    try:
+        run = playground.start(*words, TOTAL="3000", SLEEP="0.002")
+        wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+        with (small / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(b"\0" * 4096)
+
+        assert run.end(30) == 5, run.output
+        assert "--state-timeout" in run.output
+        assert "resume it with: tm-run jobs.py 2" in run.output
+        assert playground.ledger.ended().total() < 3000
+
+        (small / "filler").unlink()
+        again = playground.start(*words, TOTAL="3000", SLEEP="0.002")
+
+        assert again.end(60) == 0, again.output
+        assert len(playground.ledger.ended()) == 3000
     finally:
         playground.close()
         subprocess.run(["umount", "-l", str(small)], check=True)

@@ -43,6 +43,9 @@ CREATE INDEX failed_type ON failed (run, type);
 _FAILED = "SELECT id, key, job, payload, attempts FROM failed"
 
 
+CLOSING = 2.0  # seconds that closing waits for a write that is under way
+
+
 class SqliteStore:
     """A state file, opened and locked. Made by ``open`` and ``open_existing``."""
 
@@ -198,6 +201,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""
+        if not self._mutex.acquire(timeout=CLOSING):
+            return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
         try:
             if self._connection is not None:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

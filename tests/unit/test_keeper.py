@@ -1,0 +1,112 @@
+"""What the keeper does about a state that cannot be written, or not in time."""
+
+from __future__ import annotations
+
+import threading
+
+from taskmaster.errors import StateUnwritable
+from taskmaster.master.broker import Broker, Limits
+from taskmaster.master.earlier import Earlier
+from taskmaster.master.identity import Identity
+from taskmaster.master.keeper import SLOW, Keeper
+from taskmaster.master.stores import Checkpoint, RunRecord
+from taskmaster.master.stores.memory import MemoryStore
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Disk(MemoryStore):
+    """A store that fails, or stands still in the middle of a write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.inside = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        self.inside.set()
+        assert self.may_end.wait(10)
+        if self.full:
+            raise StateUnwritable("The disk is full.")
+        super().write(checkpoint)
+
+
+def keeper_of(disk: Disk, clock: Clock) -> tuple[Keeper, Broker]:
+    record = RunRecord("run", resumed=False)
+    broker = Broker("i", Limits())
+    lock = threading.Lock()
+    return Keeper(disk, broker, lock, Identity(), Earlier(record), record, clock), broker
+
+
+def attempt(keeper: Keeper) -> None:
+    """What the thread does each time."""
+    try:
+        keeper.checkpoint()
+    except StateUnwritable as exc:
+        keeper._pause(str(exc))
+    else:
+        keeper._pause("")
+
+
+def test_a_state_that_cannot_be_written_pauses_the_run_until_it_can() -> None:
+    """With the reason, and for how long; then it goes on by itself."""
+    disk, clock = Disk(), Clock()
+    keeper, broker = keeper_of(disk, clock)
+
+    assert keeper.trouble() == (0.0, "")
+
+    disk.full = True
+    attempt(keeper)
+    clock.now += 7.0
+    attempt(keeper)
+    clock.now += 3.0
+
+    assert keeper.trouble() == (10.0, "The disk is full.")
+    assert broker.paused == "The disk is full."
+
+    disk.full = False
+    attempt(keeper)
+
+    assert keeper.trouble() == (0.0, "")
+    assert broker.paused == ""
+
+
+def test_a_write_that_hangs_pauses_the_run_too() -> None:
+    """Its thread cannot say so; when it is through, the run goes on."""
+    disk, clock = Disk(), Clock()
+    keeper, broker = keeper_of(disk, clock)
+    disk.may_end.clear()
+    thread = threading.Thread(target=attempt, args=(keeper,))
+    thread.start()
+
+    assert disk.inside.wait(10)
+
+    clock.now += SLOW
+
+    assert keeper.trouble() == (0.0, "")
+
+    clock.now += 3.0
+    seconds, why = keeper.trouble()
+
+    assert seconds == SLOW + 3.0
+    assert "8 s" in why
+    assert broker.paused == why
+
+    clock.now += 1.0
+
+    assert keeper.trouble()[0] == SLOW + 4.0
+
+    disk.may_end.set()
+    thread.join(10)
+
+    assert keeper.trouble() == (0.0, "")
+    assert broker.paused == ""
