@@ -21,6 +21,7 @@ from typing import Any
 
 from taskmaster import inquiry
 from taskmaster import target as targets
+from taskmaster.callback_code import code_of, code_of_file
 from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
 from taskmaster.master.identity import Identity
@@ -95,7 +96,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
         return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options))
-        session = Session(source, identity, store, target, options, slave_target)
+        session = Session(source, identity, store, target, options, slave_target, code_of(slave_target))
         return session.serve(
             address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
         )
@@ -122,6 +123,7 @@ def work(target: str, options: SlaveOptions) -> int:
         batch=options.batch,
         wait=options.wait,
         grace=options.grace,
+        code=code_of(target),
     )
     return run_slave(config, _slaves_key(target, options, address))
 
@@ -238,7 +240,8 @@ class Taskmaster:
             with ExitStack() as stack:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
-                session = Session(self._source, self._identity, store, name, options, slave_target)
+                code = code_of(slave_target) if slave_target else _code_in_memory(self._callback)
+                session = Session(self._source, self._identity, store, name, options, slave_target, code)
                 return session.serve(
                     address,
                     key,
@@ -364,6 +367,12 @@ def _importable(callback: Callable[[Any], Any]) -> str | None:
     if getattr(sys.modules.get(str(module)), name, None) is not callback:
         return None
     return f"{module}:{name}"
+
+
+def _code_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The digest of the file that a function was defined in, most often the script itself."""
+    module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
+    return code_of_file(getattr(module, "__file__", None))
 
 
 def _name_of(jobs: Any) -> str:

@@ -23,6 +23,7 @@ from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.broker import Limits
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Run, Summary
+from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.options import MasterOptions, RunOptions, failure_budget, usable_cpus
@@ -52,6 +53,7 @@ class Session:
         target: how messages call the run.
         options: the command's options.
         slave_target: what slaves are started with; None if they cannot be started elsewhere.
+        code: digest of the callback's file, for a slave that is brought along.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Session:
         target: str,
         options: MasterOptions | RunOptions,
         slave_target: str | None,
+        code: str = "",
     ) -> None:
+        self._code = code
         self._slave_target = slave_target
         self._rehearsal = Rehearsal(source, identity, options.sample) if options.sample is not None else None
         self._source = source if self._rehearsal is None else self._rehearsal.source
@@ -117,7 +121,7 @@ class Session:
                 grace=options.grace,
                 total=None if options.failed or self._rehearsal is not None else options.total,
             )
-            run.serve_on(server)
+            run.serve_on(server, Skew(strict=options.strict_code, code=self._code if slave else ""))
             self._store.tell(str(self._reached(server.where)))
             command = self._slave_command(server.where)
             console = stack.enter_context(Console(options.progress, "" if slave else command))
@@ -225,6 +229,7 @@ class Session:
         host = self._reached(address).host
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
+        shared["code"] = self._code
         return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "path": sys.path, "quiet": True}
 
     @staticmethod

@@ -23,6 +23,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.keeper import Keeper
 from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
+from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.summary import Companion, Summary, View
@@ -99,8 +100,9 @@ class Run:
             failures=store.failed,
         )
 
-    def serve_on(self, server: Server) -> None:
-        """Name the server that slaves reach; nobody is answered before ``work``."""
+    def serve_on(self, server: Server, skew: Skew | None = None) -> None:
+        """Name the server that slaves reach, and what compares them; nobody is answered before ``work``."""
+        self._service.skew = skew or Skew()
         server.serve(self._service)
         self._address = str(server.where)
 

@@ -8,7 +8,6 @@ be well-formed.
 from __future__ import annotations
 
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
 from taskmaster.master.records import Records
+from taskmaster.master.skew import Skew
 from taskmaster.master.stores import FailedJob
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
@@ -44,6 +44,15 @@ IDLE_MOST = 8.0  # and each of them asks at least this often
 # Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, and else;
 BUSY = (0.1, 0.25)
 BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
+
+
+def _other_protocol(info: dict[str, Any]) -> str:
+    theirs, spoken = str(info.get("version"))[:50], str(info.get("protocol"))[:50]
+    return (
+        f"It runs Taskmaster {theirs}, which speaks protocol {spoken}, and the master runs Taskmaster {__version__}, "
+        f"which speaks protocol {PROTOCOL}. Install Taskmaster {__version__} on the slave's machine, or the slave's "
+        "version on the master's."
+    )
 
 
 class Service:
@@ -87,6 +96,7 @@ class Service:
         self._clock = clock
         self._records = Records(broker, identity, next_failed)
         self.over = False
+        self.skew = Skew()
         self.key_error: UsageError | None = None
 
     # -- what slaves call --------------------------------------------------------------------------------------------
@@ -94,19 +104,17 @@ class Service:
     def hello(self, info: Any) -> dict[str, Any]:
         """A slave introduces itself; see the transport's description for what ``info`` holds."""
         if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
-            theirs = info.get("version") if isinstance(info, dict) else None
-            return {
-                "ok": False,
-                "why": f"The slave runs Taskmaster {theirs}, which does not speak protocol {PROTOCOL} of this master's "
-                f"Taskmaster {__version__}: install the same version on both machines.",
-            }
+            return {"ok": False, "why": _other_protocol(info if isinstance(info, dict) else {})}
         session, name = info.get("session"), info.get("name")
         workers, slots = info.get("workers"), info.get("slots")
         texts = isinstance(session, str) and isinstance(name, str) and 0 < len(session) <= 64
         if not texts or type(workers) is not int or type(slots) is not int:
             return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
-        if str(info.get("python")).rpartition(".")[0] != platform.python_version().rpartition(".")[0]:
-            logger.info("slave %s runs Python %s", name, info.get("python"))
+        with self._lock:
+            connected = {one.id for one in self._broker.sessions if one.closed is None}
+        verdict = self.skew.look(info, str(name)[:200], connected)
+        if verdict.refusal:
+            return {"ok": False, "why": verdict.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
         with self._lock:
             entered = Session(str(session), str(name)[:200], workers, max(1, slots), self._clock())
@@ -119,6 +127,7 @@ class Service:
             "lease": self._broker.limits.lease,
             "job_timeout": self._broker.limits.job_timeout,
             "taken": taken,
+            "warn": verdict.warning,
         }
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:

@@ -52,6 +52,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         grace=told["grace"],
         path=tuple(told["path"]),
         quiet=told["quiet"],
+        code=told["code"],
         template=template,
         template_process=process,
         lifeline=lifeline,

@@ -83,6 +83,7 @@ class Link:
             "workers": workers,
             "slots": slots,
         }
+        self.warning = ""  # what the master says that is wrong with this slave, though not wrong enough to refuse it
         self._selector = selector
         self._answered = answered
         self._entered = entered
@@ -103,6 +104,10 @@ class Link:
     def receive_into(self, place: Callable[[int], Hold | None]) -> None:
         """Ask ``place`` where a batch of so many bytes is to be received."""
         self._place = place
+
+    def introduce(self, **about: str) -> None:
+        """What else to say in a hello."""
+        self._about.update(about)
 
     def keep_up(self, now: float) -> float:
         """Connect if it is time to; gives the seconds until there is something to do here."""
@@ -223,6 +228,7 @@ class Link:
         another = value["incarnation"] != self._incarnation
         self._incarnation = value["incarnation"]
         self._run = str(value["run"])
+        self.warning = str(value.get("warn") or "")[:1000]
         self.lease = float(value["lease"])
         timeout = value.get("job_timeout")
         self.job_timeout = None if timeout is None else float(timeout)

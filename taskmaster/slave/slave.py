@@ -58,6 +58,7 @@ class SlaveConfig:
         grace: how long running jobs have after the first signal.
         path: where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: say nothing of the slave's own; the master of a local run speaks for it.
+        code: digest of the callback's file, "" if that is not known.
         template: control socket of a template that is there already.
         template_process: that template, if it can be replaced; None if it alone holds the callback.
         lifeline: descriptor whose end of file says that the master's process has ended.
@@ -73,6 +74,7 @@ class SlaveConfig:
     grace: float = 30.0
     path: tuple[str, ...] = ()
     quiet: bool = False
+    code: str = ""
     template: socket.socket | None = None
     template_process: Forked | None = None
     lifeline: int | None = None
@@ -133,6 +135,8 @@ class Supervisor:
             held=lambda: (self._desk.tokens, self._desk.offers),
         )
         self._link.receive_into(self._pool.place)
+        self._link.introduce(code=config.code)
+        self._warned = ""
         self._ask_at = 0.0
         self._asked = False
         self._fed_at = 0.0
@@ -277,6 +281,9 @@ class Supervisor:
         if self._said_waiting:
             self._say(f"the master at {self._config.address} is there.")
         self._said_waiting = False
+        if self._link.warning != self._warned:
+            self._warned = self._link.warning
+            self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._ask_at = 0.0
         self._pool.job_timeout = self._link.job_timeout
         former = self._desk.tokens

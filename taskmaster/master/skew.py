@@ -1,0 +1,107 @@
+"""Slaves that are not alike: another version of the callback's file, or another Python.
+
+Called by ``taskmaster.master.service`` for each hello. Code that differs is the user's affair: it is said on both
+sides, and refused only where ``--strict-code`` asks for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+__all__ = ["Skew", "Verdict"]
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(NamedTuple):
+    """What a slave is told: why it is refused, and what it is warned of; "" for nothing."""
+
+    refusal: str = ""
+    warning: str = ""
+
+
+class Skew:
+    """Compares the slaves of a run.
+
+    Args:
+        strict: refuse a slave whose callback is not that of the others.
+        code: digest of the callback's file on the slave that the run brings along; "" if there is none.
+    """
+
+    def __init__(self, *, strict: bool = False, code: str = "") -> None:
+        self._strict = strict
+        self._own = code
+        self._known: dict[str, tuple[str, str]] = {}  # by session: the slave's name, and the digest
+        self._told: set[str] = set()  # digests that the log has been warned of
+        self._lock = threading.Lock()
+
+    def look(self, info: dict[str, Any], name: str, connected: Collection[str]) -> Verdict:
+        """Compare a slave that says hello with the others.
+
+        Args:
+            info: its hello; what is missing in it is not known.
+            name: how it is called.
+            connected: sessions of the slaves that are connected; the others are forgotten.
+        """
+        session, code = str(info.get("session")), info.get("code")
+        code = code[:64] if isinstance(code, str) else ""
+        with self._lock:
+            came = session not in self._known
+            self._known = {one: about for one, about in self._known.items() if one in connected}
+            other = self._other_than(session, code)
+            if other is None or not self._strict:
+                self._known[session] = (name, code)
+            first = code not in self._told
+            if other is not None:
+                self._told.add(code)
+        if came:
+            _compare_python(info, name)
+        if other is None:
+            return Verdict()
+        if self._strict:
+            logger.warning("the slave %s is refused: its callback is not that of %s (--strict-code)", name, other)
+            return Verdict(refusal=_refusal(other, code))
+        if first:
+            logger.warning(
+                "the slaves %s and %s have different versions of the file with the callback, so that what a job does "
+                "depends on where it runs: copy the same file to both machines and start the slaves again "
+                "(--strict-code refuses such slaves)",
+                name,
+                other,
+            )
+        return Verdict(
+            warning=f"the file with the callback is not the one that the slave {other} has, so that what a job does "
+            "depends on where it runs. Copy the same file to both machines, and start the slaves again."
+        )
+
+    def _other_than(self, session: str, code: str) -> str | None:
+        """The name of a slave with another code; one that does not tell its code differs for the strict alone."""
+        slaves = [("that the master runs itself", self._own)] if self._own else []
+        slaves += [about for one, about in self._known.items() if one != session]
+        for name, known in slaves:
+            if known != code and (self._strict or (known and code)):
+                return name
+        return None
+
+
+def _refusal(other: str, code: str) -> str:
+    what = "is not the one that" if code else "cannot be told from its hello to be the one that"
+    return (
+        f"The file with its callback {what} the slave {other} has, and the master was started with --strict-code. Copy "
+        "the same file (and the same version of Taskmaster) to both machines, and start this slave again."
+    )
+
+
+def _compare_python(info: dict[str, Any], name: str) -> None:
+    ours, theirs = platform.python_version(), str(info.get("python"))[:50]
+    if info.get("python") is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+        logger.warning(
+            "the slave %s runs Python %s, and this master %s: if jobs cannot be unpickled there, use one version",
+            name,
+            theirs,
+            ours,
+        )
