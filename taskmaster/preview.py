@@ -146,8 +146,10 @@ def _check_pickle(identity: Identity, job: Any, text: str) -> None:
         doing = "unpickled, as slaves do it"
         pickle.loads(blob)
     except (Exception, SystemExit) as exc:
+        shown = users_traceback(exc)
+        theirs = shown if __file__ not in shown else None  # else no line of the user's took part in it
         raise UsageError(
-            f"{which} cannot be {doing}: {type(exc).__name__}: {exc}. {how}", user_traceback=users_traceback(exc)
+            f"{which} cannot be {doing}: {type(exc).__name__}: {exc}. {how}", user_traceback=theirs
         ) from exc
     if len(blob) > MAX_JOB_BYTES:
         raise UsageError(

@@ -1,0 +1,100 @@
+"""Slaves with another version of the callback's file, and slaves of another release."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from commands import free_port, wait_for
+from conftest import Playground
+
+
+def changed_copy(playground: Playground) -> str:
+    """Another machine's copy of the module, with a change."""
+    other = playground.directory / "other"
+    other.mkdir()
+    shutil.copy(playground.directory / "jobs.py", other)
+    with (other / "jobs.py").open("a") as file:
+        file.write("\n# a change\n")
+    return "other/jobs.py"
+
+
+def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: Playground) -> None:
+    """The log names both slaves, the newcomer is told on its own terminal, and both work on."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="200", SLEEP="0.02")
+    first = playground.start("tm-slave", "jobs", host, "--processes=1", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
+    same = playground.start("tm-slave", "jobs.py:handle_job", host, "--processes=1", SLEEP="0.02")
+    wait_for("the second slave", lambda: len({pid for _, _, pid in playground.ledger.lines()}) == 2)
+    other = playground.start("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")
+    other.wait_for_output("warning: the file with the callback is not the one")
+
+    assert master.end() == 0, master.output
+    for slave in (first, same, other):
+        assert slave.end() == 0, slave.output
+    assert "warning" not in first.output + same.output
+    assert f":{other.pid} and " in master.output
+    assert "have different versions of the file with the callback" in master.output
+
+
+def test_strict_code_refuses_the_newcomer(playground: Playground) -> None:
+    """Exit 6, with the reason; the others do all of the work."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="200", SLEEP="0.02")
+    first = playground.start("tm-slave", "jobs.py", host, "--processes=1", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
+    other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")
+
+    assert other.process.returncode == 6, other.output
+    assert f":{first.pid} has, and the master was started with --strict-code" in other.output
+    assert master.end() == 0, master.output
+    assert first.end() == 0, first.output
+    assert playground.ledger.ended().total() == 200
+
+
+@pytest.mark.parametrize("kind", ["importable", "of the script"])
+def test_slaves_from_elsewhere_are_compared_with_the_local_one(playground: Playground, kind: str) -> None:
+    """Also where its callback is a function of the script, which is forked and never imported."""
+    port = free_port()
+    handle = "from jobs import handle_job\n" if kind == "importable" else "from jobs import note\n"
+    playground.write(
+        "script.py",
+        "from taskmaster import Taskmaster\nfrom jobs import get_jobs\n"
+        + handle
+        + "import time\n"
+        + ("" if kind == "importable" else "def handle_job(key):\n    note('end', key)\n    time.sleep(0.02)\n")
+        + "if __name__ == '__main__':\n"
+        f"    Taskmaster(handle_job, get_jobs, processes=1, host='127.0.0.1:{port}', strict_code=True).start()\n",
+    )
+    script = playground.start("python", "script.py", TOTAL="300", SLEEP="0.02")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
+    own = "jobs.py" if kind == "importable" else "script.py"
+    same = playground.start("tm-slave", own, f"--host=127.0.0.1:{port}", "--processes=1", SLEEP="0.02")
+    other = playground.run("tm-slave", changed_copy(playground), f"--host=127.0.0.1:{port}", "--processes=1")
+
+    assert other.process.returncode == 6, other.output
+    assert "that the master runs itself" in other.output
+    assert script.end() == 0, script.output
+    assert same.end() == 0, same.output
+
+
+def test_a_slave_of_another_protocol_is_told_what_to_install(playground: Playground) -> None:
+    """Exit 6, with both versions; the master does not mind."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="20")
+    master.wait_for_output("server running")
+    playground.write(
+        "old.py",
+        "import sys, taskmaster, taskmaster.model\n"
+        "taskmaster.__version__, taskmaster.model.PROTOCOL = '0.9.9', 0\n"
+        "from taskmaster.cli.slave import main\nmain(sys.argv[1:])\n",
+    )
+    old = playground.run("python", "old.py", "jobs.py", host, "--processes=1")
+
+    assert old.process.returncode == 6, old.output
+    for part in ("refused this slave: It runs Taskmaster 0.9.9,", "Install Taskmaster "):
+        assert part in old.output
+
+    assert playground.run("tm-slave", "jobs.py", host).process.returncode == 0
+    assert master.end() == 0, master.output
