@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskmaster import __version__
+from taskmaster.cli.first_process import leave_first_process
 from taskmaster.cli.stopping import STOPPING
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
@@ -305,6 +306,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
             err=True,
         )
         sys.exit(2)
+    leave_first_process()
     # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among all that was loaded
     # when the process ends, takes as long as the loading.
     gc.disable()
