@@ -62,7 +62,7 @@ STOPPING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "flag_value": str(DRY_RUN),
             "metavar": "[N]",
             "callback": _count,
-            "help": f"Show the first N jobs and see whether they could be run; run nothing.  [default: {DRY_RUN}]",
+            "help": f"Show the first N jobs ({DRY_RUN}), and see whether they could be run; run nothing.",
         },
     ),
     "sample": (
