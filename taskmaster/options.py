@@ -334,11 +334,15 @@ def _check_stops(options: MasterOptions | RunOptions) -> None:
         _check_number("--limit", options.limit, 1)
     if options.dry_run is not None:
         _check_number("--dry-run", options.dry_run, 1)
-    if options.sample is None:
-        return
-    share_of("--sample", options.sample)
+    if options.sample is not None:
+        share_of("--sample", options.sample)
+    if options.failed and (options.limit, options.sample, options.dry_run) != (None, None, None):
+        raise UsageError(
+            "--failed runs the failed jobs of a run again, all of them; --limit, --sample and --dry-run are about what "
+            "get_jobs yields. Leave --failed out, or the other."
+        )
     for option, value in (("--dry-run", options.dry_run), ("--limit", options.limit), ("--run-time", options.run_time)):
-        if value is not None:
+        if value is not None and options.sample is not None:
             raise UsageError(
                 f"--sample and {option} are both given, and a rehearsal can only run to its end: it keeps no state "
                 "from which it could be resumed. Leave one out, or give a smaller --sample."
