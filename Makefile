@@ -37,7 +37,7 @@ help:
 	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, and all tests, the slow ones too"
-	@echo "make prove   the proofs that nothing is lost at their full size (hours); ARGS=--hours=1 for a part"
+	@echo "make prove   the proofs that nothing is lost at their full size (hours)"
 	@echo "make clean   remove what these made"
 	@echo "PYTHON=python3.12 names the interpreter; the default is $(PYTHON)."
 
@@ -65,7 +65,7 @@ check: lint
 
 # What has no time in `make check`: the same tests, larger. Hours.
 prove: $(VENV)/developer
-	"$(BIN)/python" -m tests.prove $(ARGS)
+	"$(BIN)/python" tests/prove.py $(ARGS)
 
 # In a directory of its own, so that the state, the result and the broken file are new each time.
 demo: $(VENV)/installed

@@ -19,7 +19,7 @@ SLEEP = float(os.environ.get("SLEEP", "0.002"))
 
 def note(what, key):
     fd = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, f"{what} {key} {os.getpid()}\\n".encode())
+    os.write(fd, f"{what} {key} {os.getpid()} {time.time()}\\n".encode())
     os.close(fd)
 
 
@@ -47,8 +47,16 @@ class Ledger:
             return []
         found = []
         for line in self.path.read_text().splitlines():
-            what, key, pid = line.split(" ")
+            what, key, pid = line.split(" ")[:3]
             found.append((what, key, int(pid)))
+        return found
+
+    def timed(self) -> list[tuple[str, str, int, float]]:
+        """The same with the wall-clock time of each line, where it was written down."""
+        found = []
+        for line in self.path.read_text().splitlines():
+            what, key, pid, at = line.split(" ")
+            found.append((what, key, int(pid), float(at)))
         return found
 
     def ended(self) -> Counter[str]:

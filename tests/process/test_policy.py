@@ -49,8 +49,9 @@ def test_what_fails_once_is_tried_again(playground: Playground) -> None:
     assert run.process.returncode == 0, run.output
     ended = playground.ledger.ended()
     assert {key: count for key, count in ended.items() if count > 1} == dict.fromkeys(["3", "13", "23", "33", "43"], 2)
-    workers = {pid for _, key, pid in playground.ledger.lines() if key == "3"}
-    assert len(workers) == 2
+    # The other worker is preferred, if it can take a batch at that moment.
+    workers = {key: {pid for _, of, pid in playground.ledger.lines() if of == key} for key in ended if ended[key] > 1}
+    assert max(map(len, workers.values())) == 2
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,7 @@ def test_jobs_that_wait_for_a_retry_survive_a_restart_with_their_attempts(playgr
 
 
 @pytest.mark.parametrize("victim", ["master", "slave"])
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_standstill_of_twice_the_lease_blames_nobody(playground: Playground, victim: str) -> None:
     """SIGSTOP of the master's or the slave's processes, with a job-timeout shorter than that: all jobs are done."""

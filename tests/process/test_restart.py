@@ -9,6 +9,9 @@ import pytest
 from commands import free_port, wait_for
 from conftest import Playground
 
+# They wait for seconds: `make check` runs them.
+pytestmark = pytest.mark.slow
+
 MODULE = """
 import os, time
 
@@ -46,9 +49,9 @@ async def handle_job(n):
     ("how", "callback"),
     [
         ("kill", "plain"),
-        pytest.param("kill", "coroutines", marks=pytest.mark.slow),
-        pytest.param("terminate", "plain", marks=pytest.mark.slow),
-        pytest.param("terminate", "coroutines", marks=pytest.mark.slow),
+        ("kill", "coroutines"),
+        ("terminate", "plain"),
+        ("terminate", "coroutines"),
     ],
 )
 @pytest.mark.timeout(120)

@@ -8,6 +8,9 @@ import pytest
 from commands import free_port, wait_for
 from conftest import Playground
 
+# They wait for seconds: `make check` runs them.
+pytestmark = pytest.mark.slow
+
 
 def changed_copy(playground: Playground) -> str:
     """Another machine's copy of the module, with a change."""

@@ -7,6 +7,9 @@ import re
 import pytest
 from conftest import Playground
 
+# They wait for seconds: `make check` runs them.
+pytestmark = pytest.mark.slow
+
 RUN = ("tm-run", "jobs.py", "2")
 
 

@@ -6,9 +6,7 @@ that ``write`` has returned from survives a power cut, and a torn one is never s
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -17,31 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
-from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, RunRecord
+from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_file import create, inspect
+from taskmaster.master.stores.sqlite_rows import (
+    BROKEN,
+    FAILED,
+    RUN,
+    as_text,
+    attempts_of,
+    failed_job,
+    fill,
+    new_run,
+    printable,
+    seal_run,
+    sealed,
+)
 
 __all__ = ["SqliteStore"]
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE run (
-    id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, edge BLOB NOT NULL DEFAULT x'',
-    waiting BLOB NOT NULL DEFAULT x'', settled INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
-    skipped INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE piece (
-    run TEXT NOT NULL, session INTEGER NOT NULL, first INTEGER NOT NULL, "end" INTEGER NOT NULL, prints BLOB NOT NULL,
-    PRIMARY KEY (run, session, first)) WITHOUT ROWID;
-CREATE TABLE parked (
-    run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL, print BLOB NOT NULL,
-    attempts TEXT NOT NULL, PRIMARY KEY (run, id));
-CREATE TABLE failed (
-    run TEXT NOT NULL, id INTEGER NOT NULL, key TEXT, job TEXT NOT NULL, payload BLOB, type TEXT NOT NULL,
-    attempts TEXT NOT NULL, PRIMARY KEY (run, id));
-CREATE INDEX failed_type ON failed (run, type);
-"""
-_FAILED = "SELECT id, key, job, payload, attempts FROM failed"
-
 
 CLOSING = 2.0  # seconds that closing waits for a write that is under way
 
@@ -78,7 +69,7 @@ class SqliteStore:
         store = cls(place, Lock(place))
         try:
             if not inspect(place):
-                create(place, lambda connection: _fill(connection, identity))
+                create(place, lambda connection: fill(connection, identity))
             store._open()
             known = store._meta("identity")
             if known != identity:
@@ -174,9 +165,9 @@ class SqliteStore:
         """A page of the failed jobs of the current run, by their id."""
         only = "" if kind is None else " AND type = ?"
         values = (self._run, after) if kind is None else (self._run, after, kind)
-        page = f"{_FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
+        page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
         with self._mutex:
-            return [_failed(*row) for row in self._execute(page, *values, most)]
+            return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
         """Forget failed jobs of the current run, by their id: they do not count as failed any more."""
@@ -187,6 +178,7 @@ class SqliteStore:
                 for number in jobs
             ]
             self._execute("UPDATE run SET failures = failures - ? WHERE id = ?", sum(found), self._run)
+            seal_run(self._connected(), self._run)
             self._execute("COMMIT")
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
@@ -194,10 +186,13 @@ class SqliteStore:
         grouped = (
             "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
         )
-        example = f"{_FAILED} WHERE run = ? AND id = ?"
+        example = f"{FAILED} WHERE run = ? AND id = ?"
         with self._mutex:
             counted = self._execute(grouped, self._run, most).fetchall()
-            return [(n, _failed(*self._execute(example, self._run, first).fetchone())) for n, first in counted]
+            return [
+                (n, failed_job(*self._checked(self._execute(example, self._run, first).fetchone())))
+                for n, first in counted
+            ]
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""
@@ -256,15 +251,18 @@ class SqliteStore:
             self._execute("DELETE FROM piece WHERE run = ? AND session <> ?", run, session)
             self._execute("UPDATE run SET waiting = ? WHERE id = ?", checkpoint.waiting, run)
         connection.executemany(
-            "INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?, ?)",
-            [(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add],
+            "INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?, ?, ?)",
+            [sealed(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add],
         )
         self._execute(
             'DELETE FROM piece WHERE run = ? AND session = ? AND "end" <= ?', run, session, checkpoint.forget_below
         )
         connection.executemany(
-            "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
-            [(run, job.id, job.key, job.payload, job.fingerprint, _as_text(job.attempts)) for job in checkpoint.park],
+            "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                sealed(run, job.id, job.key, job.payload, job.fingerprint, as_text(job.attempts))
+                for job in checkpoint.park
+            ],
         )
         connection.executemany(
             "DELETE FROM parked WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.unpark]
@@ -273,9 +271,11 @@ class SqliteStore:
             "DELETE FROM failed WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.cleared]
         )
         connection.executemany(
-            "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (run, job.id, job.key, _text(job.job), job.payload, _text(job.type), _as_text(job.attempts))
+                sealed(
+                    run, job.id, job.key, printable(job.job), job.payload, printable(job.type), as_text(job.attempts)
+                )
                 for job in checkpoint.failed
             ],
         )
@@ -292,6 +292,7 @@ class SqliteStore:
             time.time(),
             run,
         )
+        seal_run(self._connected(), run)
 
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
@@ -308,19 +309,21 @@ class SqliteStore:
 
     def _begin_run(self) -> None:
         self._execute("BEGIN IMMEDIATE")
-        self._run = _new_run(self._connected())
+        self._run = new_run(self._connected())
         self._execute("COMMIT")
         self._session = 1
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
-        row = self._execute(
-            "SELECT mark, edge, waiting, settled, failures, skipped, seconds, started, finished FROM run WHERE id = ?",
-            run,
-        ).fetchone()
-        mark, edge, waiting, settled, failures, skipped, seconds, started, finished = row
-        pieces = self._execute("SELECT prints FROM piece WHERE run = ? ORDER BY session, first", run)
-        remembered = waiting + b"".join(prints for (prints,) in pieces)
-        parked = self._execute("SELECT id, key, payload, print, attempts FROM parked WHERE run = ? ORDER BY id", run)
+        row = self._checked(self._execute(f"{RUN} WHERE id = ?", run).fetchone())
+        _, started, finished, mark, edge, waiting, settled, failures, skipped, seconds = row
+        pieces = self._execute(
+            'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
+        )
+        remembered = waiting + b"".join(self._checked(piece)[4] for piece in pieces)
+        known = self._execute(
+            "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id", run
+        )
+        parked = [self._checked(job)[1:] for job in known]
         last = self._execute("SELECT max(id) FROM failed WHERE run = ?", run).fetchone()[0]
         return RunRecord(
             id=run,
@@ -328,7 +331,9 @@ class SqliteStore:
             mark=mark,
             edge=edge,
             remembered=remembered,
-            parked=[ParkedJob(n, key, payload, print_, _attempts(tried)) for n, key, payload, print_, tried in parked],
+            parked=[
+                ParkedJob(n, key, payload, print_, attempts_of(tried)) for n, key, payload, print_, tried in parked
+            ],
             settled=settled,
             failures=failures,
             skipped=skipped,
@@ -337,6 +342,16 @@ class SqliteStore:
             started=started,
             finished=finished,
         )
+
+    def _checked(self, row: Sequence[Any] | None) -> tuple[Any, ...]:
+        """A row without its checksum, if that is right.
+
+        Raises:
+            StateRefused: it is not, or the row is gone.
+        """
+        if row is None or sealed(*row[:-1]) != tuple(row):
+            raise StateRefused(f"The state {self._path} is damaged: what is in it is not what was written. {BROKEN}")
+        return tuple(row[:-1])
 
     def _meta(self, name: str) -> Any:
         row = self._execute("SELECT value FROM meta WHERE name = ?", name).fetchone()
@@ -353,35 +368,3 @@ class SqliteStore:
     def _abandon(self) -> None:
         self._give_up_transaction()
         self._lock.release()
-
-
-def _fill(connection: sqlite3.Connection, identity: str) -> None:
-    for statement in _SCHEMA.split(";"):
-        if statement.strip():
-            connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('identity', ?), ('current', '')", (identity,))
-    _new_run(connection)
-
-
-def _new_run(connection: sqlite3.Connection) -> str:
-    run = secrets.token_hex(6)
-    connection.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run, time.time()))
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (run,))
-    return run
-
-
-def _as_text(attempts: Sequence[Attempt]) -> str:
-    return json.dumps(attempts)
-
-
-def _attempts(text: str) -> tuple[Attempt, ...]:
-    return tuple(Attempt(*values) for values in json.loads(text))
-
-
-def _failed(number: int, key: str | None, job: str, payload: bytes | None, attempts: str) -> FailedJob:
-    return FailedJob(number, key, job, payload, _attempts(attempts))
-
-
-def _text(text: str) -> str:
-    """Lone surrogates, which SQLite refuses, are written out."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,81 @@
+"""Run the proofs at their full size, and put their figures in one table: ``make prove``.
+
+``--small`` plays them at the size of ``make check``, ``--only NAME`` those whose name contains it, and ``--write PATH``
+puts the report into a file, as reStructuredText. The exit code is that of pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "build" / "prove" / "figures.jsonl"
+COLUMNS = ("what was tried", "tried", "survived", "jobs lost", "jobs repeated", "bound", "longest stall")
+
+
+def rows(figures: list[dict]) -> list[list[str]]:
+    """The table, a row for each proof."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:,}"
+
+    found = [list(COLUMNS)]
+    for one in figures:
+        stall = "" if one["stall"] is None else f"{one['stall']:.1f} s"
+        found.append(
+            [one["name"], *(number(one[key]) for key in ("tried", "survived", "lost", "repeated", "bound")), stall]
+        )
+    return found
+
+
+def as_rst(table: list[list[str]], conditions: str) -> str:
+    """The report that is kept in ``docs/``."""
+    lines = ["What make prove printed", "=" * 23, "", conditions, "", ".. list-table::", "   :header-rows: 1", ""]
+    for row in table:
+        lines += [f"   {'*' if index == 0 else ' '} - {cell}".rstrip() for index, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+def as_text(table: list[list[str]]) -> str:
+    """For the terminal."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+
+
+def main() -> int:
+    """Run, read the figures, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="the size of make check")
+    parser.add_argument("--only", default="", help="proofs whose name contains this")
+    parser.add_argument("--write", type=Path, help="put the report into this file")
+    options = parser.parse_args()
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    FIGURES.unlink(missing_ok=True)
+    environment = {**os.environ, "TASKMASTER_PROOFS": str(FIGURES), "TASKMASTER_PROVE": "" if options.small else "1"}
+    words = [sys.executable, "-m", "pytest", "-m", "proof", "-q", *(["-k", options.only] if options.only else [])]
+    began = time.monotonic()
+    code = subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
+    took = time.monotonic() - began
+    figures = [json.loads(line) for line in FIGURES.read_text("utf-8").splitlines()] if FIGURES.exists() else []
+    table = rows(figures)
+    size = "small" if options.small else "full"
+    outcome = "all passed" if code == 0 else "NOT ALL PASSED"
+    conditions = (
+        f"On {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, "
+        f"{size} size, in {took / 60:.0f} minutes: {outcome}."
+    )
+    print(f"\n{as_text(table)}\n\n{conditions}")
+    if options.write:
+        options.write.write_text(as_rst(table, conditions), "utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
