@@ -106,7 +106,7 @@ class LocalSlave:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         # -P: a file in the working directory that is called like a module of the standard library must not take its
         # place.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *flags, "-P", "-m", "taskmaster.slave"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -115,6 +115,10 @@ class LocalSlave:
             process_group=0,
             env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
         )
+        if process.stdin is not None:
+            # A child that the user's source forks must not keep the slave alive when the master is gone.
+            os.register_at_fork(after_in_child=process.stdin.close)
+        return process
 
     def _instruct(self) -> None:
         """Tell the slave what to do, and pass on what it prints."""

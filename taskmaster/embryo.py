@@ -38,6 +38,8 @@ class Embryo(Forked):
         self.stdin: IO[bytes] = open(tell, "wb", buffering=0)  # noqa: SIM115, PTH123
         self.stdout: IO[bytes] = open(output, "rb")  # noqa: SIM115, PTH123
         self.stderr: IO[bytes] = open(errors, "rb")  # noqa: SIM115, PTH123
+        # A child that the user's source forks must not keep the slave alive when the master is gone.
+        os.register_at_fork(after_in_child=self.stdin.close)
 
     def discard(self) -> None:
         """Nobody needs it."""

@@ -108,6 +108,7 @@ class Broker:
         self.refused = False  # a job has no key that can be stored: the run cannot finish, only stop
         self.draining = False
         self.paused = ""
+        self.stalled_since: float | None = None  # since when the service has not heard anybody
         self.stop = ""  # why the run has to stop, to be resumed later
         self._most = sys.maxsize if limits.jobs is None else limits.jobs
         self._allowance = self._most  # jobs that may still be handed out for the first time
@@ -671,7 +672,10 @@ class Broker:
             self._withhold_until = now + self.limits.reclaim
         self._withhold = self._withhold and now < self._withhold_until
         self._returned.extend(self._waiting.due(now))
-        stood_still = self._ticked is not None and now - self._ticked > max(1.0, self.limits.lease / 10)
+        patience = max(1.0, self.limits.lease / 10)
+        stood_still = self._ticked is not None and now - self._ticked > patience
+        # Or the thread that hears the slaves is inside the user's code.
+        stood_still = stood_still or (self.stalled_since is not None and now - self.stalled_since > patience)
         self._ticked = now
         lost = []
         for session in self.sessions:

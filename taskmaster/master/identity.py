@@ -43,7 +43,7 @@ class Identity:
             return job.key
         try:
             return keys.encode(keys.key_of(job, self._job_key))
-        except (Exception, SystemExit):
+        except BaseException:
             return None
 
     def fingerprint(self, job: Any) -> bytes:
@@ -56,7 +56,7 @@ class Identity:
         payload = keys.payload_of(job)
         try:
             return keys.fingerprint(text, payload)
-        except (Exception, SystemExit):
+        except BaseException:
             # It cannot be pickled, so it has failed and will fail again: it must not be written down twice.
             kind = type(payload)
             return blake2b(f"{text}\0{kind.__module__}.{kind.__qualname__}".encode(), digest_size=16).digest()
@@ -68,5 +68,5 @@ class Identity:
             return keys.show(job.key)
         try:
             return _REPR.repr(keys.payload_of(job))
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
             return f"<a {type(job).__name__} whose repr raises {type(exc).__name__}>"

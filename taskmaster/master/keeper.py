@@ -207,7 +207,7 @@ class Keeper(threading.Thread):
                 continue  # without a key it cannot be taken up again
             try:
                 payload = pickled(job)
-            except Exception:  # noqa: S112  # it fails, with its traceback, as soon as it is handed out
+            except BaseException:  # noqa: S112  # it fails, with its traceback, as soon as it is handed out
                 continue
             parked.append((piece, position, ParkedJob(-1, piece.last, payload, fingerprint, attempts)))
         if parked:

@@ -53,7 +53,10 @@ class _Sink:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.write = self.pieces.append
+
+    def write(self, piece: Any) -> None:
+        """What is not bytes (a buffer of the user's object) may change before it is sent."""
+        self.pieces.append(piece if type(piece) is bytes else bytes(piece))
 
 
 def pickle_value(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None) -> Pieces:

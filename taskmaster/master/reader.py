@@ -33,6 +33,8 @@ QUEUE_BYTES = 64 * 1024 * 1024
 CHUNK = 8192
 """Most jobs taken from the source between two looks at how large they are; fewer where that would be"""
 
+STEP = 1024  # jobs
+
 CHUNK_BYTES = 1024 * 1024
 """more than about so many bytes."""
 
@@ -139,12 +141,19 @@ class Reader(threading.Thread):
         return itertools.chain([first], iterator)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
-        with self._lock:
-            before = self._broker.read
-        self._broker.queue.extend(itertools.islice(iterator, room))
-        with self._lock:
-            if self._broker.read - before < room:
-                self._broker.exhausted = True
+        left, size = room, 0
+        # In steps, so that jobs that become large all at once are noticed before many more of them are read.
+        while left > 0 and size * STEP < 8 * CHUNK_BYTES:
+            step = min(STEP, left)
+            left -= step
+            with self._lock:
+                before = self._broker.read
+            self._broker.queue.extend(itertools.islice(iterator, step))
+            with self._lock:
+                if self._broker.read - before < step:
+                    self._broker.exhausted = True
+                    break
+            size = max((_size(job) or 0 for job in self._broker.queue.newest()), default=0)
         self.started_reading.set()
         self._look_at_newest()
 
@@ -210,10 +219,9 @@ class Reader(threading.Thread):
 
     def _measure(self, job: Any) -> None:
         """Let large jobs count: at once when they become larger, slowly when they become smaller."""
-        try:
-            size = len(pickle.dumps(keys.payload_of(job), protocol=5))
-        except Exception:
-            return  # it fails when it is handed out, with its key
+        size = _size(job)
+        if size is None:
+            return
         with self._lock:
             known = self._broker.bytes_per_job
             first = not self.started_reading.is_set()
@@ -227,3 +235,11 @@ class Reader(threading.Thread):
                 close()
             except Exception:
                 logger.exception("%s raised while it was closed", self._source.name)
+
+
+def _size(job: Any) -> int | None:
+    """Bytes of a job's pickle; None for one that cannot be pickled, which fails when it is handed out, with its key."""
+    try:
+        return len(pickle.dumps(keys.payload_of(job), protocol=5))
+    except BaseException:
+        return None

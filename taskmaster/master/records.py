@@ -61,7 +61,7 @@ class Records:
         job = stretch.jobs[index] if index < len(stretch.jobs) else None
         try:
             payload: bytes | None = pickled(job)
-        except Exception:
+        except BaseException:
             payload = None
         former = self._broker.replay.get(stretch.first + index)
         if former is not None:

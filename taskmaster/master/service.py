@@ -271,6 +271,7 @@ class Service:
                 lease = self._broker.take(session, want)
             if lease is None:
                 return None
+            self._broker.stalled_since = self._clock()  # from here on, the user's code runs, and nobody is heard
             self._took()  # now, so that the source is read while this is pickled and sent
             stretch = lease.stretch
             try:
@@ -281,6 +282,8 @@ class Service:
             except BaseException:
                 self._report(session, Report(lease.token, 0, end="dropped"))
                 raise
+            finally:
+                self._broker.stalled_since = None
             if blob is not None:
                 avoid = stretch.worker if stretch.avoid == session.id else 0
                 return Lent(lease.token, lease.keep, stretch.separate, stretch.alone, avoid, blob)
@@ -294,7 +297,7 @@ class Service:
                 self._identity.check(stretch.jobs[-1])
             except UsageError as exc:
                 self.key_error = exc
-            except Exception as exc:
+            except BaseException as exc:
                 self.key_error = UsageError(
                     f"The key of the job {self._identity.show(stretch.jobs[-1])} cannot be taken: "
                     f"{type(exc).__name__}.",
@@ -306,7 +309,7 @@ class Service:
         jobs = stretch.jobs
         try:
             blob = pickle_all(jobs)
-        except Exception:
+        except BaseException:  # the user's __reduce__ may raise SystemExit
             stretch.separate = True
             return None
         per_job = len(blob) / len(jobs)
@@ -347,7 +350,7 @@ class Service:
     def _pickle_one(self, index: int, job: Any) -> tuple[bytes, Failure | None]:
         try:
             blob = pickled(job)
-        except Exception as exc:
+        except BaseException as exc:
             return b"", Failure(
                 index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc), "final"
             )

@@ -13,8 +13,9 @@ from taskmaster.model import Failure, Lent, Report
 
 __all__ = ["Desk", "Held"]
 
-TRACEBACKS = 4 * 1024 * 1024  # characters of failures of one batch that wait to be reported; beyond, text is left out
-REPORT = 16 * 1024 * 1024  # characters of failures that go out at once: a frame has an end
+SHORT = 100  # characters of a message, where there are very many
+TRACEBACKS = 4 * 1024 * 1024  # bytes of failures of one batch that wait to be reported; beyond, text is left out
+REPORT = 16 * 1024 * 1024  # bytes of failures that go out at once: a frame has an end
 
 State = tuple[int, tuple[int, ...], int, int, str, int]
 """upto, extra, number of failures, keep, end, number of long jobs"""
@@ -128,7 +129,8 @@ class Desk:
         if failure.index >= held.keep:
             return  # it was started at the moment it was given back, and runs elsewhere
         if held.texts > TRACEBACKS:
-            failure = failure._replace(traceback="(left out: many other jobs of this batch have failed at once)\n")
+            left_out = "(left out: many other jobs of this batch have failed at once)\n"
+            failure = failure._replace(message=failure.message[:SHORT], traceback=left_out)
         held.failures.append(failure)
         held.failed += failure.kind != "skip"
         held.texts += _length(failure)
@@ -285,4 +287,6 @@ class Desk:
 
 
 def _length(failure: Failure) -> int:
-    return len(failure.message) + len(failure.traceback)
+    """At most so many bytes of text, and what comes with them."""
+    texts = failure.type, failure.message, failure.traceback
+    return 64 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

@@ -205,6 +205,7 @@ class Link:
         try:
             complete, value = self._connection.receive()
             if not complete:
+                self._posted_at = time.monotonic()  # a large answer over a slow link is an answer
                 return
             self.waiting = False
             if not self.greeted:

@@ -13,6 +13,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from taskmaster.model import Failure, Lent
@@ -97,24 +98,25 @@ class Pool:
         return slow
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-        memory = make_memory(SIZE)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        try:
-            descriptors = [theirs.fileno(), memory, self._shelf.descriptor, out_write, err_write]
-            pid = self._launcher.spawn(self._spec, descriptors)
-        except (TemplateGone, NoProcess):
-            ours.close()
-            os.close(out_read)
-            os.close(err_read)
-            os.close(memory)
-            raise
-        finally:
-            theirs.close()
-            os.close(out_write)
-            os.close(err_write)
+        with ExitStack() as undo, ExitStack() as given:
+            try:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                given.callback(theirs.close)
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+                memory = make_memory(SIZE)
+                undo.callback(os.close, memory)
+                out_read, out_write = os.pipe()
+                undo.callback(os.close, out_read)
+                given.callback(os.close, out_write)
+                err_read, err_write = os.pipe()
+                undo.callback(os.close, err_read)
+                given.callback(os.close, err_write)
+                descriptors = [theirs.fileno(), memory, self._shelf.descriptor, out_write, err_write]
+                pid = self._launcher.spawn(self._spec, descriptors)
+            except OSError as exc:
+                raise NoProcess(f"No worker can be started: {exc.strerror}.") from exc
+            undo.pop_all()
         worker = Worker(pid, ours, memory, self.outputs.watch(out_read, err_read))
         os.close(memory)
         self.workers[pid] = worker

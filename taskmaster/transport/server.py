@@ -301,7 +301,7 @@ class Server(managers.Server):
             if method == "hello" and result.get("ok"):
                 line.sessions.add(args[0]["session"])
             return frame(("#RETURN", result))
-        except Exception as exc:
+        except BaseException as exc:
             # Also a result that is not plain, or above the limit: nothing of it was sent, so that the peer can be told.
             logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
             logger.debug("its traceback", exc_info=True)

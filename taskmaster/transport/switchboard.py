@@ -58,6 +58,7 @@ class Switchboard(threading.Thread):
         self._lines: set[Line] = set()
         self._new: deque[Channel] = deque()
         self._news: deque[list[bytes]] = deque()
+        self._eager: set[Line] = set()  # lines whose next request may have been received already
         self._stopped = self._finished = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -89,13 +90,16 @@ class Switchboard(threading.Thread):
         """The thread."""
         while not self._stopped:
             try:
-                for key, _ in self._selector.select():
+                eager, self._eager = self._eager, set()
+                for line in eager & self._lines:
+                    self._turn(line)
+                for key, _ in self._selector.select(0 if self._eager else None):
                     if isinstance(key.data, Line):
                         self._turn(key.data)
                     else:
                         self._heed()
-            except Exception:
-                # Whatever it is, it must not make the master deaf to all.
+            except BaseException:
+                # Whatever it is (the code of a user's job may raise SystemExit), it must not make the master deaf.
                 logger.exception("the switchboard goes on after an error of its own")
         for line in list(self._lines):
             self._end(line, EOFError())
@@ -147,11 +151,15 @@ class Switchboard(threading.Thread):
                 if not complete:
                     break
                 line.pending.extend(map(memoryview, self._answer(request, line)))
+                if line.channel.send_now(line.pending):
+                    # It may have said more, which the selector does not know of; the others come first.
+                    self._eager.add(line)
+                break
             if line.full != bool(line.pending):
                 line.full = not line.full
                 event = selectors.EVENT_WRITE if line.full else selectors.EVENT_READ
                 self._selector.modify(line.channel, event, line)
-        except Exception as exc:
+        except BaseException as exc:
             # Whatever a peer did wrong, it is told nothing.
             self._end(line, exc)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 from contextlib import closing
 
 import pytest
+from commands import wait_for
 from conftest import Playground
 from test_resume import PREAMBLE
 
@@ -160,3 +163,42 @@ def test_a_source_that_raises_half_way_stops_the_run_where_it_can_go_on(playgrou
 
     assert again.process.returncode == 0, again.output
     assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 100
+
+
+def test_user_code_that_ends_the_process_only_fails_its_job(playground: Playground) -> None:
+    """SystemExit where a job is pickled, in the master: that job has failed, and the master goes on."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import sys\n"
+        + "class Exit:\n    id = 42\n    def __reduce__(self):\n        sys.exit(7)\n"
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 100):\n        yield Exit() if n == 42 else n\n"
+        + "def handle_job(n):\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    ((key, kind, _, _, _),) = failed_jobs(playground)
+    assert (key, kind) == ("42", "SystemExit")
+    assert playground.ledger.ended().total() == 99
+
+
+def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playground) -> None:
+    """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import signal\n"
+        + "def get_jobs(last=-1):\n    if os.fork() == 0:\n        open('child', 'w').write(str(os.getpid()))\n"
+        + "        time.sleep(30)\n        os._exit(0)\n    yield from range(last + 1, 100_000)\n"
+        + "def handle_job(n):\n    time.sleep(0.01)\n    note(n)\n",
+    )
+    run = playground.start("tm-run", "mod", "2", "--progress=none")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    child = int((playground.directory / "child").read_text())
+    run.kill()
+    try:
+        wait_for("all but the child to end", lambda: set(playground.left()) <= {child}, 10.0)
+        assert child in playground.left()
+    finally:
+        os.kill(child, signal.SIGKILL)

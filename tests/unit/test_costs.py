@@ -108,3 +108,18 @@ def test_a_frame_takes_few_system_calls(value: Any, receives: int) -> None:
 
     assert Channel(here).recv() == value  # type: ignore[arg-type]
     assert (there.sent, here.received) == (1, receives)
+
+
+def test_a_buffer_is_pickled_like_anything_else() -> None:
+    """An object that hands its memory to the pickler (an array) goes in one pickle with its neighbours."""
+
+    class Array:
+        id = 1
+
+        def __reduce_ex__(self, protocol: int) -> Any:
+            return bytearray, (pickle.PickleBuffer(bytearray(b"x" * 200_000)),)
+
+    (lent,) = Master([Array(), Array()]).exchange([], 1).batches
+
+    assert not lent.separate
+    assert pickle.loads(b"".join(lent.blob.parts))[0] == b"x" * 200_000

@@ -10,7 +10,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class SqliteStore:
             if not inspect(place):
                 create(place, lambda connection: fill(connection, identity))
             store._open()
-            known = store._meta("identity")
+            with store._reading():
+                known = store._meta("identity")
             if known != identity:
                 raise StateRefused(
                     f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
@@ -111,8 +113,13 @@ class SqliteStore:
         self._lock.tell(where)
 
     def load(self) -> RunRecord:
-        """The current run."""
-        return self._record(self._run, resumed=True)
+        """The current run.
+
+        Raises:
+            StateRefused: it is not what was written.
+        """
+        with self._reading():
+            return self._record(self._run, resumed=True)
 
     def reset(self) -> RunRecord | None:
         """Begin a new run; the former is kept as history."""
@@ -124,8 +131,9 @@ class SqliteStore:
 
     def runs(self) -> list[RunRecord]:
         """All runs of the file, the newest first."""
-        ids = self._execute("SELECT id FROM run ORDER BY started DESC").fetchall()
-        return [self._record(run, resumed=run == self._run) for (run,) in ids]
+        with self._reading():
+            ids = self._execute("SELECT id FROM run ORDER BY started DESC").fetchall()
+            return [self._record(run, resumed=run == self._run) for (run,) in ids]
 
     def restore(self, run: str) -> RunRecord:
         """Make a former run the current one.
@@ -166,7 +174,7 @@ class SqliteStore:
         only = "" if kind is None else " AND type = ?"
         values = (self._run, after) if kind is None else (self._run, after, kind)
         page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
-        with self._mutex:
+        with self._mutex, self._reading():
             return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
@@ -187,7 +195,7 @@ class SqliteStore:
             "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
         )
         example = f"{FAILED} WHERE run = ? AND id = ?"
-        with self._mutex:
+        with self._mutex, self._reading():
             counted = self._execute(grouped, self._run, most).fetchall()
             return [
                 (n, failed_job(*self._checked(self._execute(example, self._run, first).fetchone())))
@@ -239,7 +247,7 @@ class SqliteStore:
             raise StateRefused(
                 f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH."
             ) from exc
-        except (sqlite3.DatabaseError, TypeError) as exc:
+        except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
             raise StateRefused(
                 f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another "
                 "file: --state=PATH (or move this one away)."
@@ -342,6 +350,14 @@ class SqliteStore:
             started=started,
             finished=finished,
         )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Whatever a damaged file makes SQLite or the decoding of a value raise is said as what it is."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError) as exc:
+            raise StateRefused(f"The state {self._path} is damaged ({exc}). {BROKEN}") from exc
 
     def _checked(self, row: Sequence[Any] | None) -> tuple[Any, ...]:
         """A row without its checksum, if that is right.
