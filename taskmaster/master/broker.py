@@ -567,9 +567,9 @@ class Broker:
             return self._lend(session, single).token
         return None
 
-    def _note_first(self, stretch: Stretch, attempt: Attempt, jobs: int = 1) -> None:
+    def _note_first(self, stretch: Stretch, attempt: Attempt) -> None:
         if not stretch.attempts and not stretch.tries:
-            self.stop = self.stop or self._budget.failed_first(attempt, jobs, self.done)
+            self.stop = self.stop or self._budget.failed_first(attempt, self.done)
 
     def _settle_parked(self, position: int) -> bool:
         """Whether the job was parked; if it was, the store is to forget it."""
@@ -608,7 +608,7 @@ class Broker:
             self._return(lease.stretch, suspects)
             self.stop = self.stop or f"the callback raised Abort: {what.failure.message}"
             return
-        self._note_first(lease.stretch, what.attempt, len(suspects))
+        self._note_first(lease.stretch, what.attempt)
         for start, end in ranges(suspects):
             whole = lease.stretch.part(start, end)
             whole.tries += 1

@@ -132,17 +132,17 @@ class Budget:
         self._kind = ""
         self._alike = 0
 
-    def failed_first(self, attempt: Attempt, jobs: int, done: int) -> str:
-        """Note the first attempt of some jobs, when ``done`` have gone well so far; why to stop, or ""."""
+    def failed_first(self, attempt: Attempt, done: int) -> str:
+        """Note the first attempt of a job, or of a call, when ``done`` have gone well so far; why to stop, or ""."""
         self.example = self.example or attempt
         if done or self._most is not None or self._share is not None:
             return ""
-        self._alike = jobs + (self._alike if attempt.type == self._kind else 0)
+        self._alike = 1 + (self._alike if attempt.type == self._kind else 0)
         self._kind = attempt.type
         if self._alike < ALIKE:
             return ""
         return (
-            f"all of the first {self._alike} jobs have failed in the same way ({attempt.type}: {attempt.message}), "
+            f"all of the first {self._alike} attempts have failed in the same way ({attempt.type}: {attempt.message}), "
             "which looks as if none would go well. If it is the jobs' own fault, say with --max-failures how many may "
             "fail"
         )

@@ -1,0 +1,299 @@
+"""Noise on the master's port, without the key and with it, while an honest slave works."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import proof
+import pytest
+from commands import Command, free_port, wait_for
+from conftest import Playground
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.transport import client, frames, keyfile
+from taskmaster.transport.handshake import SECONDS
+
+CONNECTIONS = proof.size(5_000, 100_000)
+CALLS = proof.size(5_000, 100_000)
+KEY = "a key that only honest slaves have"
+# One thread for each connection in its handshake, of which there are 128 at most, and a few of the master's own.
+THREADS = 128 + 24
+MEGABYTES = 150
+
+
+class Watch(threading.Thread):
+    """Looks at a process until it is told to stop: threads and memory, at most."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.threads = self.megabytes = 0
+        self._pid = pid
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.05):
+            try:
+                status = dict(line.split(":", 1) for line in Path(f"/proc/{self._pid}/status").read_text().splitlines())
+            except OSError:
+                return
+            self.threads = max(self.threads, int(status.get("Threads", "0")))
+            self.megabytes = max(self.megabytes, int(status.get("VmRSS", "0 kB").split()[0]) // 1024)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(5)
+
+
+def start(playground: Playground, jobs: int) -> tuple[Command, Command, int]:
+    """A master and an honest slave."""
+    port = free_port()
+    environment = {"TASKMASTER_KEY": KEY, "TOTAL": str(jobs), "SLEEP": "0.002"}
+    master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", "--progress=none", **environment)
+    slave = playground.start("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", "--processes=2", **environment)
+    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    return master, slave, port
+
+
+def recording(port: int) -> bytes:
+    """What an honest client says first, as far as it can be said without an answer."""
+    caught = bytearray()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def listen() -> None:
+            sock, _ = listener.accept()
+            with sock, socket.create_connection(("127.0.0.1", port), 5) as master:
+                sock.settimeout(0.5)
+                master.settimeout(0.5)
+                try:
+                    while True:
+                        sock.sendall(master.recv(4096))
+                        said = sock.recv(4096)
+                        caught.extend(said)
+                        master.sendall(said)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        # What is between does not know whose turn it is; it has heard enough when it gives up.
+        with suppress(TaskmasterError):
+            client.connect("127.0.0.1", listener.getsockname()[1], keyfile.as_bytes(KEY)).close()
+        thread.join(5)
+    assert caught, "nothing was recorded"
+    return bytes(caught)
+
+
+def noise(dice: random.Random, honest: bytes) -> bytes:
+    """What a stranger says."""
+    kind = dice.randrange(4)
+    if kind == 0:
+        return dice.randbytes(dice.choice([1, 4, 20, 300, 5000]))
+    if kind == 1:
+        mutated = bytearray(honest)
+        for _ in range(dice.randint(1, 5)):
+            mutated[dice.randrange(len(mutated))] = dice.randrange(256)
+        return bytes(mutated)
+    if kind == 2:
+        return honest[: dice.randrange(len(honest))]
+    return honest
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(proof.size(240, 2 * 3600))
+def test_strangers_do_not_keep_honest_slaves_from_working(playground: Playground) -> None:
+    """Thousands of connections without the key: every job is done, threads and memory stay within their caps."""
+    dice = random.Random(proof.seed())
+    jobs = proof.size(10_000, 150_000)
+    began = time.monotonic()
+    master, slave, port = start(playground, jobs)
+    honest = recording(port)
+    watch = Watch(master.pid)
+    watch.start()
+    drips: list[tuple[socket.socket, float]] = []
+    made = 0
+    for number in range(CONNECTIONS):
+        try:
+            sock = socket.create_connection(("127.0.0.1", port), 5)
+        except OSError:
+            break  # the run is over
+        made += 1
+        with sock:
+            sock.settimeout(0.2)
+            try:
+                if number % 50 == 0:
+                    drips.append((sock.dup(), time.monotonic()))  # says a byte now and then, and never leaves
+                elif number % 3:
+                    sock.sendall(noise(dice, honest))
+                    if dice.random() < 0.1:
+                        sock.recv(4096)
+            except OSError:
+                pass
+        for drip, since in drips[:]:
+            try:
+                if dice.random() < 0.02:
+                    drip.send(dice.randbytes(1))
+            except OSError:
+                drip.close()
+                drips.remove((drip, since))
+        if number % 20 == 0:
+            time.sleep(0.002)
+    still = [since for drip, since in drips if _open(drip)]
+    oldest = max((time.monotonic() - since for since in still), default=0.0)
+    for drip, _ in drips:
+        drip.close()
+
+    assert master.end(proof.size(120, 3600)) == 0, master.output
+    assert slave.end() == 0, slave.output
+    watch.stop()
+    ended = playground.ledger.ended()
+    assert len(ended) == jobs
+    assert made >= 0.9 * CONNECTIONS, f"the run was over after {made} connections"
+    assert watch.threads <= THREADS, watch.threads
+    assert watch.megabytes <= MEGABYTES, watch.megabytes
+    assert oldest <= SECONDS + 5, "a connection that drips was kept beyond the time that a handshake has"
+    proof.record(
+        f"strangers' connections while {jobs:,} jobs were done at {jobs / (time.monotonic() - began):,.0f} a second "
+        f"(master: at most {watch.threads} threads, {watch.megabytes} MB)",
+        tried=made,
+        survived=made,
+        repeated=ended.total() - jobs,
+        bound=0,
+    )
+
+
+def _open(sock: socket.socket) -> bool:
+    """Whether the other side has not hung up."""
+    try:
+        sock.setblocking(False)
+        return sock.recv(4096) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+class Deed:
+    """Does something when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.path}",)
+
+
+def value(dice: random.Random, depth: int = 0) -> object:
+    """Anything plain, and mostly wrong."""
+    simple = [
+        None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 0.5, float("nan"), float("inf"), -1.0, "",
+        "x" * 5000, "\ud800", "\0", b"", b"x" * 5000, "run", "session", "i.1", [], {}, (),
+    ]  # fmt: skip
+    if depth > 3 or dice.random() < 0.5:
+        return dice.choice(simple)
+    if dice.random() < 0.1:
+        nested: object = []
+        for _ in range(dice.choice([50, 400])):
+            nested = [nested]
+        return nested
+    items = [value(dice, depth + 1) for _ in range(dice.randint(0, 9))]
+    shape = dice.randrange(3)
+    return items if shape == 0 else tuple(items) if shape == 1 else {str(i): item for i, item in enumerate(items)}
+
+
+def call(dice: random.Random, session: str, tokens: list[str]) -> tuple[str, tuple]:
+    """A method with hostile arguments: from nonsense to what is nearly right."""
+    method = dice.choice(
+        ["hello", "exchange", "exchange", "exchange", "bye", "status", "failures", "shutdown", "__init__"]
+    )
+    if dice.random() < 0.3:
+        return method, tuple(value(dice) for _ in range(dice.randint(0, 5)))
+    token = dice.choice([*tokens, "i.1", "", "x"])
+    number = dice.choice([0, 1, 5, 32768, 32769, -1, 2**40])
+    failure = (number, "E", "m" * dice.choice([1, 5000]), "t", dice.choice(["error", "final", "abort2", 5]), 0.0, 1)
+    report = (
+        token,
+        number,
+        (number,),
+        (failure,),
+        number,
+        dice.choice(["", "finished", "crashed", "raised", "odd"]),
+        (number,),
+        "d",
+    )
+    report = (*report, dice.choice([True, None]), (number,))
+    want = (dice.choice([0, 1, -5, 10**9]), dice.choice([0, 1, 10**9]), dice.choice([0, 10**9]), "r" * 500)
+    about = {
+        "protocol": dice.choice([2, 2, 1, "2"]), "session": dice.choice([session, "", "x" * 65, 5]), "name": "n" * 500,
+        "workers": dice.choice([1, 0, -1, 10**9]), "slots": dice.choice([1, -1, 10**12]), "held": value(dice),
+        "offers": dice.choice([[], [("a", 1, 2)], value(dice)]), "run": dice.choice(["", "x", value(dice)]),
+    }  # fmt: skip
+    arguments = {
+        "hello": (about,),
+        "exchange": (session, [report] * dice.choice([0, 1, 3]), want),
+        "bye": (dice.choice([session, "x", value(dice)]),),
+        "failures": (dice.choice([0, -1, 2**70, value(dice)]), dice.choice([None, "E", value(dice)])),
+    }
+    return method, arguments.get(method, ())
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(proof.size(240, 2 * 3600))
+def test_whoever_has_the_key_cannot_break_the_master(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hostile arguments to every method: honest jobs are done, none counts that was not run, no code runs."""
+    # This side sends whatever it likes.
+    monkeypatch.setattr(frames._PlainPickler, "reducer_override", lambda *_: NotImplemented)
+    dice = random.Random(proof.seed())
+    jobs = proof.size(8_000, 150_000)
+    marker = playground.directory / "executed"
+    master, slave, port = start(playground, jobs)
+    watch = Watch(master.pid)
+    watch.start()
+    answered = refused = made = 0
+    connection = None
+    tokens: list[str] = []
+    for number in range(CALLS):
+        session = f"hostile-{number // 200}"
+        try:
+            if connection is None:
+                connection = client.connect("127.0.0.1", port, keyfile.as_bytes(KEY))
+            made += 1
+            if number % 97 == 0:
+                connection.call("hello", Deed(str(marker)), timeout=10.0)
+            method, arguments = call(dice, session, tokens)
+            answer = connection.call(method, *arguments, timeout=10.0)
+            answered += 1
+            if method == "exchange":
+                tokens = [lent[0] for lent in answer[2]][:5] + tokens[:20]
+        except (TaskmasterError, OSError, ValueError, TypeError, OverflowError, RecursionError):
+            refused += 1
+            if connection is not None:
+                connection.close()
+            connection = None
+            if master.process.poll() is not None:
+                break
+    if connection is not None:
+        connection.close()
+
+    assert master.end(proof.size(150, 3600)) in (0, 3), master.output
+    assert slave.end() == 0, slave.output
+    watch.stop()
+    assert not marker.exists(), "the master has run a stranger's code"
+    assert "Traceback" not in master.output.replace('Traceback (most recent call last):\n  File "jobs.py"', "")
+    assert made >= 0.9 * CALLS, f"the run was over after {made} calls"
+    assert min(answered, refused) > made / 20, (answered, refused)
+    ended = playground.ledger.ended()
+    proof.record(
+        f"hostile calls with the key ({answered} answered, {refused} refused), while {jobs:,} jobs were done "
+        f"(master: at most {watch.threads} threads, {watch.megabytes} MB)",
+        tried=made,
+        survived=made,
+        repeated=ended.total() - len(ended),
+    )
+    assert watch.threads <= THREADS, watch.threads
+    assert watch.megabytes <= MEGABYTES, watch.megabytes
