@@ -50,6 +50,8 @@ __all__ = [
     "work",
 ]
 
+Classes = type[BaseException] | tuple[type[BaseException], ...]
+
 
 def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> Summary:
     """Serve the jobs of a target until all are settled: ``tm-master``.
@@ -173,6 +175,8 @@ class Taskmaster:
         teardown: called once in each worker after its last.
         job_key: gives a job's key.
         count_jobs: gives the number of all jobs, for percent and time left.
+        retry_on: exception classes that are worth another attempt; None: all.
+        give_up_on: exception classes that are not.
         **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"``
             or ``reset=True``.
 
@@ -193,12 +197,15 @@ class Taskmaster:
         teardown: Callable[[], Any] | None = None,
         job_key: Callable[[Any], Any] | None = None,
         count_jobs: Callable[..., int] | None = None,
+        retry_on: Classes | None = None,
+        give_up_on: Classes = (),
         **options: Any,
     ) -> None:
         if not callable(callback):
             raise TypeError(f"the callback is a {type(callback).__name__}, which cannot be called with a job")
         self._callback = callback
         self._setup, self._teardown = setup, teardown
+        self._retry_on, self._give_up_on = retry_on, give_up_on
         self._options = from_keywords(RunOptions, options)
         self._identity = Identity(job_key)
         self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
@@ -227,13 +234,16 @@ class Taskmaster:
             )
             return preview(self._source, self._identity, options.dry_run, there)
         address = parse(options.host) if options.host else Address("127.0.0.1", 0)
-        slave_target = _importable(self._callback) if self._setup is self._teardown is None else None
+        plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
+        slave_target = _importable(self._callback) if plain else None
         template, pid = None, 0
         if slave_target is None:
+            from taskmaster.slave.callback import classes_of
             from taskmaster.slave.template import fork_template
 
             # Now: before the first thread, socket or store exists.
-            template, pid = fork_template(self._callback, self._setup, self._teardown)
+            rules = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on") or ()
+            template, pid = fork_template(self._callback, self._setup, self._teardown, *rules)
         try:
             # After the fork, so that no worker has the key in its memory.
             key, generated = _masters_key(options.key, options.key_file, address)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from taskmaster import target as targets
 from taskmaster.errors import TargetError
 from taskmaster.outcomes import Outcome, Retry
 
-__all__ = ["TOGETHER", "Callbacks", "is_async", "load"]
+__all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load"]
 
 TOGETHER = "handle_jobs"
 """A callback of this name is called with a list of jobs."""
@@ -65,12 +64,13 @@ def load(text: str) -> Callbacks:
     """
     parsed = targets.parse(text)
     module = targets.load(parsed)
+    where = f" in {module.__name__}"
     return Callbacks(
         targets.find(module, parsed, ["handle_job", TOGETHER]),
         targets.optional(module, "setup"),
         targets.optional(module, "teardown"),
-        _classes(module, "retry_on"),
-        _classes(module, "give_up_on") or (),
+        classes_of(getattr(module, "retry_on", None), "retry_on", where),
+        classes_of(getattr(module, "give_up_on", None), "give_up_on", where) or (),
     )
 
 
@@ -79,14 +79,18 @@ def is_async(handle: Callable[[Any], Any]) -> bool:
     return inspect.iscoroutinefunction(handle) or inspect.iscoroutinefunction(getattr(handle, "__call__", None))  # noqa: B004
 
 
-def _classes(module: ModuleType, name: str) -> Classes | None:
-    found = getattr(module, name, None)
+def classes_of(found: Any, name: str, where: str = "") -> Classes | None:
+    """Exception classes, given as one, or as several.
+
+    Raises:
+        TargetError: they are something else.
+    """
     if found is None:
         return None
     classes = tuple(found) if isinstance(found, tuple | list | set | frozenset) else (found,)
     if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
         raise TargetError(
-            f"{name} in {module.__name__} is {found!r}: give an exception class, or a tuple of them, such as "
+            f"{name}{where} is {found!r}: give an exception class, or a tuple of them, such as "
             f"{name} = (ConnectionError, TimeoutError)."
         )
     return classes

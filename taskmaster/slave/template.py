@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from taskmaster.errors import UsageError
 from taskmaster.slave import worker
-from taskmaster.slave.callback import Callbacks
+from taskmaster.slave.callback import Callbacks, Classes
 from taskmaster.slave.launcher import kill_group
 from taskmaster.slave.outlet import flush
 
@@ -40,6 +40,8 @@ def fork_template(
     callback: Callable[[Any], Any],
     setup: Callable[[], Any] | None = None,
     teardown: Callable[[], Any] | None = None,
+    retry_on: Classes | None = None,
+    give_up_on: Classes = (),
 ) -> tuple[socket.socket, int]:
     """Fork a template that holds a callback in memory.
 
@@ -62,7 +64,7 @@ def fork_template(
             stream.flush()
     pid = os.fork()
     if pid == 0:
-        _become_template(theirs, Callbacks(callback, setup, teardown))
+        _become_template(theirs, Callbacks(callback, setup, teardown, retry_on, give_up_on))
     theirs.close()
     return ours, pid
 

@@ -279,3 +279,27 @@ def _below(pid: int) -> list[int]:
 
     found = children_of(pid)
     return found + [other for child in found for other in _below(child)]
+
+
+def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Playground) -> None:
+    """With keywords of Taskmaster; what is no exception class is refused before anything starts."""
+    text = (
+        PREAMBLE
+        + "from taskmaster import Taskmaster\n"
+        + "def handle(n):\n    note(n)\n    if n == 7:\n        {}[n]\n"
+        + "if __name__ == '__main__':\n"
+        + "    Taskmaster(handle, range(20), processes=1, progress='none', backoff=0.1, RULE).start()\n"
+    )
+    for rule, tries in (("retry_on=OSError", 1), ("give_up_on=(LookupError,)", 1), ("retries=1", 2)):
+        playground.ledger.path.unlink(missing_ok=True)
+        playground.write("script.py", text.replace("RULE", f"{rule}, reset=True"))
+        run = playground.run("python", "script.py")
+
+        assert run.process.returncode == 0, run.output
+        assert playground.ledger.ended()["7"] == tries, rule
+
+    playground.write("script.py", text.replace("RULE", "retry_on='OSError'"))
+    refused = playground.run("python", "script.py")
+
+    assert refused.process.returncode == 1
+    assert "retry_on is 'OSError'" in refused.output

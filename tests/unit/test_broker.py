@@ -631,3 +631,27 @@ def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None
     assert company == [16, 16, 8, 4, 2, 1, 1, 1, 1, 1]
     assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
     assert sorted(done) == sorted(set(range(64)) - {guilty})
+
+
+def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
+    """A slave that was given up shows a ticket for one of its jobs: the lease of the whole batch is gone for good."""
+    parked = ParkedJob(4, "1", b"x", b"f")
+    broker = Broker("i", Limits(), "7", [parked])
+    broker.queue.extend(range(10))
+    session = enter(broker)
+    lease = take(broker, session, 1)
+
+    assert lease.stretch.jobs == [parked]
+
+    broker._lose(session)
+    back = enter(broker)
+    new = broker.reclaim(back, 4)
+
+    assert new is not None
+    assert broker.reclaim(back, 4) is None
+    assert broker.reclaim(back, 5) is None
+
+    again = enter(broker, held=[lease.token, new])
+
+    assert broker.holder(again, lease.token) is None
+    assert broker.holder(again, new) is not None
