@@ -23,10 +23,11 @@ import random
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from taskmaster.master.books import Changes, Limits
 from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
+from taskmaster.master.parking import Parking
 from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, Budget, Tried, Waiting, backoff, verdict
 from taskmaster.master.queue import Queue
 from taskmaster.master.replay import Replay
@@ -35,47 +36,6 @@ from taskmaster.master.watermark import Settled, Watermark
 from taskmaster.model import MAX_BATCH, Failure, Report, Want
 
 __all__ = ["Broker", "Changes", "Limits"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The caps of a broker; durations in seconds.
-
-    Attributes:
-        size: jobs queued, returned and parked.
-        span: jobs from the watermark to the newest job read.
-        batch_bytes: about how large a batch of several jobs may become,
-        small_bytes: and one of jobs that are done within milliseconds.
-        lease: silence after which a slave's leases end.
-        grace: how long a closed connection keeps its leases.
-        jobs: jobs handed out, however often each of them; None: all that there are.
-        retries: attempts after the first that a job gets when its callback raises.
-        backoff: wait before the second attempt; it doubles from one attempt to the next.
-        crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
-        losses: slaves that may be lost with a job that they were given alone, before it counts as failed.
-        job_timeout: what slaves give a job, or a call; None for as long as it takes.
-        reclaim: for how long jobs that an earlier session parked are kept for the slaves that may still run them.
-        state_timeout: how long the run waits for a state that cannot be written.
-        max_failures: failed jobs that the session stops after; None: it does not.
-        max_share: share of failed jobs that the session stops after; None: it does not.
-    """
-
-    size: int = 10_000
-    span: int = 100_000
-    batch_bytes: int = 250_000
-    small_bytes: int = 1_000_000
-    lease: float = 60.0
-    grace: float = 2.0
-    jobs: int | None = None
-    retries: int = 3
-    backoff: float = 1.0
-    crashes: int = 3
-    losses: int = 5
-    job_timeout: float | None = None
-    reclaim: float = 0.0
-    state_timeout: float = 3600.0
-    max_failures: int | None = None
-    max_share: float | None = None
 
 
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
@@ -124,30 +84,23 @@ class Broker:
         self._known: deque[Settled] = deque()  # read, and settled by an earlier session
         self._returned: deque[Stretch] = deque()
         self._waiting = Waiting()
-        self._unsaved: dict[int, tuple[Any, tuple[Attempt, ...]]] = {}  # by position: what the store should park
         self._budget = Budget(limits.max_failures, limits.max_share)
         self._chance = random.Random(incarnation)
         self._now = 0.0
         self.replay = Replay()
-        self._long: set[int] = set()  # positions: parked because a slave has been at them for long
-        self._kept: set[int] = {job.id for job in parked}  # ids of parked jobs that the store has
+        self._parking = Parking(parked)
         self._withhold = limits.reclaim > 0 and bool(parked)
         self._withhold_until: float | None = None
         self._ward: str | None = None  # session that gets nothing until a job that others were lost with fits
         self._ended: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
-        self._parked: dict[int, int] = {}  # position -> id in the store
-        self._next_parked = 0
         self._doomed: list[Stretch] = []
         self._failed: list[FailedJob] = []
-        self._park: list[ParkedJob] = []
-        self._unpark: list[int] = []
         self._recognised: list[Settled] = []
         self._ticked: float | None = None
         if parked:
             self._take_over(parked)
 
     def _take_over(self, parked: Sequence[ParkedJob]) -> None:
-        self._next_parked = max(job.id for job in parked) + 1
         plain = [job for job in parked if not job.attempts]
         # What is more than this session may hand out stays in the store.
         parked = [*plain, *(job for job in parked if job.attempts)][: self._most]
@@ -159,7 +112,7 @@ class Broker:
             tried = Stretch(first, [job], True, attempts=job.attempts)
             tried.alone = job.attempts[-1].crash
             self._returned.append(tried)
-        self._parked = {index - len(parked): job.id for index, job in enumerate(parked)}
+        self._parking.take_over((index - len(parked), job) for index, job in enumerate(parked))
 
     # -- the source's side ---------------------------------------------------------------------------------------
 
@@ -196,13 +149,11 @@ class Broker:
     @property
     def parked(self) -> int:
         """Parked jobs that are not settled."""
-        return len(self._parked)
+        return len(self._parking)
 
     def room(self) -> int:
         """How many jobs may be read now."""
-        # Those that run for long are as many as there are workers, and no backlog.
-        parked = len(self._parked.keys() - self._long) if self._long else len(self._parked)
-        waiting = len(self.queue) + self.returned + len(self._waiting) + parked
+        waiting = len(self.queue) + self.returned + len(self._waiting) + self._parking.backlog
         # One job more than may be handed out: its key says whether the watermark can pass the one before it.
         fresh = self._allowance + 1 - (len(self.queue) - len(self._known))
         return max(0, min(self.limits.size - waiting, self.limits.span - self.span, fresh))
@@ -268,7 +219,7 @@ class Broker:
         """Run failed jobs again in this session, and nothing else: what is parked stays so."""
         self.replay.on, self.replay.was_finished = True, was_finished
         self._returned.clear()
-        self._parked.clear()
+        self._parking.clear()
 
     def add_failed(self, jobs: Sequence[FailedJob]) -> None:
         """Hand out failed jobs again."""
@@ -410,11 +361,11 @@ class Broker:
         open_ = {f.index for f in report.failures if self.verdict(lease, f) in (AGAIN, BACK)}
         if lease.stretch.first in self.replay:
             return []
-        if not self._parked and not open_:
+        if not len(self._parking) and not open_:
             return ended
         first = lease.stretch.first
         indices = (i for start, end in ended for i in range(start, end))
-        return ranges(i for i in indices if first + i not in self._parked and i not in open_)
+        return ranges(i for i in indices if first + i not in self._parking and i not in open_)
 
     def settle(self, lease: Lease, report: Report, pieces: Sequence[Settled], tried: dict[int, Tried]) -> bool:
         """Apply a report.
@@ -479,10 +430,10 @@ class Broker:
             self._judge(lease, verdict, tried[failure.index])
         for attempt in first:  # now that it is known how many went well
             self._note_first(lease.stretch, attempt)
-        if self._parked or self._unsaved:
+        if self._parking.pending:
             for index in indices:
                 if index not in open_:
-                    self._settle_parked(lease.stretch.first + index)
+                    self._parking.settle(lease.stretch.first + index)
 
     def _count_again(self, lease: Lease, report: Report, tried: dict[int, Tried]) -> None:
         """A failed job that was run again has ended: it counts as settled already."""
@@ -523,7 +474,7 @@ class Broker:
     def _save(self, stretch: Stretch) -> None:
         """Have the next checkpoint park a job with what was tried, so that a restart does not forget that."""
         if stretch.attempts and stretch.first not in self.replay:
-            self._unsaved[stretch.first] = (stretch.jobs[0], stretch.attempts)
+            self._parking.ask(stretch.first, stretch.jobs[0], stretch.attempts)
 
     def _note_long(self, lease: Lease, report: Report) -> None:
         """Have jobs parked that run for long, so that a restarted master can take them over."""
@@ -531,10 +482,8 @@ class Broker:
             return
         lease.long = {index for index in lease.long.union(report.long) if index in lease.unended()}
         for index in lease.long:
-            position = lease.stretch.first + index
-            if position not in self._parked and position not in self._unsaved:
-                self._unsaved[position] = (lease.stretch.jobs[index], lease.stretch.attempts)
-                self._long.add(position)
+            job, attempts = lease.stretch.jobs[index], lease.stretch.attempts
+            self._parking.ask_running(lease.stretch.first + index, job, attempts)
 
     def tickets(self, session: Session) -> tuple[tuple[str, int, int], ...]:
         """What this slave is to show to the next master; each once."""
@@ -542,8 +491,8 @@ class Broker:
         for token in session.leases:
             lease = self.leases[token]
             for index in sorted(lease.long):
-                number = self._parked.get(lease.stretch.first + index)
-                if number in self._kept:
+                number = self._parking.ticket(lease.stretch.first + index)
+                if number is not None:
                     found.append((token, index, number))
                     lease.long.discard(index)
         return tuple(found)
@@ -552,7 +501,7 @@ class Broker:
         """A slave shows a ticket of an earlier session; the token of its new lease, None if that job has been settled,
         or handed out to somebody else.
         """
-        position = next((at for at, known in self._parked.items() if known == number), None)
+        position = self._parking.position_of(number)
         for at, stretch in enumerate(self._returned):
             if position is None or not stretch.first <= position < stretch.first + len(stretch.jobs):
                 continue
@@ -570,16 +519,6 @@ class Broker:
     def _note_first(self, stretch: Stretch, attempt: Attempt) -> None:
         if not stretch.attempts and not stretch.tries:
             self.stop = self.stop or self._budget.failed_first(attempt, self.done)
-
-    def _settle_parked(self, position: int) -> bool:
-        """Whether the job was parked; if it was, the store is to forget it."""
-        self._unsaved.pop(position, None)
-        self._long.discard(position)
-        parked = self._parked.pop(position, None)
-        if parked is not None:
-            self._kept.discard(parked)
-            self._unpark.append(parked)
-        return parked is not None
 
     def _blame(self, lease: Lease, suspects: list[int], tried: dict[int, Tried]) -> None:
         """Charge the job whose worker died. Of several that were running nobody knows which it was: each is run
@@ -632,7 +571,7 @@ class Broker:
         self.failures += 1
         self._failed.append(failed)
         self.stop = self.stop or self._budget.over(self.failures, self.settled)
-        if not self._settle_parked(stretch.first):
+        if not self._parking.settle(stretch.first):
             key = failed.key
             tail = Settled(stretch.first, stretch.first + 1, key, 1, None, 0, stretch.jobs)
             self.watermark.settle(tail)
@@ -650,7 +589,7 @@ class Broker:
             back = stretch.part(start, end)
             back.separate = separate or stretch.separate
             back.origin = origin
-            self._long.difference_update(range(back.first, back.first + len(back.jobs)))
+            self._parking.came_back(range(back.first, back.first + len(back.jobs)))
             self._returned.appendleft(back)
 
     def _close(self, lease: Lease) -> None:
@@ -774,11 +713,12 @@ class Broker:
         """Position, job and attempts of what the next checkpoint has to park: what has been tried in vain, and what
         keeps the watermark from moving on although the span fills up.
         """
-        found = [(position, job, tried) for position, (job, tried) in self._unsaved.items()]
+        found = list(self._parking.asked())
+        asked = {position for position, _, _ in found}
         if self.span > self.limits.span // 2:
             low, high = self.watermark.hole()
             for position, job in self._unsettled(low, high):
-                if position not in self._parked and position not in self._unsaved:
+                if position not in self._parking and position not in asked:
                     found.append((position, job, ()))
         return found
 
@@ -803,15 +743,11 @@ class Broker:
         for piece, position, job in jobs:
             if wanted.get(position) != job.attempts:
                 continue  # it has been settled or tried again meanwhile
-            known = self._parked.get(position)
-            if known is None:
+            if position not in self._parking:
                 if piece is None:
                     continue
-                known = self._parked[position] = self._next_parked
-                self._next_parked += 1
                 self.watermark.settle(piece)
-            self._unsaved.pop(position, None)
-            self._park.append(replace(job, id=known))
+            self._parking.add(position, job)
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -825,7 +761,7 @@ class Broker:
             or self.leases
             or self._returned
             or self._waiting
-            or self._parked
+            or self.parked
             or self._doomed
         )
 
@@ -865,8 +801,8 @@ class Broker:
             pieces=mark.unwritten(),
             recognised=recognised,
             failed=list(self._failed),
-            park=list(self._park),
-            unpark=list(self._unpark),
+            park=list(self._parking.to_write),
+            unpark=list(self._parking.to_forget),
             settled=self.settled,
             cleared=list(self.replay.cleared),
             failures=self.failures - self.replay.mended,
@@ -880,44 +816,6 @@ class Broker:
             piece.written = True
             if piece.prints is not None:
                 piece.jobs = None
-        if changes.park:
-            self._kept.update({job.id for job in changes.park}.intersection(self._parked.values()))
+        self._parking.written(changes.park, changes.unpark)
         del self.replay.cleared[: len(changes.cleared)]
         del self._failed[: len(changes.failed)]
-        del self._park[: len(changes.park)]
-        del self._unpark[: len(changes.unpark)]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a checkpoint is made of; see ``taskmaster.master.stores.Checkpoint``.
-
-    Attributes:
-        mark: encoded key of the watermark.
-        cut: its position.
-        edge: the jobs with that key.
-        pieces: settled jobs above it that the store does not have.
-        recognised: jobs of earlier sessions that the source has yielded again; each is collected once.
-        failed: failed jobs that the store does not have.
-        park: jobs to park.
-        unpark: ids of parked jobs that are settled.
-        settled: jobs settled by this session.
-        cleared: ids of failed jobs that went well when they were run again.
-        failures: jobs that failed in this session, less those that were cleared.
-        skipped: those of them that the callback left out.
-        finished: the run is over.
-    """
-
-    mark: str | None
-    cut: int
-    edge: list[Settled]
-    pieces: list[Settled]
-    recognised: list[Settled]
-    failed: list[FailedJob]
-    park: list[ParkedJob]
-    unpark: list[int]
-    settled: int
-    cleared: list[int]
-    failures: int
-    skipped: int
-    finished: bool

@@ -209,7 +209,7 @@ class World:
             raise Violation(f"{queued} jobs are queued, --size allows {self.limits.size}")
         # What was read since the watermark is within the span. Nothing is read while --size jobs are parked, and those
         # that were read before that may be parked, too: another span of them.
-        parked = len(self.broker._parked)
+        parked = self.broker.parked
         if parked > self.limits.size + self.limits.span:
             raise Violation(f"{parked} jobs are parked, --size allows {self.limits.size}, --span {self.limits.span}")
         returned = self.broker.returned
