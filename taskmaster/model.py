@@ -82,7 +82,7 @@ class Report(NamedTuple):
             whole: all goes back, to be sent job by job; "dropped" when the slave gives back all that has not ended,
             without blame.
         suspects: indices that were running when the worker died, or that were given to the call.
-        detail: how the worker died, as text ("killed by SIGKILL").
+        detail: how the worker died, as text ("crashed by SIGSEGV").
         together: the suspects were given to one call.
         long: indices that have been running for so long that they are worth taking over by a master that is restarted.
     """

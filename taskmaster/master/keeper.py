@@ -227,6 +227,9 @@ class Keeper(threading.Thread):
 
     def _pause(self, reason: str) -> None:
         if not reason:
+            if self._failing is not None and self._broker.paused:
+                away = self._clock() - self._failing
+                logger.warning("the run goes on: checkpoints can be written again, after %.0f s.", away)
             self._failing = None
         elif self._failing is None:
             self._failing = self._clock()

@@ -21,6 +21,10 @@ from taskmaster.forked import Forked
 __all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended", "kill_group"]
 
 
+# What a kernel that is short of memory does to a worker looks the same as a kill from outside.
+OOM = " (out of memory, or killed from outside)"
+
+
 class TemplateGone(TaskmasterError):
     """The process that forks the workers has ended."""
 
@@ -34,9 +38,9 @@ def how_it_ended(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"crashed by {signal.Signals(-code).name}" + (OOM if -code == signal.SIGKILL else "")
         except ValueError:
-            return f"killed by signal {-code}"
+            return f"crashed by signal {-code}"
     return f"exited with status {code}"
 
 

@@ -41,7 +41,7 @@ def prints(*letters: str) -> bytes:
 
 
 TRIED = Attempt(5.0, "host:1", "ValueError", "bad \udc80 \0 row", "Traceback")
-DIED = Attempt(4.0, "host:1", "WorkerDied", "killed by SIGSEGV", "", crash=True)
+DIED = Attempt(4.0, "host:1", "WorkerDied", "crashed by SIGSEGV", "", crash=True)
 
 
 def failed(key: str | None = "1", number: int = 1) -> FailedJob:

@@ -34,7 +34,7 @@ def test_a_run_outlives_a_disk_that_fills_up_again_and_again(playground: Playgro
     playground.write("jobs.py", FAILING)
     small = playground.directory / "small"
     small.mkdir()
-    room = f"size={4 + 4 * CYCLES}m"
+    room = f"size={20 * CYCLES}m"
     # Whoever is not root cannot mount, and this proof fails: it is not to be taken for one that has passed.
     subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(small)], check=True)
     words = ["--progress=lines", f"--state={small / 'x.tmstate'}", "--retries=0", "--max-failures=100%"]
@@ -52,6 +52,8 @@ def test_a_run_outlives_a_disk_that_fills_up_again_and_again(playground: Playgro
             assert run.process.poll() is None, run.output
 
             (small / "filler").unlink()
+            # Before that, a disk that is full again would be the same pause.
+            wait_for(f"{cycle} ends of a pause", lambda n=cycle: run.output.count("the run goes on") >= n)
 
         assert run.end(120) == 3, run.output
         good = {str(key) for key in range(JOBS) if key % 3}

@@ -91,8 +91,8 @@ def test_a_batch_that_stopped_early_gives_the_rest_back() -> None:
 def test_a_crash_names_its_suspects() -> None:
     """Without any, the batch is only given back."""
     desk = Desk()
-    desk.crash(take(desk, "a"), [4], "killed by SIGKILL")
-    desk.crash(take(desk, "b"), [], "killed by SIGKILL")
+    desk.crash(take(desk, "a"), [4], "crashed by SIGKILL")
+    desk.crash(take(desk, "b"), [], "crashed by SIGKILL")
 
     assert [(report.end, report.suspects) for report in desk.reports()] == [("crashed", (4,)), ("dropped", ())]
 

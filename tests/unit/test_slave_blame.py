@@ -100,7 +100,7 @@ def test_a_job_that_had_failed_already_is_no_suspect() -> None:
     held = desk.take(lent())
     desk.progress(held, 2)
     desk.fail(held, Failure(2, "ValueError", "no", ""))
-    desk.crash(held, [2], "killed by SIGKILL")
+    desk.crash(held, [2], "crashed by SIGKILL")
     report = desk.reports()[0]
 
     assert report.suspects == ()
@@ -115,7 +115,7 @@ def test_a_neighbour_of_a_failed_job_is_still_a_suspect() -> None:
     desk = Desk()
     held = desk.take(lent())
     desk.fail(held, Failure(1, "ValueError", "no", ""))
-    desk.crash(held, [0, 1], "killed by SIGKILL")
+    desk.crash(held, [0, 1], "crashed by SIGKILL")
     report = desk.reports()[0]
 
     assert (report.end, report.suspects, report.extra) == ("crashed", (0,), (1,))
