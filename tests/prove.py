@@ -60,6 +60,8 @@ def main() -> int:
     FIGURES.unlink(missing_ok=True)
     environment = {**os.environ, "TASKMASTER_PROOFS": str(FIGURES), "TASKMASTER_PROVE": "" if options.small else "1"}
     words = [sys.executable, "-m", "pytest", "-m", "proof", "-q", *(["-k", options.only] if options.only else [])]
+    if not options.small:
+        words += ["-o", "faulthandler_timeout=0"]  # it ends what takes minutes, and each proof has a timeout of its own
     began = time.monotonic()
     code = subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
     took = time.monotonic() - began
