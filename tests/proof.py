@@ -12,6 +12,9 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import TypeVar
+
+Size = TypeVar("Size")
 
 # Read when the tests are collected: each test runs in an environment without Taskmaster's variables.
 _LARGE = bool(os.environ.get("TASKMASTER_PROVE"))
@@ -19,8 +22,8 @@ SEED = os.environ.get("TASKMASTER_SEED")
 _FILE = os.environ.get("TASKMASTER_PROOFS")
 
 
-def size(check: int, prove: int) -> int:
-    """How often to try: ``check`` times in ``make check``, ``prove`` times in ``make prove``."""
+def size(check: Size, prove: Size) -> Size:
+    """How much to try, or how often: ``check`` in ``make check``, ``prove`` in ``make prove``."""
     return prove if _LARGE else check
 
 
