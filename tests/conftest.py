@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
+import psycopg2
 import pytest
+from server import Server, server
 
 # A slow machine is no failure: pytest's own time-out finds what hangs.
 hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("taskmaster")
 
 PROCESS_TESTS = Path(__file__).parent / "process"
+# Read now: each test runs in an environment without Taskmaster's variables.
+GIVEN_DSN = os.environ.get("TASKMASTER_TEST_DSN")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +38,26 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path / ".taskmaster"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Give a PostgreSQL server of the tests' own, which they may stop and start."""
+    with server() as running:
+        yield running
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the DSN of a new, empty database: on the server of ``TASKMASTER_TEST_DSN``, else on our own."""
+    base = GIVEN_DSN or request.getfixturevalue("postgres").dsn()
+    name = f"taskmaster_{uuid.uuid4().hex[:12]}"
+    with closing(psycopg2.connect(base)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+            yield psycopg2.extensions.make_dsn(base, dbname=name)
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
