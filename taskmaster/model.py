@@ -7,12 +7,13 @@ list and dict. ``Snapshot`` is what every view reads.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 __all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot", "Want"]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
 
 MAX_BATCH = 32_768
@@ -85,6 +86,7 @@ class Report(NamedTuple):
         detail: how the worker died, as text ("crashed by SIGSEGV").
         together: the suspects were given to one call.
         long: indices that have been running for so long that they are worth taking over by a master that is restarted.
+        seconds: what the worker took for the batch, where it has finished.
     """
 
     token: str
@@ -97,6 +99,7 @@ class Report(NamedTuple):
     detail: str = ""
     together: bool = False
     long: tuple[int, ...] = ()
+    seconds: float = 0.0
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -111,6 +114,7 @@ class Report(NamedTuple):
             self.detail,
             self.together,
             tuple(self.long),
+            self.seconds,
         )
 
     @classmethod
@@ -121,7 +125,7 @@ class Report(NamedTuple):
             ValueError: the value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail, together, long = value
+            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds = value
             report = cls(
                 token,
                 upto,
@@ -133,8 +137,9 @@ class Report(NamedTuple):
                 detail,
                 bool(together),
                 tuple(long),
+                float(seconds),
             )
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None
         texts = [report.token, report.end, report.detail]
         numbers = [report.upto, report.keep, *report.extra, *report.suspects, *report.long]
@@ -147,6 +152,8 @@ class Report(NamedTuple):
             raise ValueError("not a report: a text is expected where something else came")
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
             raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
+        if not 0.0 <= report.seconds < math.inf:
+            raise ValueError("not a report: it took no time that there is")
         if report.end not in ("", "finished", "crashed", "unreadable", "dropped", "timeout", "raised"):
             raise ValueError(f"not a report: unknown end {report.end!r}")
         return report
@@ -281,6 +288,8 @@ class Snapshot:
         batch_reason: why it was not larger.
         watermark: the key up to which all is settled or parked, as text; "" when there is none.
         address: where the master serves, ``HOST:PORT``.
+        share: which share of the work the watermark has passed, from 0 to 1, if the source can tell by the key,
+        share_here: and how much of that in this session.
     """
 
     run: str
@@ -303,3 +312,5 @@ class Snapshot:
     batch_reason: str
     watermark: str
     address: str
+    share: float | None = None
+    share_here: float = 0.0

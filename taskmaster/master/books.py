@@ -57,6 +57,7 @@ class Changes:
 
     Attributes:
         mark: encoded key of the watermark.
+        bound: where the source said at its start that it ends, encoded; None if it did not.
         cut: its position.
         edge: the jobs with that key.
         pieces: settled jobs above it that the store does not have.
@@ -72,6 +73,7 @@ class Changes:
     """
 
     mark: str | None
+    bound: str | None
     cut: int
     edge: list[Settled]
     pieces: list[Settled]

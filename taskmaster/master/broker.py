@@ -23,12 +23,14 @@ import random
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from taskmaster.master.books import Changes, Limits
 from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
 from taskmaster.master.parking import Parking
-from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, Budget, Tried, Waiting, backoff, verdict
+from taskmaster.master.plan import Plan
+from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, SPLIT, Budget, Tried, Waiting, backoff, verdict
 from taskmaster.master.queue import Queue
 from taskmaster.master.replay import Replay
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
@@ -41,6 +43,7 @@ __all__ = ["Broker", "Changes", "Limits"]
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses in a row are the
 # jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
+OPEN = (AGAIN, BACK, SPLIT)  # verdicts after which a job is not settled
 FEW = 64  # leases
 ELSEWHERE = 2.0  # seconds that a job waits for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
@@ -89,6 +92,9 @@ class Broker:
         self._now = 0.0
         self.replay = Replay()
         self._parking = Parking(parked)
+        self.plan = Plan(-len(parked))
+        self.bound: str | None = None  # where the source said at its start that it ends
+        self._inherited = -len(parked)  # positions from here to 0: what an earlier session parked
         self._withhold = limits.reclaim > 0 and bool(parked)
         self._withhold_until: float | None = None
         self._ward: str | None = None  # session that gets nothing until a job that others were lost with fits
@@ -157,6 +163,44 @@ class Broker:
         # One job more than may be handed out: its key says whether the watermark can pass the one before it.
         fresh = self._allowance + 1 - (len(self.queue) - len(self._known))
         return max(0, min(self.limits.size - waiting, self.limits.span - self.span, fresh))
+
+    def plan_room(self) -> int:
+        """How many jobs may be planned now."""
+        waiting = self.returned
+        room = self.plan.room(self.sessions.slots, waiting)
+        return max(0, min(room, self.limits.size - waiting - self._parking.backlog, self._allowance))
+
+    def add_planned(self, jobs: Sequence[ParkedJob]) -> None:
+        """Plan jobs that the source has made: the next checkpoint parks them, after which they are handed out."""
+        self._allowance -= len(jobs)
+        self.watermark.jump(jobs[-1].key)
+        self._park_first(jobs)
+
+    def _park_first(self, jobs: Sequence[ParkedJob]) -> None:
+        first = self.plan.add(jobs).first
+        for position, job in enumerate(jobs, first):
+            self._parking.add(position, job)
+
+    def split(self, stretch: Stretch, parts: Sequence[ParkedJob]) -> None:
+        """Put the parts of a job in its place.
+
+        Args:
+            stretch: what ``plan.next_split`` gave.
+            parts: none if it cannot be split: then it is tried as any other job is.
+        """
+        self.plan.split(stretch)
+        if not parts:
+            stretch.whole, stretch.attempts, stretch.due = True, (), self._now
+            self._returned.append(stretch)
+            return
+        self._parking.settle(stretch.first)
+        for part in parts:
+            self._park_first([replace(part, attempts=stretch.attempts[-1:])])
+
+    @property
+    def may_split(self) -> bool:
+        """A job may have to be split before the run is over."""
+        return self.plan.splits and not self.finished
 
     @property
     def spent(self) -> bool:
@@ -243,6 +287,7 @@ class Broker:
         if stretch is None:
             return None
         self.batch = len(stretch.jobs)
+        self.plan.handed_out(self.batch)
         return self._lend(session, stretch)
 
     def _lend(self, session: Session, stretch: Stretch) -> Lease:
@@ -293,7 +338,7 @@ class Broker:
         held = len(session.leases)
         plain = alone = None
         for at, stretch in enumerate(self._returned):
-            if self._withhold and stretch.first < 0:
+            if self._withhold and self._inherited <= stretch.first < 0:
                 continue
             if self._ward == session.id and not stretch.company:
                 continue
@@ -353,12 +398,13 @@ class Broker:
 
     def verdict(self, lease: Lease, failure: Failure) -> str:
         """What becomes of a job that the slave says has failed; see ``taskmaster.master.policy``."""
-        return verdict(lease.stretch, failure, self.limits.retries, self.limits.crashes)
+        plain = verdict(lease.stretch, failure, self.limits.retries, self.limits.crashes)
+        return self.plan.verdict(lease.stretch, failure, plain)
 
     def newly_settled(self, lease: Lease, report: Report) -> list[tuple[int, int]]:
         """Index ranges of the lease that the report settles and that the watermark has not passed already."""
         ended = lease.newly_ended(report)
-        open_ = {f.index for f in report.failures if self.verdict(lease, f) in (AGAIN, BACK)}
+        open_ = {f.index for f in report.failures if self.verdict(lease, f) in OPEN}
         if lease.stretch.first in self.replay:
             return []
         if not len(self._parking) and not open_:
@@ -422,7 +468,7 @@ class Broker:
             if failure.index not in indices:
                 continue
             verdict = self.verdict(lease, failure)
-            if verdict in (AGAIN, BACK):
+            if verdict in OPEN:
                 open_.add(failure.index)
                 self.settled -= 1
             if verdict not in (BACK, SKIPPED):
@@ -460,7 +506,10 @@ class Broker:
         else:
             single = lease.stretch.part(index, index + 1)
             single.attempts += (tried.attempt,)
-            self._wait(single, lease, tried.failure, len(single.attempts))
+            if verdict == SPLIT:
+                self.plan.ask_split(single)
+            else:
+                self._wait(single, lease, tried.failure, len(single.attempts))
 
     def _wait(self, stretch: Stretch, lease: Lease, failure: Failure, attempt: int) -> None:
         """Let jobs wait for another attempt."""
@@ -531,6 +580,11 @@ class Broker:
                 what = tried[index]
                 self._note_first(lease.stretch, what.attempt)
                 single.attempts += (what.attempt,)
+                last = single.crashes >= self.limits.crashes
+                plain = FAILED if last else AGAIN
+                if self.plan.verdict(lease.stretch, what.failure, plain) == SPLIT:
+                    self.plan.ask_split(single)
+                    continue
                 if what.failed is not None and single.crashes >= self.limits.crashes:
                     self.fail(single, what.failed)
                     continue
@@ -611,6 +665,7 @@ class Broker:
             self._withhold_until = now + self.limits.reclaim
         self._withhold = self._withhold and now < self._withhold_until
         self._returned.extend(self._waiting.due(now))
+        self.plan.tick(now)
         patience = max(1.0, self.limits.lease / 10)
         stood_still = self._ticked is not None and now - self._ticked > patience
         # Or the thread that hears the slaves is inside the user's code.
@@ -796,6 +851,7 @@ class Broker:
         recognised, self._recognised = self._recognised, []
         return Changes(
             mark=mark.mark,
+            bound=self.bound,
             cut=mark.cut,
             edge=mark.edge(),
             pieces=mark.unwritten(),
@@ -817,5 +873,6 @@ class Broker:
             if piece.prints is not None:
                 piece.jobs = None
         self._parking.written(changes.park, changes.unpark)
+        self._returned.extend(self.plan.written(self._parking.ticket))
         del self.replay.cleared[: len(changes.cleared)]
         del self._failed[: len(changes.failed)]

@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from taskmaster import keys
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker import Broker, Changes
 from taskmaster.master.earlier import Earlier
@@ -42,6 +44,11 @@ class Keeper(threading.Thread):
         earlier: what earlier sessions settled and the source has not yielded again.
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
+        position: says which share of the work lies up to a key, if that is known.
+
+    Attributes:
+        share: which share of the work the watermark has passed, from 0 to 1; None while nobody knows,
+        share_before: and what it was when this session had passed nothing yet.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Keeper(threading.Thread):
         earlier: Earlier,
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
+        position: Callable[[Any], float | None] = lambda _: None,
     ) -> None:
         super().__init__(name="taskmaster-keeper", daemon=True)
         self._store = store
@@ -69,6 +77,10 @@ class Keeper(threading.Thread):
         self._failing: float | None = None  # since when no checkpoint could be written
         self._writing: float | None = None  # since when one is being written
         self._refilled = 0  # id of the last failed job that is run again
+        self.share: float | None = None
+        self.share_before = 0.0
+        self._position = position
+        self._placed = record.mark if record.resumed else None
 
     def run(self) -> None:
         """The thread."""
@@ -115,7 +127,14 @@ class Keeper(threading.Thread):
             waiting = self._earlier.waiting()
             edge = self._earlier.edge(changes.mark)
         checkpoint = self._as_checkpoint(changes, edge, waiting)
-        state = (checkpoint.mark, checkpoint.edge, checkpoint.settled, checkpoint.failures, checkpoint.finished)
+        state = (
+            checkpoint.mark,
+            checkpoint.bound,
+            checkpoint.edge,
+            checkpoint.settled,
+            checkpoint.failures,
+            checkpoint.finished,
+        )
         news = (
             changes.cleared or changes.pieces or changes.failed or changes.park or changes.unpark or waiting is not None
         )
@@ -131,6 +150,7 @@ class Keeper(threading.Thread):
                 self._broker.confirm(changes)
                 if waiting is not None and waiting == self._earlier.waiting():
                     self._earlier.written()
+        self._place(checkpoint.mark, finished=checkpoint.finished)
 
     def refill(self) -> None:
         """Where failed jobs are run again: bring the next ones from the store, while there is room for them."""
@@ -145,9 +165,26 @@ class Keeper(threading.Thread):
             broker.add_failed([job for job in page if job.payload is not None])
             broker.replay.exhausted = not page
 
+    def _place(self, mark: str | None, *, finished: bool) -> None:
+        """Ask the source how far the watermark has come; whatever goes wrong, the run goes on without that."""
+        try:
+            if self.share is None and self._record.mark is not None:
+                self.share = self._position(keys.decode(self._record.mark))
+                self.share_before = self.share or 0.0
+            if mark != self._placed and mark is not None:
+                self._placed = mark
+                self.share = self._position(keys.decode(mark))
+        except Exception:
+            logger.exception("position(key) of the source failed; the progress is shown without it")
+            self._position = lambda _: None
+            self.share = None
+        if finished and self.share is not None:
+            self.share = 1.0
+
     def _as_checkpoint(self, changes: Changes, edge: bytes, waiting: bytes | None) -> Checkpoint:
         return Checkpoint(
             mark=changes.mark,
+            bound=changes.bound,
             edge=edge + b"".join(print_ for piece in changes.edge for print_ in self._prints(piece)),
             add=[row for piece in changes.pieces for row in self._rows(piece)],
             forget_below=changes.cut,

@@ -49,6 +49,7 @@ class Stretch:
         worker: process id of the worker, that failed last at this job.
         due: when it may be handed out again.
         origin: token of the lease that they were last in, while nobody else has been given them.
+        whole: the source has said that it cannot split the job.
     """
 
     first: int
@@ -64,6 +65,7 @@ class Stretch:
     worker: int = 0
     due: float = 0.0
     origin: str | None = None
+    whole: bool = False
 
     def part(self, start: int, stop: int) -> Stretch:
         """The jobs from index ``start`` to ``stop``, with all that is known of them; origin is left out."""

@@ -15,11 +15,12 @@ from taskmaster.master.lease import Stretch
 from taskmaster.master.stores import Attempt, FailedJob
 from taskmaster.model import Failure
 
-__all__ = ["AGAIN", "BACK", "FAILED", "SKIPPED", "Budget", "Tried", "Waiting", "backoff", "verdict"]
+__all__ = ["AGAIN", "BACK", "FAILED", "SKIPPED", "SPLIT", "Budget", "Tried", "Waiting", "backoff", "verdict"]
 
 FAILED = "failed"  # for good
 AGAIN = "again"  # after a while
 SKIPPED = "skipped"  # the callback left it out: it is settled
+SPLIT = "split"  # its parts are tried instead
 BACK = "back"  # nothing is held against it: it goes back where it came from
 
 LONGEST = 300.0  # seconds of back-off

@@ -19,7 +19,9 @@ from taskmaster.errors import SourceError, StateRefused, TaskmasterError
 from taskmaster.master.broker import Broker
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
+from taskmaster.master.pickling import pickled
 from taskmaster.master.source import Source
+from taskmaster.master.stores import ParkedJob
 from taskmaster.master.watermark import Settled
 from taskmaster.tracebacks import users_traceback
 
@@ -38,6 +40,9 @@ STEP = 1024  # jobs
 CHUNK_BYTES = 1024 * 1024
 """more than about so many bytes."""
 
+PLANNED = 32
+"""Most planned jobs taken from the source before they are on their way to the store."""
+
 _NONE = object()
 
 
@@ -55,6 +60,7 @@ class Reader(threading.Thread):
         identity: tells jobs apart.
         earlier: what earlier sessions settled.
         mark: encoded key of the watermark, None on a first run.
+        bound: where the source said, when the run was new, that it ends; encoded.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Reader(threading.Thread):
         identity: Identity,
         earlier: Earlier,
         mark: str | None,
+        bound: str | None = None,
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
@@ -78,6 +85,7 @@ class Reader(threading.Thread):
         self._identity = identity
         self._earlier = earlier
         self._mark = mark
+        broker.bound = bound
         self._stop_asked = threading.Event()
         self._chunk = 1
         self._iterator: Iterator[Any] | None = None
@@ -92,7 +100,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """The thread."""
         try:
-            while not self._stop_asked.is_set() and not self._broker.exhausted:
+            self.prepare()
+            while not self._stop_asked.is_set() and not self.done:
                 if not self.step():
                     # Woken when the queue has run half empty; the time-out covers all other reasons for room.
                     self.room.wait(0.05)
@@ -108,8 +117,21 @@ class Reader(threading.Thread):
             self.ended.set()
             self.started_reading.set()
 
+    def prepare(self) -> None:
+        """Learn what the source can do: before a job that an earlier session has parked can fail."""
+        with self._lock:
+            self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
+
+    @property
+    def done(self) -> bool:
+        """The source is not asked for anything any more."""
+        with self._lock:
+            return self._broker.exhausted and not self._broker.may_split
+
     def step(self) -> bool:
         """Read a chunk if there is room for it; False if there is none. Raises what the user's code raises."""
+        if self._source.parks:
+            return self._step_planned()
         room = self._room()
         if room <= 0:
             return False
@@ -121,6 +143,38 @@ class Reader(threading.Thread):
             self._read_chunk(self._iterator, room)
         return True
 
+    def _step_planned(self) -> bool:
+        """Have a source whose jobs are parked first make more of them, or split one that has failed."""
+        self._tell_times()
+        with self._lock:
+            to_split = self._broker.plan.next_split()
+            room = 0 if self._broker.exhausted else min(PLANNED, self._broker.plan_room())
+        if to_split is not None:
+            parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
+            with self._lock:
+                self._broker.split(to_split, parts)
+            return True
+        if room <= 0:
+            return False
+        if self._iterator is None:
+            self._iterator = self._begin()
+        planned = [self._as_parked(job) for job in itertools.islice(self._iterator, room)]
+        with self._lock:
+            if planned:
+                self._broker.add_planned(planned)
+            self._broker.exhausted = len(planned) < room
+        self.started_reading.set()
+        return True
+
+    def _tell_times(self) -> None:
+        times = self._broker.plan.times
+        while times:
+            jobs, seconds = times.popleft()
+            self._source.took([keys.decode(key) for key in jobs], seconds)
+
+    def _as_parked(self, job: Any) -> ParkedJob:
+        return ParkedJob(-1, self._identity.check(job), pickled(job), self._identity.fingerprint(job))
+
     def _source_error(self, exc: BaseException) -> SourceError:
         return SourceError(
             f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session. What "
@@ -129,8 +183,7 @@ class Reader(threading.Thread):
         )
 
     def _open(self) -> Iterator[Any]:
-        last = keys.decode(self._mark) if self._mark is not None else None
-        iterator = self._source.iterate(last, resume=self._mark is not None)
+        iterator = self._begin()
         if self._mark is not None and not self._source.resumes_by_key:
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
@@ -139,6 +192,16 @@ class Reader(threading.Thread):
         self._identity.check(first)
         self._measure(first)
         return itertools.chain([first], iterator)
+
+    def _begin(self) -> Iterator[Any]:
+        """Have the source start; before that it says where it ends, or is told what it said when the run was new."""
+        known = self._broker.bound
+        bound = self._source.fix(None if known is None else keys.decode(known))
+        if bound is not None:
+            with self._lock:
+                self._broker.bound = keys.check(bound)
+        last = keys.decode(self._mark) if self._mark is not None else None
+        return self._source.iterate(last, resume=self._mark is not None)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
         left, size = room, 0

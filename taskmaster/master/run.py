@@ -86,8 +86,8 @@ class Run:
         incarnation = f"{record.id}.{secrets.token_hex(8)}"
         earlier = Earlier(record)
         self._broker = Broker(incarnation, limits, record.mark, record.parked)
-        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark)
-        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record)
+        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark, record.bound)
+        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, position=source.position)
         self._service = Service(
             self._broker,
             self._lock,
@@ -125,7 +125,7 @@ class Run:
         self._reader.start()
         self._reader.started_reading.wait(FIRST_LOOK)
         error = self._reader.error
-        if error is not None and not self._broker.read:
+        if error is not None and not self._broker.read and not self._broker.plan.made:
             raise error
         if self._total is None:
             threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
@@ -203,6 +203,7 @@ class Run:
             broker = self._broker
             mark = broker.watermark.mark
             reason = broker.paused
+            share = self._keeper.share
             if not state:
                 state = "draining" if broker.draining else "paused" if reason else "running"
             return Snapshot(
@@ -215,6 +216,8 @@ class Run:
                 settled_here=broker.settled + broker.replay.ended,
                 elapsed=time.monotonic() - self._began,
                 total=self._total,
+                share=share,
+                share_here=max(0.0, (share or 0.0) - self._keeper.share_before),
                 queued=len(broker.queue) + broker.returned,
                 leased=sum(lease.open for lease in broker.leases.values()),
                 parked=broker.parked,

@@ -262,6 +262,9 @@ class Service:
                 tried.update(self._records.suspects(lease, report, session.name))
             with self._lock:
                 if self._broker.settle(lease, report, pieces, tried):
+                    if report.end == "finished" and self._broker.plan.on and not report.failures:
+                        keys = tuple(job.key for job in jobs[: report.keep])
+                        self._broker.plan.times.append((keys, report.seconds))
                     return True
 
     def _lend(self, session: Session, want: Want) -> Lent | None:

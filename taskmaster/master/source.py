@@ -124,6 +124,52 @@ class Source:
             return len(self._jobs)
         return None
 
+    # -- what only an object with ``iterate(last)`` may offer --------------------------------------------------------
+
+    @property
+    def parks(self) -> bool:
+        """Whether its jobs are to be parked before they are handed out, because it could not make the same ones again
+        (``parked = True``). Such an object goes on after ``last``, and no two of its jobs have the same key.
+        """
+        return bool(self._ask("parked", False))
+
+    @property
+    def splits(self) -> bool:
+        """Whether it can split a job that fails."""
+        return self.parks and callable(self._ask("split"))
+
+    def fix(self, bound: Any) -> Any:
+        """Say at the start of a session where the source ends, so that it ends there after each restart.
+
+        Args:
+            bound: what this gave when the run was new, None if it is.
+
+        Returns:
+            A value that can be a key; None if there is nothing to remember.
+        """
+        fix = self._ask("fix")
+        return fix(bound) if callable(fix) else None
+
+    def position(self, key: Any) -> float | None:
+        """Which share of the work lies up to a key, from 0 to 1; None if nobody knows."""
+        position = self._ask("position")
+        share = position(key) if callable(position) else None
+        return None if share is None else min(1.0, max(0.0, float(share)))
+
+    def split(self, key: Any) -> list[Any]:
+        """The parts of a job that fails, as jobs, so that it is found which of them does; empty if it has none."""
+        split = self._ask("split")
+        return list(split(key) or ()) if callable(split) else []
+
+    def took(self, jobs: list[Any], seconds: float) -> None:
+        """Tell the source how long its jobs with these keys took in a worker, one after the other."""
+        took = self._ask("took")
+        if callable(took):
+            took(jobs, seconds)
+
+    def _ask(self, name: str, default: Any = None) -> Any:
+        return getattr(self._jobs, name, default) if callable(self._iterate) else default
+
 
 def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:
     """Call with those of the arguments that the function takes: counting rarely needs them all."""

@@ -121,6 +121,13 @@ class Watermark:
         if successor is not None and self._key is not None and successor != self._key and self.cut < self.low:
             self._cut_at(self.low, self._key, list(self._run))
 
+    def jump(self, mark: str) -> None:
+        """All up to a key is parked. For jobs that are parked before they are handed out, and have no positions here;
+        no two of them have the same key.
+        """
+        self.mark = self._key = mark
+        self._edge = []
+
     def hole(self) -> tuple[int, int]:
         """First and end position of the jobs that hold the watermark back; empty when nothing above is settled."""
         return self.low, min(self._above, default=self.low)

@@ -39,6 +39,7 @@ class Held:
         together: its jobs are given to one call.
         long: jobs that have been running for long,
         tickets: and under what id they are parked by now.
+        seconds: what the worker took for it, once it has finished.
         heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
     """
 
@@ -57,6 +58,7 @@ class Held:
     together: bool = False
     long: list[int] = field(default_factory=list)
     tickets: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
     heirs: dict[int, Held] = field(default_factory=dict)
 
     @property
@@ -77,6 +79,7 @@ class Held:
             self.detail,
             self.together,
             tuple(self.long),
+            self.seconds,
         )
 
 
@@ -135,8 +138,9 @@ class Desk:
         held.failed += failure.kind != "skip"
         held.texts += _length(failure)
 
-    def finish(self, held: Held, stop: int) -> None:
-        """The worker has stopped before the job at ``stop``; all before have ended."""
+    def finish(self, held: Held, stop: int, seconds: float = 0.0) -> None:
+        """The worker has stopped before the job at ``stop``; all before have ended, within so many seconds."""
+        held.seconds = seconds
         held.keep = min(held.keep, stop)
         self.progress(held, stop)
         self._end(held, "finished")

@@ -252,7 +252,7 @@ class Pool:
             # Of a cause that makes all jobs fail, and quickly, the master should hear before many have failed.
             if 2 * held.failed <= stop:
                 self._sizer.note(stop, seconds)
-            self._desk.finish(held, stop)
+            self._desk.finish(held, stop, seconds)
 
     def _welcome(self, worker: Worker, slots: int, *traits: bool) -> None:
         worker.several, worker.together, worker.coroutines = traits

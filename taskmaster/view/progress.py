@@ -139,7 +139,10 @@ class Progress:
         text = status_line(snapshot, self._rate, self._slave_command)
         if self._bar is None:
             self._bar = _Bar(self._stream)
-        self._bar.draw(text, snapshot.settled, snapshot.total, _width(self._stream))
+        done, total = snapshot.settled, snapshot.total
+        if snapshot.share is not None:
+            done, total = int(1000 * snapshot.share), 1000
+        self._bar.draw(text, done, total, _width(self._stream))
 
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":

@@ -56,8 +56,14 @@ class Rate:
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:
     """Seconds until all jobs are settled, None where there is no saying."""
+    if snapshot.state != "running" or snapshot.elapsed < EARLIEST_ETA:
+        return None
+    if snapshot.share is not None:
+        # By the place of the key: where there are gaps among the keys, the rate of the jobs says little.
+        here = snapshot.share_here
+        return (1.0 - snapshot.share) * snapshot.elapsed / here if here > 0 and snapshot.share < 1.0 else None
     total = snapshot.total
-    if total is None or snapshot.settled >= total or snapshot.state != "running" or snapshot.elapsed < EARLIEST_ETA:
+    if total is None or snapshot.settled >= total:
         return None
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
     speed = rate.value if rate.recently >= FEW else snapshot.settled_here / snapshot.elapsed
@@ -113,6 +119,8 @@ def clean(text: str) -> str:
 
 
 def _of_total(snapshot: Snapshot) -> list[str]:
+    if snapshot.share is not None:
+        return [f"{int(1000 * snapshot.share) / 10:.1f}%"]
     if not snapshot.total:
         return []
     if snapshot.settled > snapshot.total:

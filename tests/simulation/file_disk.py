@@ -24,7 +24,7 @@ class FileDisk(Disk):
         self.close()
         self._store = SqliteStore.open(self._path, "simulation", "simulation")
         record = self._store.load()
-        for name in ("mark", "edge", "settled", "failures", "skipped", "next_failed"):
+        for name in ("mark", "edge", "settled", "failures", "skipped", "next_failed", "bound"):
             if getattr(record, name) != getattr(expected, name):
                 raise Violation(
                     f"{name} is {getattr(record, name)!r} in the file, and {getattr(expected, name)!r} is due"

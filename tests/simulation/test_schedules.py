@@ -14,6 +14,7 @@ from pathlib import Path
 import proof
 import pytest
 from file_disk import FileDisk
+from planned_world import PlannedWorld
 from world import World
 
 BLOCKS = 10
@@ -22,12 +23,12 @@ PROOF = range(10_000, 10_000 + proof.size(5_000, 1_000_000))
 WITH_FILE = 25  # one schedule in so many writes a real state file, too
 
 
-def play(seed: int) -> World:
+def play(seed: int, kind: type[World] = World) -> World:
     """One schedule: 150 random events, then a drain without faults."""
     with tempfile.TemporaryDirectory() as directory:
         disk = FileDisk(Path(directory) / "x.tmstate") if seed % WITH_FILE == 0 else None
         try:
-            world = World(seed, disk)
+            world = kind(seed, disk)
             for _ in range(150):
                 world.step()
             world.drain()
@@ -66,6 +67,20 @@ def test_no_schedule_loses_a_job(block: int) -> None:
     total = sum(map(figures, seeds), Counter())
 
     assert total["schedules"] == len(seeds)
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_no_schedule_loses_a_row_of_a_planned_range(block: int) -> None:
+    """Of jobs that are parked first: a range keeps its borders whatever dies, and is split down to a row that fails."""
+    seeds = list(range(block, EACH * BLOCKS, BLOCKS))
+    if proof.SEED:
+        seeds = [int(proof.SEED)] if block == 0 else []
+    worlds = [play(seed, PlannedWorld) for seed in seeds]
+
+    assert len(worlds) == len(seeds)
+    if not proof.SEED:
+        assert sum(len(world.disk.failed) for world in worlds) > EACH
+        assert sum(world.timed for world in worlds) > 10 * EACH
 
 
 @pytest.mark.proof

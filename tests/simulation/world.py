@@ -48,6 +48,7 @@ class Disk:
     skipped: int = 0
     finished: bool = False
     session: int = 0
+    bound: str | None = None
     broken: bool = False
     check: object = None
 
@@ -59,7 +60,7 @@ class Disk:
         return RunRecord(
             "run", self.mark is not None, self.mark, self.edge, remembered,
             tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures, self.skipped,
-            next_failed=max(self.failed, default=0) + 1,
+            next_failed=max(self.failed, default=0) + 1, bound=self.bound,
         )  # fmt: skip
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -79,7 +80,7 @@ class Disk:
             del self.failed[number]
         self.failed.update({job.id: job for job in checkpoint.failed})
         before = self.mark
-        self.mark, self.edge = checkpoint.mark, checkpoint.edge
+        self.mark, self.edge, self.bound = checkpoint.mark, checkpoint.edge, checkpoint.bound
         self.settled, self.failures, self.finished = checkpoint.settled, checkpoint.failures, checkpoint.finished
         self.skipped = checkpoint.skipped
         if self.check:
@@ -165,15 +166,19 @@ class World:
                     raise OSError("the database went away")
                 yield Job(key, payload)
 
+    def make_source(self):
+        return self.get_jobs if self.takes_last else (lambda: self.get_jobs())  # noqa: PLW0108  # takes no `last`
+
     def start_master(self) -> None:
         self.generation += 1
         record = self.disk.open()
         lock = threading.Lock()
         identity = Identity()
         earlier = Earlier(record)
-        jobs = self.get_jobs if self.takes_last else (lambda: self.get_jobs())  # noqa: PLW0108  # it takes no `last`
         self.broker = Broker(f"i{self.generation}", self.limits, record.mark, record.parked)
-        self.reader = Reader(Source(jobs), self.broker, lock, identity, earlier, record.mark)
+        self.reader = Reader(
+            Source(self.make_source()), self.broker, lock, identity, earlier, record.mark, record.bound
+        )
         self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
         self.service = Service(
             self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", next_failed=record.next_failed,
@@ -401,7 +406,7 @@ class World:
         self._check_caps()
 
     def read(self) -> None:
-        if self.broker.exhausted or self.source_failed:
+        if self.reader.done or self.source_failed:
             return
         try:
             self.reader.step()

@@ -116,6 +116,7 @@ class Checkpoint:
         skipped: jobs that the callback left out, over the whole run; they are settled.
         seconds: how long the run has run, over all its sessions.
         finished: the source is exhausted and everything is settled.
+        bound: where the source ends, encoded like a key; None: it did not say.
     """
 
     mark: str | None
@@ -132,6 +133,7 @@ class Checkpoint:
     skipped: int = 0
     seconds: float = 0.0
     finished: bool = False
+    bound: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ class RunRecord:
         seconds: how long the run has run.
         started: when it was made.
         finished: when it finished, None when it has not.
+        bound: where the source said that it ends, None if it did not.
     """
 
     id: str
@@ -168,6 +171,7 @@ class RunRecord:
     seconds: float = 0.0
     started: float = 0.0
     finished: float | None = None
+    bound: str | None = None
 
 
 class Store(Protocol):

@@ -91,6 +91,7 @@ class MemoryStore:
             id=self._id,
             resumed=self._session > 0,
             mark=self._last.mark,
+            bound=self._last.bound,
             edge=self._last.edge,
             remembered=self._waiting + pieces,
             parked=[self._parked[number] for number in sorted(self._parked)],

@@ -288,9 +288,10 @@ class SqliteStore:
             ],
         )
         self._execute(
-            "UPDATE run SET mark = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
+            "UPDATE run SET mark = ?, bound = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
             "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
             checkpoint.mark,
+            checkpoint.bound,
             checkpoint.edge,
             checkpoint.settled,
             checkpoint.failures,
@@ -323,7 +324,7 @@ class SqliteStore:
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
         row = self._checked(self._execute(f"{RUN} WHERE id = ?", run).fetchone())
-        _, started, finished, mark, edge, waiting, settled, failures, skipped, seconds = row
+        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds = row
         pieces = self._execute(
             'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
         )
@@ -337,6 +338,7 @@ class SqliteStore:
             id=run,
             resumed=resumed,
             mark=mark,
+            bound=bound,
             edge=edge,
             remembered=remembered,
             parked=[

@@ -17,7 +17,7 @@ from taskmaster.errors import StateRefused
 __all__ = ["APPLICATION", "SCHEMA_VERSION", "create", "inspect"]
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 

@@ -32,7 +32,7 @@ __all__ = [
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE run (
-    id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, edge BLOB NOT NULL DEFAULT x'',
+    id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, bound TEXT, edge BLOB NOT NULL DEFAULT x'',
     waiting BLOB NOT NULL DEFAULT x'', settled INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
     skipped INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, seal BLOB NOT NULL DEFAULT x'') WITHOUT ROWID;
 CREATE TABLE piece (
@@ -47,7 +47,7 @@ CREATE TABLE failed (
 CREATE INDEX failed_type ON failed (run, type);
 """
 FAILED = "SELECT run, id, key, job, payload, type, attempts, seal FROM failed"
-RUN = "SELECT id, started, finished, mark, edge, waiting, settled, failures, skipped, seconds, seal FROM run"
+RUN = "SELECT id, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, seal FROM run"
 BROKEN = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
 
