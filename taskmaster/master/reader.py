@@ -36,6 +36,7 @@ CHUNK = 8192
 """Most jobs taken from the source between two looks at how large they are; fewer where that would be"""
 
 STEP = 1024  # jobs
+LOOKED_AT = 2  # jobs of a step beside the last one: every other job may be large
 
 CHUNK_BYTES = 1024 * 1024
 """more than about so many bytes."""
@@ -216,7 +217,8 @@ class Reader(threading.Thread):
                 if self._broker.read - before < step:
                     self._broker.exhausted = True
                     break
-            size = max((_size(job) or 0 for job in self._broker.queue.newest()), default=0)
+            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]
+            size = max((_size(job) or 0 for job in looked_at), default=0)
         self.started_reading.set()
         self._look_at_newest()
 
@@ -277,8 +279,8 @@ class Reader(threading.Thread):
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        for newest in self._broker.queue.newest():
-            self._measure(newest)
+        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]:
+            self._measure(job)
 
     def _measure(self, job: Any) -> None:
         """Let large jobs count: at once when they become larger, slowly when they become smaller."""

@@ -164,7 +164,8 @@ class Run:
         try:
             ending = self._watch(view, signals, companion)
             self._reader.stop()
-            self._keeper.stop()
+            while not self._keeper.stop(TICK):
+                self._give_up(*self._keeper.trouble())
             self._last_checkpoint(view, signals)
             if ending is None:
                 self._farewell(server)
