@@ -277,8 +277,6 @@ class Session:
         else:
             reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
             console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
-            if not self._source.resumes_by_key and record.mark is not None:
-                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
 
     def _say_finished(self, console: Console, record: RunRecord, now: str) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))

@@ -120,8 +120,14 @@ class Reader(threading.Thread):
 
     def prepare(self) -> None:
         """Learn what the source can do: before a job that an earlier session has parked can fail."""
+        self._source.resolve(self._last, resume=self._mark is not None)
+        self._identity.use(self._source.job_key)
         with self._lock:
             self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
+
+    @property
+    def _last(self) -> Any:
+        return keys.decode(self._mark) if self._mark is not None else None
 
     @property
     def done(self) -> bool:
@@ -186,6 +192,8 @@ class Reader(threading.Thread):
     def _open(self) -> Iterator[Any]:
         iterator = self._begin()
         if self._mark is not None and not self._source.resumes_by_key:
+            name, mark = self._source.name, keys.show(self._mark)
+            logger.warning("%s takes no `last`: it is read again up to the key %s, which is skipped", name, mark)
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
         if first is _NONE:
@@ -201,8 +209,7 @@ class Reader(threading.Thread):
         if bound is not None:
             with self._lock:
                 self._broker.bound = keys.check(bound)
-        last = keys.decode(self._mark) if self._mark is not None else None
-        return self._source.iterate(last, resume=self._mark is not None)
+        return self._source.iterate(self._last, resume=self._mark is not None)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
         left, size = room, 0

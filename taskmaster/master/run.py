@@ -368,6 +368,7 @@ class Run:
             time.sleep(0.005)
 
     def _count_jobs(self) -> None:
+        self._reader.started_reading.wait()
         try:
             self._total = self._source.total()
         except Exception:
