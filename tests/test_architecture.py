@@ -22,6 +22,7 @@ ALLOWED = {
     "slave": {"transport", "view", "ground"},
     "transport": {"ground"},
     "view": {"ground"},
+    "postgres": {"ground"},
     "example": set(),
     "ground": set(),
 }

@@ -115,6 +115,7 @@ class Reader(threading.Thread):
             self.error = self._source_error(exc)
         finally:
             self._close(self._iterator)
+            self._close(self._source)
             self.ended.set()
             self.started_reading.set()
 
@@ -299,9 +300,9 @@ class Reader(threading.Thread):
             first = not self.started_reading.is_set()
             self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
 
-    def _close(self, iterator: Iterator[Any] | None) -> None:
-        """Let the user's generator run its ``finally`` blocks."""
-        close = getattr(iterator, "close", None)
+    def _close(self, given: Iterator[Any] | Source | None) -> None:
+        """Let the user's generator run its ``finally`` blocks, and a source give up what it holds."""
+        close = getattr(given, "close", None)
         if callable(close):
             try:
                 close()

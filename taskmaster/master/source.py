@@ -190,6 +190,12 @@ class Source:
         if callable(took):
             took(jobs, seconds)
 
+    def close(self) -> None:
+        """Tell the source that nothing more is asked of it."""
+        close = self._ask("close")
+        if callable(close):
+            close()
+
     def _ask(self, name: str, default: Any = None) -> Any:
         return getattr(self._jobs, name, default) if callable(self._iterate) else default
 

@@ -1,0 +1,27 @@
+"""PostgreSQL: tables as sources of jobs, key ranges, and connections for workers.
+
+Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is used. All SQL of
+Taskmaster is in this package. Drivers are called through the DB-API alone: psycopg2 where a DSN is given, or whatever
+the user's own function returns.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskmaster.postgres.ranges import KeyRange, ranges
+    from taskmaster.postgres.rows import rows
+
+__all__ = ["KeyRange", "ranges", "rows"]
+
+_PLACES = {"KeyRange": "ranges"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # The module takes the place of its function as an attribute of the package once it is imported.
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_PLACES.get(name, name)}"), name)
+    return found
