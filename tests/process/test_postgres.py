@@ -114,7 +114,7 @@ def test_ranges_keep_their_borders_over_restarts(
     borders = sql("SELECT DISTINCT coalesce(lo, 0), hi FROM ledger ORDER BY 1, 2")
     crossed = [(one, other) for one in borders for other in borders if one[0] < other[0] < one[1] < other[1]]
     assert crossed == []
-    listed = playground.start("tm-ctl", "failures", "--state=work.tmstate", "--json")
+    listed = playground.start("tm-ctl", "failures", "work.tmstate", "--json")
     assert listed.end() == 0
     assert "4444" in listed.output
     assert len(borders) > 20
