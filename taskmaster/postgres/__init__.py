@@ -11,12 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskmaster.postgres.connections import connect
     from taskmaster.postgres.ranges import KeyRange, ranges
     from taskmaster.postgres.rows import rows
 
-__all__ = ["KeyRange", "ranges", "rows"]
+__all__ = ["KeyRange", "connect", "ranges", "rows"]
 
-_PLACES = {"KeyRange": "ranges"}
+_PLACES = {"KeyRange": "ranges", "connect": "connections"}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ Dsn = str | Connect
 
 FIRST, LONGEST = 0.5, 10.0  # seconds between two attempts: at first, and at most
 CONNECTING = 10  # seconds for a connection
+DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 CANCELED = "57014"  # statement_timeout, or somebody's pg_cancel_backend
@@ -59,7 +60,7 @@ def connector(dsn: Dsn) -> Connect:
 def _with_defaults(known: dict[str, str]) -> str:
     import psycopg2
 
-    defaults = {"connect_timeout": str(CONNECTING), "fallback_application_name": "taskmaster/master"}
+    defaults = {"connect_timeout": str(CONNECTING), "fallback_application_name": DEFAULT_NAME}
     return str(psycopg2.extensions.make_dsn(**{**defaults, **known}))
 
 

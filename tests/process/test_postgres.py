@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from commands import wait_for
@@ -118,3 +119,46 @@ def test_ranges_keep_their_borders_over_restarts(
     assert listed.end() == 0
     assert "4444" in listed.output
     assert len(borders) > 20
+
+
+HANGS = """
+import os
+from taskmaster import postgres
+
+DSN = os.environ["TEST_DSN"]
+
+def get_jobs():
+    return range(20)
+
+def handle_job(n):
+    with postgres.connect(DSN) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, current_setting('application_name'), "
+                       "current_setting('statement_timeout'))", (n,))
+        if n == 7:
+            cursor.execute("SET statement_timeout = 0")
+            connection.commit()
+            cursor.execute("SELECT pg_sleep(600)")
+        if n == 8:
+            cursor.execute("SELECT pg_sleep(600)")
+"""
+
+
+def test_a_statement_does_not_outlive_its_worker(
+    database: str, sql: Callable[..., list[tuple]], playground: Playground
+) -> None:
+    """The server ends what takes too long; what has switched that off ends with the worker that is killed for it."""
+    sql("CREATE TABLE ledger (id bigint, name text, timeout text)")
+    playground.write("work.py", HANGS)
+    words = ["--progress=lines", "--job-timeout=2", "--crashes=1", "--retries=0", "--state=h.tmstate"]
+    run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=database)
+
+    assert run.end() == 3, run.output
+    assert "1 x TimedOut" in run.output
+    assert "1 x QueryCanceled" in run.output
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)], 10)
+    names = {name for (name,) in sql("SELECT name FROM ledger")}
+    assert len(names) == 1
+    assert all(re.fullmatch(r"taskmaster/[0-9a-f]{12}/\S+:\d+", name) for name in names)
+    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"1800ms"}
+    assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]
