@@ -15,7 +15,7 @@ __all__ = ["check", "readable", "without_password"]
 HIDDEN = "***"
 # postgresql://USER:PASSWORD@..., also where it holds characters that it must not hold; and password=..., quoted or not,
 # between other words or in a URL.
-_IN_URL = re.compile(r"(\w://[^\s:/@]*:)\S*(?=@)")
+_IN_URL = re.compile(r"(\w://[^\s:/@]*:).*(?=@)")
 _AS_WORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s&\\]|\\.)+)")
 
 

@@ -181,6 +181,7 @@ def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
     [
         ("postgresql://me:secret@h/b?sslmode=require", "postgresql://me:***@h/b?sslmode=require"),
         ("postgres://me:sec@ret@h/b", "postgres://me:***@h/b"),
+        ("postgres://me:sec ret@h/b", "postgres://me:***@h/b"),
         ("postgresql://h/b?user=me&password=secret&port=1", "postgresql://h/b?user=me&password=***&port=1"),
         ("host=h password=secret dbname=b", "host=h password=*** dbname=b"),
         ("host=h password = 'sec ret\\' x' dbname=b", "host=h password = *** dbname=b"),
@@ -193,6 +194,12 @@ def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
 def test_passwords_are_hidden_wherever_a_dsn_is_shown(text: str, shown: str) -> None:
     """And nothing else."""
     assert without_password(text) == shown
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://me:s%40crt@h/b", "password='s@crt' host=h", "password=s@crt"])
+def test_a_password_is_hidden_in_what_others_say_of_it(dsn: str) -> None:
+    """As it stands in the DSN, and as it is meant."""
+    assert "crt" not in without_password("role s@crt and s%40crt", dsn)
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
