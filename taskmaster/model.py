@@ -270,8 +270,8 @@ class Snapshot:
     Attributes:
         run: id of the run.
         target: what the user named on the command line.
-        state: "running", "draining", "paused" or "finished".
-        reason: why the run waits, as a sentence for a person; "" when it does not.
+        state: "running", "throttled", "paused", "draining", "stopped" or "finished".
+        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does not.
         settled: jobs done or written down as failed, over the whole run, restarts included.
         failed: those of them that failed.
         settled_here: settled in this session, without what earlier sessions did.
