@@ -22,7 +22,6 @@ ALLOWED = {
     "slave": {"transport", "view", "ground"},
     "transport": {"ground"},
     "view": {"ground"},
-    "postgres": {"ground"},
     "example": set(),
     "ground": set(),
 }
