@@ -35,6 +35,7 @@ class KeyRange:
         table: the table's name, as SQL.
         key: the key's columns, as SQL.
         types: their types.
+        label: what ``ranges`` was given as such.
 
     Example::
 
@@ -51,6 +52,7 @@ class KeyRange:
     table: str
     key: tuple[str, ...]
     types: tuple[str, ...]
+    label: Any = None
 
     def where(self, *columns: str) -> str:
         """The condition that chooses these rows, with the placeholders that ``values`` is for.
@@ -101,6 +103,7 @@ def ranges(
     *,
     rows: int = 10_000,
     target: float | None = 1.0,
+    label: Any = None,
     statement_timeout: float = 60.0,
     patience: float = 3600.0,
 ) -> Ranges:
@@ -117,6 +120,7 @@ def ranges(
         rows: of the first ranges.
         target: seconds that a range should take in a worker: the number of rows follows what was measured; None: it
             stays as it is.
+        label: goes with each range, for the callback: which of many databases it is of, for instance.
         statement_timeout: seconds that the search for a border may take on the server.
         patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
 
@@ -129,7 +133,7 @@ def ranges(
     """
     if rows < 1 or (target is not None and target <= 0):
         raise UsageError(f"rows={rows}, target={target}: a range has at least one row, and takes some time.")
-    return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target)
+    return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target, label)
 
 
 class Ranges:
@@ -137,12 +141,15 @@ class Ranges:
 
     parked = True
 
-    def __init__(self, reading: Reading, table: str, key: str | Sequence[str], rows: int, target: float | None) -> None:
+    def __init__(
+        self, reading: Reading, table: str, key: str | Sequence[str], rows: int, target: float | None, label: Any
+    ) -> None:
         self._reading = reading
         self._name = table
         self._key = key
         self._rows = rows
         self._target = target
+        self._label = label
         self._table: Table | None = None
         self._ends: tuple[Any, Any] | None = None
         self._fixed = False
@@ -254,7 +261,7 @@ class Ranges:
         if len(self._open) < OPEN:
             self._open[key] = count
         names, types = zip(*((column.sql, column.compared_as) for column in table.key), strict=True)
-        return Job(key, KeyRange(lo, hi, table.sql, names, types))
+        return Job(key, KeyRange(lo, hi, table.sql, names, types, self._label))
 
     def _border(self, table: Table, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
         """The key of the row that is so many rows above a key; None if there are fewer up to the other.
