@@ -134,7 +134,7 @@ class Run:
             raise error
         if self._total is None:
             threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
-        if self._record.finished is None or not self._reader.ended.is_set():
+        if self._record.finished is None:
             return True
         # A source that includes `last` yields the last job again: it is recognised, and nothing new.
         with self._lock:
