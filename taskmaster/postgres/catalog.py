@@ -183,11 +183,9 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool, partitione
                 f"The column {column.name} of {table.quoted} may be NULL, and a row without a key would be left out "
                 f"without a word. Mend it with: ALTER TABLE {table.quoted} ALTER COLUMN {column.quoted} SET NOT NULL"
             )
-    indexes = [
-        (bool(is_unique), list(columns), bool(usable)) for is_unique, columns, usable in reading.fetch(_INDEXES, (oid,))
-    ]
-    proved = any(is_unique and set(columns) <= set(names) for is_unique, columns, _ in indexes)
-    ordered = any(usable and columns[: len(names)] == names for _, columns, usable in indexes)
+    indexes = reading.fetch(_INDEXES, (oid,))
+    proved = any(is_unique and same and set(columns) <= set(names) for is_unique, columns, same, _ in indexes)
+    ordered = any(same and sorts and columns[: len(names)] == names for _, columns, same, sorts in indexes)
     what = f"CREATE{' UNIQUE' if unique else ''} INDEX{'' if partitioned else ' CONCURRENTLY'}"
     how = f"{what} ON {table.quoted} ({listed})"
     if unique and not proved:
@@ -240,14 +238,14 @@ _COLUMNS = """
 SELECT attname::text, quote_ident(attname), format_type(atttypid, atttypmod), attnotnull
 FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
-# Valid indexes of whole columns over all rows. One can be used for the order of its columns if it is a B-tree with the
-# collation of each column and the type's own order, all in one direction.
+# Valid indexes of whole columns over all rows: what is equal there is what is equal in a comparison, if the index has
+# the collation of each column and the type's own operators. One leads along its columns if it is a B-tree, too, with
+# all of them in one direction.
 _INDEXES = """
 SELECT i.indisunique,
     array_agg(a.attname::text ORDER BY k.place),
-    am.amname = 'btree'
-        AND bool_and(coalesce(k.sorted, 0) = coalesce(a.attcollation, 0) AND o.opcdefault)
-        AND count(DISTINCT k.direction & 1) = 1
+    bool_and(coalesce(k.sorted, 0) = coalesce(a.attcollation, 0) AND o.opcdefault),
+    am.amname = 'btree' AND count(DISTINCT k.direction & 1) = 1
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam

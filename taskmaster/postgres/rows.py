@@ -217,7 +217,7 @@ class Rows:
         parts: list[str] = []
         values: list[Any] = []
         if self._condition is not None:
-            parts.append(f"({self._condition})")
+            parts.append(f"({self._condition}\n)")  # it may end with a comment
             values += self._values
         if after is not None:
             parts.append(f"{table.key_sql} {'<' if self._descending else '>'} {table.key_placed}")
@@ -280,7 +280,8 @@ class Rows:
                 return
             if not page:
                 time.sleep(POLL)
-            count = min(self._chunk, 2 * count)
+            # Slowly: where a page was too slow, the next size that is costs as much again.
+            count = min(self._chunk, count + -(-count // 8))
 
     def _warn(self, table: Table) -> None:
         """Say it when the server would have to look at many rows to find the few that ``where`` asks for."""

@@ -82,7 +82,7 @@ def test_any_driver_will_do(database: str, comments: None, driver: Any) -> None:
 
 def test_a_condition_may_have_percent_signs(database: str, comments: None) -> None:
     """Without values it is plain SQL."""
-    source = postgres.rows(database, "comments", where="body LIKE '%7' AND score % 2 = 1")
+    source = postgres.rows(database, "comments", where="body LIKE '%7' AND score % 2 = 1 -- odd")
 
     assert len(list(source.iterate(None))) == 100
 
@@ -216,7 +216,7 @@ def test_pages_are_brute_force(
         ("id", "seen", "seen is a view"),
         ("id", "partly", "No unique index"),
         ("id", "parents", "Other tables inherit"),
-        ("name", "patterns", "No index"),
+        ("name", "patterns", "No unique index"),
         (("d", "id"), "parts", r"CREATE UNIQUE INDEX ON public.parts \(d, id\)"),
     ],
 )
