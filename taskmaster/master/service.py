@@ -271,7 +271,8 @@ class Service:
                     self._throttle.spend(lease.keep - kept)  # what was not begun
                     if report.end == "finished" and self._broker.plan.on and not report.failures:
                         keys = tuple(job.key for job in jobs[: report.keep])
-                        self._broker.plan.times.append((keys, report.seconds))
+                        if keys:
+                            self._broker.plan.times.append((keys, report.seconds))
                     return True
 
     def _lend(self, session: Session, want: Want) -> Lent | None:

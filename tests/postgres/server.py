@@ -57,9 +57,12 @@ class Server:
         place: the directory; it is made, and belongs to the server.
         binaries: where the server's programs are.
         primary: the server that this one is a standby of.
+        settings: more of them, or others.
     """
 
-    def __init__(self, place: Path, binaries: Path, primary: Server | None = None) -> None:
+    def __init__(
+        self, place: Path, binaries: Path, primary: Server | None = None, settings: dict[str, str] | None = None
+    ) -> None:
         self.place = place
         self.binaries = binaries
         self.data = place / "data"
@@ -72,8 +75,8 @@ class Server:
             self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", "--no-locale")
         else:
             self.run("pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "-d", primary.dsn())
-        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as settings:
-            settings.writelines(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in {**SETTINGS, **(settings or {})}.items())
 
     def run(self, program: str, *words: str | Path) -> str:
         """Run one of the server's programs to its end; gives what it printed."""
@@ -120,10 +123,10 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A server that runs as long as the block."""
+def server(settings: dict[str, str] | None = None) -> Iterator[Server]:
+    """A server that runs as long as the block, with settings besides those of the tests."""
     with _directory() as place:
-        made = Server(place / "primary", _reachable(find_binaries(), place))
+        made = Server(place / "primary", _reachable(find_binaries(), place), settings=settings)
         made.start()
         try:
             yield made

@@ -1,0 +1,1 @@
+"""Taskmaster on PostgreSQL, beside what one would write by hand: ``make bench-postgres``."""
