@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +17,17 @@ from typing import Any
 from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
+from taskmaster.master.stores.sqlite_checkpoint import drop, write
 from taskmaster.master.stores.sqlite_file import create, inspect
 from taskmaster.master.stores.sqlite_rows import (
     BROKEN,
     FAILED,
     RUN,
-    as_text,
     attempts_of,
     failed_job,
     fill,
+    lost_rows,
     new_run,
-    printable,
-    seal_run,
     sealed,
 )
 
@@ -163,7 +161,7 @@ class SqliteStore:
                 if self._connection is None:
                     self._open()
                 self._execute("BEGIN IMMEDIATE")
-                self._write(checkpoint)
+                write(self._connected(), self._run, self._session, checkpoint)
                 self._execute("COMMIT")
             except (sqlite3.Error, OSError, StateRefused) as exc:
                 self._give_up_transaction()
@@ -181,12 +179,7 @@ class SqliteStore:
         """Forget failed jobs of the current run, by their id: they do not count as failed any more."""
         with self._mutex:
             self._execute("BEGIN IMMEDIATE")
-            found = [
-                self._execute("DELETE FROM failed WHERE run = ? AND id = ?", self._run, number).rowcount
-                for number in jobs
-            ]
-            self._execute("UPDATE run SET failures = failures - ? WHERE id = ?", sum(found), self._run)
-            seal_run(self._connected(), self._run)
+            drop(self._connected(), self._run, jobs)
             self._execute("COMMIT")
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
@@ -228,7 +221,10 @@ class SqliteStore:
             # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard
             # link).
             self._execute("BEGIN IMMEDIATE")
-            broken = [row[0] for row in self._execute("PRAGMA quick_check(3)") if row[0] != "ok"]
+            # The quick check would not compare an index with its table: what a damaged index hides would be lost.
+            broken = [row[0] for row in self._execute("PRAGMA integrity_check(3)") if row[0] != "ok"]
+            if not broken and (table := lost_rows(self._connection)):
+                broken = [f"the table {table!r} does not hold what was written to it"]
             self._execute("ROLLBACK")
             if broken:
                 raise StateRefused(
@@ -253,56 +249,6 @@ class SqliteStore:
                 "file: --state=PATH (or move this one away)."
             ) from exc
 
-    def _write(self, checkpoint: Checkpoint) -> None:
-        connection, run, session = self._connected(), self._run, self._session
-        if checkpoint.waiting is not None:
-            self._execute("DELETE FROM piece WHERE run = ? AND session <> ?", run, session)
-            self._execute("UPDATE run SET waiting = ? WHERE id = ?", checkpoint.waiting, run)
-        connection.executemany(
-            "INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?, ?, ?)",
-            [sealed(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add],
-        )
-        self._execute(
-            'DELETE FROM piece WHERE run = ? AND session = ? AND "end" <= ?', run, session, checkpoint.forget_below
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                sealed(run, job.id, job.key, job.payload, job.fingerprint, as_text(job.attempts))
-                for job in checkpoint.park
-            ],
-        )
-        connection.executemany(
-            "DELETE FROM parked WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.unpark]
-        )
-        connection.executemany(
-            "DELETE FROM failed WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.cleared]
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                sealed(
-                    run, job.id, job.key, printable(job.job), job.payload, printable(job.type), as_text(job.attempts)
-                )
-                for job in checkpoint.failed
-            ],
-        )
-        self._execute(
-            "UPDATE run SET mark = ?, bound = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
-            "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
-            checkpoint.mark,
-            checkpoint.bound,
-            checkpoint.edge,
-            checkpoint.settled,
-            checkpoint.failures,
-            checkpoint.skipped,
-            checkpoint.seconds,
-            checkpoint.finished,
-            time.time(),
-            run,
-        )
-        seal_run(self._connected(), run)
-
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
         connection, self._connection = self._connection, None
@@ -323,8 +269,8 @@ class SqliteStore:
         self._session = 1
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
-        row = self._checked(self._execute(f"{RUN} WHERE id = ?", run).fetchone())
-        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds = row
+        row = self._checked(self._execute(RUN, run).fetchone())
+        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, _ = row
         pieces = self._execute(
             'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
         )
