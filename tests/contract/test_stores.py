@@ -257,6 +257,34 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) 
     store.close()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.write(Checkpoint("2")),
+        lambda store: store.drop([1]),
+        lambda store: store.reset(),
+        lambda store: store.restore(store.load().id),
+    ],
+    ids=["write", "drop", "reset", "restore"],
+)
+def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
+    tmp_path: Path, change: Callable[[SqliteStore], object]
+) -> None:
+    """Whatever is to be changed: SQLite's own error reaches nobody, and nothing is half done."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
+    before = store.load()
+    store._execute("PRAGMA query_only = 1")
+    with pytest.raises(StateUnwritable, match="cannot be written"):
+        change(store)
+    store._open()
+
+    assert (store.load(), store.failed()) == (before, [failed()])
+
+    change(store)
+    store.close()
+
+
 def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     """A new file would swallow it."""
     from taskmaster.errors import StateRefused

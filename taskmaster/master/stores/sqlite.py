@@ -120,11 +120,18 @@ class SqliteStore:
             return self._record(self._run, resumed=True)
 
     def reset(self) -> RunRecord | None:
-        """Begin a new run; the former is kept as history."""
-        former = self._record(self._run, resumed=True)
+        """Begin a new run; the former is kept as history.
+
+        Raises:
+            StateRefused: the former is not what was written.
+            StateUnwritable: nothing was changed.
+        """
+        former = self.load()
         if former.mark is None and not former.settled and not former.parked:
             return None
-        self._begin_run()
+        with self._changing() as connection:
+            run = new_run(connection)
+        self._run, self._session = run, 1
         return former
 
     def runs(self) -> list[RunRecord]:
@@ -141,12 +148,14 @@ class SqliteStore:
 
         Raises:
             StateRefused: none or several runs begin like that.
+            StateUnwritable: nothing was changed.
         """
         known = [record.id for record in self.runs()]
         found = [one for one in known if run and one.startswith(run)]
         if len(found) != 1:
             raise StateRefused(f"{run!r} names {len(found)} runs of {self._path}; it has: {', '.join(known)}.")
-        self._execute("UPDATE meta SET value = ? WHERE name = 'current'", found[0])
+        with self._changing() as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (found[0],))
         self._run = found[0]
         return self.load()
 
@@ -156,16 +165,8 @@ class SqliteStore:
         Raises:
             StateUnwritable: it was not; nothing of it is in the file.
         """
-        with self._mutex:
-            try:
-                if self._connection is None:
-                    self._open()
-                self._execute("BEGIN IMMEDIATE")
-                write(self._connected(), self._run, self._session, checkpoint)
-                self._execute("COMMIT")
-            except (sqlite3.Error, OSError, StateRefused) as exc:
-                self._give_up_transaction()
-                raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+        with self._changing() as connection:
+            write(connection, self._run, self._session, checkpoint)
 
     def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
         """A page of the failed jobs of the current run, by their id."""
@@ -176,11 +177,13 @@ class SqliteStore:
             return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
-        """Forget failed jobs of the current run, by their id: they do not count as failed any more."""
-        with self._mutex:
-            self._execute("BEGIN IMMEDIATE")
-            drop(self._connected(), self._run, jobs)
-            self._execute("COMMIT")
+        """Forget failed jobs of the current run, by their id: they do not count as failed any more.
+
+        Raises:
+            StateUnwritable: none was forgotten.
+        """
+        with self._changing() as connection:
+            drop(connection, self._run, jobs)
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure, each with their number and their first example."""
@@ -249,6 +252,24 @@ class SqliteStore:
                 "file: --state=PATH (or move this one away)."
             ) from exc
 
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all that is done in it is in the file afterwards, or nothing of it.
+
+        Raises:
+            StateUnwritable: nothing; the caller may try again.
+        """
+        with self._mutex:
+            try:
+                if self._connection is None:
+                    self._open()
+                self._execute("BEGIN IMMEDIATE")
+                yield self._connected()
+                self._execute("COMMIT")
+            except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
+                self._give_up_transaction()
+                raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
         connection, self._connection = self._connection, None
@@ -261,12 +282,6 @@ class SqliteStore:
                 connection.close()
             except sqlite3.Error:
                 pass
-
-    def _begin_run(self) -> None:
-        self._execute("BEGIN IMMEDIATE")
-        self._run = new_run(self._connected())
-        self._execute("COMMIT")
-        self._session = 1
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
         row = self._checked(self._execute(RUN, run).fetchone())
