@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskmaster.errors import StateUnwritable
+from taskmaster.errors import StateLocked, StateUnwritable
 from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
@@ -294,6 +294,73 @@ def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
         SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
 
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate-wal"]
+
+
+@pytest.mark.parametrize("said", ["removed", "replaced"])
+def test_a_state_that_is_not_in_its_place_any_more_is_not_written(tmp_path: Path, said: str) -> None:
+    """Nor is anything that another master has put there touched, not even at the end."""
+    place = tmp_path / "run" / "x.tmstate"
+    place.parent.mkdir()
+    store = SqliteStore.open(place, "mod", "mod")
+    store.write(Checkpoint("1", settled=1))
+    place.parent.rename(tmp_path / "away")
+    place.parent.mkdir()
+    second = SqliteStore.open(place, "mod", "mod") if said == "replaced" else None
+    if second is not None:
+        second.write(Checkpoint("7", settled=7))
+    before = {path.name: path.stat().st_ino for path in place.parent.iterdir()}
+    for _ in range(2):
+        with pytest.raises(StateUnwritable, match=f"was {said}"):
+            store.write(Checkpoint("2", settled=2))
+    store.close()
+
+    assert {path.name: path.stat().st_ino for path in place.parent.iterdir()} == before
+
+    if second is not None:
+        second.write(Checkpoint("8", settled=8))
+        second.close()
+        store = SqliteStore.open(place, "mod", "mod")
+
+        assert store.load().mark == "8"
+
+        store.close()
+
+
+def test_a_state_that_was_moved_and_moved_back_is_written_again(tmp_path: Path) -> None:
+    """By the same store."""
+    place = tmp_path / "run" / "x.tmstate"
+    place.parent.mkdir()
+    store = SqliteStore.open(place, "mod", "mod")
+    place.parent.rename(tmp_path / "away")
+    with pytest.raises(StateUnwritable, match="was removed"):
+        store.write(Checkpoint("2", settled=2))
+    (tmp_path / "away").rename(place.parent)
+    store.write(Checkpoint("2", settled=2))
+    store.close()
+    store = SqliteStore.open(place, "mod", "mod")
+
+    assert store.load().mark == "2"
+
+    store.close()
+
+
+def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """With the next checkpoint, and with what it said."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, "mod", "mod")
+    store.tell("127.0.0.1:5050")
+    lock = tmp_path / "x.tmstate.lock"
+    said = lock.read_text()
+    lock.unlink()
+    store.write(Checkpoint("1"))
+
+    assert lock.read_text() == said
+
+    with pytest.raises(StateLocked, match="another master"):
+        SqliteStore.open(place, "mod", "mod")
+    store.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])

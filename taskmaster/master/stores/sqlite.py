@@ -43,6 +43,7 @@ class SqliteStore:
         self._path = path
         self._lock = lock
         self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None  # what was opened
         self._run = ""
         self._session = 0
         self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
@@ -217,6 +218,7 @@ class SqliteStore:
             self._connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0.2, check_same_thread=False
             )
+            self._file = self._file or self._path.stat()
             self._execute("PRAGMA locking_mode = EXCLUSIVE")
             self._execute("PRAGMA journal_mode = WAL")
             self._execute("PRAGMA synchronous = FULL")
@@ -260,7 +262,9 @@ class SqliteStore:
             StateUnwritable: nothing; the caller may try again.
         """
         with self._mutex:
+            self._look_at_place()
             try:
+                self._lock.keep()
                 if self._connection is None:
                     self._open()
                 self._execute("BEGIN IMMEDIATE")
@@ -269,6 +273,26 @@ class SqliteStore:
             except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
                 self._give_up_transaction()
                 raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+
+    def _look_at_place(self) -> None:
+        """What is written to a file that has no name any more is lost with this process.
+
+        The connection stays as it is: a file that was moved is perhaps moved back.
+        """
+        try:
+            there = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        except OSError as exc:
+            raise StateUnwritable(f"The state {self._path} cannot be reached: {exc.strerror}.") from exc
+        if self._file is None or (there is not None and os.path.samestat(there, self._file)):
+            return
+        what = "removed" if there is None else "replaced by another file"
+        raise StateUnwritable(
+            f"The state {self._path} was {what} while this run has it: what is written now would be lost. If it was "
+            "moved, move it back, and the run goes on. Else end the run, put a copy of the state there, and start it "
+            "again; it goes on from that copy."
+        )
 
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
