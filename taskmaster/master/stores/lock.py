@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+import weakref
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
@@ -18,6 +19,7 @@ __all__ = ["Lock"]
 
 
 SERVING = ", serving "
+FORGOTTEN = -1
 
 
 def _address(owner: str) -> str | None:
@@ -42,6 +44,7 @@ class Lock:
         self._path = state.with_name(state.name + ".lock")
         self._where = ""
         self._descriptor = self._take()
+        _not_for_children.add(self)
         self.tell("")
 
     def tell(self, where: str) -> None:
@@ -64,13 +67,21 @@ class Lock:
 
     def release(self) -> None:
         """Give the state to the next one."""
+        if self._descriptor == FORGOTTEN:
+            return
         try:
             # One that somebody has removed was perhaps made again by another owner, whose it is.
             if self._is_current(self._descriptor):
                 self._path.unlink()
         except OSError:
             pass
-        os.close(self._descriptor)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close this process's descriptor only: another process that has it holds the lock on."""
+        if self._descriptor != FORGOTTEN:
+            os.close(self._descriptor)
+            self._descriptor = FORGOTTEN
 
     def _take(self) -> int:
         """A descriptor that holds the lock."""
@@ -106,3 +117,16 @@ class Lock:
             return os.path.samestat(self._path.stat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
+
+
+# A child that the user's source forks would hold the lock on when the master is gone. SQLite's descriptors may stay:
+# what they lock belongs to the process that locked it, and ends with it.
+_not_for_children: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_not_for_children):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
