@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from taskmaster.errors import StateLocked, StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateUnwritable
 from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
@@ -282,6 +283,39 @@ def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
     assert (store.load(), store.failed()) == (before, [failed()])
 
     change(store)
+    store.close()
+
+
+def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Path) -> None:
+    """While one is being written, and after one that could not be: ask again."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1", failed=[failed()]))
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with store._changing():
+            begun.set()
+            ended.wait()
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    begun.wait()
+    try:
+        with pytest.raises(StateBusy, match="being written"):
+            store.failed(patience=0.01)
+    finally:
+        ended.set()
+        thread.join()
+
+    assert store.failed(patience=0.01) == [failed()]
+
+    store._give_up_transaction()
+    with pytest.raises(StateBusy, match="could not be written"):
+        store.failed()
+    store.write(Checkpoint("2"))
+
+    assert store.failed() == [failed()]
+
     store.close()
 
 

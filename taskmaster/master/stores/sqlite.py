@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_checkpoint import drop, write
@@ -169,12 +169,19 @@ class SqliteStore:
         with self._changing() as connection:
             write(connection, self._run, self._session, checkpoint)
 
-    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
-        """A page of the failed jobs of the current run, by their id."""
+    def failed(
+        self, after: int = 0, most: int = 1000, kind: str | None = None, patience: float = -1
+    ) -> Sequence[FailedJob]:
+        """A page of the failed jobs of the current run, by their id.
+
+        Raises:
+            StateBusy: no checkpoint came to its end within ``patience`` seconds, or the last one could not be written.
+            StateRefused: a job is not what was written.
+        """
         only = "" if kind is None else " AND type = ?"
         values = (self._run, after) if kind is None else (self._run, after, kind)
         page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
-        with self._mutex, self._reading():
+        with self._asking(patience):
             return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
@@ -192,7 +199,7 @@ class SqliteStore:
             "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
         )
         example = f"{FAILED} WHERE run = ? AND id = ?"
-        with self._mutex, self._reading():
+        with self._asking():
             counted = self._execute(grouped, self._run, most).fetchall()
             return [
                 (n, failed_job(*self._checked(self._execute(example, self._run, first).fetchone())))
@@ -337,6 +344,19 @@ class SqliteStore:
             started=started,
             finished=finished,
         )
+
+    @contextmanager
+    def _asking(self, patience: float = -1) -> Iterator[None]:
+        """Between two checkpoints."""
+        if not self._mutex.acquire(timeout=patience):
+            raise StateBusy(f"A checkpoint is being written to the state {self._path}, and that takes long. Ask again.")
+        try:
+            if self._connection is None:
+                raise StateBusy(f"The state {self._path} could not be written, and is opened again. Ask again.")
+            with self._reading():
+                yield
+        finally:
+            self._mutex.release()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
