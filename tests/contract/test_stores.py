@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from taskmaster.errors import StateBusy, StateLocked, StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
@@ -321,8 +326,6 @@ def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Pa
 
 def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     """A new file would swallow it."""
-    from taskmaster.errors import StateRefused
-
     (tmp_path / "x.tmstate-wal").write_bytes(b"x" * 5000)
     with pytest.raises(StateRefused, match="is gone"):
         SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
@@ -397,12 +400,139 @@ def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
 
 
+# -- what a process leaves that is killed -----------------------------------------------------------------------------
+
+
+def killed(directory: Path, checkpoints: int = 1) -> Path:
+    """A state as ``kill -9`` leaves it, in a directory of its own."""
+    store = SqliteStore.open(directory / "x.tmstate", "mod", "mod")
+    for number in range(1, checkpoints + 1):
+        store.write(Checkpoint(str(number), settled=number))
+    return copy_of(directory, directory / "killed", store)
+
+
+def copy_of(directory: Path, target: Path, store: SqliteStore | None = None) -> Path:
+    """A copy of a state and its log; the store that has it is closed after that."""
+    target.mkdir()
+    for name in ("x.tmstate", "x.tmstate-wal"):
+        if (directory / name).exists():
+            shutil.copy(directory / name, target / name)
+    if store is not None:
+        store.close()
+    return target / "x.tmstate"
+
+
+def mark_in(place: Path) -> str | None:
+    """The watermark of a state that is opened, and closed again."""
+    store = SqliteStore.open(place, "mod", "mod")
+    try:
+        return store.load().mark
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2, 500])
+@pytest.mark.parametrize("loss", ["removed", "emptied", "hard link"])
+def test_a_state_whose_log_is_lost_is_refused(tmp_path: Path, loss: str, checkpoints: int) -> None:
+    """It would begin from zero, or where the log was last brought into the file; and it is left as it is."""
+    place = killed(tmp_path, checkpoints)
+    log = place.with_name("x.tmstate-wal")
+    if loss == "removed":
+        log.unlink()
+    elif loss == "emptied":
+        log.write_bytes(b"")
+    else:
+        place.with_name("y.tmstate").hardlink_to(place)
+        place = place.with_name("y.tmstate")
+    before = place.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StateRefused, match=f"its log {place.name}-wal.*is not beside it"):
+            SqliteStore.open(place, "mod", "mod")
+
+    assert place.read_bytes() == before
+
+    if loss == "hard link":
+        assert mark_in(place.with_name("x.tmstate")) == str(checkpoints)
+
+
+def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp_path: Path) -> None:
+    """As ``tm-ctl`` does, which only reads; also if it is refused for another reason, and after another kill."""
+    place = killed(tmp_path)
+    with pytest.raises(StateRefused, match="belongs to mod"):
+        SqliteStore.open(place, "other", "other")
+    alone = place.parent / "alone"
+    alone.mkdir()
+    shutil.copy(place, alone / "x.tmstate")
+
+    assert mark_in(alone / "x.tmstate") == "1"
+
+    store = SqliteStore.open(place, "mod", "mod")  # and is killed before its first checkpoint
+    copied = copy_of(place.parent, tmp_path / "again", store)
+
+    assert mark_in(copied) == "1"
+    assert mark_in(place) == "1"
+
+
+def test_a_state_that_another_program_has_made_whole_can_be_said_to_be(tmp_path: Path) -> None:
+    """With the command of the message."""
+    place = killed(tmp_path)
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute("SELECT * FROM run").fetchall()
+    with pytest.raises(StateRefused, match=r"'PRAGMA user_version = \d+'") as refused:
+        mark_in(place)
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute(str(refused.value).split("'")[1])
+
+    assert mark_in(place) == "1"
+
+
+def test_a_state_that_is_only_read_stays_as_it_was(tmp_path: Path) -> None:
+    """Byte for byte."""
+    place = killed(tmp_path)
+    mark_in(place)
+    before = place.read_bytes()
+    mark_in(place)
+
+    assert place.read_bytes() == before
+
+
+def test_a_state_that_was_closed_on_a_full_disk_needs_no_log(tmp_path: Path) -> None:
+    """SQLite cannot write any more that it is closed, but brings the log into the file and removes it all the same."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, "mod", "mod")
+    for number in range(1, 21):
+        store.write(Checkpoint(str(number), settled=number))
+    full = max(path.stat().st_size for path in (place, place.with_name("x.tmstate-wal")))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+    try:
+        with pytest.raises(StateUnwritable, match="cannot be written"):
+            store.write(Checkpoint("21", settled=21, failed=[failed(number=n) for n in range(1, 501)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert mark_in(copy_of(tmp_path, tmp_path / "killed")) == "20"
+
+    store.write(Checkpoint("21", settled=21))
+    store.close()
+
+    assert mark_in(place) == "21"
+
+
+def test_a_damaged_state_that_was_killed_is_refused_for_the_same_reason_again(tmp_path: Path) -> None:
+    """Although SQLite has removed its log meanwhile."""
+    place = killed(tmp_path, 500)
+    data = bytearray(place.read_bytes())
+    data[-4096:] = bytes(4096)
+    place.write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(StateRefused, match="is damaged"):
+            SqliteStore.open(place, "mod", "mod")
+
+
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])
 def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> None:
     """A committed one, whatever is missing."""
-    import os
-    import shutil
-
     store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
     for number in range(20):
         store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number + 1)]))

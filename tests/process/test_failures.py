@@ -17,7 +17,8 @@ from test_resume import PREAMBLE
 def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
     """Key, type, message, traceback and number of attempts of the failed jobs in the state file."""
     state = next(playground.directory.glob("*.tmstate"))
-    with closing(sqlite3.connect(state)) as connection:
+    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove it.
+    with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT key, attempts FROM failed").fetchall()
     found = []
     for key, text in rows:

@@ -18,6 +18,7 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_checkpoint import drop, write
+from taskmaster.master.stores.sqlite_connection import begin, connect, let_go
 from taskmaster.master.stores.sqlite_file import create, inspect
 from taskmaster.master.stores.sqlite_rows import (
     BROKEN,
@@ -26,7 +27,6 @@ from taskmaster.master.stores.sqlite_rows import (
     attempts_of,
     failed_job,
     fill,
-    lost_rows,
     new_run,
     sealed,
 )
@@ -73,6 +73,8 @@ class SqliteStore:
             store._open()
             with store._reading():
                 known = store._meta("identity")
+            if known is None:
+                raise StateRefused(f"The state {place} is damaged: it does not say what it belongs to. {BROKEN}")
             if known != identity:
                 raise StateRefused(
                     f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
@@ -210,56 +212,17 @@ class SqliteStore:
         """Bring everything into the one file, and unlock it."""
         if not self._mutex.acquire(timeout=CLOSING):
             return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
-        try:
-            if self._connection is not None:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error:
-            pass  # the write-ahead log stays beside the file; the next master finds it
         self._abandon()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        try:
-            # as_uri quotes what an URI cannot hold; mode=rw never makes a file.
-            self._connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0.2, check_same_thread=False
-            )
-            self._file = self._file or self._path.stat()
-            self._execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._execute("PRAGMA journal_mode = WAL")
-            self._execute("PRAGMA synchronous = FULL")
-            self._execute("PRAGMA wal_autocheckpoint = 200")  # pages: what is beside the file stays below a megabyte
-            # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard
-            # link).
-            self._execute("BEGIN IMMEDIATE")
-            # The quick check would not compare an index with its table: what a damaged index hides would be lost.
-            broken = [row[0] for row in self._execute("PRAGMA integrity_check(3)") if row[0] != "ok"]
-            if not broken and (table := lost_rows(self._connection)):
-                broken = [f"the table {table!r} does not hold what was written to it"]
-            self._execute("ROLLBACK")
-            if broken:
-                raise StateRefused(
-                    f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero "
-                    "with another file: --state=PATH (or move this one away)."
-                )
+        self._connection = connect(self._path)
+        self._file = self._file or self._path.stat()
+        with self._reading():
             self._run = str(self._meta("current"))
             newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
             self._session = self._session or (newest or 0) + 1
-        except sqlite3.OperationalError as exc:
-            if "locked" in str(exc):
-                raise StateLocked(
-                    f"The state {self._path} belongs to another master that is running. End that one first, or give "
-                    "this run a state of its own with --state."
-                ) from exc
-            raise StateRefused(
-                f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH."
-            ) from exc
-        except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
-            raise StateRefused(
-                f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another "
-                "file: --state=PATH (or move this one away)."
-            ) from exc
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
@@ -274,7 +237,7 @@ class SqliteStore:
                 self._lock.keep()
                 if self._connection is None:
                     self._open()
-                self._execute("BEGIN IMMEDIATE")
+                begin(self._connected())
                 yield self._connected()
                 self._execute("COMMIT")
             except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
@@ -304,15 +267,8 @@ class SqliteStore:
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.rollback()
-            except sqlite3.Error:
-                pass
-            try:
-                connection.close()
-            except sqlite3.Error:
-                pass
+        if connection is not None and self._file is not None:
+            let_go(connection, self._path, self._file)
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
         row = self._checked(self._execute(RUN, run).fetchone())

@@ -1,7 +1,8 @@
-"""The state file before SQLite opens it, and how a new one comes to be.
+"""The state file while SQLite does not have it: before it is opened, when it was closed, and how a new one comes to be.
 
 Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its own; a state that
-is not whole has to be refused by looking at the bytes, and left as it is.
+is not whole has to be refused by looking at the bytes, and left as it is. Also, a file whose write-ahead log is lost is
+an older state to SQLite, or a new one; so its header says while it is in use that there has to be a log.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 
 from taskmaster.errors import StateRefused
 
-__all__ = ["APPLICATION", "SCHEMA_VERSION", "create", "inspect"]
+__all__ = ["APPLICATION", "IN_USE", "SCHEMA_VERSION", "create", "has_log", "inspect", "is_whole", "log_of"]
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
 SCHEMA_VERSION = 3
+IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
+_VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
 _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
@@ -31,7 +34,7 @@ def inspect(path: Path) -> bool:
     Raises:
         StateRefused: there is something, but no state that can be used.
     """
-    wal = path.with_name(path.name + "-wal")
+    wal = log_of(path)
     try:
         about = path.stat()
     except FileNotFoundError:
@@ -60,10 +63,10 @@ def inspect(path: Path) -> bool:
         raise StateRefused(
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
         )
-    _check_version(path, int.from_bytes(header[60:64]))
+    _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
-    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not _holds(wal):
+    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
         raise StateRefused(
             f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
         )
@@ -83,10 +86,39 @@ def _check_version(path: Path, version: int) -> None:
         )
 
 
-def _holds(wal: Path) -> bool:
-    """Whether there is a write-ahead log whose pages may make up for those that the file lacks."""
+def is_whole(path: Path, opened: os.stat_result) -> None:
+    """Say so in the header of a file that SQLite has closed, if its log is gone: all that was in it is in the file.
+
+    Normally SQLite itself has written that; on a disk that has no room left, it cannot, but closes the file all the
+    same.
+
+    Args:
+        path: the file.
+        opened: what was there when it was opened; another file is left alone.
+    """
+    if log_of(path).exists():
+        return
+    with path.open("r+b") as file:
+        if not os.path.samestat(os.fstat(file.fileno()), opened):
+            return
+        file.seek(_VERSION_AT)
+        version = int.from_bytes(file.read(4))
+        if version & IN_USE:
+            file.seek(_VERSION_AT)
+            file.write((version & ~IN_USE).to_bytes(4))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a state file."""
+    return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether there is a log whose pages may make up for those that the file lacks."""
     try:
-        return wal.stat().st_size > 32
+        return log_of(path).stat().st_size > 32
     except OSError:
         return False
 
