@@ -473,6 +473,55 @@ def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp
     assert mark_in(place) == "1"
 
 
+@pytest.mark.parametrize("reason", ["format1", "without-log"])
+def test_a_state_that_cannot_be_resumed_is_put_aside_by_a_reset(
+    tmp_path: Path, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the name for it is taken; nothing of it is lost, and without --reset it is refused with that cure."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    if reason == "format1":
+        data = bytearray(place.read_bytes())
+        data[60:64] = (1).to_bytes(4)
+        place.write_bytes(data)
+    else:
+        log.unlink()
+    kept = {
+        path.name.replace("x.tmstate", f"x.tmstate.{reason}.2"): path.read_bytes()
+        for path in (place, log)
+        if path.exists()
+    }
+    place.with_name(f"x.tmstate.{reason}").write_bytes(b"an earlier one")
+    with pytest.raises(StateRefused, match=f"--reset, which keeps this one as x.tmstate.{reason}"):
+        SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert store.reset() is None
+    assert store.load().mark is None
+
+    store.close()
+
+    assert f"kept as x.tmstate.{reason}.2" in caplog.text
+    kept[f"x.tmstate.{reason}"] = b"an earlier one"
+    assert {path.name: path.read_bytes() for path in place.parent.iterdir() if path != place} == kept
+
+
+def test_a_reset_puts_no_state_aside_that_can_be_resumed(tmp_path: Path) -> None:
+    """It has its history; and one that is damaged is not touched."""
+    place = killed(tmp_path)
+    store = SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert store.load().mark == "1"
+
+    store.close()
+    garbled = place.read_bytes()[:5000]
+    place.write_bytes(garbled)
+    with pytest.raises(StateRefused, match="is damaged"):
+        SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert [(path.name, path.read_bytes()) for path in place.parent.iterdir()] == [("x.tmstate", garbled)]
+
+
 def test_a_state_that_another_program_has_made_whole_can_be_said_to_be(tmp_path: Path) -> None:
     """With the command of the message."""
     place = killed(tmp_path)

@@ -19,7 +19,7 @@ from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_checkpoint import drop, write
 from taskmaster.master.stores.sqlite_connection import begin, connect, let_go
-from taskmaster.master.stores.sqlite_file import create, inspect
+from taskmaster.master.stores.sqlite_file import Unresumable, create, inspect, put_aside
 from taskmaster.master.stores.sqlite_rows import (
     BROKEN,
     FAILED,
@@ -49,13 +49,15 @@ class SqliteStore:
         self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
 
     @classmethod
-    def open(cls, path: str | Path, identity: str, target: str) -> SqliteStore:
+    def open(cls, path: str | Path, identity: str, target: str, *, reset: bool = False) -> SqliteStore:
         """Open the state of a source, or make it.
 
         Args:
             path: the file; links are followed, so that the lock is beside the file itself.
             identity: what the state belongs to, see ``naming.identity``.
             target: how messages call that.
+            reset: a state that cannot be resumed, because it is of an older version or its log is lost, is put aside
+                for a new one.
 
         Raises:
             StateLocked: another master has it.
@@ -68,9 +70,13 @@ class SqliteStore:
             )
         store = cls(place, Lock(place))
         try:
-            if not inspect(place):
-                create(place, lambda connection: fill(connection, identity))
-            store._open()
+            try:
+                store._open_or_make(identity)
+            except Unresumable as exc:
+                if not reset:
+                    raise
+                put_aside(place, exc.suffix)
+                store._open_or_make(identity)
             with store._reading():
                 known = store._meta("identity")
             if known is None:
@@ -215,6 +221,11 @@ class SqliteStore:
         self._abandon()
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _open_or_make(self, identity: str) -> None:
+        if not inspect(self._path):
+            create(self._path, lambda connection: fill(connection, identity))
+        self._open()
 
     def _open(self) -> None:
         self._connection = connect(self._path)

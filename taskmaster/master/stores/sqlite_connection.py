@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
-from taskmaster.master.stores.sqlite_file import IN_USE, SCHEMA_VERSION, has_log, is_whole, log_of
+from taskmaster.master.stores.sqlite_file import IN_USE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite_rows import BROKEN, lost_rows
 
 __all__ = ["begin", "connect", "let_go"]
@@ -24,6 +24,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises:
         StateLocked: another process has it.
+        Unresumable: its log is lost.
         StateRefused: it is damaged, or cannot be opened.
     """
     connection: sqlite3.Connection | None = None
@@ -41,7 +42,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # link).
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA user_version").fetchone()[0] & IN_USE and not log:
-            raise StateRefused(_without_log(path))
+            raise _without_log(path)
         _look_through(connection, path)
         connection.execute("ROLLBACK")
     except BaseException as exc:
@@ -64,13 +65,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _without_log(path: Path) -> str:
+def _without_log(path: Path) -> Unresumable:
     whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
-    return (
+    return Unresumable(
         f"The state {path} was in use when its process ended, and its log {log_of(path).name}, which holds the last "
         "checkpoints, is not beside it. Put the log there: a copy of such a state needs both files, and a hard link "
         "has to be opened under its first name. If another program has opened the file since then, that one has "
-        f"brought the log into it; say so with: {whole}. {BROKEN}"
+        f"brought the log into it; say so with: {whole}.",
+        path,
+        "without-log",
     )
 
 

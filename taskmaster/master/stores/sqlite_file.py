@@ -7,6 +7,7 @@ an older state to SQLite, or a new one; so its header says while it is in use th
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import stat
@@ -15,7 +16,20 @@ from pathlib import Path
 
 from taskmaster.errors import StateRefused
 
-__all__ = ["APPLICATION", "IN_USE", "SCHEMA_VERSION", "create", "has_log", "inspect", "is_whole", "log_of"]
+__all__ = [
+    "APPLICATION",
+    "IN_USE",
+    "SCHEMA_VERSION",
+    "Unresumable",
+    "create",
+    "has_log",
+    "inspect",
+    "is_whole",
+    "log_of",
+    "put_aside",
+]
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
 SCHEMA_VERSION = 3
@@ -25,6 +39,23 @@ _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
 
+class Unresumable(StateRefused):
+    """A state that no run of this version can go on with; ``--reset`` puts it aside and begins a new one.
+
+    Args:
+        message: why.
+        path: the state.
+        suffix: what is then added to its name.
+    """
+
+    def __init__(self, message: str, path: Path, suffix: str) -> None:
+        super().__init__(
+            f"{message} Or begin a new run with --reset, which keeps this one as {path.name}.{suffix}, or with another "
+            "state: --state=PATH."
+        )
+        self.suffix = suffix
+
+
 def inspect(path: Path) -> bool:
     """Look at a state file.
 
@@ -32,7 +63,8 @@ def inspect(path: Path) -> bool:
         False if there is none.
 
     Raises:
-        StateRefused: there is something, but no state that can be used.
+        Unresumable: it is of an older version.
+        StateRefused: there is something else that cannot be used.
     """
     wal = log_of(path)
     try:
@@ -80,10 +112,40 @@ def _check_version(path: Path, version: int) -> None:
             f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
         )
     if version < SCHEMA_VERSION:
-        raise StateRefused(
+        raise Unresumable(
             f"The state {path} was written by an older Taskmaster (format {version}; this one knows "
-            f"{SCHEMA_VERSION}). Finish the run with that version, or give this one another state with --state=PATH."
+            f"{SCHEMA_VERSION}). Finish the run with that version.",
+            path,
+            f"format{version}",
         )
+
+
+def put_aside(path: Path, suffix: str) -> None:
+    """Give a state another name, with all that belongs to it, and say so; nothing that is there already is replaced.
+
+    Args:
+        path: the state; nobody has it open.
+        suffix: what is added to its name.
+
+    Raises:
+        StateRefused: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{suffix}")
+    number = 1
+    while aside.exists() or log_of(aside).exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{suffix}.{number}")
+    try:
+        for end in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + end)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + end))
+        _sync(path.parent)
+    except OSError as exc:
+        raise StateRefused(
+            f"The state {path} cannot be kept as {aside.name}: {exc.strerror}. Name another with --state=PATH."
+        ) from exc
+    logger.warning("the state %s cannot be resumed; it is kept as %s, and a new one is begun.", path, aside.name)
 
 
 def is_whole(path: Path, opened: os.stat_result) -> None:
