@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -398,6 +399,34 @@ def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
     store.close()
 
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
+
+
+def test_a_state_can_be_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT and some network shares; what appears there meanwhile is not replaced."""
+    place = tmp_path / "x.tmstate"
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def overtaken(*_: object) -> None:
+        place.write_bytes(b"cake")
+        refused()
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(StateRefused, match="File exists"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.tmstate", b"cake")]
+
+    place.unlink()
+    monkeypatch.setattr(os, "link", refused)
+    store = SqliteStore.open(place, "mod", "mod")
+    store.write(Checkpoint("1"))
+    store.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert mark_in(place) == "1"
 
 
 # -- what a process leaves that is killed -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ an older state to SQLite, or a new one; so its header says while it is in use th
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -209,7 +210,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         finally:
             connection.close()
         _sync(scratch)
-        os.link(scratch, path)
+        _publish(scratch, path)
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
@@ -218,6 +219,20 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         ) from exc
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _publish(scratch: Path, path: Path) -> None:
+    """Give a new file its name, if nothing has it."""
+    try:
+        os.link(scratch, path)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # exFAT and some network shares have no hard links. Other masters are kept out by the lock; what is not a
+        # master does not make such a file between these two lines.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from exc
+        scratch.rename(path)
 
 
 def _sync(path: Path) -> None:
