@@ -131,6 +131,16 @@ def test_the_same_piece_twice_is_one(reopen: Reopen) -> None:
     assert reopen().load().remembered == prints("a")
 
 
+def test_a_parked_job_that_is_parked_again_takes_its_own_place(reopen: Reopen) -> None:
+    """Also twice in one checkpoint."""
+    store = reopen()
+    first, second, third = (ParkedJob(1, "1", payload, prints("p")) for payload in (b"x", b"y", b"z"))
+    store.write(Checkpoint("1", park=[first]))
+    store.write(Checkpoint("1", park=[second, third]))
+
+    assert list(reopen().load().parked) == [third]
+
+
 def test_parked_jobs_go_when_they_are_settled(reopen: Reopen) -> None:
     """Also in the very checkpoint that parks them."""
     store = reopen()

@@ -9,7 +9,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -104,15 +104,18 @@ class Tally:
         row = connection.execute("SELECT tally FROM run WHERE id = ?", (run,)).fetchone()
         self.known: dict[str, list[int]] = {table: [0, 0] for table in _KEYS} | json.loads(row[0] if row else "{}")
 
-    def put(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def put(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write sealed rows; each takes the place of the one with the same key, if there is one."""
         names = _KEYS[table]
         same = " AND ".join(f"{name} = ?" for name in names)
-        for row in rows:
-            self.remove(table, same, *row[: len(names)])
-            marks = ", ".join("?" * len(row))
-            self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608  # a table of ours
+        if not rows:
+            return
+        new = {row[: len(names)]: row for row in rows}
+        for key, row in new.items():
+            self.remove(table, same, *key)
             _count(self.known[table], 1, row[-1])
+        marks = ", ".join("?" * len(rows[0]))
+        self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", new.values())  # noqa: S608
 
     def remove(self, table: str, where: str, *values: Any) -> int:
         """Delete rows; gives how many there were."""
