@@ -29,11 +29,12 @@ ifneq "$(MADE_FOR)" "$(FOR)"
 ANEW = anew
 endif
 
-.PHONY: help test check prove lint demo bench bench-quick peers clean anew
+.PHONY: help test check prove lint demo bench demo-postgres bench-quick peers clean anew
 
 help:
 	@echo "make test    run the tests (less than 5 minutes)"
 	@echo "make demo    run a real job on this machine: index every .py file of this Python, with 8 workers"
+	@echo "make demo-postgres  denormalise 300,000 rows on a PostgreSQL server of its own"
 	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
 	@echo "make lint    ruff and mypy"
 	@echo "make check   lint, and all tests, the slow ones too"
@@ -74,6 +75,11 @@ demo: $(VENV)/installed
 	printf 'def broken(:\n' > "$(DEMO)/mine/broken.py"
 	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/tm-run" "$(CURDIR)/examples/index_python.py" 8 root=mine
 	cd "$(DEMO)" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/examples/check_index.py" index.sqlite mine
+
+demo-postgres: $(VENV)/developer
+	rm -rf "$(DEMO)-postgres"
+	mkdir -p "$(DEMO)-postgres"
+	cd "$(DEMO)-postgres" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/tests/postgres/demo.py"
 
 $(VENV)/peers: $(VENV)/installed benchmarks/requirements.txt
 	$(PIP) install -r benchmarks/requirements.txt

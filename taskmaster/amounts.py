@@ -1,6 +1,7 @@
-"""Durations and shares as people write them: ``2h``, ``1h30m``, ``0.1%``.
+"""Durations, shares and rates as people write them: ``2h``, ``1h30m``, ``0.1%``, ``100/m``.
 
-Called by ``taskmaster.options`` and ``taskmaster.cli``. Seconds are floats everywhere else, shares are fractions.
+Called by ``taskmaster.options`` and ``taskmaster.cli``. Seconds are floats everywhere else, shares are fractions,
+rates are numbers a second.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 
 from taskmaster.errors import UsageError
 
-__all__ = ["seconds_of", "share_of", "show_seconds", "show_share"]
+__all__ = ["rate_of", "seconds_of", "share_of", "show_seconds", "show_share"]
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
@@ -61,6 +62,32 @@ def share_of(option: str, value: object) -> float:
         raise UsageError(
             f"{option} is {value!r}: give a share above zero and up to all, in percent or as a fraction, like 0.1% or "
             "0.001."
+        )
+    return found
+
+
+def rate_of(option: str, value: object) -> float:
+    """A rate as a number a second.
+
+    Args:
+        option: what was given, for the message.
+        value: a number a second, or a text like ``100``, ``0.5``, ``100/s``, ``30/m``, ``6000/h`` or ``5000/d``.
+
+    Raises:
+        UsageError: it is none, or nothing at all.
+    """
+    try:
+        if isinstance(value, str):
+            number, slash, unit = value.strip().lower().partition("/")
+            found = float(number) / (_UNITS[unit.strip()] if slash else 1.0)
+        else:
+            found = float(value) if type(value) in (int, float) else 0.0  # type: ignore[arg-type]
+    except (ValueError, KeyError):
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise UsageError(
+            f"{option} is {value!r}: give a number of jobs a second above zero, like 100 or 0.5, or one a minute, hour "
+            "or day, like 30/m, 6000/h or 5000/d."
         )
     return found
 

@@ -24,6 +24,7 @@ from taskmaster import target as targets
 from taskmaster.callback_code import code_of, code_of_file
 from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
+from taskmaster.guards import hooks_of
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Summary
 from taskmaster.master.source import Source
@@ -66,12 +67,12 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
     """
     options.check()
     key, generated = _masters_key(options.key, options.key_file, parse(options.host))
-    source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
+    source, identity, hooks, name = _load_source(target, arguments, options.get_jobs_callback)
     if options.dry_run is not None:
         return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options))
-        session = Session(source, identity, store, target, options, targets.without_function(target))
+        session = Session(source, identity, store, target, options, targets.without_function(target), hooks=hooks)
         return session.serve(parse(options.host), key, announce=True, generated=generated)
 
 
@@ -90,7 +91,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
     options.check()
     address = parse(options.host) if options.host else Address("127.0.0.1", 0)
     key, generated = _masters_key(options.key, options.key_file, address)
-    source, identity, name = _load_source(target, arguments, options.get_jobs_callback)
+    source, identity, hooks, name = _load_source(target, arguments, options.get_jobs_callback)
     handler = options.handle_job_callback
     slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
     targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job", "handle_jobs"])
@@ -98,7 +99,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
         return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options))
-        session = Session(source, identity, store, target, options, slave_target, code_of(slave_target))
+        session = Session(source, identity, store, target, options, slave_target, code_of(slave_target), hooks)
         return session.serve(
             address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
         )
@@ -177,6 +178,7 @@ class Taskmaster:
         count_jobs: gives the number of all jobs, for percent and time left.
         retry_on: exception classes that are worth another attempt; None: all.
         give_up_on: exception classes that are not.
+        throttle: a function, a guard, or a list of them, that say why to wait; see ``docs/throttle.rst``.
         **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"``
             or ``reset=True``.
 
@@ -188,7 +190,7 @@ class Taskmaster:
         Taskmaster(handle_job, get_jobs, processes=8).start()
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a module may define, each name once
         self,
         callback: Callable[[Any], Any],
         jobs: Any,
@@ -199,6 +201,7 @@ class Taskmaster:
         count_jobs: Callable[..., int] | None = None,
         retry_on: Classes | None = None,
         give_up_on: Classes = (),
+        throttle: Any = None,
         **options: Any,
     ) -> None:
         if not callable(callback):
@@ -206,6 +209,7 @@ class Taskmaster:
         self._callback = callback
         self._setup, self._teardown = setup, teardown
         self._retry_on, self._give_up_on = retry_on, give_up_on
+        self._hooks = hooks_of(throttle, "throttle=")
         self._options = from_keywords(RunOptions, options)
         self._identity = Identity(job_key)
         self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
@@ -251,7 +255,7 @@ class Taskmaster:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
                 code = code_of(slave_target) if slave_target else _code_in_memory(self._callback)
-                session = Session(self._source, self._identity, store, name, options, slave_target, code)
+                session = Session(self._source, self._identity, store, name, options, slave_target, code, self._hooks)
                 return session.serve(
                     address,
                     key,
@@ -288,7 +292,9 @@ class Taskmaster:
         return _opened_store(name, {}, name, self._options)
 
 
-def _load_source(target: str, arguments: Mapping[str, str], callback: str | None) -> tuple[Source, Identity, str]:
+def _load_source(
+    target: str, arguments: Mapping[str, str], callback: str | None
+) -> tuple[Source, Identity, tuple[Callable[[], Any], ...], str]:
     parsed = targets.parse(target)
     if parsed.function is None and callback:
         parsed = targets.parse(f"{target}:{callback}")
@@ -297,7 +303,8 @@ def _load_source(target: str, arguments: Mapping[str, str], callback: str | None
     source = Source(
         get_jobs, arguments, targets.optional(module, "count_jobs"), getattr(get_jobs, "__name__", "get_jobs")
     )
-    return source, Identity(targets.optional(module, "job_key")), targets.name(parsed, "get_jobs")
+    hooks = hooks_of(getattr(module, "throttle", None), f"throttle in {targets.without_function(target)}")
+    return source, Identity(targets.optional(module, "job_key")), hooks, targets.name(parsed, "get_jobs")
 
 
 def _opened_store(

@@ -220,8 +220,8 @@ class Answer(NamedTuple):
         recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not started.
         stale: tokens whose leases are no longer the slave's: what has not started of them is not started any more,
             and what comes of the rest is not reported.
-        tickets: (token, index, id): that job is parked under the id now. A slave that still runs it when the master is
-            restarted shows this to the new one.
+        tickets: (token, index, number): that job is parked now, and the number names it. A slave that still runs it
+            when the master is restarted shows this to the new one.
     """
 
     state: str
@@ -270,8 +270,8 @@ class Snapshot:
     Attributes:
         run: id of the run.
         target: what the user named on the command line.
-        state: "running", "draining", "paused" or "finished".
-        reason: why the run waits, as a sentence for a person; "" when it does not.
+        state: "running", "throttled", "paused", "draining", "stopped" or "finished".
+        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does not.
         settled: jobs done or written down as failed, over the whole run, restarts included.
         failed: those of them that failed.
         settled_here: settled in this session, without what earlier sessions did.

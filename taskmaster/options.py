@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from taskmaster.amounts import seconds_of, share_of
+from taskmaster.amounts import rate_of, seconds_of, share_of
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
+from taskmaster.throttling import ThrottleOptions
 
 __all__ = [
     "LOG_LEVELS",
@@ -37,7 +38,7 @@ _COMMANDS_ONLY = {"commands_only": True}
 
 
 @dataclass(frozen=True)
-class MasterOptions:
+class MasterOptions(ThrottleOptions):
     """Options of ``tm-master``; durations in seconds."""
 
     host: str = "127.0.0.1:5050"
@@ -148,7 +149,7 @@ class SlaveOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(ThrottleOptions):
     """Options of ``tm-run`` and ``Taskmaster``; durations in seconds."""
 
     host: str | None = None
@@ -237,8 +238,8 @@ _Options = TypeVar("_Options", MasterOptions, SlaveOptions, RunOptions)
 def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     """Make options from the keywords of a call.
 
-    ``address`` and ``no_progress`` mean what ``--address`` and ``--no-progress`` mean; ``run_time`` and ``sample`` may
-    be written as on the command line, ``"2h"`` and ``"0.1%"``.
+    ``address`` and ``no_progress`` mean what ``--address`` and ``--no-progress`` mean; ``run_time``, ``sample`` and
+    ``rate`` may be written as on the command line, ``"2h"``, ``"0.1%"`` and ``"100/m"``.
 
     Raises:
         TypeError: there is no such option; names the nearest.
@@ -255,7 +256,7 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
             raise TypeError("no_progress is progress='none': give one of them")
         if given.pop("no_progress"):
             given["progress"] = "none"
-    for name, convert in (("run_time", seconds_of), ("sample", share_of)):
+    for name, convert in (("run_time", seconds_of), ("sample", share_of), ("rate", rate_of)):
         if isinstance(given.get(name), str) and name in names:
             given[name] = convert(f"--{name.replace('_', '-')}", given[name])
     for name in given:
@@ -325,6 +326,7 @@ def _check_master(options: MasterOptions | RunOptions) -> None:
     if options.failed and options.reset:
         raise UsageError("--failed runs failed jobs of this run again, and --reset gives the run up: leave one out.")
     _check_stops(options)
+    options.check_throttle()
 
 
 def _check_stops(options: MasterOptions | RunOptions) -> None:

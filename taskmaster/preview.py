@@ -47,6 +47,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
     whole = False
     try:
         for job in jobs:
+            identity.use(source.job_key)
             text = _key(identity, job)
             _check_pickle(identity, job, text)
             seen.append(text)

@@ -11,6 +11,7 @@ import shlex
 import socket
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,9 @@ from taskmaster.master.run import Run, Summary
 from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
+from taskmaster.master.throttle import Throttle
 from taskmaster.options import MasterOptions, RunOptions, failure_budget, usable_cpus
+from taskmaster.postgres.dsn import without_password
 from taskmaster.rehearsal import Rehearsal
 from taskmaster.signals import Signals
 from taskmaster.transport import keyfile
@@ -54,6 +57,7 @@ class Session:
         options: the command's options.
         slave_target: what slaves are started with; None if they cannot be started elsewhere.
         code: digest of the callback's file, for a slave that is brought along.
+        hooks: what the user has named as ``throttle``.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class Session:
         options: MasterOptions | RunOptions,
         slave_target: str | None,
         code: str = "",
+        hooks: Sequence[Callable[[], Any]] = (),
     ) -> None:
         self._code = code
+        self._hooks = hooks
         self._slave_target = slave_target
         self._rehearsal = Rehearsal(source, identity, options.sample) if options.sample is not None else None
         self._source = source if self._rehearsal is None else self._rehearsal.source
@@ -120,6 +126,7 @@ class Session:
                 target=self._target,
                 grace=options.grace,
                 total=None if options.failed or self._rehearsal is not None else options.total,
+                throttle=Throttle(options.rate, [*self._hooks, *options.guards()]),
             )
             run.serve_on(server, Skew(strict=options.strict_code, code=self._code if slave else ""))
             self._store.tell(str(self._reached(server.where)))
@@ -277,8 +284,6 @@ class Session:
         else:
             reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
             console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
-            if not self._source.resumes_by_key and record.mark is not None:
-                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
 
     def _say_finished(self, console: Console, record: RunRecord, now: str) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
@@ -297,7 +302,7 @@ def command_again(*more: str) -> str:
         more: options to add; a script that calls ``Taskmaster`` has them as keywords.
     """
     program = Path(sys.argv[0])
-    rest = [word for word in sys.argv[1:] if word not in ("--reset", *more)]
+    rest = [without_password(word) for word in sys.argv[1:] if word not in ("--reset", *more)]
     if program.name.startswith("tm-"):
         return shlex.join([program.name, *rest, *more])
     script = shlex.join(["python", sys.argv[0], *rest])

@@ -6,6 +6,9 @@ comes within a second of the first is the same key press or the same ``kill`` to
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import signal
 import threading
 import time
@@ -16,6 +19,7 @@ from typing import Any, Self
 __all__ = ["Signals"]
 
 SAME = 1.0  # seconds within which signals are one
+AT_ONCE = 15.0  # seconds that an end at once may take: a disk or a terminal that hangs must not keep the process alive
 
 
 class Signals:
@@ -59,6 +63,18 @@ class Signals:
         if not self.received:
             self.received, self._first_at = number, now
         elif now - self._first_at > SAME:
+            if not self.repeated:
+                threading.Thread(target=_end_for_sure, args=(number,), name="taskmaster-end", daemon=True).start()
             self.repeated = True
         if self._notify is not None:
             self._notify()
+
+
+def _end_for_sure(number: int) -> None:
+    """End the process after a while, whatever it is in: nothing that has been asked for twice may be waited for."""
+    time.sleep(AT_ONCE)
+    what = f"taskmaster: the end hangs for {AT_ONCE:.0f} s by now; the process is ended as it is.\n"
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, what.encode())
+    os._exit(128 + number)

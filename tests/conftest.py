@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg2
@@ -58,6 +59,20 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
             cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
             yield psycopg2.extensions.make_dsn(base, dbname=name)
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sql(database: str) -> Iterator[Callable[..., list[tuple]]]:
+    """Run a statement in the test's database; gives its rows."""
+    with closing(psycopg2.connect(database)) as connection:
+        connection.autocommit = True
+
+        def run(text: str, *values: Any) -> list[tuple]:
+            with connection.cursor() as cursor:
+                cursor.execute(text, values or None)
+                return cursor.fetchall() if cursor.description else []
+
+        yield run
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ __all__ = ["main", "tm_master"]
     "lease_grace",
 )
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
+@options("rate", "guard")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")
 @options("get_jobs_callback", "timeout")
 @common

@@ -22,6 +22,7 @@ import click
 from taskmaster import __version__
 from taskmaster.cli.first_process import leave_first_process
 from taskmaster.cli.stopping import STOPPING
+from taskmaster.cli.throttling import THROTTLING
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 
@@ -203,7 +204,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "retries_of_old": (("--retries",), {"hidden": True, "expose_value": False, "callback": _gone}),
 }
 
-_KNOWN |= STOPPING
+_KNOWN |= STOPPING | THROTTLING
 
 _WITHOUT_VARIABLE = (
     "key",

@@ -30,7 +30,19 @@ from taskmaster.master.books import Changes, Limits
 from taskmaster.master.lease import Lease, Session, Sessions, Stretch, ranges
 from taskmaster.master.parking import Parking
 from taskmaster.master.plan import Plan
-from taskmaster.master.policy import AGAIN, BACK, FAILED, SKIPPED, SPLIT, Budget, Tried, Waiting, backoff, verdict
+from taskmaster.master.policy import (
+    AGAIN,
+    BACK,
+    FAILED,
+    SKIPPED,
+    SPLIT,
+    Budget,
+    Tried,
+    Waiting,
+    backoff,
+    verdict,
+    with_attempt,
+)
 from taskmaster.master.queue import Queue
 from taskmaster.master.replay import Replay
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob
@@ -256,6 +268,8 @@ class Broker:
         """A slave that was given up is back, and nobody else has been given a job of this batch meanwhile."""
         self._returned = deque(stretch for stretch in self._returned if stretch.origin != lease.token)
         self._forget_ended(lease.token)
+        # It was away, not lost: that is nobody's fault.
+        lease.stretch.losses, lease.stretch.solo, lease.stretch.company = lease.before
         self.leases[lease.token] = lease
         session.leases[lease.token] = None
 
@@ -471,7 +485,7 @@ class Broker:
             if verdict in OPEN:
                 open_.add(failure.index)
                 self.settled -= 1
-            if verdict not in (BACK, SKIPPED):
+            if verdict not in (BACK, SKIPPED) and failure.kind != "retry":
                 first.append(tried[failure.index].attempt)
             self._judge(lease, verdict, tried[failure.index])
         for attempt in first:  # now that it is known how many went well
@@ -505,7 +519,7 @@ class Broker:
             self._failed.append(tried.for_good)
         else:
             single = lease.stretch.part(index, index + 1)
-            single.attempts += (tried.attempt,)
+            single.attempts = with_attempt(single.attempts, tried.attempt)
             if verdict == SPLIT:
                 self.plan.ask_split(single)
             else:
@@ -529,7 +543,7 @@ class Broker:
         """Have jobs parked that run for long, so that a restarted master can take them over."""
         if not (lease.long or report.long) or lease.stretch.first in self.replay:
             return
-        lease.long = {index for index in lease.long.union(report.long) if index in lease.unended()}
+        lease.long = lease.long.union(report.long).intersection(lease.unended())
         for index in lease.long:
             job, attempts = lease.stretch.jobs[index], lease.stretch.attempts
             self._parking.ask_running(lease.stretch.first + index, job, attempts)
@@ -579,7 +593,7 @@ class Broker:
             if len(suspects) == 1:
                 what = tried[index]
                 self._note_first(lease.stretch, what.attempt)
-                single.attempts += (what.attempt,)
+                single.attempts = with_attempt(single.attempts, what.attempt)
                 last = single.crashes >= self.limits.crashes
                 plain = FAILED if last else AGAIN
                 if self.plan.verdict(lease.stretch, what.failure, plain) == SPLIT:
@@ -702,6 +716,7 @@ class Broker:
         for lease, indices in held:
             self._close(lease)
             stretch = lease.stretch
+            lease.before = (stretch.losses, stretch.solo, stretch.company)
             stretch.losses += 1
             if stretch.losses >= HALVE_AFTER:
                 stretch.company = (len(busy) + 1) // 2

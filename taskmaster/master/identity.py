@@ -29,6 +29,10 @@ class Identity:
     def __init__(self, job_key: Callable[[Any], Any] | None = None) -> None:
         self._job_key = job_key
 
+    def use(self, job_key: Callable[[Any], Any] | None) -> None:
+        """Take keys with the source's own function, unless the user has given one."""
+        self._job_key = self._job_key or job_key
+
     def check(self, job: Any) -> str:
         """The encoded key of a job, after a round trip through the codec.
 

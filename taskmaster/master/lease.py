@@ -103,6 +103,7 @@ class Lease:
         wanted: what the slave is to be asked to keep, where jobs are wanted back.
         asked: it was asked once.
         long: indices that run for long and have no ticket yet.
+        before: what was held against the jobs before the lease was taken for lost: losses, solo and company.
     """
 
     token: str
@@ -114,6 +115,7 @@ class Lease:
     wanted: int | None = None
     asked: bool = False
     long: set[int] = field(default_factory=set)
+    before: tuple[int, int, int] = (0, 0, 0)
 
     def newly_ended(self, report: Report) -> list[tuple[int, int]]:
         """The index ranges that ended since the last report of this lease."""

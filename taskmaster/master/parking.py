@@ -30,6 +30,7 @@ class Parking:
         self.to_write: list[ParkedJob] = []
         self.to_forget: list[int] = []
         self._ids: dict[int, int] = {}  # position -> id in the store
+        self._tickets: dict[int, int] = {}  # position -> what a slave that runs the job for long is given
         self._next = max((job.id for job in known), default=-1) + 1
         self._written = {job.id for job in known}
         self._asked: dict[int, tuple[Any, tuple[Attempt, ...]]] = {}  # by position: job and attempts, to be parked
@@ -53,11 +54,13 @@ class Parking:
 
     def take_over(self, jobs: Iterable[tuple[int, ParkedJob]]) -> None:
         """Give what an earlier session parked its positions."""
-        self._ids = {position: job.id for position, job in jobs}
+        for position, job in jobs:
+            self._ids[position], self._tickets[position] = job.id, _ticket(job)
 
     def clear(self) -> None:
         """Leave all that is parked to another session."""
         self._ids.clear()
+        self._tickets.clear()
 
     def ask(self, position: int, job: Any, attempts: tuple[Attempt, ...]) -> None:
         """Have a job parked with what was tried; one that is parked already is written down anew."""
@@ -80,13 +83,16 @@ class Parking:
             known = self._ids[position] = self._next
             self._next += 1
         self._asked.pop(position, None)
-        self.to_write.append(replace(job, id=known))
+        parked = replace(job, id=known)
+        self._tickets[position] = _ticket(parked)
+        self.to_write.append(parked)
 
     def settle(self, position: int) -> bool:
         """Whether the job was parked; if it was, the store is to forget it."""
         self._asked.pop(position, None)
         self._running.discard(position)
         known = self._ids.pop(position, None)
+        self._tickets.pop(position, None)
         if known is not None:
             self._written.discard(known)
             self.to_forget.append(known)
@@ -97,13 +103,12 @@ class Parking:
         self._running.difference_update(positions)
 
     def ticket(self, position: int) -> int | None:
-        """The id of a parked job, once the store has it."""
-        known = self._ids.get(position)
-        return known if known in self._written else None
+        """What names a parked job, once the store has it, in this session and later ones."""
+        return self._tickets.get(position) if self._ids.get(position) in self._written else None
 
     def position_of(self, number: int) -> int | None:
-        """Where a parked job stands."""
-        return next((position for position, known in self._ids.items() if known == number), None)
+        """Where the job of a ticket stands; None if it is settled."""
+        return next((position for position, known in self._tickets.items() if known == number), None)
 
     def written(self, park: Sequence[ParkedJob], forget: Sequence[int]) -> None:
         """The store has done so much of what it was to do."""
@@ -111,3 +116,10 @@ class Parking:
             self._written.update({job.id for job in park}.intersection(self._ids.values()))
         del self.to_write[: len(park)]
         del self.to_forget[: len(forget)]
+
+
+def _ticket(job: ParkedJob) -> int:
+    """Id and fingerprint in one: when all that was parked is settled, the ids begin again, and a slave that was away
+    for long must not be taken to run the job that has the id now.
+    """
+    return job.id << 128 | int.from_bytes(job.fingerprint)

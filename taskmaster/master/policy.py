@@ -24,6 +24,7 @@ SPLIT = "split"  # its parts are tried instead
 BACK = "back"  # nothing is held against it: it goes back where it came from
 
 LONGEST = 300.0  # seconds of back-off
+TRACED = 10  # attempts of a job whose tracebacks are kept
 ALIKE = 30  # jobs that fail in the same way before any has gone well, until the cause is looked for elsewhere
 
 
@@ -83,6 +84,21 @@ def backoff(base: float, attempt: int, chance: random.Random) -> float:
         chance: spreads by up to a half in either direction.
     """
     return float(min(LONGEST, base * 2.0 ** min(attempt - 1, 30)) * chance.uniform(0.5, 1.5))
+
+
+def with_attempt(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:
+    """Attempts and one more. Those that are long ago lose their traceback: all of them are written down again with
+    each attempt.
+    """
+    if len(attempts) < TRACED:
+        return (*attempts, attempt)
+    old = attempts[-TRACED]
+    return (
+        *attempts[:-TRACED],
+        old._replace(message=old.message[:200], traceback=""),
+        *attempts[1 - TRACED :],
+        attempt,
+    )
 
 
 class Waiting:

@@ -6,6 +6,7 @@ adds, without a lock and while the user's generator runs; one at a time, which m
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -55,6 +56,12 @@ class Queue:
     def newest(self) -> list[Any]:
         """The last job alone, if it has not been taken yet."""
         return self._pieces[-1][-1:]
+
+    def some(self, count: int) -> list[Any]:
+        """A few of the newest jobs, by chance; less than were asked for, or one twice, where few are there."""
+        piece = self._pieces[-1]
+        chosen = [piece[at : at + 1] for at in (random.randrange(len(piece) or 1) for _ in range(count))]
+        return [job for one in chosen for job in one]
 
     def _first(self) -> list[Any]:
         while not self._pieces[0] and len(self._pieces) > 1:

@@ -36,6 +36,7 @@ CHUNK = 8192
 """Most jobs taken from the source between two looks at how large they are; fewer where that would be"""
 
 STEP = 1024  # jobs
+LOOKED_AT = 2  # jobs of a step beside the last one: every other job may be large
 
 CHUNK_BYTES = 1024 * 1024
 """more than about so many bytes."""
@@ -114,13 +115,20 @@ class Reader(threading.Thread):
             self.error = self._source_error(exc)
         finally:
             self._close(self._iterator)
+            self._close(self._source)
             self.ended.set()
             self.started_reading.set()
 
     def prepare(self) -> None:
         """Learn what the source can do: before a job that an earlier session has parked can fail."""
+        self._source.resolve(self._last, resume=self._mark is not None)
+        self._identity.use(self._source.job_key)
         with self._lock:
             self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
+
+    @property
+    def _last(self) -> Any:
+        return keys.decode(self._mark) if self._mark is not None else None
 
     @property
     def done(self) -> bool:
@@ -185,6 +193,8 @@ class Reader(threading.Thread):
     def _open(self) -> Iterator[Any]:
         iterator = self._begin()
         if self._mark is not None and not self._source.resumes_by_key:
+            name, mark = self._source.name, keys.show(self._mark)
+            logger.warning("%s takes no `last`: it is read again up to the key %s, which is skipped", name, mark)
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
         if first is _NONE:
@@ -200,8 +210,7 @@ class Reader(threading.Thread):
         if bound is not None:
             with self._lock:
                 self._broker.bound = keys.check(bound)
-        last = keys.decode(self._mark) if self._mark is not None else None
-        return self._source.iterate(last, resume=self._mark is not None)
+        return self._source.iterate(self._last, resume=self._mark is not None)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
         left, size = room, 0
@@ -216,7 +225,8 @@ class Reader(threading.Thread):
                 if self._broker.read - before < step:
                     self._broker.exhausted = True
                     break
-            size = max((_size(job) or 0 for job in self._broker.queue.newest()), default=0)
+            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]
+            size = max((_size(job) or 0 for job in looked_at), default=0)
         self.started_reading.set()
         self._look_at_newest()
 
@@ -277,8 +287,8 @@ class Reader(threading.Thread):
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        for newest in self._broker.queue.newest():
-            self._measure(newest)
+        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]:
+            self._measure(job)
 
     def _measure(self, job: Any) -> None:
         """Let large jobs count: at once when they become larger, slowly when they become smaller."""
@@ -290,9 +300,9 @@ class Reader(threading.Thread):
             first = not self.started_reading.is_set()
             self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
 
-    def _close(self, iterator: Iterator[Any] | None) -> None:
-        """Let the user's generator run its ``finally`` blocks."""
-        close = getattr(iterator, "close", None)
+    def _close(self, given: Iterator[Any] | Source | None) -> None:
+        """Let the user's generator run its ``finally`` blocks, and a source give up what it holds."""
+        close = getattr(given, "close", None)
         if callable(close):
             try:
                 close()

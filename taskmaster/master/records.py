@@ -13,7 +13,7 @@ from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Stretch
 from taskmaster.master.pickling import pickled
-from taskmaster.master.policy import FAILED, Tried
+from taskmaster.master.policy import FAILED, Tried, with_attempt
 from taskmaster.master.stores import Attempt, FailedJob
 from taskmaster.model import Failure, Report
 
@@ -47,7 +47,8 @@ class Records:
         """The same for jobs that were running when their worker died, or that were given to a call that raised."""
         first = report.suspects[0]
         if report.end == "raised" and report.failures:
-            what = report.failures[0]
+            # Before it, there may be those of jobs that could not be unpickled.
+            what = next((f for f in reversed(report.failures) if f.index == first), report.failures[-1])
         elif report.end == "timeout":
             what = Failure(first, "TimedOut", report.detail, "", "timeout")
         else:
@@ -72,7 +73,7 @@ class Records:
             key=self._identity.text(job),
             job=self._identity.show(job),
             payload=payload,
-            attempts=(*stretch.attempts, attempt),
+            attempts=with_attempt(stretch.attempts, attempt),
         )
 
     def lost(self, stretch: Stretch) -> FailedJob:

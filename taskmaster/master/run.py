@@ -27,6 +27,7 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.summary import Companion, Summary, View
+from taskmaster.master.throttle import Throttle
 from taskmaster.memory import keep_freed_memory
 from taskmaster.model import Answer, Snapshot
 from taskmaster.signals import Signals
@@ -57,9 +58,10 @@ class Run:
         target: what the user named, for display.
         grace: seconds that running jobs have to end after the first signal.
         total: how many jobs there are, if the user said so.
+        throttle: holds the handing out back; None: nothing does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a run is made of, each part once
         self,
         source: Source,
         store: Store,
@@ -70,6 +72,7 @@ class Run:
         target: str,
         grace: float = 30.0,
         total: int | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -78,6 +81,7 @@ class Run:
         self._target = target
         self._grace = grace
         self._total = total
+        self._throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._address = ""
         self._began = time.monotonic()
@@ -98,6 +102,7 @@ class Run:
             took=self._after_exchange,
             status=lambda: asdict(self.snapshot()),
             failures=store.failed,
+            throttle=self._throttle,
         )
 
     def serve_on(self, server: Server, skew: Skew | None = None) -> None:
@@ -129,7 +134,7 @@ class Run:
             raise error
         if self._total is None:
             threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
-        if self._record.finished is None or not self._reader.ended.is_set():
+        if self._record.finished is None:
             return True
         # A source that includes `last` yields the last job again: it is recognised, and nothing new.
         with self._lock:
@@ -159,12 +164,14 @@ class Run:
             TaskmasterError: the source failed, or the companion did.
         """
         self._run_time = run_time
+        self._throttle.start()
         server.start()
         self._keeper.start()
         try:
             ending = self._watch(view, signals, companion)
             self._reader.stop()
-            self._keeper.stop()
+            while not self._keeper.stop(TICK):
+                self._give_up(*self._keeper.trouble())
             self._last_checkpoint(view, signals)
             if ending is None:
                 self._farewell(server)
@@ -179,6 +186,7 @@ class Run:
             self._reader.stop()
             self._keeper.stop(HANGS)
             server.stop()
+            self._throttle.stop()
             view.close(self.snapshot("finished" if self._broker.over else "stopped"))
         if ending is not None:
             raise ending
@@ -199,13 +207,12 @@ class Run:
 
     def snapshot(self, state: str = "") -> Snapshot:
         """The run at this moment."""
+        now = time.monotonic()
         with self._lock:
             broker = self._broker
             mark = broker.watermark.mark
-            reason = broker.paused
             share = self._keeper.share
-            if not state:
-                state = "draining" if broker.draining else "paused" if reason else "running"
+            state, reason = self._state(state, now)
             return Snapshot(
                 run=self._record.id,
                 target=self._target,
@@ -214,7 +221,7 @@ class Run:
                 settled=self._record.settled + broker.settled,
                 failed=self._record.failures + broker.failures - broker.replay.mended,
                 settled_here=broker.settled + broker.replay.ended,
-                elapsed=time.monotonic() - self._began,
+                elapsed=now - self._began,
                 total=self._total,
                 share=share,
                 share_here=max(0.0, (share or 0.0) - self._keeper.share_before),
@@ -232,6 +239,15 @@ class Run:
             )
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _state(self, given: str, now: float) -> tuple[str, str]:
+        """What the run is doing, and why not more."""
+        if given or self._broker.draining:
+            return given or "draining", self._broker.paused
+        if self._broker.paused:
+            return "paused", self._broker.paused
+        why = self._throttle.why(now)
+        return ("throttled", why) if why else ("running", self._throttle.limiting(now))
 
     def _after_exchange(self) -> None:
         if 2 * len(self._broker.queue) < self._broker.limits.size:
@@ -367,6 +383,7 @@ class Run:
             time.sleep(0.005)
 
     def _count_jobs(self) -> None:
+        self._reader.started_reading.wait()
         try:
             self._total = self._source.total()
         except Exception:

@@ -56,7 +56,9 @@ class Sampler:
         """
         held: list[Any] = []
         began = self._clock()
-        for job in self._source.iterate():
+        jobs = self._source.iterate()
+        self._identity.use(self._source.job_key)
+        for job in jobs:
             self.read += 1
             if self._belongs(job):
                 self.chosen += 1

@@ -22,6 +22,7 @@ from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, 
 from taskmaster.master.records import Records
 from taskmaster.master.skew import Skew
 from taskmaster.master.stores import FailedJob
+from taskmaster.master.throttle import Throttle
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
 from taskmaster.tracebacks import users_traceback
@@ -69,6 +70,7 @@ class Service:
         took: called when jobs were handed out or reported: there may be room in the queue, or nothing left to do.
         status: gives what ``status()`` answers.
         failures: gives a page of the failed jobs, as ``Store.failed``.
+        throttle: says whether jobs may be handed out now; None: always.
         clock: monotonic seconds.
     """
 
@@ -84,6 +86,7 @@ class Service:
         took: Callable[[], None],
         status: Callable[[], dict[str, Any]],
         failures: Callable[[int, int, str | None, float], Sequence[FailedJob]] = lambda *_: (),
+        throttle: Throttle | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
@@ -94,6 +97,7 @@ class Service:
         self._took = took
         self._status = status
         self._failures = failures
+        self._throttle = throttle or Throttle()
         self._clock = clock
         self._records = Records(broker, identity, next_failed)
         self.over = False
@@ -155,11 +159,12 @@ class Service:
                 break
             lent.append(batch)
         with self._lock:
-            if wish.batches and not lent:
+            held = self._throttle.turn(wish, self._clock()) if wish.batches and not lent else 0.0
+            if wish.batches and not lent and not held:
                 self._broker.starve(known)
             answer = Answer(
                 "drain" if self._broker.draining else "run",
-                self._pause(known),
+                held or self._pause(known),
                 tuple(lent),
                 self._broker.recalls(known),
                 tuple(stale),
@@ -266,7 +271,9 @@ class Service:
             if report.suspects:
                 tried.update(self._records.suspects(lease, report, session.name))
             with self._lock:
+                kept = lease.keep
                 if self._broker.settle(lease, report, pieces, tried):
+                    self._throttle.spend(lease.keep - kept)  # what was not begun
                     if report.end == "finished" and self._broker.plan.on and not report.failures:
                         keys = tuple(job.key for job in jobs[: report.keep])
                         self._broker.plan.times.append((keys, report.seconds))
@@ -276,9 +283,11 @@ class Service:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""
         while True:
             with self._lock:
-                lease = self._broker.take(session, want)
-            if lease is None:
-                return None
+                allowed = self._throttle.allow(want, self._clock())
+                lease = self._broker.take(session, allowed) if allowed is not None else None
+                if lease is None:
+                    return None
+                self._throttle.spend(lease.keep)
             self._broker.stalled_since = self._clock()  # from here on, the user's code runs, and nobody is heard
             self._took()  # now, so that the source is read while this is pickled and sent
             stretch = lease.stretch

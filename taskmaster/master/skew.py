@@ -16,6 +16,8 @@ __all__ = ["Skew", "Verdict"]
 
 logger = logging.getLogger(__name__)
 
+MOST_TOLD = 100  # different files that the log warns of
+
 
 class Verdict(NamedTuple):
     """What a slave is told: why it is refused, and what it is warned of; "" for nothing."""
@@ -55,8 +57,8 @@ class Skew:
             other = self._other_than(session, code)
             if other is None or not self._strict:
                 self._known[session] = (name, code)
-            first = code not in self._told
-            if other is not None:
+            first = code not in self._told and len(self._told) < MOST_TOLD
+            if first and other is not None:
                 self._told.add(code)
         if came:
             _compare_python(info, name)

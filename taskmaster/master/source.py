@@ -41,6 +41,7 @@ class Source:
         self._count = count
         self.name = name
         self._iterate = getattr(jobs, "iterate", None)
+        self._given: Any = None  # what the callable has returned, until it is iterated over
         if not callable(self._iterate) and not callable(jobs) and not isinstance(jobs, Iterable):
             raise UsageError(
                 f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
@@ -87,6 +88,22 @@ class Source:
         """Whether the source itself can start after a key."""
         return self._takes_last
 
+    def resolve(self, last: Any = None, *, resume: bool = False) -> None:
+        """Call the user's function, unless that was done: it may return an object with ``iterate(last)``, which then
+        takes the place of the function.
+
+        Args:
+            last: the key up to which all is settled.
+            resume: pass ``last`` on.
+        """
+        if callable(self._iterate) or not callable(self._jobs) or self._given is not None:
+            return
+        given = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
+        if callable(getattr(given, "iterate", None)):
+            self._jobs, self._iterate, self._takes_last = given, given.iterate, True
+        else:
+            self._given = given
+
     def iterate(self, last: Any = None, *, resume: bool = False) -> Iterator[Any]:
         """Begin.
 
@@ -97,11 +114,11 @@ class Source:
         Raises:
             SourceError: what the user's function returned is not iterable. What it raises is passed through.
         """
-        passed = {"last": last} if resume and self._takes_last else {}
+        self.resolve(last, resume=resume)
         if callable(self._iterate):
             jobs = self._iterate(last if resume else None)
         elif callable(self._jobs):
-            jobs = self._jobs(**self._arguments, **passed)
+            jobs, self._given = self._given, None
         else:
             jobs = self._jobs
         if not isinstance(jobs, Iterable):
@@ -117,8 +134,8 @@ class Source:
         """
         if self._count is not None:
             return _as_count(_call_with_known(self._count, self._arguments))
-        counter = getattr(self._jobs, "total", None)
-        if callable(self._iterate) and callable(counter):
+        counter = self._ask("total")
+        if callable(counter):
             return _as_count(counter())
         if isinstance(self._jobs, Sized) and not callable(self._jobs):
             return len(self._jobs)
@@ -137,6 +154,12 @@ class Source:
     def splits(self) -> bool:
         """Whether it can split a job that fails."""
         return self.parks and callable(self._ask("split"))
+
+    @property
+    def job_key(self) -> Callable[[Any], Any] | None:
+        """Its own function from a job to its key, if it has one."""
+        found: Callable[[Any], Any] | None = self._ask("job_key")
+        return found if callable(found) else None
 
     def fix(self, bound: Any) -> Any:
         """Say at the start of a session where the source ends, so that it ends there after each restart.
@@ -166,6 +189,12 @@ class Source:
         took = self._ask("took")
         if callable(took):
             took(jobs, seconds)
+
+    def close(self) -> None:
+        """Tell the source that nothing more is asked of it."""
+        close = self._ask("close")
+        if callable(close):
+            close()
 
     def _ask(self, name: str, default: Any = None) -> Any:
         return getattr(self._jobs, name, default) if callable(self._iterate) else default

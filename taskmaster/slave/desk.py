@@ -38,7 +38,7 @@ class Held:
         texts: characters of ``failures``.
         together: its jobs are given to one call.
         long: jobs that have been running for long,
-        tickets: and under what id they are parked by now.
+        tickets: and what names them where they are parked by now.
         seconds: what the worker took for it, once it has finished.
         heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
     """

@@ -91,7 +91,8 @@ class Link:
         self._place: Callable[[int], Hold | None] = lambda _: None
         self._connection: client.MasterConnection | None = None
         self._incarnation = ""
-        self._run = ""
+        self.run = ""
+        self.name = str(self._about["name"])
         self._posted_at = 0.0
         self._retry_at = 0.0
         self._retry = RETRY[0]
@@ -185,7 +186,7 @@ class Link:
 
     def _greet(self) -> None:
         held, offers = self._held()
-        self._post("hello", {**self._about, "held": held, "offers": offers, "run": self._run})
+        self._post("hello", {**self._about, "held": held, "offers": offers, "run": self.run})
 
     def _post(self, method: str, *args: Any) -> bool:
         if self._connection is None:
@@ -228,7 +229,7 @@ class Link:
             return
         another = value["incarnation"] != self._incarnation
         self._incarnation = value["incarnation"]
-        self._run = str(value["run"])
+        self.run = str(value["run"])
         self.warning = str(value.get("warn") or "")[:1000]
         self.lease = float(value["lease"])
         timeout = value.get("job_timeout")

@@ -71,8 +71,17 @@ class Pool:
         self.outputs = Outputs(selector)
         self._patience = Patience()
         self._closing = False
+        self._about: tuple[Any, ...] | None = None
         self._launcher = launcher
         self._watch_launcher()
+
+    def tell(self, run: str, slave: str, job_timeout: float | None) -> None:
+        """Let the workers know what they work for; those that come later, too."""
+        self.job_timeout = job_timeout
+        self._about = ("about", run, slave, job_timeout)
+        for worker in self.workers.values():
+            if worker.ready:
+                worker.send(*self._about)
 
     # -- workers come and go ---------------------------------------------------------------------------------------
 
@@ -256,6 +265,8 @@ class Pool:
 
     def _welcome(self, worker: Worker, slots: int, *traits: bool) -> None:
         worker.several, worker.together, worker.coroutines = traits
+        if self._about is not None:
+            worker.send(*self._about)
         if slots < max(self._spec["threads"], self._spec["concurrency"]) and not self._patience.was_ready:
             logger.warning(
                 "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",

@@ -285,7 +285,7 @@ class Supervisor:
             self._warned = self._link.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._ask_at = 0.0
-        self._pool.job_timeout = self._link.job_timeout
+        self._pool.tell(self._link.run, self._link.name, self._link.job_timeout)
         former = self._desk.tokens
         for token, index, new in taken:
             self._desk.adopt(token, index, new)

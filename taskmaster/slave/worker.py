@@ -23,6 +23,7 @@ from taskmaster.slave.callback import Callbacks, is_async, load
 from taskmaster.slave.outlet import Batch, Outlet, capped, flush, message_of
 from taskmaster.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
+from taskmaster.whereabouts import HERE
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
 
@@ -87,6 +88,9 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryvi
             os._exit(1)
         if message[0] == "quit":
             return
+        if message[0] == "about":
+            _, HERE.run, HERE.slave, HERE.job_timeout = message
+            continue
         _, region, separate, alone, timeout, blob = message
         board.heads[region][1] = OPENING
         if isinstance(blob, tuple):

@@ -299,13 +299,19 @@ class Server(managers.Server):
         try:
             result = getattr(found, method)(*args)
             if method == "hello" and result.get("ok"):
-                line.sessions.add(args[0]["session"])
+                self._now_speaks_for(line, args[0]["session"])
             return frame(("#RETURN", result))
         except BaseException as exc:
             # Also a result that is not plain, or above the limit: nothing of it was sent, so that the peer can be told.
             logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
             logger.debug("its traceback", exc_info=True)
             return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
+
+    def _now_speaks_for(self, line: Line, session: str) -> None:
+        """A line speaks for the session that has said hello on it last: a peer must not fill the books with others."""
+        for former in line.sessions - {session}:
+            self._tell_closed(former)
+        line.sessions = {session}
 
     def _tell_closed(self, session: str) -> None:
         if self._served is None:

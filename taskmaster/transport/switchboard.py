@@ -95,7 +95,8 @@ class Switchboard(threading.Thread):
                     self._turn(line)
                 for key, _ in self._selector.select(0 if self._eager else None):
                     if isinstance(key.data, Line):
-                        self._turn(key.data)
+                        if key.data in self._lines:  # else it has just been ended, by what somebody else was told
+                            self._turn(key.data)
                     else:
                         self._heed()
             except BaseException:
@@ -141,7 +142,8 @@ class Switchboard(threading.Thread):
             pieces = self._news.popleft()
             for line in [line for line in self._lines if line.sessions]:
                 line.pending.extend(memoryview(piece) for piece in pieces)
-                self._turn(line)
+                if line in self._lines:
+                    self._turn(line)
 
     def _turn(self, line: Line) -> None:
         """Do for a line what can be done now."""
@@ -164,6 +166,8 @@ class Switchboard(threading.Thread):
             self._end(line, exc)
 
     def _end(self, line: Line, why: BaseException) -> None:
+        if line not in self._lines:
+            return
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(line.channel)
         self._lines.discard(line)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from contextlib import suppress
 
 import proof
 import pytest
-from commands import wait_for
+from commands import BIN, wait_for
 from conftest import Playground
 from ledger import MODULE
 
@@ -25,6 +29,68 @@ def handle_job(key):
     succeed(key)
 """
 )
+
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from taskmaster.cli.run import main
+from taskmaster.master.stores.sqlite import SqliteStore
+
+write = SqliteStore.write
+
+def hang(self, checkpoint):
+    if Path("hang").exists():
+        time.sleep(600)
+    write(self, checkpoint)
+
+SqliteStore.write = hang
+main(sys.argv[1:])
+"""
+
+
+def test_a_disk_that_hangs_does_not_keep_an_ending_run_alive(playground: Playground) -> None:
+    """What the state may be waited for holds at the end, too: the run gives up, with exit 5, and the state is whole."""
+    playground.write("hanging.py", HANGING)
+    words = ["hanging.py", "jobs.py", "2", "--state-timeout=2", "--grace=1", "--state=x.tmstate"]
+    run = playground.start(sys.executable, *words, TOTAL="1000000", SLEEP="0.01")
+    wait_for("a checkpoint", lambda: playground.ledger.ended().total() > 100)
+    (playground.directory / "hang").touch()
+    run.process.send_signal(signal.SIGINT)
+
+    assert run.end() == 5, run.output
+    assert "gives up after" in run.output
+
+    (playground.directory / "hang").unlink()
+    again = playground.start(sys.executable, *words, "--limit=10", TOTAL="1000000", SLEEP="0")
+
+    assert again.end() == 75, again.output
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_run_whose_output_nobody_reads(playground: Playground) -> None:
+    """A pager that was left open: whatever the process waits for, it does not wait for ever."""
+    playground.write(
+        "talks.py", "def get_jobs():\n    yield from range(10**6)\ndef handle_job(n):\n    print('x' * 200)\n"
+    )
+    out, into = os.pipe()
+    try:
+        run = subprocess.Popen(
+            [BIN / "tm-run", "talks.py", "2", "--state=y.tmstate", "--progress=lines", "--grace=1"],
+            cwd=playground.directory,
+            stdout=into,
+            stderr=into,
+        )
+        os.close(into)
+        time.sleep(4)  # until the pipe is full
+        run.send_signal(signal.SIGINT)
+        time.sleep(2)
+        run.send_signal(signal.SIGINT)
+
+        assert run.wait(40) == 130
+    finally:
+        run.kill()
+        os.close(out)
 
 
 @pytest.mark.proof

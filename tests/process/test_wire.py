@@ -195,6 +195,15 @@ def test_an_event_loop_never_waits_for_an_answer(master):
     assert slave.receive() == (False, None)
 
 
+def test_a_line_speaks_for_one_session(master):
+    """Whoever says hello under ever new names on one connection fills no books: the former session is over."""
+    slave = master.slave()
+    for name in "abc":
+        slave.call("hello", {"session": name})
+
+    assert sorted(master.served.ended) == [("closed", "a"), ("closed", "b")]
+
+
 def test_the_master_notes_the_end_of_a_session(master):
     """Of every session that said hello on the connection and was let in, however the connection ended."""
     one, two, refused, other = (master.slave() for _ in range(4))

@@ -1,10 +1,10 @@
-"""Durations and shares, as people write them."""
+"""Durations, shares and rates, as people write them."""
 
 from __future__ import annotations
 
 import pytest
 
-from taskmaster.amounts import seconds_of, share_of, show_seconds, show_share
+from taskmaster.amounts import rate_of, seconds_of, share_of, show_seconds, show_share
 from taskmaster.errors import UsageError
 
 
@@ -66,3 +66,24 @@ def test_shown_amounts_are_short():
     """As a person would write them."""
     assert [show_seconds(90), show_seconds(5400), show_seconds(0.25)] == ["1m30s", "1h30m", "0.25s"]
     assert [show_share(0.001), show_share(1)] == ["0.1%", "100%"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("100", 100), ("0.5", 0.5), ("100/s", 100), ("30/m", 0.5), (" 3600 / H ", 1), ("86400/d", 1),
+        (7, 7), (0.25, 0.25),
+    ],
+)  # fmt: skip
+def test_rates_are_read(text, rate):
+    """A second, unless another unit is named."""
+    assert rate_of("--rate", text) == rate
+
+
+@pytest.mark.parametrize(
+    "value", ["", "fast", "0", "-1", "inf", "nan", "100/", "100/x", "1/2", "/m", 0, -1.0, True, None]
+)
+def test_what_is_no_rate_is_named(value):
+    """With the option, the value and the forms."""
+    with pytest.raises(UsageError, match=r"^--rate is .*30/m"):
+        rate_of("--rate", value)

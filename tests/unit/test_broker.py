@@ -253,6 +253,36 @@ def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
     assert broker.holder(back, lease.token) is None
 
 
+def test_a_ticket_names_the_job_and_not_only_its_id() -> None:
+    """When all that was parked is settled, the ids begin again: a slave that was away must not be given another job."""
+    then = Broker("i", Limits(), "7", [ParkedJob(4, "1", b"x", b"f")])
+    now = Broker("j", Limits(), "8", [ParkedJob(4, "2", b"y", b"g")])
+    ticket = then._parking.ticket(-1)
+
+    assert ticket is not None
+    assert now.reclaim(enter(now), ticket) is None
+
+
+def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
+    """However often: what it was running the whole time is not held against the job."""
+    broker = broker_with(range(1), losses=2)
+    session = enter(broker)
+    lease = take(broker, session, 1)
+    for _ in range(10):
+        broker._lose(session)
+        session = enter(broker, held=[lease.token])
+
+    assert broker.doomed == []
+    assert broker.holder(session, lease.token) is lease
+
+    for name in "tu":
+        broker._lose(session)
+        session = enter(broker, name)
+        lease = broker.take(session, Want(1, 1)) or lease
+
+    assert len(broker.doomed) == 1
+
+
 def test_a_batch_whose_answer_was_lost_is_handed_out_again() -> None:
     """A slave that says hello again without a batch never got it."""
     broker = broker_with(range(40))
@@ -640,16 +670,18 @@ def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
     broker.queue.extend(range(10))
     session = enter(broker)
     lease = take(broker, session, 1)
+    ticket = broker._parking.ticket(-1)
 
     assert lease.stretch.jobs == [parked]
+    assert ticket is not None
 
     broker._lose(session)
     back = enter(broker)
-    new = broker.reclaim(back, 4)
+    new = broker.reclaim(back, ticket)
 
     assert new is not None
-    assert broker.reclaim(back, 4) is None
-    assert broker.reclaim(back, 5) is None
+    assert broker.reclaim(back, ticket) is None
+    assert broker.reclaim(back, ticket + 1) is None
 
     again = enter(broker, held=[lease.token, new])
 

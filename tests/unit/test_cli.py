@@ -105,14 +105,23 @@ def test_every_master_option_arrives(api, command):
         "tm-master", "mod", "--address=tcp://0.0.0.0:3050", "--key-file=tm.key", "--size=1", "--span=2", "--state=s",
         "--total=3", "--no-progress", "--grace=4", "--lease=5", "--lease-grace=6", "--get-jobs-callback=g",
         "--log-level=ERROR", "--debug", "--run-time=1h30m", "--limit=7", "--dry-run=8", "--sample=0.5%",
-        "--strict-code",
+        "--strict-code", "--rate=30/m", "--guard=locks_waiting=0@dbname=a b", "--guard=locks_waiting=1@dbname=b",
     )  # fmt: skip
 
     assert api.called[0][3] == MasterOptions(
         host="tcp://0.0.0.0:3050", key_file="tm.key", size=1, span=2, state="s", total=3, progress="none", grace=4.0,
         lease=5.0, lease_grace=6.0, get_jobs_callback="g", log_level="error", debug=True, run_time=5400.0, limit=7,
-        dry_run=8, sample=0.005, strict_code=True,
+        dry_run=8, sample=0.005, strict_code=True, rate=0.5,
+        guard=("locks_waiting=0@dbname=a b", "locks_waiting=1@dbname=b"),
     )  # fmt: skip
+
+
+def test_guards_of_the_environment_stand_in_a_line_each(api, command, monkeypatch):
+    """A DSN may have blanks in it."""
+    monkeypatch.setenv("TASKMASTER_GUARD", "locks_waiting=0@host=h dbname=b\nlocks_waiting=1@dbname=b")
+    command("tm-run", "mod")
+
+    assert api.called[0][3].guard == ("locks_waiting=0@host=h dbname=b", "locks_waiting=1@dbname=b")
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ from taskmaster.master.policy import (
     FAILED,
     LONGEST,
     SKIPPED,
+    TRACED,
     Budget,
     Tried,
     Waiting,
     backoff,
     verdict,
+    with_attempt,
 )
 from taskmaster.master.stores import Attempt
 from taskmaster.model import Failure
@@ -72,6 +74,19 @@ def test_what_waits_comes_when_it_is_due() -> None:
     assert [stretch.due for stretch in waiting.due(2.0)] == [1.0, 1.0, 2.0]
     assert len(waiting) == 2
     assert [stretch.due for stretch in waiting] == [3.0]
+
+
+def test_only_the_last_attempts_keep_their_traceback() -> None:
+    """All are written down anew with each of them; how many there were, of which kind, is kept."""
+    attempts: tuple[Attempt, ...] = ()
+    for number in range(300):
+        attempt = Attempt(0.0, "s", "ValueError", "x" * 2000, "y" * 20_000, crash=number % 3 == 0)
+        attempts = with_attempt(attempts, attempt)
+
+    assert len(attempts) == 300
+    assert sum(attempt.crash for attempt in attempts) == 100
+    assert [bool(attempt.traceback) for attempt in attempts] == [False] * (300 - TRACED) + [True] * TRACED
+    assert sum(len(attempt.message) + len(attempt.traceback) for attempt in attempts) < 300_000
 
 
 def test_a_run_where_all_fail_alike_stops_early() -> None:

@@ -15,7 +15,7 @@ from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Session
 from taskmaster.master.policy import Tried
-from taskmaster.master.reader import Reader
+from taskmaster.master.reader import QUEUE_BYTES, Reader
 from taskmaster.master.source import Source
 from taskmaster.master.stores import Attempt, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.watermark import settled_piece
@@ -182,6 +182,15 @@ def test_huge_jobs_are_not_read_by_the_thousand() -> None:
         pass
 
     assert 1 <= len(broker.queue) <= 8
+
+
+def test_some_huge_jobs_are_not_overlooked() -> None:
+    """Where every other job is large, the last one of a step says nothing."""
+    reader, broker = reader_of((b"x" * (100_000 * (n % 2)) for n in range(20_000)), size=20_000)
+    while reader.step():
+        pass
+
+    assert sum(map(len, broker.queue.take(20_000))) < 2.5 * QUEUE_BYTES
 
 
 def test_a_limited_session_reads_one_job_more_than_it_hands_out() -> None:

@@ -104,3 +104,56 @@ def test_count_jobs_gets_the_arguments_that_it_takes() -> None:
 
     assert source.total() == 30
     assert Source(list, count=lambda: None).total() is None  # type: ignore[arg-type, return-value]
+
+
+class Table:
+    """What a module's ``get_jobs`` may return."""
+
+    def __init__(self) -> None:
+        self.asked: list = []
+
+    def iterate(self, last):
+        """After the key."""
+        self.asked.append(last)
+        return iter([7, 8])
+
+    def total(self):
+        """Two."""
+        return 2
+
+    def job_key(self, job):
+        """Another key than the job itself."""
+        return f"k{job}"
+
+
+def test_what_the_function_returns_may_be_a_source() -> None:
+    """It then takes the place of the function, which need not take ``last``; it is called once."""
+    table, calls = Table(), []
+
+    def get_jobs():
+        calls.append(1)
+        return table
+
+    source = Source(get_jobs)
+    source.resolve(5, resume=True)
+
+    assert source.resumes_by_key
+    assert source.job_key == table.job_key
+    assert list(source.iterate(5, resume=True)) == [7, 8]
+    assert (table.asked, source.total(), len(calls)) == ([5], 2, 1)
+
+
+def test_what_the_function_returns_is_iterated_over_once() -> None:
+    """The function is called again for another pass, and not twice for one."""
+    calls = []
+
+    def get_jobs():
+        calls.append(1)
+        return [len(calls)]
+
+    source = Source(get_jobs)
+    source.resolve()
+
+    assert list(source.iterate()) == [1]
+    assert list(source.iterate()) == [2]
+    assert len(calls) == 2

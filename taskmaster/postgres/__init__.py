@@ -1,0 +1,39 @@
+"""PostgreSQL: tables as sources of jobs, key ranges, connections for workers, and guards for the throttle.
+
+Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is used. All SQL of
+Taskmaster is in this package. Drivers are called through the DB-API alone: psycopg2 where a DSN is given, or whatever
+the user's own function returns.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskmaster.postgres.connections import connect
+    from taskmaster.postgres.guards import active_connections, locks_waiting, long_transactions, query, replication_lag
+    from taskmaster.postgres.ranges import KeyRange, ranges
+    from taskmaster.postgres.rows import rows
+
+__all__ = [
+    "KeyRange",
+    "active_connections",
+    "connect",
+    "locks_waiting",
+    "long_transactions",
+    "query",
+    "ranges",
+    "replication_lag",
+    "rows",
+]
+
+_PLACES = {"KeyRange": "ranges", "connect": "connections", "ranges": "ranges", "rows": "rows"}  # the rest are guards
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # The module takes the place of its function as an attribute of the package once it is imported.
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_PLACES.get(name, 'guards')}"), name)
+    return found

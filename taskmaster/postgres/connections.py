@@ -1,0 +1,160 @@
+"""The one connection of a worker to a database.
+
+Called by the user's callback. Opened when it is first asked for, in the process and thread that uses it; looked at when
+it has been idle for a while, and opened anew when it was lost. A statement never outlives its worker: the server is
+asked to notice by itself that nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.postgres.reading import DEFAULT_NAME, Dsn, connector
+from taskmaster.whereabouts import HERE
+
+__all__ = ["connect"]
+
+logger = logging.getLogger(__name__)
+
+IDLE = 2.0  # seconds without use after which a connection is looked at before the next one
+SHARE = 0.9  # of the job's time-out, after which the server ends a statement: before the worker is killed for it
+NAME = 63  # bytes of an application_name
+
+
+class _Kept:
+    """A connection, with what has to be known of it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.process = os.getpid()
+        self.settings = {"application_name": DEFAULT_NAME}  # as they were made here
+        self.used = time.monotonic()
+        self.busy = False
+
+
+_local = threading.local()
+# Of a parent process: neither used nor closed here, for to close it would say goodbye to the server in its name.
+_inherited: list[_Kept] = []
+
+
+@contextmanager
+def connect(dsn: Dsn) -> Iterator[Any]:
+    """The worker's connection to a database, for one transaction: committed at the end of the block, rolled back when
+    an exception leaves it.
+
+    One connection is opened for each process, thread and ``dsn``, and kept. It is called "taskmaster/RUN/SLAVE" on the
+    server, a statement may take nine tenths of ``--job-timeout``, and the server looks every second whether the worker
+    is still there; what the DSN, the role or the database say of these takes precedence.
+
+    Args:
+        dsn: libpq's connection string or URL, for psycopg2; or a function that returns a connection of any DB-API
+            driver, the same function each time.
+
+    Raises:
+        UsageError: the connection is in use by an outer block, or by another coroutine of this thread.
+        Exception: the driver's own.
+
+    Example::
+
+        def handle_job(post_id):
+            with postgres.connect("dbname=blog") as connection, connection.cursor() as cursor:
+                cursor.execute("UPDATE posts SET seen = true WHERE id = %s", (post_id,))
+    """
+    known: dict[Dsn, _Kept] = _local.__dict__.setdefault("known", {})
+    kept = _usable(known, dsn)
+    if kept is None:
+        kept = known[dsn] = _Kept(connector(dsn)())
+    if kept.busy:
+        raise UsageError(
+            "The worker's connection is in use: connect() was called again inside its block, or by another coroutine. "
+            "Use the outer connection, or open one of your own where several are needed."
+        )
+    if kept.settings != (wanted := _settings()):
+        _settle(kept, wanted)
+    kept.busy = True
+    try:
+        yield kept.connection
+        kept.connection.commit()
+    except BaseException:
+        _roll_back(known, dsn)
+        raise
+    finally:
+        kept.busy, kept.used = False, time.monotonic()
+
+
+def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
+    """The connection that is kept, if it can be used."""
+    kept = known.get(dsn)
+    if kept is None or kept.busy:
+        return kept
+    if kept.process != os.getpid():
+        _inherited.append(known.pop(dsn))
+        return None
+    if time.monotonic() - kept.used < IDLE and not getattr(kept.connection, "closed", False):
+        return kept
+    try:
+        with kept.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        kept.connection.rollback()
+        return kept
+    except Exception as exc:
+        logger.debug("the connection was lost, and is opened again: %s", exc)
+        _close(known, dsn)
+        return None
+
+
+def _settle(kept: _Kept, wanted: dict[str, str]) -> None:
+    """Tell the server what is known of the run: at first, and when that has changed."""
+    for name, value in wanted.items():
+        try:
+            with kept.connection.cursor() as cursor:
+                # Only where nobody has said anything else; a server that does not have the setting has no such row.
+                cursor.execute(
+                    "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND (source IN "
+                    "('default', 'configuration file') OR setting = %s)",
+                    (value, name, kept.settings.get(name, "")),
+                )
+            kept.connection.commit()
+        except Exception as exc:
+            kept.connection.rollback()
+            logger.debug("the server does not take %s: %s", name, exc)
+    kept.settings = wanted
+
+
+def _settings() -> dict[str, str]:
+    name = "/".join(filter(None, ("taskmaster", HERE.run, HERE.slave)))
+    found = {
+        "application_name": name.encode()[:NAME].decode(errors="ignore"),
+        # Ends the statement of a worker that was killed, and frees its locks (PostgreSQL 14, on Linux and macOS):
+        # https://www.postgresql.org/docs/current/runtime-config-connection.html
+        "client_connection_check_interval": "1000",
+        # The same for a machine that is gone without a word.
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    if HERE.job_timeout is not None:
+        found["statement_timeout"] = str(max(1, int(1000 * SHARE * HERE.job_timeout)))
+    return found
+
+
+def _roll_back(known: dict[Dsn, _Kept], dsn: Dsn) -> None:
+    try:
+        known[dsn].connection.rollback()
+    except Exception:
+        # It was lost, which is why the block has raised; the next one gets another.
+        _close(known, dsn)
+
+
+def _close(known: dict[Dsn, _Kept], dsn: Dsn) -> None:
+    try:
+        known.pop(dsn).connection.close()
+    except Exception:
+        logger.debug("the connection could not be closed", exc_info=True)

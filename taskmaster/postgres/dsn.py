@@ -1,0 +1,66 @@
+"""Connection strings, and the passwords in them, which are never shown.
+
+Called wherever a DSN, or what a driver says of one, could come before a person's eyes.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from taskmaster.errors import UsageError
+
+__all__ = ["check", "readable", "without_password"]
+
+HIDDEN = "***"
+# postgresql://USER:PASSWORD@..., also where it holds characters that it must not hold; and password=..., quoted or not,
+# between other words or in a URL.
+_IN_URL = re.compile(r"(\w://[^\s:/@]*:).*(?=@)")
+_AS_WORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s&\\]|\\.)+)")
+
+
+def without_password(text: str, dsn: str = "") -> str:
+    """A text in which every password of a DSN is hidden.
+
+    Args:
+        text: a DSN, or something that has been said of one.
+        dsn: also the password of this one is hidden, however it is written there.
+    """
+    for secret in sorted(_secrets(dsn), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return _AS_WORD.sub(rf"\g<1>{HIDDEN}", _IN_URL.sub(rf"\g<1>{HIDDEN}", text))
+
+
+def check(option: str, dsn: str) -> None:
+    """See that a DSN can be read.
+
+    Args:
+        option: what was given, for the message.
+        dsn: it connects nowhere yet.
+
+    Raises:
+        UsageError: it cannot; what the driver says of it is not repeated, because it may repeat the password.
+    """
+    if not readable(dsn):
+        raise UsageError(
+            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST/DATABASE (with special "
+            "characters as %40 and the like) or as 'host=HOST dbname=DATABASE'; a password is better kept in ~/.pgpass "
+            "or PGPASSWORD."
+        )
+
+
+def readable(dsn: str) -> bool:
+    """Whether it has the form of a DSN. What the driver says of one that has not may repeat the password."""
+    import psycopg2.extensions
+
+    try:
+        psycopg2.extensions.parse_dsn(dsn)
+    except psycopg2.Error:
+        return False
+    return True
+
+
+def _secrets(dsn: str) -> set[str]:
+    found = {match[0][len(match[1]) :] for match in _IN_URL.finditer(dsn)}
+    found |= {match[2].strip("'") for match in _AS_WORD.finditer(dsn)}
+    return {form for one in found for form in (one, unquote(one), quote(unquote(one), safe="")) if form}

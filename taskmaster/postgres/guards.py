@@ -1,0 +1,186 @@
+"""Guards for PostgreSQL: hold a run back while the database suffers.
+
+Made by the user's module and by ``--guard``; called by the master's throttle, each in a thread of its own and over a
+connection of its own, which is opened when the guard is called first and again when it was lost. Making one costs
+nothing and imports no driver.
+
+Guarantee: what cannot be read, or may be only a part of the truth because of missing rights, is unknown, and the run
+waits. No password is ever shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taskmaster.amounts import seconds_of
+from taskmaster.guards import Guard, Unknown
+from taskmaster.postgres.dsn import readable, without_password
+
+__all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
+
+TIMEOUT = 3  # seconds for connecting, and for a statement
+
+# On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected and has replayed all
+# that it has received. On a primary: of the standbys that are connected, what the slowest one needs to replay.
+LAG = """
+SELECT pg_is_in_recovery(),
+       CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+             AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0
+            ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END,
+       count(*) FILTER (WHERE state = 'streaming' OR state = 'catchup'),
+       count(*) FILTER (WHERE state IS NULL),
+       count(*) FILTER (WHERE state = 'catchup' AND replay_lag IS NULL),
+       coalesce(extract(epoch FROM max(replay_lag) FILTER (WHERE state IN ('streaming', 'catchup'))), 0)
+  FROM pg_stat_replication
+"""
+CONNECTIONS = """
+SELECT count(*) FILTER (WHERE state = 'active' AND backend_type = 'client backend'),
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+  FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+"""
+TRANSACTIONS = """
+SELECT coalesce(extract(epoch FROM clock_timestamp()
+                                   - min(xact_start) FILTER (WHERE backend_type = 'client backend')), 0),
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+  FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+"""
+LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
+
+
+def replication_lag(limit: float | str, dsn: str) -> Guard:
+    """Wait while a standby is more than so long behind its primary.
+
+    Args:
+        limit: seconds, or a text like ``"5s"``.
+        dsn: the standby, which knows best; or a primary, which is asked for the slowest of its standbys. A primary
+            that has no standby connected does not know: the run waits.
+
+    Example::
+
+        throttle = replication_lag("5s", "host=replica dbname=blog")
+    """
+    return Guard(_Reading(dsn, LAG, _lag), seconds_of("the limit of replication_lag", limit), "replication lag", "s")
+
+
+def active_connections(limit: int, dsn: str) -> Guard:
+    """Wait while more than so many connections to the server are running a statement."""
+    return Guard(_Reading(dsn, CONNECTIONS, _seen), limit, "active connections")
+
+
+def long_transactions(limit: float | str, dsn: str) -> Guard:
+    """Wait while a client's transaction has been open for longer than so many seconds; ``"60s"`` may be given too."""
+    seconds = seconds_of("the limit of long_transactions", limit)
+    return Guard(_Reading(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
+
+
+def locks_waiting(limit: int, dsn: str) -> Guard:
+    """Wait while more than so many sessions of the server wait for a lock."""
+    return Guard(_Reading(dsn, LOCKS, _first), limit, "waiting locks")
+
+
+def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
+    """Wait unless a number is below a limit.
+
+    Args:
+        sql: gives the number, as the first column of its first row.
+        below: the limit, above 0.
+        dsn: the database.
+        what: what it is a number of, for people; the statement itself if it is not said.
+
+    Example::
+
+        query("SELECT count(*) FROM outbox", below=10_000, dsn="dbname=blog", what="outbox")
+    """
+    return Guard(_Reading(dsn, sql, _first), below, what or " ".join(sql.split())[:60], strict=True)
+
+
+class _Reading:
+    """A statement on a connection of its own."""
+
+    def __init__(self, dsn: str, sql: str, number: Callable[[Sequence[Any]], Any]) -> None:
+        self._dsn = dsn
+        self._sql = sql
+        self._number = number
+        self._connection: Any = None
+
+    def __call__(self) -> Any:
+        """Run it; gives the number.
+
+        Raises:
+            Unknown: it cannot be told.
+        """
+        import psycopg2
+
+        try:
+            row = self._row()
+        except psycopg2.Error as exc:
+            self.close()
+            raise Unknown(without_password(_first_line(exc), self._dsn)) from None
+        if row is None:
+            raise Unknown("the statement gives no row")
+        return self._number(row)
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _row(self) -> Sequence[Any] | None:
+        import psycopg2
+
+        if self._connection is None:
+            if not readable(self._dsn):
+                raise Unknown("its DSN cannot be read")
+            self._connection = psycopg2.connect(
+                self._dsn,
+                application_name="taskmaster/guard",
+                connect_timeout=TIMEOUT,
+                # A server that has vanished is noticed, although it does not say so.
+                keepalives_idle=TIMEOUT,
+                keepalives_interval=1,
+                keepalives_count=TIMEOUT,
+                tcp_user_timeout=1000 * TIMEOUT,
+            )
+            self._connection.autocommit = True
+        with self._connection.cursor() as cursor:
+            # Together they are one transaction, after which the setting is gone: behind a pooler, others have the
+            # server's connection then. Some poolers refuse a setting in the connection string.
+            cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT}; {self._sql}")
+            if cursor.description is None:
+                return None
+            row: Sequence[Any] | None = cursor.fetchone()
+            return row
+
+
+def _lag(row: Sequence[Any]) -> Any:
+    is_standby, behind, standbys, hidden, unmeasured, slowest = row
+    if is_standby:
+        if behind is None:
+            raise Unknown("the standby has not replayed a transaction since it was started")
+        return behind
+    if hidden:
+        raise Unknown(GRANT)
+    if not standbys:
+        raise Unknown("the server is a primary, and no standby is connected to it")
+    if unmeasured:
+        raise Unknown("a standby that was away is catching up")
+    return slowest
+
+
+def _seen(row: Sequence[Any]) -> Any:
+    value, hidden = row
+    if hidden:
+        raise Unknown(GRANT)
+    return value
+
+
+def _first(row: Sequence[Any]) -> Any:
+    return row[0]
+
+
+def _first_line(exc: Exception) -> str:
+    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)

@@ -1,0 +1,319 @@
+"""The rows of a table as jobs, read by pages along a key.
+
+Called by the user's module; the master iterates. Each page is a query of its own that begins after the last key, which
+an index answers without a look at what lies before. The server alone compares keys: whatever its types and collations
+say is the order.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.model import Job
+from taskmaster.postgres.catalog import Column, Table, estimate, look_up, plan_of
+from taskmaster.postgres.reading import Dsn, Reading, TooSlow
+
+__all__ = ["Rows", "rows"]
+
+logger = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds between two looks for new rows, with ``follow``
+FAR = 20  # times as many rows as it gives, that a page may have to look at before one is warned of it
+
+
+def rows(  # noqa: PLR0913  # what a query is made of, each part once
+    dsn: Dsn,
+    table: str,
+    key: str | Sequence[str] = "id",
+    *,
+    columns: str | Sequence[str] | None = None,
+    where: str | tuple[str, Sequence[Any]] | None = None,
+    chunk: int = 10_000,
+    descending: bool = False,
+    follow: bool = False,
+    statement_timeout: float = 60.0,
+    patience: float = 3600.0,
+) -> Rows:
+    """The rows of a table as jobs.
+
+    Args:
+        dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API driver that takes
+            ``%s``. Nothing is connected before the master reads.
+        table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
+        key: the column, or the columns, of a unique key without NULLs that an index leads along.
+        columns: what the callback gets: None, the key (a tuple, if it has several columns); a name, the value of that
+            column; several names, a tuple of their values.
+        where: a condition, as in SQL; or one with ``%s``, and the values for these.
+        chunk: rows of a page.
+        descending: from the highest key to the lowest.
+        follow: go on with rows that come later, until the run is stopped. A row that becomes visible after one with a
+            higher key was read is not seen any more: with a sequence, that happens to long transactions.
+        statement_timeout: seconds that a page may take on the server; one that takes longer is tried again with fewer
+            rows.
+        patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
+
+    Raises:
+        UsageError: an argument makes no sense. What the server has against the table or the key is said when the
+            master starts to read.
+
+    Example::
+
+        get_jobs = postgres.rows("dbname=blog", "comments", columns=["id", "author_id"])
+
+        def handle_job(row):
+            comment_id, author_id = row
+    """
+    if chunk < 1:
+        raise UsageError(f"chunk={chunk}: a page has at least one row.")
+    if follow and descending:
+        raise UsageError("follow=True goes on with rows that come later, which with descending=True are those before.")
+    condition, values = where if isinstance(where, tuple) else (where, None)
+    if condition is not None and values is None:
+        condition = condition.replace("%", "%%")
+    reading = (dsn, patience, statement_timeout)
+    return Rows(
+        reading, table, key, columns, condition, tuple(values or ()), chunk, descending=descending, follow=follow
+    )
+
+
+class Rows:
+    """What ``rows`` returns: a source with ``iterate(last)``, as ``taskmaster.master.source`` wants it."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        reading: tuple[Dsn, float, float],
+        table: str,
+        key: str | Sequence[str],
+        columns: str | Sequence[str] | None,
+        condition: str | None,
+        values: tuple[Any, ...],
+        chunk: int,
+        *,
+        descending: bool,
+        follow: bool,
+    ) -> None:
+        self._reading_of = reading
+        self._reading = Reading(*reading)
+        self._name = table
+        self._key = key
+        self._wanted = columns
+        self._condition = condition
+        self._values = values
+        self._chunk = chunk
+        self._descending = descending
+        self._follow = follow
+        self._table: Table | None = None
+        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
+        self._fixed = False
+        self._key_places: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"rows of {self._name} by {self._key}"
+
+    # -- what the master calls ---------------------------------------------------------------------------------------
+
+    def fix(self, bound: Any) -> Any:
+        """Decide which rows belong to the run, or take over what was decided: those up to the highest key there is.
+
+        Args:
+            bound: what this gave when the run was new.
+
+        Returns:
+            The lowest and the highest key; None if the table has no row.
+        """
+        table = self._found()
+        if bound is not None:
+            low, high = bound
+            table.values_of(low), table.values_of(high)
+            self._ends = (low, high)
+        else:
+            ends = [self._end_of(table, descending=descending) for descending in (False, True)]
+            self._ends = None if None in ends else (ends[0], ends[1])
+        self._fixed = True
+        return self._ends
+
+    def iterate(self, last: Any) -> Iterator[Any]:
+        """The rows after a key, or all of them."""
+        table = self._found()
+        if not self._fixed:
+            self.fix(None)
+        self._warn(table)
+        return self._pages(table, last)
+
+    def total(self) -> int | None:
+        """About how many rows there are, from the statistics; in a connection of its own, as another thread asks."""
+        reading = Reading(*self._reading_of)
+        try:
+            table = self._table or look_up(reading, self._name, self._key)
+            conditions, values = self._conditions(table, None)
+            return estimate(reading, f"SELECT FROM {table.sql}{conditions}", values)
+        finally:
+            reading.close()
+
+    def position(self, key: Any) -> float | None:
+        """Which share of the keys lies up to one; None where one cannot reckon with them."""
+        if self._table is None or self._ends is None or self._follow:
+            return None
+        if len(self._table.key) > 1 or not self._table.key[0].number:
+            return None
+        low, high, at = (float(end) for end in (*self._ends, key))
+        if not low < high:
+            return None
+        return (high - at) / (high - low) if self._descending else (at - low) / (high - low)
+
+    def job_key(self, job: Any) -> Any:
+        """The key of a row that has its key in it."""
+        if type(job) is Job:
+            return job.key
+        if not self._key_places:
+            return job
+        return (
+            tuple(job[place] for place in self._key_places) if len(self._key_places) > 1 else job[self._key_places[0]]
+        )
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._reading.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _found(self) -> Table:
+        if self._table is None:
+            self._table = look_up(self._reading, self._name, self._key)
+            for name in self._names(self._table):
+                if name not in self._table.columns:
+                    raise UsageError(
+                        f"{self._table.quoted} has no column {name!r}; it has {', '.join(self._table.columns)}."
+                    )
+        return self._table
+
+    def _names(self, table: Table) -> tuple[str, ...]:
+        """The columns that the callback gets."""
+        if self._wanted is None:
+            return tuple(column.name for column in table.key)
+        return (self._wanted,) if isinstance(self._wanted, str) else tuple(self._wanted)
+
+    def _end_of(self, table: Table, *, descending: bool) -> Any:
+        where, values = self._conditions(table, None, bounded=False)
+        order = table.order(descending=descending)
+        found = self._asked(f"SELECT {table.key_selected} FROM {table.sql}{where} ORDER BY {order} LIMIT 1", values)
+        return table.key_of(found[0]) if found else None
+
+    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._reading.fetch(sql, values)
+        except TooSlow as exc:
+            raise SourceError(
+                f"The first or last row of {self._name} was not found within the statement_timeout: {exc} Raise it, or "
+                "make an index that fits the condition."
+            ) from exc
+
+    def _conditions(self, table: Table, after: Any, *, bounded: bool = True) -> tuple[str, list[Any]]:
+        """The WHERE of a page, and its values."""
+        parts: list[str] = []
+        values: list[Any] = []
+        if self._condition is not None:
+            parts.append(f"({self._condition}\n)")  # it may end with a comment
+            values += self._values
+        if after is not None:
+            parts.append(f"{table.key_sql} {'<' if self._descending else '>'} {table.key_placed}")
+            values += table.values_of(after)
+        if bounded and self._ends is not None and not self._follow:
+            parts.append(f"{table.key_sql} {'>=' if self._descending else '<='} {table.key_placed}")
+            values += table.values_of(self._ends[0] if self._descending else self._ends[1])
+        return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+    def _query(self, table: Table, after: Any, count: int, extra: Sequence[Column]) -> tuple[str, list[Any]]:
+        """A page, as SQL; the key is selected beside the row where it cannot be taken from it."""
+        where, values = self._conditions(table, after)
+        what = [table.columns[name].sql for name in self._names(table)] + [column.selected for column in extra]
+        order = table.order(descending=self._descending)
+        return f"SELECT {', '.join(what)} FROM {table.sql}{where} ORDER BY {order} LIMIT {count}", values
+
+    def _pages(self, table: Table, last: Any) -> Iterator[Any]:
+        """Work out where the key is in a row, and read page after page."""
+        names = self._names(table)
+        # An int or a text is its own key; of all else the server's text is.
+        inside = all(column.plain and column.name in names for column in table.key)
+        bare = len(names) == 1 and (self._wanted is None or isinstance(self._wanted, str))
+        places = tuple(names.index(column.name) for column in table.key) if inside else ()
+        self._key_places = () if bare else places
+        extra = () if inside else table.key
+        try:
+            yield from self._read(table, last, places, extra, inside=inside, bare=bare)
+        finally:
+            self._reading.close()
+
+    def _read(
+        self,
+        table: Table,
+        after: Any,
+        places: tuple[int, ...],
+        extra: Sequence[Column],
+        *,
+        inside: bool,
+        bare: bool,
+    ) -> Iterator[Any]:
+        """Page after page; one that is too slow is asked for again with fewer rows."""
+        count, width = self._chunk, len(self._names(table))
+        while self._ends is not None or self._follow:
+            sql, values = self._query(table, after, count, extra)
+            try:
+                page = self._reading.fetch(sql, values, may_be_slow=count == 1)
+            except TooSlow as exc:
+                count = max(1, count // 4)
+                logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc)
+                continue
+            if page:
+                after = table.key_of([page[-1][at] for at in places] if inside else page[-1][width:])
+                if inside and not bare:
+                    yield from page
+                elif inside:
+                    yield from [row[0] for row in page]
+                else:
+                    yield from [Job(table.key_of(row[width:]), row[0] if bare else row[:width]) for row in page]
+            if len(page) < count and not self._follow:
+                return
+            if not page:
+                time.sleep(POLL)
+            # Slowly: where a page was too slow, the next size that is costs as much again.
+            count = min(self._chunk, count + -(-count // 8))
+
+    def _warn(self, table: Table) -> None:
+        """Say it when the server would have to look at many rows to find the few that ``where`` asks for."""
+        if self._condition is None:
+            return
+        sql, values = self._query(table, None, self._chunk, ())
+        plan = plan_of(self._reading, sql, values)
+        matching, bounds = self._conditions(table, None)
+        wanted = estimate(self._reading, f"SELECT FROM {table.sql}{matching}", bounds)
+        every = estimate(self._reading, f"SELECT FROM {table.sql}", ())
+        nodes = list(_nodes(plan))
+        sorts = any("Sort" in node["Node Type"] for node in nodes)
+        filters = any("Filter" in node for node in nodes)
+        if sorts or (filters and every > FAR * max(1, wanted)):
+            steps = " <- ".join(_step(node) for node in nodes)
+            logger.warning(
+                "no index fits the condition (%s) together with the order of the key: each page of %s may look at "
+                "about %d rows for each that it gives. The plan is: %s. An index on the key with WHERE %s would do.",
+                self._condition,
+                self,
+                every // max(1, wanted),
+                steps,
+                self._condition,
+            )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _step(node: dict[str, Any]) -> str:
+    what = f"{node['Node Type']}{' on ' + node['Index Name'] if 'Index Name' in node else ''}"
+    return what + (f", filter {node['Filter']}" if "Filter" in node else "")

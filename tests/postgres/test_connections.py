@@ -1,0 +1,145 @@
+"""The connection of a worker: one for each process, thread and database, checked, and reopened when it was lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import psycopg2
+import pytest
+
+from taskmaster import postgres
+from taskmaster.errors import UsageError
+from taskmaster.postgres import connections
+from taskmaster.whereabouts import HERE
+
+Sql = Callable[..., list[tuple]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> Iterator[None]:
+    """Each test begins without a connection, and leaves none."""
+    yield
+    known = connections._local.__dict__.pop("known", {})
+    for kept in known.values():
+        kept.connection.close()
+
+
+@pytest.fixture(params=["psycopg2", "psycopg", "dsn"])
+def dsn(request: pytest.FixtureRequest, database: str) -> Any:
+    """A DSN, or a function of either driver."""
+    if request.param == "dsn":
+        return database
+    driver = {"psycopg2": psycopg2, "psycopg": psycopg}[request.param]
+    return lambda: driver.connect(database)
+
+
+def ask(dsn: Any, text: str) -> Any:
+    """One value, in a block of its own."""
+    with postgres.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(text)
+        return cursor.fetchone()[0]
+
+
+def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
+    """The block is a transaction: kept at its end, undone by an exception, and whole in either case."""
+    sql("CREATE TABLE seen (n int)")
+    pid = ask(dsn, "SELECT pg_backend_pid()")
+    with postgres.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO seen VALUES (1)")
+    with pytest.raises(ZeroDivisionError), postgres.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO seen VALUES (2)")
+        raise ZeroDivisionError
+    with postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        with pytest.raises((psycopg2.Error, psycopg.Error)):
+            cursor.execute("nonsense")
+        cursor.close()
+
+    assert sql("SELECT n FROM seen") == [(1,)]
+    assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was lost while nobody used it is noticed before the next job, one that is lost in a block after it."""
+    pid = ask(dsn, "SELECT pg_backend_pid()")
+    sql("SELECT pg_terminate_backend(%s)", pid)
+    with pytest.raises((psycopg2.Error, psycopg.Error)):
+        ask(dsn, "SELECT 1")
+    second = ask(dsn, "SELECT pg_backend_pid()")
+
+    assert second != pid
+
+    sql("SELECT pg_terminate_backend(%s)", second)
+    monkeypatch.setattr(connections, "IDLE", 0.0)
+
+    assert ask(dsn, "SELECT pg_backend_pid()") not in (pid, second)
+
+
+def test_a_child_opens_its_own(dsn: Any) -> None:
+    """And leaves its parent's alone."""
+    pid = ask(dsn, "SELECT pg_backend_pid()")
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(into, str(ask(dsn, "SELECT pg_backend_pid()")).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(into)
+    with os.fdopen(out) as said:
+        theirs = int(said.read())
+
+    assert theirs != pid
+    assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_each_thread_and_each_database_has_its_own(database: str) -> None:
+    """A connection is never shared."""
+    found = [ask(database, "SELECT pg_backend_pid()"), ask(f"{database} ", "SELECT pg_backend_pid()")]
+
+    def there() -> None:
+        found.append(ask(database, "SELECT pg_backend_pid()"))
+        connections._local.known[database].connection.close()
+
+    thread = threading.Thread(target=there)
+    thread.start()
+    thread.join()
+
+    assert len(set(found)) == 3
+
+
+def test_a_block_within_a_block_is_refused(database: str) -> None:
+    """Two coroutines of one thread would find each other's transaction; the outer block goes on."""
+    with postgres.connect(database) as connection:
+        with pytest.raises(UsageError, match="in use"), postgres.connect(database):
+            pass
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+def test_the_server_knows_who_it_is(dsn: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name and its patience follow what the worker is told; what the user has said stays."""
+    assert ask(dsn, "SELECT current_setting('application_name')") == "taskmaster"
+    assert ask(dsn, "SELECT current_setting('statement_timeout')") == "0"
+    assert ask(dsn, "SELECT current_setting('client_connection_check_interval')") == "1s"
+
+    monkeypatch.setattr(HERE, "run", "abc")
+    monkeypatch.setattr(HERE, "slave", "host:7")
+    monkeypatch.setattr(HERE, "job_timeout", 10.0)
+
+    assert ask(dsn, "SELECT current_setting('application_name')") == "taskmaster/abc/host:7"
+    assert ask(dsn, "SELECT current_setting('statement_timeout')") == "9s"
+
+    monkeypatch.setattr(HERE, "job_timeout", 20.0)
+
+    assert ask(dsn, "SELECT current_setting('statement_timeout')") == "18s"
+
+    own = f"{database} application_name=mine options='-c statement_timeout=5s'"
+
+    assert ask(own, "SELECT current_setting('application_name')") == "mine"
+    assert ask(own, "SELECT current_setting('statement_timeout')") == "5s"

@@ -1,0 +1,228 @@
+"""Guards on a real PostgreSQL server, and on a real standby."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+from server import Server, server, standby
+
+from taskmaster.guards import Guard
+from taskmaster.postgres import guards
+
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
+
+
+def until(guard: Guard, holds: Callable[[str], object]) -> str:
+    """Ask the guard until its answer is as expected; gives that answer."""
+    deadline = time.monotonic() + 30.0
+    while not holds(reason := guard()):
+        assert time.monotonic() < deadline, (reason, guard.value)
+        time.sleep(0.05)
+    return reason
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[Any]:
+    """A cursor in a connection of its own."""
+    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server]]:
+    """Give a primary of these tests' own, and its standby."""
+    with server() as primary, standby(primary) as copy:
+        primary.execute("CREATE TABLE seen (at timestamptz)")
+        # A standby that does not get on tells its primary so every 10 seconds by default.
+        copy.execute("ALTER SYSTEM SET wal_receiver_status_interval = 1")
+        copy.execute("SELECT pg_reload_conf()")
+        yield primary, copy
+
+
+def write(primary: Server) -> None:
+    """A transaction that the standby has to replay."""
+    primary.execute("INSERT INTO seen VALUES (now())")
+
+
+@pytest.mark.parametrize("ask", ["standby", "primary"])
+def test_replication_lag_grows_while_nothing_is_replayed(pair: tuple[Server, Server], ask: str) -> None:
+    """The run waits, with value and limit, until the standby has caught up; both servers can tell."""
+    primary, copy = pair
+    with closing(guards.replication_lag("1s", (copy if ask == "standby" else primary).dsn())) as guard:
+        write(primary)
+        until(guard, lambda reason: not reason)
+        copy.execute("SELECT pg_wal_replay_pause()")
+        try:
+            write(primary)
+            reason = until(guard, lambda reason: "above" in reason)
+            assert reason.startswith("replication lag ")
+            assert reason.endswith(" s, above 1 s")
+            assert guard.value > 1.0
+        finally:
+            copy.execute("SELECT pg_wal_replay_resume()")
+        write(primary)
+        until(guard, lambda reason: not reason)
+
+
+def test_a_quiet_primary_is_no_lag(pair: tuple[Server, Server]) -> None:
+    """The last transaction is old, and the standby has replayed all there is."""
+    primary, copy = pair
+    write(primary)
+    with closing(guards.replication_lag(0.5, copy.dsn())) as guard:
+        until(guard, lambda reason: not reason)
+        time.sleep(1.0)
+
+        assert until(guard, lambda _: guard.value == 0) == ""
+
+
+def test_a_standby_without_its_primary_is_behind(pair: tuple[Server, Server]) -> None:
+    """It has replayed all that it has received, and receives nothing."""
+    primary, copy = pair
+    write(primary)
+    with closing(guards.replication_lag(0.5, copy.dsn())) as guard:
+        until(guard, lambda reason: not reason)
+        conninfo = copy.execute("SHOW primary_conninfo")[0][0]
+        copy.execute("ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+        copy.execute("SELECT pg_reload_conf()")
+        try:
+            until(guard, lambda reason: "above" in reason)
+        finally:
+            copy.execute("ALTER SYSTEM SET primary_conninfo = %s", conninfo)
+            copy.execute("SELECT pg_reload_conf()")
+        write(primary)
+        until(guard, lambda reason: not reason)
+
+
+def test_a_primary_without_a_standby_does_not_know_the_lag(database: str) -> None:
+    """Unknown means wait."""
+    with closing(guards.replication_lag(5, database)) as guard:
+        assert guard() == ("replication lag is unknown: the server is a primary, and no standby is connected to it")
+
+
+def test_a_user_without_the_right_does_not_know(database: str) -> None:
+    """Numbers that would be too small are unknown, with what cures it; locks anybody may see."""
+    with connected(database) as cursor:
+        cursor.execute("CREATE ROLE stranger LOGIN")
+        cursor.connection.commit()
+        dsn = psycopg2.extensions.make_dsn(database, user="stranger")
+        try:
+            for make in (guards.active_connections, guards.long_transactions):
+                with closing(make(5, dsn)) as guard:
+                    assert "GRANT pg_monitor" in guard()
+                    cursor.execute("GRANT pg_monitor TO stranger")
+                    cursor.connection.commit()
+                    assert "unknown" not in guard()
+                    cursor.execute("REVOKE pg_monitor FROM stranger")
+                    cursor.connection.commit()
+            with closing(guards.locks_waiting(1000, dsn)) as guard:
+                assert guard() == ""
+        finally:
+            cursor.connection.rollback()
+            cursor.execute("DROP ROLE stranger")
+            cursor.connection.commit()
+
+
+def test_long_transactions(database: str) -> None:
+    """An open one is noticed while it is open, also if it does nothing; the guard's own is none."""
+    with closing(guards.long_transactions(0.5, database)) as guard, connected(database) as cursor:
+        until(guard, lambda reason: not reason)
+        cursor.execute("SELECT 1")
+        assert until(guard, bool).startswith("oldest transaction ")
+        cursor.connection.rollback()
+        until(guard, lambda reason: not reason)
+
+
+def test_locks_waiting(database: str) -> None:
+    """A session that waits for another one's lock, until it has it."""
+    with closing(guards.locks_waiting(0, database)) as guard, connected(database) as cursor:
+        cursor.execute("CREATE TABLE post (id int)")
+        cursor.connection.commit()
+        assert until(guard, lambda reason: not reason) == ""
+        cursor.execute("LOCK TABLE post")
+        with connected(database) as other:
+            waits = threading.Thread(target=other.execute, args=("LOCK TABLE post",))
+            waits.start()
+            assert until(guard, bool) == "waiting locks 1, above 0"
+            cursor.connection.rollback()
+            waits.join()
+            until(guard, lambda reason: not reason)
+
+
+def test_active_connections(database: str) -> None:
+    """Those that run a statement, not those that are merely there; the guard's own is none."""
+    with closing(guards.active_connections(0, database)) as guard, connected(database) as cursor:
+        cursor.execute("SELECT 1")
+        until(guard, lambda reason: not reason)
+        runs = threading.Thread(target=cursor.execute, args=("SELECT pg_sleep(1)",))
+        runs.start()
+        assert until(guard, bool) == "active connections 1, above 0"
+        runs.join()
+        until(guard, lambda reason: not reason)
+
+
+def test_any_number_of_a_statement(database: str) -> None:
+    """Below the limit the run goes on; no number, no row and a wrong statement are unknown."""
+    with connected(database) as cursor:
+        cursor.execute("CREATE TABLE outbox (id int)")
+        cursor.connection.commit()
+        with closing(
+            guards.query("SELECT count(*) FROM outbox -- 100%", below=3, dsn=database, what="outbox")
+        ) as guard:
+            assert guard() == ""
+            cursor.execute("INSERT INTO outbox SELECT generate_series(1, 3)")
+            cursor.connection.commit()
+            assert guard() == "outbox 3, not below 3"
+        for sql, why in [
+            ("SELECT NULL", "None is no number"),
+            ("SELECT 1 WHERE false", "gives no row"),
+            ("CREATE TABLE made ()", "gives no row"),
+            ("SELECT no", 'column "no" does not exist'),
+            ("SELECT pg_sleep(60)", "statement timeout"),
+        ]:
+            with closing(guards.query(sql, below=3, dsn=database)) as guard:
+                reason = guard()
+                assert reason.startswith(f"{sql} is unknown: "), reason
+                assert why in reason
+
+
+def test_a_guard_keeps_one_connection_and_leaves_nothing_behind(database: str) -> None:
+    """It is called taskmaster/guard, holds no transaction open and no setting, and is closed at the end."""
+    with connected(database) as cursor:
+        cursor.connection.autocommit = True
+        guard = guards.locks_waiting(1000, database)
+        guard()
+        cursor.execute(OTHERS)
+        assert cursor.fetchone() == (1,)
+        assert guard() == ""
+        cursor.execute("SELECT pid, state FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'")
+        ((_, state),) = cursor.fetchall()
+        assert state == "idle"
+        with guard._read._connection.cursor() as inner:
+            inner.execute("SHOW statement_timeout")
+            assert inner.fetchone() == ("0",)
+        guard.close()
+        for _ in range(100):
+            cursor.execute(OTHERS)
+            if cursor.fetchone() == (0,):
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("the guard's connection is still there")
+
+
+def test_a_connection_that_was_lost_is_opened_again(database: str) -> None:
+    """Unknown once, and known the next time."""
+    with closing(guards.locks_waiting(1000, database)) as guard, connected(database) as cursor:
+        assert guard() == ""
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
+        )
+
+        assert guard().startswith("waiting locks is unknown: ")
+        assert guard() == ""

@@ -1,0 +1,167 @@
+"""Key ranges: they cover the table once, whatever the key and its gaps, and follow the time that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import psycopg2
+import pytest
+
+from taskmaster import keys, postgres
+from taskmaster.errors import UsageError
+from taskmaster.postgres.catalog import plan_of
+from taskmaster.postgres.reading import Reading
+
+Sql = Callable[..., list[tuple]]
+
+
+@pytest.fixture
+def comments(sql: Sql) -> None:
+    """1,000 rows with gaps, a hole, and keys that are not unique."""
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, author text NOT NULL, n int NOT NULL, score int)")
+    sql("INSERT INTO comments SELECT 3 * n, 'author ' || n % 7, n % 7, 0 FROM generate_series(1, 1000) n")
+    sql("DELETE FROM comments WHERE id BETWEEN 600 AND 900")
+    sql("CREATE INDEX ON comments (author, id); CREATE INDEX ON comments (n)")
+    sql("VACUUM ANALYZE comments")
+
+
+def drawn(source: Any, last: Any = None) -> list[Any]:
+    """All ranges after one, whose keys have been through the state's codec."""
+    jobs = list(source.iterate(last))
+    for job in jobs:
+        assert keys.decode(keys.check(job.key)) == job.key
+    return [job.payload for job in jobs]
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+@pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])
+def test_ranges_cover_the_table_once(database: str, comments: None, sql: Sql, key: Any, driver: Any) -> None:
+    """Each row is in one range; equal keys are never cut."""
+    source = postgres.ranges(database, "comments", key, rows=64, target=None)
+    found = drawn(source)
+    with closing(driver.connect(database)) as connection:
+        rows = [row for one in found for row in one.fetch(connection, "id")]
+
+    assert sorted(rows) == sorted(sql("SELECT id FROM comments"))
+    assert found[0].lo is None
+    assert [one.lo for one in found[1:]] == [one.hi for one in found[:-1]]
+    if key != "n":
+        assert len(found) == -(-len(rows) // 64)
+
+
+def test_a_range_chooses_its_rows_in_any_statement(database: str, comments: None, sql: Sql) -> None:
+    """With the columns as the statement calls them, and values of one's own beside."""
+    (_, second, *_) = drawn(postgres.ranges(database, "comments", ("author", "id"), rows=100, target=None))
+    with closing(psycopg2.connect(database)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE comments c SET score = %(score)s WHERE {second.where('c.author', 'c.id')}",
+            {**second.values, "score": 5},
+        )
+        assert cursor.rowcount == 100
+        assert len(second.fetch(connection)) == 100
+
+    with pytest.raises(UsageError, match="author, id"):
+        second.where("c.id")
+
+
+def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql: Sql) -> None:
+    """Rows that come later are none of the run's; a resumed one goes on after the last range."""
+    source = postgres.ranges(database, "comments", rows=100, target=None)
+    ends = keys.decode(keys.check(source.fix(None)))
+    _, second, *_ = source.iterate(None)
+    sql("INSERT INTO comments VALUES (9000, 'late', 0, 0)")
+    again = postgres.ranges(database, "comments", rows=10, target=None)
+    again.fix(ends)
+    rest = drawn(again, keys.decode(keys.check(second.key)))
+
+    assert ends == (3, 3000)
+    assert rest[0].lo == second.payload.hi
+    assert rest[-1].hi == 3000
+    assert again.position(second.key) == (second.payload.hi - 3) / (3000 - 3)
+    assert again.position((None, 3000)) == 1.0
+    assert list(again.iterate(rest and (rest[-1].lo, rest[-1].hi))) == []
+
+
+def test_an_empty_table_has_no_ranges(database: str, sql: Sql) -> None:
+    """And a table of one row has one."""
+    sql("CREATE TABLE few (id uuid PRIMARY KEY)")
+    assert drawn(postgres.ranges(database, "few")) == []
+
+    sql("INSERT INTO few VALUES (gen_random_uuid())")
+    (only,) = drawn(postgres.ranges(database, "few"))
+    assert (only.lo, only.hi) == (None, sql("SELECT id::text FROM few")[0][0])
+
+
+def test_a_range_is_split_down_to_one_row(database: str, comments: None, sql: Sql) -> None:
+    """Whatever was deleted since it was drawn; rows with one key stay together."""
+    source = postgres.ranges(database, "comments", rows=200, target=None)
+    job = next(source.iterate(None))
+    sql("DELETE FROM comments WHERE id > 30")
+    found, open_ = [], [job]
+    while open_:
+        parts = source.split(open_[0].key)
+        found += [] if parts else [open_[0]]
+        open_ = parts + open_[1:]
+    with closing(psycopg2.connect(database)) as connection:
+        held = [one.payload.fetch(connection, "id") for one in found]
+
+    assert [rows for rows in held if rows] == [[(3 * n,)] for n in range(1, 11)]
+
+    same = postgres.ranges(database, "comments", "n", rows=1000, target=None)
+    sql("UPDATE comments SET n = 5")
+    assert same.split((None, 5)) == []
+
+
+def test_ranges_follow_the_time_that_they_take(database: str, comments: None) -> None:
+    """At most twice the rows of the largest that was measured; fewer at once when they take longer."""
+    source = postgres.ranges(database, "comments", rows=10, target=1.0)
+    jobs = source.iterate(None)
+    first, second, third = (next(jobs) for _ in range(3))
+    source.took([first.key], 0.1)
+    fourth = next(jobs)
+    source.took([second.key, third.key], 20.0)
+
+    assert source._open == {fourth.key: 20}
+    assert source._speed == pytest.approx(0.7 * 100 + 0.3 * 1)
+    assert source._rows == 20
+    for _ in range(20):
+        job = next(jobs, None)
+        if job is not None:
+            source.took([job.key], 10.0)
+    assert source._rows < 5
+
+    source.took([("from", "another session")], 1.0)
+
+
+def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql) -> None:
+    """However many rows are in the range, and wherever it is."""
+    sql("INSERT INTO comments SELECT 3 * n, 'more', 0, 0 FROM generate_series(1001, 50000) n")
+    sql("VACUUM ANALYZE comments")
+    plan = plan_of(
+        Reading(database),
+        "SELECT id FROM public.comments WHERE id > CAST(%s AS bigint) AND id <= CAST(%s AS bigint) "
+        "ORDER BY id OFFSET 999 LIMIT 1",
+        (60000, 150000),
+    )
+
+    assert plan["Plans"][0]["Node Type"] == "Index Only Scan"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("score", "may be NULL"), (("n", "id"), r"CREATE INDEX CONCURRENTLY ON public.comments \(n, id")],
+)
+def test_a_key_that_cannot_lead_is_refused(database: str, comments: None, key: Any, expected: str) -> None:
+    """It need not be unique, but it needs an index, and no row may be without it."""
+    with pytest.raises(UsageError, match=f"(?s){expected}"):
+        postgres.ranges(database, "comments", key).iterate(None)
+
+
+def test_a_key_of_another_source_is_refused(database: str, comments: None) -> None:
+    """It says what to do."""
+    for last in (7, (1, 2, 3), ("a", ("b", "c"))):
+        with pytest.raises(UsageError, match="--reset"):
+            postgres.ranges(database, "comments").iterate(last)

@@ -1,0 +1,348 @@
+"""Rows by pages: the same as one query over the whole table, whatever the key, and from wherever one begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from taskmaster import keys, postgres
+from taskmaster.errors import UsageError
+from taskmaster.model import Job
+from taskmaster.postgres.catalog import plan_of
+from taskmaster.postgres.reading import Reading, TooSlow
+
+TEXTS = st.text(st.sampled_from("aAbBéz-_ '\"\\%{\u00df\u4e2d\U0001f600"), max_size=4)
+# Orders that no Python sort has: blanks that do not count, an enumeration's own, and, where the server was built with
+# them, collations that look late or not at all at case, accents and punctuation.
+ORDERS = ('text COLLATE "C"', 'text COLLATE "C.utf8"', "char(4)", "text COLLATE icu", "text COLLATE nocase")
+
+
+def make_collations(sql: Callable[..., list[tuple]]) -> list[str]:
+    """Make what there is not, and give the orders that this server has."""
+    has_icu = sql("SELECT count(*) FROM pg_collation WHERE collprovider = 'i' AND collname LIKE '%%-x-icu'")[0][0] > 0
+    if has_icu:
+        sql("CREATE COLLATION IF NOT EXISTS icu (provider = icu, locale = 'en-US')")
+        sql("CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    known = {name for (name,) in sql("SELECT collname FROM pg_collation")}
+    return [order for order in ORDERS if order.rpartition(" ")[2].strip('"') in {*known, "char(4)"}]
+
+
+def key_of(source: Any, job: Any) -> Any:
+    """A job's key, as the state gives it back."""
+    key = source.job_key(job)
+    return keys.decode(keys.check(key))
+
+
+def row_of(job: Any) -> Any:
+    """What the callback gets."""
+    return job.payload if isinstance(job, Job) else job
+
+
+@pytest.fixture
+def comments(sql: Callable[..., list[tuple]]) -> None:
+    """1,000 rows with gaps."""
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, body text NOT NULL, score int)")
+    sql("INSERT INTO comments SELECT 3 * n, 'body ' || n, n % 10 FROM generate_series(1, 1000) n")
+    sql("ANALYZE comments")
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 5000])
+def test_the_pages_are_the_table(database: str, comments: None, chunk: int) -> None:
+    """Whatever a page holds; jobs are keys, the values of a column, or tuples of several."""
+    ids = [3 * n for n in range(1, 1001)]
+    if chunk == 1:
+        ids = ids[:50]
+        last = 3 * 950
+        assert [key - last for key in postgres.rows(database, "comments", chunk=1).iterate(last)] == ids
+        return
+
+    assert list(postgres.rows(database, "comments", chunk=chunk).iterate(None)) == ids
+    assert list(postgres.rows(database, "comments", chunk=chunk, descending=True).iterate(None)) == ids[::-1]
+    rows = list(postgres.rows(database, "public.comments", columns=["body", "id"], chunk=chunk).iterate(None))
+    assert rows[:2] == [("body 1", 3), ("body 2", 6)]
+    bodies = list(postgres.rows(database, "comments", columns="body", chunk=chunk).iterate(2997))
+    assert bodies == [Job(3000, "body 1000")]
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_any_driver_will_do(database: str, comments: None, driver: Any) -> None:
+    """A function that returns a connection takes the place of a DSN."""
+    source = postgres.rows(lambda: driver.connect(database), "comments", where=("score = %s", [3]), chunk=10)
+
+    assert [key // 3 % 10 for key in source.iterate(None)] == [3] * 100
+    assert 50 < (source.total() or 0) < 200
+
+
+def test_a_condition_may_have_percent_signs(database: str, comments: None) -> None:
+    """Without values it is plain SQL."""
+    source = postgres.rows(database, "comments", where="body LIKE '%7' AND score % 2 = 1 -- odd")
+
+    assert len(list(source.iterate(None))) == 100
+
+
+def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql: Callable[..., list[tuple]]) -> None:
+    """Rows that come later are none of the run's, also after a restart; with follow=True they are."""
+    ends = postgres.rows(database, "comments").fix(None)
+    sql("INSERT INTO comments VALUES (5000, 'late', 0), (4, 'between', 0)")
+    again = postgres.rows(database, "comments", chunk=100)
+    again.fix(keys.decode(keys.check(ends)))
+    seen = list(again.iterate(2990))
+
+    assert ends == (3, 3000)
+    assert seen == [2991, 2994, 2997, 3000]
+    assert again.position(3000) == 1.0
+    assert again.position(3) == 0.0
+
+    following = postgres.rows(database, "comments", follow=True).iterate(2997)
+    assert [next(following), next(following)] == [3000, 5000]
+    sql("INSERT INTO comments VALUES (5001, 'later', 0)")
+    assert next(following) == 5001
+
+
+def test_an_empty_table_has_no_rows(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """And no end to remember."""
+    sql("CREATE TABLE none (id int PRIMARY KEY)")
+    source = postgres.rows(database, "none")
+
+    assert source.fix(None) is None
+    assert list(source.iterate(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("uuid", ["gen_random_uuid()"] * 5),
+        ("timestamptz", ["'infinity'", "'-infinity'", "'2024-03-31 01:59:59.999999+00'", "now()", "'0044-03-15 BC'"]),
+        ("date", ["'2024-02-29'", "'infinity'", "'4713-01-01 BC'"]),
+        ("numeric", ["'NaN'", "1e100", "-0.000000000000000000001", "0", "3.14"]),
+        ("numeric(10,2)", ["1.05", "-2", "99999999.99"]),
+        ("double precision", ["'NaN'", "'-Infinity'", "0.1::float8 + 0.2::float8", "5e-324", "1e308"]),
+        ("bytea", ["'\\x00ff'", "''", "'\\x5c27'"]),
+        ("boolean", ["true", "false"]),
+        ("char(5)", ["'a'", "'b  '", "''"]),
+        ("varchar(3)", ["'a'", "'ab '", "''"]),
+        ("interval", ["'1 year 2 days'", "'-3 hours'", "'0'"]),
+        ("inet", ["'10.0.0.1'", "'::1'"]),
+        ("colour", ["'red'", "'green'", "'blue'"]),
+        ("positive", ["7", "3"]),
+        ("int[]", ["'{1,2}'", "'{}'", "'{1,NULL}'"]),
+        ("smallint", ["'-32768'", "32767", "0"]),
+    ],
+)
+def test_keys_of_any_type_come_back_as_they_went(
+    database: str, sql: Callable[..., list[tuple]], type_: str, values: list[str]
+) -> None:
+    """From each key, through the state's codec, the rest follows in the server's order; also backwards."""
+    sql("CREATE TYPE colour AS ENUM ('red', 'green', 'blue')")
+    sql("CREATE DOMAIN positive AS int CHECK (value > 0)")
+    sql(f"CREATE TABLE odd (k {type_} PRIMARY KEY, n serial)")
+    for value in values:
+        sql(f"INSERT INTO odd VALUES ({value}::{type_})")
+    for descending in (False, True):
+        expected = [n for (n,) in sql(f"SELECT n FROM odd ORDER BY k {'DESC' if descending else ''}")]
+        source = postgres.rows(database, "odd", "k", columns="n", chunk=2, descending=descending)
+        jobs = list(source.iterate(None))
+
+        assert [job.payload for job in jobs] == expected
+        for place, job in enumerate(jobs):
+            rest = [later.payload for later in source.iterate(key_of(source, job))]
+            assert rest == expected[place + 1 :]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.sets(st.tuples(TEXTS, st.integers(-3, 3)), max_size=30),
+    chunk=st.integers(1, 8),
+    order=st.permutations(["t", "n"]),
+    data=st.data(),
+)
+def test_pages_are_brute_force(
+    database: str,
+    sql: Callable[..., list[tuple]],
+    rows: set,
+    chunk: int,
+    order: list[str],
+    data: st.DataObject,
+) -> None:
+    """Composite keys with texts in odd orders; rows come and go between the pages, and none that stays is left out."""
+    type_ = data.draw(st.sampled_from(make_collations(sql)))
+    sql("DROP TABLE IF EXISTS odd")
+    sql(f"CREATE TABLE odd (t {type_} NOT NULL, n int NOT NULL, UNIQUE ({', '.join(order)}))")
+    for text, number in rows:
+        sql("INSERT INTO odd VALUES (%s, %s) ON CONFLICT DO NOTHING", text, number)
+    descending = data.draw(st.booleans())
+    way = "DESC" if descending else "ASC"
+    ordered = sql(f"SELECT {', '.join(order)} FROM odd ORDER BY {order[0]} {way}, {order[1]} {way}")
+    source = postgres.rows(database, "odd", order, chunk=chunk, descending=descending)
+    gone, came, seen = set(), set(), []
+    for job in source.iterate(None):
+        seen.append(row_of(job))
+        if data.draw(st.integers(0, 4)) == 0 and ordered:
+            doomed = data.draw(st.sampled_from(ordered))
+            sql(f"DELETE FROM odd WHERE {order[0]} = %s AND {order[1]} = %s", *doomed)
+            gone.add(doomed)
+        if data.draw(st.integers(0, 4)) == 0:
+            fresh = {"t": data.draw(TEXTS), "n": data.draw(st.integers(-3, 3))}
+            sql("INSERT INTO odd VALUES (%s, %s) ON CONFLICT DO NOTHING", fresh["t"], fresh["n"])
+            came.update(sql(f"SELECT {', '.join(order)} FROM odd WHERE t = %s AND n = %s", fresh["t"], fresh["n"]))
+    stayed = [row for row in ordered if row not in gone]
+
+    assert [row for row in seen if row in stayed and row not in came] == [row for row in stayed if row not in came]
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(ordered) | came
+
+    ordered = sql(f"SELECT {', '.join(order)} FROM odd ORDER BY {order[0]} {way}, {order[1]} {way}")
+    for place, job in enumerate(list(source.iterate(None))):
+        later = postgres.rows(database, "odd", order, chunk=chunk, descending=descending)
+        assert [row_of(after) for after in later.iterate(key_of(source, job))] == ordered[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "expected"),
+    [
+        ("id", "comment", "There is no table comment; there is public.comments"),
+        ("id", "blog.comments", "There is no table blog.comments; there is public.comments"),
+        ("ids", "comments", "no column 'ids'; it has id"),
+        ("score", "comments", "may be NULL.*ALTER TABLE public.comments ALTER COLUMN score SET NOT NULL"),
+        ("body", "comments", r"unique.*CREATE UNIQUE INDEX CONCURRENTLY ON public.comments \(body\)"),
+        (("body", "id"), "comments", r"No index.*CREATE UNIQUE INDEX CONCURRENTLY ON public.comments \(body, id\)"),
+        ("id", "seen", "seen is a view"),
+        ("id", "partly", "No unique index"),
+        ("id", "parents", "Other tables inherit"),
+        ("name", "patterns", "No unique index"),
+        (("d", "id"), "parts", r"CREATE UNIQUE INDEX ON public.parts \(d, id\)"),
+    ],
+)
+def test_a_key_that_cannot_lead_is_refused(
+    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, table: str, expected: str
+) -> None:
+    """With the statement that mends it, before the first row is read."""
+    sql("CREATE VIEW seen AS SELECT * FROM comments")
+    sql("CREATE TABLE partly (id int NOT NULL); CREATE UNIQUE INDEX ON partly (id) WHERE id > 0")
+    sql("CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children () INHERITS (parents)")
+    sql("CREATE TABLE patterns (name text NOT NULL); CREATE UNIQUE INDEX ON patterns (name text_pattern_ops)")
+    sql("CREATE TABLE parts (id int, d date, PRIMARY KEY (id, d)) PARTITION BY RANGE (d)")
+
+    with pytest.raises(UsageError, match=f"(?s){expected}"):
+        postgres.rows(database, table, key).iterate(None)
+
+
+def test_the_statement_that_is_printed_mends_it(database: str, comments: None, sql: Callable[..., list[tuple]]) -> None:
+    """As it stands."""
+    with pytest.raises(UsageError) as caught:
+        postgres.rows(database, "comments", ("body", "id")).iterate(None)
+    sql(str(caught.value).partition("Mend it with: ")[2])
+
+    assert next(postgres.rows(database, "comments", ("body", "id")).iterate(None)) == ("body 1", 3)
+
+
+def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """The server quotes them."""
+    sql("""CREATE SCHEMA "My ""schema"; CREATE TABLE "My ""schema"."Tä%ble" ("Or der" int PRIMARY KEY, "%s" text)""")
+    sql("""INSERT INTO "My ""schema"."Tä%%ble" VALUES (1, 'one'), (2, %s)""", "two")
+    source = postgres.rows(database, '"My ""schema"."Tä%ble"', "Or der", columns=["Or der", "%s"], chunk=1)
+
+    assert list(source.iterate(None)) == [(1, "one"), (2, "two")]
+
+
+def test_a_partitioned_table_is_read_in_order(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """Whatever the partitions are."""
+    sql("CREATE TABLE parts (id int, d int, PRIMARY KEY (id, d)) PARTITION BY RANGE (d)")
+    for at in range(3):
+        sql(f"CREATE TABLE parts{at} PARTITION OF parts FOR VALUES FROM ({at}) TO ({at + 1})")
+    sql("INSERT INTO parts SELECT n, n % 3 FROM generate_series(1, 100) n")
+
+    assert list(postgres.rows(database, "parts", ("id", "d"), chunk=9).iterate((50, 2))) == [
+        (n, n % 3) for n in range(51, 101)
+    ]
+
+
+@pytest.mark.parametrize(("key", "after"), [("id", 1500), (("score2", "id"), (5, 100))])
+def test_a_page_is_read_along_the_index(
+    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, after: Any
+) -> None:
+    """No sort, and no look at what lies before the page."""
+    sql("ALTER TABLE comments ADD score2 int NOT NULL DEFAULT 5; CREATE INDEX ON comments (score2, id)")
+    sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
+    source = postgres.rows(database, "comments", key, chunk=10)
+    source.fix(None)
+    table = source._found()
+    plan = plan_of(Reading(database), *source._query(table, after, 10, ()))
+    scan = plan["Plans"][0]
+
+    assert plan["Node Type"] == "Limit"
+    assert scan["Node Type"] in ("Index Scan", "Index Only Scan")
+    assert "Index Cond" in scan
+    assert "Filter" not in scan
+
+
+def test_a_condition_without_an_index_is_warned_of(
+    database: str, comments: None, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the plan; one that an index fits is not."""
+    sql("INSERT INTO comments SELECT 3 * n, 'more', 0 FROM generate_series(1001, 30000) n")
+    sql("UPDATE comments SET score = 99 WHERE id = 30000; ANALYZE comments")
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        list(postgres.rows(database, "comments", where="score = 99").iterate(None))
+    assert "no index fits the condition (score = 99)" in caplog.text
+    assert "Filter" in caplog.text or "filter" in caplog.text
+
+    caplog.clear()
+    sql("CREATE INDEX ON comments (id) WHERE score = 99; ANALYZE comments")
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        assert list(postgres.rows(database, "comments", where="score = 99").iterate(None)) == [30000]
+    assert caplog.text == ""
+
+
+def test_a_page_that_is_too_slow_is_made_smaller(
+    database: str, comments: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nothing is left out."""
+    slow = "pg_sleep(0.002) IS NOT NULL"
+    source = postgres.rows(database, "comments", where=slow, chunk=1000, statement_timeout=0.3)
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        seen = list(source.iterate(None))
+
+    assert seen == [3 * n for n in range(1, 1001)]
+    assert "asked for again with 250 rows" in caplog.text
+
+
+def test_a_lost_connection_is_opened_again(
+    database: str, comments: None, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of the table; the rest follows."""
+    source = postgres.rows(database, "comments", chunk=100)
+    seen = []
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        for key in source.iterate(None):
+            seen.append(key)
+            if key == 300 * 3:
+                sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'taskmaster%'")
+
+    assert seen == [3 * n for n in range(1, 1001)]
+    assert "tried again" in caplog.text
+
+
+def test_what_does_not_pass_is_said_at_once(database: str, comments: None) -> None:
+    """A mistake in the condition is the driver's own error; no statement is tried again for ever."""
+    with pytest.raises(psycopg2.errors.UndefinedColumn):
+        list(postgres.rows(database, "comments", where="nonsense = 1").iterate(None))
+    with pytest.raises(TooSlow):
+        Reading(database, timeout=0.05).fetch("SELECT pg_sleep(1)")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        Reading(f"{database} options='-c role=nobody_x'".replace("-c role=nobody_x", "-c role=pg_monitor")).fetch(
+            "SELECT * FROM comments"
+        )
+
+
+def test_a_key_of_another_source_is_refused(database: str, comments: None) -> None:
+    """It says what to do."""
+    with pytest.raises(UsageError, match=r"is no key.*--reset"):
+        list(postgres.rows(database, "comments").iterate(("a", "b")))

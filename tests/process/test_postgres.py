@@ -1,0 +1,164 @@
+"""Real runs over a real PostgreSQL server, which are killed, and whose server goes away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from commands import wait_for
+from conftest import Playground
+from server import Server
+
+MODULE = """
+import os, psycopg2
+from taskmaster import postgres
+
+DSN = os.environ["TEST_DSN"]
+get_jobs = postgres.rows(DSN, "comments", columns=["id", "body"], chunk=50)
+
+def setup():
+    global connection
+    connection = psycopg2.connect(DSN)
+    connection.autocommit = True
+
+def handle_job(row):
+    comment, body = row
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger SELECT %s, pg_sleep(0.003)::text", (comment,))
+"""
+
+
+def test_a_run_over_rows_resumes_at_its_key(
+    database: str, sql: Callable[..., list[tuple]], playground: Playground
+) -> None:
+    """Killed in the middle, with jobs in hand: nothing is lost, and what was done before is not done again."""
+    playground.write("work.py", MODULE)
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, body text NOT NULL); CREATE TABLE ledger (id bigint, n text)")
+    sql("INSERT INTO comments SELECT n, 'x' FROM generate_series(1, 1000) n")
+    command = ["tm-run", "work.py", "2", "--progress=lines"]
+    run = playground.start(*command, TEST_DSN=database)
+    wait_for("some rows", lambda: sql("SELECT count(*) FROM ledger")[0][0] > 300)
+    run.process.kill()
+    run.process.wait()
+    before = sql("SELECT count(*) FROM ledger")[0][0]
+    again = playground.start(*command, TEST_DSN=database)
+
+    assert again.end() == 0, again.output
+    assert "Resuming at key" in again.output
+    assert sql("SELECT count(DISTINCT id) FROM ledger") == [(1000,)]
+    assert before < 1000
+    assert sql("SELECT count(*) FROM ledger")[0][0] < 1000 + 300
+
+
+def test_a_server_that_restarts_costs_a_pause(postgres: Server, playground: Playground) -> None:
+    """Source and workers find it again: no job is lost."""
+    postgres.execute("CREATE DATABASE restarts")
+    sql = lambda text: postgres.execute(text, database="restarts")  # noqa: E731
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, body text NOT NULL); CREATE TABLE ledger (id bigint, n text)")
+    sql("INSERT INTO comments SELECT n, 'x' FROM generate_series(1, 2000) n")
+    lost = MODULE.replace("def handle_job", "retry_on = psycopg2.OperationalError\n\ndef handle_job").replace(
+        "    with connection",
+        "    if connection.closed:\n        setup()\n    with connection",
+    )
+    playground.write("work.py", lost)
+    words = ["--progress=lines", "--backoff=0.2", "--retries=20", "--size=100", "--max-failures=1000"]
+    run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=postgres.dsn("restarts"))
+    wait_for("some rows", lambda: sql("SELECT count(*) FROM ledger")[0][0] > 300)
+    postgres.restart()
+
+    assert run.end() == 0, run.output
+    assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
+
+
+RANGES = """
+import os, time, psycopg2
+from taskmaster import postgres
+
+DSN = os.environ["TEST_DSN"]
+get_jobs = postgres.ranges(DSN, "comments", rows=37, target=0.05)
+
+def setup():
+    global connection
+    connection = psycopg2.connect(DSN)
+
+def handle_job(comments):
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO ledger SELECT id, %(lo)s, %(hi)s FROM comments WHERE {comments.where()}",
+                       {**comments.values, "lo": comments.lo, "hi": comments.hi})
+        cursor.execute(f"UPDATE comments SET n = 100 / (id - 4444) WHERE {comments.where()}", comments.values)
+        time.sleep(0.02)
+"""
+
+
+def test_ranges_keep_their_borders_over_restarts(
+    database: str, sql: Callable[..., list[tuple]], playground: Playground
+) -> None:
+    """Killed again and again: each row is done, and no two ranges overlap but for parts of one that failed."""
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, n int); CREATE TABLE ledger (id bigint, lo bigint, hi bigint)")
+    sql("INSERT INTO comments SELECT 2 * n, 0 FROM generate_series(1, 20000) n WHERE n % 100 < 90")
+    sql("CREATE TABLE original AS SELECT id FROM comments")
+    playground.write("work.py", RANGES)
+    command = ["tm-run", "work.py", "2", "--progress=lines", "--backoff=0.1", "--retries=1"]
+    for round_ in range(3):
+        run = playground.start(*command, TEST_DSN=database)
+        before = sql("SELECT count(*) FROM ledger")[0][0]
+        wait_for("some rows", lambda n=before: sql("SELECT count(*) FROM ledger")[0][0] > n + 1500)
+        sql("INSERT INTO comments SELECT id + 1, 0 FROM comments WHERE id %% 10 = %s ON CONFLICT DO NOTHING", round_)
+        run.process.kill()
+        run.process.wait()
+    last = playground.start(*command, TEST_DSN=database)
+
+    assert last.end() == 3, last.output
+    assert "1 of them failed" in last.output
+    left_out = "SELECT id FROM original o WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.id = o.id)"
+    assert sql(left_out) == [(4444,)]
+    borders = sql("SELECT DISTINCT coalesce(lo, 0), hi FROM ledger ORDER BY 1, 2")
+    crossed = [(one, other) for one in borders for other in borders if one[0] < other[0] < one[1] < other[1]]
+    assert crossed == []
+    listed = playground.start("tm-ctl", "failures", "work.tmstate", "--json")
+    assert listed.end() == 0
+    assert "4444" in listed.output
+    assert len(borders) > 20
+
+
+HANGS = """
+import os
+from taskmaster import postgres
+
+DSN = os.environ["TEST_DSN"]
+
+def get_jobs():
+    return range(20)
+
+def handle_job(n):
+    with postgres.connect(DSN) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, current_setting('application_name'), "
+                       "current_setting('statement_timeout'))", (n,))
+        if n == 7:
+            cursor.execute("SET statement_timeout = 0")
+            connection.commit()
+            cursor.execute("SELECT pg_sleep(600)")
+        if n == 8:
+            cursor.execute("SELECT pg_sleep(600)")
+"""
+
+
+def test_a_statement_does_not_outlive_its_worker(
+    database: str, sql: Callable[..., list[tuple]], playground: Playground
+) -> None:
+    """The server ends what takes too long; what has switched that off ends with the worker that is killed for it."""
+    sql("CREATE TABLE ledger (id bigint, name text, timeout text)")
+    playground.write("work.py", HANGS)
+    words = ["--progress=lines", "--job-timeout=2", "--crashes=1", "--retries=0", "--state=h.tmstate"]
+    run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=database)
+
+    assert run.end() == 3, run.output
+    assert "1 x TimedOut" in run.output
+    assert "1 x QueryCanceled" in run.output
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)], 10)
+    names = {name for (name,) in sql("SELECT name FROM ledger")}
+    assert len(names) == 1
+    assert all(re.fullmatch(r"taskmaster/[0-9a-f]{12}/\S+:\d+", name) for name in names)
+    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"1800ms"}
+    assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]
