@@ -313,7 +313,7 @@ def _opened_store(
     if options.sample is not None:
         return scratch_store(target)
     path = Path(options.state) if options.state else default_path(name, arguments)
-    return closing(SqliteStore.open(path, state_identity(name, arguments), target))
+    return closing(SqliteStore.open(path, state_identity(name, arguments), target, reset=options.reset))
 
 
 def _resume_point(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "KeyUnstorable",
     "ListenError",
     "SourceError",
+    "StateBusy",
     "StateError",
     "StateLocked",
     "StateRefused",
@@ -90,6 +91,10 @@ class StateRefused(StateError):
 
 class StateUnwritable(StateError):
     """The state cannot be written (disk full, read-only directory, I/O error)."""
+
+
+class StateBusy(StateUnwritable):
+    """A checkpoint is being written, or could not be; whoever wants to read the state asks again."""
 
 
 class ConnectError(TaskmasterError):

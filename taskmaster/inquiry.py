@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from taskmaster import keys
-from taskmaster.errors import ConnectError, StateLocked, UsageError
+from taskmaster.errors import ConnectError, StateBusy, StateLocked, UsageError
 from taskmaster.master.stores import Attempt, FailedJob
 from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
 
 __all__ = ["connect", "drop_failures", "failures", "failures_of", "left_key"]
+
+BUSY_WAIT = 0.5  # seconds after which a master that was busy is asked again,
+BUSY_WAITS = 20  # and how often
 
 
 def connect(host: str, key: str | None, key_file: str | None) -> client.MasterConnection:
@@ -58,11 +62,23 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
 
 
 def failures_of(host: str, key: str | None, key_file: str | None, kind: str | None = None) -> Iterator[FailedJob]:
-    """The failed jobs of a running master's run, oldest first."""
+    """The failed jobs of a running master's run, oldest first.
+
+    Raises:
+        StateBusy: the master has not come to the end of a checkpoint for some seconds.
+    """
     connection = connect(host, key, key_file)
 
     def page(after: int) -> list[FailedJob]:
-        answer = connection.call("failures", after, kind)
+        waits = 0
+        while (answer := connection.call("failures", after, kind)) is None:
+            if waits == BUSY_WAITS:
+                raise StateBusy(
+                    f"The master at {host} has not been able to write a checkpoint for {waits * BUSY_WAIT:.0f} s, and "
+                    "its failed jobs cannot be read meanwhile. `tm-ctl status` says how the run is; ask again later."
+                )
+            waits += 1
+            time.sleep(BUSY_WAIT)
         return [FailedJob(n, k, job, None, tuple(Attempt(*a) for a in attempts)) for n, k, job, attempts in answer]
 
     try:

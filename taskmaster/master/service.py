@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster import __version__
-from taskmaster.errors import UsageError
+from taskmaster.errors import StateBusy, UsageError
 from taskmaster.master.broker import Broker
 from taskmaster.master.identity import Identity
 from taskmaster.master.lease import Lease, Session, Stretch
@@ -39,6 +39,7 @@ MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
 PAGE = 200  # failed jobs,
 PAGE_BYTES = 1024 * 1024  # and about so many characters of them, in one answer
+PATIENCE = 0.1  # seconds that who asks for them is let wait for a checkpoint: nobody else is heard meanwhile
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
 IDLE_MOST = 8.0  # and each of them asks at least this often
@@ -84,7 +85,7 @@ class Service:
         next_failed: int = 1,
         took: Callable[[], None],
         status: Callable[[], dict[str, Any]],
-        failures: Callable[[int, int, str | None], Sequence[FailedJob]] = lambda *_: (),
+        failures: Callable[[int, int, str | None, float], Sequence[FailedJob]] = lambda *_: (),
         throttle: Throttle | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -182,7 +183,7 @@ class Service:
         """The run at this moment, as plain values."""
         return self._status()
 
-    def failures(self, after: Any, kind: Any) -> list[tuple[Any, ...]]:
+    def failures(self, after: Any, kind: Any) -> list[tuple[Any, ...]] | None:
         """A page of the run's failed jobs, by their id: (id, key, job, attempts). The last checkpoint has them.
 
         Args:
@@ -190,13 +191,17 @@ class Service:
             kind: only those that failed with this class of exception at last; None: all.
 
         Returns:
-            Empty at the end.
+            Empty at the end; None while a checkpoint is being written: ask again.
         """
         if type(after) is not int or not 0 <= after < 2**62 or not (kind is None or isinstance(kind, str)):
             raise ValueError("failures(after, kind): an id and a class are expected")
+        try:
+            page = self._failures(after, PAGE, kind, PATIENCE)
+        except StateBusy:
+            return None
         found: list[tuple[Any, ...]] = []
         size = 0
-        for job in self._failures(after, PAGE, kind):
+        for job in page:
             if size > PAGE_BYTES:
                 break
             size += len(job.job) + sum(len(a.message) + len(a.traceback) for a in job.attempts)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+import shutil
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from taskmaster.errors import StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
@@ -122,6 +129,16 @@ def test_the_same_piece_twice_is_one(reopen: Reopen) -> None:
     store.write(Checkpoint("1", add=[Piece(2, 3, prints("a"))]))
 
     assert reopen().load().remembered == prints("a")
+
+
+def test_a_parked_job_that_is_parked_again_takes_its_own_place(reopen: Reopen) -> None:
+    """Also twice in one checkpoint."""
+    store = reopen()
+    first, second, third = (ParkedJob(1, "1", payload, prints("p")) for payload in (b"x", b"y", b"z"))
+    store.write(Checkpoint("1", park=[first]))
+    store.write(Checkpoint("1", park=[second, third]))
+
+    assert list(reopen().load().parked) == [third]
 
 
 def test_parked_jobs_go_when_they_are_settled(reopen: Reopen) -> None:
@@ -257,10 +274,69 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) 
     store.close()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.write(Checkpoint("2")),
+        lambda store: store.drop([1]),
+        lambda store: store.reset(),
+        lambda store: store.restore(store.load().id),
+    ],
+    ids=["write", "drop", "reset", "restore"],
+)
+def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
+    tmp_path: Path, change: Callable[[SqliteStore], object]
+) -> None:
+    """Whatever is to be changed: SQLite's own error reaches nobody, and nothing is half done."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
+    before = store.load()
+    store._execute("PRAGMA query_only = 1")
+    with pytest.raises(StateUnwritable, match="cannot be written"):
+        change(store)
+    store._open()
+
+    assert (store.load(), store.failed()) == (before, [failed()])
+
+    change(store)
+    store.close()
+
+
+def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Path) -> None:
+    """While one is being written, and after one that could not be: ask again."""
+    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store.write(Checkpoint("1", failed=[failed()]))
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with store._changing():
+            begun.set()
+            ended.wait()
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    begun.wait()
+    try:
+        with pytest.raises(StateBusy, match="being written"):
+            store.failed(patience=0.01)
+    finally:
+        ended.set()
+        thread.join()
+
+    assert store.failed(patience=0.01) == [failed()]
+
+    store._give_up_transaction()
+    with pytest.raises(StateBusy, match="could not be written"):
+        store.failed()
+    store.write(Checkpoint("2"))
+
+    assert store.failed() == [failed()]
+
+    store.close()
+
+
 def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     """A new file would swallow it."""
-    from taskmaster.errors import StateRefused
-
     (tmp_path / "x.tmstate-wal").write_bytes(b"x" * 5000)
     with pytest.raises(StateRefused, match="is gone"):
         SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
@@ -268,12 +344,283 @@ def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate-wal"]
 
 
+@pytest.mark.parametrize("said", ["removed", "replaced"])
+def test_a_state_that_is_not_in_its_place_any_more_is_not_written(tmp_path: Path, said: str) -> None:
+    """Nor is anything that another master has put there touched, not even at the end."""
+    place = tmp_path / "run" / "x.tmstate"
+    place.parent.mkdir()
+    store = SqliteStore.open(place, "mod", "mod")
+    store.write(Checkpoint("1", settled=1))
+    place.parent.rename(tmp_path / "away")
+    place.parent.mkdir()
+    second = SqliteStore.open(place, "mod", "mod") if said == "replaced" else None
+    if second is not None:
+        second.write(Checkpoint("7", settled=7))
+    before = {path.name: path.stat().st_ino for path in place.parent.iterdir()}
+    for _ in range(2):
+        with pytest.raises(StateUnwritable, match=f"was {said}"):
+            store.write(Checkpoint("2", settled=2))
+    store.close()
+
+    assert {path.name: path.stat().st_ino for path in place.parent.iterdir()} == before
+
+    if second is not None:
+        second.write(Checkpoint("8", settled=8))
+        second.close()
+        store = SqliteStore.open(place, "mod", "mod")
+
+        assert store.load().mark == "8"
+
+        store.close()
+
+
+def test_a_state_that_was_moved_and_moved_back_is_written_again(tmp_path: Path) -> None:
+    """By the same store."""
+    place = tmp_path / "run" / "x.tmstate"
+    place.parent.mkdir()
+    store = SqliteStore.open(place, "mod", "mod")
+    place.parent.rename(tmp_path / "away")
+    with pytest.raises(StateUnwritable, match="was removed"):
+        store.write(Checkpoint("2", settled=2))
+    (tmp_path / "away").rename(place.parent)
+    store.write(Checkpoint("2", settled=2))
+    store.close()
+    store = SqliteStore.open(place, "mod", "mod")
+
+    assert store.load().mark == "2"
+
+    store.close()
+
+
+def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """With the next checkpoint, and with what it said."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, "mod", "mod")
+    store.tell("127.0.0.1:5050")
+    lock = tmp_path / "x.tmstate.lock"
+    said = lock.read_text()
+    lock.unlink()
+    store.write(Checkpoint("1"))
+
+    assert lock.read_text() == said
+
+    with pytest.raises(StateLocked, match="another master"):
+        SqliteStore.open(place, "mod", "mod")
+    store.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
+
+
+def test_a_state_can_be_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT and some network shares; what appears there meanwhile is not replaced."""
+    place = tmp_path / "x.tmstate"
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def overtaken(*_: object) -> None:
+        place.write_bytes(b"cake")
+        refused()
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(StateRefused, match="File exists"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.tmstate", b"cake")]
+
+    place.unlink()
+    monkeypatch.setattr(os, "link", refused)
+    store = SqliteStore.open(place, "mod", "mod")
+    store.write(Checkpoint("1"))
+    store.close()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert mark_in(place) == "1"
+
+
+# -- what a process leaves that is killed -----------------------------------------------------------------------------
+
+
+def killed(directory: Path, checkpoints: int = 1) -> Path:
+    """A state as ``kill -9`` leaves it, in a directory of its own."""
+    store = SqliteStore.open(directory / "x.tmstate", "mod", "mod")
+    for number in range(1, checkpoints + 1):
+        store.write(Checkpoint(str(number), settled=number))
+    return copy_of(directory, directory / "killed", store)
+
+
+def copy_of(directory: Path, target: Path, store: SqliteStore | None = None) -> Path:
+    """A copy of a state and its log; the store that has it is closed after that."""
+    target.mkdir()
+    for name in ("x.tmstate", "x.tmstate-wal"):
+        if (directory / name).exists():
+            shutil.copy(directory / name, target / name)
+    if store is not None:
+        store.close()
+    return target / "x.tmstate"
+
+
+def mark_in(place: Path) -> str | None:
+    """The watermark of a state that is opened, and closed again."""
+    store = SqliteStore.open(place, "mod", "mod")
+    try:
+        return store.load().mark
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2, 500])
+@pytest.mark.parametrize("loss", ["removed", "emptied", "hard link"])
+def test_a_state_whose_log_is_lost_is_refused(tmp_path: Path, loss: str, checkpoints: int) -> None:
+    """It would begin from zero, or where the log was last brought into the file; and it is left as it is."""
+    place = killed(tmp_path, checkpoints)
+    log = place.with_name("x.tmstate-wal")
+    if loss == "removed":
+        log.unlink()
+    elif loss == "emptied":
+        log.write_bytes(b"")
+    else:
+        place.with_name("y.tmstate").hardlink_to(place)
+        place = place.with_name("y.tmstate")
+    before = place.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StateRefused, match=f"its log {place.name}-wal.*is not beside it"):
+            SqliteStore.open(place, "mod", "mod")
+
+    assert place.read_bytes() == before
+
+    if loss == "hard link":
+        assert mark_in(place.with_name("x.tmstate")) == str(checkpoints)
+
+
+def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp_path: Path) -> None:
+    """As ``tm-ctl`` does, which only reads; also if it is refused for another reason, and after another kill."""
+    place = killed(tmp_path)
+    with pytest.raises(StateRefused, match="belongs to mod"):
+        SqliteStore.open(place, "other", "other")
+    alone = place.parent / "alone"
+    alone.mkdir()
+    shutil.copy(place, alone / "x.tmstate")
+
+    assert mark_in(alone / "x.tmstate") == "1"
+
+    store = SqliteStore.open(place, "mod", "mod")  # and is killed before its first checkpoint
+    copied = copy_of(place.parent, tmp_path / "again", store)
+
+    assert mark_in(copied) == "1"
+    assert mark_in(place) == "1"
+
+
+@pytest.mark.parametrize("reason", ["format1", "without-log"])
+def test_a_state_that_cannot_be_resumed_is_put_aside_by_a_reset(
+    tmp_path: Path, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the name for it is taken; nothing of it is lost, and without --reset it is refused with that cure."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    if reason == "format1":
+        data = bytearray(place.read_bytes())
+        data[60:64] = (1).to_bytes(4)
+        place.write_bytes(data)
+    else:
+        log.unlink()
+    kept = {
+        path.name.replace("x.tmstate", f"x.tmstate.{reason}.2"): path.read_bytes()
+        for path in (place, log)
+        if path.exists()
+    }
+    place.with_name(f"x.tmstate.{reason}").write_bytes(b"an earlier one")
+    with pytest.raises(StateRefused, match=f"--reset, which keeps this one as x.tmstate.{reason}"):
+        SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert store.reset() is None
+    assert store.load().mark is None
+
+    store.close()
+
+    assert f"kept as x.tmstate.{reason}.2" in caplog.text
+    kept[f"x.tmstate.{reason}"] = b"an earlier one"
+    assert {path.name: path.read_bytes() for path in place.parent.iterdir() if path != place} == kept
+
+
+def test_a_reset_puts_no_state_aside_that_can_be_resumed(tmp_path: Path) -> None:
+    """It has its history; and one that is damaged is not touched."""
+    place = killed(tmp_path)
+    store = SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert store.load().mark == "1"
+
+    store.close()
+    garbled = place.read_bytes()[:5000]
+    place.write_bytes(garbled)
+    with pytest.raises(StateRefused, match="is damaged"):
+        SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert [(path.name, path.read_bytes()) for path in place.parent.iterdir()] == [("x.tmstate", garbled)]
+
+
+def test_a_state_that_another_program_has_made_whole_can_be_said_to_be(tmp_path: Path) -> None:
+    """With the command of the message."""
+    place = killed(tmp_path)
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute("SELECT * FROM run").fetchall()
+    with pytest.raises(StateRefused, match=r"'PRAGMA user_version = \d+'") as refused:
+        mark_in(place)
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute(str(refused.value).split("'")[1])
+
+    assert mark_in(place) == "1"
+
+
+def test_a_state_that_is_only_read_stays_as_it_was(tmp_path: Path) -> None:
+    """Byte for byte."""
+    place = killed(tmp_path)
+    mark_in(place)
+    before = place.read_bytes()
+    mark_in(place)
+
+    assert place.read_bytes() == before
+
+
+def test_a_state_that_was_closed_on_a_full_disk_needs_no_log(tmp_path: Path) -> None:
+    """SQLite cannot write any more that it is closed, but brings the log into the file and removes it all the same."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, "mod", "mod")
+    for number in range(1, 21):
+        store.write(Checkpoint(str(number), settled=number))
+    full = max(path.stat().st_size for path in (place, place.with_name("x.tmstate-wal")))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+    try:
+        with pytest.raises(StateUnwritable, match="cannot be written"):
+            store.write(Checkpoint("21", settled=21, failed=[failed(number=n) for n in range(1, 501)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert mark_in(copy_of(tmp_path, tmp_path / "killed")) == "20"
+
+    store.write(Checkpoint("21", settled=21))
+    store.close()
+
+    assert mark_in(place) == "21"
+
+
+def test_a_damaged_state_that_was_killed_is_refused_for_the_same_reason_again(tmp_path: Path) -> None:
+    """Although SQLite has removed its log meanwhile."""
+    place = killed(tmp_path, 500)
+    data = bytearray(place.read_bytes())
+    data[-4096:] = bytes(4096)
+    place.write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(StateRefused, match="is damaged"):
+            SqliteStore.open(place, "mod", "mod")
+
+
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])
 def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> None:
     """A committed one, whatever is missing."""
-    import os
-    import shutil
-
     store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
     for number in range(20):
         store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number + 1)]))

@@ -182,6 +182,12 @@ def newer(path: Path) -> None:
     path.write_bytes(content)
 
 
+def older(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[60:64] = (1).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"this is no state\n" * 100),
@@ -192,6 +198,7 @@ DAMAGES = {
     ),
     "foreign": foreign,
     "newer": newer,
+    "older": older,
     "a directory": lambda path: (path.unlink(), path.mkdir()),
 }
 
@@ -211,6 +218,19 @@ def test_a_state_that_is_not_whole_is_refused_and_left_alone(playground: Playgro
     assert playground.ledger.ended().total() == ran
     if before is not None:
         assert path.read_bytes() == before
+
+
+def test_a_reset_keeps_a_state_of_an_older_version(playground: Playground) -> None:
+    """Under another name, which is said; the new run runs all jobs."""
+    path = finished_state(playground)
+    older(path)
+    before = path.read_bytes()
+    ended = playground.run(*RUN, "--reset", TOTAL="30")
+
+    assert ended.process.returncode == 0, ended.output
+    assert "jobs.tmstate.format1" in ended.output
+    assert path.with_name("jobs.tmstate.format1").read_bytes() == before
+    assert playground.ledger.ended().total() == 60
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops from root to another user")

@@ -27,7 +27,8 @@ KEYS = ["7", "47", "87", "127", "167"]
 def the_run(playground: Playground) -> tuple:
     """Mark, settled, failures and whether it is finished, of the one run."""
     state = next(Path(playground.directory).glob("*.tmstate"))
-    with closing(sqlite3.connect(state)) as connection:
+    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove it.
+    with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute("SELECT mark, settled, failures, finished IS NOT NULL FROM run").fetchone()
 
 

@@ -17,7 +17,8 @@ from test_resume import PREAMBLE
 def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
     """Key, type, message, traceback and number of attempts of the failed jobs in the state file."""
     state = next(playground.directory.glob("*.tmstate"))
-    with closing(sqlite3.connect(state)) as connection:
+    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove it.
+    with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT key, attempts FROM failed").fetchall()
     found = []
     for key, text in rows:
@@ -184,21 +185,28 @@ def test_user_code_that_ends_the_process_only_fails_its_job(playground: Playgrou
 
 
 def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playground) -> None:
-    """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it."""
+    """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it, and the run can be resumed."""
     playground.write(
         "mod.py",
         PREAMBLE
         + "import signal\n"
-        + "def get_jobs(last=-1):\n    if os.fork() == 0:\n        open('child', 'w').write(str(os.getpid()))\n"
-        + "        time.sleep(30)\n        os._exit(0)\n    yield from range(last + 1, 100_000)\n"
+        + "def get_jobs(last=None):\n    if last is None and os.fork() == 0:\n"
+        + "        open('child', 'w').write(str(os.getpid()))\n        time.sleep(30)\n        os._exit(0)\n"
+        + "    yield from range(-1 if last is None else last + 1, int(os.environ['TOTAL']))\n"
         + "def handle_job(n):\n    time.sleep(0.01)\n    note(n)\n",
     )
-    run = playground.start("tm-run", "mod", "2", "--progress=none")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    run = playground.start("tm-run", "mod", "2", "--progress=none", TOTAL="100000")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 100)
     child = int((playground.directory / "child").read_text())
     run.kill()
     try:
         wait_for("all but the child to end", lambda: set(playground.left()) <= {child}, 10.0)
+        assert child in playground.left()
+
+        again = playground.run("tm-run", "mod", "2", "--progress=none", TOTAL="300")
+
+        assert again.process.returncode == 0, again.output
+        assert "Resuming at key" in again.output
         assert child in playground.left()
     finally:
         os.kill(child, signal.SIGKILL)

@@ -202,6 +202,24 @@ def test_the_state_can_be_copied_to_another_directory(playground: Playground) ->
     assert playground.ledger.ended().total() == 300 > done
 
 
+def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: Playground) -> None:
+    """Nothing is handed out meanwhile, and the reason says what to do."""
+    place = playground.directory / "states"
+    place.mkdir()
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="1000")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    place.rename(playground.directory / "away")
+    run.wait_for_output("the run is paused: The state")
+
+    assert "x.tmstate was removed" in run.output
+
+    (playground.directory / "away").rename(place)
+
+    assert run.end() == 0, run.output
+    assert "the run goes on" in run.output
+    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 1000
+
+
 def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:
     """The port is taken: the run is as it was."""
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")

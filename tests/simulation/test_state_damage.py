@@ -2,7 +2,8 @@
 
 The state is made by the simulation: the real broker, keeper and store, and a death without a word. A copy of the file
 and its write-ahead log is damaged at a random byte and opened; if it opens, the run goes on from there, and the ledger
-of the whole schedule has to hold every job.
+of the whole schedule has to hold every job. Besides, bits and pages of a small state, with failed and parked jobs in
+it, are changed one after another: no job may be missing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from world import Violation, World
 
 from taskmaster import keys
 from taskmaster.errors import StateRefused
+from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece
 from taskmaster.master.stores.sqlite import SqliteStore
 
 FIELDS = (
@@ -37,7 +40,21 @@ FIELDS = (
     "finished",
     "session",
 )
-WAYS = ("cut", "cut short", "flip", "zero", "random page", "header", "tail twice", "no log", "main flip", "main cut")
+WAYS = (
+    "cut",
+    "cut short",
+    "flip",
+    "zero",
+    "random page",
+    "header",
+    "tail twice",
+    "no log",
+    "main flip",
+    "main cut",
+    "bit",
+    "page",
+)
+PAGE = 4096
 
 
 class Recorded(FileDisk):
@@ -83,10 +100,32 @@ def damaged(way: str, data: bytearray, dice: random.Random) -> bytearray:
     return data
 
 
+def copied_page(data: bytes, source: int, target: int) -> bytes:
+    """The bytes of a file in which a page was written to another place, too."""
+    page = data[source * PAGE : (source + 1) * PAGE]
+    return data[: target * PAGE] + page + data[(target + 1) * PAGE :]
+
+
+def damage_whole(way: str, main: Path, dice: random.Random) -> None:
+    """One bit, or one page, of a state that was closed: no write-ahead log covers the damage."""
+    SqliteStore.open(main, "simulation", "simulation").close()
+    data = main.read_bytes()
+    if way == "bit":
+        garbled = bytearray(data)
+        used = [at for at, byte in enumerate(data) if byte]
+        garbled[dice.choice(used)] ^= 1 << dice.randrange(8)
+        data = bytes(garbled)
+    else:
+        data = copied_page(data, *dice.sample(range(len(data) // PAGE), 2))
+    main.write_bytes(data)
+
+
 def damage(way: str, main: Path, wal: Path, dice: random.Random) -> None:
     """Let a file, or its write-ahead log, have an accident."""
     target = main if way.startswith("main") else wal
-    if way == "no log":
+    if way in ("bit", "page"):
+        damage_whole(way, main, dice)
+    elif way == "no log":
         wal.unlink(missing_ok=True)
     elif target.exists():
         target.write_bytes(damaged(way, bytearray(target.read_bytes()), dice))
@@ -160,6 +199,97 @@ def go_on(world: World, state: dict, path: Path) -> None:
 def test_a_damaged_state_is_an_older_one_or_is_refused(way: int) -> None:
     """Three files for each way to damage one."""
     assert {play(seed) for seed in range(way, 3 * len(WAYS), len(WAYS))} <= {"refused", "older", "newest"}
+
+
+# -- a small state, place by place -------------------------------------------------------------------------------------
+
+
+def filled(path: Path, jobs: int) -> bytes:
+    """A closed state with so many failed jobs, parked jobs and pieces."""
+    store = SqliteStore.open(path, "mod", "mod")
+    tried = (Attempt(1.0, "host:1", "ValueError", "bad row", "Traceback\n" * 5),)
+    store.write(
+        Checkpoint(
+            "100",
+            edge=b"e" * 16,
+            add=[Piece(3 * n, 3 * n + 2, bytes([n % 250]) * 32) for n in range(jobs)],
+            failed=[FailedJob(n + 1, str(n), f"job {n}", b"payload", tried) for n in range(jobs)],
+            park=[ParkedJob(n, str(n), b"payload", bytes([n % 250]) * 16, tried[: n % 2]) for n in range(jobs)],
+            settled=300,
+            failures=jobs,
+        )
+    )
+    store.close()
+    return path.read_bytes()
+
+
+def found_in(path: Path, data: bytes) -> object:
+    """What a restart finds in a file of these bytes; None if it refuses them."""
+    path.write_bytes(data)
+    path.with_name(path.name + "-wal").unlink(missing_ok=True)
+    try:
+        store = SqliteStore.open(path, "mod", "mod")
+        try:
+            return store.load(), store.failed(most=10**6)
+        finally:
+            store.close()
+    except StateRefused:
+        return None
+
+
+def unnoticed(directory: Path, whole: bytes, garbled: Iterable[tuple[str, bytes]]) -> list[str]:
+    """The damages after which a state opens in which something is missing or other than before."""
+    path = directory / "garbled.tmstate"
+    expected = found_in(path, whole)
+    assert expected is not None
+    return [what for what, data in garbled if found_in(path, data) not in (None, expected)]
+
+
+def bits_changed(data: bytes, step: int) -> Iterator[tuple[str, bytes]]:
+    """One bit of each so many-th byte that is not zero; of every byte if the step is 1."""
+    used = [at for at, byte in enumerate(data) if byte or step == 1]
+    for number, at in enumerate(used[::step]):
+        garbled = bytearray(data)
+        garbled[at] ^= 1 << number % 8
+        yield f"bit {number % 8} of byte {at}", bytes(garbled)
+
+
+def pages_changed(data: bytes, step: int) -> Iterator[tuple[str, bytes]]:
+    """A page in the place of another one, and two that have changed places."""
+    pairs = [(a, b) for a in range(len(data) // PAGE) for b in range(len(data) // PAGE) if a != b]
+    for a, b in pairs[::step]:
+        copied = copied_page(data, a, b)
+        yield f"page {a} in the place of page {b}", copied
+        if a < b:
+            yield (
+                f"pages {a} and {b} exchanged",
+                copied[: a * PAGE] + data[b * PAGE : (b + 1) * PAGE] + copied[(a + 1) * PAGE :],
+            )
+
+
+@pytest.mark.parametrize("change", [bits_changed, pages_changed])
+def test_no_job_disappears_from_a_damaged_state(
+    tmp_path: Path, change: Callable[[bytes, int], Iterator[tuple[str, bytes]]]
+) -> None:
+    """Neither a failed one nor a parked one nor what is remembered above the watermark: all is there, or refused."""
+    whole = filled(tmp_path / "whole.tmstate", 6)
+
+    assert unnoticed(tmp_path, whole, change(whole, 2 if change is bits_changed else 1)) == []
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(3600)
+def test_no_bit_and_no_page_of_a_state_changes_unnoticed(tmp_path: Path) -> None:
+    """Every byte of a small one, and the pages of one whose tables have several."""
+    small, large = filled(tmp_path / "small.tmstate", 6), filled(tmp_path / "large.tmstate", 120)
+    step = proof.size(3, 1)
+    damages = [*bits_changed(small, step), *pages_changed(large, step)]
+
+    missed = unnoticed(tmp_path, small, [damage for damage in damages if len(damage[1]) == len(small)])
+    missed += unnoticed(tmp_path, large, [damage for damage in damages if len(damage[1]) == len(large)])
+    proof.record("single bits and pages of a state changed", tried=len(damages), survived=len(damages) - len(missed))
+
+    assert missed == []
 
 
 @pytest.mark.proof

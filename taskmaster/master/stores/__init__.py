@@ -197,13 +197,19 @@ class Store(Protocol):
             StateUnwritable: nothing of it was written; the caller tries again.
         """
 
-    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
+    def failed(
+        self, after: int = 0, most: int = 1000, kind: str | None = None, patience: float = -1
+    ) -> Sequence[FailedJob]:
         """A page of the failed jobs of the current run, by their id.
 
         Args:
             after: ids above this one.
             most: how many at most.
             kind: only those that failed with this class of exception at last.
+            patience: seconds to wait for a checkpoint that is being written; below 0: until it has been.
+
+        Raises:
+            StateBusy: it takes longer, or could not be written; ask again.
         """
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:

@@ -60,7 +60,13 @@ class MemoryStore:
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 
-    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
+    def failed(
+        self,
+        after: int = 0,
+        most: int = 1000,
+        kind: str | None = None,
+        patience: float = -1,  # noqa: ARG002  # nothing here takes time
+    ) -> Sequence[FailedJob]:
         """A page of the failed jobs."""
         known = [self._failed[number] for number in sorted(self._failed) if number > after]
         return [job for job in known if kind in (None, job.type)][:most]

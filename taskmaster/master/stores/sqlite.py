@@ -9,27 +9,25 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taskmaster.errors import StateLocked, StateRefused, StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
-from taskmaster.master.stores.sqlite_file import create, inspect
+from taskmaster.master.stores.sqlite_checkpoint import drop, write
+from taskmaster.master.stores.sqlite_connection import begin, connect, let_go
+from taskmaster.master.stores.sqlite_file import Unresumable, create, inspect, put_aside
 from taskmaster.master.stores.sqlite_rows import (
     BROKEN,
     FAILED,
     RUN,
-    as_text,
     attempts_of,
     failed_job,
     fill,
     new_run,
-    printable,
-    seal_run,
     sealed,
 )
 
@@ -45,18 +43,21 @@ class SqliteStore:
         self._path = path
         self._lock = lock
         self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None  # what was opened
         self._run = ""
         self._session = 0
         self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
 
     @classmethod
-    def open(cls, path: str | Path, identity: str, target: str) -> SqliteStore:
+    def open(cls, path: str | Path, identity: str, target: str, *, reset: bool = False) -> SqliteStore:
         """Open the state of a source, or make it.
 
         Args:
             path: the file; links are followed, so that the lock is beside the file itself.
             identity: what the state belongs to, see ``naming.identity``.
             target: how messages call that.
+            reset: a state that cannot be resumed, because it is of an older version or its log is lost, is put aside
+                for a new one.
 
         Raises:
             StateLocked: another master has it.
@@ -69,11 +70,17 @@ class SqliteStore:
             )
         store = cls(place, Lock(place))
         try:
-            if not inspect(place):
-                create(place, lambda connection: fill(connection, identity))
-            store._open()
+            try:
+                store._open_or_make(identity)
+            except Unresumable as exc:
+                if not reset:
+                    raise
+                put_aside(place, exc.suffix)
+                store._open_or_make(identity)
             with store._reading():
                 known = store._meta("identity")
+            if known is None:
+                raise StateRefused(f"The state {place} is damaged: it does not say what it belongs to. {BROKEN}")
             if known != identity:
                 raise StateRefused(
                     f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
@@ -122,11 +129,18 @@ class SqliteStore:
             return self._record(self._run, resumed=True)
 
     def reset(self) -> RunRecord | None:
-        """Begin a new run; the former is kept as history."""
-        former = self._record(self._run, resumed=True)
+        """Begin a new run; the former is kept as history.
+
+        Raises:
+            StateRefused: the former is not what was written.
+            StateUnwritable: nothing was changed.
+        """
+        former = self.load()
         if former.mark is None and not former.settled and not former.parked:
             return None
-        self._begin_run()
+        with self._changing() as connection:
+            run = new_run(connection)
+        self._run, self._session = run, 1
         return former
 
     def runs(self) -> list[RunRecord]:
@@ -143,12 +157,14 @@ class SqliteStore:
 
         Raises:
             StateRefused: none or several runs begin like that.
+            StateUnwritable: nothing was changed.
         """
         known = [record.id for record in self.runs()]
         found = [one for one in known if run and one.startswith(run)]
         if len(found) != 1:
             raise StateRefused(f"{run!r} names {len(found)} runs of {self._path}; it has: {', '.join(known)}.")
-        self._execute("UPDATE meta SET value = ? WHERE name = 'current'", found[0])
+        with self._changing() as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (found[0],))
         self._run = found[0]
         return self.load()
 
@@ -158,36 +174,32 @@ class SqliteStore:
         Raises:
             StateUnwritable: it was not; nothing of it is in the file.
         """
-        with self._mutex:
-            try:
-                if self._connection is None:
-                    self._open()
-                self._execute("BEGIN IMMEDIATE")
-                self._write(checkpoint)
-                self._execute("COMMIT")
-            except (sqlite3.Error, OSError, StateRefused) as exc:
-                self._give_up_transaction()
-                raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+        with self._changing() as connection:
+            write(connection, self._run, self._session, checkpoint)
 
-    def failed(self, after: int = 0, most: int = 1000, kind: str | None = None) -> Sequence[FailedJob]:
-        """A page of the failed jobs of the current run, by their id."""
+    def failed(
+        self, after: int = 0, most: int = 1000, kind: str | None = None, patience: float = -1
+    ) -> Sequence[FailedJob]:
+        """A page of the failed jobs of the current run, by their id.
+
+        Raises:
+            StateBusy: no checkpoint came to its end within ``patience`` seconds, or the last one could not be written.
+            StateRefused: a job is not what was written.
+        """
         only = "" if kind is None else " AND type = ?"
         values = (self._run, after) if kind is None else (self._run, after, kind)
         page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
-        with self._mutex, self._reading():
+        with self._asking(patience):
             return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
-        """Forget failed jobs of the current run, by their id: they do not count as failed any more."""
-        with self._mutex:
-            self._execute("BEGIN IMMEDIATE")
-            found = [
-                self._execute("DELETE FROM failed WHERE run = ? AND id = ?", self._run, number).rowcount
-                for number in jobs
-            ]
-            self._execute("UPDATE run SET failures = failures - ? WHERE id = ?", sum(found), self._run)
-            seal_run(self._connected(), self._run)
-            self._execute("COMMIT")
+        """Forget failed jobs of the current run, by their id: they do not count as failed any more.
+
+        Raises:
+            StateUnwritable: none was forgotten.
+        """
+        with self._changing() as connection:
+            drop(connection, self._run, jobs)
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
         """The most frequent kinds of failure, each with their number and their first example."""
@@ -195,7 +207,7 @@ class SqliteStore:
             "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
         )
         example = f"{FAILED} WHERE run = ? AND id = ?"
-        with self._mutex, self._reading():
+        with self._asking():
             counted = self._execute(grouped, self._run, most).fetchall()
             return [
                 (n, failed_job(*self._checked(self._execute(example, self._run, first).fetchone())))
@@ -206,125 +218,72 @@ class SqliteStore:
         """Bring everything into the one file, and unlock it."""
         if not self._mutex.acquire(timeout=CLOSING):
             return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
-        try:
-            if self._connection is not None:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error:
-            pass  # the write-ahead log stays beside the file; the next master finds it
         self._abandon()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _open_or_make(self, identity: str) -> None:
+        if not inspect(self._path):
+            create(self._path, lambda connection: fill(connection, identity))
+        self._open()
+
     def _open(self) -> None:
-        try:
-            # as_uri quotes what an URI cannot hold; mode=rw never makes a file.
-            self._connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0.2, check_same_thread=False
-            )
-            self._execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._execute("PRAGMA journal_mode = WAL")
-            self._execute("PRAGMA synchronous = FULL")
-            self._execute("PRAGMA wal_autocheckpoint = 200")  # pages: what is beside the file stays below a megabyte
-            # An exclusive lock on the file itself, which also keeps those out that have it under another name (a hard
-            # link).
-            self._execute("BEGIN IMMEDIATE")
-            broken = [row[0] for row in self._execute("PRAGMA quick_check(3)") if row[0] != "ok"]
-            self._execute("ROLLBACK")
-            if broken:
-                raise StateRefused(
-                    f"The state {self._path} is damaged ({broken[0]}). Restore it from a copy, or begin from zero "
-                    "with another file: --state=PATH (or move this one away)."
-                )
+        self._connection = connect(self._path)
+        self._file = self._file or self._path.stat()
+        with self._reading():
             self._run = str(self._meta("current"))
             newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
             self._session = self._session or (newest or 0) + 1
-        except sqlite3.OperationalError as exc:
-            if "locked" in str(exc):
-                raise StateLocked(
-                    f"The state {self._path} belongs to another master that is running. End that one first, or give "
-                    "this run a state of its own with --state."
-                ) from exc
-            raise StateRefused(
-                f"The state {self._path} cannot be opened: {exc}. Name another with --state=PATH."
-            ) from exc
-        except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
-            raise StateRefused(
-                f"The state {self._path} is damaged ({exc}). Restore it from a copy, or begin from zero with another "
-                "file: --state=PATH (or move this one away)."
-            ) from exc
 
-    def _write(self, checkpoint: Checkpoint) -> None:
-        connection, run, session = self._connected(), self._run, self._session
-        if checkpoint.waiting is not None:
-            self._execute("DELETE FROM piece WHERE run = ? AND session <> ?", run, session)
-            self._execute("UPDATE run SET waiting = ? WHERE id = ?", checkpoint.waiting, run)
-        connection.executemany(
-            "INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?, ?, ?)",
-            [sealed(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add],
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all that is done in it is in the file afterwards, or nothing of it.
+
+        Raises:
+            StateUnwritable: nothing; the caller may try again.
+        """
+        with self._mutex:
+            self._look_at_place()
+            try:
+                self._lock.keep()
+                if self._connection is None:
+                    self._open()
+                begin(self._connected())
+                yield self._connected()
+                self._execute("COMMIT")
+            except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
+                self._give_up_transaction()
+                raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
+
+    def _look_at_place(self) -> None:
+        """What is written to a file that has no name any more is lost with this process.
+
+        The connection stays as it is: a file that was moved is perhaps moved back.
+        """
+        try:
+            there = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        except OSError as exc:
+            raise StateUnwritable(f"The state {self._path} cannot be reached: {exc.strerror}.") from exc
+        if self._file is None or (there is not None and os.path.samestat(there, self._file)):
+            return
+        what = "removed" if there is None else "replaced by another file"
+        raise StateUnwritable(
+            f"The state {self._path} was {what} while this run has it: what is written now would be lost. If it was "
+            "moved, move it back, and the run goes on. Else end the run, put a copy of the state there, and start it "
+            "again; it goes on from that copy."
         )
-        self._execute(
-            'DELETE FROM piece WHERE run = ? AND session = ? AND "end" <= ?', run, session, checkpoint.forget_below
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                sealed(run, job.id, job.key, job.payload, job.fingerprint, as_text(job.attempts))
-                for job in checkpoint.park
-            ],
-        )
-        connection.executemany(
-            "DELETE FROM parked WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.unpark]
-        )
-        connection.executemany(
-            "DELETE FROM failed WHERE run = ? AND id = ?", [(run, number) for number in checkpoint.cleared]
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                sealed(
-                    run, job.id, job.key, printable(job.job), job.payload, printable(job.type), as_text(job.attempts)
-                )
-                for job in checkpoint.failed
-            ],
-        )
-        self._execute(
-            "UPDATE run SET mark = ?, bound = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
-            "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",
-            checkpoint.mark,
-            checkpoint.bound,
-            checkpoint.edge,
-            checkpoint.settled,
-            checkpoint.failures,
-            checkpoint.skipped,
-            checkpoint.seconds,
-            checkpoint.finished,
-            time.time(),
-            run,
-        )
-        seal_run(self._connected(), run)
 
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is really in the file."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.rollback()
-            except sqlite3.Error:
-                pass
-            try:
-                connection.close()
-            except sqlite3.Error:
-                pass
-
-    def _begin_run(self) -> None:
-        self._execute("BEGIN IMMEDIATE")
-        self._run = new_run(self._connected())
-        self._execute("COMMIT")
-        self._session = 1
+        if connection is not None and self._file is not None:
+            let_go(connection, self._path, self._file)
 
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
-        row = self._checked(self._execute(f"{RUN} WHERE id = ?", run).fetchone())
-        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds = row
+        row = self._checked(self._execute(RUN, run).fetchone())
+        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, _ = row
         pieces = self._execute(
             'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
         )
@@ -352,6 +311,19 @@ class SqliteStore:
             started=started,
             finished=finished,
         )
+
+    @contextmanager
+    def _asking(self, patience: float = -1) -> Iterator[None]:
+        """Between two checkpoints."""
+        if not self._mutex.acquire(timeout=patience):
+            raise StateBusy(f"A checkpoint is being written to the state {self._path}, and that takes long. Ask again.")
+        try:
+            if self._connection is None:
+                raise StateBusy(f"The state {self._path} could not be written, and is opened again. Ask again.")
+            with self._reading():
+                yield
+        finally:
+            self._mutex.release()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -1,11 +1,14 @@
-"""The state file before SQLite opens it, and how a new one comes to be.
+"""The state file while SQLite does not have it: before it is opened, when it was closed, and how a new one comes to be.
 
 Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its own; a state that
-is not whole has to be refused by looking at the bytes, and left as it is.
+is not whole has to be refused by looking at the bytes, and left as it is. Also, a file whose write-ahead log is lost is
+an older state to SQLite, or a new one; so its header says while it is in use that there has to be a log.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sqlite3
 import stat
@@ -14,12 +17,44 @@ from pathlib import Path
 
 from taskmaster.errors import StateRefused
 
-__all__ = ["APPLICATION", "SCHEMA_VERSION", "create", "inspect"]
+__all__ = [
+    "APPLICATION",
+    "IN_USE",
+    "SCHEMA_VERSION",
+    "Unresumable",
+    "create",
+    "has_log",
+    "inspect",
+    "is_whole",
+    "log_of",
+    "put_aside",
+]
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
 SCHEMA_VERSION = 3
+IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
+_VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
 _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
+
+
+class Unresumable(StateRefused):
+    """A state that no run of this version can go on with; ``--reset`` puts it aside and begins a new one.
+
+    Args:
+        message: why.
+        path: the state.
+        suffix: what is then added to its name.
+    """
+
+    def __init__(self, message: str, path: Path, suffix: str) -> None:
+        super().__init__(
+            f"{message} Or begin a new run with --reset, which keeps this one as {path.name}.{suffix}, or with another "
+            "state: --state=PATH."
+        )
+        self.suffix = suffix
 
 
 def inspect(path: Path) -> bool:
@@ -29,9 +64,10 @@ def inspect(path: Path) -> bool:
         False if there is none.
 
     Raises:
-        StateRefused: there is something, but no state that can be used.
+        Unresumable: it is of an older version.
+        StateRefused: there is something else that cannot be used.
     """
-    wal = path.with_name(path.name + "-wal")
+    wal = log_of(path)
     try:
         about = path.stat()
     except FileNotFoundError:
@@ -60,10 +96,10 @@ def inspect(path: Path) -> bool:
         raise StateRefused(
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
         )
-    _check_version(path, int.from_bytes(header[60:64]))
+    _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
-    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not _holds(wal):
+    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
         raise StateRefused(
             f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
         )
@@ -77,16 +113,75 @@ def _check_version(path: Path, version: int) -> None:
             f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
         )
     if version < SCHEMA_VERSION:
-        raise StateRefused(
+        raise Unresumable(
             f"The state {path} was written by an older Taskmaster (format {version}; this one knows "
-            f"{SCHEMA_VERSION}). Finish the run with that version, or give this one another state with --state=PATH."
+            f"{SCHEMA_VERSION}). Finish the run with that version.",
+            path,
+            f"format{version}",
         )
 
 
-def _holds(wal: Path) -> bool:
-    """Whether there is a write-ahead log whose pages may make up for those that the file lacks."""
+def put_aside(path: Path, suffix: str) -> None:
+    """Give a state another name, with all that belongs to it, and say so; nothing that is there already is replaced.
+
+    Args:
+        path: the state; nobody has it open.
+        suffix: what is added to its name.
+
+    Raises:
+        StateRefused: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{suffix}")
+    number = 1
+    while aside.exists() or log_of(aside).exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{suffix}.{number}")
     try:
-        return wal.stat().st_size > 32
+        for end in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + end)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + end))
+        _sync(path.parent)
+    except OSError as exc:
+        raise StateRefused(
+            f"The state {path} cannot be kept as {aside.name}: {exc.strerror}. Name another with --state=PATH."
+        ) from exc
+    logger.warning("the state %s cannot be resumed; it is kept as %s, and a new one is begun.", path, aside.name)
+
+
+def is_whole(path: Path, opened: os.stat_result) -> None:
+    """Say so in the header of a file that SQLite has closed, if its log is gone: all that was in it is in the file.
+
+    Normally SQLite itself has written that; on a disk that has no room left, it cannot, but closes the file all the
+    same.
+
+    Args:
+        path: the file.
+        opened: what was there when it was opened; another file is left alone.
+    """
+    if log_of(path).exists():
+        return
+    with path.open("r+b") as file:
+        if not os.path.samestat(os.fstat(file.fileno()), opened):
+            return
+        file.seek(_VERSION_AT)
+        version = int.from_bytes(file.read(4))
+        if version & IN_USE:
+            file.seek(_VERSION_AT)
+            file.write((version & ~IN_USE).to_bytes(4))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a state file."""
+    return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether there is a log whose pages may make up for those that the file lacks."""
+    try:
+        return log_of(path).stat().st_size > 32
     except OSError:
         return False
 
@@ -115,7 +210,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         finally:
             connection.close()
         _sync(scratch)
-        os.link(scratch, path)
+        _publish(scratch, path)
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
@@ -124,6 +219,20 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         ) from exc
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _publish(scratch: Path, path: Path) -> None:
+    """Give a new file its name, if nothing has it."""
+    try:
+        os.link(scratch, path)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # exFAT and some network shares have no hard links. Other masters are kept out by the lock; what is not a
+        # master does not make such a file between these two lines.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from exc
+        scratch.rename(path)
 
 
 def _sync(path: Path) -> None:
