@@ -194,6 +194,9 @@ class Session:
             return False
         if record.finished is not None and not self._options.failed:
             self._say_finished(console, record, "it goes on with what is new{}")
+        # Only now: whether what get_jobs returns can go on after a key is known when it has been called.
+        if record.mark is not None and not self._options.failed and self._source.reads_again:
+            console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
         return True
 
     def _limits(self, reclaim: float) -> Limits:
@@ -277,8 +280,6 @@ class Session:
         else:
             reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
             console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
-            if not self._source.resumes_by_key and record.mark is not None:
-                console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
 
     def _say_finished(self, console: Console, record: RunRecord, now: str) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
