@@ -42,7 +42,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import accumulate, repeat
-from typing import Any
+from typing import Any, TypeGuard
 
 from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.model import Job
@@ -160,8 +160,10 @@ class FileSource(ABC):
         return None
 
     def position(self, key: Any) -> float | None:
-        """How much of the file lies before a key, 0 to 1; None while reading has not begun. Any thread may ask."""
-        return None if self._file is None else self._file.share(self._place(key)[0])
+        """How much of the file lies before a key, 0 to 1; None while reading has not begun, and for what is no key of
+        a file. Any thread may ask.
+        """
+        return self._file.share(key[0]) if self._file is not None and _is_place(key) else None
 
     @abstractmethod
     def _jobs(self, file: SteadyFile) -> Iterator[Job]:
@@ -171,7 +173,7 @@ class FileSource(ABC):
         return SteadyFile(self._path, self._max_line, self._mark)
 
     def _place(self, key: Any) -> Place:
-        if isinstance(key, tuple) and len(key) == 3 and all(type(part) is int and part >= 0 for part in key):
+        if _is_place(key):
             return key
         raise StateRefused(
             f"The key {key!r} is no place in a file, so that this run was begun with another source than "
@@ -226,7 +228,7 @@ class CsvRows(FileSource):
 
     def _jobs(self, file: SteadyFile) -> Iterator[Job]:
         with self._open() as beginning:
-            begin, first = next(self._rows(beginning, _Walk(self, beginning)), (0, []))
+            begin, first = next(self._rows(beginning, _Walk(beginning, self._text)), (0, []))
             width = len(first)
             if self._header and len(set(first)) < width:
                 twice = next(name for name in first if first.count(name) > 1)
@@ -235,7 +237,7 @@ class CsvRows(FileSource):
                     f"the header has the name {twice!r} more than once; mend it, or read tuples with header=False",
                 )
         fresh = file.place[0] == 0
-        walk = _Walk(self, file)
+        walk = _Walk(file, self._text)
         rows = self._rows(file, walk)
         if fresh and self._header:
             next(rows, None)
@@ -266,7 +268,7 @@ class JsonLines(FileSource):
     """What ``jsonl`` returns."""
 
     def _jobs(self, file: SteadyFile) -> Iterator[Job]:
-        walk = _Walk(self, file)
+        walk = _Walk(file, self._text)
         begin = walk.place[0]
         for line in walk:
             if not line.isspace():
@@ -278,6 +280,10 @@ class JsonLines(FileSource):
             begin = walk.place[0]
 
 
+def _is_place(key: Any) -> TypeGuard[Place]:
+    return isinstance(key, tuple) and len(key) == 3 and all(type(part) is int and part >= 0 for part in key)
+
+
 class _Walk:
     """The lines of a file one by one, as text with their ends.
 
@@ -285,14 +291,14 @@ class _Walk:
         place: right behind the newest line.
     """
 
-    def __init__(self, source: FileSource, file: SteadyFile) -> None:
+    def __init__(self, file: SteadyFile, text: Callable[[SteadyFile, bytes, int], str]) -> None:
         self.place = file.place
-        self._lines = self._walk(source._text, file)  # noqa: SLF001  # a part of it
+        self._lines = self._walk(file, text)
 
     def __iter__(self) -> Iterator[str]:
         return self._lines
 
-    def _walk(self, text: Callable[[SteadyFile, bytes, int], str], file: SteadyFile) -> Iterator[str]:
+    def _walk(self, file: SteadyFile, text: Callable[[SteadyFile, bytes, int], str]) -> Iterator[str]:
         for piece in file.pieces():
             position, crc, stamp = file.place
             for line in io.BytesIO(piece):

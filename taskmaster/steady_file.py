@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import logging
 import lzma
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -81,7 +83,6 @@ class SteadyFile:
         self._stream: IO[bytes] = opener(self._raw) if opener else self._raw
         self._bound = self._seen.st_size
         self._grown = False
-        self._block = max(len(mark), 1, min(BLOCK, max_line))  # no line is longer than that within a block
         self.place: Place = (0, 0, zlib.crc32(f"{self._bound} {self._seen.st_mtime_ns}".encode()))
         self._scale = None if self._packed or not self._bound else 1.0 / self._bound
 
@@ -170,28 +171,36 @@ class SteadyFile:
                 self._advance(self._mark)
                 block = block[len(self._mark) :]
             first = False
-            end = block.find(b"\n") + 1
-            if size + (end or len(block)) > self._max_line:
-                raise self.error(
-                    self.place[0],
-                    f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more",
-                )
-            if not end:
-                held.append(block)
-                size += len(block)
-                continue
             cut = block.rfind(b"\n") + 1
-            piece = b"".join((*held, block[:cut]))
-            held, size = [block[cut:]], len(block) - cut
-            yield piece
-            self._advance(piece)
+            if cut:
+                yield from self._whole(b"".join((*held, block[:cut])))
+                held, size = [], 0
+            held.append(block[cut:])
+            size += len(block) - cut
+            if size > self._max_line:
+                raise self._too_long()
         # If the file has grown meanwhile, the line may be one whose end was not written yet: it is left for later.
         if size and not self._grown:
-            piece = b"".join(held)
-            yield piece
-            self._advance(piece)
+            yield from self._whole(b"".join(held))
         if self._grown:
             self._verify()
+
+    def _whole(self, piece: bytes) -> Iterator[bytes]:
+        """Give a piece out, up to a line that is too long."""
+        good = len(piece)
+        if good > self._max_line:
+            ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
+            good = next((begin for begin, end in pairwise(ends) if end - begin > self._max_line), good)
+        if good:
+            yield piece[:good]
+            self._advance(piece[:good])
+        if good < len(piece):
+            raise self._too_long()
+
+    def _too_long(self) -> SourceError:
+        return self.error(
+            self.place[0], f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more"
+        )
 
     def error(self, position: int, what: str) -> SourceError:
         """An error that names the file and the byte."""
@@ -203,7 +212,7 @@ class SteadyFile:
         self.place = (position + len(piece), zlib.crc32(piece, crc), stamp)
 
     def _next_block(self, held: int) -> bytes:
-        left = self._block if self._packed else min(self._block, self._bound - self.place[0] - held)
+        left = BLOCK if self._packed else min(BLOCK, self._bound - self.place[0] - held)
         block = self._read(left) if left else b""
         self._look()
         if left and not block and not self._packed:
