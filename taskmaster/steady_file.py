@@ -140,7 +140,7 @@ class SteadyFile:
     def _end_line(self) -> None:
         """The line before this place was the last, and had no end: a writer may have ended it since, not changed it."""
         position, crc, stamp = self.place
-        end = self._read(1) if self._packed or position < self._bound else b""
+        end = self._read(1)
         if end == b"\r":
             end += self._read(1)
         if end not in (b"", b"\n", b"\r\n"):
@@ -212,7 +212,7 @@ class SteadyFile:
         self.place = (position + len(piece), zlib.crc32(piece, crc), stamp)
 
     def _next_block(self, held: int) -> bytes:
-        left = BLOCK if self._packed else min(BLOCK, self._bound - self.place[0] - held)
+        left = BLOCK if self._packed else max(0, min(BLOCK, self._bound - self.place[0] - held))
         block = self._read(left) if left else b""
         self._look()
         if left and not block and not self._packed:

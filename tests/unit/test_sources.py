@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,6 +244,31 @@ def test_a_file_that_was_changed_behind_the_key_is_read_on(tmp_path: Path, kind:
     assert payloads(make(path), before[3].key) == ["five"] if kind != "csv" else [{"n": "five"}]
 
 
+def test_a_file_that_has_become_shorter_is_told_so(tmp_path: Path) -> None:
+    """With its size, and at once, if it is not compressed."""
+    for suffix, how in (("", "it has only 4 now"), (".gz", "it ends after 4 now")):
+        path = tmp_path / f"rows{suffix}"
+        path.write_bytes(PACKERS[suffix](b"one\ntwo\n"))
+        last = read(lines(path))[-1]
+        change(path, PACKERS[suffix](b"one\n"))
+        with pytest.raises(StateRefused, match=how):
+            read(lines(path), last.key)
+
+
+def test_a_compressed_file_is_compared_whatever_its_size_and_time_are(tmp_path: Path) -> None:
+    """It has to be read again anyway."""
+    path = tmp_path / "rows.gz"
+    path.write_bytes(gzip.compress(b"one\ntwo\n", 0, mtime=0))
+    first = read(lines(path))[0]
+    about = path.stat()
+    path.write_bytes(gzip.compress(b"ONE\ntwo\n", 0, mtime=0))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+    assert path.stat().st_size == about.st_size
+    with pytest.raises(StateRefused, match="something before that has changed"):
+        read(lines(path), first.key)
+
+
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     """A run resumes at once: a change that size and time do not show is not looked for."""
     path = tmp_path / "rows.txt"
@@ -317,6 +343,22 @@ def test_a_file_that_grows_is_read_up_to_the_size_that_it_had(path: Path) -> Non
 
     assert [job.payload for job in rest] == [f"line {n}" for n in range(1, 10)]
     assert payloads(lines(path), rest[-1].key) == ["more"]
+
+
+def test_a_last_line_that_is_ended_while_the_file_is_opened_is_read_on_later(path: Path) -> None:
+    """Its end lies beyond the size that the file had: nothing behind that is read in this session."""
+    path.write_bytes(b"one\ntwo")
+    last = read(lines(path))[-1]
+    with steady.SteadyFile(str(path), 100) as file:
+        with path.open("ab") as more:
+            more.write(b"\nthree\n")
+        file.go_to(last.key)
+
+        assert list(file.pieces()) == []
+
+        here = file.place
+
+    assert payloads(lines(path), here) == ["three"]
 
 
 def test_half_a_line_of_a_growing_file_is_left_for_later(path: Path) -> None:
@@ -429,6 +471,20 @@ def test_a_line_that_is_too_long_is_an_error(tmp_path: Path) -> None:
             ]
             path.write_bytes(b"one\n" + b"x" * 1000)
             assert failing(lines(path, max_line=9), "begins at byte 4") == ["one"]
+
+
+def test_a_line_that_never_ends_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """What is held of it is hardly more than what is allowed."""
+    path = tmp_path / "rows.txt"
+    with path.open("wb") as file:
+        file.truncate(200_000_000)
+    tracemalloc.start()
+    try:
+        failing(lines(path, max_line=1_000_000), "begins at byte 0: a line has more than 1000000 bytes")
+
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_damaged_compressed_file_is_an_error(tmp_path: Path) -> None:
