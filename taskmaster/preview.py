@@ -176,7 +176,7 @@ def _of_number(source: Source, seen: int, *, whole: bool) -> str:
 
 def _of_last(source: Source) -> str:
     if source.resumes_by_key:
-        return f"{source.name} takes `last`: a resumed run begins at the key where it was."
+        return f"{source.name} can go on after a key: a resumed run begins where it was."
     return (
         f"{source.name} takes no `last`: a resumed run reads it again from its beginning, up to the key where it was."
     )

@@ -201,6 +201,9 @@ class Session:
             return False
         if record.finished is not None and not self._options.failed:
             self._say_finished(console, record, "it goes on with what is new{}")
+        # Only now: whether what get_jobs returns can go on after a key is known when it has been called.
+        if record.mark is not None and not self._options.failed and self._source.reads_again:
+            console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
         return True
 
     def _limits(self, reclaim: float) -> Limits:

@@ -193,8 +193,6 @@ class Reader(threading.Thread):
     def _open(self) -> Iterator[Any]:
         iterator = self._begin()
         if self._mark is not None and not self._source.resumes_by_key:
-            name, mark = self._source.name, keys.show(self._mark)
-            logger.warning("%s takes no `last`: it is read again up to the key %s, which is skipped", name, mark)
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
         if first is _NONE:

@@ -1,13 +1,14 @@
 """The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
 
 Called by ``taskmaster.master.reader`` in the source's own thread. Anything iterable, a callable ``get_jobs``, or an
-object with ``iterate(last)`` is a source. A source that takes no ``last`` is resumed by reading it again up to the
-watermark's key.
+object with ``iterate(last)`` is a source; so is a function that returns such an object, which is called in that thread
+and nowhere else. A source that takes no ``last`` is resumed by reading it again up to the watermark's key.
 """
 
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -20,7 +21,7 @@ class Source:
     """Lazy, resumable iteration over what the user gave.
 
     Args:
-        jobs: an iterable, a callable that returns one, or an object with ``iterate(last)``.
+        jobs: an iterable, an object with ``iterate(last)``, or a callable that returns one of them.
         arguments: keyword arguments for the callable.
         count: the user's ``count_jobs``, if there is one.
         name: how messages call it.
@@ -40,18 +41,27 @@ class Source:
         self._arguments = dict(arguments or {})
         self._count = count
         self.name = name
-        self._iterate = getattr(jobs, "iterate", None)
-        self._given: Any = None  # what the callable has returned, until it is iterated over
-        if not callable(self._iterate) and not callable(jobs) and not isinstance(jobs, Iterable):
+        self._calls = callable(jobs) and not _iterates(jobs)
+        self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
+        self._looked = threading.Event()
+        if not self._calls:
+            self._looked.set()
+        if not self._calls and not _iterates(jobs) and not isinstance(jobs, Iterable):
             raise UsageError(
                 f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
                 "returns one, or an object with iterate(last)."
             )
-        self._takes_last = callable(self._iterate) or self._check_call()
+        self._takes_last = self._check_call()
 
     def _check_call(self) -> bool:
-        """Whether the callable takes ``last``; refuses arguments that it does not take."""
-        if not callable(self._jobs):
+        """Whether it is a callable that takes ``last``; refuses arguments that it does not take."""
+        if not self._calls:
+            if self._arguments:
+                name, value = next(iter(self._arguments.items()))
+                raise UsageError(
+                    f"{self.name} is a {type(self._jobs).__name__}, which takes no arguments. Leave out "
+                    f"{name}={value}, or make it a function, as in `def {self.name}({name}): return ...`."
+                )
             return False
         try:
             signature = inspect.signature(self._jobs)
@@ -85,8 +95,15 @@ class Source:
 
     @property
     def resumes_by_key(self) -> bool:
-        """Whether the source itself can start after a key."""
-        return self._takes_last
+        """Whether the source itself can start after a key. If it is what a function returns that can, this is known
+        when the function has been called.
+        """
+        return self._takes_last or _iterates(self._found)
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether it is known that the source cannot."""
+        return self._looked.is_set() and not self.resumes_by_key
 
     def resolve(self, last: Any = None, *, resume: bool = False) -> None:
         """Call the user's function, unless that was done: it may return an object with ``iterate(last)``, which then
@@ -96,13 +113,12 @@ class Source:
             last: the key up to which all is settled.
             resume: pass ``last`` on.
         """
-        if callable(self._iterate) or not callable(self._jobs) or self._given is not None:
+        if not self._calls or self._found is not None:
             return
-        given = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
-        if callable(getattr(given, "iterate", None)):
-            self._jobs, self._iterate, self._takes_last = given, given.iterate, True
-        else:
-            self._given = given
+        try:
+            self._found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
+        finally:
+            self._looked.set()
 
     def iterate(self, last: Any = None, *, resume: bool = False) -> Iterator[Any]:
         """Begin.
@@ -115,29 +131,29 @@ class Source:
             SourceError: what the user's function returned is not iterable. What it raises is passed through.
         """
         self.resolve(last, resume=resume)
-        if callable(self._iterate):
-            jobs = self._iterate(last if resume else None)
-        elif callable(self._jobs):
-            jobs, self._given = self._given, None
-        else:
-            jobs = self._jobs
+        jobs = self._found
+        if _iterates(jobs):
+            jobs = jobs.iterate(last if resume else None)
+        elif self._calls:
+            self._found = None  # it is called again for another pass
         if not isinstance(jobs, Iterable):
             raise SourceError(
                 f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
-                "jobs, or return a list or a generator of them."
+                "jobs, or return a list or a generator of them, or a source such as taskmaster.sources.lines(PATH)."
             )
         return iter(jobs)
 
     def total(self) -> int | None:
         """How many jobs there are in all, if the source can tell; may take its time, and raise what the user's code
-        raises.
+        raises. Where only what a function returns can tell, this waits until ``iterate`` has called it.
         """
         if self._count is not None:
             return _as_count(_call_with_known(self._count, self._arguments))
+        self._looked.wait()
         counter = self._ask("total")
         if callable(counter):
             return _as_count(counter())
-        if isinstance(self._jobs, Sized) and not callable(self._jobs):
+        if isinstance(self._jobs, Sized) and not self._calls:
             return len(self._jobs)
         return None
 
@@ -197,7 +213,12 @@ class Source:
             close()
 
     def _ask(self, name: str, default: Any = None) -> Any:
-        return getattr(self._jobs, name, default) if callable(self._iterate) else default
+        return getattr(self._found, name, default) if _iterates(self._found) else default
+
+
+def _iterates(jobs: Any) -> bool:
+    """Whether it is an object with ``iterate(last)``."""
+    return callable(getattr(jobs, "iterate", None))
 
 
 def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:

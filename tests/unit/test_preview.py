@@ -72,7 +72,7 @@ def test_no_more_is_read_than_is_shown(look):
         ([], "yielded no job"),
         ([1], "the first job of"),
         ([1], "takes no `last`"),
-        (lambda last=0: [1], "takes `last`"),
+        (lambda last=0: [1], "can go on after a key"),
         ([1], "STATE"),
     ],
 )

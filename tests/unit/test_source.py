@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,6 +89,98 @@ def test_an_object_with_iterate_is_a_source() -> None:
     assert list(source.iterate()) == [("from", None)]
     assert list(source.iterate(0, resume=True)) == [("from", 0)]
     assert source.total() == 12
+
+
+class Numbers:
+    """A source like a table or a file."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def iterate(self, last: int | None) -> Iterator[int]:
+        """All behind ``last``."""
+        return iter(range(0 if last is None else last + 1, self.most))
+
+    def total(self) -> int:
+        """How many there are."""
+        return self.most
+
+
+def test_a_function_may_return_an_object_with_iterate() -> None:
+    """It need not take ``last``, is called when reading begins and not before, and once; what it returned is asked for
+    the rest and for the total.
+    """
+    threads = []
+
+    def get_jobs(most: str) -> Numbers:
+        threads.append(threading.current_thread())
+        return Numbers(int(most))
+
+    for last, expected in ((None, [0, 1, 2, 3]), (1, [2, 3])):
+        source = Source(get_jobs, {"most": "4"})
+
+        assert threads == []
+        assert not source.resumes_by_key
+        assert not source.reads_again, "this is not known yet"
+
+        totals: list[int | None] = []
+        asking = threading.Thread(target=lambda source=source, totals=totals: totals.append(source.total()))
+        asking.start()
+
+        assert list(source.iterate(last, resume=last is not None)) == expected
+
+        asking.join()
+
+        assert totals == [4]
+        assert source.resumes_by_key
+        assert not source.reads_again
+        assert threads == [threading.current_thread()]
+
+        threads.clear()
+
+
+def test_a_function_that_takes_last_gets_it_also_if_it_returns_an_object_with_iterate() -> None:
+    """Both are told, and a function that raises keeps nobody waiting for the total."""
+    calls = []
+
+    def get_jobs(last: int = -1) -> Numbers:
+        calls.append(last)
+        if last == 7:
+            raise OSError
+        return Numbers(4)
+
+    source = Source(get_jobs)
+
+    assert list(source.iterate(2, resume=True)) == [3]
+    assert calls == [2]
+
+    source = Source(get_jobs)
+    with pytest.raises(OSError):  # noqa: PT011
+        source.iterate(7, resume=True)
+
+    assert source.total() is None
+
+
+def test_what_a_function_without_last_returns_is_read_again() -> None:
+    """A generator or a list; a list that was made for this is not asked how long it is, for that may read it all."""
+
+    class Lazy(list[int]):
+        def __len__(self) -> int:
+            raise AssertionError("this would have been a query over the whole table")
+
+    for returned in ([1], iter([1]), Lazy([1])):
+        source = Source(lambda returned=returned: returned)
+        source.iterate(1, resume=True)
+
+        assert source.reads_again
+        assert source.total() is None
+
+
+def test_arguments_for_what_is_no_function_are_refused() -> None:
+    """They would belong to the run's identity, and change nothing."""
+    for jobs in (Numbers(4), [1, 2]):
+        with pytest.raises(UsageError, match=r"takes no arguments.*path=x.*def get_jobs\(path\)"):
+            Source(jobs, {"path": "x"})
 
 
 def test_what_is_no_source_is_refused() -> None:
