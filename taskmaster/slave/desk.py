@@ -37,7 +37,7 @@ class Held:
         failed: how many of its jobs failed here.
         texts: characters of ``failures``.
         together: its jobs are given to one call.
-        long: jobs that have been running for long,
+        long: jobs that have been running for long, in the order in which that was seen,
         tickets: and under what id they are parked by now.
         seconds: what the worker took for it, once it has finished.
         heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
@@ -56,7 +56,7 @@ class Held:
     failed: int = 0
     texts: int = 0
     together: bool = False
-    long: list[int] = field(default_factory=list)
+    long: dict[int, None] = field(default_factory=dict)
     tickets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
     heirs: dict[int, Held] = field(default_factory=dict)
@@ -183,7 +183,7 @@ class Desk:
     def runs_long(self, held: Held, index: int) -> None:
         """A job has been running for long; the master is told once."""
         if index not in held.long and index not in held.tickets and not held.stale:
-            held.long.append(index)
+            held.long[index] = None
 
     def ticket(self, token: str, index: int, number: int) -> None:
         """The master has parked a job that has been running for long."""
@@ -266,8 +266,12 @@ class Desk:
                 continue
             # A failure counts in the report that says its job has ended; until then it is said again.
             # One of a job that another master may take over is said to that one, too.
-            said = [f for f in held.failures[:failures] if f.index < upto or f.index in extra]
-            kept = [f for f in held.failures[:failures] if f not in said or f.index in held.tickets]
+            beyond = set(extra)
+            kept = [
+                failure
+                for failure in held.failures[:failures]
+                if not (failure.index < upto or failure.index in beyond) or failure.index in held.tickets
+            ]
             held.failures[:failures] = kept
             held.texts = sum(map(_length, held.failures))
             held.told = (upto, extra, len(kept), keep, end, long)

@@ -179,3 +179,35 @@ def test_a_lease_that_nobody_here_knows_is_given_back() -> None:
     (report,) = desk.reports()
 
     assert (report.token, report.end) == ("b.1", "dropped")
+
+
+class Counted(int):
+    """An index that counts how often one is compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_many_jobs_at_once_cost_no_more_than_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of coroutines that run for long are looked at several times a second."""
+    monkeypatch.setattr(Counted, "compared", 0)
+    desk = Desk()
+    held = take(desk, count=1000)
+    for _ in range(2):
+        for index in range(1000):
+            desk.runs_long(held, Counted(index))
+    desk.progress(held, 0, [Counted(index) for index in range(0, 1000, 2)])
+    for index in range(1, 1000):
+        desk.fail(held, Failure(Counted(index), "E", "why", ""))
+
+    assert desk.reports()[0].long == tuple(range(1000))
+
+    desk.answered()
+
+    assert [failure.index for failure in held.failures] == list(range(1, 1000, 2))
+    assert Counted.compared < 20_000
