@@ -217,6 +217,8 @@ class Pool:
                 extra = board.ended_beyond(region, position, held.keep) if worker.several else ()
                 ended.append((held, position, extra))
         self._listen(worker)
+        if worker.behind:
+            return  # a failure may be in what is not heard yet: the job would count as done
         for held, position, extra in ended:
             if held in worker.held:
                 self._desk.progress(held, position, extra)

@@ -18,6 +18,7 @@ from taskmaster.transport.frames import FrameReader, frame
 __all__ = ["Unusable", "Worker"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
+AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
 
 
 class Unusable(Exception):
@@ -52,6 +53,7 @@ class Worker:
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
         gone: it has closed its end; what became of it is told by the template.
+        behind: it may have said more than was heard so far.
         held: what it works on, by region.
     """
 
@@ -62,7 +64,7 @@ class Worker:
         self.board = Board(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = self.together = self.coroutines = False
+        self.quitting = self.together = self.coroutines = self.behind = False
         self.timed_out: tuple[Held, int] | None = None
         self.held: list[Held | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
@@ -116,11 +118,21 @@ class Worker:
         return True
 
     def messages(self) -> list[tuple[Any, ...]]:
-        """What the worker has said since the last call; ``gone`` tells afterwards whether it will say more."""
+        """What the worker has said since the last call; ``gone`` tells afterwards whether it will say more.
+
+        One that talks as fast as it is heard is interrupted, which ``behind`` tells; nothing that arrived whole is kept
+        back then, so that the rest is still announced by the socket.
+        """
         found: list[tuple[Any, ...]] = []
+        heard = 0
+        self.behind = False
         while not self.gone:
+            if heard >= AT_ONCE:
+                self.behind = True
+                return found
             try:
                 count = self.socket.recv_into(self.reader.space())
+                heard += count
                 self.gone = count == 0
                 complete, message = self.reader.filled(count)
                 while complete:
