@@ -89,9 +89,11 @@ class Desk:
     Attributes:
         done: jobs that ended well here.
         failed: attempts that ended badly here.
+        singly: reports are made one at a time, to see which of them the master does not accept.
     """
 
     def __init__(self) -> None:
+        self.singly = False
         self.done = 0
         self.failed = 0
         self._held: dict[str, Held] = {}
@@ -253,6 +255,9 @@ class Desk:
             if not held.stale and held.state != held.told and texts <= REPORT:
                 self._sent[token] = held.state
                 texts += held.texts
+                if self.singly:
+                    break
+        self.singly = self.singly and bool(self._sent)
         return [self._held[token].report() for token in self._sent]
 
     def answered(self) -> None:
@@ -276,6 +281,32 @@ class Desk:
             held.texts = sum(map(_length, held.failures))
             held.told = (upto, extra, len(kept), keep, end, long)
         self._sent = {}
+
+    def refused(self, why: str) -> str | None:
+        """The master does not accept the last reports, which would be the same again and again.
+
+        They are made one at a time, then, and nothing is asked for beside them. One that is refused by itself is made
+        again with the bare facts: that jobs have failed, and why it is not known with what. That counts as an attempt
+        of each.
+
+        Returns:
+            None if something else will be said next; "" if nothing was said; else the token of a batch whose bare facts
+            were refused, too: its lease has to be given up, together with the connection.
+        """
+        sent, self._sent = list(self._sent), {}
+        if not (self.singly and sent):
+            self.singly = bool(sent)
+            return None if sent else ""
+        self.singly = False
+        held = self._held.get(sent[0])
+        if held is None:
+            return None
+        message = f"the master did not accept what was reported of this job's failure ({why})"[:1000]
+        bare = [Failure(f.index, "ReportRefused", message, "", worker=f.worker) for f in held.failures]
+        if (bare, 0.0) == (held.failures, held.seconds):
+            return sent[0]
+        held.failures, held.seconds = bare, 0.0
+        return None
 
     def unanswered(self) -> None:
         """The connection broke: whatever was said may not have been heard."""

@@ -202,3 +202,45 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
         assert child in playground.left()
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_wait_that_a_subclass_sets_is_waited_for(playground: Playground) -> None:
+    """It is none that Retry itself would have made, and its kind is a word of its own."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import taskmaster\n"
+        + "class TooMany(taskmaster.Retry):\n    kind = 'too many'\n"
+        + "    def __init__(self, seconds):\n        super().__init__('429')\n        self.after = seconds\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 20)\n"
+        + "def handle_job(n):\n    if n in (7, 9):\n"
+        + "        raise TooMany(0 if n == 7 else float('nan'))\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=1", "--backoff=0.01")
+
+    assert run.process.returncode == 3, run.output
+    assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [
+        ("7", "TooMany", 2),
+        ("9", "TooMany", 2),
+    ]
+    assert playground.ledger.ended().total() == 18
+
+
+def test_a_report_that_the_master_refuses_fails_the_job_that_it_is_of(playground: Playground) -> None:
+    """It would be made, and refused, again and again, and the run would stand still."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "from taskmaster.model import Failure\nfrom taskmaster.slave.outlet import Outlet\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
+        + "def handle_job(n):\n    if n == 77:\n"
+        + "        Outlet._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"
+        + "        raise ValueError('no')\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=1", "--backoff=0.01")
+
+    assert run.process.returncode == 3, run.output
+    ((key, kind, message, _, attempts),) = failed_jobs(playground)
+    assert (key, kind, attempts) == ("77", "ReportRefused", 2)
+    assert "no known kind" in message
+    assert set(playground.ledger.ended()) == set(map(str, range(200))) - {"77"}
