@@ -15,9 +15,10 @@ from taskmaster.slave.desk import Held
 from taskmaster.slave.output import Forwarder
 from taskmaster.transport.frames import FrameReader, frame
 
-__all__ = ["Unusable", "Worker"]
+__all__ = ["UNPICKLING", "Unusable", "Worker"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
+UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
 AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
 
 
@@ -49,7 +50,7 @@ class Worker:
         several: several jobs run at once in it, and its board's table says which.
         together: one call gets all jobs of a batch.
         coroutines: it cancels by itself what takes too long.
-        timed_out: batch and index of a job that it was killed for, because that took too long.
+        timed_out: batch and index of a job that it was killed for, because that took too long; or ``UNPICKLING``.
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
         gone: it has closed its end; what became of it is told by the template.
@@ -89,12 +90,16 @@ class Worker:
         return held
 
     def running(self) -> list[tuple[Held, int]]:
-        """Batch and index of each job that runs; of those that one call is given, the first alone."""
+        """Batch and index of each job that runs; of those that one call is given, the first alone. A batch that is
+        being unpickled has ``UNPICKLING`` in their place.
+        """
         found = []
         for region, held in enumerate(self.held):
             if held is not None:
                 indices = self.board.running(region, held.lent.count, several=self.several)
                 found += [(held, index) for index in (indices[:1] if self.together else indices)]
+                if self.board.opening(region):
+                    found.append((held, UNPICKLING))
         return found
 
     def send(self, *message: Any) -> None:

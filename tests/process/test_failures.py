@@ -244,3 +244,22 @@ def test_a_report_that_the_master_refuses_fails_the_job_that_it_is_of(playground
     assert (key, kind, attempts) == ("77", "ReportRefused", 2)
     assert "no known kind" in message
     assert set(playground.ledger.ended()) == set(map(str, range(200))) - {"77"}
+
+
+def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playground) -> None:
+    """It is found in its batch, and charged; the others are run once."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "class Row:\n    def __init__(self, id):\n        self.id = id\n"
+        + "    def __setstate__(self, state):\n        self.__dict__ = state\n"
+        + "        if self.id == 7:\n            time.sleep(600)\n"
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 20):\n        yield Row(n)\n"
+        + "def handle_job(row):\n    note(row.id)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--job-timeout=0.5", "--crashes=1", "--batch=10")
+
+    assert run.process.returncode == 3, run.output
+    assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [("7", "TimedOut", 1)]
+    assert "unpickling a batch has taken more than 0.5 s" in run.output
+    assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +13,11 @@ from typing import Any
 import pytest
 
 from taskmaster.model import Lent
-from taskmaster.slave.board import SIZE, Board
+from taskmaster.slave.board import OPENING, SIZE, Board
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher
 from taskmaster.slave.pool import Pool
-from taskmaster.slave.process import AT_ONCE, UNLIMITED, Worker
+from taskmaster.slave.process import AT_ONCE, UNLIMITED, UNPICKLING, Worker
 from taskmaster.slave.shelf import make_memory
 from taskmaster.slave.sizer import Sizer
 from taskmaster.transport.frames import frame
@@ -69,11 +71,17 @@ class Stage:
         self.pool.workers[self.worker.pid] = self.worker
         self.worker.ready = True
 
-    def give(self, count: int = 5, token: str = "t") -> Held:
-        self.pool.give(Lent(token, count, False, False, 0, b""))
+    def give(self, count: int = 5, token: str = "t", *, separate: bool = False) -> Held:
+        self.pool.give(Lent(token, count, separate, False, 0, b""))
         held = self.desk.by_token(token)
         assert held is not None
         return held
+
+    def end(self, status: int) -> None:
+        """The template says that the worker has ended."""
+        line = {"exited": self.worker.pid, "status": status}
+        self.template.sendall(json.dumps(line).encode() + b"\n")
+        self.pool._hear_of_exits()
 
     def close(self) -> None:
         self.pool.close(lambda: True)
@@ -87,6 +95,28 @@ def stage() -> Iterator[Stage]:
     made = Stage()
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_batch_whose_unpickling_took_too_long_is_sent_job_by_job(stage: Stage, separate: bool) -> None:
+    """The one that hangs is found then; nobody is blamed before, nor is the batch behind."""
+    held, behind = stage.give(separate=separate), stage.give(token="behind")
+    stage.board.heads[0][1] = OPENING
+    stage.worker.timed_out = held, UNPICKLING
+    stage.end(signal.SIGKILL)
+
+    assert (held.end, held.suspects) == ("dropped" if separate else "unreadable", ())
+    assert (behind.end, behind.suspects) == ("dropped", ())
+
+
+def test_a_job_that_began_while_its_batch_was_found_late_is_not_blamed(stage: Stage) -> None:
+    """It was unpickled between the look and the kill."""
+    held = stage.give()
+    stage.board.heads[0][1] = 0
+    stage.worker.timed_out = held, UNPICKLING
+    stage.end(signal.SIGKILL)
+
+    assert (held.end, held.suspects) == ("dropped", ())
 
 
 FAILED = ("failed", 0, 1, "ValueError", "no", "", "error", -1.0, 7)
