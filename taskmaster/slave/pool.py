@@ -32,6 +32,7 @@ __all__ = ["Pool", "Unusable"]
 
 logger = logging.getLogger(__name__)
 
+LOST = "ended because its socket to the slave was closed, as by a callback that closes files which are not its own"
 SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
 
 
@@ -78,6 +79,7 @@ class Pool:
         here.
         """
         slow = self.outputs.write()
+        self._watch.over_workers(self.workers.values(), now)
         while len(self.workers) < self._count and not self._closing:
             if now < self._patience.until:
                 return min(slow, self._patience.until - now)
@@ -133,7 +135,7 @@ class Pool:
         for pid, status in exits:
             worker = self.workers.get(pid)
             if worker is not None:
-                self._bury(worker, how_it_ended(status))
+                self._bury(worker, LOST if worker.cut_off else how_it_ended(status))
 
     def _renew_template(self) -> None:
         """The template was killed, and every worker with it.

@@ -54,7 +54,9 @@ class Worker:
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
         gone: it has closed its end; what became of it is told by the template.
+        cut_off: it was killed because it had closed its end and lived on.
         behind: it may have said more than was heard so far.
+        warned_after: seconds after which it is said that it is not ready.
         held: what it works on, by region.
     """
 
@@ -65,7 +67,8 @@ class Worker:
         self.board = Board(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = self.together = self.coroutines = self.behind = False
+        self.quitting = self.together = self.coroutines = self.behind = self.cut_off = False
+        self.warned_after = 30.0
         self.timed_out: tuple[Held, int] | None = None
         self.held: list[Held | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
@@ -75,7 +78,7 @@ class Worker:
     @property
     def free(self) -> int:
         """How many more batches it can take."""
-        return self.held.count(None) if self.ready and not self.quitting else 0
+        return self.held.count(None) if self.ready and not (self.quitting or self.gone) else 0
 
     def hold(self, held: Held, blob: Any) -> int:
         """Note that the worker has a batch; gives the region where it is."""

@@ -1,4 +1,4 @@
-"""The watch over the workers: whose job takes too long, and whose for long.
+"""The watch over the workers: whose job takes too long, who cannot be heard any more, who does not get ready.
 
 Called by the pool, at every turn of the supervisor's loop and several times a second. Does not wait; the time is passed
 in, and what time counts is that in which this process ran. A worker is ended here, and buried when the template tells
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
 LONG = 3.0  # seconds after which a job is worth taking over by a master that is restarted
 LOOK = 0.25  # seconds between two looks at what runs for how long
+LOST = (1.0, 5.0)  # seconds after which a worker is ended that cannot be heard: one that runs nothing, and any other
 
 
 class Watch:
@@ -37,6 +38,7 @@ class Watch:
         self._desk = desk
         self._end = end
         self._jobs = JobClock(now)
+        self._workers = JobClock(now)
 
     def over_jobs(self, workers: Collection[Worker], limit: float | None, now: float) -> float:
         """End workers whose job has taken longer than ``limit``, and note what runs for long; gives the seconds until
@@ -61,3 +63,25 @@ class Watch:
                     logger.warning("%s more than %g s (--job-timeout): worker %d is ended", what, most, worker.pid)
                     self._end(worker.pid)
         return min(LOOK, limit / 4)
+
+    def over_workers(self, workers: Collection[Worker], now: float) -> None:
+        """End workers that live on without their socket: nobody would ever hear what becomes of their jobs. Say which
+        of the others do not get ready.
+        """
+        lost = [worker for worker in workers if worker.gone]
+        starting = [worker for worker in workers if not (worker.ready or worker.gone or worker.unusable)]
+        self._workers.look([(worker, worker.gone) for worker in (*lost, *starting)], now)
+        for worker in lost:
+            # One that has died is told of by the template, in a moment.
+            if not worker.cut_off and self._workers.seconds((worker, True)) > LOST[bool(worker.running())]:
+                worker.cut_off = True
+                self._end(worker.pid)
+        slow = [worker for worker in starting if self._workers.seconds((worker, False)) > worker.warned_after]
+        if slow:
+            logger.warning(
+                "setup(), or the import of the target, has been running for %.0f s in %s",
+                slow[0].warned_after,
+                f"worker {slow[0].pid}" if len(slow) == 1 else f"{len(slow)} workers, such as {slow[0].pid}",
+            )
+        for worker in slow:
+            worker.warned_after *= 4  # rarer and rarer

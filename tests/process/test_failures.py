@@ -263,3 +263,24 @@ def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playg
     assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [("7", "TimedOut", 1)]
     assert "unpickling a batch has taken more than 0.5 s" in run.output
     assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}
+
+
+@pytest.mark.parametrize("then", ["pass", "time.sleep(600)"], ids=["goes on", "hangs"])
+def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playground, then: str) -> None:
+    """A close too many hits what is not its own: nobody could hear of the job any more, and its batch would hang."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import socket\nkept = []\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 4)\n"
+        + "def handle_job(n):\n"
+        + "    if n == 1 and not os.path.exists('once'):\n"
+        + "        open('once', 'w').close()\n        os.closerange(3, 60)\n"
+        + f"        kept.extend(socket.socketpair() for _ in range(20))\n        {then}\n"
+        + "    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0.01")
+
+    assert run.process.returncode == 0, run.output
+    assert set(playground.ledger.ended()) == set(map(str, range(4)))
+    assert "its socket to the slave was closed" in run.output

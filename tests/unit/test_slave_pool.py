@@ -119,6 +119,20 @@ def test_a_job_that_began_while_its_batch_was_found_late_is_not_blamed(stage: St
     assert (held.end, held.suspects) == ("dropped", ())
 
 
+def test_a_worker_that_was_cut_off_blames_its_job_and_says_why(stage: Stage) -> None:
+    """It was not out of memory; and what had ended counts."""
+    held = stage.give()
+    stage.board.heads[0][1] = 2
+    stage.worker.gone = stage.worker.cut_off = True
+
+    assert stage.worker.free == 0
+
+    stage.end(signal.SIGKILL)
+
+    assert (held.end, held.upto, held.suspects) == ("crashed", 2, (2,))
+    assert "socket to the slave was closed" in held.detail
+
+
 FAILED = ("failed", 0, 1, "ValueError", "no", "", "error", -1.0, 7)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -11,7 +12,7 @@ from taskmaster.slave.board import OPENING, SIZE, Board
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.process import UNPICKLING, Worker
 from taskmaster.slave.shelf import make_memory
-from taskmaster.slave.watch import CANCEL, Watch
+from taskmaster.slave.watch import CANCEL, LOST, Watch
 
 
 class Deaf:
@@ -55,6 +56,7 @@ class Scene:
         for _ in range(round(seconds / 0.25)):
             self.now += 0.25
             self.watch.over_jobs(self.workers, limit, self.now)
+            self.watch.over_workers(self.workers, self.now)
 
 
 @pytest.fixture
@@ -107,3 +109,55 @@ def test_a_coroutine_is_given_the_time_to_be_cancelled(scene: Scene) -> None:
     scene.spend(1.0, limit=2.0)
 
     assert scene.ended == [worker.pid]
+
+
+def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
+    """Sooner if it runs nothing; and not before the template had the time to say that it has died."""
+    idle, busy, well = scene.worker(), scene.worker(), scene.worker()
+    scene.give(idle, 5)
+    scene.give(busy, 3)
+    scene.give(well, 3)
+    idle.gone = busy.gone = True
+    scene.spend(LOST[False])
+
+    assert scene.ended == []
+
+    scene.spend(0.5)
+
+    assert scene.ended == [idle.pid]
+
+    scene.spend(2 * LOST[True])
+
+    assert scene.ended == [idle.pid, busy.pid]
+    assert (idle.cut_off, busy.cut_off, well.cut_off) == (True, True, False)
+
+
+def test_a_slave_that_stood_still_ends_nobody_at_once(scene: Scene) -> None:
+    """What became of a worker meanwhile is told first: its process id may be another's by now."""
+    worker = scene.worker()
+    scene.give(worker, 3)
+    worker.gone = True
+    scene.spend(0.25)
+    scene.now += 3600.0
+    scene.spend(0.25)
+
+    assert scene.ended == []
+
+
+def test_a_setup_that_takes_long_is_worth_a_word(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """One for all workers, and rarer and rarer."""
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        scene.worker().ready = False
+    scene.worker()
+    scene.spend(30.0)
+
+    assert caplog.messages == []
+
+    scene.spend(600.0)
+
+    assert caplog.messages == [
+        f"setup(), or the import of the target, has been running for {seconds} s in 3 workers, such as 100"
+        for seconds in (30, 120, 480)
+    ]
+    assert scene.ended == []
