@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -46,6 +47,11 @@ class Pool:
         sizer: told what batches took.
         selector: the supervisor's.
         launcher: of the template that forks the workers; the pool's from here on.
+
+    Attributes:
+        workers: by process id.
+        job_timeout: seconds that a job may take; None for as long as it likes.
+        stopping: whether the slave was told to end: workers are not replaced any more.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Pool:
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.job_timeout: float | None = None
+        self.stopping: Callable[[], bool] = lambda: False
         self._watch = Watch(desk, time.monotonic())
         self._spec = spec
         self._count = count
@@ -80,7 +87,7 @@ class Pool:
         """
         slow = self.outputs.write()
         self._watch.over_workers(self.workers.values(), now)
-        while len(self.workers) < self._count and not self._closing:
+        while len(self.workers) < self._count and not (self._closing or self.stopping()):
             if now < self._patience.until:
                 return min(slow, self._patience.until - now)
             try:
@@ -135,7 +142,10 @@ class Pool:
         for pid, status in exits:
             worker = self.workers.get(pid)
             if worker is not None:
-                self._bury(worker, LOST if worker.cut_off else how_it_ended(status))
+                how = LOST if worker.cut_off else how_it_ended(status)
+                # Sent to all processes of a service, it comes to one whose setup() does not let it pass, too.
+                interrupted = self.stopping() and os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+                self._bury(worker, how, blame=not interrupted)
 
     def _renew_template(self) -> None:
         """The template was killed, and every worker with it.

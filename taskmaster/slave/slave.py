@@ -124,6 +124,7 @@ class Supervisor:
             self._selector,
             Launcher(config.template, config.template_process),
         )
+        self._pool.stopping = lambda: signals.received > 0
         self._link = Link(
             config.address,
             key,

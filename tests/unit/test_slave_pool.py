@@ -133,6 +133,22 @@ def test_a_worker_that_was_cut_off_blames_its_job_and_says_why(stage: Stage) -> 
     assert "socket to the slave was closed" in held.detail
 
 
+@pytest.mark.parametrize(
+    ("number", "stopping", "end"),
+    [(signal.SIGTERM, True, "dropped"), (signal.SIGTERM, False, "crashed"), (signal.SIGSEGV, True, "crashed")],
+)
+def test_a_worker_that_was_terminated_with_its_slave_blames_nobody(
+    stage: Stage, number: signal.Signals, stopping: bool, end: str
+) -> None:
+    """An interrupt is no failure; a job that ends its worker that way at any other time is one."""
+    stage.pool.stopping = lambda: stopping
+    held = stage.give()
+    stage.board.heads[0][1] = 2
+    stage.end(number)
+
+    assert (held.end, held.upto) == (end, 2)
+
+
 FAILED = ("failed", 0, 1, "ValueError", "no", "", "error", -1.0, 7)
 
 
