@@ -148,6 +148,8 @@ class Report(NamedTuple):
             texts += [failure.type, failure.message, failure.traceback]
             if failure.kind not in KINDS or type(failure.after) is not float or type(failure.worker) is not int:
                 raise ValueError("not a report: a failure is of no known kind")
+            if not -1.0 <= failure.after < math.inf:
+                raise ValueError(f"not a report: a job cannot wait for {failure.after} s")
         if not all(type(text) is str for text in texts):
             raise ValueError("not a report: a text is expected where something else came")
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):

@@ -6,18 +6,21 @@ Called in worker processes alone.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from taskmaster import target as targets
 from taskmaster.errors import TargetError
-from taskmaster.outcomes import Outcome, Retry
+from taskmaster.outcomes import Abort, Retry, Skip
 
 __all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load"]
 
 TOGETHER = "handle_jobs"
 """A callback of this name is called with a list of jobs."""
+
+LONGEST = 366 * 86400.0  # seconds that a job can be made to wait for its next attempt
 
 Classes = tuple[type[BaseException], ...]
 
@@ -47,13 +50,22 @@ class Callbacks:
 
     def kind(self, exc: BaseException) -> tuple[str, float]:
         """What an exception says about its job: kind and seconds to wait, as in ``taskmaster.model.Failure``."""
-        if isinstance(exc, Outcome):
-            after = exc.after if isinstance(exc, Retry) else None
-            return exc.kind, -1.0 if after is None else after
+        for outcome in (Retry, Skip, Abort):
+            if isinstance(exc, outcome):  # a subclass of the user's may call itself anything
+                return outcome.kind, _seconds(exc) if outcome is Retry else -1.0
         hopeless = isinstance(exc, self.give_up_on)
         if hopeless or (self.retry_on is not None and not isinstance(exc, self.retry_on)):
             return "final", -1.0
         return "error", -1.0
+
+
+def _seconds(exc: BaseException) -> float:
+    """What a ``Retry`` says of when; -1.0 if that is no number of seconds, as with a subclass that sets it itself."""
+    try:
+        after = float(exc.after)  # type: ignore[attr-defined]
+    except Exception:
+        return -1.0
+    return min(after, LONGEST) if 0.0 <= after < math.inf else -1.0
 
 
 def load(text: str) -> Callbacks:

@@ -37,7 +37,7 @@ class Held:
         failed: how many of its jobs failed here.
         texts: characters of ``failures``.
         together: its jobs are given to one call.
-        long: jobs that have been running for long,
+        long: jobs that have been running for long, in the order in which that was seen,
         tickets: and what names them where they are parked by now.
         seconds: what the worker took for it, once it has finished.
         heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
@@ -56,7 +56,7 @@ class Held:
     failed: int = 0
     texts: int = 0
     together: bool = False
-    long: list[int] = field(default_factory=list)
+    long: dict[int, None] = field(default_factory=dict)
     tickets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
     heirs: dict[int, Held] = field(default_factory=dict)
@@ -89,9 +89,11 @@ class Desk:
     Attributes:
         done: jobs that ended well here.
         failed: attempts that ended badly here.
+        singly: reports are made one at a time, to see which of them the master does not accept.
     """
 
     def __init__(self) -> None:
+        self.singly = False
         self.done = 0
         self.failed = 0
         self._held: dict[str, Held] = {}
@@ -183,7 +185,7 @@ class Desk:
     def runs_long(self, held: Held, index: int) -> None:
         """A job has been running for long; the master is told once."""
         if index not in held.long and index not in held.tickets and not held.stale:
-            held.long.append(index)
+            held.long[index] = None
 
     def ticket(self, token: str, index: int, number: int) -> None:
         """The master has parked a job that has been running for long."""
@@ -253,6 +255,9 @@ class Desk:
             if not held.stale and held.state != held.told and texts <= REPORT:
                 self._sent[token] = held.state
                 texts += held.texts
+                if self.singly:
+                    break
+        self.singly = self.singly and bool(self._sent)
         return [self._held[token].report() for token in self._sent]
 
     def answered(self) -> None:
@@ -266,12 +271,42 @@ class Desk:
                 continue
             # A failure counts in the report that says its job has ended; until then it is said again.
             # One of a job that another master may take over is said to that one, too.
-            said = [f for f in held.failures[:failures] if f.index < upto or f.index in extra]
-            kept = [f for f in held.failures[:failures] if f not in said or f.index in held.tickets]
+            beyond = set(extra)
+            kept = [
+                failure
+                for failure in held.failures[:failures]
+                if not (failure.index < upto or failure.index in beyond) or failure.index in held.tickets
+            ]
             held.failures[:failures] = kept
             held.texts = sum(map(_length, held.failures))
             held.told = (upto, extra, len(kept), keep, end, long)
         self._sent = {}
+
+    def refused(self, why: str) -> str | None:
+        """The master does not accept the last reports, which would be the same again and again.
+
+        They are made one at a time, then, and nothing is asked for beside them. One that is refused by itself is made
+        again with the bare facts: that jobs have failed, and why it is not known with what. That counts as an attempt
+        of each.
+
+        Returns:
+            None if something else will be said next; "" if nothing was said; else the token of a batch whose bare facts
+            were refused, too: its lease has to be given up, together with the connection.
+        """
+        sent, self._sent = list(self._sent), {}
+        if not (self.singly and sent):
+            self.singly = bool(sent)
+            return None if sent else ""
+        self.singly = False
+        held = self._held.get(sent[0])
+        if held is None:
+            return None
+        message = f"the master did not accept what was reported of this job's failure ({why})"[:1000]
+        bare = [Failure(f.index, "ReportRefused", message, "", worker=f.worker) for f in held.failures]
+        if (bare, 0.0) == (held.failures, held.seconds):
+            return sent[0]
+        held.failures, held.seconds = bare, 0.0
+        return None
 
     def unanswered(self) -> None:
         """The connection broke: whatever was said may not have been heard."""

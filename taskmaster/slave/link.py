@@ -46,12 +46,14 @@ class Link:
         slots: how many jobs run at once in all of them.
         selector: the supervisor's.
         answered: called with each answer to an exchange.
+        declined: called with what the master said when it could not do an exchange; gives whether the connection is
+            worth going on with.
         entered: called when a master has said welcome, with whether it is another one than before, and with what it
             takes over.
         held: gives, for the hello, the tokens of what is held, and the tickets of what another master might take over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the supervisor's ears, one for each thing that is heard
         self,
         address: Address,
         key: Callable[[], str | None],
@@ -60,6 +62,7 @@ class Link:
         selector: selectors.BaseSelector,
         *,
         answered: Callable[[Answer], None],
+        declined: Callable[[str], bool],
         entered: Callable[[bool, list[tuple[str, int, str]]], None],
         held: Callable[[], tuple[list[str], list[tuple[str, int, int]]]],
     ) -> None:
@@ -86,6 +89,7 @@ class Link:
         self.warning = ""  # what the master says that is wrong with this slave, though not wrong enough to refuse it
         self._selector = selector
         self._answered = answered
+        self._declined = declined
         self._entered = entered
         self._held = held
         self._place: Callable[[int], Hold | None] = lambda _: None
@@ -213,6 +217,11 @@ class Link:
                 self._welcome(value)
                 return
             answer = Answer.from_wire(value)
+        except client.Declined as exc:
+            self.waiting = False
+            if not (self.greeted and self._declined(exc.why)):
+                self._lose(str(exc))
+            return
         except (ConnectError, ValueError) as exc:
             self._lose(str(exc))
             return

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from typing import Any
 
 from taskmaster.model import Failure, Lent
 from taskmaster.slave.board import REGIONS, SIZE
-from taskmaster.slave.clock import JobClock
 from taskmaster.slave.desk import Desk, Held
 from taskmaster.slave.launcher import Launcher, NoProcess, TemplateGone, how_it_ended, kill_group
 from taskmaster.slave.outlet import too_long
@@ -27,14 +27,13 @@ from taskmaster.slave.patience import Patience
 from taskmaster.slave.process import Unusable, Worker
 from taskmaster.slave.shelf import Place, Shelf, make_memory
 from taskmaster.slave.sizer import Sizer
+from taskmaster.slave.watch import Watch
 
 __all__ = ["Pool", "Unusable"]
 
 logger = logging.getLogger(__name__)
 
-CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
-LONG = 3.0  # seconds after which a job is worth taking over by a master that is restarted
-LOOK = 0.25  # seconds between two looks at what runs for how long
+LOST = "ended because its socket to the slave was closed, as by a callback that closes files which are not its own"
 SOCKET_BUFFER = 512 * 1024  # bytes that a worker's socket should hold: a batch, so that it is sent at once
 
 
@@ -48,6 +47,11 @@ class Pool:
         sizer: told what batches took.
         selector: the supervisor's.
         launcher: of the template that forks the workers; the pool's from here on.
+
+    Attributes:
+        workers: by process id.
+        job_timeout: seconds that a job may take; None for as long as it likes.
+        stopping: whether the slave was told to end: workers are not replaced any more.
     """
 
     def __init__(
@@ -61,7 +65,8 @@ class Pool:
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.job_timeout: float | None = None
-        self._clock = JobClock(time.monotonic())
+        self.stopping: Callable[[], bool] = lambda: False
+        self._watch = Watch(desk, time.monotonic())
         self._spec = spec
         self._count = count
         self._desk = desk
@@ -86,9 +91,12 @@ class Pool:
     # -- workers come and go ---------------------------------------------------------------------------------------
 
     def keep_up(self, now: float) -> float:
-        """Replace workers that have died; gives the seconds until there is something to do here."""
+        """Replace workers that have died, and end those that are lost; gives the seconds until there is something to do
+        here.
+        """
         slow = self.outputs.write()
-        while len(self.workers) < self._count and not self._closing:
+        self._watch.over_workers(self.workers.values(), now)
+        while len(self.workers) < self._count and not (self._closing or self.stopping()):
             if now < self._patience.until:
                 return min(slow, self._patience.until - now)
             try:
@@ -143,7 +151,10 @@ class Pool:
         for pid, status in exits:
             worker = self.workers.get(pid)
             if worker is not None:
-                self._bury(worker, how_it_ended(status))
+                how = LOST if worker.cut_off else how_it_ended(status)
+                # Sent to all processes of a service, it comes to one whose setup() does not let it pass, too.
+                interrupted = self.stopping() and os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+                self._bury(worker, how, blame=not interrupted)
 
     def _renew_template(self) -> None:
         """The template was killed, and every worker with it.
@@ -226,6 +237,8 @@ class Pool:
                 extra = board.ended_beyond(region, position, held.keep) if worker.several else ()
                 ended.append((held, position, extra))
         self._listen(worker)
+        if worker.behind:
+            return  # a failure may be in what is not heard yet: the job would count as done
         for held, position, extra in ended:
             if held in worker.held:
                 self._desk.progress(held, position, extra)
@@ -318,28 +331,8 @@ class Pool:
             self._look(worker)
 
     def enforce(self, now: float) -> float:
-        """Kill workers whose job has taken longer than ``job_timeout``, and note what runs for long; gives the seconds
-        until the next look.
-        """
-        running = {worker: worker.running() for worker in self.workers.values()}
-        self._clock.look([job for jobs in running.values() for job in jobs], now)
-        for worker, jobs in running.items():
-            if not worker.together:
-                for held, index in jobs:
-                    if self._clock.seconds((held, index)) > LONG:
-                        self._desk.runs_long(held, index)
-        limit = self.job_timeout
-        if limit is None:
-            return LOOK
-        for worker, jobs in running.items():
-            # A coroutine is cancelled by its own worker, unless it blocks that.
-            most = 1.5 * limit + CANCEL if worker.coroutines else limit
-            late = [job for job in jobs if self._clock.seconds(job) > most]
-            if late and worker.timed_out is None:
-                worker.timed_out = late[0]
-                logger.warning("a job has run for more than %g s (--job-timeout): worker %d is ended", most, worker.pid)
-                kill_group(worker.pid)
-        return min(LOOK, limit / 4)
+        """End workers whose job takes too long; gives the seconds until the next look."""
+        return self._watch.over_jobs(self.workers.values(), self.job_timeout, now)
 
     def share(self) -> None:
         """While a worker has nothing to do, give the batches back that wait behind another one's running batch."""

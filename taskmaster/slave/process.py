@@ -15,9 +15,11 @@ from taskmaster.slave.desk import Held
 from taskmaster.slave.output import Forwarder
 from taskmaster.transport.frames import FrameReader, frame
 
-__all__ = ["Unusable", "Worker"]
+__all__ = ["UNPICKLING", "Unusable", "Worker"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
+UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
+AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
 
 
 class Unusable(Exception):
@@ -48,10 +50,13 @@ class Worker:
         several: several jobs run at once in it, and its board's table says which.
         together: one call gets all jobs of a batch.
         coroutines: it cancels by itself what takes too long.
-        timed_out: batch and index of a job that it was killed for, because that took too long.
+        timed_out: batch and index of a job that it was killed for, because that took too long; or ``UNPICKLING``.
         unusable: it has said that it cannot run jobs, and ends.
         quitting: it was told to end.
         gone: it has closed its end; what became of it is told by the template.
+        cut_off: it was killed because it had closed its end and lived on.
+        behind: it may have said more than was heard so far.
+        warned_after: seconds after which it is said that it is not ready.
         held: what it works on, by region.
     """
 
@@ -62,7 +67,8 @@ class Worker:
         self.board = Board(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = self.together = self.coroutines = False
+        self.quitting = self.together = self.coroutines = self.behind = self.cut_off = False
+        self.warned_after = 30.0
         self.timed_out: tuple[Held, int] | None = None
         self.held: list[Held | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
@@ -72,7 +78,7 @@ class Worker:
     @property
     def free(self) -> int:
         """How many more batches it can take."""
-        return self.held.count(None) if self.ready and not self.quitting else 0
+        return self.held.count(None) if self.ready and not (self.quitting or self.gone) else 0
 
     def hold(self, held: Held, blob: Any) -> int:
         """Note that the worker has a batch; gives the region where it is."""
@@ -87,12 +93,16 @@ class Worker:
         return held
 
     def running(self) -> list[tuple[Held, int]]:
-        """Batch and index of each job that runs; of those that one call is given, the first alone."""
+        """Batch and index of each job that runs; of those that one call is given, the first alone. A batch that is
+        being unpickled has ``UNPICKLING`` in their place.
+        """
         found = []
         for region, held in enumerate(self.held):
             if held is not None:
                 indices = self.board.running(region, held.lent.count, several=self.several)
                 found += [(held, index) for index in (indices[:1] if self.together else indices)]
+                if self.board.opening(region):
+                    found.append((held, UNPICKLING))
         return found
 
     def send(self, *message: Any) -> None:
@@ -116,11 +126,21 @@ class Worker:
         return True
 
     def messages(self) -> list[tuple[Any, ...]]:
-        """What the worker has said since the last call; ``gone`` tells afterwards whether it will say more."""
+        """What the worker has said since the last call; ``gone`` tells afterwards whether it will say more.
+
+        One that talks as fast as it is heard is interrupted, which ``behind`` tells; nothing that arrived whole is kept
+        back then, so that the rest is still announced by the socket.
+        """
         found: list[tuple[Any, ...]] = []
+        heard = 0
+        self.behind = False
         while not self.gone:
+            if heard >= AT_ONCE:
+                self.behind = True
+                return found
             try:
                 count = self.socket.recv_into(self.reader.space())
+                heard += count
                 self.gone = count == 0
                 complete, message = self.reader.filled(count)
                 while complete:

@@ -124,6 +124,7 @@ class Supervisor:
             self._selector,
             Launcher(config.template, config.template_process),
         )
+        self._pool.stopping = lambda: signals.received > 0
         self._link = Link(
             config.address,
             key,
@@ -131,6 +132,7 @@ class Supervisor:
             config.processes * each,
             self._selector,
             answered=self._take_answer,
+            declined=self._take_refusal,
             entered=self._enter,
             held=lambda: (self._desk.tokens, self._desk.offers),
         )
@@ -226,8 +228,8 @@ class Supervisor:
         """Report and ask, if there is a reason to."""
         if not self._link.up:
             return
-        free = self._pool.free if self._stop_by is None else 0
-        ended = self._desk.ended()
+        free = self._pool.free if self._stop_by is None and not self._desk.singly else 0
+        ended = self._desk.ended() or self._desk.singly
         ask = free > 0 and (now >= self._ask_at or ended)
         look = len(self._desk) > 0 and now >= self._looked_at + self._look_every
         if look:
@@ -275,6 +277,15 @@ class Supervisor:
                 self._pool.share()
             return
         self._look_every = answer.pause
+
+    def _take_refusal(self, why: str) -> bool:
+        """The master could not do the last exchange; gives whether the connection goes on."""
+        token = self._desk.refused(why)
+        if token is None:
+            return True
+        for held in self._desk.void([token]):
+            self._pool.recall(held, 0)  # the next hello says that it is not held any more
+        return False
 
     def _enter(self, another: bool, taken: list[tuple[str, int, str]]) -> None:
         """A master has said welcome."""

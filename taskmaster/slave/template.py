@@ -174,7 +174,7 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         os.setpgid(0, 0)  # a callback that signals its group must not reach the other workers and the template
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _let_terminations_pass()
         _die_with_parent(template)
         *descriptors, selector = ours
         selector.close()
@@ -199,6 +199,32 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
     finally:
         flush()
         os._exit(status)
+
+
+def _let_terminations_pass() -> None:
+    """SIGTERM to all processes of a service, or of a machine that goes down, is for the supervisor: it lets running
+    jobs end. A ``setup`` that sets a handler of its own has its way; and what a callback starts is ended by SIGTERM.
+    """
+
+    def disregard(*_: object) -> None:
+        """Not SIG_IGN, which the programs that a callback starts would inherit."""
+
+    def before() -> None:
+        # A child that is terminated at once must not lose the signal to the handler that it still has.
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
+
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is disregard:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        in_parent()
+
+    forking = threading.local()
+    signal.signal(signal.SIGTERM, disregard)
+    signal.siginterrupt(signal.SIGTERM, False)  # not every library calls again what was interrupted
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def _die_with_parent(parent: int) -> None:

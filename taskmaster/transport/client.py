@@ -19,7 +19,19 @@ from taskmaster.transport.frames import Hold, frame
 from taskmaster.transport.handshake import prove_both
 from taskmaster.transport.server import QUEUE, keep_alive
 
-__all__ = ["MasterConnection", "connect"]
+__all__ = ["Declined", "MasterConnection", "connect"]
+
+
+class Declined(ConnectError):
+    """The master has heard a request, and could not do it; the connection goes on.
+
+    Attributes:
+        why: in the master's words.
+    """
+
+    def __init__(self, address: Address, why: str) -> None:
+        super().__init__(f"The master at {address} could not do it: {why}")
+        self.why = why
 
 
 def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterConnection:
@@ -115,6 +127,7 @@ class MasterConnection:
 
         Raises:
             FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
+            Declined: the master could not do it; likewise.
             ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
         """
         self._post((QUEUE, method, args, {}), timeout)
@@ -146,6 +159,7 @@ class MasterConnection:
         """(True, the answer) if it has arrived whole, else (False, None); never waits.
 
         Raises:
+            Declined: the master could not do what it was asked for.
             ConnectError: the connection broke.
         """
         try:
@@ -177,5 +191,5 @@ class MasterConnection:
             self.close()
             raise ConnectError(f"The master at {self._address} gave an answer without meaning.") from None
         if kind != "#RETURN":
-            raise ConnectError(f"The master at {self._address} could not do it: {result}")
+            raise Declined(self._address, str(result))
         return result

@@ -210,3 +210,85 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
         assert child in playground.left()
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_wait_that_a_subclass_sets_is_waited_for(playground: Playground) -> None:
+    """It is none that Retry itself would have made, and its kind is a word of its own."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import taskmaster\n"
+        + "class TooMany(taskmaster.Retry):\n    kind = 'too many'\n"
+        + "    def __init__(self, seconds):\n        super().__init__('429')\n        self.after = seconds\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 20)\n"
+        + "def handle_job(n):\n    if n in (7, 9):\n"
+        + "        raise TooMany(0 if n == 7 else float('nan'))\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=1", "--backoff=0.01")
+
+    assert run.process.returncode == 3, run.output
+    assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [
+        ("7", "TooMany", 2),
+        ("9", "TooMany", 2),
+    ]
+    assert playground.ledger.ended().total() == 18
+
+
+def test_a_report_that_the_master_refuses_fails_the_job_that_it_is_of(playground: Playground) -> None:
+    """It would be made, and refused, again and again, and the run would stand still."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "from taskmaster.model import Failure\nfrom taskmaster.slave.outlet import Outlet\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
+        + "def handle_job(n):\n    if n == 77:\n"
+        + "        Outlet._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"
+        + "        raise ValueError('no')\n    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=1", "--backoff=0.01")
+
+    assert run.process.returncode == 3, run.output
+    ((key, kind, message, _, attempts),) = failed_jobs(playground)
+    assert (key, kind, attempts) == ("77", "ReportRefused", 2)
+    assert "no known kind" in message
+    assert set(playground.ledger.ended()) == set(map(str, range(200))) - {"77"}
+
+
+def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playground) -> None:
+    """It is found in its batch, and charged; the others are run once."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "class Row:\n    def __init__(self, id):\n        self.id = id\n"
+        + "    def __setstate__(self, state):\n        self.__dict__ = state\n"
+        + "        if self.id == 7:\n            time.sleep(600)\n"
+        + "def get_jobs(last=-1):\n    for n in range(last + 1, 20):\n        yield Row(n)\n"
+        + "def handle_job(row):\n    note(row.id)\n",
+    )
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--job-timeout=0.5", "--crashes=1", "--batch=10")
+
+    assert run.process.returncode == 3, run.output
+    assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [("7", "TimedOut", 1)]
+    assert "unpickling a batch has taken more than 0.5 s" in run.output
+    assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}
+
+
+@pytest.mark.parametrize("then", ["pass", "time.sleep(600)"], ids=["goes on", "hangs"])
+def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playground, then: str) -> None:
+    """A close too many hits what is not its own: nobody could hear of the job any more, and its batch would hang."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import socket\nkept = []\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 4)\n"
+        + "def handle_job(n):\n"
+        + "    if n == 1 and not os.path.exists('once'):\n"
+        + "        open('once', 'w').close()\n        os.closerange(3, 60)\n"
+        + f"        kept.extend(socket.socketpair() for _ in range(20))\n        {then}\n"
+        + "    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0.01")
+
+    assert run.process.returncode == 0, run.output
+    assert set(playground.ledger.ended()) == set(map(str, range(4)))
+    assert "its socket to the slave was closed" in run.output

@@ -26,7 +26,7 @@ from taskmaster.slave.process import Worker
 from taskmaster.slave.sizer import Sizer
 
 MODULE = """
-import os, signal, time
+import multiprocessing, os, signal, subprocess, time
 
 def handle_job(job):
     if job == "sleep":
@@ -35,6 +35,17 @@ def handle_job(job):
         os.kill(os.getpid(), signal.SIGKILL)
     elif job == "exit":
         os._exit(3)
+    elif job == "children":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join(10)
+        if child.exitcode != -15:
+            raise ValueError(child.exitcode)
+        with subprocess.Popen(["sleep", "60"]) as child:
+            child.terminate()
+            if child.wait(10) != -15:
+                raise ValueError(child.returncode)
     elif job == "fail":
         raise ValueError("no")
 """
@@ -135,6 +146,23 @@ def test_a_job_that_ends_its_worker_is_blamed_after_it_was_recalled(slave: Calla
     one.turn("its end", lambda: held.end)
 
     assert (held.end, held.suspects) == ("crashed", (0,))
+
+
+def test_a_worker_lets_terminations_pass_and_what_it_starts_does_not(slave: Callable[..., Slave]) -> None:
+    """The slave says when it ends; a callback ends its children with SIGTERM, however it has started them."""
+    one = slave()
+    one.ready(1)
+    held = one.give(*["children"] * 10, "sleep")
+    one.turn("the last job", lambda: held.upto == 10)
+
+    assert held.failures == []
+
+    pid = one.workers[0].pid
+    os.kill(pid, signal.SIGTERM)
+    one.turn("a moment", lambda: "SigPnd:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text())
+
+    assert not held.end
+    assert one.workers[0].pid == pid
 
 
 def test_all_jobs_that_ran_at_once_are_suspects(slave: Callable[..., Slave]) -> None:

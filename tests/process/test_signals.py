@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import pytest
 from commands import free_port, wait_for
 from conftest import Playground
+
+
+def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground: Playground) -> None:
+    """As ``systemctl stop`` and a reboot send it, to workers and all; nothing is held against the jobs."""
+    words = ("tm-run", "jobs.py", "2", "--progress=none", "--crashes=1")
+    run = playground.start(*words, TOTAL="6", SLEEP="2")
+    wait_for("running jobs", lambda: len(playground.ledger.running()) == 2)
+    for pid in playground.left():
+        os.kill(pid, signal.SIGTERM)
+
+    assert run.end() == 143, run.output
+    assert "died" not in run.output
+    assert not playground.ledger.running()
+    assert len(playground.ledger.ended()) >= 2
+
+    again = playground.run(*words, TOTAL="6", SLEEP="0")
+
+    assert again.process.returncode == 0, again.output
+    assert set(playground.ledger.ended().values()) == {1}
+    assert len(playground.ledger.ended()) == 6
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -179,3 +179,107 @@ def test_a_lease_that_nobody_here_knows_is_given_back() -> None:
     (report,) = desk.reports()
 
     assert (report.token, report.end) == ("b.1", "dropped")
+
+
+class Counted(int):
+    """An index that counts how often one is compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_many_jobs_at_once_cost_no_more_than_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of coroutines that run for long are looked at several times a second."""
+    monkeypatch.setattr(Counted, "compared", 0)
+    desk = Desk()
+    held = take(desk, count=1000)
+    for _ in range(2):
+        for index in range(1000):
+            desk.runs_long(held, Counted(index))
+    desk.progress(held, 0, [Counted(index) for index in range(0, 1000, 2)])
+    for index in range(1, 1000):
+        desk.fail(held, Failure(Counted(index), "E", "why", ""))
+
+    assert desk.reports()[0].long == tuple(range(1000))
+
+    desk.answered()
+
+    assert [failure.index for failure in held.failures] == list(range(1, 1000, 2))
+    assert Counted.compared < 20_000
+
+
+def test_a_report_that_is_refused_is_found_and_made_again_with_the_bare_facts() -> None:
+    """It would be refused for ever, and the others with it."""
+    desk = Desk()
+    good, bad = take(desk, "good"), take(desk, "bad")
+    desk.finish(good, 10)
+    desk.fail(bad, Failure(3, "ValueError", "no", "", "bogus", 7.0, 42))
+    desk.progress(bad, 4)
+
+    assert len(desk.reports()) == 2
+    assert desk.refused("not a report") is None
+    assert [report.token for report in desk.reports()] == ["good"]
+
+    desk.answered()
+
+    assert [report.token for report in desk.reports()] == ["bad"]
+    assert desk.refused("not a report") is None
+
+    (report,) = desk.reports()
+    (failure,) = report.failures
+
+    assert (report.upto, failure.index, failure.kind, failure.after) == (4, 3, "error", -1.0)
+    assert "did not accept" in failure.message
+    assert "(not a report)" in failure.message
+
+    desk.answered()
+
+    assert not desk.news()
+    assert not desk.singly
+
+
+def test_a_report_is_not_suspected_for_what_was_asked_for_beside_it() -> None:
+    """The master may have failed to hand out a batch: the same again, alone, is accepted."""
+    desk = Desk()
+    held = take(desk)
+    desk.fail(held, Failure(3, "ValueError", "no", "where"))
+    desk.progress(held, 4)
+    first = desk.reports()
+
+    assert desk.refused("SystemExit") is None
+    assert desk.singly
+    assert desk.reports() == first
+
+    desk.answered()
+
+    assert desk.reports() == []
+    assert not desk.singly
+
+
+def test_bare_facts_that_are_refused_cost_the_lease() -> None:
+    """Its batch is named, to be given up; so is nothing when nothing was said."""
+    desk = Desk()
+    assert desk.refused("no") == ""
+
+    held = take(desk)
+    desk.finish(held, 10, -1.0)
+    refusals = []
+    for _ in range(3):
+        assert len(desk.reports()) == 1
+        refusals.append(desk.refused("no"))
+
+    assert refusals[:2] == [None, None]
+
+    while refusals[-1] is None:
+        desk.reports()
+        refusals.append(desk.refused("no"))
+        assert len(refusals) < 6
+
+    assert refusals[-1] == "t"
+    assert desk.void(["t"]) == []
+    assert desk.settled

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+import taskmaster
+from taskmaster.model import Failure, Report
 from taskmaster.slave.board import NOT_BEGUN, OPENING, SIZE, Board
-from taskmaster.slave.callback import Callbacks, is_async
+from taskmaster.slave.callback import LONGEST, Callbacks, is_async
 from taskmaster.slave.outlet import TRACEBACK
 from taskmaster.slave.shelf import make_memory
 from taskmaster.slave.worker import work
@@ -369,3 +371,48 @@ def test_coroutine_functions_are_recognised() -> None:
     assert is_async(later)
     assert is_async(Called())
     assert not is_async(print)
+
+
+class Odd(taskmaster.Retry):
+    """A subclass that sets things by itself."""
+
+    kind = "odd"
+
+    def __init__(self, after: Any) -> None:
+        Exception.__init__(self, "odd")
+        if after != "none":
+            self.after = after
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        *[(1, 1.0), (2.5, 2.5), (True, 1.0), ("3", 3.0), (None, -1.0), ("none", -1.0), ("soon", -1.0)],
+        *[(float("nan"), -1.0), (float("inf"), -1.0), (-5, -1.0), (10**400, -1.0), (1e300, LONGEST)],
+    ],
+)
+def test_what_a_callback_says_is_made_what_a_report_can_say(after: Any, seconds: float) -> None:
+    """Whatever a subclass of Retry does: the master takes the report."""
+    kind, found = Callbacks(print).kind(Odd(after))
+    report = Report("t", 1, failures=(Failure(0, "Odd", "odd", "", kind, found),))
+
+    assert (kind, found, type(found)) == ("retry", seconds, float)
+    assert Report.from_wire(report.to_wire()) == report
+
+
+@pytest.mark.parametrize("kind", ["skip", "abort"])
+def test_other_outcomes_are_what_their_base_class_says(kind: str) -> None:
+    """Also those of a subclass that calls itself something else."""
+    base = {"skip": taskmaster.Skip, "abort": taskmaster.Abort}[kind]
+    odd = type("Odd", (base,), {"kind": 7})
+
+    assert Callbacks(print).kind(odd("why")) == (kind, -1.0)
+
+
+@pytest.mark.parametrize("after", [float("nan"), float("inf"), -2.0])
+def test_a_wait_without_end_is_no_report(after: float) -> None:
+    """The master does not trust its slaves."""
+    report = Report("t", 1, failures=(Failure(0, "E", "", "", "retry", after),))
+
+    with pytest.raises(ValueError, match="cannot wait"):
+        Report.from_wire(report.to_wire())
