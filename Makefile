@@ -29,7 +29,7 @@ ifneq "$(MADE_FOR)" "$(FOR)"
 ANEW = anew
 endif
 
-.PHONY: help test check prove lint demo bench demo-postgres bench-quick peers clean anew
+.PHONY: help test check prove lint demo bench bench-postgres demo-postgres bench-quick peers clean anew
 
 help:
 	@echo "make test    run the tests (less than 5 minutes)"
@@ -90,6 +90,10 @@ peers:
 
 bench: peers
 	"$(BENCH)/bin/python" -m benchmarks $(ARGS)
+
+bench-postgres: peers $(VENV)/developer
+	"$(BENCH)/bin/python" -m pip --disable-pip-version-check --quiet install -e '.[test]'
+	"$(BENCH)/bin/python" -m benchmarks.postgres $(ARGS)
 
 bench-quick: peers
 	"$(BENCH)/bin/python" -m benchmarks --quick $(ARGS)
