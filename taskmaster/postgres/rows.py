@@ -14,6 +14,7 @@ from typing import Any
 
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
+from taskmaster.postgres.ahead import ahead
 from taskmaster.postgres.catalog import Column, Table, estimate, look_up, plan_of
 from taskmaster.postgres.reading import Dsn, Reading, TooSlow
 
@@ -243,45 +244,42 @@ class Rows:
         places = tuple(names.index(column.name) for column in table.key) if inside else ()
         self._key_places = () if bare else places
         extra = () if inside else table.key
-        try:
-            yield from self._read(table, last, places, extra, inside=inside, bare=bare)
-        finally:
-            self._reading.close()
+        for page in ahead(self._read(table, last, places, extra)):
+            if inside and not bare:
+                yield from page
+            elif inside:
+                yield from [row[0] for row in page]
+            else:
+                width = len(names)
+                yield from [Job(table.key_of(row[width:]), row[0] if bare else row[:width]) for row in page]
 
     def _read(
-        self,
-        table: Table,
-        after: Any,
-        places: tuple[int, ...],
-        extra: Sequence[Column],
-        *,
-        inside: bool,
-        bare: bool,
-    ) -> Iterator[Any]:
+        self, table: Table, after: Any, places: tuple[int, ...], extra: Sequence[Column]
+    ) -> Iterator[list[tuple[Any, ...]]]:
         """Page after page; one that is too slow is asked for again with fewer rows."""
         count, width = self._chunk, len(self._names(table))
-        while self._ends is not None or self._follow:
-            sql, values = self._query(table, after, count, extra)
-            try:
-                page = self._reading.fetch(sql, values, may_be_slow=count == 1)
-            except TooSlow as exc:
-                count = max(1, count // 4)
-                logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc)
-                continue
-            if page:
-                after = table.key_of([page[-1][at] for at in places] if inside else page[-1][width:])
-                if inside and not bare:
-                    yield from page
-                elif inside:
-                    yield from [row[0] for row in page]
+        try:
+            while self._ends is not None or self._follow:
+                sql, values = self._query(table, after, count, extra)
+                try:
+                    page = self._reading.fetch(sql, values, may_be_slow=count == 1)
+                except TooSlow as exc:
+                    count = max(1, count // 4)
+                    logger.warning(
+                        "a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc
+                    )
+                    continue
+                if page:
+                    after = table.key_of([page[-1][at] for at in places] if places else page[-1][width:])
                 else:
-                    yield from [Job(table.key_of(row[width:]), row[0] if bare else row[:width]) for row in page]
-            if len(page) < count and not self._follow:
-                return
-            if not page:
-                time.sleep(POLL)
-            # Slowly: where a page was too slow, the next size that is costs as much again.
-            count = min(self._chunk, count + -(-count // 8))
+                    time.sleep(POLL if self._follow else 0)
+                yield page
+                if len(page) < count and not self._follow:
+                    return
+                # Slowly: where a page was too slow, the next size that is costs as much again.
+                count = min(self._chunk, count + -(-count // 8))
+        finally:
+            self._reading.close()
 
     def _warn(self, table: Table) -> None:
         """Say it when the server would have to look at many rows to find the few that ``where`` asks for."""
