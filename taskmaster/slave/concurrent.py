@@ -14,9 +14,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from taskmaster.slave.board import ENDED, RUNNING, Board
+from taskmaster.slave.clock import JobClock
 from taskmaster.slave.outlet import Batch, Outlet, flush
 
-__all__ = ["run_coroutines", "run_threads"]
+__all__ = ["Overtime", "run_coroutines", "run_threads"]
+
+LOOK = 0.25  # seconds between two looks at which coroutines take too long, at most
 
 
 class Running:
@@ -139,6 +142,44 @@ def run_threads(
         thread.join()
 
 
+class Overtime:
+    """Cancels coroutines that take too long, by a clock that stands still while this process does.
+
+    Args:
+        now: when it begins.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._clock = JobClock(now)
+        self._limits: dict[asyncio.Task[None], float] = {}
+        self._late: set[asyncio.Task[None]] = set()
+
+    def begin(self, job: asyncio.Task[None], limit: float) -> None:
+        """A job runs, for so many seconds at most."""
+        self._limits[job] = limit
+
+    def end(self, job: asyncio.Task[None]) -> bool:
+        """A job has ended; gives whether it was cancelled for its time."""
+        late = job in self._late
+        self._limits.pop(job, None)
+        self._late.discard(job)
+        return late
+
+    def look(self, now: float) -> float:
+        """Cancel, once, what takes too long; gives the seconds until the next look."""
+        self._clock.look(self._limits, now)
+        for job, limit in self._limits.items():
+            if job not in self._late and self._clock.seconds(job) >= limit:
+                self._late.add(job)
+                job.cancel()
+        return min([LOOK, *(limit / 4 for limit in set(self._limits.values()))])
+
+    async def watch(self) -> None:
+        """Look, again and again."""
+        while True:  # noqa: ASYNC110  # nobody sets an event when time has passed
+            await asyncio.sleep(self.look(time.monotonic()))
+
+
 def run_coroutines(
     batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
 ) -> None:
@@ -170,16 +211,20 @@ async def _run_coroutines(
 
     async def run(batch: Batch, index: int) -> None:
         caught: BaseException | None = None
-        limit = asyncio.timeout(batch.timeout)
+        job = asyncio.current_task()
+        if job is not None and batch.timeout is not None:
+            overtime.begin(job, batch.timeout)
         try:
-            async with limit:
-                call = batch.opening(handle)
-                await call(batch.jobs[index])
+            call = batch.opening(handle)
+            await call(batch.jobs[index])
         except BaseException as exc:
             caught = exc
-        running.end(batch, index, caught, timed_out=limit.expired() and isinstance(caught, TimeoutError))
+        late = job is not None and overtime.end(job)
+        running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
         changed.set()
 
+    overtime = Overtime(time.monotonic())
+    watching = loop.create_task(overtime.watch())
     threading.Thread(target=read, name="taskmaster-batches", daemon=True).start()
     while not (over and running.idle):
         changed.clear()
@@ -189,3 +234,4 @@ async def _run_coroutines(
             task.add_done_callback(tasks.discard)
             task.add_done_callback(lambda _: changed.set())
         await changed.wait()
+    watching.cancel()

@@ -25,6 +25,10 @@ __all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended", "kill_group"
 OOM = " (out of memory, or killed from outside)"
 
 
+# Seconds of a wait for the template's answer, and how many of them: a machine that is suspended meanwhile loses one only.
+SLICE, SILENT = 0.5, 20
+
+
 class TemplateGone(TaskmasterError):
     """The process that forks the workers has ended."""
 
@@ -89,11 +93,12 @@ class Launcher:
             descriptors: its socket, its board's memory, the shelf's, its standard output and error.
 
         Raises:
-            TemplateGone: the template has ended.
+            TemplateGone: the template has ended, or does not answer.
             NoProcess: it could not fork.
         """
+        silent = 0
         try:
-            self.control.setblocking(True)
+            self.control.settimeout(SLICE)
             socket.send_fds(self.control, [json.dumps(spec).encode()], descriptors)
             while True:
                 for event in list(self._events):
@@ -103,7 +108,12 @@ class Launcher:
                             raise NoProcess("No worker can be forked: the system allows no more processes.")
                         self.pids.add(event["spawned"])
                         return event["spawned"]
-                self._receive()
+                try:
+                    self._receive()
+                except TimeoutError:
+                    silent += 1
+                    if silent >= SILENT:
+                        raise
         except OSError as exc:
             raise TemplateGone("The process that forks the workers has ended.") from exc
 

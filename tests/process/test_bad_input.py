@@ -327,6 +327,7 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Playground) -> None:
     """After --state-timeout: exit 5, with an older state; when there is room again, the same command resumes."""
     if os.geteuid() != 0:

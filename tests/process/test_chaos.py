@@ -110,6 +110,7 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -> None:
     """Kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed for it in the end."""
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="600", SLEEP="0.02")

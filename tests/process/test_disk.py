@@ -49,6 +49,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_does_not_keep_an_ending_run_alive(playground: Playground) -> None:
     """What the state may be waited for holds at the end, too: the run gives up, with exit 5, and the state is whole."""
     playground.write("hanging.py", HANGING)

@@ -88,6 +88,7 @@ def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
     ids=["its group", "the template", "its slave"],
 )
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_job_that_takes_others_down_is_found(playground: Playground, deed: str, said: str) -> None:
     """Its process group, the process that forks the workers, or the whole slave: the run ends, with that job failed."""
     playground.write(
@@ -119,6 +120,7 @@ def test_large_jobs_go_through(playground: Playground) -> None:
     assert len(playground.ledger.ended()) == 24
 
 
+@pytest.mark.slow
 def test_jobs_that_cannot_be_sent_fail_alone(playground: Playground) -> None:
     """One that cannot be pickled, one that cannot be unpickled, one that is too large: each with its key."""
     playground.write(
@@ -274,6 +276,7 @@ def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playg
 
 
 @pytest.mark.parametrize("then", ["pass", "time.sleep(600)"], ids=["goes on", "hangs"])
+@pytest.mark.slow
 def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playground, then: str) -> None:
     """A close too many hits what is not its own: nobody could hear of the job any more, and its batch would hang."""
     playground.write(

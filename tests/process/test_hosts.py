@@ -89,6 +89,7 @@ def test_a_slave_on_another_host_does_the_work(playground: Playground, hosts: tu
     assert playground.ledger.ended() == Counter(map(str, range(200)))
 
 
+@pytest.mark.slow
 def test_a_cut_cable_loses_nothing(playground: Playground, hosts: tuple[str, str]) -> None:
     """The link goes down without a word and comes back: the run ends, every job was run."""
     here, there = hosts

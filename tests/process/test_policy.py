@@ -30,7 +30,7 @@ def first_time(n):
 
 def rows(playground: Playground, query: str) -> list[tuple]:
     state = next(Path(playground.directory).glob("*.tmstate"))
-    with closing(sqlite3.connect(state)) as connection:
+    with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from commands import wait_for
 from conftest import Playground
 from server import Server
@@ -50,6 +51,7 @@ def test_a_run_over_rows_resumes_at_its_key(
     assert sql("SELECT count(*) FROM ledger")[0][0] < 1000 + 300
 
 
+@pytest.mark.slow
 def test_a_server_that_restarts_costs_a_pause(postgres: Server, playground: Playground) -> None:
     """Source and workers find it again: no job is lost."""
     postgres.execute("CREATE DATABASE restarts")
@@ -90,6 +92,7 @@ def handle_job(comments):
 """
 
 
+@pytest.mark.slow
 def test_ranges_keep_their_borders_over_restarts(
     database: str, sql: Callable[..., list[tuple]], playground: Playground
 ) -> None:

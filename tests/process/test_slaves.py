@@ -87,6 +87,7 @@ def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, 
 
 
 @pytest.mark.parametrize("option", ["--threads=4", "--concurrency=4"])
+@pytest.mark.slow
 def test_with_several_at_once_failures_and_crashes_hit_the_right_job(playground: Playground, option: str) -> None:
     """A job that raises fails; one that kills its worker fails after three tries; all others are done."""
     handler = "async def handle_job(n):\n" if "concurrency" in option else "def handle_job(n):\n"
@@ -190,6 +191,7 @@ def test_no_more_is_read_than_the_queue_holds_while_no_slave_is_there(playground
     master.kill()
 
 
+@pytest.mark.slow
 def test_a_suspended_master_blames_nobody(playground: Playground) -> None:
     """SIGSTOP for longer than the lease: every slave keeps its jobs, none runs twice."""
     host = f"--host=127.0.0.1:{free_port()}"

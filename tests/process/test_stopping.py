@@ -23,7 +23,7 @@ def get_jobs(last=-1):
 
 def mark_of(playground: Playground, name: str) -> tuple[object, ...]:
     """The watermark, how many jobs are settled, and whether the run is finished, as the state file has it."""
-    connection = sqlite3.connect(playground.directory / name)
+    connection = sqlite3.connect(f"{(playground.directory / name).as_uri()}?mode=ro", uri=True)
     try:
         rows = connection.execute("SELECT mark, settled, finished IS NOT NULL FROM run").fetchall()
     finally:
@@ -49,6 +49,7 @@ def test_limit_stops_after_exactly_so_many_jobs_and_the_next_call_goes_on(playgr
             assert "Resume it with: tm-run noisy.py 2 --no-progress --limit=20" in ended.output
 
 
+@pytest.mark.slow
 def test_limit_that_is_all_there_is_never_says_finished(playground: Playground) -> None:
     """Exit 75; the next session finds nothing more to do, and that is the end."""
     words = ("tm-run", "jobs.py", "2", "--no-progress", "--limit=30")

@@ -416,3 +416,23 @@ def test_a_wait_without_end_is_no_report(after: float) -> None:
 
     with pytest.raises(ValueError, match="cannot wait"):
         Report.from_wire(report.to_wire())
+
+
+def test_a_coroutine_that_takes_too_long_is_cancelled_alone(bench: Callable[..., Bench]) -> None:
+    """One that is cancelled by somebody else has failed as with any exception, and the others go on."""
+
+    async def handle(job: str) -> None:
+        if job == "hang":
+            await asyncio.Event().wait()
+        elif job == "cancel":
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+    worker = bench(handle, concurrency=4)
+    worker.timeout = 0.05
+    worker.send(0, ["a", "cancel", "hang", "b"])
+    said = [worker.say() for _ in range(3)]
+
+    assert [(one[0], *one[2:4]) for one in said[:2]] == [("failed", 1, "CancelledError"), ("failed", 2, "TimedOut")]
+    assert said[1][6] == "timeout"
+    assert said[2][:3] == ("ended", 0, 4)
