@@ -25,7 +25,7 @@ __all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended", "kill_group"
 OOM = " (out of memory, or killed from outside)"
 
 
-# Seconds of a wait for the template's answer, and how many of them: a machine that is suspended meanwhile loses one only.
+# Seconds of a wait for the template's answer, and how many such waits: a machine that is suspended loses one only.
 SLICE, SILENT = 0.5, 20
 
 
