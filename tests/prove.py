@@ -1,8 +1,9 @@
 """Run the proofs at their full size, and put their figures in one table: ``make prove``.
 
 ``--small`` plays them at the size of ``make check``, ``--only NAME`` those whose name contains it, ``--lanes N`` so
-many at a time, and ``--write PATH`` puts the report into a file, as reStructuredText. The exit code is 0 if all have
-passed.
+many at a time, and ``--write PATH`` puts the report into a file, as reStructuredText. ``--resume`` leaves out what has
+passed since the last time without it, at the same size, and keeps its figures: the whole takes hours. The exit code is
+0 if all have passed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -18,8 +20,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FIGURES = ROOT / "build" / "prove" / "figures.jsonl"
+FIGURES = ROOT / "build" / "prove" / "figures"
 COLUMNS = ("what was tried", "tried", "survived", "jobs lost", "jobs repeated", "bound", "longest stall")
+
+
+def merged(figures: list[dict]) -> list[dict]:
+    """One row for all parts of a proof: they have the same name."""
+    found: dict[str, dict] = {}
+    for one in figures:
+        row = found.setdefault(one["name"], {**one, "tried": 0, "survived": 0, "lost": 0})
+        if row["tried"] and one["repeated"] is not None:
+            row["repeated"] += one["repeated"]
+        for key in ("tried", "survived", "lost"):
+            row[key] += one[key]
+    return list(found.values())
 
 
 def rows(figures: list[dict]) -> list[list[str]]:
@@ -62,14 +76,24 @@ def proofs(only: str) -> list[str]:
 
 
 def prove(name: str, environment: dict[str, str]) -> bool:
-    """Run one proof, and show what it printed if it fails."""
+    """Run one proof, and show what it printed if it fails. What has passed has a file of its own, with its figures."""
+    size = "full" if environment["TASKMASTER_PROVE"] else "small"
+    figures = FIGURES / size / f"{name.rpartition('::')[2]}.jsonl"
+    if figures.exists():
+        print(f"passed before: {name}", flush=True)
+        return True
+    unfinished = figures.with_suffix(".unfinished")
+    unfinished.write_text("", "utf-8")
+    environment = {**environment, "TASKMASTER_PROOFS": str(unfinished)}
     # pytest's own limit ends what takes minutes; each proof has one that suits it.
     words = [sys.executable, "-m", "pytest", name, "-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0"]
     began = time.monotonic()
     ended = subprocess.run(words, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     good = ended.returncode == 0 and " passed" in ended.stdout
     print(f"{'passed' if good else 'FAILED'} in {time.monotonic() - began:.0f} s: {name}", flush=True)
-    if not good:
+    if good:
+        unfinished.rename(figures)
+    else:
         print(f"{ended.stdout}\n{ended.stderr}", flush=True)
     return good
 
@@ -81,18 +105,20 @@ def main() -> int:
     parser.add_argument("--only", default="", help="proofs whose name contains this")
     parser.add_argument("--lanes", type=int, default=2, help="how many at a time (default: 2)")
     parser.add_argument("--write", type=Path, help="put the report into this file")
+    parser.add_argument("--resume", action="store_true", help="leave out what has passed already")
     options = parser.parse_args()
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    FIGURES.unlink(missing_ok=True)
-    environment = {**os.environ, "TASKMASTER_PROOFS": str(FIGURES), "TASKMASTER_PROVE": "" if options.small else "1"}
+    if not options.resume:
+        shutil.rmtree(FIGURES, ignore_errors=True)
+    size = "small" if options.small else "full"
+    (FIGURES / size).mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "TASKMASTER_PROVE": "" if options.small else "1"}
     began = time.monotonic()
     # Most of them wait for most of their time.
     with ThreadPoolExecutor(options.lanes) as lanes:
         passed = list(lanes.map(lambda name: prove(name, environment), proofs(options.only)))
     took = time.monotonic() - began
-    figures = [json.loads(line) for line in FIGURES.read_text("utf-8").splitlines()] if FIGURES.exists() else []
-    table = rows(figures)
-    size = "small" if options.small else "full"
+    lines = [line for file in sorted((FIGURES / size).glob("*")) for line in file.read_text("utf-8").splitlines()]
+    table = rows(merged([json.loads(line) for line in lines]))
     outcome = f"all {len(passed)} passed" if all(passed) else f"{passed.count(False)} OF {len(passed)} FAILED"
     conditions = (
         f"On {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, "

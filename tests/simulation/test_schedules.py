@@ -19,7 +19,8 @@ from world import World
 
 BLOCKS = 10
 EACH = 60  # schedules of a block in `make test`
-PROOF = range(10_000, 10_000 + proof.size(5_000, 1_000_000))
+PART = proof.size(5_000, 50_000)
+PARTS = proof.size(1, 20)
 WITH_FILE = 25  # one schedule in so many writes a real state file, too
 
 
@@ -84,20 +85,22 @@ def test_no_schedule_loses_a_row_of_a_planned_range(block: int) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(6 * 3600)
-def test_no_schedule_of_many_loses_a_job() -> None:
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_schedule_of_many_loses_a_job(part: int) -> None:
     """The same, on all processors; and each fault that is meant to happen does."""
+    seeds = range(10_000 + part * PART, 10_000 + (part + 1) * PART)
     with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
-        total = sum(pool.imap_unordered(figures, PROOF, chunksize=50), Counter())
+        total = sum(pool.imap_unordered(figures, seeds, chunksize=50), Counter())
+    print(total)
     proof.record(
-        f"seeded schedules through broker, keeper, reader, store and desk ({total['masters']} masters, "
-        f"{total['slaves']} slaves, {total['taken']} jobs taken over, {total['failed']} failed for good)",
-        tried=len(PROOF),
+        "seeded schedules through broker, keeper, reader, store and desk",
+        tried=PART,
         survived=total["schedules"],
         repeated=total["executions"] - total["jobs"] + total["failed"],
     )
 
-    assert total["schedules"] == len(PROOF)
-    assert total["failed"] > len(PROOF)
-    assert total["taken"] > len(PROOF) / 50
-    assert min(total["masters"], total["slaves"]) > 2 * len(PROOF)
+    assert total["schedules"] == PART
+    assert total["failed"] > PART
+    assert total["taken"] > PART / 50
+    assert min(total["masters"], total["slaves"]) > 2 * PART
