@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,20 @@ class Playground:
         command = self.start(*words, **environment)
         command.end()
         return command
+
+    def in_state(self) -> int:
+        """How many settled jobs the only state here tells of, as soon as there is a key in it to resume from; else 0.
+
+        How soon that is depends on the disk. It is read from a copy: the run has the file for itself.
+        """
+        with tempfile.TemporaryDirectory() as copies, suppress(FileNotFoundError, sqlite3.DatabaseError):
+            for path in self.directory.glob("*.tmstate*"):
+                shutil.copy(path, copies)
+            for path in Path(copies).glob("*.tmstate"):
+                with closing(sqlite3.connect(path)) as copy:
+                    row = copy.execute("SELECT settled FROM run WHERE mark IS NOT NULL").fetchone()
+                    return row[0] if row else 0
+        return 0  # not there yet, or copied in the middle of a write
 
     def left(self) -> dict[int, str]:
         """Processes that the commands have started and that still run."""

@@ -132,6 +132,7 @@ def test_a_local_run_that_is_killed_leaves_nothing_running(playground: Playgroun
     """Kill -9 of the master takes slave and workers with it; run again, it goes on where it was."""
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.02")
     wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    wait_for("a checkpoint", playground.in_state)
     run.kill()
     wait_for("every process to end", lambda: not playground.left(), 5.0)
     again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.02")

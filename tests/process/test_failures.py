@@ -199,6 +199,7 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
     )
     run = playground.start("tm-run", "mod", "2", "--progress=none", TOTAL="100000")
     wait_for("some work", lambda: playground.ledger.ended().total() > 100)
+    wait_for("a checkpoint", playground.in_state)
     child = int((playground.directory / "child").read_text())
     run.kill()
     try:

@@ -36,6 +36,7 @@ def test_a_killed_run_over_a_file_goes_on_where_it_was(playground: Playground, f
     words = ("tm-run", "mod.py", "2", "--progress=none", *arguments)
     run = playground.start(*words)
     wait_for("half of the lines", lambda: playground.ledger.ended().total() > 200)
+    wait_for("a checkpoint", playground.in_state)
     run.kill()
     wait_for("every process to end", lambda: not playground.left())
     again = playground.run(*words)
@@ -173,6 +174,7 @@ def test_the_example_imports_a_file_although_it_is_killed(playground: Playground
             words = ("tm-run", str(EXAMPLE), "2", "path=people.csv", "--progress=none", "--batch=100")
             run = playground.start(*words, IMPORT_DSN=database)
             wait_for("a third of the rows", lambda: len(ask("SELECT id FROM people")) > count // 3)
+            wait_for("a checkpoint", playground.in_state)
             run.kill()
             wait_for("every process to end", lambda: not playground.left())
 

@@ -39,6 +39,7 @@ def test_a_run_over_rows_resumes_at_its_key(
     command = ["tm-run", "work.py", "2", "--progress=lines"]
     run = playground.start(*command, TEST_DSN=database)
     wait_for("some rows", lambda: sql("SELECT count(*) FROM ledger")[0][0] > 300)
+    wait_for("a checkpoint", playground.in_state)
     run.process.kill()
     run.process.wait()
     before = sql("SELECT count(*) FROM ledger")[0][0]

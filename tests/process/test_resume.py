@@ -73,6 +73,7 @@ def test_a_killed_run_goes_on_where_it_was(playground: Playground, kind: str) ->
     playground.write("mod.py", PREAMBLE + SOURCES[kind])
     run = playground.start("tm-run", "mod.py", "2", "--progress=none")
     wait_for("half of the jobs", lambda: playground.ledger.ended().total() > 200)
+    wait_for("a checkpoint", playground.in_state)
     run.kill()
     wait_for("every process to end", lambda: not playground.left())
     again = playground.run("tm-run", "mod", "2", "--progress=none")
