@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from taskmaster.amounts import rate_of, seconds_of, share_of
+from taskmaster.django_hooks import ProjectOptions
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
 from taskmaster.throttling import ThrottleOptions
@@ -33,12 +34,11 @@ PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _FOREVER = float("inf")
-# The name of a function of the target is of no use where the function itself is given.
-_COMMANDS_ONLY = {"commands_only": True}
+_COMMANDS_ONLY = {"commands_only": "here, give the function itself"}
 
 
 @dataclass(frozen=True)
-class MasterOptions(ThrottleOptions):
+class MasterOptions(ProjectOptions, ThrottleOptions):
     """Options of ``tm-master``; durations in seconds."""
 
     host: str = "127.0.0.1:5050"
@@ -106,7 +106,7 @@ class MasterOptions(ThrottleOptions):
 
 
 @dataclass(frozen=True)
-class SlaveOptions:
+class SlaveOptions(ProjectOptions):
     """Options of ``tm-slave`` and ``tm-spawn``; durations in seconds."""
 
     host: str = "127.0.0.1:5050"
@@ -149,7 +149,7 @@ class SlaveOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions(ThrottleOptions):
+class RunOptions(ProjectOptions, ThrottleOptions):
     """Options of ``tm-run`` and ``Taskmaster``; durations in seconds."""
 
     host: str | None = None
@@ -262,8 +262,8 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     for name in given:
         if name in names:
             continue
-        if any(one.name == name for one in fields(cls)):
-            raise TypeError(f"{name} is an option of the commands alone: here, give the function itself")
+        if (one := next((one for one in fields(cls) if one.name == name), None)) is not None:
+            raise TypeError(f"{name} is an option of the commands alone: {one.metadata['commands_only']}")
         near = difflib.get_close_matches(name, names, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(names))}"
         raise TypeError(f"there is no option {name!r}; {hint}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from taskmaster import django_hooks
 from taskmaster.errors import TargetError, TaskmasterError
 from taskmaster.tracebacks import users_traceback
 
@@ -82,7 +83,7 @@ def loading() -> bool:
 
 
 def load(target: Target) -> ModuleType:
-    """Import a target.
+    """Import a target; in a Django project, after that was set up.
 
     Raises:
         TargetError: it does not import; with the user's traceback where it is the user's code that raised.
@@ -92,6 +93,7 @@ def load(target: Target) -> ModuleType:
     sys.path[:0] = [place for place in places if place not in sys.path]
     try:
         with _importing():
+            django_hooks.set_up_project()
             if target.path is None or _is_at(target.module, target.path):
                 return importlib.import_module(target.module)
             return _load_file(target.module, target.path)
@@ -114,9 +116,9 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     """
     wanted = [target.function] if target.function else list(names)
     for candidate in wanted:
-        found = getattr(module, candidate, None)
+        found = django_hooks.as_source(getattr(module, candidate, None))
         if callable(found) or hasattr(found, "iterate"):
-            return found  # type: ignore[return-value]  # an object with iterate() stands for a function here
+            return found  # type: ignore[no-any-return]  # an object with iterate() stands for a function here
         if found is not None:
             raise TargetError(f"{candidate} in {_where(target)} is a {type(found).__name__}, not a function.")
     has = sorted(
@@ -208,7 +210,8 @@ def _where(target: Target) -> str:
 
 def _raised(target: Target, exc: BaseException) -> TargetError:
     return TargetError(
-        f"{_where(target)} cannot be imported: it raised {type(exc).__name__}.", user_traceback=users_traceback(exc)
+        f"{_where(target)} cannot be imported: it raised {type(exc).__name__}.{django_hooks.cure(exc)}",
+        user_traceback=users_traceback(exc)
     )
 
 

@@ -23,6 +23,7 @@ from taskmaster import __version__
 from taskmaster.cli.first_process import leave_first_process
 from taskmaster.cli.stopping import STOPPING
 from taskmaster.cli.throttling import THROTTLING
+from taskmaster.django_hooks import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 
@@ -159,6 +160,14 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--handle-job-callback",),
         {"metavar": "NAME", "help": "The function that is called with each job.  [default: handle_job]"},
     ),
+    "django_settings": (
+        ("--django-settings",),
+        {
+            "metavar": "PACKAGE.MODULE",
+            "envvar": SETTINGS_VARIABLE,
+            "help": "Settings of the Django project of TARGET; or set DJANGO_SETTINGS_MODULE.",
+        },
+    ),
     "json": (("--json", "as_json"), {"is_flag": True, "help": "As JSON, for programs."}),
     "log_level": (
         ("--log-level",),
@@ -258,6 +267,9 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         cls: of ``taskmaster.options``.
         given: parameters of the command; ``no_progress`` is folded into ``progress``.
     """
+    if given.get("django_settings"):
+        # Where Django looks for it; forked and started processes have it from here.
+        os.environ[SETTINGS_VARIABLE] = given["django_settings"]
     if given.pop("no_progress", False):
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())

@@ -23,7 +23,8 @@ _UNUSED = {
 @click.command(context_settings=SETTINGS)
 @click.argument("target")
 @option("host", help=_WHERE)
-@options("key", "key_file", "processes", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
+@options("key", "key_file", "processes", "threads", "concurrency", "batch", "wait", "grace")
+@options("handle_job_callback", "django_settings")
 @option("no_progress", **_UNUSED)
 @options("retries_of_old", "timeout")
 @common
@@ -45,7 +46,8 @@ def tm_slave(target: str, **given: Any) -> int:
 @click.argument("target")
 @click.argument("processes", metavar="N", type=click.IntRange(min=1))
 @option("host", help=_WHERE)
-@options("key", "key_file", "threads", "concurrency", "batch", "wait", "grace", "handle_job_callback")
+@options("key", "key_file", "threads", "concurrency", "batch", "wait", "grace")
+@options("handle_job_callback", "django_settings")
 @option("no_progress", **_UNUSED)
 @options("retries_of_old", "timeout")
 @common

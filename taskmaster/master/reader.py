@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from taskmaster import keys
+from taskmaster import django_hooks, keys
 from taskmaster.errors import SourceError, StateRefused, TaskmasterError
 from taskmaster.master.broker import Broker
 from taskmaster.master.earlier import Earlier
@@ -116,6 +116,7 @@ class Reader(threading.Thread):
         finally:
             self._close(self._iterator)
             self._close(self._source)
+            django_hooks.close_connections()
             self.ended.set()
             self.started_reading.set()
 

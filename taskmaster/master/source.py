@@ -1,8 +1,9 @@
 """The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
 
 Called by ``taskmaster.master.reader`` in the source's own thread. Anything iterable, a callable ``get_jobs``, or an
-object with ``iterate(last)`` is a source; so is a function that returns such an object, which is called in that thread
-and nowhere else. A source that takes no ``last`` is resumed by reading it again up to the watermark's key.
+object with ``iterate(last)`` is a source, and a queryset of Django's is made one; so is a function that returns such an
+object, which is called in that thread and nowhere else. A source that takes no ``last`` is resumed by reading it again
+up to the watermark's key.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
+from taskmaster import django_hooks
 from taskmaster.errors import SourceError, UsageError
 
 __all__ = ["Source"]
@@ -37,7 +39,7 @@ class Source:
         count: Callable[..., int] | None = None,
         name: str = "get_jobs",
     ) -> None:
-        self._jobs = jobs
+        self._jobs = jobs = django_hooks.as_source(jobs)
         self._arguments = dict(arguments or {})
         self._count = count
         self.name = name
@@ -116,7 +118,8 @@ class Source:
         if not self._calls or self._found is not None:
             return
         try:
-            self._found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
+            found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
+            self._found = django_hooks.as_source(found)
         finally:
             self._looked.set()
 

@@ -1,8 +1,7 @@
 """Key ranges of a table as jobs: the master reads nothing but borders, and the workers their rows.
 
 Called by the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are some hundred
-thousand ranges. How many rows a range has follows the time that ranges take in the workers; so a resumed run could not
-draw the same borders again, and has them from its state (``parked``, see ``taskmaster.master.plan``).
+thousand ranges. How they are drawn is in ``taskmaster.range_source``.
 """
 
 from __future__ import annotations
@@ -15,13 +14,9 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
 from taskmaster.postgres.reading import Dsn, Reading, TooSlow
+from taskmaster.range_source import RangeSource
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
-
-MOST = 1_000_000  # rows of a range
-GROWTH = 2.0  # a range has at most so many times the rows of the largest that was measured
-RECENT = 0.3  # weight of the newest measurement
-OPEN = 10_000  # ranges whose number of rows is remembered until they are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,143 +126,56 @@ def ranges(
 
         get_jobs = postgres.ranges("dbname=blog", "comments")
     """
-    if rows < 1 or (target is not None and target <= 0):
-        raise UsageError(f"rows={rows}, target={target}: a range has at least one row, and takes some time.")
     return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target, label)
 
 
-class Ranges:
+class Ranges(RangeSource):
     """What ``ranges`` returns: a source with ``iterate(last)``, as ``taskmaster.master.source`` wants it."""
-
-    parked = True
 
     def __init__(
         self, reading: Reading, table: str, key: str | Sequence[str], rows: int, target: float | None, label: Any
     ) -> None:
+        super().__init__(rows, target)
         self._reading = reading
         self._name = table
         self._key = key
-        self._rows = rows
-        self._target = target
         self._label = label
         self._table: Table | None = None
-        self._ends: tuple[Any, Any] | None = None
-        self._fixed = False
-        self._speed: float | None = None  # rows a second, in a worker
-        self._largest = rows  # rows of a range that was measured
-        self._open: dict[Any, int] = {}  # by key: how many rows a range has that was not measured yet
 
     def __repr__(self) -> str:
         return f"ranges of {self._name} by {self._key}"
 
-    # -- what the master calls ---------------------------------------------------------------------------------------
-
-    def fix(self, bound: Any) -> Any:
-        """Decide where the run ends, or take over what was decided.
-
-        Args:
-            bound: what this gave when the run was new.
-
-        Returns:
-            The lowest and the highest key; None if the table has no row.
-        """
-        table = self._found()
-        if bound is not None:
-            low, high = bound
-            table.values_of(low), table.values_of(high)
-            self._ends = (low, high)
-        else:
-            low, high = (self._border(table, None, None, 1, descending=way) for way in (False, True))
-            self._ends = None if low is None or high is None else (low, high)
-        self._fixed = True
-        return self._ends
-
     def iterate(self, last: Any) -> Iterator[Job]:
         """The ranges after one, or all of them."""
-        table = self._found()
-        if not self._fixed:
-            self.fix(None)
-        return self._drawn(table, None if last is None else self._parsed(table, last)[1])
-
-    def split(self, key: Any) -> list[Job]:
-        """A range in two halves; empty if it has one row, or none."""
-        table = self._found()
-        lo, hi = self._parsed(table, key)
-        count = self._count(table, lo, hi)  # what was drawn may have lost rows since
-        middle = self._border(table, lo, hi, count // 2) if count > 1 else None
-        if middle is None or middle == hi:
-            return []  # rows with one key cannot be told apart by it
-        self._open.pop(key, None)
-        return [self._job(table, lo, middle, count // 2), self._job(table, middle, hi, count - count // 2)]
-
-    def took(self, jobs: Sequence[Any], seconds: float) -> None:
-        """Ranges were done, one after the other: the next ones get as many rows as make the target."""
-        counts = [self._open.pop(key, 0) for key in jobs]
-        if self._target is None or not all(counts) or seconds <= 0:
-            return  # of a range from an earlier session nobody knows how many rows it has
-        speed = sum(counts) / seconds
-        self._speed = speed if self._speed is None else (1 - RECENT) * self._speed + RECENT * speed
-        self._largest = max(self._largest, *counts) if seconds / len(counts) < self._target else max(counts)
-        wanted = int(self._speed * self._target)
-        self._rows = max(1, min(wanted, int(GROWTH * self._largest), MOST))
-
-    def position(self, key: Any) -> float | None:
-        """Which share of the keys lies up to a range's end; None where one cannot reckon with them."""
-        if self._table is None or self._ends is None:
-            return None
-        if len(self._table.key) > 1 or not self._table.key[0].number:
-            return None
-        low, high, at = (float(end) for end in (*self._ends, key[1]))
-        return (at - low) / (high - low) if low < high else None
+        self._found()
+        return super().iterate(last)
 
     def close(self) -> None:
         """Nothing more is asked."""
         self._reading.close()
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- what the database says --------------------------------------------------------------------------------------
 
     def _found(self) -> Table:
         if self._table is None:
             self._table = look_up(self._reading, self._name, self._key, unique=False)
         return self._table
 
-    def _parsed(self, table: Table, key: Any) -> tuple[Any, Any]:
-        """The two ends of a range.
+    def _check_end(self, key: Any) -> None:
+        self._found().values_of(key)
 
-        Raises:
-            UsageError: it is none of this table's.
-        """
-        if not isinstance(key, tuple | list) or len(key) != 2:
-            raise UsageError(
-                f"{key!r} is no range of {table.quoted}: the run that it comes from had another source. Start a new "
-                "run with --reset, or give this one a state of its own with --state=PATH."
-            )
-        lo, hi = key
-        if lo is not None:
-            table.values_of(lo)
-        table.values_of(hi)
-        return lo, hi
+    def _reckons(self) -> bool:
+        # Of a table that was not looked at nothing is known; another thread asks, which must not use the connection.
+        return self._table is not None and len(self._table.key) == 1 and self._table.key[0].number
 
-    def _drawn(self, table: Table, lo: Any) -> Iterator[Job]:
-        while self._ends is not None and lo != self._ends[1]:
-            count = self._rows
-            # Less than a whole range before the end of the run: the last one.
-            hi = self._border(table, lo, self._ends[1], count)
-            yield self._job(table, lo, self._ends[1] if hi is None else hi, count)
-            lo = self._ends[1] if hi is None else hi
-
-    def _job(self, table: Table, lo: Any, hi: Any, count: int) -> Job:
-        key = (lo, hi)
-        if len(self._open) < OPEN:
-            self._open[key] = count
+    def _range(self, lo: Any, hi: Any) -> KeyRange:
+        table = self._found()
         names, types = zip(*((column.sql, column.compared_as) for column in table.key), strict=True)
-        return Job(key, KeyRange(lo, hi, table.sql, names, types, self._label))
+        return KeyRange(lo, hi, table.sql, names, types, self._label)
 
-    def _border(self, table: Table, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
-        """The key of the row that is so many rows above a key; None if there are fewer up to the other.
-
-        An index-only scan of as many entries; the rows themselves are not read.
-        """
+    def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
+        """An index-only scan of as many entries; the rows themselves are not read."""
+        table = self._found()
         where, values = _between(table, lo, hi)
         sql = (
             f"SELECT {table.key_selected} FROM {table.sql}{where} ORDER BY {table.order(descending=descending)} "
@@ -276,7 +184,8 @@ class Ranges:
         found = self._asked(sql, values)
         return table.key_of(found[0]) if found else None
 
-    def _count(self, table: Table, lo: Any, hi: Any) -> int:
+    def _count(self, lo: Any, hi: Any) -> int:
+        table = self._found()
         where, values = _between(table, lo, hi)
         return int(self._asked(f"SELECT count(*) FROM {table.sql}{where}", values)[0][0])
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.errors import SourceError
+from taskmaster.retrying import TooSlow, persistently
 
 __all__ = ["Connect", "Dsn", "Reading", "TooSlow", "connector"]
 
@@ -21,26 +21,8 @@ logger = logging.getLogger(__name__)
 Connect = Callable[[], Any]
 Dsn = str | Connect
 
-FIRST, LONGEST = 0.5, 10.0  # seconds between two attempts: at first, and at most
 CONNECTING = 10  # seconds for a connection
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-CANCELED = "57014"  # statement_timeout, or somebody's pg_cancel_backend
-PASSING = (
-    "08",  # connection exceptions
-    "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
-    "40P01",  # deadlock
-    "53",  # out of connections, memory or disk
-    "57P01",  # the server shuts down,
-    "57P02",  # has crashed,
-    "57P03",  # or starts
-    "55P03",  # a lock was not to be had within lock_timeout
-)
-
-
-class TooSlow(Exception):
-    """A statement took longer than it may."""
 
 
 def connector(dsn: Dsn) -> Connect:
@@ -104,26 +86,14 @@ class Reading:
             SourceError: it failed again and again, for longer than ``patience``.
             Exception: the driver's own, for whatever does not pass by itself.
         """
-        began, pause = self._clock(), FIRST
-        while True:
-            try:
-                return self._fetch(sql, values)
-            except Exception as exc:
-                self.close()
-                code = sqlstate(exc)
-                if code == CANCELED and not may_be_slow:
-                    raise TooSlow(str(exc).strip()) from exc
-                if not _passes(exc, code):
-                    raise
-                away = self._clock() - began
-                why = " ".join(str(exc).split())
-                if away > self._patience:
-                    raise SourceError(
-                        f"The database could not be read for {away:.0f} s: {why} The run can be resumed when it can."
-                    ) from exc
-                logger.warning("the database cannot be read, which is tried again: %s", why)
-            self._sleep(pause)
-            pause = min(2 * pause, LONGEST)
+        return persistently(
+            lambda: self._fetch(sql, values),
+            self.close,
+            patience=self._patience,
+            may_be_slow=may_be_slow,
+            sleep=self._sleep,
+            clock=self._clock,
+        )
 
     def close(self) -> None:
         """Give the connection up; the next statement opens another."""
@@ -149,16 +119,3 @@ class Reading:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             cursor.execute("COMMIT")
         return rows
-
-
-def sqlstate(exc: BaseException) -> str:
-    """The server's five letters for an error; "" where it said none."""
-    return str(getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or "")
-
-
-def _passes(exc: BaseException, code: str) -> bool:
-    """Whether the same statement may go through later."""
-    if code:
-        return code == CANCELED or code.startswith(PASSING)
-    # The driver's own: the connection was lost, or could not be made.
-    return any(kind.__name__ in ("OperationalError", "InterfaceError") for kind in type(exc).__mro__)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from taskmaster.django_hooks import close_connections, refresh_connections
 from taskmaster.slave.board import ENDED, RUNNING, Board
 from taskmaster.slave.clock import JobClock
 from taskmaster.slave.outlet import Batch, Outlet, flush
@@ -115,17 +116,23 @@ def run_threads(
             return started
 
     def loop() -> None:
+        at: Batch | None = None
         while (started := take()) is not None:
             batch, index = started
+            if batch is not at:
+                refresh_connections()
+                at = batch
             call = batch.opening(handle)
             caught: BaseException | None = None
             try:
                 call(batch.jobs[index])
             except BaseException as exc:
                 caught = exc
+                refresh_connections()
             with changed:
                 running.end(batch, index, caught)
                 changed.notify_all()
+        close_connections()
 
     threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
     for thread in threads:

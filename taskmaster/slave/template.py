@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from taskmaster import django_hooks
 from taskmaster.errors import UsageError
 from taskmaster.slave import worker
 from taskmaster.slave.callback import Callbacks, Classes
@@ -51,6 +52,7 @@ def fork_template(
     Raises:
         UsageError: the process has other threads, whose locks a forked child could wait for for ever.
     """
+    django_hooks.close_before_fork()  # first: a pool of connections has threads
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if others:
         raise UsageError(
@@ -75,6 +77,7 @@ def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
     try:
         os.setpgid(0, 0)
         _let_go(control.fileno())
+        django_hooks.drop_after_fork()
         serve(control, callbacks)
         status = 0
     finally:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from taskmaster.django_hooks import close_connections, refresh_connections
 from taskmaster.errors import TargetError
 from taskmaster.memory import keep_freed_memory
 from taskmaster.slave.board import ENDED, NOT_BEGUN, OPENING, RUNNING, Board
@@ -112,6 +113,7 @@ def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any
         batch.began = time.perf_counter()
         stop = _run(batch, board, batch.opening(handle), outlet)
         seconds = time.perf_counter() - batch.began
+        refresh_connections()
         flush()
         outlet.say("ended", batch.region, stop, seconds)
 
@@ -129,6 +131,7 @@ def _run(batch: Batch, board: Board, call: Callable[[Any], Any], outlet: Outlet)
                 call(job)
         except BaseException as exc:
             outlet.failed(batch.region, head[1], exc)
+            refresh_connections()  # it may have lost one, which the next job would be given
             continue
         head[1] = len(batch.jobs)
         return len(batch.jobs)
@@ -153,12 +156,14 @@ def run_together(batches: Iterator[Batch], board: Board, handle: Callable[[list[
 
                     asyncio.run(_await(result))
         except BaseException as exc:
+            refresh_connections()
             if len(jobs) == 1:
                 outlet.failed(region, indices[0], exc)
             else:
                 outlet.raised(region, indices, exc)
                 continue
         board.heads[region][1] = stop
+        refresh_connections()
         flush()
         outlet.say("ended", region, stop, time.perf_counter() - began)
 
@@ -188,6 +193,7 @@ def _tear_down(callbacks: Callbacks) -> None:
             callbacks.teardown()
         except BaseException as exc:
             sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
+    close_connections()
     flush()
 
 

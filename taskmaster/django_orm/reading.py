@@ -1,0 +1,87 @@
+"""One page at a time from Django's connection, asked for again when it was lost.
+
+Called by the sources of this package, in the thread that iterates them. A page is a query of its own: nothing stays
+open between two of them, no cursor lives on the server, and no queryset keeps its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from django.db import connections
+
+from taskmaster.django_orm.key import ReadableQuerySet
+from taskmaster.retrying import passes, persistently
+
+__all__ = ["ask", "borrowed", "fetch", "planned"]
+
+Answer = TypeVar("Answer")
+
+# Lost connections, too many of them, a lock that was waited for too long, a deadlock:
+# https://dev.mysql.com/doc/mysql-errors/en/
+MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013}
+SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_slow: bool = True) -> Answer:
+    """What a question to a database gives.
+
+    Args:
+        alias: of the database.
+        question: asks it.
+        patience: seconds for which a database that cannot be read is asked again.
+        may_be_slow: a query that is cancelled for its time is asked again as it is.
+
+    Raises:
+        TooSlow: it took longer than the database lets a statement take.
+        SourceError: the database could not be read for longer than ``patience``.
+        Exception: Django's own, for whatever does not pass by itself.
+    """
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        return question()  # what is lost here is the caller's transaction, too
+    return persistently(
+        question,
+        connection.close,
+        patience=patience,
+        may_be_slow=may_be_slow,
+        passing=lambda exc: _passes(exc, connection.vendor),
+    )
+
+
+def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:
+    """The rows of a queryset, asked for as ``ask`` says."""
+    # Of a copy: the queryset itself would keep them.
+    return ask(queryset.db, lambda: list(queryset.all()), patience, may_be_slow=may_be_slow)
+
+
+def _passes(exc: BaseException, vendor: str) -> bool:
+    if vendor == "postgresql":
+        return passes(exc)
+    cause = exc.__cause__
+    if vendor == "sqlite":
+        return str(getattr(cause, "sqlite_errorname", "")).startswith(SQLITE_PASSING)
+    return cause is not None and bool(cause.args) and cause.args[0] in MYSQL_PASSING
+
+
+def planned(queryset: ReadableQuerySet) -> int | None:
+    """About how many rows there are: from the planner's statistics on PostgreSQL, counted elsewhere."""
+    if connections[queryset.db].vendor != "postgresql":
+        return int(queryset.count())
+    import json
+
+    return int(json.loads(queryset.order_by().explain(format="json"))[0]["Plan"]["Plan Rows"])
+
+
+@contextmanager
+def borrowed() -> Iterator[None]:
+    """Connections that are opened in this block are closed at its end: its thread has no other use for them."""
+    before = {connection.alias for connection in connections.all(initialized_only=True) if connection.connection}
+    try:
+        yield
+    finally:
+        for connection in connections.all(initialized_only=True):
+            if connection.alias not in before:
+                connection.close()

@@ -1,0 +1,242 @@
+"""The rows of a queryset, read by pages along a key.
+
+Called by the user's module, in a loop of ``get_jobs`` or as the source itself; ``taskmaster.django_hooks`` wraps a
+queryset that is given as a source in it. Each page is a query that begins after the last key, which an index answers
+without a look at what lies before. Memory holds one page, however many there are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from django.db import connections, reset_queries
+from django.db.models.query import (
+    FlatValuesListIterable,
+    ModelIterable,
+    NamedValuesListIterable,
+    ValuesIterable,
+    ValuesListIterable,
+)
+
+from taskmaster.django_orm.key import Key, readable
+from taskmaster.django_orm.reading import borrowed, fetch, planned
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.retrying import TooSlow
+
+__all__ = ["RangeQuerySetWrapper"]
+
+logger = logging.getLogger(__name__)
+
+NAME = "RangeQuerySetWrapper"
+
+
+class RangeQuerySetWrapper:
+    """Iterates a queryset of any size by pages along a key; also a source that resumes at its key.
+
+    Args:
+        queryset: or a manager; neither sliced nor ordered. ``filter``, ``select_related``, ``prefetch_related``,
+            ``only``, ``annotate`` and ``using`` are kept, and so are ``values`` and ``values_list`` with the key in
+            them.
+        step: rows of a page; a negative one means ``descending``.
+        min_id: the lowest key to read, itself included; a tuple where the key has several fields. None: from the
+            lowest there is. In descending order it is where reading ends.
+        max_id: the highest key to read, itself included; None: up to the highest there is.
+        key: a field, or several, that no two rows have the same, that are never NULL, and with which an index begins;
+            with a ``-`` before each, descending.
+        order_by: another name for ``key``.
+        descending: from the highest key to the lowest. Go on with ``max_id=last``.
+        using: the database to read, if not that of the queryset.
+        trusted: do not ask the model whether the key is unique, not NULL, and indexed.
+        patience: seconds for which a database that cannot be read is tried again before it is given up.
+
+    Raises:
+        UsageError: the queryset or the key is none that can be read in this way; says what to write instead.
+
+    Example::
+
+        def get_jobs(last=None):
+            for post in RangeQuerySetWrapper(Post.objects.all(), min_id=last):
+                yield post
+    """
+
+    def __init__(  # noqa: PLR0913  # what can be said of a loop over a table, each word once
+        self,
+        queryset: Any,
+        step: int = 1000,
+        min_id: Any = None,
+        max_id: Any = None,
+        *,
+        key: str | Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        descending: bool = False,
+        using: str | None = None,
+        trusted: bool = False,
+        patience: float = 3600.0,
+    ) -> None:
+        if step == 0 or not isinstance(step, int):
+            raise UsageError(f"step={step!r}: a page has at least one row; a negative number means descending order.")
+        if key is not None and order_by is not None:
+            raise UsageError("key and order_by mean the same: give one of them.")
+        queryset = readable(queryset, NAME)
+        self._queryset = queryset.using(using) if using is not None else queryset
+        wanted = next((one for one in (key, order_by) if one is not None), "pk")
+        self._key = Key(queryset.model, wanted, descending=descending or step < 0, unique=True, trusted=trusted)
+        self._low = None if min_id is None else self._key.checked(min_id, "min_id")
+        self._high = None if max_id is None else self._key.checked(max_id, "max_id")
+        self._step = abs(step)
+        self._patience = patience
+        self._parts = _parts_of(self._queryset, self._key)
+        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
+        self._fixed = False
+
+    def __repr__(self) -> str:
+        return f"rows of {self._key}"
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows, in the order of their keys; those too that come meanwhile, above the key that was read last."""
+        return self._rows(None)
+
+    # -- what the master calls, where it is a source -----------------------------------------------------------------
+
+    def fix(self, bound: Any) -> Any:
+        """Decide which rows belong to the run, or take over what was decided: those up to the highest key there is.
+
+        Args:
+            bound: what this gave when the run was new.
+
+        Returns:
+            The lowest and the highest key; None if there is no row.
+        """
+        if bound is not None:
+            low, high = (self._key.checked(end, "the key at which this run was to end") for end in bound)
+            self._ends = (low, high)
+        else:
+            ends = [self._end(descending=descending) for descending in (False, True)]
+            self._ends = None if None in ends else (ends[0], ends[1])
+        self._fixed = True
+        return self._ends
+
+    def iterate(self, last: Any) -> Iterator[Any]:
+        """The rows after a key, or all of them."""
+        after = None if last is None else self._key.checked(last, "the key from which this run was to be resumed")
+        if not self._fixed:
+            self.fix(None)
+        return self._rows(after, read_by_master=True) if self._ends is not None else iter(())
+
+    def total(self) -> int | None:
+        """About how many rows there are; asked in a thread of its own."""
+        with borrowed():
+            return planned(self._bounded(self._queryset))
+
+    def position(self, key: Any) -> float | None:
+        """Which share of the keys lies up to one; None where one cannot reckon with them."""
+        if self._ends is None or not self._key.number:
+            return None
+        low, high, at = (float(end) for end in (*self._ends, key))
+        if not low < high:
+            return None
+        return (high - at) / (high - low) if self._key.descending else (at - low) / (high - low)
+
+    def job_key(self, job: Any) -> Any:
+        """The key of a row."""
+        return self._key.joined(self._parts(job))
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _bounded(self, queryset: Any) -> Any:
+        """With the conditions of ``min_id``, ``max_id``, and of where the run ends."""
+        vendor = connections[queryset.db].vendor
+        low, high = self._ends if self._ends is not None else (None, None)
+        down = self._key.descending
+        for sign, end in ((">=", self._low), ("<=", self._high), (">=" if down else "<=", low if down else high)):
+            if end is not None:
+                queryset = queryset.filter(self._key.compared(sign, end, vendor))
+        return queryset
+
+    def _end(self, *, descending: bool) -> Any:
+        plain = self._queryset.prefetch_related(None)
+        found = self._bounded(plain).order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
+        rows = fetch(found, self._patience)
+        return self._key.joined(rows[0]) if rows else None
+
+    def _page(self, after: Any, count: int) -> Any:
+        """The query of a page."""
+        queryset = self._bounded(self._queryset)
+        if after is not None:
+            sign = "<" if self._key.descending else ">"
+            queryset = queryset.filter(self._key.compared(sign, after, connections[queryset.db].vendor))
+        return queryset.order_by(*self._key.order())[:count]
+
+    def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
+        count = self._step
+        while True:
+            try:
+                page = fetch(self._page(after, count), self._patience, may_be_slow=count == 1)
+            except TooSlow as exc:
+                count = max(1, count // 4)
+                logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc)
+                continue
+            if read_by_master:
+                reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
+            rows = self._told_apart(page)
+            if page:
+                # Now: whoever gets a row may delete it, and then it has no key any more.
+                after = self.job_key(page[-1])
+            short = len(page) < count
+            del page
+            yield from rows
+            del rows
+            if short:
+                return
+            # Slowly: where a page was too slow, the next size that is costs as much again.
+            count = min(self._step, count + -(-count // 8))
+
+    def _told_apart(self, page: list[Any]) -> list[Any]:
+        """Each object once: a condition on many related rows gives it as often as there are such rows."""
+        keys = [self.job_key(row) for row in page]
+        if not any(one == other for one, other in pairwise(keys)):
+            return page
+        if not issubclass(self._queryset._iterable_class, ModelIterable):
+            twice = next(one for one, other in pairwise(keys) if one == other)
+            raise SourceError(
+                f"Two rows of the queryset have the key {twice!r}, because it joins rows of another table, and some "
+                "would be left out where a page ends. Give objects instead of values(), or begin with the other model."
+            )
+        return [row for at, row in enumerate(page) if at == 0 or keys[at] != keys[at - 1]]
+
+
+def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the values of the key's fields out of a row."""
+    kind = queryset._iterable_class
+    if issubclass(kind, ModelIterable):
+        return lambda row: tuple(getattr(row, name) for name in key.names)
+    query = queryset.query
+    # In the order of what the rows have: values() without a name is all fields.
+    names = list(queryset._fields or [*query.extra_select, *query.values_select, *query.annotation_select])
+    places = [names.index(one) for one in (_called(name, names, key) for name in key.names) if one is not None]
+    if len(places) < len(key.names) or kind not in (
+        ValuesIterable, ValuesListIterable, NamedValuesListIterable, FlatValuesListIterable
+    ):  # fmt: skip
+        wanted = ", ".join(map(repr, key.names))
+        raise UsageError(
+            f"The rows of the queryset have {', '.join(map(str, names)) or 'no field'}, and not the key, {wanted}, at "
+            f"which reading goes on: add it, as in .values_list({wanted}, ...), without flat=True unless it is the key "
+            "alone; or use .only(...), which gives objects."
+        )
+    if issubclass(kind, FlatValuesListIterable):
+        return lambda row: (row,)
+    if issubclass(kind, ValuesIterable):
+        wanted_names = [names[place] for place in places]
+        return lambda row: tuple(row[name] for name in wanted_names)
+    return lambda row: tuple(row[place] for place in places)
+
+
+def _called(name: str, names: list[str], key: Key) -> str | None:
+    """What a field is called in ``values()``: ``author_id`` may be ``author``, and the primary key ``pk``."""
+    meta = key.model._meta
+    field = next(one for one in meta.concrete_fields if one.attname == name)
+    also = ["pk"] if field is meta.pk else []
+    return next((one for one in (name, field.name, *also) if one in names), None)

@@ -1,0 +1,53 @@
+"""A project in this process, whose database is a new one for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+from django.db import connections
+from projects import database_of
+
+settings.configure(
+    INSTALLED_APPS=["library"],
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    USE_TZ=True,
+)
+django.setup()
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Give a function that makes Django use a database, and makes the tables of models in it."""
+
+    def change(database: dict[str, Any], *models: Any) -> None:
+        connections["default"].close()
+        # As at the first use of the project, with what the settings leave out.
+        whole = connections.configure_settings({"default": database})["default"]
+        monkeypatch.setitem(connections.settings, "default", whole)
+        del connections["default"]
+        with connections["default"].schema_editor() as editor:
+            for model in models:
+                editor.create_model(model)
+
+    before = connections["default"]
+    yield change
+    connections["default"].close()
+    connections["default"] = before
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def tables(request: pytest.FixtureRequest, use: Callable[..., None]) -> str:
+    """Make all tables, on PostgreSQL and on SQLite; gives which of them it is."""
+    from library.models import Author, Parcel, Post, Seat
+
+    if request.param == "sqlite":
+        path = request.getfixturevalue("tmp_path") / "library.sqlite"
+        use({"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}, Author, Post, Seat, Parcel)
+    else:
+        use(database_of(request.getfixturevalue("database")), Author, Post, Seat, Parcel)
+    return str(request.param)

@@ -1,0 +1,1 @@
+"""An app with models of all kinds of keys."""

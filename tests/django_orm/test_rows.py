@@ -1,0 +1,421 @@
+"""A queryset by pages: the same as one query over all of it, whatever the key, and from wherever one begins."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import tracemalloc
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg2
+import pytest
+from django.db import connection, connections, transaction
+from django.db.models import Count, Q
+from django.test.utils import CaptureQueriesContext
+from library.models import Author, Parcel, Post, Seat
+from projects import database_of, key_of
+
+from taskmaster import keys
+from taskmaster.django_orm import RangeQuerySetWrapper
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.master.source import Source
+from taskmaster.retrying import TooSlow
+
+Sql = Callable[..., list[tuple]]
+
+
+@pytest.fixture
+def posts(tables: str) -> list[int]:
+    """400 posts with gaps; gives their ids."""
+    author = Author.objects.create(name="Ann")
+    Post.objects.bulk_create(
+        Post(id=3 * n, author=author, slug=f"p{n * 7919 % 1000:03}", year=2000 + n % 5) for n in range(1, 401)
+    )
+    return [3 * n for n in range(1, 401)]
+
+
+def ids(rows: Any) -> list[int]:
+    """The ids of posts."""
+    return [post.id for post in rows]
+
+
+@pytest.mark.parametrize("step", [1, 7, 400, 1000])
+def test_the_pages_are_the_queryset(posts: list[int], step: int) -> None:
+    """Whatever a page holds, in both directions, and whatever order the model itself has."""
+    assert ids(RangeQuerySetWrapper(Post.objects.all(), step)) == posts
+    assert ids(RangeQuerySetWrapper(Post.objects, -step)) == posts[::-1]
+    assert ids(RangeQuerySetWrapper(Post.objects.filter(year=2003), step)) == [n for n in posts if n // 3 % 5 == 3]
+
+
+def test_min_id_and_max_id_are_included(posts: list[int]) -> None:
+    """A run that is resumed gets the last key once more; 0 is before the first."""
+    assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, min_id=0)) == posts
+    assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, min_id=300, max_id=330)) == list(range(300, 331, 3))
+    assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, 300, 330, descending=True)) == list(range(330, 299, -3))
+
+
+def test_a_row_that_is_deleted_meanwhile_does_not_stop_it(posts: list[int]) -> None:
+    """Its key is noted before it is handed out, and Django takes it from the object."""
+    seen = []
+    for post in RangeQuerySetWrapper(Post.objects.all(), 10):
+        seen.append(post.id)
+        post.delete()
+        assert post.pk is None
+
+    assert seen == posts
+    assert Post.objects.count() == 0
+
+
+def test_a_page_is_one_query_and_the_rest_is_not_read(posts: list[int]) -> None:
+    """As many queries as pages, each with a limit; nothing is read before it is asked for."""
+    with CaptureQueriesContext(connection) as queries:
+        rows = iter(RangeQuerySetWrapper(Post.objects.all(), 100))
+        assert len(queries) == 0
+        next(rows)
+        assert len(queries) == 1
+        assert len(list(rows)) == 399
+
+    assert len(queries) == 5
+    assert all("LIMIT 100" in query["sql"] for query in queries)
+
+
+@pytest.mark.parametrize("key", ["slug", ("year", "id"), ("year", "pk"), "-slug", ("-year", "-id")])
+def test_any_unique_key_will_do(posts: list[int], key: Any) -> None:
+    """One field or several; from each key the rest follows, also when the key has been in the state."""
+    names = [key] if isinstance(key, str) else list(key)
+    expected = ids(Post.objects.order_by(*names))
+    wrapper = RangeQuerySetWrapper(Post.objects.all(), 33, order_by=key)
+    rows = list(wrapper.iterate(None))
+
+    assert ids(rows) == expected
+    for place in (0, 32, 33, 399):
+        assert ids(wrapper.iterate(key_of(wrapper, rows[place]))) == expected[place + 1 :]
+
+
+@pytest.mark.parametrize("step", [1, 4, -5, 1000])
+def test_composite_primary_keys(tables: str, step: int) -> None:
+    """Their key is a tuple, as row and as bound."""
+    seats = [(hall, number) for hall in ("a", "b", "c") for number in (-1, 0, 5, 100)]
+    Seat.objects.bulk_create(Seat(hall=hall, number=number) for hall, number in seats)
+    wrapper = RangeQuerySetWrapper(Seat.objects.all(), step)
+    expected = seats[:: 1 if step > 0 else -1]
+
+    assert [seat.pk for seat in wrapper] == expected
+    assert wrapper.fix(None) == (("a", -1), ("c", 100))
+    for place, key in enumerate(expected):
+        assert [seat.pk for seat in wrapper.iterate(key)] == expected[place + 1 :]
+        assert keys.key_of(Seat(hall=key[0], number=key[1])) == key
+    between = RangeQuerySetWrapper(Seat.objects.all(), abs(step), min_id=("a", 5), max_id=("c", -1))
+    assert [seat.pk for seat in between] == seats[2:9]
+
+
+@pytest.mark.parametrize("key", ["id", "sent", "weight"])
+def test_keys_of_other_types(tables: str, key: str) -> None:
+    """UUIDs, moments and decimals come back from the state as they went."""
+    Parcel.objects.bulk_create(
+        Parcel(sent=datetime(2024, 3, 31, 1, 59, n, 123456 + n, tzinfo=UTC), weight=Decimal(n) / 16) for n in range(20)
+    )
+    wrapper = RangeQuerySetWrapper(Parcel.objects.all(), 3, key=key)
+    rows = list(wrapper.iterate(None))
+    expected = list(Parcel.objects.order_by(key))
+
+    assert rows == expected
+    for place in range(20):
+        assert list(wrapper.iterate(key_of(wrapper, rows[place]))) == expected[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("queryset", "first"),
+    [
+        (Post.objects.values, "p919"),
+        (lambda: Post.objects.values("slug", "pk"), {"slug": "p919", "pk": 3}),
+        (lambda: Post.objects.values_list("slug", "id"), ("p919", 3)),
+        (lambda: Post.objects.values_list("id", "slug", named=True), (3, "p919")),
+        (lambda: Post.objects.values_list("pk", flat=True), 3),
+        (lambda: Post.objects.only("body"), None),
+        (lambda: Post.objects.select_related("author"), None),
+        (lambda: Post.objects.prefetch_related("author"), None),
+        (lambda: Post.objects.annotate(n=Count("author__post")), None),
+        (lambda: Post.objects.using("default"), None),
+    ],
+)
+def test_what_a_row_is_stays(posts: list[int], queryset: Any, first: Any) -> None:
+    """values() and its kin give what they give elsewhere, and objects have what was selected with them."""
+    wrapper = RangeQuerySetWrapper(queryset(), 150)
+    rows = list(wrapper.iterate(None))
+
+    assert [wrapper.job_key(row) for row in rows] == posts
+    assert rows == list(queryset().order_by("pk"))
+    if first == "p919":
+        assert rows[0]["slug"] == first
+    elif first is not None:
+        assert rows[0] == first
+
+
+def test_related_rows_are_read_with_the_page(posts: list[int]) -> None:
+    """select_related and prefetch_related do for a page what they do for a queryset."""
+    for queryset, each in ((Post.objects.select_related("author"), 1), (Post.objects.prefetch_related("author"), 2)):
+        with CaptureQueriesContext(connection) as queries:
+            assert {post.author.name for post in RangeQuerySetWrapper(queryset, 200)} == {"Ann"}
+        # The last page is empty, and needs no authors.
+        assert len(queries) == 2 * each + 1
+
+
+def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
+    """But values of the joined rows would be left out where a page ends, and are refused."""
+    authors = Author.objects.filter(post__year__in=[2000, 2001])
+
+    assert [author.name for author in RangeQuerySetWrapper(authors, 50)] == ["Ann"]
+    with pytest.raises(SourceError, match="joins rows of another table"):
+        list(RangeQuerySetWrapper(authors.values("id", "post__slug"), 50))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: RangeQuerySetWrapper(Post.objects.all()[:10]), "sliced.*--limit"),
+        (lambda: RangeQuerySetWrapper(Post.objects.order_by("slug")), r"ordered by slug.*order_by='created_at'"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all().union(Post.objects.all())), "union.*filter"),
+        (lambda: RangeQuerySetWrapper(Post.objects.distinct("slug")), "distinct"),
+        (lambda: RangeQuerySetWrapper([1, 2]), r"list, which is no queryset.*Post.objects.all"),
+        (lambda: RangeQuerySetWrapper(Post), r"no queryset"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), 0), "step=0"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="slag"), "no field 'slag'.*Did you mean 'slug'"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="author__name"), "no field"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="score"), "may be NULL"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="year"), r"no two rows.*key=\('year', 'pk'\)"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key=("place", "id")), r"No index.*models.Index\(fields="),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key=("year", "-id")), "no direction"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="id", order_by="id"), "mean the same"),
+        (lambda: RangeQuerySetWrapper(Seat.objects.all(), min_id=0), r"min_id is 0.*a tuple of hall.*last=None"),
+        (lambda: RangeQuerySetWrapper(Parcel.objects.all(), min_id=0), r"UUIDField.*last=None"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all(), key="slug", min_id=0), "SlugField"),
+        (lambda: RangeQuerySetWrapper(Post.objects.all()).iterate(("a", 1)), "--reset"),
+        (lambda: RangeQuerySetWrapper(Post.objects.values("slug")), r"not the key, 'id'.*\.only"),
+        (lambda: RangeQuerySetWrapper(Post.objects.values_list("slug", flat=True)), "without flat=True"),
+        (lambda: RangeQuerySetWrapper(Seat.objects.values("hall")), "'hall', 'number'"),
+    ],
+)
+def test_what_cannot_be_read_by_pages_is_refused_with_the_cure(make: Any, expected: str) -> None:
+    """Before anything is asked of a database."""
+    with pytest.raises(UsageError, match=f"(?s){expected}"):
+        make()
+
+
+def test_an_index_that_the_model_does_not_know_of_can_be_trusted(posts: list[int]) -> None:
+    """Then nothing is asked of the model."""
+    wrapper = RangeQuerySetWrapper(Post.objects.all(), 50, key=("place", "id"), trusted=True)
+
+    assert ids(wrapper) == posts
+
+
+def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
+    """As a source it ends at the same row after each restart; in a loop it goes on with what comes."""
+    ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).fix(None)))
+    Post.objects.create(id=5000, author=Author.objects.get(), slug="late")
+    again = RangeQuerySetWrapper(Post.objects.all(), 100)
+    again.fix(ends)
+
+    assert ends == (3, 1200)
+    assert ids(again.iterate(1190)) == [1191, 1194, 1197, 1200]
+    assert (again.position(3), again.position(1200)) == (0.0, 1.0)
+    assert ids(RangeQuerySetWrapper(Post.objects.all(), min_id=1200)) == [1200, 5000]
+    backwards = RangeQuerySetWrapper(Post.objects.all(), 100, descending=True)
+    backwards.fix(ends)
+    assert backwards.position(1200) == 0.0
+    Post.objects.create(id=1, author=Author.objects.get(), slug="early")
+    assert ids(backwards.iterate(9)) == [6, 3]
+
+
+def test_an_empty_table_has_no_rows(tables: str) -> None:
+    """And no end to remember; rows that come while the run goes on are none of it."""
+    wrapper = RangeQuerySetWrapper(Post.objects.all())
+
+    assert wrapper.fix(None) is None
+    Post.objects.create(author=Author.objects.create(name="Ann"), slug="late")
+    assert list(wrapper.iterate(None)) == []
+
+
+@pytest.mark.parametrize("jobs", [Post.objects.all, lambda: Post.objects, lambda: get_jobs])
+def test_a_queryset_is_a_source(posts: list[int], jobs: Any) -> None:
+    """Given or returned: it resumes at its key, and is not read whole for its number of rows."""
+    source = Source(jobs())
+    asked = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        asked.append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(note):
+        rows = source.iterate(None)
+        assert [next(rows).id, next(rows).id] == [3, 6]
+    assert len(asked) == 3  # both ends, and a page
+    assert source.resumes_by_key
+    assert source.job_key(next(rows)) == 9
+    assert ids(source.iterate(1194, resume=True)) == [1197, 1200]
+
+
+def get_jobs() -> Any:
+    """As a user's module has it."""
+    return Post.objects.all()
+
+
+def test_the_total_comes_in_a_connection_of_its_thread_that_is_closed(posts: list[int], tables: str) -> None:
+    """On PostgreSQL from the statistics, without a count."""
+    wrapper = RangeQuerySetWrapper(Post.objects.filter(year=2003))
+    if tables == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+    found, left = [], []
+
+    def ask() -> None:
+        found.append(wrapper.total())
+        left.append(connections["default"].connection)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+
+    assert 60 <= found[0] <= 100
+    assert left == [None]
+
+
+def test_a_model_instance_can_be_a_job(posts: list[int]) -> None:
+    """Its key is its primary key, and it comes back from its pickle."""
+    post = next(iter(RangeQuerySetWrapper(Post.objects.select_related("author"))))
+    again = pickle.loads(pickle.dumps(post))
+
+    assert keys.key_of(post) == 3
+    assert again == post
+    assert again.author.name == "Ann"
+
+
+def test_memory_is_flat(use: Any, database: str, sql: Sql) -> None:
+    """Of a hundred thousand rows never more than two pages are there at once."""
+    use(database_of(database), Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, repeat('x', 500), 0, 0 FROM generate_series(1, 100000) n"
+    )
+    rows = RangeQuerySetWrapper(Post.objects.all(), 1000)._rows(None, read_by_master=True)
+    for _ in range(3000):
+        next(rows)
+    tracemalloc.start()
+    try:
+        for _ in range(5000):
+            next(rows)
+        tracemalloc.reset_peak()
+        _, early = tracemalloc.get_traced_memory()
+        for _ in range(5000):
+            next(rows)
+        _, early = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert sum(1 for _ in rows) == 87_000
+        _, late = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert late < 1.2 * early
+
+
+def test_a_lost_connection_costs_a_page_and_no_row(use: Any, database: str, sql: Sql) -> None:
+    """The page is asked for again, in a new connection."""
+    use(database_of(database), Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', 0, 0 FROM generate_series(1, 100) n"
+    )
+    seen = []
+    for post in RangeQuerySetWrapper(Post.objects.all(), 10):
+        seen.append(post.id)
+        if post.id in (20, 55):
+            sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                "AND datname = current_database()")  # fmt: skip
+
+    assert seen == list(range(1, 101))
+
+
+def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:
+    """As the database's own statement_timeout has it; in a transaction of the caller's nothing is tried again."""
+    # Along the index, so that no more rows are looked at than the page has.
+    options = "-c statement_timeout=300 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
+    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', 0, 0 FROM generate_series(1, 60) n"
+    )
+    # Each row that is looked at costs 10 ms.
+    sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.01)'")
+    slow = Post.objects.extra(where=["slowly(place) = 0"])
+    wrapper = RangeQuerySetWrapper(slow, 60)
+
+    assert ids(wrapper) == list(range(1, 61))
+    with pytest.raises(Exception, match="statement timeout") as caught, transaction.atomic():
+        list(wrapper)
+    assert not isinstance(caught.value, TooSlow)
+
+
+def test_a_wrong_query_fails_at_once(posts: list[int]) -> None:
+    """What does not pass by itself is Django's own error."""
+    from django.db.utils import DatabaseError
+
+    with pytest.raises(DatabaseError):
+        list(RangeQuerySetWrapper(Post.objects.extra(where=["no_such_column = 1"]), 10))
+
+
+def test_pages_of_a_composite_key_come_from_the_index(use: Any, database: str, sql: Sql) -> None:
+    """No sort, and nothing before the page is looked at."""
+    use(database_of(database), Author, Post, Seat)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', n % 5, 0 FROM generate_series(1, 20000) n"
+    )
+    sql("INSERT INTO library_seat SELECT 'h' || n % 3, n, false FROM generate_series(1, 20000) n")
+    sql("VACUUM ANALYZE")
+    for queryset, key, last in (
+        (Post.objects.all(), "pk", 9000),
+        (Post.objects.all(), ("year", "id"), (2, 9000)),
+        (Seat.objects.all(), "pk", ("h1", 9000)),
+    ):
+        for descending in (False, True):
+            wrapper = RangeQuerySetWrapper(queryset, 100, key=key, descending=descending)
+            wrapper.fix(None)
+            plan = wrapper._page(last, 100).explain(analyze=True)
+
+            assert "Index" in plan
+            assert "Index Cond" in plan
+            assert "Sort" not in plan
+            assert "Rows Removed" not in plan
+
+
+def test_where_rows_cannot_be_compared_the_condition_is_spelt_out(posts: list[int]) -> None:
+    """For databases that would not use the index: the same rows."""
+    from taskmaster.django_orm.key import Key
+
+    key = Key(Post, ("year", "id"), descending=False, unique=True, trusted=False)
+    for sign in (">", ">=", "<", "<="):
+        for end in ((2002, 300), (2002, 301), (1999, 0), (2004, 1200)):
+            compared = ids(Post.objects.filter(key.compared(sign, end, "postgresql")).order_by("year", "id"))
+            spelt_out = ids(Post.objects.filter(key.compared(sign, end, "mysql")).order_by("year", "id"))
+            assert compared == spelt_out
+    assert ids(Post.objects.filter(Q(id=3) & key.compared("<", (2001, 4), "oracle"))) == [3]
+
+
+def test_the_connection_is_the_caller_s(use: Any, database: str) -> None:
+    """What an open transaction has written is read."""
+    use(database_of(database), Author, Post)
+    with closing(psycopg2.connect(database)) as other, transaction.atomic():
+        author = Author.objects.create(name=str(uuid.uuid4()))
+        assert [one.pk for one in RangeQuerySetWrapper(Author.objects.all())] == [author.pk]
+        with other.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM library_author")
+            assert cursor.fetchone() == (0,)

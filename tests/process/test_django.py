@@ -1,0 +1,315 @@
+"""Real runs in real Django projects over a real PostgreSQL server, which are interrupted and run again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import free_port, wait_for
+from conftest import Playground
+from projects import environment_of
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "django_backfill"
+Sql = Callable[..., list[tuple]]
+WRONG = (
+    "SELECT count(*) FROM blog_post p, blog_author a WHERE a.id = p.author_id AND p.author_name IS DISTINCT FROM a.name"
+)
+DONE = "SELECT count(*) FROM blog_post WHERE author_name <> ''"
+
+
+@pytest.fixture
+def project(database: str, sql: Sql, playground: Playground) -> dict[str, str]:
+    """The example's project, migrated, with 2,000 posts with gaps; gives the environment of its commands."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    environment = environment_of(database)
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=playground.directory, env={**playground.environment, **environment}, check=True)
+    sql("INSERT INTO blog_author SELECT n, 'author ' || n FROM generate_series(1, 50) n")
+    sql(
+        "INSERT INTO blog_post (id, author_id, title, author_name) "
+        "SELECT 3 * n, 1 + n % 50, 'post ' || n, '' FROM generate_series(1, 2000) n"
+    )
+    sql("ANALYZE")
+    sql("CREATE TABLE ledger (id bigint, backend int)")
+    return environment
+
+
+def interrupted(
+    playground: Playground, words: list[str], environment: dict[str, str], some: Callable[[], object]
+) -> None:
+    """Run a command, and interrupt it when ``some`` of it is done."""
+    run = playground.start(*words, **environment)
+    wait_for("some posts", lambda: some() or run.process.poll() is not None)
+    run.signal_group(signal.SIGINT)
+
+    assert run.end() == 130, run.output
+
+
+SCRIPT = """
+import django
+django.setup()
+
+from blog.models import Post
+from django.db import connection
+from taskmaster import Taskmaster
+
+def callback(obj):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, pg_backend_pid())", [obj.pk])
+    obj.author_name = obj.author.name
+    obj.save()
+
+Taskmaster(callback, Post.objects.all()).start()
+"""
+
+
+def test_the_blog_s_script_runs_word_for_word(project: dict[str, str], sql: Sql, playground: Playground) -> None:
+    """A queryset alone: interrupted in the middle, the same script goes on at its key."""
+    playground.write("script.py", SCRIPT)
+    words = ["python", "script.py"]
+    project["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 200)
+    before = sql(DONE)[0][0]
+    again = playground.run(*words, **project)
+
+    assert again.process.returncode == 0, again.output
+    assert "Resuming at key" in again.output
+    assert 200 < before < 2000
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
+    # What was done before is not done again, but for jobs that were running.
+    assert sql("SELECT count(*), count(DISTINCT id) FROM ledger")[0][0] < 2000 + 50
+    assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
+
+
+SNIPPET = """
+from blog.models import Post
+from taskmaster.django_orm import RangeQuerySetWrapper
+
+def get_jobs(last=0):
+    for obj in RangeQuerySetWrapper(Post.objects.all(), min_id=last):
+        yield obj
+
+def handle_job(obj):
+    obj.author_name = obj.author.name
+    obj.save()
+"""
+
+
+def test_the_snippet_runs_word_for_word(project: dict[str, str], sql: Sql, playground: Playground) -> None:
+    """With tm-run, in the project that the environment names."""
+    playground.write("mod.py", SNIPPET)
+    project["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    words = ["tm-run", "mod.py", "2", "--progress=lines"]
+    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 200)
+    assert sql(DONE)[0][0] < 2000
+    again = playground.run(*words, **project)
+
+    assert again.process.returncode == 0, again.output
+    assert "Resuming at key" in again.output
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
+
+
+def test_the_example_s_script_gives_every_post_its_author(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """Interrupted and run again, as it is shipped."""
+    interrupted(playground, ["python", "backfill_posts.py"], project, lambda: sql(DONE)[0][0] > 200)
+    again = playground.run("python", "backfill_posts.py", **project)
+
+    assert again.process.returncode == 0, again.output
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
+
+
+def test_the_example_s_ranges_give_every_post_its_author(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """With --django-settings: a range an UPDATE, with a master and a slave of their own, interrupted and run again."""
+    sql(
+        "INSERT INTO blog_post (id, author_id, title, author_name) "
+        "SELECT 3 * n, 1 + n % 50, 'post ' || n, '' FROM generate_series(2001, 200000) n"
+    )
+    text = (playground.directory / "backfill.py").read_text()
+    assert "QuerySetRanges(Post.objects.all())" in text
+    playground.write("backfill.py", text.replace("Post.objects.all())", "Post.objects.all(), rows=2000, target=None)"))
+    words = ["tm-run", "backfill.py", "2", "--progress=lines", "--django-settings=config.settings"]
+    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 10_000)
+    assert sql(DONE)[0][0] < 200_000
+    port = free_port()
+    where = [f"--host=127.0.0.1:{port}", "--django-settings=config.settings"]
+    master = playground.start("tm-master", "backfill.py", "--progress=lines", *where, **project)
+    slave = playground.start("tm-slave", "backfill.py", "--processes=2", *where, **project)
+
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(200_000,)])
+    listed = playground.run("tm-ctl", "failures", "backfill.tmstate", "--json")
+    assert json.loads(listed.output or "[]") in ([], {"failures": []})
+
+
+PARENT = """
+import django
+django.setup()
+
+from blog.models import Post
+from django.db import connection
+from taskmaster import Taskmaster
+
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+ours = backend()
+
+def callback(post_id):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, pg_backend_pid())", [post_id])
+
+if __name__ == "__main__":
+    Taskmaster(callback, Post.objects.values_list("pk", flat=True), processes=2, threads=THREADS).start()
+    print("parent", ours, backend())
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_connection_is_shared_over_a_fork(
+    project: dict[str, str], sql: Sql, playground: Playground, threads: int
+) -> None:
+    """A script that has used its connection gives it to no worker, and can go on itself; at the end none is left."""
+    playground.write("script.py", PARENT.replace("THREADS", str(threads)))
+    done = playground.run("python", "script.py", DJANGO_SETTINGS_MODULE="config.settings", **project)
+
+    assert done.process.returncode == 0, done.output
+    _, ours, later = next(line for line in done.output.splitlines() if line.startswith("parent")).split()
+    backends = {backend for (backend,) in sql("SELECT DISTINCT backend FROM ledger")}
+    assert len(backends) == 2 * threads
+    assert not backends & {int(ours), int(later)}
+    assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_for("every connection to end", lambda: sql(others) == [(0,)])
+
+
+LOST = """
+from django.db import connection
+from blog.models import Post
+from taskmaster.django_orm import RangeQuerySetWrapper
+
+get_jobs = Post.objects.values_list("pk", flat=True)
+
+def handle_job(post_id):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, pg_backend_pid())", [post_id])
+        if post_id % 600 == 0:
+            cursor.execute("SELECT count(*) FROM ledger WHERE id = %s", [post_id])
+            if cursor.fetchone()[0] == 1:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
+    project: dict[str, str], sql: Sql, playground: Playground, threads: int
+) -> None:
+    """The next job of the batch gets a new one; and a queryset that is called get_jobs is a source, too."""
+    playground.write("mod.py", LOST)
+    words = ["tm-run", "mod.py", "2", f"--threads={threads}", "--progress=lines", "--backoff=0.1", "--batch=500"]
+    done = playground.run(*words, "--django-settings=config.settings", **project)
+
+    assert done.process.returncode == 0, done.output
+    assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
+    assert sql("SELECT count(*) FROM ledger WHERE id % 600 = 0") == [(20,)]
+    # With threads, the connection of a thread is its own, too.
+    assert sql("SELECT count(*) FROM ledger WHERE id % 600 <> 0") == [(1990,)]
+
+
+HANGS = """
+from django.db import connection
+
+def get_jobs():
+    return range(4)
+
+def handle_job(number):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (%s, pg_backend_pid())", [number])
+        if number == 2:
+            cursor.execute("SELECT pg_sleep(600)")
+"""
+
+
+def test_a_statement_does_not_outlive_its_worker(project: dict[str, str], sql: Sql, playground: Playground) -> None:
+    """With the setting that the example has, the server notices that the worker was killed."""
+    playground.write("mod.py", HANGS)
+    words = ["tm-run", "mod.py", "2", "--progress=lines", "--job-timeout=1", "--crashes=1"]
+    done = playground.run(*words, "--django-settings=config.settings", **project)
+
+    assert done.process.returncode == 3, done.output
+    assert "1 x TimedOut" in done.output
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)], 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tm-run", "mod.py", "1", "--django-settings=confg.settings"], "no module 'confg'.*mean config.settings"),
+        (["tm-run", "mod.py", "1", "--django-settings=config.setings"], "no module 'config.setings'"),
+        (["tm-run", "mod.py", "1", "--django-settings=broken"], "ZeroDivisionError.*django.setup\\(\\) raised"),
+        (["tm-run", "mod.py", "1"], "ImproperlyConfigured.*--django-settings=PACKAGE.settings"),
+        (["tm-master", "mod.py", "--host=127.0.0.1:0"], "ImproperlyConfigured.*--django-settings"),
+    ],
+)
+def test_a_project_that_is_not_found_is_explained(playground: Playground, words: list[str], expected: str) -> None:
+    """Exit code 2, the cure, and a traceback only of the user's own code."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    playground.write("broken.py", "1 / 0\n")
+    playground.write("mod.py", SNIPPET)
+    done = playground.run(*words)
+    assert done.process.returncode == 2, done.output
+    assert re.search(f"(?s){expected}", done.output), done.output
+    assert "taskmaster/django_orm" not in done.output
+
+
+NONE = """
+import sys
+
+def get_jobs():
+    return range(10)
+
+def handle_job(number):
+    if any(name.partition(".")[0] in ("django", "psycopg2", "psycopg") for name in sys.modules):
+        raise RuntimeError("imported")
+"""
+
+
+def test_django_is_not_imported_where_nobody_uses_it(playground: Playground) -> None:
+    """Neither in workers nor in the master."""
+    playground.write("mod.py", NONE + "\nhandle_job(0)\n")
+    done = playground.run("tm-run", "mod.py", "1", "--progress=lines")
+
+    assert done.process.returncode == 0, done.output
+
+
+def test_a_worker_of_another_machine_needs_the_settings_too(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """tm-spawn without them says which option is missing; with them, it does the work."""
+    playground.write("mod.py", SNIPPET)
+    host = f"--host=127.0.0.1:{free_port()}"
+    settings = "--django-settings=config.settings"
+    master = playground.start("tm-master", "mod.py", "--progress=lines", host, settings, **project)
+    master.wait_for_output("Start slaves with")
+    without = playground.run("tm-spawn", "mod.py", "1", host, "--wait=5", **project)
+    spawned = playground.start("tm-spawn", "mod.py", "2", host, settings, **project)
+
+    assert without.process.returncode == 2, without.output
+    assert "--django-settings=PACKAGE.settings" in without.output
+    assert master.end() == 0, master.output
+    assert spawned.end() == 0, spawned.output
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
