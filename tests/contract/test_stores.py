@@ -608,14 +608,91 @@ def test_a_state_that_was_closed_on_a_full_disk_needs_no_log(tmp_path: Path) -> 
 
 
 def test_a_damaged_state_that_was_killed_is_refused_for_the_same_reason_again(tmp_path: Path) -> None:
-    """Although SQLite has removed its log meanwhile."""
+    """And neither file is changed by that, nor is anything left beside them."""
     place = killed(tmp_path, 500)
     data = bytearray(place.read_bytes())
     data[-4096:] = bytes(4096)
     place.write_bytes(data)
+    before = contents(place.parent)
+    for _ in range(2):
+        with pytest.raises(StateRefused, match="is damaged") as refused:
+            SqliteStore.open(place, "mod", "mod")
+
+        assert "\n" not in str(refused.value)
+        assert contents(place.parent) == before
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """What is in the files of a directory, but for what says who has the state."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".lock"}
+
+
+def test_the_log_of_another_state_is_not_brought_into_this_one(tmp_path: Path) -> None:
+    """The state is refused as often as it is tried, and goes on when its own log is put back."""
+    places = []
+    for name, number in (("one", 3), ("other", 2)):
+        (tmp_path / name).mkdir()
+        places.append(killed(tmp_path / name, number))
+    place, other = places
+    log, foreign = (path.with_name("x.tmstate-wal") for path in places)
+    own = log.read_bytes()
+    log.write_bytes(foreign.read_bytes())
+    before = contents(place.parent)
     for _ in range(2):
         with pytest.raises(StateRefused, match="is damaged"):
             SqliteStore.open(place, "mod", "mod")
+        with pytest.raises(StateRefused, match="is damaged"):
+            SqliteStore.open_existing(place)
+
+        assert contents(place.parent) == before
+
+    log.write_bytes(own)
+
+    assert mark_in(place) == "3"
+    assert mark_in(other) == "2"
+
+
+@pytest.mark.parametrize("at", [0, 9, 17, 30, None])
+def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | None) -> None:
+    """To SQLite it is an empty one: a run would begin from zero, as if nothing had been done. --reset keeps it."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    data = bytearray(log.read_bytes())
+    if at is None:
+        data[:] = bytes(len(data))
+    else:
+        data[at] ^= 1
+    log.write_bytes(data)
+    before = contents(place.parent)
+    with pytest.raises(StateRefused, match=r"damaged in its first bytes.*--reset, which keeps this one"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert contents(place.parent) == before
+
+    store = SqliteStore.open(place, "mod", "mod", reset=True)
+
+    assert store.load().mark is None
+
+    store.close()
+
+    assert place.with_name("x.tmstate.damaged-log-wal").read_bytes() == bytes(data)
+
+
+@pytest.mark.parametrize("what", ["directory", "dangling link"])
+def test_what_is_no_log_in_the_place_of_the_log_is_refused(tmp_path: Path, what: str) -> None:
+    """With a sentence, and the state is left alone."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    log.unlink()
+    if what == "directory":
+        log.mkdir()
+    else:
+        log.symlink_to("nowhere")
+    before = place.read_bytes()
+    with pytest.raises(StateRefused, match="cannot be opened"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert place.read_bytes() == before
 
 
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])

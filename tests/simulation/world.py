@@ -3,6 +3,9 @@ misbehave.
 
 Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is written to a ledger that
 shares no code with Taskmaster.
+
+The master's threads are three: one answers slaves, one reads the source, one writes checkpoints. Wherever one of them
+is outside the lock, in the user's code or in the store, another may get ahead of it: ``_meanwhile``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import pickle
 import random
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from taskmaster import keys
@@ -51,6 +56,7 @@ class Disk:
     bound: str | None = None
     broken: bool = False
     check: object = None
+    meanwhile: object = None
 
     place = "a simulated disk"
 
@@ -64,6 +70,8 @@ class Disk:
         )  # fmt: skip
 
     def write(self, checkpoint: Checkpoint) -> None:
+        if self.meanwhile:
+            self.meanwhile()
         if self.broken:
             raise StateUnwritable("the simulated disk is full")
         if checkpoint.waiting is not None:
@@ -108,6 +116,19 @@ class SimSlave:
     incarnation: int = 0  # the master whose leases it holds
 
 
+class SlowIdentity(Identity):
+    """The user's code: it takes a while, in which other threads run, and the lock must be free."""
+
+    def __init__(self, meanwhile) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def text(self, job):
+        if not isinstance(job, ParkedJob):
+            self._meanwhile()
+        return super().text(job)
+
+
 class World:
     """One run under one schedule.
 
@@ -147,6 +168,9 @@ class World:
         self.ledger: Counter = Counter()
         self.disk = disk or Disk()
         self.disk.check = self._check_mark
+        self.disk.meanwhile = self._meanwhile
+        self.lock = threading.Lock()
+        self.busy: set[str] = set()  # threads of the master that are in the middle of something
         self.slaves: list[SimSlave] = []
         self.mail: list = []
         self.newest: dict = {}
@@ -162,6 +186,7 @@ class World:
     def get_jobs(self, last=None):
         for key, payload in list(self.rows):
             if last is None or (key >= last if self.inclusive else key > last):
+                self._meanwhile()
                 if self.raises and self.faults and self.random.random() < 0.02:
                     raise OSError("the database went away")
                 yield Job(key, payload)
@@ -172,8 +197,8 @@ class World:
     def start_master(self) -> None:
         self.generation += 1
         record = self.disk.open()
-        lock = threading.Lock()
-        identity = Identity()
+        self.lock = lock = threading.Lock()
+        identity = SlowIdentity(self._meanwhile)
         earlier = Earlier(record)
         self.broker = Broker(f"i{self.generation}", self.limits, record.mark, record.parked)
         self.reader = Reader(
@@ -188,6 +213,32 @@ class World:
         self.newest = {}
         self.source_failed = False
         self.mail = []
+
+    @contextmanager
+    def _thread(self, name: str) -> Iterator[None]:
+        self.busy.add(name)
+        try:
+            yield
+        finally:
+            self.busy.discard(name)
+
+    def _meanwhile(self) -> None:
+        """One thread of the master is outside the lock: now and then, another one does something."""
+        if self.lock.locked():
+            raise Violation("the user's code, or the store, is called under the lock")
+        if not self.faults or self.random.random() > 0.03:
+            return
+        name = self.random.choice(["service", "reader", "keeper"])
+        if name in self.busy:
+            return
+        if name == "reader":
+            self.read()
+        elif name == "keeper":
+            self.checkpoint()
+        elif live := [slave for slave in self.slaves if slave.alive]:
+            slave = self.random.choice(live)
+            self.work(slave)
+            self.post(slave)
 
     def _check_mark(self, before) -> None:
         """The durable mark never moves back and never passes a job that is neither settled nor parked."""
@@ -272,12 +323,15 @@ class World:
         wire = [report.to_wire() for report in reports]
         if self.faults and r.random() < 0.1:
             if r.random() < 0.5:
-                self.service.exchange(slave.id, wire, want)  # the answer is lost, and the connection with it
+                with self._thread("service"):
+                    self.service.exchange(slave.id, wire, want)  # the answer is lost, and the connection with it
             slave.greeted = 0
             return
         if self.faults and r.random() < 0.1:
             self.mail.append((slave.id, wire))  # a copy arrives again, some time
-        answer = Answer.from_wire(self.service.exchange(slave.id, wire, want))
+        with self._thread("service"):
+            answer = Answer.from_wire(self.service.exchange(slave.id, wire, want))
+        self._work_on(slave)
         if answer.state == "unknown":
             slave.greeted = 0
             return
@@ -300,6 +354,11 @@ class World:
             held = slave.desk.by_token(token)
             if held is not None:
                 self._recall(slave, held, keep)
+
+    def _work_on(self, slave: SimSlave) -> None:
+        """The workers do not wait for the answer: what ends meanwhile has not been said yet."""
+        for _ in range(self.random.choice([0, 0, 1, 5]) if self.faults else 0):
+            self.work(slave)
 
     def _check_newest(self, reports, answer: Answer) -> None:
         live = set(self.newest.values())
@@ -396,7 +455,8 @@ class World:
             self.service.closed(slave.id)
         elif what < 0.97 and self.mail:
             session, wire = self.mail.pop(r.randrange(len(self.mail)))
-            self.service.exchange(session, wire, (0, 1, 0, ""))
+            with self._thread("service"):
+                self.service.exchange(session, wire, (0, 1, 0, ""))
         elif what < 0.985:
             self.disk.broken = r.random() < 0.3
         else:
@@ -409,13 +469,15 @@ class World:
         if self.reader.done or self.source_failed:
             return
         try:
-            self.reader.step()
+            with self._thread("reader"):
+                self.reader.step()
         except OSError:
             self.source_failed = True  # what was read is finished; the next master reads on
 
     def checkpoint(self) -> None:
         try:
-            self.keeper.checkpoint()
+            with self._thread("keeper"):
+                self.keeper.checkpoint()
         except StateUnwritable:
             self.broker.paused = "full"
         else:

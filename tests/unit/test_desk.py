@@ -41,6 +41,22 @@ def test_progress_during_an_exchange_is_news() -> None:
     assert [report.upto for report in desk.reports()] == [4]
 
 
+def test_an_end_during_an_exchange_is_news() -> None:
+    """The answer is to a report that did not say it; a batch that was forgotten then would be waited for, for ever."""
+    desk = Desk()
+    held = take(desk)
+    desk.progress(held, 3)
+    desk.reports()
+    desk.finish(held, 10)
+    desk.answered()
+
+    assert [(report.upto, report.end) for report in desk.reports()] == [(10, "finished")]
+
+    desk.answered()
+
+    assert desk.settled
+
+
 def test_a_failure_is_repeated_until_its_job_counts() -> None:
     """It is heard of before the position moves on; the master counts it only then."""
     desk = Desk()

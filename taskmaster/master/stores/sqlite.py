@@ -18,8 +18,8 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
 from taskmaster.master.stores.lock import Lock
 from taskmaster.master.stores.sqlite_checkpoint import drop, write
-from taskmaster.master.stores.sqlite_connection import begin, connect, let_go
-from taskmaster.master.stores.sqlite_file import Unresumable, create, inspect, put_aside
+from taskmaster.master.stores.sqlite_connection import begin, connect, let_go, looking
+from taskmaster.master.stores.sqlite_file import Unresumable, create, has_log, inspect, put_aside
 from taskmaster.master.stores.sqlite_rows import (
     BROKEN,
     FAILED,
@@ -228,12 +228,29 @@ class SqliteStore:
         self._open()
 
     def _open(self) -> None:
-        self._connection = connect(self._path)
+        self._connection = connect(self._path, seen=self._file is None and self._look_first())
         self._file = self._file or self._path.stat()
         with self._reading():
             self._run = str(self._meta("current"))
             newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
             self._session = self._session or (newest or 0) + 1
+
+    def _look_first(self) -> bool:
+        """Refuse a state with a log that is not what was written, before anything brings that log into the file.
+
+        Returns:
+            Whether it has a log.
+        """
+        if not has_log(self._path):
+            return False
+        with looking(self._path) as connection:
+            self._connection = connection
+            try:
+                with self._reading():
+                    self._record(str(self._meta("current")), resumed=True)
+            finally:
+                self._connection = None
+        return True
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:

@@ -2,6 +2,9 @@
 
 Called by the SQLite store. Write-ahead log, full synchronisation, exclusive locking. From its first change on, the
 file says in its header that it is not whole without its log (``sqlite_file``), until it was let go.
+
+A file that has a log is looked through by a connection that only reads, before one may write: SQLite brings the log
+into the file whenever a writer closes it, be it the log of another state, and what could have been mended is gone.
 """
 
 from __future__ import annotations
@@ -9,18 +12,47 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite_file import IN_USE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite_rows import BROKEN, lost_rows
 
-__all__ = ["begin", "connect", "let_go"]
+__all__ = ["begin", "connect", "let_go", "looking"]
 
 
-def connect(path: Path) -> sqlite3.Connection:
+@contextmanager
+def looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A state file with its log, looked through; neither of the two is changed.
+
+    Raises:
+        StateLocked: another process has it.
+        StateRefused: it is damaged, or cannot be opened.
+    """
+    index = path.with_name(path.name + "-shm")  # one that is there belongs to another program, which may be at work
+    alone = not os.path.lexists(index)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = _connection(path, "ro")
+        _look_through(connection, path)
+        yield connection
+    except (sqlite3.DatabaseError, TypeError, ValueError) as exc:
+        raise _refusal(path, exc) from exc
+    finally:
+        if connection is not None:
+            connection.close()
+        if alone:
+            index.unlink(missing_ok=True)
+
+
+def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
     """Open a state file that has been inspected.
+
+    Args:
+        path: the file.
+        seen: it was looked through.
 
     Raises:
         StateLocked: another process has it.
@@ -30,10 +62,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     log = has_log(path)  # SQLite makes an empty one
     try:
-        # as_uri quotes what an URI cannot hold; mode=rw never makes a file.
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0.2, check_same_thread=False
-        )
+        connection = _connection(path, "rw")  # never makes a file
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -43,7 +72,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA user_version").fetchone()[0] & IN_USE and not log:
             raise _without_log(path)
-        _look_through(connection, path)
+        if not seen:
+            _look_through(connection, path)
         connection.execute("ROLLBACK")
     except BaseException as exc:
         if connection is not None:
@@ -54,15 +84,26 @@ def connect(path: Path) -> sqlite3.Connection:
                 is_whole(path, path.stat())  # so that the next one hears the same, not that the log is lost
         if not isinstance(exc, (sqlite3.DatabaseError, TypeError, ValueError)):
             raise
-        if not isinstance(exc, sqlite3.OperationalError):
-            raise StateRefused(f"The state {path} is damaged ({exc}). {BROKEN}") from exc
-        if "locked" in str(exc):
-            raise StateLocked(
-                f"The state {path} belongs to another master that is running. End that one first, or give this run a "
-                "state of its own with --state."
-            ) from exc
-        raise StateRefused(f"The state {path} cannot be opened: {exc}. Name another with --state=PATH.") from exc
+        raise _refusal(path, exc) from exc
     return connection
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    # as_uri quotes what an URI cannot hold.
+    uri = f"{path.as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0.2, check_same_thread=False)
+
+
+def _refusal(path: Path, exc: Exception) -> StateRefused | StateLocked:
+    """What an error that SQLite has raised says of the file."""
+    if not isinstance(exc, sqlite3.OperationalError):
+        return StateRefused(f"The state {path} is damaged ({exc}). {BROKEN}")
+    if "locked" in str(exc):
+        return StateLocked(
+            f"The state {path} belongs to another master that is running. End that one first, or give this run a "
+            "state of its own with --state."
+        )
+    return StateRefused(f"The state {path} cannot be opened: {exc}. Name another with --state=PATH.")
 
 
 def _without_log(path: Path) -> Unresumable:
@@ -84,7 +125,9 @@ def _look_through(connection: sqlite3.Connection, path: Path) -> None:
     if not broken and (table := lost_rows(connection)):
         broken = [f"the table {table!r} does not hold what was written to it"]
     if broken:
-        raise StateRefused(f"The state {path} is damaged ({broken[0]}). {BROKEN}")
+        # In several lines, of which the first is the same for every database.
+        why = " ".join(broken[0].replace("*** in database main ***", "").split())
+        raise StateRefused(f"The state {path} is damaged ({why}). {BROKEN}")
 
 
 def begin(connection: sqlite3.Connection) -> None:

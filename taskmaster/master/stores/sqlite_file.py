@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import sqlite3
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +99,16 @@ def inspect(path: Path) -> bool:
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
         )
     _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
+    in_use = bool(int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & IN_USE)
+    if in_use and has_log(path) and not _log_begins(path):
+        whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
+        raise Unresumable(
+            f"The log {wal.name} of the state {path}, which holds the last checkpoints, is damaged in its first bytes, "
+            "so that nothing can be read from it. Restore both from a copy. To go on from what the state is without "
+            f"it, which may be its very beginning, remove the log and say so with: {whole}.",
+            path,
+            "damaged-log",
+        )
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
@@ -181,9 +193,31 @@ def log_of(path: Path) -> Path:
 def has_log(path: Path) -> bool:
     """Whether there is a log whose pages may make up for those that the file lacks."""
     try:
-        return log_of(path).stat().st_size > 32
+        about = log_of(path).stat()
     except OSError:
         return False
+    return stat.S_ISREG(about.st_mode) and about.st_size > 32
+
+
+def _log_begins(path: Path) -> bool:
+    """Whether a write-ahead log begins as SQLite has written it; if not, SQLite takes it for an empty one.
+
+    A file is in use only after its log was written to, and then the header is replaced as a whole.
+    """
+    try:
+        with log_of(path).open("rb") as file:
+            header = file.read(32)
+    except OSError as exc:
+        raise StateRefused(f"The log {log_of(path)} of the state cannot be read: {exc.strerror}.") from exc
+    order = {0x377F0682: "<", 0x377F0683: ">"}.get(int.from_bytes(header[:4]))
+    if order is None:
+        return False
+    words = struct.unpack(f"{order}6I", header[:24])
+    first = second = 0
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) % 2**32
+        second = (second + other + first) % 2**32
+    return (first, second) == struct.unpack(">2I", header[24:32])
 
 
 def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
