@@ -13,8 +13,8 @@ from typing import Any
 
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
-from taskmaster.postgres.catalog import Table, look_up
-from taskmaster.postgres.reading import Dsn, Reading, TooSlow
+from taskmaster.postgres.catalog import Table, look_up, share
+from taskmaster.postgres.reading import Dsn, Reading, TooSlow, durations
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
 
@@ -131,8 +131,11 @@ def ranges(
 
         get_jobs = postgres.ranges("dbname=blog", "comments")
     """
-    if rows < 1 or (target is not None and target <= 0):
-        raise UsageError(f"rows={rows}, target={target}: a range has at least one row, and takes some time.")
+    if type(rows) is not int or rows < 1:
+        raise UsageError(f"rows={rows!r}: give a whole number of rows, 1 or more. From the command line comes text.")
+    durations(target=target, statement_timeout=statement_timeout, patience=patience)
+    if target == 0:
+        raise UsageError("target=0: a range takes some time. Give seconds, or None to leave all ranges as large.")
     return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target, label)
 
 
@@ -218,7 +221,7 @@ class Ranges:
         if len(self._table.key) > 1 or not self._table.key[0].number:
             return None
         low, high, at = (float(end) for end in (*self._ends, key[1]))
-        return (at - low) / (high - low) if low < high else None
+        return share(low, high, at)
 
     def close(self) -> None:
         """Nothing more is asked."""

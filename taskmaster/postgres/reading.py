@@ -8,13 +8,16 @@ What passes by itself (a lost connection, a server that restarts, a standby that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.errors import SourceError
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.postgres.dsn import check, without_password
+from taskmaster.postgres.refusals import Refused, is_cancelled, is_final, is_refused, passes, said
 
-__all__ = ["Connect", "Dsn", "Reading", "TooSlow", "connector"]
+__all__ = ["Connect", "Dsn", "Reading", "TooSlow", "connector", "durations"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +28,19 @@ FIRST, LONGEST = 0.5, 10.0  # seconds between two attempts: at first, and at mos
 CONNECTING = 10  # seconds for a connection
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-CANCELED = "57014"  # statement_timeout, or somebody's pg_cancel_backend
-PASSING = (
-    "08",  # connection exceptions
-    "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
-    "40P01",  # deadlock
-    "53",  # out of connections, memory or disk
-    "57P01",  # the server shuts down,
-    "57P02",  # has crashed,
-    "57P03",  # or starts
-    "55P03",  # a lock was not to be had within lock_timeout
-)
+
+def durations(**given: float | None) -> None:
+    """See that what was given for these names is a number of seconds, or None.
+
+    Raises:
+        UsageError: names it, and the value.
+    """
+    for name, value in given.items():
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < math.inf):
+            raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
 
 
-class TooSlow(Exception):
+class TooSlow(SourceError):
     """A statement took longer than it may."""
 
 
@@ -47,10 +48,15 @@ def connector(dsn: Dsn) -> Connect:
     """What opens a connection: the user's own function, or psycopg2 with a DSN."""
     if callable(dsn):
         return dsn
+    if not isinstance(dsn, str):
+        raise UsageError(
+            f"{dsn!r:.80} is no DSN: give 'host=... dbname=...', a URL, or a function that returns a connection."
+        )
 
     def connect() -> Any:
         import psycopg2
 
+        check("What connects to PostgreSQL", dsn)
         # What the DSN itself says of these takes precedence.
         return psycopg2.connect(_with_defaults(psycopg2.extensions.parse_dsn(dsn)))
 
@@ -84,39 +90,41 @@ class Reading:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._dsn = dsn
         self._connect = connector(dsn)
+        self._was_connected = False
         self._patience = patience
         self._timeout = timeout
         self._sleep = sleep
         self._clock = clock
         self._connection: Any = None
 
-    def fetch(self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False) -> list[tuple[Any, ...]]:
+    def fetch(
+        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False, local: str = ""
+    ) -> list[tuple[Any, ...]]:
         """The rows of a query, in a transaction of its own.
 
         Args:
             sql: with ``%s`` for each value.
             values: for these.
             may_be_slow: a statement that takes too long is tried again as it is.
+            local: settings of the transaction, as SQL.
 
         Raises:
             TooSlow: the statement took longer than it may.
+            Refused: the statement is wrong or not allowed.
+            UsageError: the server lets nobody in under that name.
             SourceError: it failed again and again, for longer than ``patience``.
-            Exception: the driver's own, for whatever does not pass by itself.
+            Exception: whatever the user's own function raises.
         """
         began, pause = self._clock(), FIRST
         while True:
             try:
-                return self._fetch(sql, values)
+                return self._fetch(sql, values, local)
             except Exception as exc:
                 self.close()
-                code = sqlstate(exc)
-                if code == CANCELED and not may_be_slow:
-                    raise TooSlow(str(exc).strip()) from exc
-                if not _passes(exc, code):
-                    raise
+                why = self._explained(exc, sql, may_be_slow=may_be_slow)
                 away = self._clock() - began
-                why = " ".join(str(exc).split())
                 if away > self._patience:
                     raise SourceError(
                         f"The database could not be read for {away:.0f} s: {why} The run can be resumed when it can."
@@ -134,31 +142,40 @@ class Reading:
             except Exception:
                 logger.debug("the connection could not be closed", exc_info=True)
 
-    def _fetch(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _explained(self, exc: Exception, sql: str, *, may_be_slow: bool) -> str:
+        """What has happened, if it passes by itself.
+
+        Raises:
+            TooSlow: the statement took longer than it may.
+            UsageError: somebody has to mend the statement, or how the server is reached.
+            Exception: what it was, if that is neither the server's nor the connection's.
+        """
+        why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
+        if is_cancelled(exc) and not may_be_slow:
+            raise TooSlow(f"{why}.") from exc
+        if is_refused(exc):
+            raise Refused(sql, why) from exc
+        # Once it has let us in, such an answer is a server's that is just being replaced.
+        if is_final(exc) and not self._was_connected:
+            raise UsageError(f"The server refuses the connection: {why}") from exc
+        if not passes(exc):
+            raise exc
+        return why
+
+    def _fetch(self, sql: str, values: Sequence[Any], local: str) -> list[tuple[Any, ...]]:
         if self._connection is None:
             self._connection = self._connect()
+            self._was_connected = True
             self._connection.autocommit = True
         with self._connection.cursor() as cursor:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is somebody else's.
             cursor.execute(
                 f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
-                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'"
+                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex';"
+                + local
             )
             # With values, also if there are none: only then is %% a percent sign.
             cursor.execute(sql, tuple(values))
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             cursor.execute("COMMIT")
         return rows
-
-
-def sqlstate(exc: BaseException) -> str:
-    """The server's five letters for an error; "" where it said none."""
-    return str(getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None) or "")
-
-
-def _passes(exc: BaseException, code: str) -> bool:
-    """Whether the same statement may go through later."""
-    if code:
-        return code == CANCELED or code.startswith(PASSING)
-    # The driver's own: the connection was lost, or could not be made.
-    return any(kind.__name__ in ("OperationalError", "InterfaceError") for kind in type(exc).__mro__)
