@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 from server import Server, server  # noqa: E402  # the tests' server
 
 MODULE = ROOT / "benchmarks" / "postgres" / "work.py"
+ALL = ("read", "ranges", "adaptive", "values", "loop", "memory", "foreground")
 RANGE = 20_000  # rows
 PAGE = 10_000  # rows
 DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
@@ -253,10 +254,14 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=10_000_000, help="rows of the table for the memory")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=30, help="of each run of pgbench")
-    parser.add_argument("--only", default="", help="read, ranges, values, loop, memory, foreground")
+    parser.add_argument("--only", default="", help=f"some of {','.join(ALL)}")
     parser.add_argument("--write", type=Path, help="put the table into this file, as reStructuredText")
     options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else ["read", "ranges", "values", "loop", "memory", "foreground"]
+    wanted = options.only.split(",") if options.only else list(ALL)
+    if unknown := set(wanted) - set(ALL):
+        raise SystemExit(
+            f"--only {options.only}: there is no {', '.join(sorted(unknown))}; there are {', '.join(ALL)}."
+        )
     with server(DURABLE) as on:
         bench = Bench(on, options.rows, options.many)
         version = re.match(r"\S+ \S+", on.execute("SELECT version()")[0][0])
@@ -285,9 +290,10 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         title: str, goal: float, ours: Callable[[str], None], theirs: Callable[[str], None], named: bool
     ) -> float:
         mine, others = [], []
-        for _ in range(rounds):
+        for round_ in range(rounds):
             others.append(bench.timed(theirs, named=named))
             mine.append(bench.timed(ours, named=named))
+            print(f"  {title}, round {round_ + 1}: {mine[-1]:,.0f} and {others[-1]:,.0f} rows/s", flush=True)
         ratio = statistics.median(mine) / statistics.median(others)
         say(f"{title}: {spread(mine)}; {theirs.__doc__.partition('.')[0] if theirs.__doc__ else ''}: {spread(others)}")
         say(f"    {ratio:.2f} times as fast (to reach: {goal})")
@@ -300,8 +306,9 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         fast["ranges"] = side_by_side(
             "backfill by ranges, 2 workers", 0.9, bench.ranges, bench.ranges_in_psql, named=True
         )
+    if "adaptive" in wanted:
         adaptive = [bench.timed(bench.adaptive_ranges, named=True) for _ in range(rounds)]
-        say(f"    with ranges of a second each: {spread(adaptive)}")
+        say(f"backfill by ranges of a second each, 2 workers: {spread(adaptive)}")
     if "values" in wanted:
         fast["rows and execute_values"] = side_by_side(
             "backfill by rows and execute_values, 2 workers", 1.3, bench.values, bench.values_by_hand, named=True
@@ -310,12 +317,10 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         with bench.copy() as name:
             slow = bench.loop(name, min(20_000, bench.rows))
         say(f"a loop with an UPDATE and a commit for each row: {slow:,.0f} rows/s")
-        for what, rate in fast.items():
-            say(f"    {what} is {rate / slow:.0f} times as fast")
-    if "memory" in wanted:
-        for count in (bench.many // 10, bench.many):
-            master, slave = bench.memory(count)
-            say(f"memory with {count:,} rows: master {master:.0f} MB, slave with 2 workers {slave:.0f} MB")
+        lines += [f"    {what} is {rate / slow:.0f} times as fast" for what, rate in fast.items()]
+    for count in (bench.many // 10, bench.many) if "memory" in wanted else ():
+        master, slave = bench.memory(count)
+        say(f"memory with {count:,} rows: master {master:.0f} MB, slave with 2 workers {slave:.0f} MB")
     if "foreground" in wanted:
         foreground(bench, rounds, seconds, say)
     return lines
@@ -335,6 +340,7 @@ def foreground(bench: Bench, rounds: int, seconds: int, say: Callable[[str], Non
     for _ in range(rounds):
         for what, words, variables in ways:
             found[what].append(bench.foreground(seconds, words, **variables))
+            print(f"  pgbench {what}: p95 {found[what][-1][0]:.1f} ms", flush=True)
     base = statistics.median(p95 for p95, _ in found[ways[0][0]])
     for what, _, _ in ways:
         p95 = [p95 for p95, _ in found[what]]
