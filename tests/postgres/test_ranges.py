@@ -139,18 +139,26 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
     source.took([("from", "another session")], 1.0)
 
 
-def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql) -> None:
-    """However many rows are in the range, and wherever it is."""
-    sql("INSERT INTO comments SELECT 3 * n, 'more', 0, 0 FROM generate_series(1001, 50000) n")
+@pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])
+def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql, key: Any) -> None:
+    """Every statement of the master, wherever it is: the rows themselves are never read."""
+    sql("INSERT INTO comments SELECT 3 * n, 'more', n % 100, 0 FROM generate_series(1001, 50000) n")
     sql("VACUUM ANALYZE comments")
-    plan = plan_of(
-        Reading(database),
-        "SELECT id FROM public.comments WHERE id > CAST(%s AS bigint) AND id <= CAST(%s AS bigint) "
-        "ORDER BY id OFFSET 999 LIMIT 1",
-        (60000, 150000),
-    )
+    source = postgres.ranges(database, "comments", key, rows=1000, target=None)
+    source._found()
+    asked, fetch = [], source._reading.fetch
 
-    assert plan["Plans"][0]["Node Type"] == "Index Only Scan"
+    def heard(statement: str, values: Any = (), **how: Any) -> list[tuple]:
+        asked.append((statement, values))
+        return fetch(statement, values, **how)
+
+    source._reading.fetch = heard  # type: ignore[method-assign]
+    assert len(list(source.iterate(None))) > 20
+    for statement, values in asked:
+        plan = plan_of(Reading(database), statement, values)
+
+        assert [node["Node Type"] for node in (plan, *plan["Plans"])] == ["Limit", "Index Only Scan"], statement
+        assert "Filter" not in plan["Plans"][0]
 
 
 @pytest.mark.parametrize(

@@ -284,14 +284,18 @@ def test_a_partitioned_table_is_read_in_order(database: str, sql: Callable[..., 
     ]
 
 
-@pytest.mark.parametrize(("key", "after"), [("id", 1500), (("score2", "id"), (5, 100))])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("key", "after"), [("id", 1500), (("score2", "id"), (5, 100)), (("body", "id"), ("more", 45000))]
+)
 def test_a_page_is_read_along_the_index(
-    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, after: Any
+    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, after: Any, descending: bool
 ) -> None:
     """No sort, and no look at what lies before the page."""
     sql("ALTER TABLE comments ADD score2 int NOT NULL DEFAULT 5; CREATE INDEX ON comments (score2, id)")
+    sql("CREATE INDEX ON comments (body, id)")
     sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
-    source = postgres.rows(database, "comments", key, chunk=10)
+    source = postgres.rows(database, "comments", key, chunk=10, descending=descending)
     source.fix(None)
     table = source._found()
     plan = plan_of(Reading(database), *source._query(table, after, 10, ()))
