@@ -7,6 +7,7 @@ could not draw the same borders again, and has them from its state (``parked``, 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,12 +15,19 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 
-__all__ = ["RangeSource"]
+__all__ = ["RangeSource", "share"]
 
 MOST = 1_000_000  # rows of a range
 GROWTH = 2.0  # a range has at most so many times the rows of the largest that was measured
 RECENT = 0.3  # weight of the newest measurement
 OPEN = 10_000  # ranges whose number of rows is remembered until they are measured
+
+
+def share(first: float, last: float, at: float) -> float | None:
+    """Which part of the way from one number to another lies behind; None where one cannot reckon with them."""
+    if first == last or not all(map(math.isfinite, (first, last, at))):
+        return None  # NaN and infinity are keys like others
+    return (at - first) / (last - first)
 
 
 class RangeSource(ABC):
@@ -36,8 +44,15 @@ class RangeSource(ABC):
     parked = True
 
     def __init__(self, rows: int, target: float | None) -> None:
-        if rows < 1 or (target is not None and target <= 0):
-            raise UsageError(f"rows={rows}, target={target}: a range has at least one row, and takes some time.")
+        if type(rows) is not int or rows < 1:
+            raise UsageError(
+                f"rows={rows!r}: give a whole number of rows, 1 or more. From the command line comes text."
+            )
+        if target is not None and (type(target) not in (int, float) or not 0 < target < math.inf):
+            raise UsageError(
+                f"target={target!r}: give the seconds that a range should take, or None to leave all ranges as large. "
+                "From the command line comes text."
+            )
         self._rows = rows
         self._target = target
         self._ends: tuple[Any, Any] | None = None
@@ -101,7 +116,7 @@ class RangeSource(ABC):
         if self._ends is None or not self._reckons():
             return None
         low, high, at = (float(end) for end in (*self._ends, key[1]))
-        return (at - low) / (high - low) if low < high else None
+        return share(low, high, at)
 
     # -- what the database says --------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from taskmaster.errors import SourceError
 
-__all__ = ["TooSlow", "passes", "persistently", "sqlstate"]
+__all__ = ["TooSlow", "is_cancelled", "is_operational", "passes", "persistently", "sqlstate"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +35,16 @@ PASSING = (
 )
 
 
-class TooSlow(Exception):
+class TooSlow(SourceError):
     """A statement took longer than it may."""
 
 
 def persistently(
     attempt: Callable[[], Answer],
     recover: Callable[[], None],
+    why: Callable[[Exception], str],
     *,
     patience: float,
-    may_be_slow: bool = False,
-    passing: Callable[[BaseException], bool] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
@@ -54,16 +53,14 @@ def persistently(
     Args:
         attempt: asks the database.
         recover: called after each failure, before anything else: gives the connection up.
+        why: says of an error that passes by itself what has happened, and raises where it does not.
         patience: seconds for which it is tried.
-        may_be_slow: one that takes too long is made again as it is.
-        passing: whether an error passes by itself; default: as PostgreSQL's drivers tell.
         sleep: waits.
         clock: monotonic seconds.
 
     Raises:
-        TooSlow: the statement took longer than it may.
         SourceError: it failed again and again, for longer than ``patience``.
-        Exception: the driver's own, for whatever does not pass by itself.
+        Exception: whatever ``why`` raises.
     """
     began, pause = clock(), FIRST
     while True:
@@ -71,17 +68,13 @@ def persistently(
             return attempt()
         except Exception as exc:
             recover()
-            if sqlstate(exc) == CANCELED and not may_be_slow:
-                raise TooSlow(str(exc).strip()) from exc
-            if not (passing or passes)(exc):
-                raise
+            reason = why(exc)
             away = clock() - began
-            why = " ".join(str(exc).split())
             if away > patience:
                 raise SourceError(
-                    f"The database could not be read for {away:.0f} s: {why} The run can be resumed when it can."
+                    f"The database could not be read for {away:.0f} s: {reason} The run can be resumed when it can."
                 ) from exc
-            logger.warning("the database cannot be read, which is tried again: %s", why)
+            logger.warning("the database cannot be read, which is tried again: %s", reason)
         sleep(pause)
         pause = min(2 * pause, LONGEST)
 
@@ -94,10 +87,20 @@ def sqlstate(exc: BaseException) -> str:
     return str(found or "")
 
 
+def is_cancelled(exc: BaseException) -> bool:
+    """Whether a statement was ended because it took too long, or because somebody wanted so."""
+    return sqlstate(exc) == CANCELED
+
+
 def passes(exc: BaseException) -> bool:
     """Whether the same statement may go through later."""
     code = sqlstate(exc)
     if code:
         return code == CANCELED or code.startswith(PASSING)
     # The driver's own: the connection was lost, or could not be made.
+    return is_operational(exc)
+
+
+def is_operational(exc: BaseException) -> bool:
+    """Whether a driver blames what is between it and the server."""
     return any(kind.__name__ in ("OperationalError", "InterfaceError") for kind in type(exc).__mro__)

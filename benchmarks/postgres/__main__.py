@@ -14,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 from server import Server, server  # noqa: E402  # the tests' server
 
 MODULE = ROOT / "benchmarks" / "postgres" / "work.py"
+ALL = ("read", "ranges", "adaptive", "values", "loop", "memory", "foreground")
 RANGE = 20_000  # rows
 PAGE = 10_000  # rows
 DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
@@ -63,7 +65,8 @@ class Bench:
         """A fresh copy of the tables."""
         self._copies += 1
         name = f"copy{self._copies}"
-        self.on.execute(f"CREATE DATABASE {name} TEMPLATE base")
+        # Copied as files: through the log, it would take longer than what is measured.
+        self.on.execute(f"CREATE DATABASE {name} TEMPLATE base STRATEGY FILE_COPY")
         self.on.execute("CHECKPOINT")
         try:
             yield name
@@ -176,38 +179,59 @@ class Bench:
 
     # -- beside a foreground -----------------------------------------------------------------------------------------
 
-    def foreground(self, seconds: int, backfill: list[str] | None, **variables: str) -> tuple[float, float]:
+    def foreground(self, seconds: int, words: list[str] | None, **variables: str) -> tuple[float, float]:
         """95 % of pgbench's transactions take no longer than so many ms; and rows a second of the backfill."""
         with self.copy() as name, tempfile.TemporaryDirectory() as directory:
-            pgbench = str(self.on.binaries / "pgbench")
-            dsn = self.on.dsn(name)
+            pgbench, dsn = str(self.on.binaries / "pgbench"), self.on.dsn(name)
             subprocess.run([pgbench, "-i", "-q", "-s", "10", dsn], check=True, capture_output=True)
-            beside = None
-            if backfill is not None:
-                tm_run = Path(sys.executable).with_name("tm-run")
-                environment = {**os.environ, "BENCH_DSN": dsn, "BENCH_KIND": "ranges", **variables}
-                words = [word.replace("DSN", dsn) for word in backfill]
-                command = [str(tm_run), str(MODULE), "2", "--no-progress", *words]
-                beside = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.DEVNULL)
-                time.sleep(3)  # until it is under way
-            before = self._named(name)
-            log = ["-l", f"--log-prefix={directory}/log"]
-            subprocess.run(
-                [pgbench, "-c", "4", "-R", "100", "-T", str(seconds), *log, dsn], check=True, capture_output=True
-            )
-            moved = (self._named(name) - before) / seconds
-            if beside is not None:
-                ended = beside.poll()
-                beside.terminate()
-                beside.wait()
-                if ended is not None:
-                    raise SystemExit(f"the backfill was over ({ended}) before the foreground was")
+            self.on.execute("CHECKPOINT")
+            with nullcontext() if words is None else self._backfilling(directory, dsn, words, variables):
+                before = self._updated(name)
+                log = ["-l", f"--log-prefix={directory}/log"]
+                subprocess.run(
+                    [pgbench, "-c", "4", "-R", "100", "-T", str(seconds), *log, dsn], check=True, capture_output=True
+                )
+                moved = (self._updated(name) - before) / seconds
             lines = [line for file in Path(directory).glob("log*") for line in file.read_text().splitlines()]
         latencies = sorted(int(line.split()[2]) / 1000 for line in lines)
         return latencies[int(0.95 * len(latencies))], moved
 
-    def _named(self, name: str) -> int:
-        return int(self.on.execute("SELECT count(author_name) FROM comments", database=name)[0][0])
+    @contextmanager
+    def _backfilling(self, directory: str, dsn: str, words: list[str], variables: dict[str, str]) -> Iterator[None]:
+        """Backfill, and begin anew whenever that has ended, as long as the block runs."""
+        tm_run = Path(sys.executable).with_name("tm-run")
+        environment = {**os.environ, "BENCH_DSN": dsn, "BENCH_KIND": "ranges", **variables}
+        command = [str(tm_run), str(MODULE), "2", "--no-progress", "--reset", *words]
+        over, running, codes = threading.Event(), [], []
+
+        def again() -> None:
+            while not over.is_set() and not any(codes):
+                running[:] = [
+                    subprocess.Popen(
+                        [word.replace("DSN", dsn) for word in command],
+                        cwd=directory,
+                        env=environment,
+                        stderr=subprocess.DEVNULL,
+                    )
+                ]
+                codes.append(running[0].wait())
+
+        thread = threading.Thread(target=again)
+        thread.start()
+        time.sleep(3)  # until it is under way
+        try:
+            yield
+        finally:
+            over.set()
+            for process in running:
+                process.terminate()
+            thread.join()
+        if any(codes[:-1]) or codes[-1] not in (0, 143):
+            raise SystemExit(f"the backfill beside the foreground ended with {codes}")
+
+    def _updated(self, name: str) -> int:
+        rows = self.on.execute("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'comments'", database=name)
+        return int(rows[0][0])
 
 
 def own(process: psutil.Process) -> float:
@@ -228,12 +252,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=3_000_000)
     parser.add_argument("--many", type=int, default=10_000_000, help="rows of the table for the memory")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=30, help="of each run of pgbench")
-    parser.add_argument("--only", default="", help="read, ranges, values, loop, memory, foreground")
+    parser.add_argument("--only", default="", help=f"some of {','.join(ALL)}")
     parser.add_argument("--write", type=Path, help="put the table into this file, as reStructuredText")
     options = parser.parse_args()
-    wanted = options.only.split(",") if options.only else ["read", "ranges", "values", "loop", "memory", "foreground"]
+    wanted = options.only.split(",") if options.only else list(ALL)
+    if unknown := set(wanted) - set(ALL):
+        raise SystemExit(
+            f"--only {options.only}: there is no {', '.join(sorted(unknown))}; there are {', '.join(ALL)}."
+        )
     with server(DURABLE) as on:
         bench = Bench(on, options.rows, options.many)
         version = re.match(r"\S+ \S+", on.execute("SELECT version()")[0][0])
@@ -262,9 +290,10 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         title: str, goal: float, ours: Callable[[str], None], theirs: Callable[[str], None], named: bool
     ) -> float:
         mine, others = [], []
-        for _ in range(rounds):
+        for round_ in range(rounds):
             others.append(bench.timed(theirs, named=named))
             mine.append(bench.timed(ours, named=named))
+            print(f"  {title}, round {round_ + 1}: {mine[-1]:,.0f} and {others[-1]:,.0f} rows/s", flush=True)
         ratio = statistics.median(mine) / statistics.median(others)
         say(f"{title}: {spread(mine)}; {theirs.__doc__.partition('.')[0] if theirs.__doc__ else ''}: {spread(others)}")
         say(f"    {ratio:.2f} times as fast (to reach: {goal})")
@@ -277,8 +306,9 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         fast["ranges"] = side_by_side(
             "backfill by ranges, 2 workers", 0.9, bench.ranges, bench.ranges_in_psql, named=True
         )
+    if "adaptive" in wanted:
         adaptive = [bench.timed(bench.adaptive_ranges, named=True) for _ in range(rounds)]
-        say(f"    with ranges of a second each: {spread(adaptive)}")
+        say(f"backfill by ranges of a second each, 2 workers: {spread(adaptive)}")
     if "values" in wanted:
         fast["rows and execute_values"] = side_by_side(
             "backfill by rows and execute_values, 2 workers", 1.3, bench.values, bench.values_by_hand, named=True
@@ -287,33 +317,37 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         with bench.copy() as name:
             slow = bench.loop(name, min(20_000, bench.rows))
         say(f"a loop with an UPDATE and a commit for each row: {slow:,.0f} rows/s")
-        for what, rate in fast.items():
-            say(f"    {what} is {rate / slow:.0f} times as fast")
-    if "memory" in wanted:
-        for count in (bench.many // 10, bench.many):
-            master, slave = bench.memory(count)
-            say(f"memory with {count:,} rows: master {master:.0f} MB, slave with 2 workers {slave:.0f} MB")
+        lines += [f"    {what} is {rate / slow:.0f} times as fast" for what, rate in fast.items()]
+    for count in (bench.many // 10, bench.many) if "memory" in wanted else ():
+        master, slave = bench.memory(count)
+        say(f"memory with {count:,} rows: master {master:.0f} MB, slave with 2 workers {slave:.0f} MB")
     if "foreground" in wanted:
         foreground(bench, rounds, seconds, say)
     return lines
 
 
 def foreground(bench: Bench, rounds: int, seconds: int, say: Callable[[str], None]) -> None:
-    """A foreground alone, beside a backfill with guards, and beside one without."""
-    guards = ["--guard=active_connections=2@DSN", "--guard=locks_waiting=0@DSN", "--rate=2"]
-    small = {"BENCH_ROWS": "500", "BENCH_TARGET": "0.05"}
-    alone, guarded, free = [], [], []
+    """A foreground alone, beside a backfill that is held back, and beside one that is not."""
+    guards = ["--guard=active_connections=4@DSN", "--guard=locks_waiting=0@DSN"]
+    small = {"BENCH_ROWS": "200", "BENCH_TARGET": "0.02"}
+    ways: list[tuple[str, list[str] | None, dict[str, str]]] = [
+        ("alone (4 clients, 100 transactions a second)", None, {}),
+        ("beside a backfill with guards on and a rate of 10 ranges a second", [*guards, "--rate=10"], small),
+        ("beside a backfill with guards on", guards, small),
+        ("beside a backfill without guards, ranges of a second", [], {"BENCH_ROWS": "10000", "BENCH_TARGET": "1.0"}),
+    ]
+    found: dict[str, list[tuple[float, float]]] = {what: [] for what, _, _ in ways}
     for _ in range(rounds):
-        alone.append(bench.foreground(seconds, None)[0])
-        guarded.append(bench.foreground(seconds, guards, **small))
-        free.append(bench.foreground(seconds, [], BENCH_ROWS="10000", BENCH_TARGET="1.0"))
-    base = statistics.median(alone)
-    say(f"pgbench alone (4 clients, 100 transactions a second): p95 {base:.1f} ms")
-    for what, found in (("with guards on (" + " ".join(guards) + ")", guarded), ("without guards", free)):
-        p95 = statistics.median(p for p, _ in found)
+        for what, words, variables in ways:
+            found[what].append(bench.foreground(seconds, words, **variables))
+            print(f"  pgbench {what}: p95 {found[what][-1][0]:.1f} ms", flush=True)
+    base = statistics.median(p95 for p95, _ in found[ways[0][0]])
+    for what, _, _ in ways:
+        p95 = [p95 for p95, _ in found[what]]
+        moved = statistics.median(rate for _, rate in found[what])
         say(
-            f"    beside a backfill {what}: p95 {p95:.1f} ms, {p95 / base:.2f} times; "
-            f"the backfill does {statistics.median(rate for _, rate in found):,.0f} rows/s"
+            f"pgbench {what}: p95 {statistics.median(p95):.1f} ms ({min(p95):.1f} to {max(p95):.1f}), "
+            f"{statistics.median(p95) / base:.2f} times" + (f"; {moved:,.0f} rows/s are updated" if moved else "")
         )
 
 

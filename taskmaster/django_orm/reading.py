@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from taskmaster.django_orm.key import ReadableQuerySet
-from taskmaster.retrying import passes, persistently
+from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
 
 __all__ = ["ask", "borrowed", "fetch", "planned"]
 
@@ -42,13 +42,15 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
     connection = connections[alias]
     if connection.in_atomic_block:
         return question()  # what is lost here is the caller's transaction, too
-    return persistently(
-        question,
-        connection.close,
-        patience=patience,
-        may_be_slow=may_be_slow,
-        passing=lambda exc: _passes(exc, connection.vendor),
-    )
+
+    def why(exc: Exception) -> str:
+        if is_cancelled(exc) and not may_be_slow:
+            raise TooSlow(str(exc).strip()) from exc
+        if not _passes(exc, connection.vendor):
+            raise exc
+        return " ".join(str(exc).split())
+
+    return persistently(question, connection.close, why, patience=patience)
 
 
 def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.reading import Reading
+from taskmaster.postgres.refusals import Refused
 
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 
@@ -150,14 +151,23 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
         UsageError: there is no such table or column, or the key is nullable, not unique or not indexed; with the
             statement that mends it.
     """
-    found = reading.fetch(_TABLE, (table,))
+    names = (key,) if isinstance(key, str) else tuple(key)
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"key={key!r}: name at least one column, and each of them once.")
+    try:
+        found = reading.fetch(_TABLE, (table,))
+    except Refused as exc:
+        raise UsageError(f"{table!r} is no name of a table: {exc.why}. Write it as in SQL, with its schema.") from exc
     if not found or found[0][0] is None:
-        raise UsageError(f"There is no table {table}{_like(reading, table)}. Write it as in SQL, with its schema.")
-    oid, sql, kind, partitioned, heirs = found[0]
-    if kind not in "rpm":
-        what = {"v": "a view", "f": "a foreign table", "S": "a sequence", "c": "a type", "i": "an index"}
         raise UsageError(
-            f"{table} is {what.get(kind, 'no table')}: only a table has the index by which its rows are read in pages."
+            f"There is no table {table or repr(table)}{_like(reading, table)}. Write it as in SQL, with its schema."
+        )
+    oid, sql, kind, partitioned, heirs = found[0]
+    if kind not in "rp":
+        what = {"v": "a view", "f": "a foreign table", "m": "a materialized view", "S": "a sequence", "i": "an index"}
+        raise UsageError(
+            f"{table} is {what.get(kind, 'no table')}: only a table has columns that are never NULL, and the index by "
+            "which its rows are read in pages. Read the table behind it."
         )
     if heirs and not partitioned:
         raise UsageError(
@@ -165,7 +175,6 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
         )
     rows = reading.fetch(_COLUMNS, (oid,))
     columns = {name: Column(name, quoted, type_, not full) for name, quoted, type_, full in rows}
-    names = (key,) if isinstance(key, str) else tuple(key)
     for name in names:
         if name not in columns:
             raise UsageError(f"{sql} has no column {name!r}{_near(name, columns)}.")
@@ -181,7 +190,9 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool, partitione
         if column.nullable:
             raise UsageError(
                 f"The column {column.name} of {table.quoted} may be NULL, and a row without a key would be left out "
-                f"without a word. Mend it with: ALTER TABLE {table.quoted} ALTER COLUMN {column.quoted} SET NOT NULL"
+                "without a word. Mend it with the following, which locks the table while it is read once "
+                f"(docs/postgres.rst has a way around that): ALTER TABLE {table.quoted} "
+                f"ALTER COLUMN {column.quoted} SET NOT NULL"
             )
     indexes = reading.fetch(_INDEXES, (oid,))
     proved = any(is_unique and same and set(columns) <= set(names) for is_unique, columns, same, _ in indexes)
@@ -200,9 +211,9 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool, partitione
         )
 
 
-def plan_of(reading: Reading, sql: str, values: Sequence[Any]) -> dict[str, Any]:
-    """The server's plan of a query, as its EXPLAIN gives it."""
-    ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values)
+def plan_of(reading: Reading, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
+    """The server's plan of a query, as its EXPLAIN gives it; with settings of the transaction, as SQL."""
+    ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
     return found
 
@@ -232,7 +243,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_r
 """
 _NAMES = """
 SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 10000
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 10000
 """
 _COLUMNS = """
 SELECT attname::text, quote_ident(attname), format_type(atttypid, atttypmod), attnotnull

@@ -17,6 +17,8 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.reading import DEFAULT_NAME, Dsn, connector
+from taskmaster.postgres.refusals import is_final, said
+from taskmaster.retrying import FIRST, LONGEST, passes
 from taskmaster.whereabouts import HERE
 
 __all__ = ["connect"]
@@ -45,7 +47,7 @@ _inherited: list[_Kept] = []
 
 
 @contextmanager
-def connect(dsn: Dsn) -> Iterator[Any]:
+def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     """The worker's connection to a database, for one transaction: committed at the end of the block, rolled back when
     an exception leaves it.
 
@@ -56,6 +58,8 @@ def connect(dsn: Dsn) -> Iterator[Any]:
     Args:
         dsn: libpq's connection string or URL, for psycopg2; or a function that returns a connection of any DB-API
             driver, the same function each time.
+        patience: seconds for which a server that cannot be reached is waited for, but no longer than half of
+            ``--job-timeout``: a server that is restarted costs no job its attempts.
 
     Raises:
         UsageError: the connection is in use by an outer block, or by another coroutine of this thread.
@@ -70,7 +74,7 @@ def connect(dsn: Dsn) -> Iterator[Any]:
     known: dict[Dsn, _Kept] = _local.__dict__.setdefault("known", {})
     kept = _usable(known, dsn)
     if kept is None:
-        kept = known[dsn] = _Kept(connector(dsn)())
+        kept = known[dsn] = _Kept(_opened(dsn, patience))
     if kept.busy:
         raise UsageError(
             "The worker's connection is in use: connect() was called again inside its block, or by another coroutine. "
@@ -87,6 +91,23 @@ def connect(dsn: Dsn) -> Iterator[Any]:
         raise
     finally:
         kept.busy, kept.used = False, time.monotonic()
+
+
+def _opened(dsn: Dsn, patience: float) -> Any:
+    """A new connection; a server that cannot be reached just now is waited for."""
+    if HERE.job_timeout is not None:
+        patience = min(patience, HERE.job_timeout / 2)
+    open_, began, pause = connector(dsn), time.monotonic(), FIRST
+    while True:
+        try:
+            return open_()
+        except Exception as exc:
+            if is_final(exc) or not passes(exc) or time.monotonic() - began + pause > patience:
+                raise
+            if pause == FIRST:
+                logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, said(exc))
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST)
 
 
 def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:

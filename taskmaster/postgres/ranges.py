@@ -13,8 +13,9 @@ from typing import Any
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
-from taskmaster.postgres.reading import Dsn, Reading, TooSlow
+from taskmaster.postgres.reading import Dsn, Reading, durations
 from taskmaster.range_source import RangeSource
+from taskmaster.retrying import TooSlow
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
 
@@ -126,6 +127,7 @@ def ranges(
 
         get_jobs = postgres.ranges("dbname=blog", "comments")
     """
+    durations(statement_timeout=statement_timeout, patience=patience)
     return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target, label)
 
 

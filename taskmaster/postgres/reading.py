@@ -8,13 +8,17 @@ What passes by itself (a lost connection, a server that restarts, a standby that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.retrying import TooSlow, persistently
+from taskmaster.errors import UsageError
+from taskmaster.postgres.dsn import check, without_password
+from taskmaster.postgres.refusals import Refused, is_final, is_refused, said
+from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
 
-__all__ = ["Connect", "Dsn", "Reading", "TooSlow", "connector"]
+__all__ = ["Connect", "Dsn", "Reading", "connector", "durations"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +29,30 @@ CONNECTING = 10  # seconds for a connection
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 
+def durations(**given: float | None) -> None:
+    """See that what was given for these names is a number of seconds, or None.
+
+    Raises:
+        UsageError: names it, and the value.
+    """
+    for name, value in given.items():
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < math.inf):
+            raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
+
+
 def connector(dsn: Dsn) -> Connect:
     """What opens a connection: the user's own function, or psycopg2 with a DSN."""
     if callable(dsn):
         return dsn
+    if not isinstance(dsn, str):
+        raise UsageError(
+            f"{dsn!r:.80} is no DSN: give 'host=... dbname=...', a URL, or a function that returns a connection."
+        )
 
     def connect() -> Any:
         import psycopg2
 
+        check("What connects to PostgreSQL", dsn)
         # What the DSN itself says of these takes precedence.
         return psycopg2.connect(_with_defaults(psycopg2.extensions.parse_dsn(dsn)))
 
@@ -66,31 +86,38 @@ class Reading:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._dsn = dsn
         self._connect = connector(dsn)
+        self._was_connected = False
         self._patience = patience
         self._timeout = timeout
         self._sleep = sleep
         self._clock = clock
         self._connection: Any = None
 
-    def fetch(self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False) -> list[tuple[Any, ...]]:
+    def fetch(
+        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False, local: str = ""
+    ) -> list[tuple[Any, ...]]:
         """The rows of a query, in a transaction of its own.
 
         Args:
             sql: with ``%s`` for each value.
             values: for these.
             may_be_slow: a statement that takes too long is tried again as it is.
+            local: settings of the transaction, as SQL.
 
         Raises:
             TooSlow: the statement took longer than it may.
+            Refused: the statement is wrong or not allowed.
+            UsageError: the server lets nobody in under that name.
             SourceError: it failed again and again, for longer than ``patience``.
-            Exception: the driver's own, for whatever does not pass by itself.
+            Exception: whatever the user's own function raises.
         """
         return persistently(
-            lambda: self._fetch(sql, values),
+            lambda: self._fetch(sql, values, local),
             self.close,
+            lambda exc: self._explained(exc, sql, may_be_slow=may_be_slow),
             patience=self._patience,
-            may_be_slow=may_be_slow,
             sleep=self._sleep,
             clock=self._clock,
         )
@@ -104,15 +131,37 @@ class Reading:
             except Exception:
                 logger.debug("the connection could not be closed", exc_info=True)
 
-    def _fetch(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _explained(self, exc: Exception, sql: str, *, may_be_slow: bool) -> str:
+        """What has happened, if it passes by itself.
+
+        Raises:
+            TooSlow: the statement took longer than it may.
+            UsageError: somebody has to mend the statement, or how the server is reached.
+            Exception: what it was, if that is neither the server's nor the connection's.
+        """
+        why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
+        if is_cancelled(exc) and not may_be_slow:
+            raise TooSlow(f"{why}.") from exc
+        if is_refused(exc):
+            raise Refused(sql, why) from exc
+        # Once it has let us in, such an answer is a server's that is just being replaced.
+        if is_final(exc) and not self._was_connected:
+            raise UsageError(f"The server refuses the connection: {why}") from exc
+        if not passes(exc):
+            raise exc
+        return why
+
+    def _fetch(self, sql: str, values: Sequence[Any], local: str) -> list[tuple[Any, ...]]:
         if self._connection is None:
             self._connection = self._connect()
+            self._was_connected = True
             self._connection.autocommit = True
         with self._connection.cursor() as cursor:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is somebody else's.
             cursor.execute(
                 f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
-                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'"
+                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex';"
+                + local
             )
             # With values, also if there are none: only then is %% a percent sign.
             cursor.execute(sql, tuple(values))

@@ -12,18 +12,21 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from taskmaster.errors import SourceError, UsageError
+from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.ahead import ahead
 from taskmaster.postgres.catalog import Column, Table, estimate, look_up, plan_of
-from taskmaster.postgres.reading import Dsn, Reading, TooSlow
+from taskmaster.postgres.reading import Dsn, Reading, durations
+from taskmaster.range_source import share
+from taskmaster.retrying import TooSlow
 
 __all__ = ["Rows", "rows"]
 
 logger = logging.getLogger(__name__)
 
 POLL = 1.0  # seconds between two looks for new rows, with ``follow``
-FAR = 20  # times as many rows as it gives, that a page may have to look at before one is warned of it
+# Settings with which a plan reads along an index, if there is any that it can read along.
+ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))
 
 
 def rows(  # noqa: PLR0913  # what a query is made of, each part once
@@ -68,8 +71,9 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
         def handle_job(row):
             comment_id, author_id = row
     """
-    if chunk < 1:
-        raise UsageError(f"chunk={chunk}: a page has at least one row.")
+    if type(chunk) is not int or chunk < 1:
+        raise UsageError(f"chunk={chunk!r}: give a whole number of rows, 1 or more. From the command line comes text.")
+    durations(statement_timeout=statement_timeout, patience=patience)
     if follow and descending:
         raise UsageError("follow=True goes on with rows that come later, which with descending=True are those before.")
     condition, values = where if isinstance(where, tuple) else (where, None)
@@ -147,6 +151,8 @@ class Rows:
 
     def total(self) -> int | None:
         """About how many rows there are, from the statistics; in a connection of its own, as another thread asks."""
+        if self._follow:
+            return None  # nobody knows how many will come
         reading = Reading(*self._reading_of)
         try:
             table = self._table or look_up(reading, self._name, self._key)
@@ -162,9 +168,7 @@ class Rows:
         if len(self._table.key) > 1 or not self._table.key[0].number:
             return None
         low, high, at = (float(end) for end in (*self._ends, key))
-        if not low < high:
-            return None
-        return (high - at) / (high - low) if self._descending else (at - low) / (high - low)
+        return share(high, low, at) if self._descending else share(low, high, at)
 
     def job_key(self, job: Any) -> Any:
         """The key of a row that has its key in it."""
@@ -199,38 +203,35 @@ class Rows:
         return (self._wanted,) if isinstance(self._wanted, str) else tuple(self._wanted)
 
     def _end_of(self, table: Table, *, descending: bool) -> Any:
-        where, values = self._conditions(table, None, bounded=False)
+        # Without the condition: no index may fit that, and the first row would be looked for in the whole table.
         order = table.order(descending=descending)
-        found = self._asked(f"SELECT {table.key_selected} FROM {table.sql}{where} ORDER BY {order} LIMIT 1", values)
+        found = self._reading.fetch(f"SELECT {table.key_selected} FROM {table.sql} ORDER BY {order} LIMIT 1")
         return table.key_of(found[0]) if found else None
 
-    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        try:
-            return self._reading.fetch(sql, values)
-        except TooSlow as exc:
-            raise SourceError(
-                f"The first or last row of {self._name} was not found within the statement_timeout: {exc} Raise it, or "
-                "make an index that fits the condition."
-            ) from exc
-
-    def _conditions(self, table: Table, after: Any, *, bounded: bool = True) -> tuple[str, list[Any]]:
+    def _conditions(
+        self, table: Table, after: Any, until: Any = None, *, conditioned: bool = True
+    ) -> tuple[str, list[Any]]:
         """The WHERE of a page, and its values."""
         parts: list[str] = []
         values: list[Any] = []
-        if self._condition is not None:
+        if self._condition is not None and conditioned:
             parts.append(f"({self._condition}\n)")  # it may end with a comment
             values += self._values
         if after is not None:
             parts.append(f"{table.key_sql} {'<' if self._descending else '>'} {table.key_placed}")
             values += table.values_of(after)
-        if bounded and self._ends is not None and not self._follow:
+        if until is None and self._ends is not None and not self._follow:
+            until = self._ends[0] if self._descending else self._ends[1]
+        if until is not None:
             parts.append(f"{table.key_sql} {'>=' if self._descending else '<='} {table.key_placed}")
-            values += table.values_of(self._ends[0] if self._descending else self._ends[1])
+            values += table.values_of(until)
         return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
 
-    def _query(self, table: Table, after: Any, count: int, extra: Sequence[Column]) -> tuple[str, list[Any]]:
+    def _query(
+        self, table: Table, after: Any, count: int, extra: Sequence[Column], until: Any = None
+    ) -> tuple[str, list[Any]]:
         """A page, as SQL; the key is selected beside the row where it cannot be taken from it."""
-        where, values = self._conditions(table, after)
+        where, values = self._conditions(table, after, until)
         what = [table.columns[name].sql for name in self._names(table)] + [column.selected for column in extra]
         order = table.order(descending=self._descending)
         return f"SELECT {', '.join(what)} FROM {table.sql}{where} ORDER BY {order} LIMIT {count}", values
@@ -256,54 +257,72 @@ class Rows:
     def _read(
         self, table: Table, after: Any, places: tuple[int, ...], extra: Sequence[Column]
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Page after page; one that is too slow is asked for again with fewer rows."""
-        count, width = self._chunk, len(self._names(table))
+        """Page after page; one that is too slow is asked for again, so that the server looks at fewer rows."""
+        count, width, narrow = self._chunk, len(self._names(table)), False
         try:
             while self._ends is not None or self._follow:
-                sql, values = self._query(table, after, count, extra)
                 try:
-                    page = self._reading.fetch(sql, values, may_be_slow=count == 1)
+                    until = self._border(table, after, count) if narrow else None
+                    page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=count == 1)
                 except TooSlow as exc:
-                    count = max(1, count // 4)
+                    # With a condition that few rows fit, any number of them may lie between two that do.
+                    count, narrow = max(1, count // 4), self._condition is not None
                     logger.warning(
                         "a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc
                     )
                     continue
+                full = len(page) >= count
                 if page:
                     after = table.key_of([page[-1][at] for at in places] if places else page[-1][width:])
-                else:
+                elif until is None:
                     time.sleep(POLL if self._follow else 0)
+                if until is not None and not full:
+                    after = until
                 yield page
-                if len(page) < count and not self._follow:
+                if not full and until is None and not self._follow:
                     return
                 # Slowly: where a page was too slow, the next size that is costs as much again.
                 count = min(self._chunk, count + -(-count // 8))
         finally:
             self._reading.close()
 
+    def _border(self, table: Table, after: Any, count: int) -> Any:
+        """The key of the row that is so many rows further, whether it fits the condition or not; None at the end."""
+        where, values = self._conditions(table, after, conditioned=False)
+        order = table.order(descending=self._descending)
+        found = self._reading.fetch(
+            f"SELECT {table.key_selected} FROM {table.sql}{where} ORDER BY {order} OFFSET {count - 1} LIMIT 1",
+            values,
+            may_be_slow=count == 1,
+        )
+        return table.key_of(found[0]) if found else None
+
     def _warn(self, table: Table) -> None:
-        """Say it when the server would have to look at many rows to find the few that ``where`` asks for."""
+        """Say it when no index has just the rows that ``where`` asks for, in the order of the key."""
         if self._condition is None:
             return
         sql, values = self._query(table, None, self._chunk, ())
-        plan = plan_of(self._reading, sql, values)
+        # A small table is sorted whatever there is: what counts is what the server can do when it may not.
+        if not any(
+            "Filter" in node or "Sort" in node["Node Type"] for node in _nodes(self._plan(sql, values, ORDERED))
+        ):
+            return
         matching, bounds = self._conditions(table, None)
         wanted = estimate(self._reading, f"SELECT FROM {table.sql}{matching}", bounds)
         every = estimate(self._reading, f"SELECT FROM {table.sql}", ())
-        nodes = list(_nodes(plan))
-        sorts = any("Sort" in node["Node Type"] for node in nodes)
-        filters = any("Filter" in node for node in nodes)
-        if sorts or (filters and every > FAR * max(1, wanted)):
-            steps = " <- ".join(_step(node) for node in nodes)
-            logger.warning(
-                "no index fits the condition (%s) together with the order of the key: each page of %s may look at "
-                "about %d rows for each that it gives. The plan is: %s. An index on the key with WHERE %s would do.",
-                self._condition,
-                self,
-                every // max(1, wanted),
-                steps,
-                self._condition,
-            )
+        logger.warning(
+            "no index covers the condition (%s) in the order of the key: the server looks at about %.3g rows of %s "
+            "for each that it gives. The plan is: %s. Where that is too many, an index on (%s) WHERE %s mends it.",
+            self._condition,
+            max(1, every) / max(1, min(wanted, every)),
+            table.quoted,
+            " <- ".join(_step(node) for node in _nodes(self._plan(sql, values))),
+            ", ".join(column.quoted for column in table.key),
+            self._condition,
+        )
+
+    def _plan(self, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
+        return plan_of(self._reading, sql, values, local)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
+from server import free_port, server
 
 from taskmaster import postgres
 from taskmaster.errors import UsageError
@@ -77,6 +79,35 @@ def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pyte
     monkeypatch.setattr(connections, "IDLE", 0.0)
 
     assert ask(dsn, "SELECT pg_backend_pid()") not in (pid, second)
+
+
+def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """A job that asks for a connection meanwhile gets it later; a wrong name is said at once."""
+    with server() as own:
+        first = ask(own.dsn(), "SELECT pg_backend_pid()")
+        own.stop("immediate")
+        with pytest.raises(psycopg2.OperationalError):
+            ask(own.dsn(), "SELECT 1")
+        with pytest.raises(psycopg2.OperationalError, match="refused"), postgres.connect(own.dsn(), patience=0):
+            pass
+        starts = threading.Timer(1.5, own.start)
+        starts.start()
+        with caplog.at_level(logging.WARNING, "taskmaster"):
+            assert ask(own.dsn(), "SELECT pg_backend_pid()") != first
+        starts.join()
+        assert caplog.text.count("is waited for, up to 300 s") == 1
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            ask(f"{own.dsn()} user=nobody_x", "SELECT 1")
+
+
+def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of its time-out, so that the exception says what the worker would be killed for."""
+    monkeypatch.setattr(HERE, "job_timeout", 0.4)
+    with (
+        pytest.raises(psycopg2.OperationalError, match="refused"),
+        postgres.connect(f"host=127.0.0.1 port={free_port()} dbname=postgres"),
+    ):
+        pass
 
 
 def test_a_child_opens_its_own(dsn: Any) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError
@@ -136,18 +139,26 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
     source.took([("from", "another session")], 1.0)
 
 
-def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql) -> None:
-    """However many rows are in the range, and wherever it is."""
-    sql("INSERT INTO comments SELECT 3 * n, 'more', 0, 0 FROM generate_series(1001, 50000) n")
+@pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])
+def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql, key: Any) -> None:
+    """Every statement of the master, wherever it is: the rows themselves are never read."""
+    sql("INSERT INTO comments SELECT 3 * n, 'more', n % 100, 0 FROM generate_series(1001, 50000) n")
     sql("VACUUM ANALYZE comments")
-    plan = plan_of(
-        Reading(database),
-        "SELECT id FROM public.comments WHERE id > CAST(%s AS bigint) AND id <= CAST(%s AS bigint) "
-        "ORDER BY id OFFSET 999 LIMIT 1",
-        (60000, 150000),
-    )
+    source = postgres.ranges(database, "comments", key, rows=1000, target=None)
+    source._found()
+    asked, fetch = [], source._reading.fetch
 
-    assert plan["Plans"][0]["Node Type"] == "Index Only Scan"
+    def heard(statement: str, values: Any = (), **how: Any) -> list[tuple]:
+        asked.append((statement, values))
+        return fetch(statement, values, **how)
+
+    source._reading.fetch = heard  # type: ignore[method-assign]
+    assert len(list(source.iterate(None))) > 20
+    for statement, values in asked:
+        plan = plan_of(Reading(database), statement, values)
+
+        assert [node["Node Type"] for node in (plan, *plan["Plans"])] == ["Limit", "Index Only Scan"], statement
+        assert "Filter" not in plan["Plans"][0]
 
 
 @pytest.mark.parametrize(
@@ -165,3 +176,93 @@ def test_a_key_of_another_source_is_refused(database: str, comments: None) -> No
     for last in (7, (1, 2, 3), ("a", ("b", "c"))):
         with pytest.raises(UsageError, match="--reset"):
             postgres.ranges(database, "comments").iterate(last)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(TEXTS, st.integers(-3, 3)), max_size=40),
+    key=st.sampled_from([("t", "n"), ("n", "t"), ("t",), ("n",), ("n", "t", "x")]),
+    size=st.integers(1, 8),
+    target=st.sampled_from([None, 1.0]),
+    data=st.data(),
+)
+def test_ranges_are_brute_force(
+    database: str, sql: Sql, rows: list, key: tuple[str, ...], size: int, target: float | None, data: st.DataObject
+) -> None:
+    """Whatever the order, the key and the sizes, and however often it is drawn on by another master: each row that
+    stays is in exactly one range, also when ranges are split, and one that comes is in none or one.
+    """
+    type_ = data.draw(st.sampled_from(make_collations(sql)))
+    sql("DROP TABLE IF EXISTS odd")
+    sql(f"CREATE TABLE odd (t {type_} NOT NULL, n int NOT NULL, x serial)")
+    sql(f"CREATE INDEX ON odd ({', '.join(key)})")
+    for text, number in rows:
+        sql("INSERT INTO odd VALUES (%s, %s)", text, number)
+    stay = {x for (x,) in sql("SELECT x FROM odd")}
+    source = postgres.ranges(database, "odd", key, rows=size, target=target)
+    ends = stored(source.fix(None))
+    drawn_on, jobs = source.iterate(None), []
+    while (job := next(drawn_on, None)) is not None:
+        jobs.append(job)
+        event = data.draw(st.sampled_from(["", "", "took", "came", "gone", "restart"]))
+        if event == "took":
+            source.took([job.key], data.draw(st.floats(0.01, 100)))
+        elif event == "came":
+            sql("INSERT INTO odd VALUES (%s, %s)", data.draw(TEXTS), data.draw(st.integers(-3, 3)))
+        elif event == "gone" and stay:
+            doomed = data.draw(st.sampled_from(sorted(stay)))
+            sql("DELETE FROM odd WHERE x = %s", doomed)
+            stay.remove(doomed)
+        elif event == "restart":
+            source = postgres.ranges(database, "odd", key, rows=data.draw(st.integers(1, 8)), target=target)
+            source.fix(ends)
+            drawn_on = source.iterate(stored(job.key))
+    cut = [part for job in jobs for part in ((data.draw(st.booleans()) and source.split(stored(job.key))) or [job])]
+    with closing(psycopg2.connect(database)) as connection:
+        held = [x for job in cut for (x,) in job.payload.fetch(connection, "x")]
+
+    assert len(held) == len(set(held))
+    assert stay <= set(held)
+    for found in (jobs, cut):
+        assert [job.payload.lo for job in found[:1]] == [None] * bool(found)
+        assert [job.payload.lo for job in found[1:]] == [job.payload.hi for job in found[:-1]]
+        assert [job.payload.hi for job in found[-1:]] == ([ends[1]] if found else [])
+
+
+def stored(key: Any) -> Any:
+    """It, as the state gives it back."""
+    return keys.decode(keys.check(key))
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("uuid", [f"md5('{n}')::uuid" for n in range(9)]),
+        ("timestamptz", ["'infinity'", "'-infinity'", "'2024-03-31 01:59:59.999999+00'", "now()", "'0044-03-15 BC'"]),
+        ("numeric", ["'NaN'", "'Infinity'", "1e100", "-0.000000000000000000001", "0", "3.14"]),
+        ("double precision", ["'NaN'", "'-Infinity'", "0.1::float8 + 0.2::float8", "5e-324", "1e308"]),
+        ("inet", ["'10.0.0.1'", "'::1'", "'10.0.0.0/8'"]),
+        ("colour", ["'red'", "'green'", "'blue'"]),
+        ("bytea", ["'\\x00ff'", "''", "'\\x5c27'"]),
+    ],
+)
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_borders_of_any_type_are_those_of_the_server(
+    database: str, sql: Sql, type_: str, values: list[str], driver: Any
+) -> None:
+    """In composite keys, too, and with either driver on either side."""
+    sql("CREATE TYPE colour AS ENUM ('red', 'green', 'blue')")
+    sql(f"CREATE TABLE odd (k {type_}, n serial, PRIMARY KEY (k, n)); CREATE INDEX ON odd (k)")
+    for value in values * 2:
+        sql(f"INSERT INTO odd VALUES ({value}::{type_})")
+    for key in ("k", ("k", "n")):
+        expected = [n for (n,) in sql("SELECT n FROM odd ORDER BY k, n")]
+        with (
+            closing(postgres.ranges(lambda: driver.connect(database), "odd", key, rows=1, target=None)) as source,
+            closing(driver.connect(database)) as connection,
+        ):
+            found = drawn(source)
+            held = [sorted(n for (n,) in one.fetch(connection, "n")) for one in found]
+
+        assert [n for some in held for n in some] == expected
+        assert len(found) == len(expected) if key == ("k", "n") else len(set(found)) < len(expected)

@@ -11,33 +11,33 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import plan_of
-from taskmaster.postgres.reading import Reading, TooSlow
-
-TEXTS = st.text(st.sampled_from("aAbBéz-_ '\"\\%{\u00df\u4e2d\U0001f600"), max_size=4)
-# Orders that no Python sort has: blanks that do not count, an enumeration's own, and, where the server was built with
-# them, collations that look late or not at all at case, accents and punctuation.
-ORDERS = ('text COLLATE "C"', 'text COLLATE "C.utf8"', "char(4)", "text COLLATE icu", "text COLLATE nocase")
-
-
-def make_collations(sql: Callable[..., list[tuple]]) -> list[str]:
-    """Make what there is not, and give the orders that this server has."""
-    has_icu = sql("SELECT count(*) FROM pg_collation WHERE collprovider = 'i' AND collname LIKE '%%-x-icu'")[0][0] > 0
-    if has_icu:
-        sql("CREATE COLLATION IF NOT EXISTS icu (provider = icu, locale = 'en-US')")
-        sql("CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
-    known = {name for (name,) in sql("SELECT collname FROM pg_collation")}
-    return [order for order in ORDERS if order.rpartition(" ")[2].strip('"') in {*known, "char(4)"}]
+from taskmaster.postgres.reading import Reading
+from taskmaster.postgres.refusals import Refused
+from taskmaster.retrying import TooSlow
 
 
 def key_of(source: Any, job: Any) -> Any:
     """A job's key, as the state gives it back."""
     key = source.job_key(job)
     return keys.decode(keys.check(key))
+
+
+def slow_at_times(reading: Reading, when: list[bool]) -> None:
+    """Let the time of some statements be up before the server is asked, where that means fewer rows."""
+    fetch, left = reading.fetch, list(when)
+
+    def sometimes(sql: str, values: Any = (), **how: Any) -> list[tuple]:
+        if "may_be_slow" in how and not how["may_be_slow"] and left and left.pop():
+            raise TooSlow("the statement took too long.")
+        return fetch(sql, values, **how)
+
+    reading.fetch = sometimes  # type: ignore[method-assign]
 
 
 def row_of(job: Any) -> Any:
@@ -100,7 +100,9 @@ def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql
     assert again.position(3000) == 1.0
     assert again.position(3) == 0.0
 
-    following = postgres.rows(database, "comments", follow=True).iterate(2997)
+    followed = postgres.rows(database, "comments", follow=True)
+    assert followed.total() is None
+    following = followed.iterate(2997)
     assert [next(following), next(following)] == [3000, 5000]
     sql("INSERT INTO comments VALUES (5001, 'later', 0)")
     assert next(following) == 5001
@@ -161,6 +163,8 @@ def test_keys_of_any_type_come_back_as_they_went(
     rows=st.sets(st.tuples(TEXTS, st.integers(-3, 3)), max_size=30),
     chunk=st.integers(1, 8),
     order=st.permutations(["t", "n"]),
+    condition=st.sampled_from([None, "n > 0", ("n <> %s", [1]), "n > 100"]),
+    slow=st.lists(st.booleans(), max_size=20),
     data=st.data(),
 )
 def test_pages_are_brute_force(
@@ -169,9 +173,13 @@ def test_pages_are_brute_force(
     rows: set,
     chunk: int,
     order: list[str],
+    condition: Any,
+    slow: list[bool],
     data: st.DataObject,
 ) -> None:
-    """Composite keys with texts in odd orders; rows come and go between the pages, and none that stays is left out."""
+    """Composite keys with texts in odd orders; rows come and go between the pages, some of which are too slow at first,
+    and none that stays is left out.
+    """
     type_ = data.draw(st.sampled_from(make_collations(sql)))
     sql("DROP TABLE IF EXISTS odd")
     sql(f"CREATE TABLE odd (t {type_} NOT NULL, n int NOT NULL, UNIQUE ({', '.join(order)}))")
@@ -179,8 +187,11 @@ def test_pages_are_brute_force(
         sql("INSERT INTO odd VALUES (%s, %s) ON CONFLICT DO NOTHING", text, number)
     descending = data.draw(st.booleans())
     way = "DESC" if descending else "ASC"
-    ordered = sql(f"SELECT {', '.join(order)} FROM odd ORDER BY {order[0]} {way}, {order[1]} {way}")
-    source = postgres.rows(database, "odd", order, chunk=chunk, descending=descending)
+    (fits, values) = condition if isinstance(condition, tuple) else (condition or "true", [])
+    chosen = f"SELECT {', '.join(order)} FROM odd WHERE {fits} ORDER BY {order[0]} {way}, {order[1]} {way}"
+    ordered = sql(chosen, *values)
+    source = postgres.rows(database, "odd", order, where=condition, chunk=chunk, descending=descending)
+    slow_at_times(source._reading, slow)
     gone, came, seen = set(), set(), []
     for job in source.iterate(None):
         seen.append(row_of(job))
@@ -198,9 +209,9 @@ def test_pages_are_brute_force(
     assert len(seen) == len(set(seen))
     assert set(seen) <= set(ordered) | came
 
-    ordered = sql(f"SELECT {', '.join(order)} FROM odd ORDER BY {order[0]} {way}, {order[1]} {way}")
+    ordered = sql(chosen, *values)
     for place, job in enumerate(list(source.iterate(None))):
-        later = postgres.rows(database, "odd", order, chunk=chunk, descending=descending)
+        later = postgres.rows(database, "odd", order, where=condition, chunk=chunk, descending=descending)
         assert [row_of(after) for after in later.iterate(key_of(source, job))] == ordered[place + 1 :]
 
 
@@ -214,6 +225,14 @@ def test_pages_are_brute_force(
         ("body", "comments", r"unique.*CREATE UNIQUE INDEX CONCURRENTLY ON public.comments \(body\)"),
         (("body", "id"), "comments", r"No index.*CREATE UNIQUE INDEX CONCURRENTLY ON public.comments \(body, id\)"),
         ("id", "seen", "seen is a view"),
+        ("id", "elsewhere", "elsewhere is a foreign table"),
+        ("id", "kept", "kept is a materialized view"),
+        ("id", "numbers", "numbers is a sequence"),
+        ("id", '"comments', 'There is no table "comments|is no name of a table: invalid name syntax'),
+        ("id", "", "There is no table ''|'' is no name of a table"),
+        ("id", "other.public.comments", "There is no table other|is no name of a table: cross-database"),
+        (("id", "id"), "comments", "each of them once"),
+        ((), "comments", "at least one column"),
         ("id", "partly", "No unique index"),
         ("id", "parents", "Other tables inherit"),
         ("name", "patterns", "No unique index"),
@@ -224,7 +243,9 @@ def test_a_key_that_cannot_lead_is_refused(
     database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, table: str, expected: str
 ) -> None:
     """With the statement that mends it, before the first row is read."""
-    sql("CREATE VIEW seen AS SELECT * FROM comments")
+    sql("CREATE VIEW seen AS SELECT * FROM comments; CREATE MATERIALIZED VIEW kept AS SELECT * FROM comments")
+    sql("CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER far FOREIGN DATA WRAPPER nowhere; CREATE SEQUENCE numbers")
+    sql("CREATE FOREIGN TABLE elsewhere (id int NOT NULL) SERVER far")
     sql("CREATE TABLE partly (id int NOT NULL); CREATE UNIQUE INDEX ON partly (id) WHERE id > 0")
     sql("CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children () INHERITS (parents)")
     sql("CREATE TABLE patterns (name text NOT NULL); CREATE UNIQUE INDEX ON patterns (name text_pattern_ops)")
@@ -264,14 +285,18 @@ def test_a_partitioned_table_is_read_in_order(database: str, sql: Callable[..., 
     ]
 
 
-@pytest.mark.parametrize(("key", "after"), [("id", 1500), (("score2", "id"), (5, 100))])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("key", "after"), [("id", 1500), (("score2", "id"), (5, 100)), (("body", "id"), ("more", 45000))]
+)
 def test_a_page_is_read_along_the_index(
-    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, after: Any
+    database: str, comments: None, sql: Callable[..., list[tuple]], key: Any, after: Any, descending: bool
 ) -> None:
     """No sort, and no look at what lies before the page."""
     sql("ALTER TABLE comments ADD score2 int NOT NULL DEFAULT 5; CREATE INDEX ON comments (score2, id)")
+    sql("CREATE INDEX ON comments (body, id)")
     sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
-    source = postgres.rows(database, "comments", key, chunk=10)
+    source = postgres.rows(database, "comments", key, chunk=10, descending=descending)
     source.fix(None)
     table = source._found()
     plan = plan_of(Reading(database), *source._query(table, after, 10, ()))
@@ -283,35 +308,58 @@ def test_a_page_is_read_along_the_index(
     assert "Filter" not in scan
 
 
+@pytest.mark.parametrize(
+    ("index", "condition", "covered"),
+    [
+        (None, "score = 3", False),
+        (None, "score >= 0", False),
+        ("(id) WHERE score = 3", "score = 3", True),
+        ("(id) WHERE score = 3", "score = 4", False),
+        ("(score, id)", ("score = %s", [3]), True),
+        ("(score, id)", "score > 3", False),
+        ("(score)", "score > 3", False),
+    ],
+)
+@pytest.mark.parametrize("rows", [20, 20_000])
 def test_a_condition_without_an_index_is_warned_of(
-    database: str, comments: None, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture
+    database: str,
+    sql: Callable[..., list[tuple]],
+    caplog: pytest.LogCaptureFixture,
+    rows: int,
+    index: str | None,
+    condition: Any,
+    covered: bool,
 ) -> None:
-    """With the plan; one that an index fits is not."""
-    sql("INSERT INTO comments SELECT 3 * n, 'more', 0 FROM generate_series(1001, 30000) n")
-    sql("UPDATE comments SET score = 99 WHERE id = 30000; ANALYZE comments")
+    """With the plan, however many rows there are; one that an index covers in the key's order is not."""
+    sql("CREATE TABLE scores (id int PRIMARY KEY, score int NOT NULL)")
+    sql("INSERT INTO scores SELECT n, n %% 10 FROM generate_series(1, %s) n", rows)
+    if index:
+        sql(f"CREATE INDEX ON scores {index}")
+    sql("VACUUM ANALYZE scores")
+    text = condition if isinstance(condition, str) else condition[0].replace("%s", "3")
     with caplog.at_level(logging.WARNING, "taskmaster"):
-        list(postgres.rows(database, "comments", where="score = 99").iterate(None))
-    assert "no index fits the condition (score = 99)" in caplog.text
-    assert "Filter" in caplog.text or "filter" in caplog.text
+        found = list(postgres.rows(database, "scores", where=condition).iterate(None))
 
-    caplog.clear()
-    sql("CREATE INDEX ON comments (id) WHERE score = 99; ANALYZE comments")
-    with caplog.at_level(logging.WARNING, "taskmaster"):
-        assert list(postgres.rows(database, "comments", where="score = 99").iterate(None)) == [30000]
-    assert caplog.text == ""
+    assert found == [key for (key,) in sql(f"SELECT id FROM scores WHERE {text} ORDER BY id")]
+    assert ("no index covers the condition" in caplog.text) is not covered
+    assert ("The plan is: Limit <- " in caplog.text) is not covered
 
 
-def test_a_page_that_is_too_slow_is_made_smaller(
-    database: str, comments: None, caplog: pytest.LogCaptureFixture
+def test_a_condition_that_few_rows_fit_comes_to_its_end(
+    database: str, comments: None, sql: Callable[..., list[tuple]]
 ) -> None:
-    """And nothing is left out."""
-    slow = "pg_sleep(0.002) IS NOT NULL"
-    source = postgres.rows(database, "comments", where=slow, chunk=1000, statement_timeout=0.3)
-    with caplog.at_level(logging.WARNING, "taskmaster"):
-        seen = list(source.iterate(None))
+    """Although no statement has the time to look at the whole table: each looks at a stretch of it."""
+    sql(
+        "CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql "
+        "AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN $1 = 3; END $$"
+    )
+    sql("DELETE FROM comments WHERE score = 3 AND id NOT IN (9, 2979)")
+    for descending in (False, True):
+        source = postgres.rows(
+            database, "comments", where="slow(score)", chunk=400, statement_timeout=0.25, descending=descending
+        )
 
-    assert seen == [3 * n for n in range(1, 1001)]
-    assert "asked for again with 250 rows" in caplog.text
+        assert list(source.iterate(None)) == ([2979, 9] if descending else [9, 2979])
 
 
 def test_a_lost_connection_is_opened_again(
@@ -330,16 +378,86 @@ def test_a_lost_connection_is_opened_again(
     assert "tried again" in caplog.text
 
 
-def test_what_does_not_pass_is_said_at_once(database: str, comments: None) -> None:
-    """A mistake in the condition is the driver's own error; no statement is tried again for ever."""
-    with pytest.raises(psycopg2.errors.UndefinedColumn):
-        list(postgres.rows(database, "comments", where="nonsense = 1").iterate(None))
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_what_does_not_pass_is_said_at_once(database: str, comments: None, driver: Any) -> None:
+    """In a sentence, with the statement; nothing is tried again for ever."""
+    there = lambda **other: lambda: driver.connect(database, **other)  # noqa: E731
+    with pytest.raises(
+        Refused, match=r'the statement EXPLAIN.*WHERE \(nonsense = 1 .*: column "nonsense" does not exist'
+    ):
+        list(postgres.rows(there(), "comments", where="nonsense = 1").iterate(None))
+    with pytest.raises(Refused, match="permission denied for table comments"):
+        list(postgres.rows(there(options="-c role=pg_monitor"), "comments").iterate(None))
+    with pytest.raises(Refused, match="division by zero"):
+        list(postgres.rows(there(), "comments", where="1 / (id - 30) < 7").iterate(None))
+    with pytest.raises(UsageError, match=r'the connection: .*role "nobody_x" does not exist'):
+        list(postgres.rows(there(user="nobody_x"), "comments").iterate(None))
+    with pytest.raises(UsageError, match=r'the connection: .*database "nowhere" does not exist'):
+        list(postgres.rows(there(dbname="nowhere"), "comments").iterate(None))
     with pytest.raises(TooSlow):
-        Reading(database, timeout=0.05).fetch("SELECT pg_sleep(1)")
-    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        Reading(f"{database} options='-c role=nobody_x'".replace("-c role=nobody_x", "-c role=pg_monitor")).fetch(
-            "SELECT * FROM comments"
-        )
+        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)")
+
+
+def test_a_password_is_not_repeated(database: str) -> None:
+    """Whatever the driver says."""
+    dsn = f"{database} user=nobody_s3cret password=nobody_s3cret"
+    with pytest.raises(UsageError) as caught:
+        postgres.rows(dsn, "comments").iterate(None)
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"chunk": "500"}, "chunk='500'.*whole number"),
+        ({"chunk": 0}, "chunk=0"),
+        ({"statement_timeout": "60"}, "statement_timeout='60'.*seconds"),
+        ({"patience": -1}, "patience=-1"),
+        ({"descending": True, "follow": True}, "descending"),
+        ({"dsn": "nonsense"}, "DSN that cannot be read"),
+        ({"dsn": None}, "None is no DSN"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(database: str, comments: None, given: dict, expected: str) -> None:
+    """With the value, and what it should be."""
+    with pytest.raises(UsageError, match=expected):
+        postgres.rows(**{"dsn": database, "table": "comments", **given}).iterate(None)
+
+
+@pytest.mark.parametrize(
+    ("type_", "values", "places"),
+    [
+        ("float8", ["1", "2", "3"], [0.0, 0.5, 1.0]),
+        ("float8", ["1", "2", "Infinity"], [None, None, None]),
+        ("float8", ["-Infinity", "2", "3"], [None, None, None]),
+        ("numeric", ["1", "2", "NaN"], [None, None, None]),
+        ("numeric", ["-1.5", "0.5", "2.5"], [0.0, 0.5, 1.0]),
+        ("numeric", ["1", f"1{'0' * 400}", f"2{'0' * 400}"], [None, None, None]),
+        ("bigint", ["-9223372036854775808", "0", "9223372036854775807"], [0.0, 0.5, 1.0]),
+    ],
+)
+def test_the_place_of_a_number(
+    database: str, sql: Callable[..., list[tuple]], type_: str, values: list[str], places: list
+) -> None:
+    """Between the lowest and the highest; not a number, and infinity, are keys like others, and have none."""
+    sql(f"CREATE TABLE odd (k {type_} PRIMARY KEY)")
+    for value in values:
+        sql(f"INSERT INTO odd VALUES (%s::{type_})", value)
+    for make, last in ((postgres.rows, lambda job: getattr(job, "key", job)), (ranges_of_one, lambda job: job.key)):
+        source = make(database, "odd", "k")
+        source.fix(None)
+        jobs = list(source.iterate(None))
+
+        assert len(jobs) == len(values)
+        assert [source.position(last(job)) for job in jobs] == [
+            None if place is None else pytest.approx(place) for place in places
+        ]
+
+
+def ranges_of_one(*given: Any) -> Any:
+    """Each row is a range."""
+    return postgres.ranges(*given, rows=1, target=None)
 
 
 def test_a_key_of_another_source_is_refused(database: str, comments: None) -> None:

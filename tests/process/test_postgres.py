@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -123,6 +124,40 @@ def test_ranges_keep_their_borders_over_restarts(
     assert listed.end() == 0
     assert "4444" in listed.output
     assert len(borders) > 20
+
+
+CONNECTS = """
+import os
+from taskmaster import postgres
+
+DSN = os.environ["TEST_DSN"]
+get_jobs = postgres.ranges(DSN, "comments", rows=50, target=None)
+
+def handle_job(comments):
+    with postgres.connect(DSN) as connection, connection.cursor() as cursor:
+        cursor.execute(f"UPDATE comments SET n = n + 1 WHERE {comments.where()}", comments.values)
+        cursor.execute("SELECT pg_sleep(0.02)")
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_costs_a_range_one_attempt(postgres: Server, playground: Playground) -> None:
+    """However long that takes: workers wait for it, and each range is done exactly once, as it is one transaction."""
+    postgres.execute("CREATE DATABASE away")
+    sql = lambda text: postgres.execute(text, database="away")  # noqa: E731
+    sql("CREATE TABLE comments (id bigint PRIMARY KEY, n int NOT NULL)")
+    sql("INSERT INTO comments SELECT n, 0 FROM generate_series(1, 20000) n")
+    playground.write("work.py", CONNECTS)
+    words = ["--progress=lines", "--backoff=0.1", "--retries=1"]
+    run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=postgres.dsn("away"))
+    wait_for("some rows", lambda: sql("SELECT count(*) FROM comments WHERE n > 0")[0][0] > 1000)
+    postgres.stop("immediate")
+    run.wait_for_output("is waited for")
+    time.sleep(3)  # longer than the attempts of a job that does not wait
+    postgres.start()
+
+    assert run.end() == 0, run.output
+    assert sql("SELECT DISTINCT n FROM comments") == [(1,)]
 
 
 HANGS = """
