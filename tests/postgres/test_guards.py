@@ -42,6 +42,12 @@ def pair() -> Iterator[tuple[Server, Server]]:
         # A standby that does not get on tells its primary so every 10 seconds by default.
         copy.execute("ALTER SYSTEM SET wal_receiver_status_interval = 1")
         copy.execute("SELECT pg_reload_conf()")
+        # One that has replayed nothing since it was started cannot say how old that is.
+        write(primary)
+        deadline = time.monotonic() + 30.0
+        while copy.execute("SELECT count(*) FROM seen") != [(1,)]:
+            assert time.monotonic() < deadline, "the standby does not follow"
+            time.sleep(0.05)
         yield primary, copy
 
 
