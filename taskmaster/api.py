@@ -21,12 +21,13 @@ from typing import Any
 
 from taskmaster import inquiry
 from taskmaster import target as targets
-from taskmaster.callback_code import code_of, code_of_file
+from taskmaster.callback_code import callback_of, code_in_memory, code_of, importable
 from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Summary
+from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
 from taskmaster.master.stores.memory import MemoryStore
@@ -72,7 +73,9 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
         return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options))
-        session = Session(source, identity, store, target, options, targets.without_function(target), hooks=hooks)
+        where = targets.without_function(target)
+        skew = _skew(where, options) if _has_callback(where) else Skew(strict=options.strict_code)
+        session = Session(source, identity, store, target, options, where, skew, hooks)
         return session.serve(parse(options.host), key, announce=True, generated=generated)
 
 
@@ -99,7 +102,8 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
         return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
     with ExitStack() as stack:
         store = stack.enter_context(_opened_store(name, arguments, target, options))
-        session = Session(source, identity, store, target, options, slave_target, code_of(slave_target), hooks)
+        skew = _skew(slave_target, options)
+        session = Session(source, identity, store, target, options, slave_target, skew, hooks)
         return session.serve(
             address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
         )
@@ -239,7 +243,7 @@ class Taskmaster:
             return preview(self._source, self._identity, options.dry_run, there)
         address = parse(options.host) if options.host else Address("127.0.0.1", 0)
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
-        slave_target = _importable(self._callback) if plain else None
+        slave_target = importable(self._callback) if plain else None
         template, pid = None, 0
         if slave_target is None:
             from taskmaster.slave.callback import classes_of
@@ -254,8 +258,12 @@ class Taskmaster:
             with ExitStack() as stack:
                 store = stack.enter_context(self._store())
                 name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
-                code = code_of(slave_target) if slave_target else _code_in_memory(self._callback)
-                session = Session(self._source, self._identity, store, name, options, slave_target, code, self._hooks)
+                if slave_target:
+                    skew = _skew(slave_target, options)
+                else:
+                    code, script = code_in_memory(self._callback), Path(sys.argv[0]).stem
+                    skew = Skew(strict=options.strict_code, code=code, callback=script)
+                session = Session(self._source, self._identity, store, name, options, slave_target, skew, self._hooks)
                 return session.serve(
                     address,
                     key,
@@ -305,6 +313,16 @@ def _load_source(
     )
     hooks = hooks_of(getattr(module, "throttle", None), f"throttle in {targets.without_function(target)}")
     return source, Identity(targets.optional(module, "job_key")), hooks, targets.name(parsed, "get_jobs")
+
+
+def _skew(target: str, options: MasterOptions | RunOptions) -> Skew:
+    return Skew(strict=options.strict_code, code=code_of(target), callback=callback_of(target))
+
+
+def _has_callback(where: str) -> bool:
+    """Whether the module of the jobs has a callback for them, too."""
+    module = targets.load(targets.parse(where))
+    return any(callable(getattr(module, name, None)) for name in ("handle_job", "handle_jobs"))
 
 
 def _opened_store(
@@ -374,22 +392,6 @@ def _reap(pid: int, seconds: float = 2.0) -> None:
         except ChildProcessError:
             return
         time.sleep(0.005)
-
-
-def _importable(callback: Callable[[Any], Any]) -> str | None:
-    """The target by which a worker can import the callback, None if it cannot."""
-    module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
-    if module in (None, "__main__") or not name.isidentifier():
-        return None
-    if getattr(sys.modules.get(str(module)), name, None) is not callback:
-        return None
-    return f"{module}:{name}"
-
-
-def _code_in_memory(callback: Callable[[Any], Any]) -> str:
-    """The digest of the file that a function was defined in, most often the script itself."""
-    module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
-    return code_of_file(getattr(module, "__file__", None))
 
 
 def _name_of(jobs: Any) -> str:

@@ -1,20 +1,30 @@
-"""Which version of the callback's file a slave runs, as a digest that two slaves can compare.
+"""Which callback a slave runs, and which version of its file, in a form that two slaves can compare.
 
-Called by ``taskmaster.api`` for a slave's hello. Nothing is imported for it: the supervisor runs none of the user's
-code, and to import ``a.b`` would run ``a``.
+Called by ``taskmaster.api`` and ``taskmaster.slave`` for a slave's hello. Nothing is imported for it: the supervisor
+runs none of the user's code, and to import ``a.b`` would run ``a``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from taskmaster import target as targets
 from taskmaster.errors import TaskmasterError
 
-__all__ = ["code_of", "code_of_file"]
+__all__ = ["callback_of", "code_in_memory", "code_of", "code_of_file", "importable"]
+
+
+def callback_of(target: str) -> str:
+    """The module of a target, and the function if one was named; "" for what is no target."""
+    try:
+        parsed = targets.parse(target)
+    except TaskmasterError:
+        return ""
+    return f"{parsed.module}:{parsed.function}" if parsed.function else parsed.module
 
 
 def code_of(target: str) -> str:
@@ -33,6 +43,22 @@ def code_of_file(path: str | Path | None) -> str:
         return "" if path is None else blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
     except (OSError, ValueError):
         return ""
+
+
+def importable(callback: Callable[[Any], Any]) -> str | None:
+    """The target by which a worker can import the callback, None if it cannot."""
+    module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
+    if module in (None, "__main__") or not name.isidentifier():
+        return None
+    if getattr(sys.modules.get(str(module)), name, None) is not callback:
+        return None
+    return f"{module}:{name}"
+
+
+def code_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The digest of the file that a function was defined in, most often the script itself."""
+    module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
+    return code_of_file(getattr(module, "__file__", None))
 
 
 def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:

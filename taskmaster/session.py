@@ -56,7 +56,7 @@ class Session:
         target: how messages call the run.
         options: the command's options.
         slave_target: what slaves are started with; None if they cannot be started elsewhere.
-        code: digest of the callback's file, for a slave that is brought along.
+        skew: compares slaves with the callback that belongs to the jobs.
         hooks: what the user has named as ``throttle``.
     """
 
@@ -68,10 +68,10 @@ class Session:
         target: str,
         options: MasterOptions | RunOptions,
         slave_target: str | None,
-        code: str = "",
+        skew: Skew,
         hooks: Sequence[Callable[[], Any]] = (),
     ) -> None:
-        self._code = code
+        self._skew = skew
         self._hooks = hooks
         self._slave_target = slave_target
         self._rehearsal = Rehearsal(source, identity, options.sample) if options.sample is not None else None
@@ -128,7 +128,7 @@ class Session:
                 total=None if options.failed or self._rehearsal is not None else options.total,
                 throttle=Throttle(options.rate, [*self._hooks, *options.guards()]),
             )
-            run.serve_on(server, Skew(strict=options.strict_code, code=self._code if slave else ""))
+            run.serve_on(server, self._skew)
             self._store.tell(str(self._reached(server.where)))
             command = self._slave_command(server.where)
             console = stack.enter_context(Console(options.progress, "" if slave else command))
@@ -239,7 +239,7 @@ class Session:
         host = self._reached(address).host
         shared["processes"] = shared["processes"] or usable_cpus()
         shared["target"] = self._slave_target or self._target
-        shared["code"] = self._code
+        shared["code"] = self._skew.code
         return {**shared, "host": host, "port": address.port, "key": key, "wait": 60.0, "path": sys.path, "quiet": True}
 
     @staticmethod

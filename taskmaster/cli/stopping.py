@@ -75,6 +75,6 @@ STOPPING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "strict_code": (
         ("--strict-code",),
-        {"is_flag": True, "help": "Refuse a slave whose callback is in another version of its file than the others'."},
+        {"is_flag": True, "help": "Refuse a slave whose file with the callback is not the master's."},
     ),
 }

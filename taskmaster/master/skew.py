@@ -1,7 +1,8 @@
-"""Slaves that are not alike: another version of the callback's file, or another Python.
+"""Slaves that are not alike: another version of the callback's file, another Python, or another callback altogether.
 
 Called by ``taskmaster.master.service`` for each hello. Code that differs is the user's affair: it is said on both
-sides, and refused only where ``--strict-code`` asks for that.
+sides, and refused only where ``--strict-code`` asks for that. A slave that was started for another run is refused
+always: all masters have the same address unless told otherwise, and it would count jobs as done that were never run.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ class Skew:
 
     Args:
         strict: refuse a slave whose callback is not that of the others.
-        code: digest of the callback's file on the slave that the run brings along; "" if there is none.
+        code: digest of the callback's file where the master is; "" if there is none.
+        callback: the module of the callback that belongs to the jobs; "" if none does.
+
+    Attributes:
+        code: see there.
     """
 
-    def __init__(self, *, strict: bool = False, code: str = "") -> None:
+    def __init__(self, *, strict: bool = False, code: str = "", callback: str = "") -> None:
         self._strict = strict
-        self._own = code
+        self.code = code
+        self._callback = callback
         self._known: dict[str, tuple[str, str]] = {}  # by session: the slave's name, and the digest
         self._told: set[str] = set()  # digests that the log has been warned of
         self._lock = threading.Lock()
@@ -51,10 +57,15 @@ class Skew:
         """
         session, code = str(info.get("session")), info.get("code")
         code = code[:64] if isinstance(code, str) else ""
+        callback = info.get("callback")
+        callback = callback[:200] if isinstance(callback, str) else ""
+        if self._is_of_another_run(callback):
+            logger.warning("the slave %s is refused: it was started with %s", name, callback)
+            return Verdict(refusal=_other_run(self._callback, callback))
         with self._lock:
             came = session not in self._known
             self._known = {one: about for one, about in self._known.items() if one in connected}
-            other = self._other_than(session, code)
+            other = self._other_than(session, code, callback)
             if other is None or not self._strict:
                 self._known[session] = (name, code)
             first = code not in self._told and len(self._told) < MOST_TOLD
@@ -69,31 +80,55 @@ class Skew:
             return Verdict(refusal=_refusal(other, code))
         if first:
             logger.warning(
-                "the slaves %s and %s have different versions of the file with the callback, so that what a job does "
+                "the slave %s and %s have different versions of the file with the callback, so that what a job does "
                 "depends on where it runs: copy the same file to both machines and start the slaves again "
                 "(--strict-code refuses such slaves)",
                 name,
                 other,
             )
         return Verdict(
-            warning=f"the file with the callback is not the one that the slave {other} has, so that what a job does "
+            warning=f"the file with the callback is not the one that {other} has, so that what a job does "
             "depends on where it runs. Copy the same file to both machines, and start the slaves again."
         )
 
-    def _other_than(self, session: str, code: str) -> str | None:
-        """The name of a slave with another code; one that does not tell its code differs for the strict alone."""
-        slaves = [("that the master runs itself", self._own)] if self._own else []
-        slaves += [about for one, about in self._known.items() if one != session]
+    def _is_of_another_run(self, callback: str) -> bool:
+        """Whether a slave was started with another module, and not told which of its functions to run.
+
+        Who names a function knows that the module is another one. Where a module is does not matter: two machines may
+        have it in different packages or directories.
+        """
+        if not self._callback or not callback or ":" in callback:
+            return False
+        return _module(callback) != _module(self._callback)
+
+    def _other_than(self, session: str, code: str, callback: str) -> str | None:
+        """Who has another code; a slave that does not tell its code differs for the strict alone."""
+        same = not callback or _module(callback) == _module(self._callback)
+        slaves = [("the master", self.code)] if self.code and same else []
+        slaves += [(f"the slave {name}", known) for one, (name, known) in self._known.items() if one != session]
         for name, known in slaves:
             if known != code and (self._strict or (known and code)):
                 return name
         return None
 
 
+def _module(callback: str) -> str:
+    """The last part of its name: the same wherever it lies."""
+    return callback.partition(":")[0].rpartition(".")[2]
+
+
+def _other_run(own: str, callback: str) -> str:
+    return (
+        f"It was started with {callback}, and the jobs here are those of {own}, which has a callback of its own. Is it "
+        f"the master of another run (--host)? Start the slave with {own}; if it is meant like this, name the function, "
+        f"as in {callback}:handle_job."
+    )
+
+
 def _refusal(other: str, code: str) -> str:
     what = "is not the one that" if code else "cannot be told from its hello to be the one that"
     return (
-        f"The file with its callback {what} the slave {other} has, and the master was started with --strict-code. Copy "
+        f"The file with its callback {what} {other} has, and the master was started with --strict-code. Copy "
         "the same file (and the same version of Taskmaster) to both machines, and start this slave again."
     )
 

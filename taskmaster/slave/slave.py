@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from taskmaster.callback_code import callback_of
 from taskmaster.errors import ConnectError
 from taskmaster.forked import Forked
 from taskmaster.memory import keep_freed_memory
@@ -137,7 +138,8 @@ class Supervisor:
             held=lambda: (self._desk.tokens, self._desk.offers),
         )
         self._link.receive_into(self._pool.place)
-        self._link.introduce(code=config.code)
+        # A template brings its callback along; there is no target then.
+        self._link.introduce(code=config.code, callback="" if config.template else callback_of(config.target))
         self._warned = ""
         self._ask_at = 0.0
         self._asked = False

@@ -25,7 +25,7 @@ def changed_copy(playground: Playground) -> str:
 def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: Playground) -> None:
     """The log names both slaves, the newcomer is told on its own terminal, and both work on."""
     host = f"--host=127.0.0.1:{free_port()}"
-    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="200", SLEEP="0.02")
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="500", SLEEP="0.02")
     first = playground.start("tm-slave", "jobs", host, "--processes=1", SLEEP="0.02")
     wait_for("some work", lambda: playground.ledger.ended().total() > 5)
     same = playground.start("tm-slave", "jobs.py:handle_job", host, "--processes=1", SLEEP="0.02")
@@ -37,7 +37,7 @@ def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: 
     for slave in (first, same, other):
         assert slave.end() == 0, slave.output
     assert "warning" not in first.output + same.output
-    assert f":{other.pid} and " in master.output
+    assert f":{other.pid} and the master " in master.output
     assert "have different versions of the file with the callback" in master.output
 
 
@@ -50,10 +50,28 @@ def test_strict_code_refuses_the_newcomer(playground: Playground) -> None:
     other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")
 
     assert other.process.returncode == 6, other.output
-    assert f":{first.pid} has, and the master was started with --strict-code" in other.output
+    assert "the one that the master has, and the master was started with --strict-code" in other.output
     assert master.end() == 0, master.output
     assert first.end() == 0, first.output
-    assert playground.ledger.ended().total() == 200
+    assert playground.ledger.ended().total() == 500
+
+
+def test_a_slave_of_another_run_is_refused(playground: Playground) -> None:
+    """Exit 6, with the cure; its callback sees no job. Who names the function is let in."""
+    playground.write("others.py", "from jobs import *\ndef handle_job(key):\n    note('other', key)\n")
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="20")
+    other = playground.run("tm-slave", "others.py", host, "--processes=1")
+
+    assert other.process.returncode == 6, other.output
+    assert "It was started with others, and the jobs here are those of jobs" in other.output
+    assert playground.ledger.lines() == []
+
+    meant = playground.run("tm-slave", "others.py:handle_job", host, "--processes=1")
+
+    assert meant.process.returncode == 0, meant.output
+    assert master.end() == 0, master.output
+    assert {what for what, _, _ in playground.ledger.lines()} == {"other"}
 
 
 @pytest.mark.parametrize("kind", ["importable", "of the script"])
@@ -77,7 +95,8 @@ def test_slaves_from_elsewhere_are_compared_with_the_local_one(playground: Playg
     other = playground.run("tm-slave", changed_copy(playground), f"--host=127.0.0.1:{port}", "--processes=1")
 
     assert other.process.returncode == 6, other.output
-    assert "that the master runs itself" in other.output
+    expected = "the one that the master has" if kind == "importable" else "the jobs here are those of script"
+    assert expected in other.output
     assert script.end() == 0, script.output
     assert same.end() == 0, same.output
 

@@ -53,7 +53,7 @@ def test_another_code_is_warned_of_on_both_sides(master, caplog):
 
     assert "the slave a has" in slaves.hello("b", code="c2")["warn"]
     assert "the slave a has" in slaves.hello("b", code="c2")["warn"]
-    assert [record.getMessage()[:20] for record in caplog.records] == ["the slaves b and a h"]
+    assert [record.getMessage()[:20] for record in caplog.records] == ["the slave b and the "]
 
 
 @pytest.mark.parametrize("code", [None, "", 5, b"c2", ["c2"]])
@@ -99,14 +99,43 @@ def test_a_slave_that_comes_back_is_not_compared_with_itself(master):
     assert slaves.hello("b", code="c3")["ok"]
 
 
-def test_the_slave_that_a_local_run_brings_along_comes_first(master):
+def test_the_masters_own_file_comes_first(master):
     """Whoever is faster, it is the others that are refused."""
-    slaves = master(strict=True, code="c1")
-    refused = slaves.hello("b", code="c2")
+    slaves = master(strict=True, code="c1", callback="jobs")
+    refused = slaves.hello("b", code="c2", callback="jobs")
 
     assert not refused["ok"]
-    assert "that the master runs itself" in refused["why"]
-    assert slaves.hello("own", code="c1")["ok"]
+    assert "the one that the master has" in refused["why"]
+    assert slaves.hello("own", code="c1", callback="jobs")["ok"]
+
+
+@pytest.mark.parametrize("callback", ["others", "pkg.others", "jobs.others"])
+def test_a_slave_of_another_run_is_refused(master, callback):
+    """It would do other things with these jobs, and they would count as done."""
+    slaves = master(callback="pkg.jobs")
+    refused = slaves.hello("b", callback=callback)
+
+    assert not refused["ok"]
+    for part in (f"started with {callback},", "those of pkg.jobs", f"{callback}:handle_job", "--host"):
+        assert part in refused["why"]
+    assert not slaves.broker.sessions
+
+
+@pytest.mark.parametrize("callback", ["jobs", "else.jobs", "others:handle_job", "", None, 5])
+def test_a_slave_that_is_meant_is_let_in(master, callback):
+    """The module may lie elsewhere on its machine, and who names a function knows what it does."""
+    assert master(callback="pkg.jobs").hello("b", callback=callback)["ok"]
+
+
+def test_jobs_without_a_callback_of_their_own_are_anybodys(master):
+    """As with a module that has get_jobs alone."""
+    assert master().hello("b", callback="others")["ok"]
+
+
+def test_another_file_on_purpose_is_not_compared_with_the_masters(master, caplog):
+    """Nor refused by --strict-code."""
+    assert master(strict=True, code="c1", callback="jobs").hello("b", code="c2", callback="others:handle_job")["ok"]
+    assert caplog.records == []
 
 
 def test_another_python_is_logged_once_for_each_slave(master, caplog):
