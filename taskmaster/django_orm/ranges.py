@@ -50,11 +50,14 @@ class QuerySetRange:
     query: Any = None
 
     def queryset(self) -> Any:
-        """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``."""
+        """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``.
+
+        They have no order, so that the database need not sort them for the model's ``Meta.ordering``.
+        """
         queryset = apps.get_model(self.model)._base_manager.using(self.using)
         if self.query is not None:
             queryset.query = self.query.chain()
-        return self._within(queryset)
+        return self._within(queryset).order_by()
 
     def filter(self, queryset: Any) -> Any:
         """Those rows of a queryset that are in this range; its own database and conditions stay.

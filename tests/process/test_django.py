@@ -116,6 +116,7 @@ def test_the_snippet_runs_word_for_word(project: dict[str, str], sql: Sql, playg
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
 
 
+@pytest.mark.slow
 def test_the_example_s_script_gives_every_post_its_author(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -178,7 +179,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_no_connection_is_shared_over_a_fork(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -213,7 +214,7 @@ def handle_job(post_id):
 """
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -296,6 +297,7 @@ def test_django_is_not_imported_where_nobody_uses_it(playground: Playground) -> 
     assert done.process.returncode == 0, done.output
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_machine_needs_the_settings_too(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
