@@ -125,6 +125,11 @@ class Key:
         return len(self._fields) == 1
 
     @property
+    def primary(self) -> bool:
+        """It is the model's primary one."""
+        return self._fields == self._found("pk")
+
+    @property
     def number(self) -> bool:
         """One can reckon with it."""
         return self.single and _kind(self._fields[0]) in NUMBERS

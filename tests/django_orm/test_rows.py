@@ -110,6 +110,10 @@ def test_composite_primary_keys(tables: str, step: int) -> None:
     for place, key in enumerate(expected):
         assert [seat.pk for seat in wrapper.iterate(key)] == expected[place + 1 :]
         assert keys.key_of(Seat(hall=key[0], number=key[1])) == key
+    keys_alone = Seat.objects.values_list("pk", flat=True), Seat.objects.values_list("hall", "number")
+    for queryset in (*keys_alone, Seat.objects.values_list("taken", "pk"), Seat.objects.values("pk")):
+        source = RangeQuerySetWrapper(queryset, step)
+        assert [source.job_key(row) for row in source.iterate(expected[2])] == expected[3:]
     between = RangeQuerySetWrapper(Seat.objects.all(), abs(step), min_id=("a", 5), max_id=("c", -1))
     assert [seat.pk for seat in between] == seats[2:9]
 
