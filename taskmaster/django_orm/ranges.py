@@ -65,7 +65,7 @@ class QuerySetRange:
         Args:
             queryset: of the same model; or a manager.
         """
-        queryset = readable(queryset, "filter()")
+        queryset = readable(queryset, "filter()", in_order=False)
         if queryset.model._meta.label != self.model:
             raise UsageError(
                 f"The range is one of {self.model}, and the queryset has {queryset.model._meta.label}: give one of "
