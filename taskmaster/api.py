@@ -175,7 +175,7 @@ class Taskmaster:
             local function, a lambda or a function of the script itself is fine: then ``start`` has to come before the
             script starts threads.
         jobs: a function that returns or yields the jobs (called with ``last`` when a run is resumed, if it takes that),
-            or anything iterable.
+            or anything iterable; a queryset of Django's is read by pages and resumes at its key.
         setup: called once in each worker before its first job.
         teardown: called once in each worker after its last.
         job_key: gives a job's key.

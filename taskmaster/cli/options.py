@@ -164,7 +164,6 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--django-settings",),
         {
             "metavar": "PACKAGE.MODULE",
-            "envvar": SETTINGS_VARIABLE,
             "help": "Settings of the Django project of TARGET; or set DJANGO_SETTINGS_MODULE.",
         },
     ),

@@ -28,12 +28,13 @@ INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigI
 NUMBERS = (*INTEGERS, "FloatField", "DecimalField")
 
 
-def readable(queryset: Any, name: str) -> ReadableQuerySet:
+def readable(queryset: Any, name: str, *, in_order: bool = True) -> ReadableQuerySet:
     """A queryset that can be read by pages.
 
     Args:
         queryset: or a manager.
         name: of what reads it, for the messages.
+        in_order: it is read in the order of a key, and may have no other.
 
     Raises:
         UsageError: it is none, or one of which a page cannot be told; says what to write instead.
@@ -49,7 +50,7 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
             f"The queryset is sliced, and {name} takes slices of it itself, one page after the other. Leave out the "
             "[:n]; --limit stops a run after so many jobs, and min_id and max_id say where to begin and to end."
         )
-    if query.order_by or query.extra_order_by:
+    if in_order and (query.order_by or query.extra_order_by):
         raise UsageError(
             f"The queryset is ordered by {', '.join(map(str, query.order_by or query.extra_order_by))}, and {name} "
             "reads along a key. Take .order_by(...) off, or name a unique key: order_by='created_at' beside the "
@@ -60,7 +61,7 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
             f"The queryset is a {query.combinator}() of others, which cannot be read by pages along a key. Give one "
             "queryset with a condition, such as filter(Q(...) | Q(...)), or run one after the other."
         )
-    if query.distinct_fields:
+    if in_order and query.distinct_fields:
         raise UsageError(
             f"The queryset has distinct({', '.join(map(repr, query.distinct_fields))}), which wants an order of its "
             f"own, and {name} reads along a key. Take it off, and see in the callback what is to be done once."
@@ -123,6 +124,11 @@ class Key:
     def single(self) -> bool:
         """It is one field, and its value not in a tuple."""
         return len(self._fields) == 1
+
+    @property
+    def primary(self) -> bool:
+        """It is the model's primary one."""
+        return self._fields == self._found("pk")
 
     @property
     def number(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -59,10 +58,9 @@ def _no_settings(settings: str, missing: str) -> str:
     here = Path.cwd()
     known = [".".join(path.relative_to(here).with_suffix("").parts) for path in here.glob("*/settings*.py")]
     close = difflib.get_close_matches(settings, known, 1) or known[:1]
-    given = "DJANGO_SETTINGS_MODULE" if os.environ.get("DJANGO_SETTINGS_MODULE") == settings else "--django-settings"
     return (
-        f"There is no module {missing!r}, so that the Django settings {settings} ({given}, or --django-settings) "
-        f"cannot be loaded: it is neither in {here} nor among the installed ones."
+        f"There is no module {missing!r}, so that the Django settings {settings} (of --django-settings, or of "
+        f"DJANGO_SETTINGS_MODULE) cannot be loaded: it is neither in {here} nor among the installed ones."
         f"{f' Did you mean {close[0]}?' if close else ''} Run the command where manage.py is."
     )
 

@@ -50,11 +50,14 @@ class QuerySetRange:
     query: Any = None
 
     def queryset(self) -> Any:
-        """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``."""
+        """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``.
+
+        They have no order, so that the database need not sort them for the model's ``Meta.ordering``.
+        """
         queryset = apps.get_model(self.model)._base_manager.using(self.using)
         if self.query is not None:
             queryset.query = self.query.chain()
-        return self._within(queryset)
+        return self._within(queryset).order_by()
 
     def filter(self, queryset: Any) -> Any:
         """Those rows of a queryset that are in this range; its own database and conditions stay.
@@ -62,7 +65,7 @@ class QuerySetRange:
         Args:
             queryset: of the same model; or a manager.
         """
-        queryset = readable(queryset, "filter()")
+        queryset = readable(queryset, "filter()", in_order=False)
         if queryset.model._meta.label != self.model:
             raise UsageError(
                 f"The range is one of {self.model}, and the queryset has {queryset.model._meta.label}: give one of "

@@ -216,6 +216,8 @@ def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
     query = queryset.query
     # In the order of what the rows have: values() without a name is all fields.
     names = list(queryset._fields or [*query.extra_select, *query.values_select, *query.annotation_select])
+    if "pk" in names and len(key.names) > 1 and key.primary:
+        return _whole_key_of(kind, names)
     places = [names.index(one) for one in (_called(name, names, key) for name in key.names) if one is not None]
     if len(places) < len(key.names) or kind not in (
         ValuesIterable, ValuesListIterable, NamedValuesListIterable, FlatValuesListIterable
@@ -232,6 +234,14 @@ def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
         wanted_names = [names[place] for place in places]
         return lambda row: tuple(row[name] for name in wanted_names)
     return lambda row: tuple(row[place] for place in places)
+
+
+def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """The same where a composite primary key is one value of the row."""
+    if issubclass(kind, FlatValuesListIterable):
+        return tuple
+    place: Any = "pk" if issubclass(kind, ValuesIterable) else names.index("pk")
+    return lambda row: tuple(row[place])
 
 
 def _called(name: str, names: list[str], key: Key) -> str | None:

@@ -111,9 +111,13 @@ def run_threads(
 
     def take() -> tuple[Batch, int] | None:
         with changed:
-            while (started := running.start()) is None and not over:
-                changed.wait()
-            return started
+            started = running.start()
+        if started is None:
+            refresh_connections()  # nobody knows how long it waits
+            with changed:
+                while (started := running.start()) is None and not over:
+                    changed.wait()
+        return started
 
     def loop() -> None:
         at: Batch | None = None

@@ -70,6 +70,9 @@ def test_conditions_go_with_a_range(posts: list[int]) -> None:
     assert len(pickle.dumps(whole[0])) < 300
     assert whole[0].query is None
     assert some[0].queryset().update(place=F("year")) == 10
+    assert not some[0].queryset().ordered
+    slugs = [post.slug for post in some[0].filter(Post.objects.order_by("-slug"))]
+    assert slugs == sorted(slugs, reverse=True)
 
 
 def test_a_range_of_another_model_is_refused(posts: list[int]) -> None:

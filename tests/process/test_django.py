@@ -15,6 +15,7 @@ import pytest
 from commands import free_port, wait_for
 from conftest import Playground
 from projects import environment_of
+from server import Server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django_backfill"
 Sql = Callable[..., list[tuple]]
@@ -27,8 +28,13 @@ DONE = "SELECT count(*) FROM blog_post WHERE author_name <> ''"
 @pytest.fixture
 def project(database: str, sql: Sql, playground: Playground) -> dict[str, str]:
     """The example's project, migrated, with 2,000 posts with gaps; gives the environment of its commands."""
+    return migrated(playground, database, sql)
+
+
+def migrated(playground: Playground, dsn: str, sql: Sql) -> dict[str, str]:
+    """The same in a database of one's own."""
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
-    environment = environment_of(database)
+    environment = environment_of(dsn)
     migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
     subprocess.run(migrate, cwd=playground.directory, env={**playground.environment, **environment}, check=True)
     sql("INSERT INTO blog_author SELECT n, 'author ' || n FROM generate_series(1, 50) n")
@@ -116,6 +122,7 @@ def test_the_snippet_runs_word_for_word(project: dict[str, str], sql: Sql, playg
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
 
 
+@pytest.mark.slow
 def test_the_example_s_script_gives_every_post_its_author(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -178,7 +185,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_no_connection_is_shared_over_a_fork(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -194,6 +201,22 @@ def test_no_connection_is_shared_over_a_fork(
     assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     wait_for("every connection to end", lambda: sql(others) == [(0,)])
+
+
+@pytest.mark.slow
+def test_a_server_that_restarts_costs_a_pause(postgres: Server, playground: Playground) -> None:
+    """The master's pages and the workers' connections find it again: no job is lost, and none fails for good."""
+    postgres.execute("CREATE DATABASE django_restarts")
+    sql = lambda text: postgres.execute(text, database="django_restarts")  # noqa: E731
+    environment = migrated(playground, postgres.dsn("django_restarts"), sql)
+    playground.write("mod.py", SNIPPET.replace("min_id=last", "50, min_id=last"))
+    words = ["--progress=lines", "--backoff=0.2", "--retries=20", "--size=100", "--max-failures=1000"]
+    run = playground.start("tm-run", "mod.py", "2", "--django-settings=config.settings", *words, **environment)
+    wait_for("some posts", lambda: sql(DONE)[0][0] > 200)
+    postgres.restart()
+
+    assert run.end() == 0, run.output
+    assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
 
 
 LOST = """
@@ -213,7 +236,7 @@ def handle_job(post_id):
 """
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -296,6 +319,7 @@ def test_django_is_not_imported_where_nobody_uses_it(playground: Playground) -> 
     assert done.process.returncode == 0, done.output
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_machine_needs_the_settings_too(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:

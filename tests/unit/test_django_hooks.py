@@ -1,0 +1,75 @@
+"""Where the core makes room for Django: only where there is some, and with the cure where it is missing."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from taskmaster import django_hooks, target
+from taskmaster.errors import TargetError
+from taskmaster.options import MasterOptions, from_keywords
+
+CORE = """
+import sys
+import taskmaster.api, taskmaster.cli.run, taskmaster.slave.worker, taskmaster.slave.template
+from taskmaster import django_hooks
+
+django_hooks.set_up_project()
+django_hooks.refresh_connections()
+django_hooks.close_connections()
+django_hooks.close_before_fork()
+django_hooks.drop_after_fork()
+print(django_hooks.as_source([1]), [name for name in sys.modules if name.partition(".")[0] == "django"])
+"""
+
+
+def test_nothing_of_django_is_imported_without_settings():
+    """Whatever the core calls of it."""
+    done = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("[1] []\n", "")
+
+
+def test_settings_without_django_are_explained(monkeypatch, module_file):
+    """With the interpreter that lacks it."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "django"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "django", None)
+
+    with pytest.raises(TargetError, match=f"Django is not installed for {sys.executable}"):
+        target.load(target.parse(str(module_file("def get_jobs(): ..."))))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("ImproperlyConfigured", True), ("AppRegistryNotReady", True), ("Other", False)]
+)
+def test_a_target_that_wants_settings_is_told_the_option(monkeypatch, name, said):
+    """Unless they are named already: then they are the cause, and not their lack."""
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    error = type(name, (Exception,), {"__module__": "django.core.exceptions"})()
+
+    assert ("--django-settings" in django_hooks.cure(error)) is said
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
+    assert django_hooks.cure(error) == ""
+
+
+def test_a_script_sets_its_project_up_itself():
+    """The option is one of the commands: a script has imported its models by then."""
+    with pytest.raises(TypeError, match=r"django_settings is an option of the commands alone.*django.setup\(\)"):
+        from_keywords(MasterOptions, {"django_settings": "config.settings"})
+
+
+def test_a_project_s_logging_leaves_ours_on():
+    """DictConfig switches off all loggers that there are, unless it is told not to."""
+    from taskmaster.django_orm.project import _keep_our_logging
+
+    ours, other = logging.getLogger("taskmaster.somewhere"), logging.getLogger("taskmasters")
+    ours.disabled = other.disabled = True
+    _keep_our_logging()
+    other_disabled, other.disabled = other.disabled, False
+
+    assert (ours.disabled, other_disabled) == (False, True)

@@ -1,0 +1,102 @@
+"""What a database refuses for now is asked again, for so long, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from taskmaster.errors import SourceError
+from taskmaster.retrying import TooSlow, passes, persistently, sqlstate
+
+
+class OperationalError(Exception):
+    """As every driver of the DB-API has one."""
+
+    def __init__(self, pgcode: str | None = None) -> None:
+        super().__init__("the server is away")
+        self.pgcode = pgcode
+
+
+class Time:
+    """A clock that goes on when somebody sleeps, and notes for how long."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """An attempt that fails in these ways, one after the other, and then gives an answer."""
+    left: Iterator[Exception] = iter(errors)
+
+    def attempt() -> str:
+        for error in left:
+            raise error
+        return "answer"
+
+    return attempt
+
+
+def test_what_passes_is_tried_again_with_growing_pauses():
+    """And the connection is given up each time."""
+    time, given_up = Time(), []
+    attempt = failing(*[OperationalError()] * 6, OperationalError("57P03"))
+    found = persistently(attempt, lambda: given_up.append(1), patience=60.0, sleep=time.sleep, clock=time.clock)
+
+    assert found == "answer"
+    assert time.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert len(given_up) == 7
+
+
+def test_patience_comes_to_an_end():
+    """With the time, the reason, and that the run can be resumed."""
+    time = Time()
+
+    def never() -> str:
+        raise OperationalError
+
+    with pytest.raises(SourceError, match=r"for 3[0-9] s: the server is away The run can be resumed"):
+        persistently(never, lambda: None, patience=30.0, sleep=time.sleep, clock=time.clock)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), OperationalError("42703"), OperationalError("22012")])
+def test_what_does_not_pass_is_raised_at_once(error):
+    """A column that there is not will not be there in a minute."""
+    time = Time()
+    with pytest.raises(type(error)):
+        persistently(failing(error), lambda: None, patience=60.0, sleep=time.sleep, clock=time.clock)
+
+    assert time.slept == []
+
+
+def test_a_statement_that_is_too_slow_is_for_the_caller():
+    """Who asks for less; unless that is not possible."""
+    time = Time()
+    slow = OperationalError("57014")
+    with pytest.raises(TooSlow):
+        persistently(failing(slow), lambda: None, patience=60.0, sleep=time.sleep, clock=time.clock)
+
+    again = persistently(
+        failing(slow), lambda: None, patience=60.0, may_be_slow=True, sleep=time.sleep, clock=time.clock
+    )
+    assert again == "answer"
+
+
+def test_the_cause_of_an_error_may_have_the_server_s_letters():
+    """An object-relational mapper raises errors of its own."""
+    error = RuntimeError("wrapped")
+    error.__cause__ = OperationalError("40001")
+
+    assert sqlstate(error) == "40001"
+    assert passes(error)
+    assert not passes(RuntimeError("without"))
