@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable
+from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -77,6 +80,26 @@ def test_any_driver_will_do(database: str, comments: None, driver: Any) -> None:
 
     assert [key // 3 % 10 for key in source.iterate(None)] == [3] * 100
     assert 50 < (source.total() or 0) < 200
+
+
+@pytest.mark.parametrize("driver", [None, psycopg2, psycopg])
+def test_what_is_in_a_row_can_be_sent_to_a_worker(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
+    """Bytes are bytes, also in arrays and domains; the rest is as the driver gives it."""
+    sql("CREATE DOMAIN blob AS bytea")
+    sql(
+        "CREATE TABLE kinds (id int PRIMARY KEY, b bytea, d blob, a bytea[], j jsonb, n numeric, t timestamptz, u uuid)"
+    )
+    sql(
+        "INSERT INTO kinds VALUES (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL), (1, '\\x00ff', '\\x', "
+        "ARRAY['\\x01', NULL]::bytea[], '{\"a\": [1]}', 1.50, now(), gen_random_uuid())"
+    )
+    names = ["id", "b", "d", "a", "j", "n", "t", "u"]
+    dsn = database if driver is None else lambda: driver.connect(database)
+    with closing(postgres.rows(dsn, "kinds", columns=names)) as source:
+        first, second = (pickle.loads(pickle.dumps(row)) for row in source.iterate(None))
+
+    assert first[:6] == (1, b"\x00\xff", b"", [b"\x01", None], {"a": [1]}, Decimal("1.50"))
+    assert second == (2, *[None] * 7)
 
 
 def test_a_condition_may_have_percent_signs(database: str, comments: None) -> None:
