@@ -295,6 +295,25 @@ def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> Non
     assert list(source.iterate(None)) == [(1, "one"), (2, "two")]
 
 
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_names_of_types_may_be_odd_too(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
+    """In pages and in ranges, with columns that the callback does not get."""
+    sql("""CREATE SCHEMA "My Schema"; CREATE TYPE "My Schema"."100% ""odd" AS ENUM ('b', 'a', 'c')""")
+    name = '"My Schema"."Weird ""Table"""'
+    sql(f'CREATE TABLE {name} ("k""" "My Schema"."100% ""odd" PRIMARY KEY, "%s" int)')
+    for number, letter in enumerate("cab"):
+        sql(f"INSERT INTO {name} VALUES (%s, %s)", letter, number)
+    with (
+        closing(postgres.rows(lambda: driver.connect(database), name, 'k"', columns="%s", chunk=1)) as pages,
+        closing(postgres.ranges(lambda: driver.connect(database), name, 'k"', rows=1, target=None)) as ranges,
+        closing(driver.connect(database)) as connection,
+    ):
+        assert list(pages.iterate(None)) == [Job("b", 2), Job("a", 1), Job("c", 0)]
+        assert list(pages.iterate("b")) == [Job("a", 1), Job("c", 0)]
+        held = [job.payload.fetch(connection, '"%%s"') for job in ranges.iterate(None)]
+        assert held == [[(2,)], [(1,)], [(0,)]]
+
+
 def test_a_partitioned_table_is_read_in_order(database: str, sql: Callable[..., list[tuple]]) -> None:
     """Whatever the partitions are."""
     sql("CREATE TABLE parts (id int, d int, PRIMARY KEY (id, d)) PARTITION BY RANGE (d)")
