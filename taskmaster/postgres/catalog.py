@@ -68,7 +68,7 @@ class Column:
     @property
     def compared_as(self) -> str:
         """The type that a value is cast to: without a text's length, as a longer one is to be compared, not cut."""
-        return self.base if self.plain else self.type
+        return (self.base if self.plain else self.type).replace("%", "%%")
 
     @property
     def placed(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ Connect = Callable[[], Any]
 Dsn = str | Connect
 
 CONNECTING = 10  # seconds for a connection
+BYTEA, BYTEAS = 17, 1001  # the type and its array, as the server numbers them
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 
@@ -156,6 +158,7 @@ class Reading:
             self._connection = self._connect()
             self._was_connected = True
             self._connection.autocommit = True
+            _give_bytes(self._connection)
         with self._connection.cursor() as cursor:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is somebody else's.
             cursor.execute(
@@ -168,3 +171,19 @@ class Reading:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             cursor.execute("COMMIT")
         return rows
+
+
+def _give_bytes(connection: Any) -> None:
+    """Have psycopg2 give bytea as bytes: its memoryview cannot be sent to a worker."""
+    # Asked of what is loaded: with another driver, psycopg2 is not imported for this.
+    driver = sys.modules.get("psycopg2.extensions")
+    if driver is None or not isinstance(connection, driver.connection):
+        return
+    import psycopg2
+
+    def as_bytes(value: Any, cursor: Any) -> bytes | None:
+        return None if value is None else bytes(psycopg2.BINARY(value, cursor))
+
+    one = driver.new_type((BYTEA,), "BYTES", as_bytes)
+    driver.register_type(one, connection)
+    driver.register_type(driver.new_array_type((BYTEAS,), "BYTES[]", one), connection)

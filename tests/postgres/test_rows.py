@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable
+from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -78,6 +81,26 @@ def test_any_driver_will_do(database: str, comments: None, driver: Any) -> None:
 
     assert [key // 3 % 10 for key in source.iterate(None)] == [3] * 100
     assert 50 < (source.total() or 0) < 200
+
+
+@pytest.mark.parametrize("driver", [None, psycopg2, psycopg])
+def test_what_is_in_a_row_can_be_sent_to_a_worker(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
+    """Bytes are bytes, also in arrays and domains; the rest is as the driver gives it."""
+    sql("CREATE DOMAIN blob AS bytea")
+    sql(
+        "CREATE TABLE kinds (id int PRIMARY KEY, b bytea, d blob, a bytea[], j jsonb, n numeric, t timestamptz, u uuid)"
+    )
+    sql(
+        "INSERT INTO kinds VALUES (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL), (1, '\\x00ff', '\\x', "
+        "ARRAY['\\x01', NULL]::bytea[], '{\"a\": [1]}', 1.50, now(), gen_random_uuid())"
+    )
+    names = ["id", "b", "d", "a", "j", "n", "t", "u"]
+    dsn = database if driver is None else lambda: driver.connect(database)
+    with closing(postgres.rows(dsn, "kinds", columns=names)) as source:
+        first, second = (pickle.loads(pickle.dumps(row)) for row in source.iterate(None))
+
+    assert first[:6] == (1, b"\x00\xff", b"", [b"\x01", None], {"a": [1]}, Decimal("1.50"))
+    assert second == (2, *[None] * 7)
 
 
 def test_a_condition_may_have_percent_signs(database: str, comments: None) -> None:
@@ -271,6 +294,25 @@ def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> Non
     source = postgres.rows(database, '"My ""schema"."Tä%ble"', "Or der", columns=["Or der", "%s"], chunk=1)
 
     assert list(source.iterate(None)) == [(1, "one"), (2, "two")]
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_names_of_types_may_be_odd_too(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
+    """In pages and in ranges, with columns that the callback does not get."""
+    sql("""CREATE SCHEMA "My Schema"; CREATE TYPE "My Schema"."100% ""odd" AS ENUM ('b', 'a', 'c')""")
+    name = '"My Schema"."Weird ""Table"""'
+    sql(f'CREATE TABLE {name} ("k""" "My Schema"."100% ""odd" PRIMARY KEY, "%s" int)')
+    for number, letter in enumerate("cab"):
+        sql(f"INSERT INTO {name} VALUES (%s, %s)", letter, number)
+    with (
+        closing(postgres.rows(lambda: driver.connect(database), name, 'k"', columns="%s", chunk=1)) as pages,
+        closing(postgres.ranges(lambda: driver.connect(database), name, 'k"', rows=1, target=None)) as ranges,
+        closing(driver.connect(database)) as connection,
+    ):
+        assert list(pages.iterate(None)) == [Job("b", 2), Job("a", 1), Job("c", 0)]
+        assert list(pages.iterate("b")) == [Job("a", 1), Job("c", 0)]
+        held = [job.payload.fetch(connection, '"%%s"') for job in ranges.iterate(None)]
+        assert held == [[(2,)], [(1,)], [(0,)]]
 
 
 def test_a_partitioned_table_is_read_in_order(database: str, sql: Callable[..., list[tuple]]) -> None:

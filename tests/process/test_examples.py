@@ -73,3 +73,12 @@ def test_shards_are_compared(postgres: Server, playground: Playground) -> None:
     )
     assert again.returncode == 0
     assert again.stderr.count("there is nothing new") == 2
+
+    postgres.execute("DROP TABLE differences; UPDATE accounts SET balance = 1 WHERE id = 9", database="copy0")
+    for state in playground.directory.glob("check_shards*.tmstate*"):
+        state.unlink()
+    quick = {**environment, "TASKMASTER_RETRIES": "0"}
+    broken = subprocess.run(command, env=quick, cwd=playground.directory, capture_output=True, text=True, check=False)
+    assert broken.returncode == 3, broken.stderr
+    assert broken.stdout.splitlines()[-1].endswith("could not be compared: 0")
+    assert postgres.execute("SELECT count(*) FROM differences", database="copy1") == [(3,)]
