@@ -24,9 +24,12 @@ from zoneinfo import ZoneInfo
 from taskmaster.errors import KeyUnstorable
 from taskmaster.model import Job
 
-__all__ = ["check", "decode", "encode", "fingerprint", "key_of", "payload_of", "separate", "show"]
+__all__ = ["check", "decode", "encode", "fingerprint", "fingerprint_of_key", "key_of", "payload_of", "separate", "show"]
 
 FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability below 1e-20
+NO_FINGERPRINT = bytes(FINGERPRINT)
+"""Stands for the fingerprint of a job that cannot have any, where many are kept one after the other."""
+
 SHOWN = 200  # characters of a key that a person is shown
 
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
@@ -133,10 +136,15 @@ def fingerprint(key: str, payload: Any) -> bytes:
     except (KeyUnstorable, RecursionError):
         content = None
     if content == key:
-        return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
+        return fingerprint_of_key(key)
     digest = blake2b(key.encode(), digest_size=FINGERPRINT)
     digest.update(b"\0" + (content.encode() if content is not None else _stable_pickle(payload)))
     return digest.digest()
+
+
+def fingerprint_of_key(key: str) -> bytes:
+    """The fingerprint of a job that is its own key; ``key`` is encoded."""
+    return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
 
 
 def separate(fingerprints: bytes) -> list[bytes]:

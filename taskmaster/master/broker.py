@@ -885,8 +885,6 @@ class Broker:
         """The store has these changes."""
         for piece in changes.pieces:
             piece.written = True
-            if piece.prints is not None:
-                piece.jobs = None
         self._parking.written(changes.park, changes.unpark)
         self._returned.extend(self.plan.written(self._parking.ticket))
         del self.replay.cleared[: len(changes.cleared)]

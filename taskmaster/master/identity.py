@@ -54,10 +54,14 @@ class Identity:
         """Fingerprint of key and payload; b"" for a job without a key."""
         if isinstance(job, ParkedJob):
             return job.fingerprint
-        text = self.text(job)
-        if text is None:
+        try:
+            key = keys.key_of(job, self._job_key)
+            text = keys.encode(key)
+        except BaseException:
             return b""
         payload = keys.payload_of(job)
+        if payload is key:
+            return keys.fingerprint_of_key(text)  # to encode it once more takes as long as all the rest
         try:
             return keys.fingerprint(text, payload)
         except BaseException:

@@ -123,7 +123,8 @@ class Keeper(threading.Thread):
         self._park()
         with self._lock:
             changes = self._broker.collect()
-            self._earlier.settled_again(print_ for piece in changes.recognised for print_ in piece.prints or ())
+            prints = b"".join(piece.prints or b"" for piece in changes.recognised)
+            self._earlier.settled_again(keys.separate(prints))
             waiting = self._earlier.waiting()
             edge = self._earlier.edge(changes.mark)
         checkpoint = self._as_checkpoint(changes, edge, waiting)
@@ -185,7 +186,7 @@ class Keeper(threading.Thread):
         return Checkpoint(
             mark=changes.mark,
             bound=changes.bound,
-            edge=edge + b"".join(print_ for piece in changes.edge for print_ in self._prints(piece)),
+            edge=edge + _existing(b"".join(map(self._prints, changes.edge))),
             add=[row for piece in changes.pieces for row in self._rows(piece)],
             forget_below=changes.cut,
             waiting=waiting,
@@ -203,13 +204,18 @@ class Keeper(threading.Thread):
     def _rows(self, piece: Settled) -> list[Piece]:
         """A piece as the store keeps it: split where the watermark may come to stand, so that no row is half passed."""
         prints = self._prints(piece)
-        cut = piece.end - piece.first - piece.tail
-        parts = [(0, cut), (cut, len(prints))] if piece.before is not None else [(0, len(prints))]
-        return [Piece(piece.first + a, piece.first + b, b"".join(prints[a:b])) for a, b in parts]
+        cut, end = piece.end - piece.tail, piece.end
+        parts = [(piece.first, cut), (cut, end)] if piece.before is not None else [(piece.first, end)]
+        size = keys.FINGERPRINT
+        return [
+            Piece(a, b, _existing(prints[(a - piece.first) * size : (b - piece.first) * size])) for a, b in parts
+        ]
 
-    def _prints(self, piece: Settled) -> tuple[bytes, ...]:
+    def _prints(self, piece: Settled) -> bytes:
         if piece.prints is None:
-            piece.prints = tuple(map(self._identity.fingerprint, piece.jobs or ()))
+            fingerprints = map(self._identity.fingerprint, piece.jobs or ())
+            piece.prints = b"".join(print_ or keys.NO_FINGERPRINT for print_ in fingerprints)
+            piece.jobs = None
         return piece.prints
 
     def _look_at_successor(self) -> None:
@@ -274,3 +280,10 @@ class Keeper(threading.Thread):
             if reason and not self._broker.paused:
                 logger.error("the run is paused: %s", reason)
             self._broker.paused = reason
+
+
+def _existing(prints: bytes) -> bytes:
+    """Without the places of jobs that cannot have any."""
+    if keys.NO_FINGERPRINT not in prints:
+        return prints
+    return b"".join(print_ for print_ in keys.separate(prints) if print_ != keys.NO_FINGERPRINT)

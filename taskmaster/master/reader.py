@@ -242,7 +242,7 @@ class Reader(threading.Thread):
         with self._lock:
             if fingerprint and self._earlier.recognise(text, fingerprint):
                 at = self._broker.read
-                self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], (fingerprint,)))
+                self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], fingerprint))
             else:
                 self._broker.queue.extend([job])
                 self.started_reading.set()

@@ -43,8 +43,9 @@ PATIENCE = 0.1  # seconds that who asks for them is let wait for a checkpoint: n
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
 IDLE_MOST = 8.0  # and each of them asks at least this often
-# Seconds after which a slave reports that has no other reason to ask: while others wait for what it holds, and else;
-BUSY = (0.1, 0.25)
+# Seconds after which a slave reports that has no other reason to: while others wait for what it holds, or soon may; and
+# while much is queued: where all processors are busy, each word takes time from a job.
+BUSY = (0.1, 0.5)
 BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
 
 
@@ -245,7 +246,9 @@ class Service:
         sessions = self._broker.sessions
         unfed = len(sessions.unfed)
         if session.id not in sessions.unfed:
-            return max(BUSY[0 if unfed else 1], BUSY_EACH * len(sessions))
+            # Another batch for every worker.
+            plenty = not unfed and len(self._broker.queue) > sessions.workers * self._broker.batch
+            return max(BUSY[plenty], BUSY_EACH * len(sessions))
         first, longest = IDLE
         most = min(IDLE_MOST, max(longest, IDLE_EACH * unfed))
         return min(most, first * 2.0 ** min(session.idle - 1, 20))

@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from taskmaster.keys import FINGERPRINT
+
 __all__ = ["END", "Settled", "Watermark", "settled_piece"]
 
 END = ""
@@ -38,7 +40,8 @@ class Settled:
         before: encoded key of the job before those, None if there is none in this piece.
         middle: how many jobs right before those have that key.
         jobs: the jobs, until their fingerprints are known.
-        prints: a fingerprint for each job, once they were needed; b"" for one that cannot have any.
+        prints: the fingerprints of all jobs, one after the other, once they were needed: as bytes of their own, those
+            of a full span would take four times the memory. ``NO_FINGERPRINT`` for a job that cannot have any.
         written: the store has them.
     """
 
@@ -49,14 +52,14 @@ class Settled:
     before: str | None
     middle: int
     jobs: Sequence[Any] | None
-    prints: tuple[bytes, ...] | None = None
+    prints: bytes | None = None
     written: bool = False
 
     def part(self, first: int, end: int, key: str) -> Settled:
         """The jobs between two positions of this piece, which all have the given key."""
         start, stop = first - self.first, end - self.first
         jobs = None if self.jobs is None else self.jobs[start:stop]
-        prints = None if self.prints is None else self.prints[start:stop]
+        prints = None if self.prints is None else self.prints[start * FINGERPRINT : stop * FINGERPRINT]
         return Settled(first, end, key, stop - start, None, 0, jobs, prints, self.written)
 
 

@@ -19,6 +19,7 @@ REPORT = 16 * 1024 * 1024  # bytes of failures that go out at once: a frame has 
 
 State = tuple[int, tuple[int, ...], int, int, str, int]
 """upto, extra, number of failures, keep, end, number of long jobs"""
+KEEP = 3  # where in a state that is
 
 
 @dataclass(slots=True, eq=False)
@@ -240,9 +241,15 @@ class Desk:
         """Whether there is something that the master has not heard."""
         return any(held.state != held.told for held in self._held.values() if not held.stale)
 
-    def ended(self) -> bool:
-        """Whether a batch has ended that the master has not heard of."""
-        return any(held.end for held in self._held.values() if not held.stale)
+    def urgent(self) -> bool:
+        """Whether the master should hear at once of what it has not heard: a batch has ended, and its worker wants
+        another one; or jobs are given back, for which somebody may be waiting.
+        """
+        return any(
+            held.end or held.told is None or held.keep != held.told[KEEP]
+            for held in self._held.values()
+            if not held.stale
+        )
 
     def reports(self) -> list[Report]:
         """A report for each batch of which there is news; ``answered`` says that they have arrived.

@@ -168,7 +168,8 @@ class Supervisor:
                 code = self._turn(now)
                 if code is not None:
                     return code
-                waits = self._pool.keep_up(now), self._link.keep_up(now), self._watch_time(now)
+                # The link first: it connects, in its own thread, while the workers are forked.
+                waits = self._link.keep_up(now), self._pool.keep_up(now), self._watch_time(now)
                 timeout = min(*waits, self._until_next(time.monotonic()))
                 for key, _ in self._selector.select(max(0.0, timeout)):
                     key.data()
@@ -231,15 +232,15 @@ class Supervisor:
         if not self._link.up:
             return
         free = self._pool.free if self._stop_by is None and not self._desk.singly else 0
-        ended = self._desk.ended() or self._desk.singly
-        ask = free > 0 and (now >= self._ask_at or ended)
+        urgent = self._desk.urgent() or self._desk.singly
+        ask = free > 0 and (now >= self._ask_at or urgent)
         look = len(self._desk) > 0 and now >= self._looked_at + self._look_every
         if look:
             self._looked_at = now
             self._pool.look()
         # What is wanted back is heard of in the answer.
         due = self._posted_at + (self._look_every if len(self._desk) else self._link.lease / 6)
-        if ask or ended or (look and self._desk.news()) or now >= due:
+        if ask or urgent or (look and self._desk.news()) or now >= due:
             if not look and len(self._desk) and now >= self._looked_at + self._look_every / 2:
                 # Said together with what has to be said anyway, it takes no exchange of its own.
                 self._looked_at = now

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
 LONG = 3.0  # seconds after which a job is worth taking over by a master that is restarted
-LOOK = 0.25  # seconds between two looks at what runs for how long
+LOOK = 0.5  # seconds between two looks at what runs for how long; more often where that is limited
 LOST = (1.0, 5.0)  # seconds after which a worker is ended that cannot be heard: one that runs nothing, and any other
 
 
@@ -62,7 +62,7 @@ class Watch:
                     what = "unpickling a batch has taken" if index == UNPICKLING else "a job has run for"
                     logger.warning("%s more than %g s (--job-timeout): worker %d is ended", what, most, worker.pid)
                     self._end(worker.pid)
-        return min(LOOK, limit / 4)
+        return min(LOOK / 2, limit / 4)
 
     def over_workers(self, workers: Collection[Worker], now: float) -> None:
         """End workers that live on without their socket: nobody would ever hear what becomes of their jobs. Say which

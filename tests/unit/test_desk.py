@@ -299,3 +299,21 @@ def test_bare_facts_that_are_refused_cost_the_lease() -> None:
     assert refusals[-1] == "t"
     assert desk.void(["t"]) == []
     assert desk.settled
+
+
+def test_what_is_given_back_is_urgent() -> None:
+    """A worker may be waiting for it; progress alone can wait for the next report."""
+    desk = Desk()
+    held = take(desk)
+    desk.progress(held, 3)
+
+    assert not desk.urgent()
+
+    held.keep = 6  # as the pool does when jobs are wanted back
+
+    assert desk.urgent()
+    assert [report.keep for report in desk.reports()] == [6]
+
+    desk.answered()
+
+    assert not desk.urgent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from taskmaster import keys
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
@@ -11,6 +12,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.keeper import SLOW, Keeper
 from taskmaster.master.stores import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.watermark import settled_piece
 
 
 class Clock:
@@ -110,3 +112,19 @@ def test_a_write_that_hangs_pauses_the_run_too() -> None:
 
     assert keeper.trouble() == (0.0, "")
     assert broker.paused == ""
+
+
+def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else() -> None:
+    """A job without a key has none, and is not mistaken for another one; the jobs themselves are let go."""
+    disk = Disk()
+    keeper, broker = keeper_of(disk, Clock())
+    identity = Identity()
+    jobs = [1, object(), 2, 2]
+    piece = settled_piece(5, jobs, identity.text)
+    broker.watermark.settle(piece)
+    keeper.checkpoint()
+
+    assert disk.load().remembered == b"".join(identity.fingerprint(job) for job in jobs)
+    assert len(disk.load().remembered) == 3 * keys.FINGERPRINT
+    assert piece.jobs is None
+    assert piece.part(8, 9, "2").prints == identity.fingerprint(2)

@@ -193,3 +193,9 @@ def test_folded_and_zoned_times_come_back() -> None:
 
     assert keys.decode(keys.check(alarm)).fold == 1
     assert keys.decode(keys.check(UUID(int=5))) == UUID(int=5)
+
+
+def test_a_job_that_is_its_own_key_has_the_same_fingerprint_by_the_short_way() -> None:
+    """What an earlier session wrote down is recognised whichever way it was taken."""
+    for job in (7, "seven", (7, "seven"), None):
+        assert keys.fingerprint_of_key(keys.encode(job)) == keys.fingerprint(keys.encode(job), job)

@@ -6,8 +6,9 @@ import threading
 
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.identity import Identity
+from taskmaster.master.lease import Session
 from taskmaster.master.policy import ALIKE
-from taskmaster.master.service import Service
+from taskmaster.master.service import BUSY, Service
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent
 from taskmaster.slave.desk import Desk
 
@@ -65,3 +66,21 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
 
         assert held.lent.count == ALIKE
         assert bool(broker.stop) is stops
+
+
+def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
+    """Its words take time from its jobs; but soon as the queue runs out, and while another one has nothing."""
+    service, broker = service_of(list(range(25)))
+    pauses = [Answer.from_wire(service.exchange("s", [], (1, 10, 10, ""))).pause for _ in range(2)]
+
+    assert pauses == [BUSY[1], BUSY[0]]
+
+    broker.queue.extend(range(1000))
+
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[1]
+
+    hungry = Session("hungry", "h", 1, 1, 0.0)
+    broker.sessions.add(hungry)
+    broker.starve(hungry)
+
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[0]
