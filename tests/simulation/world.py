@@ -313,7 +313,7 @@ class World:
     def _recall(slave: SimSlave, held: Held, keep: int) -> None:
         """What the pool does: a job that runs is not given back, and a call runs all of its jobs."""
         work = slave.work.get(held)
-        if work is not None:
+        if work is not None and not held.end:
             running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
             held.keep = min(held.keep, max(keep, running))
 
@@ -353,8 +353,8 @@ class World:
             held = slave.desk.take(lent._replace(blob=b""))
             held.together = self.together
             slave.work[held] = Work(jobs)
-            lease = self.broker.leases[lent.token]
-            for index in range(lent.count):
+            lease = self.broker.leases.get(lent.token)  # lost already, if the master took very long to answer
+            for index in range(lent.count if lease is not None else 0):
                 self.newest[lease.stretch.first + index] = lent.token
         for token, keep in answer.recalls:
             held = slave.desk.by_token(token)
