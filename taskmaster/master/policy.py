@@ -167,11 +167,12 @@ class Budget:
     def over(self, failures: int, settled: int) -> str:
         """Why to stop, when so many of the session's settled jobs have failed; "" if there is no reason to."""
         if self._most is not None and failures > self._most:
-            return f"{failures} jobs have failed in this session, and --max-failures allows {self._most}"
+            have = "1 job has" if failures == 1 else f"{failures} jobs have"
+            return f"{have} failed in this session, and --max-failures allows {self._most}"
         if self._share is not None and settled >= sample(self._share) and failures > self._share * settled:
             return (
                 f"{failures} of the {settled} jobs of this session have failed, and --max-failures allows "
-                f"{self._share:.4g} of them"
+                f"{100 * self._share:.4g}%"
             )
         return ""
 

@@ -56,11 +56,15 @@ class Watch:
         for worker, jobs in running.items():
             for held, index in jobs:
                 # A coroutine is cancelled by its own worker, unless it blocks that.
-                most = 1.5 * limit + CANCEL if worker.coroutines and index != UNPICKLING else limit
+                cancelled = worker.coroutines and index != UNPICKLING
+                most = 1.5 * limit + CANCEL if cancelled else limit
                 if self._jobs.seconds((held, index)) > most and worker.timed_out is None:
                     worker.timed_out = held, index
                     what = "unpickling a batch has taken" if index == UNPICKLING else "a job has run for"
-                    logger.warning("%s more than %g s (--job-timeout): worker %d is ended", what, most, worker.pid)
+                    still = ", and cancelling it had no effect" * cancelled
+                    logger.warning(
+                        "%s more than %g s (--job-timeout)%s; worker %d is ended", what, limit, still, worker.pid
+                    )
                     self._end(worker.pid)
         return min(LOOK / 2, limit / 4)
 

@@ -302,6 +302,30 @@ def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
     store.close()
 
 
+def test_a_state_can_be_looked_at_where_the_disk_is_full(tmp_path: Path) -> None:
+    """Not even the lock file can say who holds it; the lock holds all the same."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, "mod", "mod")
+    store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
+    store.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        store = SqliteStore.open_existing(place)
+
+        assert len(store.failed()) == 1
+        with pytest.raises(StateLocked, match="another master"):
+            SqliteStore.open_existing(place)
+        with pytest.raises(StateUnwritable, match="cannot be written"):
+            store.write(Checkpoint("2", settled=2))
+
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert mark_in(place) == "1"
+
+
 def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Path) -> None:
     """While one is being written, and after one that could not be: ask again."""
     store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")

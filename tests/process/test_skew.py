@@ -44,7 +44,7 @@ def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: 
 def test_strict_code_refuses_the_newcomer(playground: Playground) -> None:
     """Exit 6, with the reason; the others do all of the work."""
     host = f"--host=127.0.0.1:{free_port()}"
-    master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="200", SLEEP="0.02")
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="500", SLEEP="0.02")
     first = playground.start("tm-slave", "jobs.py", host, "--processes=1", SLEEP="0.02")
     wait_for("some work", lambda: playground.ledger.ended().total() > 5)
     other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")

@@ -4,8 +4,9 @@ misbehave.
 Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is written to a ledger that
 shares no code with Taskmaster.
 
-The master's threads are three: one answers slaves, one reads the source, one writes checkpoints. Wherever one of them
-is outside the lock, in the user's code or in the store, another may get ahead of it: ``_meanwhile``.
+The master's threads are four: one answers slaves, one reads the source, one writes checkpoints, one looks at the clock.
+Wherever one of them is outside the lock, in the user's code or in the store, another may get ahead of it:
+``_meanwhile``.
 """
 
 from __future__ import annotations
@@ -228,17 +229,22 @@ class World:
             raise Violation("the user's code, or the store, is called under the lock")
         if not self.faults or self.random.random() > 0.03:
             return
-        name = self.random.choice(["service", "reader", "keeper"])
+        name = self.random.choice(["service", "reader", "keeper", "clock"])
         if name in self.busy:
             return
         if name == "reader":
             self.read()
         elif name == "keeper":
             self.checkpoint()
+        elif name == "clock":
+            self.pass_time(self.random.choice([0.1, 3.0, 90.0]))
         elif live := [slave for slave in self.slaves if slave.alive]:
             slave = self.random.choice(live)
-            self.work(slave)
-            self.post(slave)
+            # Often enough for a batch to be handed out, run and reported while the other thread thinks of one job.
+            for _ in range(self.random.choice([1, 1, 5])):
+                for _ in range(3):
+                    self.work(slave)
+                self.post(slave)
 
     def _check_mark(self, before) -> None:
         """The durable mark never moves back and never passes a job that is neither settled nor parked."""
@@ -307,7 +313,7 @@ class World:
     def _recall(slave: SimSlave, held: Held, keep: int) -> None:
         """What the pool does: a job that runs is not given back, and a call runs all of its jobs."""
         work = slave.work.get(held)
-        if work is not None:
+        if work is not None and not held.end:
             running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
             held.keep = min(held.keep, max(keep, running))
 
@@ -347,8 +353,8 @@ class World:
             held = slave.desk.take(lent._replace(blob=b""))
             held.together = self.together
             slave.work[held] = Work(jobs)
-            lease = self.broker.leases[lent.token]
-            for index in range(lent.count):
+            lease = self.broker.leases.get(lent.token)  # lost already, if the master took very long to answer
+            for index in range(lent.count if lease is not None else 0):
                 self.newest[lease.stretch.first + index] = lent.token
         for token, keep in answer.recalls:
             held = slave.desk.by_token(token)
@@ -443,10 +449,7 @@ class World:
         elif what < 0.80:
             self.checkpoint()
         elif what < 0.88:
-            self.now += r.choice([0.1, 1.0, 3.0, 30.0, 90.0])
-            self.broker.tick(self.now)
-            self.service.fail_doomed()
-            self.broker.ask_back()
+            self.pass_time(r.choice([0.1, 1.0, 3.0, 30.0, 90.0]))
         elif what < 0.92 and len(live) < 4:
             self.add_slave()
         elif what < 0.95 and live:
@@ -464,6 +467,13 @@ class World:
             self.change_rows()
             self.start_master()
         self._check_caps()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        with self._thread("clock"):
+            self.broker.tick(self.now)
+            self.service.fail_doomed()
+            self.broker.ask_back()
 
     def read(self) -> None:
         if self.reader.done or self.source_failed:

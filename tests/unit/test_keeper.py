@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
@@ -10,9 +11,11 @@ from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.keeper import SLOW, Keeper
+from taskmaster.master.lease import Session
 from taskmaster.master.stores import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.watermark import settled_piece
+from taskmaster.model import Job, Report, Want
 
 
 class Clock:
@@ -42,11 +45,11 @@ class Disk(MemoryStore):
         super().write(checkpoint)
 
 
-def keeper_of(disk: Disk, clock: Clock) -> tuple[Keeper, Broker]:
+def keeper_of(disk: Disk, clock: Clock, identity: Identity | None = None) -> tuple[Keeper, Broker]:
     record = RunRecord("run", resumed=False)
     broker = Broker("i", Limits())
     lock = threading.Lock()
-    return Keeper(disk, broker, lock, Identity(), Earlier(record), record, clock), broker
+    return Keeper(disk, broker, lock, identity or Identity(), Earlier(record), record, clock), broker
 
 
 def attempt(keeper: Keeper) -> None:
@@ -128,3 +131,33 @@ def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else()
     assert len(disk.load().remembered) == 3 * keys.FINGERPRINT
     assert piece.jobs is None
     assert piece.part(8, 9, "2").prints == identity.fingerprint(2)
+
+
+def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_before_it() -> None:
+    """Meanwhile the jobs that it looks at are handed out and settled: what follows is not what it knows."""
+
+    class Watched(Identity):
+        """The user's function for keys takes long enough for two jobs to be done."""
+
+        def text(self, job: Any) -> str | None:
+            if job == jobs[1] and broker.watermark.low == 1:
+                do(2)
+            return super().text(job)
+
+    def do(count: int) -> None:
+        lease = broker.take(session, Want(1, count))
+        assert lease is not None
+        piece = settled_piece(lease.stretch.first, lease.stretch.jobs, Identity().text)
+        assert broker.settle(lease, Report(lease.token, count, end="finished"), [piece], {})
+
+    jobs = [Job(1, "a"), Job(2, "b"), Job(3, "c"), Job(3, "d")]
+    keeper, broker = keeper_of(Disk(), Clock(), Watched())
+    broker.queue.extend(jobs)
+    broker.bytes_per_job = 1.0
+    session = Session("s", "s", 1, 1, 0.0)
+    broker.enter(session, ())
+    do(1)
+    keeper.checkpoint()
+
+    assert broker.watermark.low == 3
+    assert broker.watermark.mark == "2"  # a source that goes on after 3 would leave the last job out

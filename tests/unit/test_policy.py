@@ -109,6 +109,7 @@ def test_who_says_how_many_may_fail_is_not_stopped_early() -> None:
     assert [budget.failed_first(ERROR, 0) for _ in range(2 * ALIKE)] == [""] * 2 * ALIKE
     assert budget.over(40, 40) == ""
     assert "41 jobs" in budget.over(41, 41)
+    assert "1 job has failed" in Budget(most=0).over(1, 1)
 
 
 def test_a_share_needs_a_sample() -> None:
@@ -118,6 +119,7 @@ def test_a_share_needs_a_sample() -> None:
     assert budget.over(10, 499) == ""
     assert budget.over(5, 500) == ""
     assert "6 of the 500" in budget.over(6, 500)
+    assert budget.over(6, 500).endswith("--max-failures allows 1%")
     assert Budget(share=0.0).over(0, 100) == ""
     assert Budget(share=0.0).over(1, 100) != ""
 

@@ -111,6 +111,21 @@ def test_a_coroutine_is_given_the_time_to_be_cancelled(scene: Scene) -> None:
     assert scene.ended == [worker.pid]
 
 
+def test_the_warning_names_the_limit_that_was_given(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """And says of a coroutine why its worker is ended, much later than that."""
+    caplog.set_level(logging.WARNING)
+    late, blocked = scene.worker(), scene.worker()
+    blocked.coroutines = True
+    scene.give(late, 1)
+    scene.give(blocked, 1)
+    scene.spend(2 * CANCEL, limit=2.0)
+
+    assert caplog.messages == [
+        "a job has run for more than 2 s (--job-timeout); worker 100 is ended",
+        "a job has run for more than 2 s (--job-timeout), and cancelling it had no effect; worker 101 is ended",
+    ]
+
+
 def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
     """Sooner if it runs nothing; and not before the template had the time to say that it has died."""
     idle, busy, well = scene.worker(), scene.worker(), scene.worker()

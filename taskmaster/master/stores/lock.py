@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
@@ -51,8 +52,10 @@ class Lock:
         """Say who holds it, and where that one serves."""
         self._where = where
         text = f"process {os.getpid()} on {socket.gethostname()}" + (f"{SERVING}{where}" if where else "")
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
+        # The lock holds without it, also where the disk is full: just then somebody wants to look at the failed jobs.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
 
     def keep(self) -> None:
         """Make the lock file again if somebody has removed it: without it, another master would begin.
