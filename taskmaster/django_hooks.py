@@ -80,7 +80,7 @@ def as_source(jobs: Any) -> Any:
 
 
 def refresh_connections() -> None:
-    """Between two batches, and after a job that has failed."""
+    """Before and after a batch, and after a job that has failed."""
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import refresh
 

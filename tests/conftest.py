@@ -38,6 +38,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("TASKMASTER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path / ".taskmaster"))
 
 

@@ -110,6 +110,7 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryvi
 def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
     """Run jobs in their order, one at a time."""
     for batch in batches:
+        refresh_connections()  # the worker may have waited for it for hours
         batch.began = time.perf_counter()
         stop = _run(batch, board, batch.opening(handle), outlet)
         seconds = time.perf_counter() - batch.began
@@ -140,6 +141,7 @@ def _run(batch: Batch, board: Board, call: Callable[[Any], Any], outlet: Outlet)
 def run_together(batches: Iterator[Batch], board: Board, handle: Callable[[list[Any]], Any], outlet: Outlet) -> None:
     """Call the callback once with all jobs of a batch."""
     for batch in batches:
+        refresh_connections()
         began = time.perf_counter()
         region = batch.region
         board.heads[region][1] = 0
