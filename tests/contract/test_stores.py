@@ -19,6 +19,7 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import SqliteStore
+from taskmaster.master.stores.sqlite_connection import looking
 
 Reopen = Callable[[], Store]
 
@@ -700,6 +701,18 @@ def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | N
     store.close()
 
     assert place.with_name("x.tmstate.damaged-log-wal").read_bytes() == bytes(data)
+
+
+def test_a_state_that_was_killed_goes_on_where_memory_cannot_be_shared(tmp_path: Path) -> None:
+    """As on some network shares: it is looked through by the connection that writes."""
+    place = killed(tmp_path, 3)
+    index = place.with_name("x.tmstate-shm")
+    index.symlink_to("no/such/place")  # SQLite follows no link, and cannot make the file
+    with pytest.raises(StateRefused, match="cannot be opened"), looking(place):
+        pass
+
+    assert mark_in(place) == "3"
+    assert index.is_symlink()
 
 
 @pytest.mark.parametrize("what", ["directory", "dangling link"])

@@ -33,6 +33,9 @@ from taskmaster.master.stores.sqlite_rows import (
 
 __all__ = ["SqliteStore"]
 
+# Who only reads needs memory shared through a file beside the state, which some network shares do not have. Who has the
+# state for himself, as the one that writes, does not.
+NO_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 CLOSING = 2.0  # seconds that closing waits for a write that is under way
 
 
@@ -239,17 +242,22 @@ class SqliteStore:
         """Refuse a state with a log that is not what was written, before anything brings that log into the file.
 
         Returns:
-            Whether it has a log.
+            Whether it has a log, and could be looked at.
         """
         if not has_log(self._path):
             return False
-        with looking(self._path) as connection:
-            self._connection = connection
-            try:
+        try:
+            with looking(self._path) as connection:
+                self._connection = connection
                 with self._reading():
                     self._record(str(self._meta("current")), resumed=True)
-            finally:
-                self._connection = None
+        except StateRefused as exc:
+            why = exc.__cause__
+            if isinstance(why, sqlite3.OperationalError) and why.sqlite_errorcode & 0xFF in NO_MEMORY:
+                return False
+            raise
+        finally:
+            self._connection = None
         return True
 
     @contextmanager
