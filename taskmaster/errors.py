@@ -114,7 +114,7 @@ class ListenError(TaskmasterError):
 
 
 class Stopped(TaskmasterError):
-    """``--run-time`` or ``--limit`` ended the run before its end; it can be resumed.
+    """The run has not come to its end, as was wanted (``--run-time``, ``--limit``, ``--failed``); it can be resumed.
 
     The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": neither an error nor the end, so that a script
     can call the same command again until it gives another one.

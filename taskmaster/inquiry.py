@@ -14,7 +14,7 @@ from taskmaster.master.stores.sqlite import SqliteStore
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
 
-__all__ = ["connect", "drop_failures", "failures", "failures_of", "left_key"]
+__all__ = ["connect", "drop_failures", "failures", "failures_of", "left_key", "master_of", "no_such_key"]
 
 BUSY_WAIT = 0.5  # seconds after which a master that was busy is asked again,
 BUSY_WAITS = 20  # and how often
@@ -99,25 +99,51 @@ def drop_failures(path: str, wanted: Sequence[str]) -> dict[str, int]:
     """
     store = SqliteStore.open_existing(path)
     try:
-        found: dict[str, list[int]] = {key: [] for key in wanted}
+        found: dict[str, list[list[int]]] = {key: [[], [], []] for key in wanted}  # by how exact the spelling is
         shown: list[str] = []
         for job in _pages(store.failed):
-            names = () if job.key is None else (keys.show(job.key), job.key)
+            names = keys.spellings(job.key)
             shown += names[:1]
-            for name in set(names).intersection(found):
-                found[name].append(job.id)
-        for key, jobs in found.items():
+            for exactness, name in enumerate(names):
+                if name in found:
+                    found[name][exactness].append(job.id)
+        # The key 1 is not the key "1", unless there is no other.
+        chosen = {key: next(filter(None, jobs), []) for key, jobs in found.items()}
+        for key, jobs in chosen.items():
             if not jobs:
-                near = difflib.get_close_matches(key, shown, 3)
-                raise UsageError(
-                    f"No failed job has the key {key}"
-                    + (f"; there are: {', '.join(near)}." if near else ".")
-                    + " `tm-ctl failures` lists them."
-                )
-        store.drop({number for jobs in found.values() for number in jobs})
-        return {key: len(jobs) for key, jobs in found.items()}
+                raise no_such_key(key, shown)
+        store.drop({number for jobs in chosen.values() for number in jobs})
+        return {key: len(jobs) for key, jobs in chosen.items()}
     finally:
         store.close()
+
+
+def no_such_key(key: str, shown: Sequence[str] = ()) -> UsageError:
+    """No failed job has a key; names those that look like it."""
+    near = difflib.get_close_matches(key, shown, 3)
+    return UsageError(
+        f"No failed job has the key {key or repr(key)}"
+        + (f"; there are: {', '.join(near)}." if near else ".")
+        + " `tm-ctl failures` lists them."
+    )
+
+
+def master_of(path: str) -> str:
+    """Where the master of a state file's run is asked, ``HOST:PORT``.
+
+    Raises:
+        UsageError: no master of this machine is at it.
+    """
+    try:
+        SqliteStore.open_existing(path).close()
+    except StateLocked as exc:
+        if exc.address is None:
+            raise
+        return exc.address
+    raise UsageError(
+        f"No master is at work on {path} at the moment. `tm-ctl runs {path}` says how far the run has come; a master "
+        "elsewhere is asked with --host."
+    )
 
 
 def _pages(page: Callable[[int], Sequence[FailedJob]]) -> Iterator[FailedJob]:

@@ -30,6 +30,7 @@ FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability be
 NO_FINGERPRINT = bytes(FINGERPRINT)
 """Stands for the fingerprint of a job that cannot have any, where many are kept one after the other."""
 
+NO_KEY = "(none)"  # as the key of a job without one is shown
 SHOWN = 200  # characters of a key that a person is shown
 
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
@@ -86,6 +87,18 @@ def show(text: str) -> str:
         shown = text
     shown = "".join(char if char.isprintable() else "?" for char in shown)
     return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def spellings(text: str | None) -> tuple[str, ...]:
+    """How a person may write an encoded key, the most exact first; None is the key of a job that has none."""
+    if text is None:
+        return (NO_KEY,)
+    try:
+        plain = str(decode(text))
+    except ValueError:
+        plain = text
+    # What a shell leaves of the quotes around a text, too.
+    return tuple(dict.fromkeys((show(text), text, plain)))
 
 
 def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:

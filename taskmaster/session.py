@@ -149,6 +149,8 @@ class Session:
                 return summary
             if companion is not None:
                 companion.stop(5.0)
+            if options.failed and record.finished is None:
+                return self._say_unfinished(console, summary)
             if self._rehearsal is None:
                 console.say_end(summary.settled, summary.failed, summary.elapsed)
                 self._say_failures(console, summary)
@@ -205,6 +207,16 @@ class Session:
         if record.mark is not None and not self._options.failed and self._source.reads_again:
             console.say(f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped.")
         return True
+
+    def _say_unfinished(self, console: Console, summary: Summary) -> Summary:
+        """The failed jobs of a run were run again that has not come to its end: all is not done."""
+        console.say(
+            f"The failed jobs were run again, and {summary.failed} of them failed once more. The run itself has not "
+            f"come to its end; {summary.settled} jobs are settled so far."
+        )
+        self._say_failures(console, summary)
+        console.say(f"Resume it with: {command_again(without='--failed')}")
+        return replace(summary, exit_code=Stopped.exit_code)
 
     def _limits(self, reclaim: float) -> Limits:
         options = self._options
@@ -286,7 +298,9 @@ class Session:
             console.say(f"New run; its state is {place}")
         else:
             reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
-            console.say(f"Resuming at {reached} ({record.settled} jobs settled so far); the state is {place}")
+            # They are counted for whoever wonders how the key can be further than what is settled.
+            parked = f", {len(record.parked)} parked ones go first" if record.parked else ""
+            console.say(f"Resuming at {reached} ({record.settled} jobs settled so far{parked}); the state is {place}")
 
     def _say_finished(self, console: Console, record: RunRecord, now: str) -> None:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
@@ -298,14 +312,15 @@ class Session:
         )
 
 
-def command_again(*more: str) -> str:
+def command_again(*more: str, without: str = "") -> str:
     """The command line that this process was started with, without what must not be said twice.
 
     Args:
         more: options to add; a script that calls ``Taskmaster`` has them as keywords.
+        without: an option to leave out.
     """
     program = Path(sys.argv[0])
-    rest = [without_password(word) for word in sys.argv[1:] if word not in ("--reset", *more)]
+    rest = [without_password(word) for word in sys.argv[1:] if word not in ("--reset", without, *more)]
     if program.name.startswith("tm-"):
         return shlex.join([program.name, *rest, *more])
     script = shlex.join(["python", sys.argv[0], *rest])

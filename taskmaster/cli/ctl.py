@@ -58,20 +58,36 @@ def keygen(path: str) -> None:
 
 
 @tm_ctl.command()
-@option("host", help="Where the master is.")
-@options("key", "key_file", "json")
-def status(host: str, key: str | None, key_file: str | None, as_json: bool) -> None:
+@click.argument("state", required=False)
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@option("host", help="Where the master is, if no STATE is given.")
+@options("key", "key_file", "get_jobs_callback", "json")
+def status(
+    *,
+    state: str | None,
+    arguments: tuple[str, ...],
+    host: str,
+    key: str | None,
+    key_file: str | None,
+    get_jobs_callback: str | None,
+    as_json: bool,
+) -> None:
     """Say what a running master is doing.
 
+    STATE is the state file of its run, or the TARGET with the arguments that it was given: that finds a tm-run on this
+    machine, too, whatever its port is.
+
     \b
-    Example:
+    Examples:
+      tm-ctl status backfill.py
       tm-ctl status --host=127.0.0.1:5050
     """  # noqa: D301
-    from taskmaster import api
+    path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
+    from taskmaster import api, inquiry
 
     loaded()
 
-    found = api.status(host, key, key_file)
+    found = api.status(host if path is None else inquiry.master_of(str(path)), key, key_file)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, **found}))
     else:
@@ -193,6 +209,8 @@ def failures(  # noqa: PLR0913  # an option each
     if wanted:
         found = with_keys(found, wanted)
     count = show(found, style=style, tracebacks=tracebacks or bool(wanted))
+    if wanted and not count:
+        raise inquiry.no_such_key(", ".join(wanted))
     if not count and style == "text":
         click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
 

@@ -75,27 +75,33 @@ def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:
     kinds: dict[str, list[Any]] = {}  # type -> [how many, key and message of the first]
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
-        kind = kinds.setdefault(row["type"], [0, row["key"], row["message"]])
+        kind = kinds.setdefault(row["type"], [0, _key(row), row["message"]])
         kind[0] += 1
         click.echo("\n".join(_lines(row, tracebacks=tracebacks)))
     if count:
         click.echo("")
     for name, (number, key, message) in sorted(kinds.items(), key=lambda item: -item[1][0]):
         example = clean(str(message).partition("\n")[0])
-        click.echo(f"{number} x {clean(name)}, for example the job with the key {clean(str(key))}: {example}")
+        click.echo(f"{number} x {clean(name)}, for example the job with the key {clean(key)}: {example}")
     return count
 
 
 def _lines(row: dict[str, Any], *, tracebacks: bool) -> Iterator[str]:
     attempts = row["attempts"]
     number = f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}"
-    yield f"{clean(str(row['key']))}  {clean(row['type'])}: {clean(row['message'].partition(chr(10))[0])}"
+    yield f"{clean(_key(row))}  {clean(row['type'])}: {clean(row['message'].partition(chr(10))[0])}"
     yield f"    job {clean(row['job'])}; {number}, the last at {_when(row['last'])} by {row['slave'] or 'the master'}"
     if tracebacks:
         for attempt in attempts:
             what = f"{attempt['type']}: {attempt['message']}"
             yield f"    {_when(attempt['at'])}  {attempt['slave']}  {clean(what)}"
             yield from ("        " + clean(line) for line in attempt["traceback"].splitlines())
+
+
+def _key(row: dict[str, Any]) -> str:
+    from taskmaster.keys import NO_KEY
+
+    return NO_KEY if row["key"] is None else str(row["key"])
 
 
 def _when(at: float) -> str:
@@ -118,5 +124,5 @@ def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:
     from taskmaster import keys
 
     for job in found:
-        if job.key is not None and (keys.show(job.key) in wanted or job.key in wanted):
+        if not set(wanted).isdisjoint(keys.spellings(job.key)):
             yield job

@@ -14,6 +14,7 @@ from typing import Protocol, Self, TextIO
 from taskmaster import keys
 from taskmaster.model import Snapshot
 from taskmaster.view.progress import Progress
+from taskmaster.view.text import clean
 
 __all__ = ["Console", "Failed"]
 
@@ -97,9 +98,9 @@ class Console:
         """The most frequent kinds of failure: how many, and an example."""
         for count, example in kinds:
             if example.traceback:
-                self.say(example.traceback.rstrip())
-            key = keys.show(example.key) if example.key is not None else "(none)"
-            self.say(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
+                self.say("\n".join(clean(line) for line in example.traceback.rstrip().splitlines()))
+            key = keys.show(example.key) if example.key is not None else keys.NO_KEY
+            self.say(f"{count} x {example.type}, for example the job with the key {key}: {clean(example.message)}")
 
 
 class _Handler(logging.Handler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -83,7 +84,10 @@ def test_an_unfinished_run_stays_so(playground: Playground) -> None:
     playground.write("mended", "")
     again = playground.run("tm-run", "mod", "2", "--progress=none", "--failed", "--retries=0")
 
-    assert again.process.returncode == 3, again.output
+    assert again.process.returncode == 75, again.output
+    assert "The run itself has not come to its end" in again.output
+    assert "All done" not in again.output
+    assert "Resume it with: tm-run mod 2 --progress=none --retries=0" in again.output
     assert the_run(playground) == (before[0], before[1], 1, 0)
 
     rest = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=0")
@@ -195,3 +199,43 @@ def test_the_script_says_how_to_run_failed_jobs_again(playground: Playground) ->
     again = playground.run("python", "script.py", "again")
 
     assert again.output.rstrip().endswith("0"), again.output
+
+
+def test_text_keys_are_named_as_a_shell_leaves_them(playground: Playground) -> None:
+    """Without their quotes; a number is not taken for a text that looks like it."""
+    playground.write(
+        "mod.py",
+        PREAMBLE + "def get_jobs():\n    return [1, '1', '2', 'a b']\ndef handle_job(n):\n    raise ValueError(n)\n",
+    )
+    playground.run("tm-run", "mod", "1", "--progress=none", "--retries=0", "--max-failures=9")
+    one = playground.run("tm-ctl", "failures", "mod", "--job", "a b")
+
+    assert one.process.returncode == 0, one.output
+    assert "Traceback" in one.output
+
+    dropped = playground.run("tm-ctl", "failures", "mod", "--drop", "1", "--drop", "2", "--drop", "a b")
+
+    assert dropped.process.returncode == 0, dropped.output
+    assert [key for key, *_ in failed_jobs(playground)] == ['"1"']
+
+    none = playground.run("tm-ctl", "failures", "mod", "--job", "3")
+
+    assert none.process.returncode == 2
+    assert "No failed job has the key 3" in none.output
+
+
+def test_the_master_of_a_local_run_is_found_by_its_target(playground: Playground) -> None:
+    """Its port is any; when it is over, that is said."""
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="600", SLEEP="0.01")
+    wait_for("some work", lambda: playground.ledger.ended().total() > 10)
+    status = playground.run("tm-ctl", "status", "jobs.py")
+
+    assert status.process.returncode == 0, status.output
+    assert "Target:    jobs.py" in status.output
+
+    run.signal_group(signal.SIGINT)
+    run.end()
+    over = playground.run("tm-ctl", "status", "jobs")
+
+    assert over.process.returncode == 2
+    assert "No master is at work on " in over.output

@@ -199,3 +199,28 @@ def test_a_job_that_is_its_own_key_has_the_same_fingerprint_by_the_short_way() -
     """What an earlier session wrote down is recognised whichever way it was taken."""
     for job in (7, "seven", (7, "seven"), None):
         assert keys.fingerprint_of_key(keys.encode(job)) == keys.fingerprint(keys.encode(job), job)
+
+
+@pytest.mark.parametrize(
+    ("key", "spellings"),
+    [
+        ("/usr/lib/a b.py", ("'/usr/lib/a b.py'", "/usr/lib/a b.py")),
+        (7, ("7",)),
+        ("7", ("'7'", "7")),
+        (Decimal("1.50"), ("Decimal('1.50')", "1.50")),
+        ("", ("''", "")),
+        ((1, "x"), ("(1, 'x')",)),
+    ],
+)
+def test_a_key_can_be_written_as_shown_or_as_a_shell_leaves_it(key, spellings):
+    """The most exact first; the stored form is one, too."""
+    text = keys.encode(key)
+    found = [one for one in keys.spellings(text) if one != text or one in spellings]
+
+    assert found == list(spellings)
+    assert text in keys.spellings(text)
+
+
+def test_a_job_without_a_key_can_be_named():
+    """As it is listed."""
+    assert keys.spellings(None) == ("(none)",)

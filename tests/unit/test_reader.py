@@ -108,6 +108,7 @@ def test_what_was_yielded_before_an_exception_is_kept() -> None:
     assert broker.queue.take(3) == [1, 2]
     assert isinstance(reader.error, SourceError)
     assert "LookupError: gone" in str(reader.error.user_traceback)
+    assert isinstance(reader.error.__cause__, LookupError)
     assert not broker.exhausted
 
 
