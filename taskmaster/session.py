@@ -176,6 +176,8 @@ class Session:
                 message = "The rehearsal was given up; the next one begins anew."
             raise Interrupted(message, exc.exit_code - 128) from None
         except BudgetSpent as exc:
+            if rehearsal is None:
+                self._say_failures(console, run.summary())
             message = (
                 f"{exc} R{again}" if rehearsal is None else str(exc).replace("stopped where it can go on", "fails")
             )

@@ -139,6 +139,7 @@ def test_the_budget_stops_a_run(playground: Playground) -> None:
 
     assert run.process.returncode == 4, run.output
     assert "--max-failures allows 100" in run.output
+    assert "List them with: tm-ctl failures " in run.output
     ((settled, failures, finished),) = rows(playground, "SELECT settled, failures, finished FROM run")
     assert 100 < failures <= settled < 100_000
     assert len(failed_jobs(playground)) == failures
