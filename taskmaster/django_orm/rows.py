@@ -24,6 +24,7 @@ from django.db.models.query import (
 from taskmaster.django_orm.key import Key, readable
 from taskmaster.django_orm.reading import borrowed, fetch, planned
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.range_source import share
 from taskmaster.retrying import TooSlow
 
 __all__ = ["RangeQuerySetWrapper"]
@@ -136,9 +137,7 @@ class RangeQuerySetWrapper:
         if self._ends is None or not self._key.number:
             return None
         low, high, at = (float(end) for end in (*self._ends, key))
-        if not low < high:
-            return None
-        return (high - at) / (high - low) if self._key.descending else (at - low) / (high - low)
+        return share(high, low, at) if self._key.descending else share(low, high, at)
 
     def job_key(self, job: Any) -> Any:
         """The key of a row."""
