@@ -36,7 +36,7 @@ class Limits:
     size: int = 10_000
     span: int = 100_000
     batch_bytes: int = 250_000
-    small_bytes: int = 1_000_000
+    small_bytes: int = 2_000_000
     lease: float = 60.0
     grace: float = 2.0
     jobs: int | None = None

@@ -207,9 +207,7 @@ class Keeper(threading.Thread):
         cut, end = piece.end - piece.tail, piece.end
         parts = [(piece.first, cut), (cut, end)] if piece.before is not None else [(piece.first, end)]
         size = keys.FINGERPRINT
-        return [
-            Piece(a, b, _existing(prints[(a - piece.first) * size : (b - piece.first) * size])) for a, b in parts
-        ]
+        return [Piece(a, b, _existing(prints[(a - piece.first) * size : (b - piece.first) * size])) for a, b in parts]
 
     def _prints(self, piece: Settled) -> bytes:
         if piece.prints is None:

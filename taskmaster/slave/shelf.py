@@ -13,7 +13,7 @@ import tempfile
 
 __all__ = ["PLACE", "Place", "Shelf", "make_memory"]
 
-PLACE = 2 * 1024 * 1024  # bytes; a batch is rarely larger than half of it, and one that is goes another way
+PLACE = 4 * 1024 * 1024  # bytes; a batch is rarely larger than half of it, and one that is goes another way
 
 
 def make_memory(size: int) -> int:
