@@ -6,7 +6,8 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
-PYTEST = "$(BIN)/python" -m pytest
+# Two at a time: most tests wait for most of their time. A file stays together, for its servers and fixtures.
+PYTEST = "$(BIN)/python" -m pytest -n 2 --dist loadfile
 DEMO = build/demo
 # The peers are many, and nothing else needs them: they have an environment of their own.
 BENCH = build/bench/venv

@@ -36,6 +36,7 @@ setup(
             "psycopg[binary]>=3.2",
             "pytest>=9.0",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
         ],
         "lint": ["mypy>=1.15", "ruff>=0.12", "types-psycopg2", "types-tqdm"],
     },
