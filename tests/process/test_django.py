@@ -89,8 +89,9 @@ def test_the_blog_s_script_runs_word_for_word(project: dict[str, str], sql: Sql,
     assert "Resuming at key" in again.output
     assert 200 < before < 2000
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
-    # What was done before is not done again, but for jobs that were running.
-    assert sql("SELECT count(*), count(DISTINCT id) FROM ledger")[0][0] < 2000 + 50
+    # What lies before the key is not done again. Of what was done beyond it, a row that the callback has changed is
+    # another job: at most what one worker did while the other was at a batch.
+    assert sql("SELECT count(*) FROM ledger")[0][0] < 2000 + before
     assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
 
 
