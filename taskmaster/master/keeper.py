@@ -23,11 +23,12 @@ from taskmaster.master.pickling import pickled
 from taskmaster.master.stores import Checkpoint, ParkedJob, Piece, RunRecord, Store
 from taskmaster.master.watermark import END, Settled, settled_piece
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "within"]
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds between checkpoints
+TICK = 0.1  # seconds between two looks at a last checkpoint that is under way
 SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
 SLOW = 5.0  # seconds that a checkpoint may take before the run waits for it
 IDLE = 5.0  # seconds after which one is written although nothing but the clock has moved
@@ -111,7 +112,33 @@ class Keeper(threading.Thread):
         self._stop_asked.set()
         if self.is_alive():
             self.join(seconds)
-        return not self.is_alive()
+        return not self.is_alive() and self._writing is None
+
+    def last_checkpoint(self, meanwhile: Callable[[], object]) -> None:
+        """Write a checkpoint when the thread has ended; a disk that hangs does not hold the caller.
+
+        Args:
+            meanwhile: called several times a second while it is written; what it raises leaves it alone.
+
+        Raises:
+            StateUnwritable: the store could not; try again.
+        """
+        failed: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                self.checkpoint()
+            except BaseException as exc:
+                failed.append(exc)
+
+        writer = threading.Thread(target=write, name="taskmaster-last-checkpoint", daemon=True)
+        writer.start()
+        writer.join(TICK)
+        while writer.is_alive():
+            meanwhile()
+            writer.join(TICK)
+        if failed:
+            raise failed[0]
 
     def checkpoint(self) -> None:
         """Write down where the run is, if that has changed.
@@ -285,3 +312,14 @@ def _existing(prints: bytes) -> bytes:
     if keys.NO_FINGERPRINT not in prints:
         return prints
     return b"".join(print_ for print_ in keys.separate(prints) if print_ != keys.NO_FINGERPRINT)
+
+
+def within(seconds: float) -> Callable[[], None]:
+    """What raises when it is called after so many seconds; for ``Keeper.last_checkpoint``."""
+    deadline = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise StateUnwritable("The last checkpoint could not be written in time.")
+
+    return check

@@ -20,7 +20,7 @@ from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.broker import Broker, Limits
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
-from taskmaster.master.keeper import Keeper
+from taskmaster.master.keeper import Keeper, within
 from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
@@ -180,7 +180,7 @@ class Run:
             self._reader.stop()
             if self._keeper.stop(HANGS):
                 with suppress(StateUnwritable):
-                    self._keeper.checkpoint()
+                    self._keeper.last_checkpoint(within(HANGS))
             raise
         finally:
             self._reader.stop()
@@ -358,7 +358,7 @@ class Run:
         began = time.monotonic()
         while True:
             try:
-                self._keeper.checkpoint()
+                self._keeper.last_checkpoint(lambda: self._give_up(*self._keeper.trouble()))
                 return
             except StateUnwritable as exc:
                 attempts += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker import Broker, Limits
@@ -161,3 +163,29 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
 
     assert broker.watermark.low == 3
     assert broker.watermark.mark == "2"  # a source that goes on after 3 would leave the last job out
+
+
+def test_a_last_checkpoint_that_hangs_does_not_hold_the_run() -> None:
+    """The run gives up, and nobody else writes as long as it hangs."""
+    hangs, writes = threading.Event(), threading.Event()
+
+    class Hanging(Disk):
+        def write(self, checkpoint: Checkpoint) -> None:
+            hangs.set()
+            writes.wait(10.0)
+            super().write(checkpoint)
+
+    def give_up() -> None:
+        if hangs.is_set():
+            raise StateUnwritable("It hangs.")
+
+    keeper, _ = keeper_of(Hanging(), Clock())
+    with pytest.raises(StateUnwritable, match="It hangs"):
+        keeper.last_checkpoint(give_up)
+
+    assert not keeper.stop(0.0)
+
+    writes.set()
+    keeper.last_checkpoint(lambda: None)
+
+    assert keeper.stop(0.0)
