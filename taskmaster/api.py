@@ -21,7 +21,7 @@ from typing import Any
 
 from taskmaster import inquiry
 from taskmaster import target as targets
-from taskmaster.callback_code import callback_of, code_in_memory, code_of, importable
+from taskmaster.callback_code import callback_in_memory, callback_of, code_in_memory, code_of, importable
 from taskmaster.embryo import Embryo
 from taskmaster.errors import ConnectError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
@@ -261,8 +261,8 @@ class Taskmaster:
                 if slave_target:
                     skew = _skew(slave_target, options)
                 else:
-                    code, script = code_in_memory(self._callback), Path(sys.argv[0]).stem
-                    skew = Skew(strict=options.strict_code, code=code, callback=script)
+                    code, found = code_in_memory(self._callback), callback_in_memory(self._callback)
+                    skew = Skew(strict=options.strict_code, code=code, callback=found, target=sys.argv[0])
                 session = Session(self._source, self._identity, store, name, options, slave_target, skew, self._hooks)
                 return session.serve(
                     address,
@@ -316,7 +316,7 @@ def _load_source(
 
 
 def _skew(target: str, options: MasterOptions | RunOptions) -> Skew:
-    return Skew(strict=options.strict_code, code=code_of(target), callback=callback_of(target))
+    return Skew(strict=options.strict_code, code=code_of(target), callback=callback_of(target), target=target)
 
 
 def _has_callback(where: str) -> bool:

@@ -15,16 +15,30 @@ from typing import Any
 from taskmaster import target as targets
 from taskmaster.errors import TaskmasterError
 
-__all__ = ["callback_of", "code_in_memory", "code_of", "code_of_file", "importable"]
+__all__ = ["callback_in_memory", "callback_of", "code_in_memory", "code_of", "code_of_file", "importable"]
 
 
 def callback_of(target: str) -> str:
-    """The module of a target, and the function if one was named; "" for what is no target."""
+    """What a target's module is called wherever it lies, and the function if one was named; "" for what is no target.
+
+    Not the name that it is imported by: a file has one that depends on the directory, and a package's is another one
+    than that of its ``__init__.py``.
+    """
     try:
         parsed = targets.parse(target)
-    except TaskmasterError:
+    except (TaskmasterError, OSError):
         return ""
-    return f"{parsed.module}:{parsed.function}" if parsed.function else parsed.module
+    names = [*parsed.path.parts[:-1], parsed.path.stem] if parsed.path else parsed.module.split(".")
+    module = next((name for name in reversed(names) if name not in ("__init__", "__main__")), "")
+    return f"{module}:{parsed.function}" if parsed.function else module
+
+
+def callback_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The same for a function of a script; "" where slaves have nothing to import it from."""
+    module = str(getattr(callback, "__module__", None) or "") if hasattr(callback, "__qualname__") else ""
+    if module == "__main__":
+        return callback_of(sys.argv[0]) if sys.argv[0].endswith(".py") else ""
+    return module.rpartition(".")[2]
 
 
 def code_of(target: str) -> str:

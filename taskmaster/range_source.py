@@ -167,8 +167,9 @@ class RangeSource(ABC):
         while self._ends is not None and lo != self._ends[1]:
             count = self._rows
             hi = self._border(lo, self._ends[1], count)
-            if hi is None:
-                hi = self._ends[1]  # less than a whole range before the end of the run: the last one
+            if hi is None:  # less than a whole range before the end of the run: the last one
+                yield self._job(lo, self._ends[1], count)
+                return  # not told by comparing: NaN is a key, and never equal to itself
             yield self._job(lo, hi, count)
             lo = hi
 

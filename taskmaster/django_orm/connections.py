@@ -58,4 +58,9 @@ def drop_after_fork() -> None:
 
 
 def _opened() -> Iterator[Any]:
-    return iter(list(connections.all(initialized_only=True)) if settings.configured else ())
+    try:
+        return iter(list(connections.all(initialized_only=True)) if settings.configured else ())
+    except Exception:
+        # DATABASES cannot be used; then nothing is open, and whoever asks for a connection is told.
+        logger.debug("Django's connections cannot be listed", exc_info=True)
+        return iter(())

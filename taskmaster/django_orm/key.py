@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
@@ -129,6 +129,15 @@ class Key:
     def primary(self) -> bool:
         """It is the model's primary one."""
         return self._fields == self._found("pk")
+
+    def left_out(self, names: Collection[str], *, deferred: bool) -> list[str]:
+        """Its fields that a row lacks after ``defer(*names)``, or after ``only(*names)``; the primary key stays."""
+        primary = self._found("pk")
+        return [
+            field.name
+            for field in self._fields
+            if field not in primary and (field.name in names or field.attname in names) == deferred
+        ]
 
     @property
     def number(self) -> bool:

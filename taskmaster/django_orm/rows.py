@@ -210,9 +210,10 @@ class RangeQuerySetWrapper:
 def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
     """What takes the values of the key's fields out of a row."""
     kind = queryset._iterable_class
-    if issubclass(kind, ModelIterable):
-        return lambda row: tuple(getattr(row, name) for name in key.names)
     query = queryset.query
+    if issubclass(kind, ModelIterable):
+        _refuse_deferred(query, key)
+        return lambda row: tuple(getattr(row, name) for name in key.names)
     # In the order of what the rows have: values() without a name is all fields.
     names = list(queryset._fields or [*query.extra_select, *query.values_select, *query.annotation_select])
     if "pk" in names and len(key.names) > 1 and key.primary:
@@ -233,6 +234,18 @@ def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
         wanted_names = [names[place] for place in places]
         return lambda row: tuple(row[name] for name in wanted_names)
     return lambda row: tuple(row[place] for place in places)
+
+
+def _refuse_deferred(query: Any, key: Key) -> None:
+    """See that objects come with their key: each would be asked for its own, one query a row."""
+    names, deferred = query.deferred_loading
+    missing = ", ".join(map(repr, key.left_out(names, deferred=deferred)))
+    if missing:
+        method, cure = ("defer", "take it out") if deferred else ("only", "add it")
+        raise UsageError(
+            f"The queryset's .{method}(...) leaves out {missing}, at which reading goes on: {cure} there, or each row "
+            "would cost a query of its own."
+        )
 
 
 def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...]]:

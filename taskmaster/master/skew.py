@@ -34,15 +34,17 @@ class Skew:
         strict: refuse a slave whose callback is not that of the others.
         code: digest of the callback's file where the master is; "" if there is none.
         callback: the module of the callback that belongs to the jobs; "" if none does.
+        target: what slaves are started with, for the message.
 
     Attributes:
         code: see there.
     """
 
-    def __init__(self, *, strict: bool = False, code: str = "", callback: str = "") -> None:
+    def __init__(self, *, strict: bool = False, code: str = "", callback: str = "", target: str = "") -> None:
         self._strict = strict
         self.code = code
-        self._callback = callback
+        self._callback = callback.partition(":")[0]
+        self._target = target or callback
         self._known: dict[str, tuple[str, str]] = {}  # by session: the slave's name, and the digest
         self._told: set[str] = set()  # digests that the log has been warned of
         self._lock = threading.Lock()
@@ -58,10 +60,11 @@ class Skew:
         session, code = str(info.get("session")), info.get("code")
         code = code[:64] if isinstance(code, str) else ""
         callback = info.get("callback")
-        callback = callback[:200] if isinstance(callback, str) else ""
+        callback = callback if isinstance(callback, str) else ""
         if self._is_of_another_run(callback):
-            logger.warning("the slave %s is refused: it was started with %s", name, callback)
-            return Verdict(refusal=_other_run(self._callback, callback))
+            target = str(info.get("target") or callback)[:200]
+            logger.warning("the slave %s is refused: it was started with %s", name, target)
+            return Verdict(refusal=_other_run(self._target, target))
         with self._lock:
             came = session not in self._known
             self._known = {one: about for one, about in self._known.items() if one in connected}
@@ -97,13 +100,11 @@ class Skew:
         Who names a function knows that the module is another one. Where a module is does not matter: two machines may
         have it in different packages or directories.
         """
-        if not self._callback or not callback or ":" in callback:
-            return False
-        return _module(callback) != _module(self._callback)
+        return bool(self._callback and callback) and ":" not in callback and callback != self._callback
 
     def _other_than(self, session: str, code: str, callback: str) -> str | None:
         """Who has another code; a slave that does not tell its code differs for the strict alone."""
-        same = not callback or _module(callback) == _module(self._callback)
+        same = not callback or callback.partition(":")[0] == self._callback
         slaves = [("the master", self.code)] if self.code and same else []
         slaves += [(f"the slave {name}", known) for one, (name, known) in self._known.items() if one != session]
         for name, known in slaves:
@@ -112,16 +113,11 @@ class Skew:
         return None
 
 
-def _module(callback: str) -> str:
-    """The last part of its name: the same wherever it lies."""
-    return callback.partition(":")[0].rpartition(".")[2]
-
-
-def _other_run(own: str, callback: str) -> str:
+def _other_run(own: str, target: str) -> str:
     return (
-        f"It was started with {callback}, and the jobs here are those of {own}, which has a callback of its own. Is it "
+        f"It was started with {target}, and the jobs here are those of {own}, which has a callback of its own. Is it "
         f"the master of another run (--host)? Start the slave with {own}; if it is meant like this, name the function, "
-        f"as in {callback}:handle_job."
+        f"as in {target}:handle_job."
     )
 
 

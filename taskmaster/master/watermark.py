@@ -58,7 +58,8 @@ class Settled:
     def part(self, first: int, end: int, key: str) -> Settled:
         """The jobs between two positions of this piece, which all have the given key."""
         start, stop = first - self.first, end - self.first
-        jobs = None if self.jobs is None else self.jobs[start:stop]
+        whole = self.jobs  # read once: the keeper lets go of the jobs whose fingerprints it has
+        jobs = None if whole is None else whole[start:stop]
         prints = None if self.prints is None else self.prints[start * FINGERPRINT : stop * FINGERPRINT]
         return Settled(first, end, key, stop - start, None, 0, jobs, prints, self.written)
 

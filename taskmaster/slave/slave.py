@@ -138,8 +138,8 @@ class Supervisor:
             held=lambda: (self._desk.tokens, self._desk.offers),
         )
         self._link.receive_into(self._pool.place)
-        # A template brings its callback along; there is no target then.
-        self._link.introduce(code=config.code, callback="" if config.template else callback_of(config.target))
+        target = "" if config.template else config.target  # a template brings its callback along
+        self._link.introduce(code=config.code, callback=callback_of(target), target=target)
         self._warned = ""
         self._ask_at = 0.0
         self._asked = False
@@ -239,7 +239,7 @@ class Supervisor:
             self._looked_at = now
             self._pool.look()
         # What is wanted back is heard of in the answer.
-        due = self._posted_at + (self._look_every if len(self._desk) else self._link.lease / 6)
+        due = self._posted_at + min(self._link.lease / 6, self._look_every if len(self._desk) else self._link.lease)
         if ask or urgent or (look and self._desk.news()) or now >= due:
             if not look and len(self._desk) and now >= self._looked_at + self._look_every / 2:
                 # Said together with what has to be said anyway, it takes no exchange of its own.

@@ -183,6 +183,8 @@ def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
     ("make", "expected"),
     [
         (lambda: RangeQuerySetWrapper(Post.objects.all()[:10]), "sliced.*--limit"),
+        (lambda: RangeQuerySetWrapper(Post.objects.only("year"), key="slug"), r"only\(...\) leaves out 'slug'.*add it"),
+        (lambda: RangeQuerySetWrapper(Post.objects.defer("slug"), key="slug"), r"defer\(...\) leaves out 'slug'"),
         (lambda: RangeQuerySetWrapper(Post.objects.order_by("slug")), r"ordered by slug.*order_by='created_at'"),
         (lambda: RangeQuerySetWrapper(Post.objects.all().union(Post.objects.all())), "union.*filter"),
         (lambda: RangeQuerySetWrapper(Post.objects.distinct("slug")), "distinct"),

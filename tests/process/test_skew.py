@@ -64,7 +64,7 @@ def test_a_slave_of_another_run_is_refused(playground: Playground) -> None:
     other = playground.run("tm-slave", "others.py", host, "--processes=1")
 
     assert other.process.returncode == 6, other.output
-    assert "It was started with others, and the jobs here are those of jobs" in other.output
+    assert "It was started with others.py, and the jobs here are those of jobs.py" in other.output
     assert playground.ledger.lines() == []
 
     meant = playground.run("tm-slave", "others.py:handle_job", host, "--processes=1")
@@ -95,7 +95,7 @@ def test_slaves_from_elsewhere_are_compared_with_the_local_one(playground: Playg
     other = playground.run("tm-slave", changed_copy(playground), f"--host=127.0.0.1:{port}", "--processes=1")
 
     assert other.process.returncode == 6, other.output
-    expected = "the one that the master has" if kind == "importable" else "the jobs here are those of script"
+    expected = "the one that the master has" if kind == "importable" else "the jobs here are those of script.py"
     assert expected in other.output
     assert script.end() == 0, script.output
     assert same.end() == 0, same.output

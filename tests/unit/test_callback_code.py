@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from taskmaster.callback_code import code_of, code_of_file
+from taskmaster.callback_code import callback_in_memory, callback_of, code_of, code_of_file
 
 BOMB = "raise SystemExit('nothing of the user may be imported')\n"
 
@@ -75,3 +75,51 @@ def test_the_digest_is_of_the_content(here):
 
     assert code_of("a.py") == code_of("b.py") != code_of("c.py")
     assert code_of_file(None) == code_of_file("nowhere.py") == code_of_file("a\0b") == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("pkg/queue.py", "queue"),  # the name of a module of Python's own, which a file is not imported by
+        ("pkg/back-fill.py", "back-fill"),
+        ("pkg/__init__.py", "pkg"),
+        ("pkg", "pkg"),
+        ("pkg.queue:handle_job", "queue:handle_job"),
+        ("pkg/queue.py:handle_job", "queue:handle_job"),
+        ("pkg/none.py", ""),
+        ("1", ""),
+        ("", ""),
+    ],
+)
+def test_a_callback_is_called_alike_however_its_target_is_written(tmp_path, monkeypatch, target, found):
+    """From any directory, as a file or as a module."""
+    (tmp_path / "pkg").mkdir()
+    for name in ("queue", "back-fill", "__init__"):
+        (tmp_path / "pkg" / f"{name}.py").touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert callback_of(target) == found
+
+    if target.startswith("pkg/q"):
+        monkeypatch.chdir(tmp_path / "pkg")
+        assert callback_of(target.removeprefix("pkg/")) == found
+
+
+def test_a_function_of_a_script_is_called_after_the_script(tmp_path, monkeypatch):
+    """One of a module after that; what has no file has no name that a slave could have."""
+    script = tmp_path / "back-fill.py"
+    script.touch()
+
+    def handle(job):
+        return job
+
+    handle.__module__ = "__main__"
+    monkeypatch.setattr("sys.argv", [str(script)])
+    assert callback_in_memory(handle) == "back-fill"
+
+    monkeypatch.setattr("sys.argv", ["-c"])
+    assert callback_in_memory(handle) == ""
+
+    handle.__module__ = "pkg.jobs"
+    assert callback_in_memory(handle) == "jobs"
+    assert callback_in_memory(object()) == ""
