@@ -48,13 +48,13 @@ def readable(queryset: Any, name: str, *, in_order: bool = True) -> ReadableQuer
     if query.is_sliced:
         raise UsageError(
             f"The queryset is sliced, and {name} takes slices of it itself, one page after the other. Leave out the "
-            "[:n]; --limit stops a run after so many jobs, and min_id and max_id say where to begin and to end."
+            "[:n]; --limit (limit= in a script) stops a run after so many jobs, and filter(...) what is read."
         )
     if in_order and (query.order_by or query.extra_order_by):
         raise UsageError(
             f"The queryset is ordered by {', '.join(map(str, query.order_by or query.extra_order_by))}, and {name} "
-            "reads along a key. Take .order_by(...) off, or name a unique key: order_by='created_at' beside the "
-            "queryset, and descending=True to begin with the highest."
+            "reads along a key. Take .order_by(...) off; another key than the primary one is named beside the "
+            f"queryset, as in {name}(queryset, key='slug')."
         )
     if query.combinator:
         raise UsageError(

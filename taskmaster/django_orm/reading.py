@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from taskmaster.django_orm.key import ReadableQuerySet
+from taskmaster.errors import UsageError
+from taskmaster.postgres.refusals import is_final, said
 from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
 
 __all__ = ["ask", "borrowed", "fetch", "planned"]
@@ -22,6 +24,7 @@ Answer = TypeVar("Answer")
 # Lost connections, too many of them, a lock that was waited for too long, a deadlock:
 # https://dev.mysql.com/doc/mysql-errors/en/
 MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013}
+_let_in: set[str] = set()  # databases that have answered this process
 SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
@@ -36,6 +39,7 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
 
     Raises:
         TooSlow: it took longer than the database lets a statement take.
+        UsageError: the server lets nobody in under that name.
         SourceError: the database could not be read for longer than ``patience``.
         Exception: Django's own, for whatever does not pass by itself.
     """
@@ -43,14 +47,22 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
     if connection.in_atomic_block:
         return question()  # what is lost here is the caller's transaction, too
 
+    def answer() -> Answer:
+        found = question()
+        _let_in.add(alias)
+        return found
+
     def why(exc: Exception) -> str:
+        # Once it has let us in, such an answer is a server's that is just being replaced.
+        if is_final(exc) and connection.vendor == "postgresql" and alias not in _let_in:
+            raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
         if is_cancelled(exc) and not may_be_slow:
             raise TooSlow(str(exc).strip()) from exc
         if not _passes(exc, connection.vendor):
             raise exc
         return " ".join(str(exc).split())
 
-    return persistently(question, connection.close, why, patience=patience)
+    return persistently(answer, connection.close, why, patience=patience)
 
 
 def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:

@@ -13,8 +13,9 @@ from library.models import Author
 from projects import database_of
 
 from taskmaster import django_hooks
-from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
+from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper, reading
 from taskmaster.django_orm import connections as looked_after
+from taskmaster.errors import UsageError
 
 
 def backend() -> int:
@@ -121,3 +122,16 @@ def test_the_database_that_is_named_is_read(use: Any, database: str, tmp_path: P
         connections["other"].close()
         del connections["other"]
         del connections.settings["other"]
+
+
+def test_a_database_that_lets_nobody_in_is_said_at_once(
+    use: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name or password does not come right by waiting, as a server that restarts does."""
+    use(database_of(database))
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")
+    monkeypatch.setattr(reading, "_let_in", set())
+
+    with pytest.raises(UsageError, match=r"'default' refuses the connection: .*no_such_database.* does not exist"):
+        next(iter(RangeQuerySetWrapper(Author.objects.all())))

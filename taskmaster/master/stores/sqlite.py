@@ -30,6 +30,7 @@ from taskmaster.master.stores.sqlite_rows import (
     new_run,
     sealed,
 )
+from taskmaster.postgres.dsn import without_password
 
 __all__ = ["SqliteStore"]
 
@@ -85,9 +86,10 @@ class SqliteStore:
             if known is None:
                 raise StateRefused(f"The state {place} is damaged: it does not say what it belongs to. {BROKEN}")
             if known != identity:
+                other, own = without_password(known), without_password(identity)
                 raise StateRefused(
-                    f"The state {place} belongs to {known}, not to {identity} ({target}). Give this run a state of "
-                    "its own with --state=PATH."
+                    f"The state {place} belongs to {other}, not to {own} ({target}). Give this run a state of its own "
+                    "with --state=PATH."
                 )
         except BaseException:
             store._abandon()
