@@ -65,10 +65,10 @@ def as_text(table: list[list[str]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
 
 
-def proofs(only: str) -> list[str]:
-    """The names of all proofs, as pytest knows them."""
+def proofs(only: str, environment: dict[str, str]) -> list[str]:
+    """The names of all proofs, as pytest knows them; a large one has more parts."""
     words = [sys.executable, "-m", "pytest", "-m", "proof", "--collect-only", "-q", *(["-k", only] if only else [])]
-    listed = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True).stdout
+    listed = subprocess.run(words, cwd=ROOT, env=environment, check=False, capture_output=True, text=True).stdout
     found = [line for line in listed.splitlines() if "::" in line]
     if not found:
         sys.exit(f"No proof is called {only!r}:\n{listed}")
@@ -114,15 +114,18 @@ def main() -> int:
     environment = {**os.environ, "TASKMASTER_PROVE": "" if options.small else "1"}
     began = time.monotonic()
     # Most of them wait for most of their time.
+    chosen = proofs(options.only, environment)
     with ThreadPoolExecutor(options.lanes) as lanes:
-        passed = list(lanes.map(lambda name: prove(name, environment), proofs(options.only)))
-    took = time.monotonic() - began
+        passed = list(lanes.map(lambda name: prove(name, environment), chosen))
+    took = "" if options.resume else f", in {(time.monotonic() - began) / 60:.0f} minutes"
+    there = len(chosen) if not options.only else len(proofs("", environment))
     lines = [line for file in sorted((FIGURES / size).glob("*")) for line in file.read_text("utf-8").splitlines()]
     table = rows(merged([json.loads(line) for line in lines]))
-    outcome = f"all {len(passed)} passed" if all(passed) else f"{passed.count(False)} OF {len(passed)} FAILED"
+    tried = "" if len(passed) == there else f"{len(passed)} of {there} proofs and parts were tried, "
+    outcome = f"{tried}all {len(passed)} passed" if all(passed) else f"{passed.count(False)} OF {len(passed)} FAILED"
     conditions = (
         f"On {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} processors, "
-        f"{size} size, in {took / 60:.0f} minutes: {outcome}."
+        f"{size} size{took}: {outcome}."
     )
     print(f"\n{as_text(table)}\n\n{conditions}")
     if options.write:

@@ -195,7 +195,7 @@ class SqliteStore:
         values = (self._run, after) if kind is None else (self._run, after, kind)
         page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
         with self._asking(patience):
-            return [failed_job(*self._checked(row)) for row in self._execute(page, *values, most)]
+            return [failed_job(*self._checked(row)) for row in self._rows(page, *values, most)]
 
     def drop(self, jobs: Collection[int]) -> None:
         """Forget failed jobs of the current run, by their id: they do not count as failed any more.
@@ -311,11 +311,11 @@ class SqliteStore:
     def _record(self, run: str, *, resumed: bool) -> RunRecord:
         row = self._checked(self._execute(RUN, run).fetchone())
         _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, _ = row
-        pieces = self._execute(
+        pieces = self._rows(
             'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
         )
         remembered = waiting + b"".join(self._checked(piece)[4] for piece in pieces)
-        known = self._execute(
+        known = self._rows(
             "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id", run
         )
         parked = [self._checked(job)[1:] for job in known]
@@ -381,6 +381,10 @@ class SqliteStore:
 
     def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._connected().execute(statement, values)
+
+    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows at once: a statement that is left in its middle, where a row is refused, keeps the file locked."""
+        return self._execute(statement, *values).fetchall()
 
     def _abandon(self) -> None:
         self._give_up_transaction()
