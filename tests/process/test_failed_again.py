@@ -160,12 +160,16 @@ def test_failures_of_a_stopped_run_are_listed_and_dropped(playground: Playground
 
 def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playground) -> None:
     """With --host, or by the state file that it has locked."""
-    playground.write("mod.py", BAD.replace("    note(n)\n", "    time.sleep(0.05)\n    note(n)\n"))
+    # The last jobs wait, so that the run is certainly still going on while it is asked.
+    held = "    while n >= 150 and not os.path.exists('go'):\n        time.sleep(0.05)\n    note(n)\n"
+    playground.write("mod.py", BAD.replace("    note(n)\n", held))
     port = free_port()
     master = playground.start("tm-master", "mod", f"--host=127.0.0.1:{port}", "--progress=none", "--retries=0")
     slave = playground.start("tm-slave", "mod", f"--host=127.0.0.1:{port}", "--processes=2")
-    wait_for("a failed job", lambda: playground.ledger.ended().total() > 60)
-    time.sleep(0.7)
+    wait_for(
+        "two kinds of failed jobs",
+        lambda: "1 x ValueError" in playground.run("tm-ctl", "failures", f"--host=127.0.0.1:{port}").output,
+    )
     for words in (["mod"], [f"--host=127.0.0.1:{port}"]):
         listed = playground.run("tm-ctl", "failures", *words)
 
@@ -176,6 +180,7 @@ def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playgroun
     refused = playground.run("tm-ctl", "failures", "mod", "--drop", "7")
 
     assert refused.process.returncode == 5, refused.output
+    playground.write("go", "")
     assert master.end() == 3, master.output
     assert slave.end() == 0, slave.output
 
