@@ -12,6 +12,7 @@ It ends, and its workers with it, as soon as the supervisor is gone.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -151,7 +152,19 @@ def _reap(children: set[int], control: socket.socket) -> None:
             return
         if pid in children:
             children.discard(pid)
+            _end_group(pid, status)
             _say(control, {"exited": pid, "status": status})
+
+
+def _end_group(pid: int, status: int) -> None:
+    """End what callbacks have left running in the group of a worker that has ended.
+
+    What a dead worker's job has started must not go on beside the job's next execution. At a good end it is asked, so
+    that what cleans up after others, like ``multiprocessing``'s resource tracker, can do so.
+    """
+    # The number is not given to anybody else at once: the system counts up.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL if status else signal.SIGTERM)
 
 
 def _say(control: socket.socket, message: dict[str, int]) -> None:

@@ -304,3 +304,30 @@ def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Pl
 
     assert refused.process.returncode == 1
     assert "retry_on is 'OSError'" in refused.output
+
+
+@pytest.mark.parametrize("way", ["os.kill(os.getpid(), signal.SIGKILL)", "pass"])
+def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground, way: str) -> None:
+    """A dead worker's at once, so that it does not go on beside the job's next execution; the others' at the end."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + FLAG
+        + "import signal, subprocess\n"
+        + "def alive(pid):\n"
+        + "    try:\n        return open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] not in 'ZX'\n"
+        + "    except FileNotFoundError:\n        return False\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, 3)\n"
+        + "def handle_job(n):\n"
+        + "    if n == 1 and first_time(n):\n"
+        + "        child = subprocess.Popen(['sleep', '600'])\n"
+        + "        open('child', 'w').write(str(child.pid))\n"
+        + f"        {way}\n"
+        + "    elif n == 1 and alive(open('child').read()):\n        raise SystemExit('it still runs')\n"
+        + "    note(n)\n",
+    )
+    run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0", "--retries=0")
+
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended().total() == 3
+    wait_for("the callback's process to end", lambda: not playground.left(), 10.0)
