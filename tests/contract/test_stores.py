@@ -703,6 +703,20 @@ def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | N
     assert place.with_name("x.tmstate.damaged-log-wal").read_bytes() == bytes(data)
 
 
+def test_a_state_that_sqlite_would_only_read_is_refused(tmp_path: Path) -> None:
+    """One bit of the header says so; the run would wait for a disk on which nothing is wrong."""
+    place = tmp_path / "x.tmstate"
+    SqliteStore.open(place, "mod", "mod").close()
+    data = bytearray(place.read_bytes())
+    data[18] ^= 1 << 4
+    place.write_bytes(data)
+
+    with pytest.raises(StateRefused, match="is damaged: byte 18 of its header is 18"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert place.read_bytes() == bytes(data)
+
+
 def test_a_state_that_was_killed_goes_on_where_memory_cannot_be_shared(tmp_path: Path) -> None:
     """As on some network shares: it is looked through by the connection that writes."""
     place = killed(tmp_path, 3)

@@ -201,6 +201,11 @@ def test_a_damaged_state_is_an_older_one_or_is_refused(way: int) -> None:
     assert {play(seed) for seed in range(way, 3 * len(WAYS), len(WAYS))} <= {"refused", "older", "newest"}
 
 
+def test_a_bit_that_makes_a_state_unwritable_is_noticed() -> None:
+    """The one that says how it is written: a run paused for ever."""
+    assert play(21454) == "refused"
+
+
 # -- a small state, place by place -------------------------------------------------------------------------------------
 
 

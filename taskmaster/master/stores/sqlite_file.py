@@ -109,6 +109,9 @@ def inspect(path: Path) -> bool:
             path,
             "damaged-log",
         )
+    if header[18] not in (1, 2):
+        # SQLite reads such a file, but never writes to it: the run would wait for a disk on which nothing is wrong.
+        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {_CURE}")
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
