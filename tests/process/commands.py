@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+from ports import free_port
+
+__all__ = ["BIN", "DEADLINE", "Command", "children_of", "free_port", "processes_with", "wait_for"]
 
 BIN = Path(sys.executable).parent
 DEADLINE = 40.0
@@ -28,13 +31,6 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float = DEADLI
             return found
         time.sleep(0.02)
     raise AssertionError(f"waited {seconds} s for {what}")
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_with(mark: str) -> dict[int, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from commands import Command, processes_with, wait_for
 from ledger import MODULE, Ledger
+from ports import claim, release
 
 
 class Playground:
@@ -50,8 +51,38 @@ class Playground:
         command.end()
         return command
 
+    def hold(self, after: int) -> None:
+        """Let no job end when so many have: those that run then wait for ``let_go``.
+
+        Of the jobs that call ``hold()``, as those of ``jobs.py`` do. A few more may end: one for each other worker.
+        """
+        place = Path(f"{self.ledger.path}.hold")
+        new = place.with_suffix(".new")
+        new.write_text(str(after))
+        new.replace(place)
+
+    def let_go(self) -> None:
+        """Let the jobs go on that ``hold`` has stopped."""
+        Path(f"{self.ledger.path}.hold").unlink(missing_ok=True)
+
+    def held(self) -> set[int]:
+        """The live workers in which a job waits."""
+        found = {int(path.name.rpartition("-")[2]) for path in self.directory.glob(f"{self.ledger.path.name}.held-*")}
+        return found & set(self.left())
+
+    def interrupt(self, run: Command, number: int = signal.SIGINT) -> None:
+        """Send a signal to a run and to all that belongs to it; its jobs, which are held, go on when it was heard."""
+        run.signal_group(number)
+        run.wait_for_output("the same signal again ends at once")
+        self.let_go()
+
     def in_state(self) -> int:
-        """How many settled jobs the only state here tells of, as soon as there is a key in it to resume from; else 0.
+        """How many settled jobs the only state here tells of, as soon as it has a key to resume from; else 0."""
+        row = self.look("SELECT settled FROM run WHERE mark IS NOT NULL")
+        return row[0] if row else 0
+
+    def look(self, query: str) -> tuple | None:
+        """The first row of a query to the only state here, as far as it has been written; None if there is none yet.
 
         How soon that is depends on the disk. It is read from a copy: the run has the file for itself.
         """
@@ -60,9 +91,8 @@ class Playground:
                 shutil.copy(path, copies)
             for path in Path(copies).glob("*.tmstate"):
                 with closing(sqlite3.connect(path)) as copy:
-                    row = copy.execute("SELECT settled FROM run WHERE mark IS NOT NULL").fetchone()
-                    return row[0] if row else 0
-        return 0  # not there yet, or copied in the middle of a write
+                    return copy.execute(query).fetchone()
+        return None  # not there yet, or copied in the middle of a write
 
     def left(self) -> dict[int, str]:
         """Processes that the commands have started and that still run."""
@@ -80,6 +110,14 @@ class Playground:
 
 
 @pytest.fixture
+def default_port() -> Iterator[None]:
+    """Port 5050, for one test at a time."""
+    wait_for("port 5050", lambda: claim(5050))
+    yield
+    release(5050)
+
+
+@pytest.fixture
 def playground(tmp_path: Path) -> Iterator[Playground]:
     """A playground; the test fails if its commands, all ended by themselves, leave a process behind."""
     ground = Playground(tmp_path)
@@ -87,7 +125,7 @@ def playground(tmp_path: Path) -> Iterator[Playground]:
         yield ground
         if all(command.process.poll() is not None for command in ground._commands):
             try:
-                wait_for("every process to end", lambda: not ground.left(), 10.0)
+                wait_for("every process to end", lambda: not ground.left())
             except AssertionError:
                 raise AssertionError(f"left running: {ground.left()}") from None
     finally:

@@ -9,9 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-MODULE = """
+# A job that calls it waits, if the test wants that, so that a run is certainly going on while it is looked at, stopped
+# or killed: see ``Playground.hold``.
+HOLD = """
 import os, time
 
+def hold():
+    ledger = os.environ["LEDGER"]
+    held = f"{ledger}.held-{os.getpid()}"
+    try:
+        while True:
+            with open(ledger + ".hold") as file:
+                after = int(file.read())
+            if after:
+                with open(ledger) as file:
+                    if sum(line.startswith("end ") for line in file) < after:
+                        return
+            open(held, "w").close()
+            time.sleep(0.02)
+    except FileNotFoundError:
+        pass  # let go, or nothing has ended yet
+    finally:
+        if os.path.exists(held):
+            os.unlink(held)
+"""
+MODULE = (
+    HOLD
+    + """
 LEDGER = os.environ["LEDGER"]
 TOTAL = int(os.environ.get("TOTAL", "5000"))
 SLEEP = float(os.environ.get("SLEEP", "0.002"))
@@ -31,8 +55,25 @@ def get_jobs(last=-1):
 def handle_job(key):
     note("start", key)
     time.sleep(SLEEP)
+    hold()
     note("end", key)
 """
+)
+# A run that is over when it has had TOTAL jobs and the test has said "enough", however fast the machine is; it says
+# then how many jobs there were. A small --size leaves few to be done after that.
+ENDLESS = MODULE.replace(
+    """    for key in range(last + 1, TOTAL):
+        yield key
+""",
+    """    key = last + 1
+    while key < TOTAL or not os.path.exists("enough"):
+        yield key
+        key += 1
+    with open("jobs.txt", "w") as file:
+        file.write(str(key))
+""",
+)
+assert ENDLESS != MODULE
 
 
 class Ledger:

@@ -306,10 +306,11 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
     try:
+        playground.hold(50)
         run = playground.start(
             "tm-run", "jobs.py", "2", "--progress=lines", f"--state={small / 'x.tmstate'}", TOTAL="3000", SLEEP="0.002"
         )
-        wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+        wait_for("jobs in hand", lambda: len(playground.held()) == 2)
         with (small / "filler").open("wb", buffering=0) as filler:
             try:
                 while True:
@@ -317,7 +318,8 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
                     filler.flush()
             except OSError:
                 pass
-        run.wait_for_output("paused", 30)
+        playground.let_go()
+        run.wait_for_output("paused")
         (small / "filler").unlink()
 
         assert run.end(60) == 0, run.output
@@ -337,13 +339,15 @@ def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Play
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
     words = ("tm-run", "jobs.py", "2", "--progress=none", f"--state={small / 'x.tmstate'}", "--state-timeout=2")
     try:
+        playground.hold(50)
         run = playground.start(*words, TOTAL="3000", SLEEP="0.002")
-        wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+        wait_for("jobs in hand", lambda: len(playground.held()) == 2)
         with (small / "filler").open("wb", buffering=0) as filler, suppress(OSError):
             while True:
                 filler.write(b"\0" * 4096)
+        playground.let_go()
 
-        assert run.end(30) == 5, run.output
+        assert run.end() == 5, run.output
         assert "--state-timeout" in run.output
         assert "resume it with: tm-run jobs.py 2" in run.output
         assert playground.ledger.ended().total() < 3000

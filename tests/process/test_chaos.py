@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import proof
 import pytest
-from commands import children_of, free_port, wait_for
+from commands import Command, children_of, free_port, wait_for
 from conftest import Playground
+from ledger import ENDLESS
 
 JOBS = proof.size(5_000, 200_000)
 MASTER_KILLS = proof.size(5, 100)
@@ -28,6 +29,12 @@ def descendants(pid: int) -> set[int]:
     for child in children_of(pid):
         found |= {child} | descendants(child)
     return found
+
+
+def at_work(playground: Playground, slaves: list[Command]) -> set[int]:
+    """The live workers that run a job: those that were killed with one have a job in the ledger, too."""
+    below = {pid for slave in slaves for pid in descendants(slave.pid)}
+    return {pid for _, pid in playground.ledger.running()} & below
 
 
 def check_ledger(playground: Playground, jobs: int) -> int:
@@ -53,8 +60,10 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
     """Kill -9 while they hold work: no job is lost, none has failed, repeats are bounded."""
     dice = random.Random(proof.seed())
     port = str(free_port())
-    master_words = ("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", "--progress=none", "--crashes=50")
+    master_words = ("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", "--progress=none", "--crashes=50", "--size=500")
     slave_words = ("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", f"--processes={WORKERS}", "--wait=60")
+    # As many jobs as it takes until all are killed, on a machine of any speed.
+    playground.write("jobs.py", ENDLESS)
     environment = {"TOTAL": str(JOBS), "SLEEP": "0.01"}
     master = playground.start(*master_words, **environment)
     slaves = [playground.start(*slave_words, **environment) for _ in range(2)]
@@ -62,9 +71,9 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
     exposed: Counter[str] = Counter()
     while left.total() and master.process.poll() is None:
         time.sleep(dice.uniform(0.05, 0.4))
-        wait_for("work in flight", lambda m=master: playground.ledger.running() or m.process.poll() is not None)
+        wait_for("work in flight", lambda m=master: at_work(playground, slaves) or m.process.poll() is not None)
         kind = dice.choice(list(left.elements()))
-        running = {pid for _, pid in playground.ledger.running()}
+        running = at_work(playground, slaves)
         # One that works, if there is one: what was just started has nothing to lose yet.
         busy = [slave for slave in slaves if running & descendants(slave.pid)]
         left[kind] -= 1
@@ -85,6 +94,8 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
                 with suppress(ProcessLookupError):
                     os.kill(dice.choice(sorted(below)), signal.SIGKILL)
 
+    playground.write("enough", "")
+
     assert master.end(proof.size(90, 3600)) == 0, master.output
     assert not left.total(), "the run was over before all were killed"
     assert exposed["master"] >= 0.6 * MASTER_KILLS, exposed
@@ -92,13 +103,14 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
     assert exposed["worker"] >= 0.6 * WORKER_KILLS, exposed
     for slave in slaves:
         assert slave.end() in (0, 6), slave.output
-    repeats = check_ledger(playground, JOBS)
+    jobs = int((playground.directory / "jobs.txt").read_text())
+    repeats = check_ledger(playground, jobs)
     # A killed slave had at most two batches of 0.5 s in each worker; a killed master has not heard of 0.5 s of work at
     # the slaves, and has not written down another 0.25 s: with 10 ms jobs and 4 workers, that many for each kill.
     bound = SLAVE_KILLS * WORKERS * 100 + MASTER_KILLS * 2 * WORKERS * 120 + WORKER_KILLS * 50
     proof.record(
         f"kill -9 of {MASTER_KILLS} masters, {SLAVE_KILLS} slaves and {WORKER_KILLS} workers ({exposed['master']}, "
-        f"{exposed['slave']} and {exposed['worker']} with work in hand), {JOBS:,} jobs",
+        f"{exposed['slave']} and {exposed['worker']} with work in hand), {jobs:,} jobs",
         tried=MASTER_KILLS + SLAVE_KILLS + WORKER_KILLS,
         survived=MASTER_KILLS + SLAVE_KILLS + WORKER_KILLS,
         repeated=repeats,
@@ -113,7 +125,8 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
 @pytest.mark.slow
 def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -> None:
     """Kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed for it in the end."""
-    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="600", SLEEP="0.02")
+    playground.write("jobs.py", ENDLESS)
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--size=200", TOTAL="0", SLEEP="0.02")
     killed = 0
     while killed < 10 and run.process.poll() is None:
         running = playground.ledger.running()
@@ -123,19 +136,22 @@ def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -
             killed += 1
         time.sleep(0.2)
 
+    playground.write("enough", "")
+
     assert run.end(60) == 0, run.output
     assert killed == 10
-    assert check_ledger(playground, 600) <= 10
+    assert check_ledger(playground, int((playground.directory / "jobs.txt").read_text())) <= 10
 
 
 def test_a_local_run_that_is_killed_leaves_nothing_running(playground: Playground) -> None:
     """Kill -9 of the master takes slave and workers with it; run again, it goes on where it was."""
-    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.02")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-    wait_for("a checkpoint", playground.in_state)
+    playground.hold(100)
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.01")
+    wait_for("a checkpoint", lambda: playground.in_state() > 50)
     run.kill()
-    wait_for("every process to end", lambda: not playground.left(), 5.0)
-    again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400", SLEEP="0.02")
+    wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
+    again = playground.run("tm-run", "jobs.py", "2", "--progress=none", TOTAL="400")
 
     assert again.process.returncode == 0, again.output
     assert "Resuming at" in again.output
@@ -153,5 +169,5 @@ def test_a_killed_slave_leaves_nothing_running(playground: Playground) -> None:
     assert len(held) >= 2
 
     slave.kill()
-    wait_for("its processes to end", lambda: not held & set(playground.left()), 5.0)
+    wait_for("its processes to end", lambda: not held & set(playground.left()))
     master.kill()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 
@@ -55,7 +57,7 @@ def test_a_disk_that_hangs_does_not_keep_an_ending_run_alive(playground: Playgro
     playground.write("hanging.py", HANGING)
     words = ["hanging.py", "jobs.py", "2", "--state-timeout=2", "--grace=1", "--state=x.tmstate"]
     run = playground.start(sys.executable, *words, TOTAL="1000000", SLEEP="0.01")
-    wait_for("a checkpoint", lambda: playground.ledger.ended().total() > 100)
+    wait_for("a checkpoint", playground.in_state)
     (playground.directory / "hang").touch()
     run.process.send_signal(signal.SIGINT)
 
@@ -66,6 +68,11 @@ def test_a_disk_that_hangs_does_not_keep_an_ending_run_alive(playground: Playgro
     again = playground.start(sys.executable, *words, "--limit=10", TOTAL="1000000", SLEEP="0")
 
     assert again.end() == 75, again.output
+
+
+def waiting_in(pipe: int) -> int:
+    """How many bytes of a pipe nobody has read yet; it takes 64 kB."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.slow
@@ -83,7 +90,7 @@ def test_a_second_signal_ends_a_run_whose_output_nobody_reads(playground: Playgr
             stderr=into,
         )
         os.close(into)
-        time.sleep(4)  # until the pipe is full
+        wait_for("a full pipe", lambda: waiting_in(out) > 60_000)
         run.send_signal(signal.SIGINT)
         time.sleep(2)
         run.send_signal(signal.SIGINT)

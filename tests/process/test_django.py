@@ -47,13 +47,25 @@ def migrated(playground: Playground, dsn: str, sql: Sql) -> dict[str, str]:
     return environment
 
 
+# The last posts are changed when the test's own connection has given up its lock.
+HELD = """
+CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS
+'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
+CREATE TRIGGER held BEFORE UPDATE ON blog_post FOR EACH ROW WHEN (NEW.id > ABOVE) EXECUTE FUNCTION held();
+SELECT pg_advisory_lock(1)
+"""
+
+
 def interrupted(
-    playground: Playground, words: list[str], environment: dict[str, str], some: Callable[[], object]
+    playground: Playground, words: list[str], environment: dict[str, str], sql: Sql, some: int = 200, above: int = 1500
 ) -> None:
-    """Run a command, and interrupt it when ``some`` of it is done."""
+    """Run a command, and interrupt it when ``some`` posts are done; those with a key ``above`` cannot be before."""
+    sql(HELD.replace("ABOVE", str(above)))
     run = playground.start(*words, **environment)
-    wait_for("some posts", lambda: some() or run.process.poll() is not None)
+    wait_for("some posts", lambda: sql(DONE)[0][0] > some or run.process.poll() is not None)
     run.signal_group(signal.SIGINT)
+    run.wait_for_output("the same signal again ends at once")
+    sql("SELECT pg_advisory_unlock(1)")
 
     assert run.end() == 130, run.output
 
@@ -81,7 +93,7 @@ def test_the_blog_s_script_runs_word_for_word(project: dict[str, str], sql: Sql,
     playground.write("script.py", SCRIPT)
     words = ["python", "script.py"]
     project["DJANGO_SETTINGS_MODULE"] = "config.settings"
-    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 200)
+    interrupted(playground, words, project, sql)
     before = sql(DONE)[0][0]
     again = playground.run(*words, **project)
 
@@ -114,7 +126,7 @@ def test_the_snippet_runs_word_for_word(project: dict[str, str], sql: Sql, playg
     playground.write("mod.py", SNIPPET)
     project["DJANGO_SETTINGS_MODULE"] = "config.settings"
     words = ["tm-run", "mod.py", "2", "--progress=lines"]
-    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 200)
+    interrupted(playground, words, project, sql)
     assert sql(DONE)[0][0] < 2000
     again = playground.run(*words, **project)
 
@@ -128,7 +140,7 @@ def test_the_example_s_script_gives_every_post_its_author(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
     """Interrupted and run again, as it is shipped."""
-    interrupted(playground, ["python", "backfill_posts.py"], project, lambda: sql(DONE)[0][0] > 200)
+    interrupted(playground, ["python", "backfill_posts.py"], project, sql)
     again = playground.run("python", "backfill_posts.py", **project)
 
     assert again.process.returncode == 0, again.output
@@ -147,7 +159,7 @@ def test_the_example_s_ranges_give_every_post_its_author(
     assert "QuerySetRanges(Post.objects.all())" in text
     playground.write("backfill.py", text.replace("Post.objects.all())", "Post.objects.all(), rows=250, target=None)"))
     words = ["tm-run", "backfill.py", "2", "--progress=lines", "--django-settings=config.settings"]
-    interrupted(playground, words, project, lambda: sql(DONE)[0][0] > 2_000)
+    interrupted(playground, words, project, sql, 2_000, 30_000)
     assert sql(DONE)[0][0] < 20_000
     port = free_port()
     where = [f"--host=127.0.0.1:{port}", "--django-settings=config.settings"]
@@ -162,6 +174,7 @@ def test_the_example_s_ranges_give_every_post_its_author(
 
 
 PARENT = """
+import os
 import django
 django.setup()
 
@@ -179,6 +192,11 @@ ours = backend()
 def callback(post_id):
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO ledger VALUES (%s, pg_backend_pid())", [post_id])
+        # The first jobs wait for each other: else one worker may have done all before another has begun.
+        while not os.path.exists("all"):
+            cursor.execute("SELECT count(DISTINCT backend) FROM ledger")
+            if cursor.fetchone()[0] >= 2 * THREADS:
+                open("all", "w").close()
 
 if __name__ == "__main__":
     Taskmaster(callback, Post.objects.values_list("pk", flat=True), processes=2, threads=THREADS).start()
@@ -270,13 +288,13 @@ def handle_job(number):
 def test_a_statement_does_not_outlive_its_worker(project: dict[str, str], sql: Sql, playground: Playground) -> None:
     """With the setting that the example has, the server notices that the worker was killed."""
     playground.write("mod.py", HANGS)
-    words = ["tm-run", "mod.py", "2", "--progress=lines", "--job-timeout=1", "--crashes=1"]
+    words = ["tm-run", "mod.py", "2", "--progress=lines", "--job-timeout=4", "--crashes=1"]
     done = playground.run(*words, "--django-settings=config.settings", **project)
 
     assert done.process.returncode == 3, done.output
     assert "1 x TimedOut" in done.output
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
-    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)], 10)
+    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)])
 
 
 @pytest.mark.parametrize(

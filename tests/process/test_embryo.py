@@ -41,15 +41,13 @@ def handle_job(job):
 
 def test_a_killed_embryo_is_replaced(playground: Playground) -> None:
     """By a slave of its own; the run goes on."""
-    playground.write(
-        "slow.py",
-        "import time\ndef get_jobs(last=-1): yield from range(last + 1, 40)\ndef handle_job(job): time.sleep(0.1)",
-    )
-    run = playground.start("tm-run", "slow.py", "2", "--progress=none")
-    wait_for("workers", lambda: [child for slave in children_of(run.pid) for child in children_of(slave)])
+    playground.hold(10)
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="40")
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     (slave,) = children_of(run.pid)
     os.kill(slave, signal.SIGKILL)
+    playground.let_go()
 
-    assert run.end(60) == 0, run.output
+    assert run.end() == 0, run.output
     assert "it is started again" in run.output
     assert not Path(f"/proc/{slave}").exists()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +18,7 @@ BAD = (
     PREAMBLE
     + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
     + "def handle_job(n):\n    if n % 40 == 7 and not os.path.exists('mended'):\n        raise KeyError(f'row {n}')\n"
-    + "    if n == 50:\n        raise ValueError('always')\n    note(n)\n"
+    + "    if n == 50:\n        raise ValueError('always')\n    hold()\n    note(n)\n"
 )
 KEYS = ["7", "47", "87", "127", "167"]
 
@@ -74,12 +72,13 @@ def test_failed_jobs_are_run_again_and_nothing_else(playground: Playground) -> N
 
 def test_an_unfinished_run_stays_so(playground: Playground) -> None:
     """--failed on a run that was killed half-way: neither its place nor what is parked is lost."""
-    playground.write("mod.py", BAD.replace("    note(n)\n", "    time.sleep(0.02)\n    note(n)\n"))
+    playground.write("mod.py", BAD.replace("    hold()\n", "    time.sleep(0.01)\n    hold()\n"))
+    playground.hold(120)
     run = playground.start("tm-run", "mod", "2", "--progress=none", "--retries=0")
-    wait_for("half of the jobs", lambda: playground.ledger.ended().total() > 100)
-    time.sleep(0.5)
+    wait_for("half of the jobs in the state", lambda: playground.in_state() > 100)
     run.kill()
-    wait_for("every process to end", lambda: not playground.left(), 5.0)
+    wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     before = the_run(playground)
     playground.write("mended", "")
     again = playground.run("tm-run", "mod", "2", "--progress=none", "--failed", "--retries=0")
@@ -105,11 +104,13 @@ def test_killed_in_the_middle_it_goes_on(playground: Playground) -> None:
 
     assert the_run(playground) == ("99", 100, 100, 1)
 
-    playground.write("mod.py", text + "def handle_job(n):\n    time.sleep(0.05)\n    note(n)\n")
+    playground.write("mod.py", text + "def handle_job(n):\n    time.sleep(0.01)\n    hold()\n    note(n)\n")
+    playground.hold(40)
     again = playground.start("tm-run", "mod", "2", "--progress=none", "--failed")
-    wait_for("some jobs", lambda: playground.ledger.ended().total() > 30)
+    wait_for("some jobs in the state", lambda: (playground.look("SELECT failures FROM run") or (100,))[0] < 80)
     again.kill()
-    wait_for("every process to end", lambda: not playground.left(), 5.0)
+    wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     left = the_run(playground)[2]
 
     assert 0 < left < 100
@@ -160,9 +161,8 @@ def test_failures_of_a_stopped_run_are_listed_and_dropped(playground: Playground
 
 def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playground) -> None:
     """With --host, or by the state file that it has locked."""
-    # The last jobs wait, so that the run is certainly still going on while it is asked.
-    held = "    while n >= 150 and not os.path.exists('go'):\n        time.sleep(0.05)\n    note(n)\n"
-    playground.write("mod.py", BAD.replace("    note(n)\n", held))
+    playground.write("mod.py", BAD)
+    playground.hold(150)
     port = free_port()
     master = playground.start("tm-master", "mod", f"--host=127.0.0.1:{port}", "--progress=none", "--retries=0")
     slave = playground.start("tm-slave", "mod", f"--host=127.0.0.1:{port}", "--processes=2")
@@ -180,7 +180,7 @@ def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playgroun
     refused = playground.run("tm-ctl", "failures", "mod", "--drop", "7")
 
     assert refused.process.returncode == 5, refused.output
-    playground.write("go", "")
+    playground.let_go()
     assert master.end() == 3, master.output
     assert slave.end() == 0, slave.output
 
@@ -231,14 +231,15 @@ def test_text_keys_are_named_as_a_shell_leaves_them(playground: Playground) -> N
 
 def test_the_master_of_a_local_run_is_found_by_its_target(playground: Playground) -> None:
     """Its port is any; when it is over, that is said."""
-    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="600", SLEEP="0.01")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 10)
+    playground.hold(10)
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none")
+    wait_for("some work", lambda: playground.ledger.ended().total() >= 10)
     status = playground.run("tm-ctl", "status", "jobs.py")
 
     assert status.process.returncode == 0, status.output
     assert "Target:    jobs.py" in status.output
 
-    run.signal_group(signal.SIGINT)
+    playground.interrupt(run)
     run.end()
     over = playground.run("tm-ctl", "status", "jobs")
 

@@ -193,7 +193,7 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
         PREAMBLE
         + "import signal\n"
         + "def get_jobs(last=None):\n    if last is None and os.fork() == 0:\n"
-        + "        open('child', 'w').write(str(os.getpid()))\n        time.sleep(30)\n        os._exit(0)\n"
+        + "        open('child', 'w').write(str(os.getpid()))\n        time.sleep(600)\n        os._exit(0)\n"
         + "    yield from range(-1 if last is None else last + 1, int(os.environ['TOTAL']))\n"
         + "def handle_job(n):\n    time.sleep(0.01)\n    note(n)\n",
     )
@@ -203,7 +203,7 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
     child = int((playground.directory / "child").read_text())
     run.kill()
     try:
-        wait_for("all but the child to end", lambda: set(playground.left()) <= {child}, 10.0)
+        wait_for("all but the child to end", lambda: set(playground.left()) <= {child})
         assert child in playground.left()
 
         again = playground.run("tm-run", "mod", "2", "--progress=none", TOTAL="300")
@@ -268,11 +268,11 @@ def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playg
         + "def get_jobs(last=-1):\n    for n in range(last + 1, 20):\n        yield Row(n)\n"
         + "def handle_job(row):\n    note(row.id)\n",
     )
-    run = playground.run("tm-run", "mod", "2", "--progress=none", "--job-timeout=0.5", "--crashes=1", "--batch=10")
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--job-timeout=2", "--crashes=1", "--batch=10")
 
     assert run.process.returncode == 3, run.output
     assert [(key, kind, attempts) for key, kind, _, _, attempts in failed_jobs(playground)] == [("7", "TimedOut", 1)]
-    assert "unpickling a batch has taken more than 0.5 s" in run.output
+    assert "unpickling a batch has taken more than 2 s" in run.output
     assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}
 
 

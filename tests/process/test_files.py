@@ -34,11 +34,13 @@ def test_a_killed_run_over_a_file_goes_on_where_it_was(playground: Playground, f
     playground.write("mod.py", PREAMBLE + SOURCES + text)
     playground.write("rows.txt", "".join(f"row{n}\n" for n in range(400)))
     words = ("tm-run", "mod.py", "2", "--progress=none", *arguments)
+    playground.hold(320)
     run = playground.start(*words)
     wait_for("half of the lines", lambda: playground.ledger.ended().total() > 200)
-    wait_for("a checkpoint", playground.in_state)
+    wait_for("a checkpoint", lambda: playground.in_state() > 100)
     run.kill()
     wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     again = playground.run(*words)
 
     assert again.process.returncode == 0, again.output
@@ -164,12 +166,13 @@ def test_the_example_imports_a_file_although_it_is_killed(playground: Playground
                 cursor.execute(statement)
                 return cursor.fetchall()
 
-            # A database that takes its time: else all would be done before anybody can kill anything.
+            # Half of the rows have to wait: else all might be done before anybody can kill anything.
             cursor.execute("CREATE TABLE people (id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL)")
             cursor.execute(
                 "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END $$;"
-                "CREATE TRIGGER slow AFTER INSERT ON people FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+                "$$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;"
+                f"CREATE TRIGGER slow BEFORE INSERT ON people FOR EACH ROW WHEN (NEW.id > {count // 2}) "
+                "EXECUTE FUNCTION slow(); SELECT pg_advisory_lock(1)"
             )
             words = ("tm-run", str(EXAMPLE), "2", "path=people.csv", "--progress=none", "--batch=100")
             run = playground.start(*words, IMPORT_DSN=database)
@@ -180,6 +183,7 @@ def test_the_example_imports_a_file_although_it_is_killed(playground: Playground
 
             assert len(ask("SELECT id FROM people")) < count
 
+            cursor.execute("SELECT pg_advisory_unlock(1)")
             again = playground.run(*words, IMPORT_DSN=database)
 
             assert again.process.returncode == 0, again.output

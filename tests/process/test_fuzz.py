@@ -14,7 +14,7 @@ import proof
 import pytest
 from commands import Command, free_port, wait_for
 from conftest import Playground
-from ledger import MODULE
+from ledger import ENDLESS
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.transport import client, frames, keyfile
@@ -51,27 +51,11 @@ class Watch(threading.Thread):
         self.join(5)
 
 
-# The run goes on for as long as it is attacked, however fast this machine is, and says then how many jobs it had.
-ENDLESS = MODULE.replace(
-    """    for key in range(last + 1, TOTAL):
-        yield key
-""",
-    """    key = last + 1
-    while not os.path.exists("enough"):
-        yield key
-        key += 1
-    with open("jobs.txt", "w") as file:
-        file.write(str(key))
-""",
-)
-assert ENDLESS != MODULE
-
-
 def start(playground: Playground) -> tuple[Command, Command, int]:
     """A master and an honest slave, with work until `enough` is said."""
     port = free_port()
     playground.write("jobs.py", ENDLESS)
-    environment = {"TASKMASTER_KEY": KEY, "SLEEP": "0.002"}
+    environment = {"TASKMASTER_KEY": KEY, "SLEEP": "0.002", "TOTAL": "0"}
     words = ("--progress=none", "--size=500")  # few jobs are left when it is enough
     master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", *words, **environment)
     slave = playground.start("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", "--processes=2", **environment)

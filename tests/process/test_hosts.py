@@ -94,17 +94,19 @@ def test_a_cut_cable_loses_nothing(playground: Playground, hosts: tuple[str, str
     """The link goes down without a word and comes back: the run ends, every job was run."""
     here, there = hosts
     playground.run("tm-ctl", "keygen", "tm.key")
+    playground.hold(50)
     options = ("--host=0.0.0.0:5050", "--key-file=tm.key", "--progress=none", "--lease=2")
     master = playground.start(*on(here, "tm-master", "jobs.py", *options), TOTAL="600", SLEEP="0.01")
     master.wait_for_output("server running")
     slave = playground.start(
         *on(there, "tm-slave", "jobs.py", "--host=10.77.0.1:5050", "--key-file=tm.key", "--processes=2"), SLEEP="0.01"
     )
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     link = f"vb{there.removeprefix('tm-b')}"
     ip("-n", there, "link", "set", link, "down")
     before = playground.ledger.ended().total()
     master.wait_for_output("lost the slave")
+    playground.let_go()
     ip("-n", there, "link", "set", link, "up")
 
     assert master.end(60) == 0, master.output

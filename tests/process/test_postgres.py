@@ -11,8 +11,9 @@ from commands import wait_for
 from conftest import Playground
 from server import Server
 
+# The later rows wait, so that the run is certainly going on when something happens to it.
 MODULE = """
-import os, psycopg2
+import os, time, psycopg2
 from taskmaster import postgres
 
 DSN = os.environ["TEST_DSN"]
@@ -25,6 +26,8 @@ def setup():
 
 def handle_job(row):
     comment, body = row
+    while comment > 500 and not os.path.exists("go"):
+        time.sleep(0.02)
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO ledger SELECT %s, pg_sleep(0.003)::text", (comment,))
 """
@@ -39,10 +42,10 @@ def test_a_run_over_rows_resumes_at_its_key(
     sql("INSERT INTO comments SELECT n, 'x' FROM generate_series(1, 1000) n")
     command = ["tm-run", "work.py", "2", "--progress=lines"]
     run = playground.start(*command, TEST_DSN=database)
-    wait_for("some rows", lambda: sql("SELECT count(*) FROM ledger")[0][0] > 300)
-    wait_for("a checkpoint", playground.in_state)
+    wait_for("some rows", lambda: playground.in_state() > 300)
     run.process.kill()
     run.process.wait()
+    playground.write("go", "")
     before = sql("SELECT count(*) FROM ledger")[0][0]
     again = playground.start(*command, TEST_DSN=database)
 
@@ -69,6 +72,7 @@ def test_a_server_that_restarts_costs_a_pause(postgres: Server, playground: Play
     run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=postgres.dsn("restarts"))
     wait_for("some rows", lambda: sql("SELECT count(*) FROM ledger")[0][0] > 300)
     postgres.restart()
+    playground.write("go", "")
 
     assert run.end() == 0, run.output
     assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
@@ -86,6 +90,8 @@ def setup():
     connection = psycopg2.connect(DSN)
 
 def handle_job(comments):
+    while (comments.hi or 10**9) > int(open("upto").read()) < 10**9:
+        time.sleep(0.02)
     with connection, connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO ledger SELECT id, %(lo)s, %(hi)s FROM comments WHERE {comments.where()}",
                        {**comments.values, "lo": comments.lo, "hi": comments.hi})
@@ -105,12 +111,14 @@ def test_ranges_keep_their_borders_over_restarts(
     playground.write("work.py", RANGES)
     command = ["tm-run", "work.py", "2", "--progress=lines", "--backoff=0.1", "--retries=1"]
     for round_ in range(3):
+        playground.write("upto", str(13_000 * (round_ + 1)))
         run = playground.start(*command, TEST_DSN=database)
         before = sql("SELECT count(*) FROM ledger")[0][0]
         wait_for("some rows", lambda n=before: sql("SELECT count(*) FROM ledger")[0][0] > n + 1500)
         sql("INSERT INTO comments SELECT id + 1, 0 FROM comments WHERE id %% 10 = %s ON CONFLICT DO NOTHING", round_)
         run.process.kill()
         run.process.wait()
+    playground.write("upto", str(10**9))
     last = playground.start(*command, TEST_DSN=database)
 
     assert last.end() == 3, last.output
@@ -127,13 +135,15 @@ def test_ranges_keep_their_borders_over_restarts(
 
 
 CONNECTS = """
-import os
+import os, time
 from taskmaster import postgres
 
 DSN = os.environ["TEST_DSN"]
 get_jobs = postgres.ranges(DSN, "comments", rows=50, target=None)
 
 def handle_job(comments):
+    while (comments.hi or 10**9) > 5_000 and not os.path.exists("go"):
+        time.sleep(0.02)
     with postgres.connect(DSN) as connection, connection.cursor() as cursor:
         cursor.execute(f"UPDATE comments SET n = n + 1 WHERE {comments.where()}", comments.values)
         cursor.execute("SELECT pg_sleep(0.02)")
@@ -152,6 +162,7 @@ def test_a_server_that_is_away_costs_a_range_one_attempt(postgres: Server, playg
     run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=postgres.dsn("away"))
     wait_for("some rows", lambda: sql("SELECT count(*) FROM comments WHERE n > 0")[0][0] > 1000)
     postgres.stop("immediate")
+    playground.write("go", "")
     run.wait_for_output("is waited for")
     time.sleep(3)  # longer than the attempts of a job that does not wait
     postgres.start()
@@ -188,16 +199,16 @@ def test_a_statement_does_not_outlive_its_worker(
     """The server ends what takes too long; what has switched that off ends with the worker that is killed for it."""
     sql("CREATE TABLE ledger (id bigint, name text, timeout text)")
     playground.write("work.py", HANGS)
-    words = ["--progress=lines", "--job-timeout=2", "--crashes=1", "--retries=0", "--state=h.tmstate"]
+    words = ["--progress=lines", "--job-timeout=6", "--crashes=1", "--retries=0", "--state=h.tmstate"]
     run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=database)
 
     assert run.end() == 3, run.output
     assert "1 x TimedOut" in run.output
     assert "1 x QueryCanceled" in run.output
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
-    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)], 10)
+    wait_for("the server to notice", lambda: sql(sleeping) == [(0,)])
     names = {name for (name,) in sql("SELECT name FROM ledger")}
     assert len(names) == 1
     assert all(re.fullmatch(r"taskmaster/[0-9a-f]{12}/\S+:\d+", name) for name in names)
-    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"1800ms"}
+    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"5400ms"}
     assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]

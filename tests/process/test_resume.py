@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 from collections import Counter
 
 import pytest
 from commands import wait_for
 from conftest import Playground
+from ledger import HOLD
 
-PREAMBLE = """
-import os, time, uuid, datetime
+PREAMBLE = (
+    HOLD
+    + """
+import uuid, datetime
 from taskmaster import Job
 
 def note(what):
@@ -22,10 +24,12 @@ def note(what):
 
 def handle_job(job):
     time.sleep(0.005)
+    hold()
     note(str(job).replace(" ", "_"))
 
 N = 400
 """
+)
 
 SOURCES = {
     "exclusive": "def get_jobs(last=-1):\n    yield from range(last + 1, N)\n",
@@ -55,14 +59,14 @@ SOURCES = {
     ),
     "dictionaries with an id": (
         "def get_jobs(last=-1):\n    for n in range(last + 1, N):\n        yield {'id': n, 'text': 'x' * n}\n"
-        "def handle_job(job):\n    time.sleep(0.005)\n    note(job['id'])\n"
+        "def handle_job(job):\n    time.sleep(0.005)\n    hold()\n    note(job['id'])\n"
     ),
     "no last": "def get_jobs():\n    yield from range(N)\n",
     "a job_key": (
         "class Row:\n    def __init__(self, n):\n        self.number = n\n"
         "def job_key(row):\n    return row.number\n"
         "def get_jobs(last=-1):\n    for n in range(last + 1, N):\n        yield Row(n)\n"
-        "def handle_job(row):\n    time.sleep(0.005)\n    note(row.number)\n"
+        "def handle_job(row):\n    time.sleep(0.005)\n    hold()\n    note(row.number)\n"
     ),
 }
 
@@ -71,18 +75,20 @@ SOURCES = {
 def test_a_killed_run_goes_on_where_it_was(playground: Playground, kind: str) -> None:
     """Kill -9 in the middle, run again: every job ran, and only those in flight ran twice."""
     playground.write("mod.py", PREAMBLE + SOURCES[kind])
+    playground.hold(320)
     run = playground.start("tm-run", "mod.py", "2", "--progress=none")
     wait_for("half of the jobs", lambda: playground.ledger.ended().total() > 200)
-    wait_for("a checkpoint", playground.in_state)
+    wait_for("a checkpoint", lambda: playground.in_state() > 100)
     run.kill()
     wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     again = playground.run("tm-run", "mod", "2", "--progress=none")
 
     assert again.process.returncode == 0, again.output
     assert "Resuming at key" in again.output
     ended = playground.ledger.ended()
     assert len(ended) == 400
-    # 2 workers, 5 ms a job: what was in flight, and at most about half a second of reports and checkpoints.
+    # No more than 321 had ended, and more than 100 were in the state.
     assert ended.total() - 400 <= 220
 
 
@@ -100,9 +106,10 @@ def test_rows_that_appear_vanish_or_change_between_runs(playground: Playground) 
     playground.write("mod.py", PREAMBLE + ROWS)
     before = [(n, f"a{n}") for n in range(1500)]
     playground.write("rows.txt", "".join(f"{key} {payload}\n" for key, payload in before))
+    playground.hold(100)
     run = playground.start("tm-run", "mod", "2", "--progress=none")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 100)
-    run.signal_group(signal.SIGINT)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    playground.interrupt(run)
     run.end()
     done = {int(key[1:]) for key in playground.ledger.ended()}
     after = []
@@ -146,14 +153,16 @@ def test_a_finished_run_started_again_says_so(playground: Playground) -> None:
 def test_reset_begins_anew_and_can_be_taken_back(playground: Playground) -> None:
     """The message names the key given up, and its command brings the old run back."""
     words = ("tm-run", "jobs.py", "2", "--progress=none")
+    playground.hold(50)
     run = playground.start(*words, TOTAL="300")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-    run.signal_group(signal.SIGINT)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    playground.interrupt(run)
     run.end()
+    playground.hold(playground.ledger.ended().total() + 50)
     anew = playground.start(*words, "--reset", TOTAL="300")
     anew.wait_for_output("tm-ctl restore")
     wait_for("work from the start", lambda: playground.ledger.ended()["0"] == 2)
-    anew.signal_group(signal.SIGINT)
+    playground.interrupt(anew)
     anew.end()
 
     assert "had reached key" in anew.output
@@ -186,9 +195,10 @@ def test_a_source_whose_key_never_comes_again_is_refused(playground: Playground)
 
 def test_the_state_can_be_copied_to_another_directory(playground: Playground) -> None:
     """A copy is a state of its own: both go on from where it was taken."""
+    playground.hold(50)
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-    run.signal_group(signal.SIGINT)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    playground.interrupt(run)
     run.end()
     done = playground.ledger.ended().total()
     elsewhere = playground.directory / "elsewhere"
@@ -207,9 +217,11 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
     """Nothing is handed out meanwhile, and the reason says what to do."""
     place = playground.directory / "states"
     place.mkdir()
+    playground.hold(50)
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="1000")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     place.rename(playground.directory / "away")
+    playground.let_go()
     run.wait_for_output("the run is paused: The state")
 
     assert "x.tmstate was removed" in run.output
@@ -223,9 +235,10 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
 
 def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:
     """The port is taken: the run is as it was."""
+    playground.hold(50)
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="300")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-    run.signal_group(signal.SIGINT)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    playground.interrupt(run)
     run.end()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

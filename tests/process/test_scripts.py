@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
-from commands import wait_for
+from commands import free_port, wait_for
 from conftest import Playground
 from test_resume import PREAMBLE
 
@@ -30,9 +29,11 @@ def test_the_blogs_script_runs_with_and_without_a_guard(playground: Playground, 
     twice.
     """
     playground.write("script.py", PREAMBLE + MAIN + "print('TOP')\n" + end)
+    playground.hold(50)
     script = playground.start("python", "script.py")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     os.kill(playground.ledger.lines()[-1][2], signal.SIGKILL)
+    playground.let_go()
 
     assert script.end() == 0, script.output
     assert "SUMMARY 300 0 0" in script.output
@@ -44,9 +45,10 @@ def test_the_blogs_script_runs_with_and_without_a_guard(playground: Playground, 
 def test_interrupted_and_run_again_a_script_goes_on(playground: Playground) -> None:
     """Ctrl-C ends it with 130, without a traceback."""
     playground.write("script.py", PREAMBLE + MAIN + "if __name__ == '__main__':\n    main()\n")
+    playground.hold(50)
     script = playground.start("python", "script.py")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 50)
-    script.signal_group(signal.SIGINT)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    playground.interrupt(script)
 
     assert script.end() == 130, script.output
     assert "Traceback" not in script.output
@@ -103,7 +105,7 @@ def test_a_script_with_threads_is_told_what_to_do(playground: Playground) -> Non
         "script.py",
         PREAMBLE
         + "import threading\nfrom taskmaster import Taskmaster\n"
-        + "threading.Thread(target=time.sleep, args=(3,), daemon=True).start()\n"
+        + "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
         + "Taskmaster(lambda n: None, [1], progress='none').start()\n",
     )
     script = playground.run("python", "script.py")
@@ -125,16 +127,15 @@ def test_an_unknown_option_names_the_nearest(playground: Playground) -> None:
 def test_a_killed_script_leaves_nothing_running(playground: Playground) -> None:
     """Neither slave nor template nor workers."""
     playground.write("script.py", PREAMBLE + MAIN + "main()\n")
+    playground.hold(20)
     script = playground.start("python", "script.py")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     script.kill()
-    wait_for("every process to end", lambda: not playground.left(), 5.0)
+    wait_for("every process to end", lambda: not playground.left())
 
 
 def test_slaves_from_elsewhere_may_help_a_script(playground: Playground) -> None:
     """``host=`` serves them too."""
-    from commands import free_port
-
     host = f"127.0.0.1:{free_port()}"
     playground.write("callbacks.py", PREAMBLE)
     playground.write(
@@ -143,15 +144,17 @@ def test_slaves_from_elsewhere_may_help_a_script(playground: Playground) -> None
         "if __name__ == '__main__':\n"
         f"    Taskmaster(handle_job, range(600), processes=1, progress='none', host={host!r}).start()\n",
     )
+    playground.hold(20)
     script = playground.start("python", "script.py")
     script.wait_for_output("server running")
     slave = playground.start("tm-slave", "callbacks.py", f"--host={host}", "--processes=2")
+    wait_for("a job in each worker", lambda: len(playground.held()) == 3)
+    playground.let_go()
 
     assert script.end() == 0, script.output
     assert slave.end() == 0, slave.output
     assert len(playground.ledger.ended()) == 600
     assert len({pid for _, _, pid in playground.ledger.lines()}) == 3
-    time.sleep(0.1)
 
 
 @pytest.mark.quick

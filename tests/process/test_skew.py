@@ -25,13 +25,15 @@ def changed_copy(playground: Playground) -> str:
 def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: Playground) -> None:
     """The log names both slaves, the newcomer is told on its own terminal, and both work on."""
     host = f"--host=127.0.0.1:{free_port()}"
-    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="500", SLEEP="0.02")
-    first = playground.start("tm-slave", "jobs", host, "--processes=1", SLEEP="0.02")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
-    same = playground.start("tm-slave", "jobs.py:handle_job", host, "--processes=1", SLEEP="0.02")
-    wait_for("the second slave", lambda: len({pid for _, _, pid in playground.ledger.lines()}) == 2)
-    other = playground.start("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")
+    playground.hold(5)
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", TOTAL="500")
+    first = playground.start("tm-slave", "jobs", host, "--processes=1")
+    wait_for("some work", lambda: playground.ledger.ended().total() >= 5)
+    same = playground.start("tm-slave", "jobs.py:handle_job", host, "--processes=1")
+    wait_for("the second slave", lambda: len(playground.held()) == 2)
+    other = playground.start("tm-slave", changed_copy(playground), host, "--processes=1")
     other.wait_for_output("warning: the file with the callback is not the one")
+    playground.let_go()
 
     assert master.end() == 0, master.output
     for slave in (first, same, other):
@@ -44,10 +46,12 @@ def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: 
 def test_strict_code_refuses_the_newcomer(playground: Playground) -> None:
     """Exit 6, with the reason; the others do all of the work."""
     host = f"--host=127.0.0.1:{free_port()}"
-    master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="500", SLEEP="0.02")
-    first = playground.start("tm-slave", "jobs.py", host, "--processes=1", SLEEP="0.02")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
-    other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1", SLEEP="0.02")
+    playground.hold(5)
+    master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="500")
+    first = playground.start("tm-slave", "jobs.py", host, "--processes=1")
+    wait_for("some work", lambda: playground.ledger.ended().total() >= 5)
+    other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1")
+    playground.let_go()
 
     assert other.process.returncode == 6, other.output
     assert "the one that the master has, and the master was started with --strict-code" in other.output
@@ -78,25 +82,28 @@ def test_a_slave_of_another_run_is_refused(playground: Playground) -> None:
 def test_slaves_from_elsewhere_are_compared_with_the_local_one(playground: Playground, kind: str) -> None:
     """Also where its callback is a function of the script, which is forked and never imported."""
     port = free_port()
-    handle = "from jobs import handle_job\n" if kind == "importable" else "from jobs import note\n"
+    handle = "from jobs import handle_job\n" if kind == "importable" else "from jobs import hold, note\n"
     playground.write(
         "script.py",
         "from taskmaster import Taskmaster\nfrom jobs import get_jobs\n"
         + handle
         + "import time\n"
-        + ("" if kind == "importable" else "def handle_job(key):\n    note('end', key)\n    time.sleep(0.02)\n")
+        + ("" if kind == "importable" else "def handle_job(key):\n    hold()\n    note('end', key)\n")
         + "if __name__ == '__main__':\n"
         f"    Taskmaster(handle_job, get_jobs, processes=1, host='127.0.0.1:{port}', strict_code=True).start()\n",
     )
-    script = playground.start("python", "script.py", TOTAL="300", SLEEP="0.02")
-    wait_for("some work", lambda: playground.ledger.ended().total() > 5)
+    playground.hold(5)
+    script = playground.start("python", "script.py", TOTAL="300")
+    wait_for("some work", lambda: playground.ledger.ended().total() >= 5)
     own = "jobs.py" if kind == "importable" else "script.py"
-    same = playground.start("tm-slave", own, f"--host=127.0.0.1:{port}", "--processes=1", SLEEP="0.02")
+    same = playground.start("tm-slave", own, f"--host=127.0.0.1:{port}", "--processes=1")
+    wait_for("the second slave", lambda: len(playground.held()) == 2)
     other = playground.run("tm-slave", changed_copy(playground), f"--host=127.0.0.1:{port}", "--processes=1")
 
     assert other.process.returncode == 6, other.output
     expected = "the one that the master has" if kind == "importable" else "the jobs here are those of script.py"
     assert expected in other.output
+    playground.let_go()
     assert script.end() == 0, script.output
     assert same.end() == 0, same.output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from commands import free_port
 from conftest import Playground
 
 # They wait for seconds: `make check` runs them.
@@ -52,9 +53,11 @@ def test_dry_run_says_where_a_run_would_resume(playground: Playground) -> None:
 
 def test_dry_run_does_not_disturb_a_run(playground: Playground) -> None:
     """It reads no more than it may, and the run goes on."""
-    run = playground.start(*RUN, "--no-progress", TOTAL="300", SLEEP="0.01")
+    playground.hold(50)
+    run = playground.start(*RUN, "--no-progress", TOTAL="300")
     run.wait_for_output("New run")
     ended = playground.run(*RUN, "--dry-run=2")
+    playground.let_go()
 
     assert ended.process.returncode == 0, ended.output
     assert run.end() == 0, run.output
@@ -152,9 +155,10 @@ def test_sample_runs_the_same_share_each_time_and_touches_no_state(playground: P
 def test_sample_of_a_master_is_run_by_its_slaves(playground: Playground) -> None:
     """Failed jobs are shown, and the exit code is that of a run with failed jobs."""
     playground.write("bad.py", "from jobs import *\n\ndef handle_job(key):\n    raise ValueError('bad luck')\n")
-    master = playground.start("tm-master", "bad.py", "--no-progress", "--sample=0.05", "--retries=0", TOTAL="400")
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "bad.py", host, "--no-progress", "--sample=0.05", "--retries=0", TOTAL="400")
     master.wait_for_output("server running")
-    slave = playground.run("tm-slave", "bad.py")
+    slave = playground.run("tm-slave", "bad.py", host)
 
     assert slave.process.returncode == 0, slave.output
     assert master.end() == 3, master.output
