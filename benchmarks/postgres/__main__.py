@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -201,19 +202,16 @@ class Bench:
         """Backfill, and begin anew whenever that has ended, as long as the block runs."""
         tm_run = Path(sys.executable).with_name("tm-run")
         environment = {**os.environ, "BENCH_DSN": dsn, "BENCH_KIND": "ranges", **variables}
+        words = [word.replace("DSN", dsn) for word in words]
         command = [str(tm_run), str(MODULE), "2", "--no-progress", "--reset", *words]
-        over, running, codes = threading.Event(), [], []
+        turn, over, running, codes = threading.Lock(), threading.Event(), [], []
 
         def again() -> None:
-            while not over.is_set() and not any(codes):
-                running[:] = [
-                    subprocess.Popen(
-                        [word.replace("DSN", dsn) for word in command],
-                        cwd=directory,
-                        env=environment,
-                        stderr=subprocess.DEVNULL,
-                    )
-                ]
+            while not any(codes):
+                with turn:
+                    if over.is_set():
+                        return
+                    running[:] = [subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.DEVNULL)]
                 codes.append(running[0].wait())
 
         thread = threading.Thread(target=again)
@@ -222,11 +220,13 @@ class Bench:
         try:
             yield
         finally:
-            over.set()
-            for process in running:
-                process.terminate()
+            with turn:
+                over.set()
+                for process in running:
+                    process.terminate()
             thread.join()
-        if any(codes[:-1]) or codes[-1] not in (0, 143):
+        # One that had only just begun again does not know yet what to do with the signal.
+        if any(codes[:-1]) or codes[-1] not in (0, 143, -signal.SIGTERM):
             raise SystemExit(f"the backfill beside the foreground ended with {codes}")
 
     def _updated(self, name: str) -> int:
