@@ -290,7 +290,7 @@ class Snapshot:
         batch_reason: why it was not larger.
         watermark: the key up to which all is settled or parked, as text; "" when there is none.
         address: where the master serves, ``HOST:PORT``.
-        share: which share of the work the watermark has passed, from 0 to 1, if the source can tell by the key,
+        share: which share of the work is settled, from 0 to 1, if the source can tell by the keys,
         share_here: and how much of that in this session.
     """
 

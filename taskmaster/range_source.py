@@ -113,10 +113,14 @@ class RangeSource(ABC):
 
     def position(self, key: Any) -> float | None:
         """Which share of the keys lies up to a range's end; None where one cannot reckon with them."""
-        if self._ends is None or not self._reckons():
-            return None
-        low, high, at = (float(end) for end in (*self._ends, key[1]))
-        return share(low, high, at)
+        return self._place(key[1])
+
+    def extent(self, key: Any) -> float | None:
+        """Which share of the keys is in a range; None where one cannot reckon with them."""
+        lo, hi = key
+        end = self._place(hi)
+        begin = 0.0 if lo is None else self._place(lo)
+        return None if begin is None or end is None else end - begin
 
     # -- what the database says --------------------------------------------------------------------------------------
 
@@ -145,6 +149,12 @@ class RangeSource(ABC):
         """Whether keys are single numbers."""
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _place(self, end: Any) -> float | None:
+        if self._ends is None or not self._reckons():
+            return None
+        low, high, at = (float(one) for one in (*self._ends, end))
+        return share(low, high, at)
 
     def _parsed(self, key: Any) -> tuple[Any, Any]:
         """The two ends of a range.

@@ -14,11 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import psycopg2
@@ -28,10 +29,12 @@ sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 
 from server import Server, server  # noqa: E402  # the tests' server
 
-MODULE = ROOT / "benchmarks" / "postgres" / "work.py"
+from benchmarks.postgres.by_hand import pages  # noqa: E402
+from benchmarks.postgres.foreground import MODULE, TM_RUN, foreground  # noqa: E402
+
 ALL = ("read", "ranges", "adaptive", "values", "loop", "memory", "foreground")
 RANGE = 20_000  # rows
-PAGE = 10_000  # rows
+LOOPED = 5_000  # rows that the loop is measured on: it would take an hour for all of them
 DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
 TABLES = """
 CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL);
@@ -42,7 +45,30 @@ CREATE TABLE many (id bigint PRIMARY KEY, n int);
 INSERT INTO many SELECT n, n FROM generate_series(1, {many}) n;
 """
 UPDATE = "UPDATE comments c SET author_name = u.name FROM users u WHERE u.id = c.author_id AND "
-UNNAMED = "SELECT count(*) FROM comments WHERE author_name IS DISTINCT FROM 'user ' || author_id"
+WRONG = "SELECT count(*) FROM comments WHERE author_name <> 'user ' || author_id"
+
+
+class Pair(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        title: of the line.
+        ours: the method of ``Bench`` with Taskmaster,
+        theirs: and the one without.
+        goal: how many times as fast Taskmaster should be.
+    """
+
+    title: str
+    ours: str
+    theirs: str
+    goal: float
+
+
+PAIRS = {
+    "read": Pair("read all rows through rows", "read", "read_by_hand", 0.7),
+    "ranges": Pair("backfill by ranges", "ranges", "ranges_in_psql", 0.9),
+    "values": Pair("backfill by rows and execute_values", "values", "values_by_hand", 1.3),
+}
 
 
 class Bench:
@@ -73,42 +99,45 @@ class Bench:
         finally:
             self.on.execute(f"DROP DATABASE {name}")
 
-    def timed(self, what: Callable[[str], None], *, named: bool) -> float:
-        """Rows a second, from the start of the first process to the end of the last."""
+    def speed(self, work: str) -> float:
+        """Rows a second of one of the methods, from the start of its first process to the end of the last."""
         with self.copy() as name:
             began = time.perf_counter()
-            what(name)
+            rows = getattr(self, work)(name)
             took = time.perf_counter() - began
-            if named and (left := self.on.execute(UNNAMED, database=name)[0][0]):
-                raise SystemExit(f"{left} rows have no name after {what.__name__}")
-        return self.rows / took
+            named = self.on.execute("SELECT count(*) FROM comments WHERE author_name IS NOT NULL", database=name)[0][0]
+            wrong = self.on.execute(WRONG, database=name)[0][0]
+        if wrong or named != (0 if work.startswith("read") else rows):
+            raise SystemExit(f"{work} has named the authors of {named} rows of {rows}, {wrong} of them wrongly")
+        return float(rows / took)
 
-    def run(self, name: str, kind: str, *words: str, **variables: str) -> str:
-        """Taskmaster with two workers; gives what it printed."""
+    def run(self, name: str, kind: str, **variables: str) -> int:
+        """Taskmaster with two workers; gives how many rows it is done with."""
         with tempfile.TemporaryDirectory() as directory:
-            tm_run = Path(sys.executable).with_name("tm-run")
             environment = {**os.environ, "BENCH_DSN": self.on.dsn(name), "BENCH_KIND": kind, **variables}
-            command = [str(tm_run), str(MODULE), "2", "--progress=lines", *words]
+            command = [str(TM_RUN), str(MODULE), "2", "--progress=lines"]
             done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 75):
+        if done.returncode != 0:
             raise SystemExit(f"{kind} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        return done.stderr
+        return self.rows
 
-    # -- reading -----------------------------------------------------------------------------------------------------
+    def by_hand(self, name: str, kind: str) -> int:
+        """A script without Taskmaster, in one process; gives how many rows it is done with."""
+        command = [sys.executable, "-m", "benchmarks.postgres.by_hand", kind, self.on.dsn(name)]
+        subprocess.run(command, cwd=ROOT, check=True)
+        return self.rows
 
-    def read_by_hand(self, name: str) -> None:
+    # -- works: each is done with so many rows -----------------------------------------------------------------------
+
+    def read_by_hand(self, name: str) -> int:
         """A loop over pages that does nothing, in one process."""
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.postgres.by_hand", "read", self.on.dsn(name)], cwd=ROOT, check=True
-        )
+        return self.by_hand(name, "read")
 
-    def read(self, name: str) -> None:
+    def read(self, name: str) -> int:
         """``rows`` into jobs that do nothing."""
-        self.run(name, "read")
+        return self.run(name, "read")
 
-    # -- backfills ---------------------------------------------------------------------------------------------------
-
-    def ranges_in_psql(self, name: str) -> None:
+    def ranges_in_psql(self, name: str) -> int:
         """The same ranges, dealt out to two sessions of psql."""
         update = UPDATE + "c.id > {} AND c.id <= {};\n"
         with tempfile.TemporaryDirectory() as directory:
@@ -122,37 +151,33 @@ class Bench:
                 )
             if any([session.wait() for session in sessions]):  # noqa: C419  # all are waited for
                 raise SystemExit("psql failed")
+        return self.rows
 
-    def ranges(self, name: str) -> None:
+    def ranges(self, name: str) -> int:
         """``ranges`` of a fixed size."""
-        self.run(name, "ranges", BENCH_ROWS=str(RANGE))
+        return self.run(name, "ranges", BENCH_ROWS=str(RANGE))
 
-    def adaptive_ranges(self, name: str) -> None:
+    def adaptive_ranges(self, name: str) -> int:
         """``ranges`` as they come: a second each."""
-        self.run(name, "ranges", BENCH_ROWS="10000", BENCH_TARGET="1.0")
+        return self.run(name, "ranges", BENCH_ROWS="10000", BENCH_TARGET="1.0")
 
-    def values_by_hand(self, name: str) -> None:
+    def values_by_hand(self, name: str) -> int:
         """Pages and execute_values, in one process."""
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.postgres.by_hand", "values", self.on.dsn(name)], cwd=ROOT, check=True
-        )
+        return self.by_hand(name, "values")
 
-    def values(self, name: str) -> None:
+    def values(self, name: str) -> int:
         """``rows`` and ``handle_jobs`` with execute_values."""
-        self.run(name, "values")
+        return self.run(name, "values")
 
-    def loop(self, name: str, count: int) -> float:
-        """An UPDATE and a commit for each row; rows a second."""
+    def loop(self, name: str) -> int:
+        """A loop over the rows with an UPDATE and a commit for each, in one process; not over all of them."""
+        count = min(LOOPED, self.rows)
         with psycopg2.connect(self.on.dsn(name)) as connection, connection.cursor() as cursor:
-            began = time.perf_counter()
-            for key in range(1, count + 1):
-                cursor.execute("SELECT author_id FROM comments WHERE id = %s", (key,))
-                (author,) = cursor.fetchone() or (None,)
+            for key, author in islice(chain.from_iterable(pages(connection, "id, author_id")), count):
                 cursor.execute("UPDATE comments SET author_name = %s WHERE id = %s", (f"user {author}", key))
                 connection.commit()
-            took = time.perf_counter() - began
         connection.close()
-        return count / took
+        return count
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -160,10 +185,9 @@ class Bench:
         """Most megabytes of the master, and of the slave with its workers, while so many rows are read."""
         with self.copy() as name, tempfile.TemporaryDirectory() as directory:
             self.on.execute("DELETE FROM many WHERE id > %s", count, database=name)
-            tm_run = Path(sys.executable).with_name("tm-run")
             environment = {**os.environ, "BENCH_DSN": self.on.dsn(name), "BENCH_KIND": "keys", "BENCH_TABLE": "many"}
             run = psutil.Popen(
-                [str(tm_run), str(MODULE), "2", "--no-progress"],
+                [str(TM_RUN), str(MODULE), "2", "--no-progress"],
                 cwd=directory,
                 env=environment,
                 stderr=subprocess.DEVNULL,
@@ -176,62 +200,6 @@ class Bench:
             if run.returncode:
                 raise SystemExit(f"reading {count} rows ended with {run.returncode}")
         return max(masters), max(slaves)
-
-    # -- beside a foreground -----------------------------------------------------------------------------------------
-
-    def foreground(self, seconds: int, words: list[str] | None, **variables: str) -> tuple[float, float]:
-        """95 % of pgbench's transactions take no longer than so many ms; and rows a second of the backfill."""
-        with self.copy() as name, tempfile.TemporaryDirectory() as directory:
-            pgbench, dsn = str(self.on.binaries / "pgbench"), self.on.dsn(name)
-            subprocess.run([pgbench, "-i", "-q", "-s", "10", dsn], check=True, capture_output=True)
-            self.on.execute("CHECKPOINT")
-            with nullcontext() if words is None else self._backfilling(directory, dsn, words, variables):
-                before = self._updated(name)
-                log = ["-l", f"--log-prefix={directory}/log"]
-                subprocess.run(
-                    [pgbench, "-c", "4", "-R", "100", "-T", str(seconds), *log, dsn], check=True, capture_output=True
-                )
-                moved = (self._updated(name) - before) / seconds
-            lines = [line for file in Path(directory).glob("log*") for line in file.read_text().splitlines()]
-        latencies = sorted(int(line.split()[2]) / 1000 for line in lines)
-        return latencies[int(0.95 * len(latencies))], moved
-
-    @contextmanager
-    def _backfilling(self, directory: str, dsn: str, words: list[str], variables: dict[str, str]) -> Iterator[None]:
-        """Backfill, and begin anew whenever that has ended, as long as the block runs."""
-        tm_run = Path(sys.executable).with_name("tm-run")
-        environment = {**os.environ, "BENCH_DSN": dsn, "BENCH_KIND": "ranges", **variables}
-        command = [str(tm_run), str(MODULE), "2", "--no-progress", "--reset", *words]
-        over, running, codes = threading.Event(), [], []
-
-        def again() -> None:
-            while not over.is_set() and not any(codes):
-                running[:] = [
-                    subprocess.Popen(
-                        [word.replace("DSN", dsn) for word in command],
-                        cwd=directory,
-                        env=environment,
-                        stderr=subprocess.DEVNULL,
-                    )
-                ]
-                codes.append(running[0].wait())
-
-        thread = threading.Thread(target=again)
-        thread.start()
-        time.sleep(3)  # until it is under way
-        try:
-            yield
-        finally:
-            over.set()
-            for process in running:
-                process.terminate()
-            thread.join()
-        if any(codes[:-1]) or codes[-1] not in (0, 143):
-            raise SystemExit(f"the backfill beside the foreground ended with {codes}")
-
-    def _updated(self, name: str) -> int:
-        rows = self.on.execute("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'comments'", database=name)
-        return int(rows[0][0])
 
 
 def own(process: psutil.Process) -> float:
@@ -286,69 +254,39 @@ def report(bench: Bench, wanted: list[str], rounds: int, seconds: int) -> list[s
         print(line, flush=True)
         lines.append(line)
 
-    def side_by_side(
-        title: str, goal: float, ours: Callable[[str], None], theirs: Callable[[str], None], named: bool
-    ) -> float:
-        mine, others = [], []
-        for round_ in range(rounds):
-            others.append(bench.timed(theirs, named=named))
-            mine.append(bench.timed(ours, named=named))
-            print(f"  {title}, round {round_ + 1}: {mine[-1]:,.0f} and {others[-1]:,.0f} rows/s", flush=True)
-        ratio = statistics.median(mine) / statistics.median(others)
-        say(f"{title}: {spread(mine)}; {theirs.__doc__.partition('.')[0] if theirs.__doc__ else ''}: {spread(others)}")
-        say(f"    {ratio:.2f} times as fast (to reach: {goal})")
-        return statistics.median(mine)
-
-    fast: dict[str, float] = {}
-    if "read" in wanted:
-        side_by_side("read all rows through rows, 2 workers", 0.7, bench.read, bench.read_by_hand, named=False)
-    if "ranges" in wanted:
-        fast["ranges"] = side_by_side(
-            "backfill by ranges, 2 workers", 0.9, bench.ranges, bench.ranges_in_psql, named=True
-        )
+    speeds = take_turns(bench, wanted, rounds)
+    for name, pair in PAIRS.items():
+        if name in wanted:
+            ours, theirs = speeds[pair.ours], speeds[pair.theirs]
+            by_hand = (getattr(Bench, pair.theirs).__doc__ or "").partition(".")[0]
+            say(f"{pair.title}, 2 workers: {spread(ours)}; {by_hand}: {spread(theirs)}")
+            say(f"    {statistics.median(ours) / statistics.median(theirs):.2f} times as fast (to reach: {pair.goal})")
     if "adaptive" in wanted:
-        adaptive = [bench.timed(bench.adaptive_ranges, named=True) for _ in range(rounds)]
-        say(f"backfill by ranges of a second each, 2 workers: {spread(adaptive)}")
-    if "values" in wanted:
-        fast["rows and execute_values"] = side_by_side(
-            "backfill by rows and execute_values, 2 workers", 1.3, bench.values, bench.values_by_hand, named=True
-        )
+        say(f"backfill by ranges of a second each, 2 workers: {spread(speeds['adaptive_ranges'])}")
     if "loop" in wanted:
-        with bench.copy() as name:
-            slow = bench.loop(name, min(20_000, bench.rows))
-        say(f"a loop with an UPDATE and a commit for each row: {slow:,.0f} rows/s")
-        lines += [f"    {what} is {rate / slow:.0f} times as fast" for what, rate in fast.items()]
+        say(f"a loop with an UPDATE and a commit for each row: {spread(speeds['loop'])}")
+        slow = statistics.median(speeds["loop"])
+        for name in sorted({"ranges", "values"}.intersection(wanted)):
+            say(f"    {PAIRS[name].title} is {statistics.median(speeds[name]) / slow:.0f} times as fast")
     for count in (bench.many // 10, bench.many) if "memory" in wanted else ():
         master, slave = bench.memory(count)
         say(f"memory with {count:,} rows: master {master:.0f} MB, slave with 2 workers {slave:.0f} MB")
     if "foreground" in wanted:
-        foreground(bench, rounds, seconds, say)
+        foreground(bench.on, bench.copy, rounds, seconds, say)
     return lines
 
 
-def foreground(bench: Bench, rounds: int, seconds: int, say: Callable[[str], None]) -> None:
-    """A foreground alone, beside a backfill that is held back, and beside one that is not."""
-    guards = ["--guard=active_connections=4@DSN", "--guard=locks_waiting=0@DSN"]
-    small = {"BENCH_ROWS": "200", "BENCH_TARGET": "0.02"}
-    ways: list[tuple[str, list[str] | None, dict[str, str]]] = [
-        ("alone (4 clients, 100 transactions a second)", None, {}),
-        ("beside a backfill with guards on and a rate of 10 ranges a second", [*guards, "--rate=10"], small),
-        ("beside a backfill with guards on", guards, small),
-        ("beside a backfill without guards, ranges of a second", [], {"BENCH_ROWS": "10000", "BENCH_TARGET": "1.0"}),
-    ]
-    found: dict[str, list[tuple[float, float]]] = {what: [] for what, _, _ in ways}
-    for _ in range(rounds):
-        for what, words, variables in ways:
-            found[what].append(bench.foreground(seconds, words, **variables))
-            print(f"  pgbench {what}: p95 {found[what][-1][0]:.1f} ms", flush=True)
-    base = statistics.median(p95 for p95, _ in found[ways[0][0]])
-    for what, _, _ in ways:
-        p95 = [p95 for p95, _ in found[what]]
-        moved = statistics.median(rate for _, rate in found[what])
-        say(
-            f"pgbench {what}: p95 {statistics.median(p95):.1f} ms ({min(p95):.1f} to {max(p95):.1f}), "
-            f"{statistics.median(p95) / base:.2f} times" + (f"; {moved:,.0f} rows/s are updated" if moved else "")
-        )
+def take_turns(bench: Bench, wanted: list[str], rounds: int) -> dict[str, list[float]]:
+    """Rows a second of each piece of work, measured once in each round."""
+    works = [work for name in PAIRS if name in wanted for work in (PAIRS[name].theirs, PAIRS[name].ours)]
+    works += ["adaptive_ranges"] if "adaptive" in wanted else []
+    works += ["loop"] if "loop" in wanted else []
+    found: dict[str, list[float]] = {work: [] for work in works}
+    for round_ in range(rounds):
+        for work in works:
+            found[work].append(bench.speed(work))
+            print(f"  round {round_ + 1}, {work}: {found[work][-1]:,.0f} rows/s", flush=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
@@ -20,6 +19,7 @@ from taskmaster.master.broker import Broker, Changes
 from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.pickling import pickled
+from taskmaster.master.share import Share
 from taskmaster.master.stores import Checkpoint, ParkedJob, Piece, RunRecord, Store
 from taskmaster.master.watermark import END, Settled, settled_piece
 
@@ -45,11 +45,7 @@ class Keeper(threading.Thread):
         earlier: what earlier sessions settled and the source has not yielded again.
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
-        position: says which share of the work lies up to a key, if that is known.
-
-    Attributes:
-        share: which share of the work the watermark has passed, from 0 to 1; None while nobody knows,
-        share_before: and what it was when this session had passed nothing yet.
+        share: reckons which share of the work is settled; None: nobody can.
     """
 
     def __init__(
@@ -61,7 +57,7 @@ class Keeper(threading.Thread):
         earlier: Earlier,
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
-        position: Callable[[Any], float | None] = lambda _: None,
+        share: Share | None = None,
     ) -> None:
         super().__init__(name="taskmaster-keeper", daemon=True)
         self._store = store
@@ -78,10 +74,7 @@ class Keeper(threading.Thread):
         self._failing: float | None = None  # since when no checkpoint could be written
         self._writing: float | None = None  # since when one is being written
         self._refilled = 0  # id of the last failed job that is run again
-        self.share: float | None = None
-        self.share_before = 0.0
-        self._position = position
-        self._placed = record.mark if record.resumed else None
+        self._share = share
 
     def run(self) -> None:
         """The thread."""
@@ -178,7 +171,7 @@ class Keeper(threading.Thread):
                 self._broker.confirm(changes)
                 if waiting is not None and waiting == self._earlier.waiting():
                     self._earlier.written()
-        self._place(checkpoint.mark, finished=checkpoint.finished)
+        self._reckon(checkpoint)
 
     def refill(self) -> None:
         """Where failed jobs are run again: bring the next ones from the store, while there is room for them."""
@@ -193,21 +186,16 @@ class Keeper(threading.Thread):
             broker.add_failed([job for job in page if job.payload is not None])
             broker.replay.exhausted = not page
 
-    def _place(self, mark: str | None, *, finished: bool) -> None:
-        """Ask the source how far the watermark has come; whatever goes wrong, the run goes on without that."""
+    def _reckon(self, checkpoint: Checkpoint) -> None:
+        """See which share is settled; whatever goes wrong in the source, the run goes on without that."""
+        if self._share is None:
+            return
         try:
-            if self.share is None and self._record.mark is not None:
-                self.share = self._position(keys.decode(self._record.mark))
-                self.share_before = self.share or 0.0
-            if mark != self._placed and mark is not None:
-                self._placed = mark
-                self.share = self._position(keys.decode(mark))
+            self._share.update(checkpoint)
         except Exception:
-            logger.exception("position(key) of the source failed; the progress is shown without it")
-            self._position = lambda _: None
-            self.share = None
-        if finished and self.share is not None:
-            self.share = 1.0
+            logger.exception("position(key) or extent(key) of the source failed; the progress is shown without them")
+            self._share.settled = None
+            self._share = None
 
     def _as_checkpoint(self, changes: Changes, edge: bytes, waiting: bytes | None) -> Checkpoint:
         return Checkpoint(

@@ -23,6 +23,7 @@ from taskmaster.master.identity import Identity
 from taskmaster.master.keeper import Keeper, within
 from taskmaster.master.reader import Reader
 from taskmaster.master.service import Service
+from taskmaster.master.share import Share
 from taskmaster.master.skew import Skew
 from taskmaster.master.source import Source
 from taskmaster.master.stores import RunRecord, Store
@@ -91,7 +92,8 @@ class Run:
         earlier = Earlier(record)
         self._broker = Broker(incarnation, limits, record.mark, record.parked)
         self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark, record.bound)
-        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, position=source.position)
+        self._share = Share(source, record)
+        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, share=self._share)
         self._service = Service(
             self._broker,
             self._lock,
@@ -211,7 +213,7 @@ class Run:
         with self._lock:
             broker = self._broker
             mark = broker.watermark.mark
-            share = self._keeper.share
+            share = self._share.settled
             state, reason = self._state(state, now)
             return Snapshot(
                 run=self._record.id,
@@ -224,7 +226,7 @@ class Run:
                 elapsed=now - self._began,
                 total=self._total,
                 share=share,
-                share_here=max(0.0, (share or 0.0) - self._keeper.share_before),
+                share_here=max(0.0, (share or 0.0) - self._share.before),
                 queued=len(broker.queue) + broker.returned,
                 leased=sum(lease.open for lease in broker.leases.values()),
                 parked=broker.parked,

@@ -194,9 +194,11 @@ class Source:
 
     def position(self, key: Any) -> float | None:
         """Which share of the work lies up to a key, from 0 to 1; None if nobody knows."""
-        position = self._ask("position")
-        share = position(key) if callable(position) else None
-        return None if share is None else min(1.0, max(0.0, float(share)))
+        return self._share_of("position", key)
+
+    def extent(self, key: Any) -> float | None:
+        """Which share of the work the job with a key is itself, from 0 to 1; None if nobody knows."""
+        return self._share_of("extent", key)
 
     def split(self, key: Any) -> list[Any]:
         """The parts of a job that fails, as jobs, so that it is found which of them does; empty if it has none."""
@@ -214,6 +216,11 @@ class Source:
         close = self._ask("close")
         if callable(close):
             close()
+
+    def _share_of(self, question: str, key: Any) -> float | None:
+        answer = self._ask(question)
+        share = answer(key) if callable(answer) else None
+        return None if share is None else min(1.0, max(0.0, float(share)))
 
     def _ask(self, name: str, default: Any = None) -> Any:
         return getattr(self._found, name, default) if _iterates(self._found) else default

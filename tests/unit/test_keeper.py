@@ -14,6 +14,8 @@ from taskmaster.master.earlier import Earlier
 from taskmaster.master.identity import Identity
 from taskmaster.master.keeper import SLOW, Keeper
 from taskmaster.master.lease import Session
+from taskmaster.master.share import Share
+from taskmaster.master.source import Source
 from taskmaster.master.stores import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.watermark import settled_piece
@@ -163,6 +165,29 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
 
     assert broker.watermark.low == 3
     assert broker.watermark.mark == "2"  # a source that goes on after 3 would leave the last job out
+
+
+def test_a_source_that_cannot_place_its_keys_holds_up_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Checkpoints are written as ever, the share is not known any more, and the traceback is logged once."""
+
+    class Broken:
+        def iterate(self, last: object) -> list[int]:
+            del last
+            return []
+
+        def position(self, key: int) -> float:
+            raise ValueError(key)
+
+    disk, record = Disk(), RunRecord("run", resumed=False)
+    broker, share = Broker("i", Limits()), Share(Source(Broken()), record)
+    keeper = Keeper(disk, broker, threading.Lock(), Identity(), Earlier(record), record, Clock(), share)
+    for mark in (1, 2):
+        broker.watermark.jump(keys.encode(mark))
+        keeper.checkpoint()
+
+    assert disk.load().mark == "2"
+    assert share.settled is None
+    assert len([entry for entry in caplog.records if "position(key)" in entry.message]) == 1
 
 
 def test_a_last_checkpoint_that_hangs_does_not_hold_the_run() -> None:
