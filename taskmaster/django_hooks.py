@@ -68,11 +68,11 @@ def as_source(jobs: Any) -> Any:
     """What the user gave; if it is a queryset or a manager, as a source that reads it by pages.
 
     Raises:
-        UsageError: the queryset is none that can be read in this way.
+        UsageError: the queryset is none that can be read in this way; or it is a model, which has none of its own.
     """
     models = sys.modules.get("django.db.models")
     kinds = tuple(getattr(models, name) for name in ("QuerySet", "Manager") if hasattr(models, name))
-    if not isinstance(jobs, kinds):
+    if not (isinstance(jobs, kinds) or (isinstance(jobs, type) and issubclass(jobs, getattr(models, "Model", ())))):
         return jobs
     from taskmaster.django_orm import RangeQuerySetWrapper
 

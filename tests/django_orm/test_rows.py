@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from library.models import Author, Parcel, Post, Seat
 from projects import database_of, key_of
 
-from taskmaster import keys
+from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.source import Source
@@ -189,7 +189,10 @@ def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
         (lambda: RangeQuerySetWrapper(Post.objects.all().union(Post.objects.all())), "union.*filter"),
         (lambda: RangeQuerySetWrapper(Post.objects.distinct("slug")), "distinct"),
         (lambda: RangeQuerySetWrapper([1, 2]), r"list, which is no queryset.*Post.objects.all"),
-        (lambda: RangeQuerySetWrapper(Post), r"no queryset"),
+        (lambda: RangeQuerySetWrapper(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Source(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Taskmaster(print, Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Source(lambda: Post).resolve(), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), 0), "step=0"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), key="slag"), "no field 'slag'.*Did you mean 'slug'"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), key="author__name"), "no field"),
@@ -247,7 +250,9 @@ def test_an_empty_table_has_no_rows(tables: str) -> None:
     assert list(wrapper.iterate(None)) == []
 
 
-@pytest.mark.parametrize("jobs", [Post.objects.all, lambda: Post.objects, lambda: get_jobs])
+@pytest.mark.parametrize(
+    "jobs", [Post.objects.all, lambda: Post.objects, lambda: get_jobs, lambda: lambda: Post.objects]
+)
 def test_a_queryset_is_a_source(posts: list[int], jobs: Any) -> None:
     """Given or returned: it resumes at its key, and is not read whole for its number of rows."""
     source = Source(jobs())
