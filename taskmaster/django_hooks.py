@@ -18,10 +18,11 @@ __all__ = [
     "as_source",
     "close_before_fork",
     "close_connections",
-    "cure",
     "drop_after_fork",
+    "explanation",
     "refresh_connections",
     "set_up_project",
+    "settings_of",
 ]
 
 SETTINGS = "DJANGO_SETTINGS_MODULE"
@@ -52,16 +53,27 @@ def set_up_project() -> None:
         set_up(settings)
 
 
-def cure(exc: BaseException) -> str:
-    """What to add to the message about a target that raised this: "" if it has nothing to do with Django."""
-    names = {f"{kind.__module__}.{kind.__name__}" for kind in type(exc).__mro__}
-    unset = {"django.core.exceptions.ImproperlyConfigured", "django.core.exceptions.AppRegistryNotReady"}
-    if not names & unset or os.environ.get(SETTINGS):
+def explanation(exc: BaseException) -> str:
+    """What a project lacks that alone made the user's code raise this; "" if that is not the cause.
+
+    A sentence that says more than the traceback, which leads through nothing but Django.
+    """
+    if "django" not in sys.modules:
         return ""
-    return (
-        " It uses Django, whose settings are not known: name them with --django-settings=PACKAGE.settings, or with "
-        f"{SETTINGS} in the environment."
-    )
+    from taskmaster.django_orm.project import explain
+
+    return explain(exc)
+
+
+def settings_of(exc: BaseException) -> str:
+    """Which settings there are, as a sentence to add to the message about a target that raised this; "" if it does not
+    look as if they had to do with it.
+    """
+    settings = os.environ.get(SETTINGS)
+    theirs = any(kind.__module__.partition(".")[0] == "django" for kind in type(exc).__mro__)
+    if not settings or not (theirs or "INSTALLED_APPS" in str(exc)):
+        return ""
+    return f" Django's settings are {settings} (--django-settings, or {SETTINGS})."
 
 
 def as_source(jobs: Any) -> Any:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from taskmaster import keys
+from taskmaster import django_hooks, keys
 from taskmaster.errors import SourceError, StateLocked, StateRefused, TaskmasterError, UsageError
 from taskmaster.master.identity import Identity
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
@@ -116,8 +116,10 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
     except TaskmasterError:
         raise
     except (Exception, SystemExit) as exc:
+        why = django_hooks.explanation(exc)
         raise SourceError(
-            f"{source.name} raised {type(exc).__name__} after {number} jobs.", user_traceback=users_traceback(exc)
+            f"{source.name} raised {type(exc).__name__} after {number} jobs.{why}",
+            user_traceback=None if why else users_traceback(exc),
         ) from exc
     finally:
         close = getattr(iterator, "close", None)
