@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -92,14 +93,20 @@ def explain(exc: BaseException) -> str:
 
 
 def lacking(exc: BaseException, alias: str = "") -> str:
-    """What to say of an error of Django's for a table or a column that is not there; "" if it is another one.
+    """What to say of an error of Django's for a table or a column of a model that is not there; "" for any other error.
 
     Args:
         exc: the error.
         alias: of the database, if that is known.
     """
+    from django.apps import apps
+
     code = sqlstate(exc) or next(iter(getattr(exc.__cause__, "args", ())), None)
     if not (code in MISSING or str(code).startswith(SQLITE_MISSING)):
+        return ""
+    # What no model has is a slip of the user's own SQL, as of extra().
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+    if tables.isdisjoint(re.findall(r"[\w$-]+", str(exc).partition("\n")[0])):
         return ""
     which = f"The database {alias!r}" if alias else "The database"
     where = f" --database={alias}" if alias not in ("", "default") else ""
