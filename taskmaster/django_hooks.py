@@ -15,6 +15,7 @@ from typing import Any
 __all__ = [
     "SETTINGS",
     "ProjectOptions",
+    "advice",
     "as_source",
     "close_before_fork",
     "close_connections",
@@ -89,6 +90,18 @@ def as_source(jobs: Any) -> Any:
     from taskmaster.django_orm import RangeQuerySetWrapper
 
     return RangeQuerySetWrapper(jobs)
+
+
+def advice(job: Any) -> str:
+    """What there is to say to somebody who has such jobs, as a sentence: model instances are better not jobs."""
+    model = getattr(sys.modules.get("django.db.models"), "Model", None)
+    if model is None or not isinstance(job, model):
+        return ""
+    label = type(job)._meta.label  # noqa: SLF001  # Django has no other name for it
+    return (
+        f"Jobs are instances of {label}, which are as old as the queue when a worker gets them, and large: "
+        "keys, .values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
+    )
 
 
 def refresh_connections() -> None:

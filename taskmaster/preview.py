@@ -43,6 +43,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         UsageError: a job has no key that can be stored, or cannot be sent to a slave.
     """
     seen: list[str] = []
+    advice = ""
     jobs = _jobs(source, count)
     whole = False
     try:
@@ -51,13 +52,14 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
             text = _key(identity, job)
             _check_pickle(identity, job, text)
             seen.append(text)
+            advice = advice or django_hooks.advice(keys.payload_of(job))
             sys.stdout.write(f"{keys.show(text)}\t{clean(identity.show(job))}\n")
         whole = len(seen) < count
     finally:
         jobs.close()
         sys.stdout.flush()
-        for line in [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), state]:
-            sys.stderr.write(line + "\n")
+        lines = [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), advice, state]
+        sys.stderr.writelines(f"{line}\n" for line in lines if line)
     sys.stderr.write("Dry run: nothing was run, and no state was touched.\n")
     return Summary(run="", exit_code=0, settled=0, failed=0, settled_here=0, elapsed=0.0, state="")
 

@@ -21,9 +21,12 @@ from library.models import Author, Parcel, Post, Seat
 from projects import database_of, key_of
 
 from taskmaster import Taskmaster, keys
-from taskmaster.django_orm import RangeQuerySetWrapper
+from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.master.identity import Identity
 from taskmaster.master.source import Source
+from taskmaster.model import Job
+from taskmaster.preview import preview
 from taskmaster.retrying import TooSlow
 
 Sql = Callable[..., list[tuple]]
@@ -417,3 +420,25 @@ def test_the_connection_is_the_caller_s(use: Any, database: str) -> None:
         with other.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM library_author")
             assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        (lambda: Post.objects, True),
+        (lambda: (Job(post.slug, post) for post in Post.objects.all()), True),
+        (lambda: Post.objects.values_list("pk", flat=True), False),
+        (lambda: QuerySetRanges(Post.objects.all()), False),
+    ],
+)
+def test_a_dry_run_says_what_is_better_than_instances(
+    posts: list[int], capsys: pytest.CaptureFixture[str], jobs: Any, said: bool
+) -> None:
+    """In one line, with what to write; of keys and ranges it says nothing."""
+    preview(Source(jobs()), Identity(), 3, "STATE")
+    lines = capsys.readouterr().err.splitlines()
+
+    advice = [line for line in lines if "instances of library.Post" in line]
+    assert len(advice) == said
+    assert all(".values_list('pk', flat=True)" in line and "QuerySetRanges" in line for line in advice)
+    assert lines[-2:] == ["STATE", "Dry run: nothing was run, and no state was touched."]
