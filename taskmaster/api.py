@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
@@ -23,7 +22,8 @@ from taskmaster import inquiry
 from taskmaster import target as targets
 from taskmaster.callback_code import callback_in_memory, callback_of, code_in_memory, code_of, importable
 from taskmaster.embryo import Embryo
-from taskmaster.errors import ConnectError, Interrupted, UsageError
+from taskmaster.errors import CallError, ConnectError, Interrupted, UsageError
+from taskmaster.forked import reap
 from taskmaster.guards import hooks_of
 from taskmaster.master.identity import Identity
 from taskmaster.master.run import Summary
@@ -40,6 +40,7 @@ from taskmaster.rehearsal import scratch_store
 from taskmaster.session import Session
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
+from taskmaster.uncaught import for_scripts
 
 __all__ = [
     "Summary",
@@ -187,7 +188,8 @@ class Taskmaster:
             or ``reset=True``.
 
     Raises:
-        TypeError: an unknown option; names the nearest that there is.
+        CallError: an unknown option; names the nearest that there is. It is a TypeError, too.
+        UsageError: what was given cannot be worked with.
 
     Example::
 
@@ -208,15 +210,16 @@ class Taskmaster:
         throttle: Any = None,
         **options: Any,
     ) -> None:
-        if not callable(callback):
-            raise TypeError(f"the callback is a {type(callback).__name__}, which cannot be called with a job")
-        self._callback = callback
-        self._setup, self._teardown = setup, teardown
-        self._retry_on, self._give_up_on = retry_on, give_up_on
-        self._hooks = hooks_of(throttle, "throttle=")
-        self._options = from_keywords(RunOptions, options)
-        self._identity = Identity(job_key)
-        self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
+        with for_scripts(debug=bool(options.get("debug"))):
+            if not callable(callback):
+                raise CallError(f"the callback is a {type(callback).__name__}, which cannot be called with a job")
+            self._callback = callback
+            self._setup, self._teardown = setup, teardown
+            self._retry_on, self._give_up_on = retry_on, give_up_on
+            self._hooks = hooks_of(throttle, "throttle=")
+            self._options = from_keywords(RunOptions, options)
+            self._identity = Identity(job_key)
+            self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
 
     def start(self) -> Summary:
         """Run until all jobs are settled.
@@ -226,8 +229,13 @@ class Taskmaster:
 
         Raises:
             SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again resumes.
-            TaskmasterError: it could not start, or stopped half-way.
+            TaskmasterError: it could not start, or stopped half-way. A script that does not catch it ends with its
+                message and its exit code.
         """
+        with for_scripts(debug=self._options.debug):
+            return self._start()
+
+    def _start(self) -> Summary:
         if targets.loading():
             raise UsageError(
                 "Taskmaster.start() was called while the script was imported by a worker or a command: put it under "
@@ -279,7 +287,7 @@ class Taskmaster:
         finally:
             if template is not None:
                 template.close()
-                _reap(pid)
+                reap(pid)
 
     def _has_name(self) -> bool:
         return self._options.state is not None or getattr(self._callback, "__name__", "<lambda>") != "<lambda>"
@@ -380,18 +388,6 @@ def _ask_for_key(target: str, address: Address) -> str:
         f"The master at {address} is on another machine, and there is no key for it. Copy the master's key file to "
         f"this machine and run: {command}"
     )
-
-
-def _reap(pid: int, seconds: float = 2.0) -> None:
-    """Take the end of a child note of; it ends by itself, and is no zombie for as long as the script runs on."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            return
-        time.sleep(0.005)
 
 
 def _name_of(jobs: Any) -> str:

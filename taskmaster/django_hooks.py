@@ -15,13 +15,15 @@ from typing import Any
 __all__ = [
     "SETTINGS",
     "ProjectOptions",
+    "advice",
     "as_source",
     "close_before_fork",
     "close_connections",
-    "cure",
     "drop_after_fork",
+    "explanation",
     "refresh_connections",
     "set_up_project",
+    "settings_of",
 ]
 
 SETTINGS = "DJANGO_SETTINGS_MODULE"
@@ -52,31 +54,54 @@ def set_up_project() -> None:
         set_up(settings)
 
 
-def cure(exc: BaseException) -> str:
-    """What to add to the message about a target that raised this: "" if it has nothing to do with Django."""
-    names = {f"{kind.__module__}.{kind.__name__}" for kind in type(exc).__mro__}
-    unset = {"django.core.exceptions.ImproperlyConfigured", "django.core.exceptions.AppRegistryNotReady"}
-    if not names & unset or os.environ.get(SETTINGS):
+def explanation(exc: BaseException) -> str:
+    """What a project lacks that alone made the user's code raise this; "" if that is not the cause.
+
+    A sentence that says more than the traceback, which leads through nothing but Django.
+    """
+    if "django" not in sys.modules:
         return ""
-    return (
-        " It uses Django, whose settings are not known: name them with --django-settings=PACKAGE.settings, or with "
-        f"{SETTINGS} in the environment."
-    )
+    from taskmaster.django_orm.project import explain
+
+    return explain(exc)
+
+
+def settings_of(exc: BaseException) -> str:
+    """Which settings there are, as a sentence to add to the message about a target that raised this; "" if it does not
+    look as if they had to do with it.
+    """
+    settings = os.environ.get(SETTINGS)
+    theirs = any(kind.__module__.partition(".")[0] == "django" for kind in type(exc).__mro__)
+    if not settings or not (theirs or "INSTALLED_APPS" in str(exc)):
+        return ""
+    return f" Django's settings are {settings} (--django-settings, or {SETTINGS})."
 
 
 def as_source(jobs: Any) -> Any:
     """What the user gave; if it is a queryset or a manager, as a source that reads it by pages.
 
     Raises:
-        UsageError: the queryset is none that can be read in this way.
+        UsageError: the queryset is none that can be read in this way; or it is a model, which has none of its own.
     """
     models = sys.modules.get("django.db.models")
     kinds = tuple(getattr(models, name) for name in ("QuerySet", "Manager") if hasattr(models, name))
-    if not isinstance(jobs, kinds):
+    if not (isinstance(jobs, kinds) or (isinstance(jobs, type) and issubclass(jobs, getattr(models, "Model", ())))):
         return jobs
     from taskmaster.django_orm import RangeQuerySetWrapper
 
     return RangeQuerySetWrapper(jobs)
+
+
+def advice(job: Any) -> str:
+    """What there is to say to somebody who has such jobs, as a sentence: model instances are better not jobs."""
+    model = getattr(sys.modules.get("django.db.models"), "Model", None)
+    if model is None or not isinstance(job, model):
+        return ""
+    label = type(job)._meta.label  # noqa: SLF001  # Django has no other name for it
+    return (
+        f"Jobs are instances of {label}, which are as old as the queue when a worker gets them, and large: "
+        "keys, .values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
+    )
 
 
 def refresh_connections() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AuthError",
     "BudgetSpent",
+    "CallError",
     "ConnectError",
     "Interrupted",
     "KeyUnstorable",
@@ -51,6 +52,10 @@ class UsageError(TaskmasterError):
     """A command or a call was given something that it cannot work with."""
 
     exit_code = 2
+
+
+class CallError(UsageError, TypeError):
+    """A function of Taskmaster's was called with what it does not take, such as an option that there is not."""
 
 
 class TargetError(UsageError):

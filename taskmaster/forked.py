@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["Forked", "can_fork"]
+__all__ = ["Forked", "can_fork", "reap"]
 
 
 def can_fork() -> bool:
@@ -75,3 +75,15 @@ class Forked:
         """End the child now."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
+
+
+def reap(pid: int, seconds: float = 2.0) -> None:
+    """Take the end of a child note of; it ends by itself, and is no zombie for as long as the script runs on."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return
+        time.sleep(0.005)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from taskmaster.amounts import rate_of, seconds_of, share_of
 from taskmaster.django_hooks import ProjectOptions
-from taskmaster.errors import UsageError
+from taskmaster.errors import CallError, UsageError
 from taskmaster.model import MAX_BATCH
 from taskmaster.throttling import ThrottleOptions
 
@@ -242,18 +242,18 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     ``rate`` may be written as on the command line, ``"2h"``, ``"0.1%"`` and ``"100/m"``.
 
     Raises:
-        TypeError: there is no such option; names the nearest.
+        CallError: there is no such option; names the nearest. It is a TypeError, too.
         UsageError: such a text cannot be read.
     """
     names = {one.name for one in fields(cls) if not one.metadata.get("commands_only")}
     given = dict(keywords)
     if "address" in given:
         if "host" in given:
-            raise TypeError("host and address are the same option: give one of them")
+            raise CallError("host and address are the same option: give one of them")
         given["host"] = given.pop("address")
     if "no_progress" in given and "progress" in names:
         if "progress" in given:
-            raise TypeError("no_progress is progress='none': give one of them")
+            raise CallError("no_progress is progress='none': give one of them")
         if given.pop("no_progress"):
             given["progress"] = "none"
     for name, convert in (("run_time", seconds_of), ("sample", share_of), ("rate", rate_of)):
@@ -263,10 +263,10 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
         if name in names:
             continue
         if (one := next((one for one in fields(cls) if one.name == name), None)) is not None:
-            raise TypeError(f"{name} is an option of the commands alone: {one.metadata['commands_only']}")
+            raise CallError(f"{name} is an option of the commands alone: {one.metadata['commands_only']}")
         near = difflib.get_close_matches(name, names, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(names))}"
-        raise TypeError(f"there is no option {name!r}; {hint}")
+        raise CallError(f"there is no option {name!r}; {hint}")
     return cls(**given)
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from taskmaster import keys
+from taskmaster import django_hooks, keys
 from taskmaster.errors import SourceError, StateLocked, StateRefused, TaskmasterError, UsageError
 from taskmaster.master.identity import Identity
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
@@ -43,6 +43,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         UsageError: a job has no key that can be stored, or cannot be sent to a slave.
     """
     seen: list[str] = []
+    advice = ""
     jobs = _jobs(source, count)
     whole = False
     try:
@@ -51,13 +52,14 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
             text = _key(identity, job)
             _check_pickle(identity, job, text)
             seen.append(text)
+            advice = advice or django_hooks.advice(keys.payload_of(job))
             sys.stdout.write(f"{keys.show(text)}\t{clean(identity.show(job))}\n")
         whole = len(seen) < count
     finally:
         jobs.close()
         sys.stdout.flush()
-        for line in [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), state]:
-            sys.stderr.write(line + "\n")
+        lines = [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), advice, state]
+        sys.stderr.writelines(f"{line}\n" for line in lines if line)
     sys.stderr.write("Dry run: nothing was run, and no state was touched.\n")
     return Summary(run="", exit_code=0, settled=0, failed=0, settled_here=0, elapsed=0.0, state="")
 
@@ -116,8 +118,10 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
     except TaskmasterError:
         raise
     except (Exception, SystemExit) as exc:
+        why = django_hooks.explanation(exc)
         raise SourceError(
-            f"{source.name} raised {type(exc).__name__} after {number} jobs.", user_traceback=users_traceback(exc)
+            f"{source.name} raised {type(exc).__name__} after {number} jobs.{why}",
+            user_traceback=None if why else users_traceback(exc),
         ) from exc
     finally:
         close = getattr(iterator, "close", None)

@@ -35,6 +35,7 @@ from taskmaster.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.server import Server, bind
+from taskmaster.uncaught import is_command
 from taskmaster.view.console import Console
 
 __all__ = ["Session", "command_again"]
@@ -321,10 +322,9 @@ def command_again(*more: str, without: str = "") -> str:
         more: options to add; a script that calls ``Taskmaster`` has them as keywords.
         without: an option to leave out.
     """
-    program = Path(sys.argv[0])
     rest = [without_password(word) for word in sys.argv[1:] if word not in ("--reset", without, *more)]
-    if program.name.startswith("tm-"):
-        return shlex.join([program.name, *rest, *more])
+    if is_command():
+        return shlex.join([Path(sys.argv[0]).name, *rest, *more])
     script = shlex.join(["python", sys.argv[0], *rest])
     keywords = "".join(f", {word.lstrip('-').replace('-', '_')}=True" for word in more)
     return f"{script}, with Taskmaster(...{keywords})" if more else script

@@ -18,14 +18,19 @@ _OURS = str(Path(__file__).parent) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
 
 
-def users_traceback(exc: BaseException) -> str:
+def users_traceback(exc: BaseException, first: TracebackType | None = None) -> str:
     """Format an exception, its causes included, from the first frame that is the user's.
 
     All frames are shown where none is the user's: then the error is not theirs.
+
+    Args:
+        exc: the exception.
+        first: the frame to begin with, if that is known.
     """
-    first = exc.__traceback__
-    while first is not None and _is_ours(first):
-        first = first.tb_next
+    if first is None:
+        first = exc.__traceback__
+        while first is not None and _is_ours(first):
+            first = first.tb_next
     if first is None and not isinstance(exc, SyntaxError):
         first = exc.__traceback__  # a SyntaxError names the user's line itself
     try:

@@ -26,6 +26,7 @@ from taskmaster.cli.throttling import THROTTLING
 from taskmaster.django_hooks import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
+from taskmaster.uncaught import say_error
 
 __all__ = ["SETTINGS", "common", "loaded", "merge", "option", "options", "parse_arguments", "run_command"]
 
@@ -343,7 +344,7 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
             None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation
         )
     except TaskmasterError as exc:
-        _say_error(name, exc, invocation.debug)
+        say_error(name, exc, debug=invocation.debug)
         return exc.exit_code
     except click.ClickException as exc:
         exc.show()
@@ -361,15 +362,6 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
 
 
 _AGAIN = "; run the same command again with --debug to see where"
-
-
-def _say_error(name: str, exc: TaskmasterError, debug: bool) -> None:
-    if exc.user_traceback:
-        click.echo(exc.user_traceback.rstrip("\n"), err=True)
-    if debug:
-        traceback.print_exception(exc)
-    if str(exc):
-        click.echo(f"{name}: {exc}", err=True)
 
 
 def _one_line(exc: BaseException) -> str:

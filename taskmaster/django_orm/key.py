@@ -40,6 +40,12 @@ def readable(queryset: Any, name: str, *, in_order: bool = True) -> ReadableQuer
         UsageError: it is none, or one of which a page cannot be told; says what to write instead.
     """
     queryset = queryset.all() if hasattr(queryset, "get_queryset") else queryset
+    if isinstance(queryset, type) and issubclass(queryset, Model):
+        manager = getattr(getattr(queryset, "_default_manager", None), "name", None) or "objects"
+        raise UsageError(
+            f"{queryset.__name__} is a model, and not the rows to read: give a queryset of it, such as "
+            f"{queryset.__name__}.{manager}.all()."
+        )
     if not isinstance(queryset, QuerySet):
         raise UsageError(
             f"{name} was given a {type(queryset).__name__}, which is no queryset: give one, such as Post.objects.all()."

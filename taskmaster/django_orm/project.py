@@ -1,20 +1,29 @@
-"""A Django project, set up before any of the user's code is imported.
+"""A Django project, set up before any of the user's code is imported; and what is said when it is not as it should be.
 
-Called by ``taskmaster.target`` through ``taskmaster.django_hooks``, in each process that imports a target, when
-``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings.
+Called through ``taskmaster.django_hooks``: by ``taskmaster.target`` in each process that imports a target, when
+``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings; and where the user's code has raised.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
+import re
 import sys
 from pathlib import Path
+from types import TracebackType
 
 from taskmaster.errors import TargetError
+from taskmaster.postgres.refusals import said
+from taskmaster.retrying import sqlstate
 from taskmaster.tracebacks import users_traceback
 
-__all__ = ["set_up"]
+__all__ = ["explain", "lacking", "set_up"]
+
+OPTION = "--django-settings, or DJANGO_SETTINGS_MODULE"
+# No such table, or no such column of it, as PostgreSQL, MySQL and SQLite say that.
+MISSING = {"42P01", "42703", 1146, 1054}
+SQLITE_MISSING = ("no such table", "no such column")
 
 
 def set_up(settings: str) -> None:
@@ -29,11 +38,12 @@ def set_up(settings: str) -> None:
     try:
         import django
         from django.apps import apps
+        from django.core.exceptions import ImproperlyConfigured
     except ModuleNotFoundError as exc:
         if exc.name != "django":
             raise
         raise TargetError(
-            f"Django's settings are {settings} (--django-settings, or DJANGO_SETTINGS_MODULE), and Django is not "
+            f"Django's settings are {settings} ({OPTION}), and Django is not "
             f"installed for {sys.executable}. Install Taskmaster where the project is, or leave the settings out."
         ) from None
     if apps.ready:
@@ -46,23 +56,103 @@ def set_up(settings: str) -> None:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) and exc.name else "?"
         if settings == missing or settings.startswith(f"{missing}."):
             raise TargetError(_no_settings(settings, missing)) from None
+        # Where no line of the project took part, and where Django itself complains, the message says it all.
+        theirs = next((trace for trace in _traces(exc) if not _is_machinery(trace)), None)
+        complaint = isinstance(exc, ImproperlyConfigured) and _is_machinery(_traces(exc)[-1])
+        because = f" ({_one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
         raise TargetError(
-            f"The Django project with the settings {settings} cannot be set up: django.setup() raised "
-            f"{type(exc).__name__}.",
-            user_traceback=users_traceback(exc),
+            f"The Django project with the settings {settings} ({OPTION}) cannot be set up: django.setup() raised "
+            f"{_one_line(exc)}{because}",
+            user_traceback=None if theirs is None or complaint else users_traceback(exc, theirs),
         ) from exc
     _keep_our_logging()
 
 
+def explain(exc: BaseException) -> str:
+    """What the project lacks that made the user's code raise this, as a sentence after a space; "" if it is not that.
+
+    Args:
+        exc: what was raised while a target was imported, or by a source of the user's.
+    """
+    from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
+
+    name = f"--django-settings={next(iter(_known_settings()), 'PACKAGE.settings')}"
+    if isinstance(exc, ImproperlyConfigured) and "DJANGO_SETTINGS_MODULE" in str(exc):
+        return (
+            f" It uses Django, whose settings are not known: name them with {name}, or with DJANGO_SETTINGS_MODULE in "
+            "the environment."
+        )
+    if isinstance(exc, AppRegistryNotReady):
+        return (
+            " It uses models of Django's before the project is set up: leave that to Taskmaster, which is told the "
+            f"settings with {name}, or with DJANGO_SETTINGS_MODULE in the environment; or call django.setup() first."
+        )
+    # Of a statement that the user has written, the line is wanted where that is done.
+    of_models = any(_module_of(trace) == "django.db.models.sql.compiler" for trace in _traces(exc))
+    return f" {why}" if of_models and (why := lacking(exc)) else ""
+
+
+def lacking(exc: BaseException, alias: str = "") -> str:
+    """What to say of an error of Django's for a table or a column of a model that is not there; "" for any other error.
+
+    Args:
+        exc: the error.
+        alias: of the database, if that is known.
+    """
+    from django.apps import apps
+
+    code = sqlstate(exc) or next(iter(getattr(exc.__cause__, "args", ())), None)
+    if not (code in MISSING or str(code).startswith(SQLITE_MISSING)):
+        return ""
+    # What no model has is a slip of the user's own SQL, as of extra().
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
+    if tables.isdisjoint(re.findall(r"[\w$-]+", str(exc).partition("\n")[0])):
+        return ""
+    which = f"The database {alias!r}" if alias else "The database"
+    where = f" --database={alias}" if alias not in ("", "default") else ""
+    return (
+        f"{which} lacks what the models have: {said(exc.__cause__ or exc)}. Apply the project's migrations to it with "
+        f"`python manage.py migrate{where}`, and run this again."
+    )
+
+
 def _no_settings(settings: str, missing: str) -> str:
-    here = Path.cwd()
-    known = [".".join(path.relative_to(here).with_suffix("").parts) for path in here.glob("*/settings*.py")]
+    known = _known_settings()
     close = difflib.get_close_matches(settings, known, 1) or known[:1]
     return (
         f"There is no module {missing!r}, so that the Django settings {settings} (of --django-settings, or of "
-        f"DJANGO_SETTINGS_MODULE) cannot be loaded: it is neither in {here} nor among the installed ones."
+        f"DJANGO_SETTINGS_MODULE) cannot be loaded: it is neither in {Path.cwd()} nor among the installed ones."
         f"{f' Did you mean {close[0]}?' if close else ''} Run the command where manage.py is."
     )
+
+
+def _known_settings() -> list[str]:
+    """Modules below the working directory that are called as settings are."""
+    here = Path.cwd()
+    return sorted(".".join(path.relative_to(here).with_suffix("").parts) for path in here.glob("*/settings*.py"))
+
+
+def _traces(exc: BaseException) -> list[TracebackType]:
+    """Where it came through, the place that raised it at the end."""
+    found = []
+    trace = exc.__traceback__
+    while trace is not None:
+        found.append(trace)
+        trace = trace.tb_next
+    return found
+
+
+def _module_of(trace: TracebackType) -> str:
+    return str(trace.tb_frame.f_globals.get("__name__"))
+
+
+def _is_machinery(trace: TracebackType) -> bool:
+    """Whether it is Django's, or ours, or of Python's that Django calls with what the settings say."""
+    return _module_of(trace).partition(".")[0] in ("django", "importlib", "logging", "taskmaster")
+
+
+def _one_line(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"
 
 
 def _keep_our_logging() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from taskmaster.django_orm.key import ReadableQuerySet
+from taskmaster.django_orm.project import lacking
 from taskmaster.errors import UsageError
 from taskmaster.postgres.refusals import is_final, said
 from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
@@ -39,7 +40,7 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
 
     Raises:
         TooSlow: it took longer than the database lets a statement take.
-        UsageError: the server lets nobody in under that name.
+        UsageError: the server lets nobody in under that name; or the database lacks what the models have.
         SourceError: the database could not be read for longer than ``patience``.
         Exception: Django's own, for whatever does not pass by itself.
     """
@@ -58,6 +59,8 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
             raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
         if is_cancelled(exc) and not may_be_slow:
             raise TooSlow(str(exc).strip()) from exc
+        if lacks := lacking(exc, alias):
+            raise UsageError(lacks) from exc
         if not _passes(exc, connection.vendor):
             raise exc
         return " ".join(str(exc).split())

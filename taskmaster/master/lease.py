@@ -192,6 +192,11 @@ class Sessions:
     def __getitem__(self, ident: str) -> Session:
         return self._by_id[ident]
 
+    @property
+    def connected(self) -> int:
+        """How many have a connection: the others may come back, and keep their batches for so long."""
+        return sum(session.closed is None for session in self._by_id.values())
+
     def get(self, ident: Any) -> Session | None:
         """The session with this id, if there is one."""
         return self._by_id.get(ident)

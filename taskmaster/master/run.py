@@ -232,7 +232,7 @@ class Run:
                 parked=broker.parked,
                 waiting=broker.waiting,
                 skipped=self._record.skipped + broker.skipped,
-                slaves=len(broker.sessions),
+                slaves=broker.sessions.connected,
                 workers=broker.sessions.workers,
                 batch=broker.batch,
                 batch_reason=broker.batch_reason,

@@ -85,11 +85,13 @@ class Table:
         quoted: its name with its schema, as SQL.
         columns: by name.
         key: the columns of the key.
+        partitioned: its rows are in other tables.
     """
 
     quoted: str
     columns: dict[str, Column]
     key: tuple[Column, ...]
+    partitioned: bool
 
     @property
     def sql(self) -> str:
@@ -112,6 +114,12 @@ class Table:
     def key_selected(self) -> str:
         """The key's columns in a list of what is selected."""
         return ", ".join(column.selected for column in self.key)
+
+    def index(self, *, unique: bool = False) -> str:
+        """The statement that makes an index over the key; where it can, without a lock for as long as that takes."""
+        names = ", ".join(column.quoted for column in self.key)
+        kind = f"{'UNIQUE ' if unique else ''}INDEX{'' if self.partitioned else ' CONCURRENTLY'}"
+        return f"CREATE {kind} ON {self.quoted} ({names})"
 
     def order(self, *, descending: bool = False) -> str:
         """For ORDER BY."""
@@ -178,12 +186,12 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
     for name in names:
         if name not in columns:
             raise UsageError(f"{sql} has no column {name!r}{_near(name, columns)}.")
-    chosen = Table(sql, columns, tuple(columns[name] for name in names))
-    _check(reading, oid, chosen, unique=unique, partitioned=partitioned)
+    chosen = Table(sql, columns, tuple(columns[name] for name in names), partitioned)
+    _check(reading, oid, chosen, unique=unique)
     return chosen
 
 
-def _check(reading: Reading, oid: int, table: Table, *, unique: bool, partitioned: bool) -> None:
+def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
     names = [column.name for column in table.key]
     listed = ", ".join(column.quoted for column in table.key)
     for column in table.key:
@@ -197,8 +205,7 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool, partitione
     indexes = reading.fetch(_INDEXES, (oid,))
     proved = any(is_unique and same and set(columns) <= set(names) for is_unique, columns, same, _ in indexes)
     ordered = any(same and sorts and columns[: len(names)] == names for _, columns, same, sorts in indexes)
-    what = f"CREATE{' UNIQUE' if unique else ''} INDEX{'' if partitioned else ' CONCURRENTLY'}"
-    how = f"{what} ON {table.quoted} ({listed})"
+    how = table.index(unique=unique)
     if unique and not proved:
         raise UsageError(
             f"No unique index of {table.quoted} says that ({listed}) is unique, and of rows with the same key all but "

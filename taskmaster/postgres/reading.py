@@ -124,6 +124,22 @@ class Reading:
             clock=self._clock,
         )
 
+    def written_out(self, sql: str, values: Sequence[Any]) -> str:
+        """A part of a statement with its values in it, as a person can give it to the server: nothing is asked.
+
+        Args:
+            sql: with ``%s`` for each value, and ``%%`` for a percent sign.
+            values: for these.
+        """
+        if self._connection is None:
+            self.fetch("SELECT")
+        with self._connection.cursor() as cursor:
+            if hasattr(cursor, "mogrify"):
+                found = cursor.mogrify(sql, tuple(values))
+                return found.decode() if isinstance(found, bytes) else str(found)
+        # A driver that leaves it to the server to bring them together.
+        return sql % tuple(self.fetch("SELECT quote_nullable(%s::text)", (value,))[0][0] for value in values)
+
     def close(self) -> None:
         """Give the connection up; the next statement opens another."""
         connection, self._connection = self._connection, None

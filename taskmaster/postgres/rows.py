@@ -310,15 +310,16 @@ class Rows:
         matching, bounds = self._conditions(table, None)
         wanted = estimate(self._reading, f"SELECT FROM {table.sql}{matching}", bounds)
         every = estimate(self._reading, f"SELECT FROM {table.sql}", ())
+        condition = self._reading.written_out(self._condition, self._values)
         logger.warning(
             "no index covers the condition (%s) in the order of the key: the server looks at about %.3g rows of %s "
-            "for each that it gives. The plan is: %s. Where that is too many, an index on (%s) WHERE %s mends it.",
-            self._condition,
+            "for each that it gives. The plan is: %s. Where that is too many, an index mends it: %s WHERE %s",
+            condition,
             max(1, every) / max(1, min(wanted, every)),
             table.quoted,
             " <- ".join(_step(node) for node in _nodes(self._plan(sql, values))),
-            ", ".join(column.quoted for column in table.key),
-            self._condition,
+            table.index(),
+            condition,
         )
 
     def _plan(self, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:

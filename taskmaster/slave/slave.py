@@ -143,11 +143,8 @@ class Supervisor:
         self._warned = ""
         self._ask_at = 0.0
         self._asked = False
-        self._fed_at = 0.0
         self._look_every = LOOK
-        self._looked_at = 0.0
-        self._posted_at = 0.0
-        self._enforce_at = 0.0
+        self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
         self._said_waiting = False
         self._over = False
         self._orphaned = False
@@ -165,8 +162,7 @@ class Supervisor:
         try:
             while True:
                 now = time.monotonic()
-                code = self._turn(now)
-                if code is not None:
+                if (code := self._turn(now)) is not None:
                     return code
                 # The link first: it connects, in its own thread, while the workers are forked.
                 waits = self._link.keep_up(now), self._pool.keep_up(now), self._watch_time(now)
@@ -177,6 +173,9 @@ class Supervisor:
             if exc.traceback:
                 sys.stderr.write(exc.traceback.rstrip() + "\n")
             self._say(str(exc), always=True)
+            if exc.what != "template":  # which may be what a job has done: then this is a slave that is lost with it
+                self._pool.kill_workers()
+                self._link.bye()
             return 2 if exc.what == "target" else 1
 
     def close(self) -> None:
@@ -313,8 +312,7 @@ class Supervisor:
     def _wait_for_master(self, now: float) -> bool:
         """False when it has taken too long."""
         waited = now - (self._link.lost_at or now)
-        tried = self._link.problem != ""
-        if tried and waited >= self._config.wait:
+        if (tried := self._link.problem != "") and waited >= self._config.wait:
             self._say(f"{self._link.problem} It was waited for {waited:.0f} s, which --wait allows.", always=True)
             return False
         if tried and not self._said_waiting:

@@ -13,6 +13,7 @@ from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.model import Snapshot
+from taskmaster.uncaught import as_keywords, is_command
 from taskmaster.view.progress import Progress
 from taskmaster.view.text import clean
 
@@ -77,7 +78,11 @@ class Console:
         self._progress.write(line, stream)
 
     def say(self, line: str) -> None:
-        """A line of Taskmaster's own."""
+        """A line of Taskmaster's own; in a script, with options as that spells them."""
+        self.say_as_it_is(line if is_command() else as_keywords(line))
+
+    def say_as_it_is(self, line: str) -> None:
+        """A line that may have something of the user's in it."""
         self._progress.write(line + "\n", sys.stderr)
 
     def say_end(self, settled: int, failed: int, elapsed: float) -> None:
@@ -98,9 +103,11 @@ class Console:
         """The most frequent kinds of failure: how many, and an example."""
         for count, example in kinds:
             if example.traceback:
-                self.say("\n".join(clean(line) for line in example.traceback.rstrip().splitlines()))
+                self.say_as_it_is("\n".join(clean(line) for line in example.traceback.rstrip().splitlines()))
             key = keys.show(example.key) if example.key is not None else keys.NO_KEY
-            self.say(f"{count} x {example.type}, for example the job with the key {key}: {clean(example.message)}")
+            self.say_as_it_is(
+                f"{count} x {example.type}, for example the job with the key {key}: {clean(example.message)}"
+            )
 
 
 class _Handler(logging.Handler):
@@ -113,6 +120,6 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._console.say(self.format(record))
+            self._console.say_as_it_is(self.format(record))
         except Exception:
             self.handleError(record)

@@ -20,10 +20,13 @@ from django.test.utils import CaptureQueriesContext
 from library.models import Author, Parcel, Post, Seat
 from projects import database_of, key_of
 
-from taskmaster import keys
-from taskmaster.django_orm import RangeQuerySetWrapper
+from taskmaster import Taskmaster, keys
+from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.master.identity import Identity
 from taskmaster.master.source import Source
+from taskmaster.model import Job
+from taskmaster.preview import preview
 from taskmaster.retrying import TooSlow
 
 Sql = Callable[..., list[tuple]]
@@ -189,7 +192,10 @@ def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
         (lambda: RangeQuerySetWrapper(Post.objects.all().union(Post.objects.all())), "union.*filter"),
         (lambda: RangeQuerySetWrapper(Post.objects.distinct("slug")), "distinct"),
         (lambda: RangeQuerySetWrapper([1, 2]), r"list, which is no queryset.*Post.objects.all"),
-        (lambda: RangeQuerySetWrapper(Post), r"no queryset"),
+        (lambda: RangeQuerySetWrapper(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Source(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Taskmaster(print, Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
+        (lambda: Source(lambda: Post).resolve(), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), 0), "step=0"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), key="slag"), "no field 'slag'.*Did you mean 'slug'"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), key="author__name"), "no field"),
@@ -247,7 +253,9 @@ def test_an_empty_table_has_no_rows(tables: str) -> None:
     assert list(wrapper.iterate(None)) == []
 
 
-@pytest.mark.parametrize("jobs", [Post.objects.all, lambda: Post.objects, lambda: get_jobs])
+@pytest.mark.parametrize(
+    "jobs", [Post.objects.all, lambda: Post.objects, lambda: get_jobs, lambda: lambda: Post.objects]
+)
 def test_a_queryset_is_a_source(posts: list[int], jobs: Any) -> None:
     """Given or returned: it resumes at its key, and is not read whole for its number of rows."""
     source = Source(jobs())
@@ -412,3 +420,25 @@ def test_the_connection_is_the_caller_s(use: Any, database: str) -> None:
         with other.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM library_author")
             assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        (lambda: Post.objects, True),
+        (lambda: (Job(post.slug, post) for post in Post.objects.all()), True),
+        (lambda: Post.objects.values_list("pk", flat=True), False),
+        (lambda: QuerySetRanges(Post.objects.all()), False),
+    ],
+)
+def test_a_dry_run_says_what_is_better_than_instances(
+    posts: list[int], capsys: pytest.CaptureFixture[str], jobs: Any, said: bool
+) -> None:
+    """In one line, with what to write; of keys and ranges it says nothing."""
+    preview(Source(jobs()), Identity(), 3, "STATE")
+    lines = capsys.readouterr().err.splitlines()
+
+    advice = [line for line in lines if "instances of library.Post" in line]
+    assert len(advice) == said
+    assert all(".values_list('pk', flat=True)" in line and "QuerySetRanges" in line for line in advice)
+    assert lines[-2:] == ["STATE", "Dry run: nothing was run, and no state was touched."]

@@ -153,9 +153,11 @@ def _reachable(binaries: Path, place: Path) -> Path:
     """The binaries, or a copy of their installation if the user that is to run them may not."""
     if os.geteuid() != 0:
         return binaries
-    probe = subprocess.run([binaries / "initdb", "--version"], user=NOBODY, cwd="/", capture_output=True, check=False)
-    if probe.returncode == 0:
+    try:
+        subprocess.run([binaries / "initdb", "--version"], user=NOBODY, cwd="/", capture_output=True, check=True)
         return binaries
+    except (PermissionError, subprocess.CalledProcessError):
+        pass  # a directory on the way is root's alone, as tox makes its own
     installation, package = binaries.parent, binaries.parent.parent
     copied = place / package.name / installation.name
     shutil.copytree(installation, copied, symlinks=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import pickle
 from collections.abc import Callable
@@ -385,6 +386,46 @@ def test_a_condition_without_an_index_is_warned_of(
     assert found == [key for (key,) in sql(f"SELECT id FROM scores WHERE {text} ORDER BY id")]
     assert ("no index covers the condition" in caplog.text) is not covered
     assert ("The plan is: Limit <- " in caplog.text) is not covered
+
+
+DRIVERS = {
+    "psycopg2": lambda dsn: dsn,
+    "psycopg": lambda dsn: lambda: psycopg.connect(dsn),
+    "psycopg client": lambda dsn: lambda: psycopg.connect(dsn, cursor_factory=psycopg.ClientCursor),
+}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "body LIKE 'b%' AND n % 2 = 0",
+        ("body LIKE %s AND n %% 2 = 0", ["b%"]),
+        ("body = ANY(%s) OR body = %s", [["it's", "b%s"], "100%"]),
+        ("made < %s", [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)]),
+    ],
+)
+def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
+    database: str, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture, condition: Any, driver: str
+) -> None:
+    """With the values in it, and percent signs as SQL has them; made, it covers the condition, and nothing is said."""
+    sql("CREATE TABLE odd (id int PRIMARY KEY, n int, body text, made timestamptz NOT NULL DEFAULT '2024-06-01Z')")
+    sql("INSERT INTO odd SELECT n, n, CASE n %% 5 WHEN 0 THEN 'b%%' ELSE 'x' END FROM generate_series(1, %s) n", 2000)
+    sql("VACUUM ANALYZE odd")
+    dsn = DRIVERS[driver](database)
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        found = list(postgres.rows(dsn, "odd", where=condition).iterate(None))
+        (record,) = caplog.records
+        statement = record.getMessage().partition("mends it: ")[2]
+        assert statement.startswith("CREATE INDEX CONCURRENTLY ON public.odd (id) WHERE ")
+        with closing(psycopg2.connect(database)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
+        caplog.clear()
+        again = list(postgres.rows(dsn, "odd", where=condition).iterate(None))
+
+    assert again == found
+    assert caplog.records == []
 
 
 def test_a_condition_that_few_rows_fit_comes_to_its_end(

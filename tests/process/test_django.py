@@ -297,13 +297,21 @@ def test_a_statement_does_not_outlive_its_worker(project: dict[str, str], sql: S
     wait_for("the server to notice", lambda: sql(sleeping) == [(0,)])
 
 
+UNKNOWN = (
+    "tm-run: DIRECTORY/mod.py cannot be imported: it raised ImproperlyConfigured. It uses Django, whose settings are "
+    "not known: name them with --django-settings=config.settings, or with DJANGO_SETTINGS_MODULE in the environment."
+)
+SET_UP = "The Django project with the settings NAME (--django-settings, or DJANGO_SETTINGS_MODULE) cannot be set up: django.setup() raised"  # noqa: E501
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["tm-run", "mod.py", "1", "--django-settings=confg.settings"], "no module 'confg'.*mean config.settings"),
         (["tm-run", "mod.py", "1", "--django-settings=config.setings"], "no module 'config.setings'"),
         (["tm-run", "mod.py", "1", "--django-settings=broken"], "ZeroDivisionError.*django.setup\\(\\) raised"),
-        (["tm-run", "mod.py", "1"], "ImproperlyConfigured.*--django-settings=PACKAGE.settings"),
+        (["tm-run", "mod.py", "1", "--django-settings=lacking"], "isn't in.*INSTALLED_APPS.*settings are lacking"),
+        (["tm-run", "mod.py", "1"], "ImproperlyConfigured.*--django-settings=config.settings"),
         (["tm-master", "mod.py", "--host=127.0.0.1:0"], "ImproperlyConfigured.*--django-settings"),
     ],
 )
@@ -311,11 +319,108 @@ def test_a_project_that_is_not_found_is_explained(playground: Playground, words:
     """Exit code 2, the cure, and a traceback only of the user's own code."""
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
     playground.write("broken.py", "1 / 0\n")
+    playground.write("lacking.py", "from config.settings import *\nINSTALLED_APPS = []\n")
     playground.write("mod.py", SNIPPET)
     done = playground.run(*words)
     assert done.process.returncode == 2, done.output
     assert re.search(f"(?s){expected}", done.output), done.output
     assert "taskmaster/django_orm" not in done.output
+    assert "frozen" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (None, UNKNOWN),
+        ("no_app", f"tm-run: {SET_UP} ModuleNotFoundError: No module named 'blug'"),
+        ("no_backend", f"tm-run: {SET_UP} ImproperlyConfigured: .*No module named 'nothing'\\)"),
+        ("no_log", f"tm-run: {SET_UP} ValueError: .*No such file or directory: '/none/log'\\)"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(playground: Playground, settings: str | None, said: str) -> None:
+    """Which ones, and what is wrong: Django's own way there tells nobody anything, except with --debug."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    head = "from config.settings import *\n"
+    playground.write("no_app.py", head + "INSTALLED_APPS += ['blug']\n")
+    playground.write("no_backend.py", head + "DATABASES['default']['ENGINE'] = 'nothing'\n")
+    handler = {"class": "logging.FileHandler", "filename": "/none/log"}
+    playground.write("no_log.py", head + f"LOGGING = {{'version': 1, 'handlers': {{'file': {handler}}}}}\n")
+    playground.write("mod.py", SNIPPET)
+    words = ["tm-run", "mod.py", "1", *([f"--django-settings={settings}"] if settings else [])]
+    done, debugged = playground.run(*words), playground.run(*words, "--debug")
+
+    assert done.process.returncode == 2, done.output
+    line = re.escape(said).replace(r"\.\*", ".*").replace(r"\\", "")
+    line = line.replace("DIRECTORY", re.escape(str(playground.directory.resolve()))).replace("NAME", str(settings))
+    assert re.fullmatch(line, done.output.strip()), done.output
+    assert "Traceback" in debugged.output
+
+
+READS = """
+from blog.models import Post
+from taskmaster.django_orm import QuerySetRanges
+
+def ranges():
+    return QuerySetRanges(Post.objects.all())
+
+def queryset():
+    return Post.objects.all()
+
+def loop():
+    for post in Post.objects.iterator():
+        yield post.pk
+
+def handle_job(job):
+    pass
+"""
+
+
+@pytest.mark.parametrize("how", ["ranges", "queryset", "loop", "dry run", "script", "import"])
+def test_a_database_without_the_tables_is_one_line(playground: Playground, database: str, how: str) -> None:
+    """It says what to do; the way there through Django is shown with --debug alone."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    environment = {"DJANGO_SETTINGS_MODULE": "config.settings", **environment_of(database)}
+    playground.write("mod.py", READS)
+    playground.write("imported.py", READS + "\nget_jobs = list(Post.objects.all())\n")
+    playground.write("script.py", SCRIPT)
+    words = {
+        "dry run": ["tm-run", "mod.py:loop", "--dry-run"],
+        "script": ["python", "script.py"],
+        "import": ["tm-run", "imported.py", "1"],
+    }.get(how, ["tm-run", f"mod.py:{how}", "1"])
+    done = playground.run(*words, **environment)
+
+    assert done.process.returncode == (1 if "loop" in " ".join(words) else 2), done.output
+    last = done.output.strip().splitlines()[-1]
+    assert 'lacks what the models have: relation "blog_post" does not exist.' in last
+    assert "`python manage.py migrate`" in last
+    assert "Traceback" not in done.output
+    if how != "script":
+        assert "Traceback" in playground.run(*words, "--debug", **environment).output
+
+
+WRONG_SQL = """
+from django.db import connection
+
+def get_jobs():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM posts")
+        yield from cursor.fetchall()
+
+def handle_job(job):
+    pass
+"""
+
+
+def test_a_statement_of_the_users_own_is_shown_where_it_is(playground: Playground, database: str) -> None:
+    """A table that it names wrongly is no migration that was forgotten."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    playground.write("mod.py", WRONG_SQL)
+    done = playground.run("tm-run", "mod.py", "1", DJANGO_SETTINGS_MODULE="config.settings", **environment_of(database))
+
+    assert done.process.returncode == 1, done.output
+    assert 'cursor.execute("SELECT id FROM posts")' in done.output
+    assert "migrate" not in done.output
 
 
 NONE = """
@@ -352,7 +457,7 @@ def test_a_worker_of_another_machine_needs_the_settings_too(
     spawned = playground.start("tm-spawn", "mod.py", "2", host, settings, **project)
 
     assert without.process.returncode == 2, without.output
-    assert "--django-settings=PACKAGE.settings" in without.output
+    assert "--django-settings=config.settings" in without.output
     assert master.end() == 0, master.output
     assert spawned.end() == 0, spawned.output
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])

@@ -306,7 +306,7 @@ def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Pl
     playground.write("script.py", text.replace("RULE", "retry_on='OSError'"))
     refused = playground.run("python", "script.py")
 
-    assert refused.process.returncode == 1
+    assert refused.process.returncode == 2
     assert "retry_on is 'OSError'" in refused.output
 
 

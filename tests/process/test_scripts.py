@@ -110,18 +110,87 @@ def test_a_script_with_threads_is_told_what_to_do(playground: Playground) -> Non
     )
     script = playground.run("python", "script.py")
 
-    assert script.process.returncode == 1, script.output
+    assert script.process.returncode == 2, script.output
     assert "before anything starts a thread" in script.output
 
 
-def test_an_unknown_option_names_the_nearest(playground: Playground) -> None:
-    """As a TypeError, where it is made."""
-    playground.write("script.py", "from taskmaster import Taskmaster\nTaskmaster(print, [1], proceses=2)\n")
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        ("proceses=2", 2, "taskmaster: there is no option 'proceses'; did you mean 'processes'?"),
+        ("limit=0", 2, "taskmaster: limit= is 0: give 1 or more."),
+        ("state_timeout='x'", 2, "taskmaster: state_timeout= is 'x': give a number of seconds, 0 or more."),
+        (
+            "failed=True, reset=True",
+            2,
+            "taskmaster: failed=True runs failed jobs of this run again, and reset=True gives the run up: leave one out.",  # noqa: E501
+        ),
+        (
+            "state='none/x.tmstate'",
+            5,
+            "taskmaster: There is no directory DIRECTORY/none for the state. Make it, or name another with state=PATH.",
+        ),
+    ],
+)
+def test_an_error_that_nobody_catches_is_one_line(
+    playground: Playground, options: str, code: int, expected: str
+) -> None:
+    """In the script's words, with the exit code that a command has."""
+    playground.write("script.py", f"from taskmaster import Taskmaster\nTaskmaster(print, [1], {options}).start()\n")
     script = playground.run("python", "script.py")
 
+    assert script.output == expected.replace("DIRECTORY", str(playground.directory.resolve())) + "\n"
+    assert script.process.returncode == code
+
+
+def test_the_users_traceback_is_shown_and_ours_with_debug_alone(playground: Playground) -> None:
+    """Of a source that raises; an error of the script's own is shown as Python shows it."""
+    raises = "from taskmaster import Taskmaster\ndef get_jobs():\n    return 1 / 0\n"
+    start = "if __name__ == '__main__':\n    Taskmaster(print, get_jobs, progress='none', DEBUG).start()\n"
+    playground.write("script.py", raises + start.replace("DEBUG", ""))
+    playground.write("debugged.py", raises + start.replace("DEBUG", "debug=True"))
+    late = "from taskmaster import Taskmaster\ntry:\n    Taskmaster(print, [1], limit=0).start()\n"
+    playground.write("caught.py", late + "except ValueError:\n    pass\nexcept Exception:\n    1 / 0\n")
+    script, debugged, caught = (playground.run("python", name) for name in ("script.py", "debugged.py", "caught.py"))
+
+    assert script.process.returncode == 1, script.output
+    assert "return 1 / 0" in script.output
+    assert "api.py" not in script.output
+    assert "\ntaskmaster: get_jobs raised ZeroDivisionError after 0 jobs" in script.output
+    assert debugged.process.returncode == 1, debugged.output
+    assert "api.py" in debugged.output
+    # The error was caught: what ends the script is another one.
+    assert caught.process.returncode == 1, caught.output
+    assert caught.output.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert "UsageError: limit= is 0" in caught.output
+
+
+def test_a_program_with_a_hook_of_its_own_keeps_it(playground: Playground) -> None:
+    """It may report errors elsewhere."""
+    own = "import sys\nsys.excepthook = lambda kind, exc, trace: print('OWN', kind.__name__, exc)\n"
+    playground.write("script.py", own + "from taskmaster import Taskmaster\nTaskmaster(print, [1], limit=0).start()\n")
+    script = playground.run("python", "script.py")
+
+    assert script.output.strip() == "OWN UsageError limit= is 0: give 1 or more."
     assert script.process.returncode == 1
-    assert "TypeError" in script.output
-    assert "processes" in script.output
+
+
+def test_the_lines_of_a_run_are_in_the_scripts_words(playground: Playground) -> None:
+    """Why it stopped, and what can be done about a run that has finished."""
+    playground.write(
+        "script.py",
+        "from taskmaster import Taskmaster\n"
+        "def callback(job): pass\n"
+        "if __name__ == '__main__':\n"
+        "    for limit in (5, None, None):\n"
+        "        Taskmaster(callback, range(9), processes=1, progress='none', limit=limit).start()\n",
+    )
+    script = playground.run("python", "script.py")
+
+    assert script.process.returncode == 0, script.output
+    assert "limit= (5 jobs) is reached" in script.output
+    assert "there is nothing new after key 8; reset=True runs all again" in script.output
+    assert "--" not in script.output
 
 
 def test_a_killed_script_leaves_nothing_running(playground: Playground) -> None:

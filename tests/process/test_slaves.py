@@ -150,6 +150,29 @@ def test_setup_and_teardown_run_once_in_each_worker(playground: Playground) -> N
     assert ended["teardown"] == 2
 
 
+def test_a_slave_that_cannot_work_is_not_counted(playground: Playground) -> None:
+    """Not even for the time that one has to come back: it says that it goes."""
+    playground.write("mod.py", PREAMBLE + "def get_jobs():\n    return range(5)\ndef handle_job(n):\n    note(n)\n")
+    playground.write(
+        "lacking.py", PREAMBLE + "def setup():\n    raise ValueError('no database')\n" + "handle_job = note\n"
+    )
+    port = free_port()
+    host = f"--host=127.0.0.1:{port}"
+    # Nobody is given up for lost, and no job handed out, while this looks.
+    master = playground.start("tm-master", "mod.py", host, "--progress=none", "--lease-grace=600", "--rate=0.001")
+    master.wait_for_output("server running")
+    working = playground.start("tm-slave", "mod.py", host, "--processes=1")
+    counted = lambda: json.loads(playground.run("tm-ctl", "status", host, "--json").output)["slaves"]  # noqa: E731
+    wait_for("the slave", lambda: counted() == 1)
+    lacking = playground.run("tm-slave", "lacking.py:handle_job", host, "--processes=1")
+
+    assert lacking.process.returncode == 1, lacking.output
+    assert "no database" in lacking.output
+    assert counted() == 1
+    working.kill()
+    wait_for("it to be seen that the connection has ended", lambda: counted() == 0)
+
+
 def test_a_setup_that_raises_is_shown(playground: Playground) -> None:
     """With the user's traceback, and no jobs are blamed for it."""
     playground.write("mod.py", PREAMBLE + OVERLAP + "def setup():\n    raise OSError('no database here')\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 
 import pytest
+from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
 from taskmaster import django_hooks, target
 from taskmaster.errors import TargetError
@@ -44,17 +46,46 @@ def test_settings_without_django_are_explained(monkeypatch, module_file):
         target.load(target.parse(str(module_file("def get_jobs(): ..."))))
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("ImproperlyConfigured", True), ("AppRegistryNotReady", True), ("Other", False)]
-)
-def test_a_target_that_wants_settings_is_told_the_option(monkeypatch, name, said):
-    """Unless they are named already: then they are the cause, and not their lack."""
-    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
-    error = type(name, (Exception,), {"__module__": "django.core.exceptions"})()
+UNSET = "Requested setting INSTALLED_APPS, but settings are not configured. You must define DJANGO_SETTINGS_MODULE."
 
-    assert ("--django-settings" in django_hooks.cure(error)) is said
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    assert django_hooks.cure(error) == ""
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImproperlyConfigured(UNSET), "settings are not known: name them with --django-settings=shop.settings"),
+        (
+            AppRegistryNotReady("Apps aren't loaded yet."),
+            "before the project is set up.*--django-settings=shop.settings",
+        ),
+        (ImproperlyConfigured("The SECRET_KEY setting must not be empty."), None),
+        (ValueError("DJANGO_SETTINGS_MODULE"), None),
+    ],
+)
+def test_a_target_that_wants_settings_is_told_the_option(monkeypatch, module_file, error, said):
+    """With the settings that are nearby; other errors are no lack of settings."""
+    module_file("", "shop/settings.py")
+    monkeypatch.chdir(module_file("").parent)
+
+    found = django_hooks.explanation(error)
+
+    assert bool(found) is bool(said)
+    assert re.search(said or "^$", found)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImproperlyConfigured("The SECRET_KEY setting must not be empty."), True),
+        (RuntimeError("Model class shop.Cart isn't in an application in INSTALLED_APPS."), True),
+        (ZeroDivisionError(), False),
+    ],
+)
+def test_an_error_that_may_come_from_the_settings_names_them(monkeypatch, error, said):
+    """They may be others than one believes; of errors that have nothing to do with them, they are not said."""
+    assert django_hooks.settings_of(error) == ""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+    assert ("settings are shop.settings (--django-settings, or DJANGO" in django_hooks.settings_of(error)) is said
 
 
 def test_a_script_sets_its_project_up_itself():
