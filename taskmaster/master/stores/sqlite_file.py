@@ -90,15 +90,7 @@ def inspect(path: Path) -> bool:
             header = file.read(100)
     except OSError as exc:
         raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
-    if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
-        raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
-    if len(header) < 100:
-        raise StateRefused(f"The state {path} is damaged: it ends after {about.st_size} bytes. {_CURE}")
-    if int.from_bytes(header[68:72]) != APPLICATION:
-        raise StateRefused(
-            f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
-        )
-    _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
+    _check_header(path, header, about.st_size)
     in_use = bool(int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & IN_USE)
     if in_use and has_log(path) and not _log_begins(path):
         whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
@@ -109,9 +101,6 @@ def inspect(path: Path) -> bool:
             path,
             "damaged-log",
         )
-    if header[18] not in (1, 2):
-        # SQLite reads such a file, but never writes to it: the run would wait for a disk on which nothing is wrong.
-        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {_CURE}")
     size = int.from_bytes(header[16:18]) or 65536
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
@@ -119,6 +108,21 @@ def inspect(path: Path) -> bool:
             f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
         )
     return True
+
+
+def _check_header(path: Path, header: bytes, size: int) -> None:
+    if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
+        raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
+    if len(header) < 100:
+        raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {_CURE}")
+    if int.from_bytes(header[68:72]) != APPLICATION:
+        raise StateRefused(
+            f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
+        )
+    _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
+    if header[18] not in (1, 2):
+        # SQLite reads such a file, but never writes to it: the run would wait for a disk on which nothing is wrong.
+        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {_CURE}")
 
 
 def _check_version(path: Path, version: int) -> None:
