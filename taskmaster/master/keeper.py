@@ -277,22 +277,29 @@ class Keeper(threading.Thread):
         """
         now, writing, failing = self._clock(), self._writing, self._failing
         if writing is not None and now - writing > SLOW:
-            self._pause(f"a checkpoint has been under way for {now - writing:.0f} s: the disk hangs, or is very slow.")
-            failing = min(writing, self._failing or writing)
+            hangs = f"a checkpoint has been under way for {now - writing:.0f} s: the disk hangs, or is very slow."
+            self._pause(hangs, writing)
+            failing = self._failing if self._writing != writing else min(writing, self._failing or writing)
         return (0.0, "") if failing is None else (now - failing, self._broker.paused)
 
-    def _pause(self, reason: str) -> None:
-        if not reason:
-            if self._failing is not None and self._broker.paused:
-                away = self._clock() - self._failing
-                logger.warning("the run goes on: checkpoints can be written again, after %.0f s.", away)
-            self._failing = None
-        elif self._failing is None:
-            self._failing = self._clock()
+    def _pause(self, reason: str, writing: float | None = None) -> None:
+        """Pause the run, or let it go on if there is no reason.
+
+        Args:
+            reason: why it pauses.
+            writing: the write that hangs; if it has ended meanwhile, its own thread has said what became of it.
+        """
+        now = self._clock()
         with self._lock:
-            if reason and not self._broker.paused:
-                logger.error("the run is paused: %s", reason)
+            if writing is not None and self._writing != writing:
+                return
+            before, since = self._broker.paused, self._failing
             self._broker.paused = reason
+            self._failing = None if not reason else now if since is None else since
+        if reason and not before:
+            logger.error("the run is paused: %s", reason)
+        elif before and not reason and since is not None:
+            logger.warning("the run goes on: checkpoints can be written again, after %.0f s.", now - since)
 
 
 def _existing(prints: bytes) -> bytes:

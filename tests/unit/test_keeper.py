@@ -121,6 +121,35 @@ def test_a_write_that_hangs_pauses_the_run_too() -> None:
     assert broker.paused == ""
 
 
+def test_a_write_that_ends_while_it_is_looked_at_pauses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Its thread has said that all is well: nobody else would end the pause with a word."""
+    disk, clock = Disk(), Clock()
+    keeper, broker = keeper_of(disk, clock)
+    keeper._writing = clock.now
+    attempted = []
+
+    class Late(Clock):
+        """The write ends between two looks at it."""
+
+        def __call__(self) -> float:
+            if attempted == ["looked"]:
+                keeper._writing = None
+                attempted.append("ended")
+                keeper._pause("")
+            elif not attempted:
+                attempted.append("looked")
+            return self.now
+
+    late = Late()
+    late.now = clock.now + SLOW + 3.0
+    keeper._clock = late
+
+    assert keeper.trouble() == (0.0, "")
+    assert attempted == ["looked", "ended"]
+    assert broker.paused == ""
+    assert "paused" not in caplog.text
+
+
 def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else() -> None:
     """A job without a key has none, and is not mistaken for another one; the jobs themselves are let go."""
     disk = Disk()
