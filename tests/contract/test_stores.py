@@ -689,7 +689,7 @@ def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | N
         data[at] ^= 1
     log.write_bytes(data)
     before = contents(place.parent)
-    with pytest.raises(StateRefused, match=r"damaged in its first bytes.*--reset, which keeps this one"):
+    with pytest.raises(StateRefused, match=r"damaged at its beginning.*--reset, which keeps this one"):
         SqliteStore.open(place, "mod", "mod")
 
     assert contents(place.parent) == before
@@ -701,6 +701,41 @@ def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | N
     store.close()
 
     assert place.with_name("x.tmstate.damaged-log-wal").read_bytes() == bytes(data)
+
+
+FRAME = 24 + 4096  # bytes of a frame of the log, behind the 32 of its header
+
+
+@pytest.mark.parametrize("way", ["one bit", "reversed"])
+def test_a_log_whose_first_transaction_is_damaged_is_refused(tmp_path: Path, way: str) -> None:
+    """SQLite would read nothing of it, whatever comes after: a run would begin from zero."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    data = bytearray(log.read_bytes())
+    if way == "one bit":
+        data[32 + 24 + 100] ^= 1
+    else:
+        frames = [data[at : at + FRAME] for at in range(32, len(data), FRAME)]
+        data[32:] = b"".join(reversed(frames))
+    log.write_bytes(data)
+    before = contents(place.parent)
+    with pytest.raises(StateRefused, match=r"damaged at its beginning.*--reset, which keeps this one"):
+        SqliteStore.open(place, "mod", "mod")
+
+    assert contents(place.parent) == before
+
+
+def test_a_log_whose_first_transaction_was_never_finished_is_an_empty_one(tmp_path: Path) -> None:
+    """What the process was writing when it died; all before that is in the file itself."""
+    place = killed(tmp_path, 3)
+    log = place.with_name("x.tmstate-wal")
+    data = log.read_bytes()
+    commits = [at for at in range(32, len(data), FRAME) if any(data[at + 4 : at + 8])]
+    torn = bytearray(data[: commits[0] + FRAME])
+    torn[-1] ^= 1
+    log.write_bytes(torn)
+    with closing(SqliteStore.open(place, "mod", "mod")) as store:
+        assert store.load().mark is None
 
 
 def test_a_state_that_sqlite_would_only_read_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from taskmaster.errors import StateRefused
 
@@ -38,6 +39,7 @@ APPLICATION = 0x746D7374  # "tmst", in the header of every state file
 SCHEMA_VERSION = 3
 IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
 _VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
+_FRAME = 24  # bytes of the header of each page in the log
 _MAGIC = b"SQLite format 3\0"
 _CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
@@ -95,7 +97,7 @@ def inspect(path: Path) -> bool:
     if in_use and has_log(path) and not _log_begins(path):
         whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
         raise Unresumable(
-            f"The log {wal.name} of the state {path}, which holds the last checkpoints, is damaged in its first bytes, "
+            f"The log {wal.name} of the state {path}, which holds the last checkpoints, is damaged at its beginning, "
             "so that nothing can be read from it. Restore both from a copy. To go on from what the state is without "
             f"it, which may be its very beginning, remove the log and say so with: {whole}.",
             path,
@@ -207,24 +209,52 @@ def has_log(path: Path) -> bool:
 
 
 def _log_begins(path: Path) -> bool:
-    """Whether a write-ahead log begins as SQLite has written it; if not, SQLite takes it for an empty one.
+    """Whether SQLite can read the beginning of a write-ahead log; if not, it takes the log for an empty one.
 
-    A file is in use only after its log was written to, and then the header is replaced as a whole.
+    A file is in use only after its log was written to, and then the header is replaced as a whole. A first transaction
+    that is not whole is one that was never finished, unless another one comes after it, which was begun only when the
+    first was on the disk. For the format see https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
     """
     try:
         with log_of(path).open("rb") as file:
             header = file.read(32)
+            order = {0x377F0682: "<", 0x377F0683: ">"}.get(int.from_bytes(header[:4]))
+            if order is None or _sums(order, header[:24], (0, 0)) != struct.unpack(">2I", header[24:32]):
+                return False
+            return _first_is_whole(file, order, header) or _commits(file, header) < 2
     except OSError as exc:
         raise StateRefused(f"The log {log_of(path)} of the state cannot be read: {exc.strerror}.") from exc
-    order = {0x377F0682: "<", 0x377F0683: ">"}.get(int.from_bytes(header[:4]))
-    if order is None:
-        return False
-    words = struct.unpack(f"{order}6I", header[:24])
-    first = second = 0
+
+
+def _sums(order: str, data: bytes, sums: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The checksum of a log up to here, from that of what comes before."""
+    first, second = sums
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
     for one, other in zip(words[::2], words[1::2], strict=True):
-        first = (first + one + second) % 2**32
-        second = (second + other + first) % 2**32
-    return (first, second) == struct.unpack(">2I", header[24:32])
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _first_is_whole(file: BinaryIO, order: str, header: bytes) -> bool:
+    """Whether the first transaction of a log is there up to its commit. The file is behind the header."""
+    size, sums = int.from_bytes(header[8:12]), struct.unpack(">2I", header[24:32])
+    while len(frame := file.read(_FRAME + size)) == _FRAME + size:
+        sums = _sums(order, frame[:8] + frame[_FRAME:], sums)
+        if frame[8:16] != header[16:24] or sums != struct.unpack(">2I", frame[16:24]):
+            return False
+        if any(frame[4:8]):
+            return True
+    return False
+
+
+def _commits(file: BinaryIO, header: bytes) -> int:
+    """How many transactions of a log seem to have been finished since its header was written."""
+    found, at, size = 0, 32, int.from_bytes(header[8:12])
+    while file.seek(at) and len(frame := file.read(_FRAME)) == _FRAME:
+        found += frame[8:16] == header[16:24] and any(frame[4:8])
+        at += _FRAME + size
+    return found
 
 
 def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
