@@ -44,8 +44,9 @@ def pair() -> Iterator[tuple[Server, Server]]:
         copy.execute("SELECT pg_reload_conf()")
         # One that has replayed nothing since it was started cannot say how old that is.
         write(primary)
-        deadline = time.monotonic() + 30.0
-        while copy.execute("SELECT count(*) FROM seen") != [(1,)]:
+        deadline = time.monotonic() + 60.0
+        # The table itself comes to the standby some time, too.
+        while (None,) in copy.execute("SELECT to_regclass('seen')") or not copy.execute("SELECT 1 FROM seen"):
             assert time.monotonic() < deadline, "the standby does not follow"
             time.sleep(0.05)
         yield primary, copy
