@@ -21,7 +21,7 @@ def test_a_page_in_the_way_of_a_standby_is_read_again(caplog: pytest.LogCaptureF
         primary.execute("CREATE TABLE comments (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off)")
         primary.execute("INSERT INTO comments SELECT n, 0 FROM generate_series(1, 1000) n")
         target = primary.execute("SELECT pg_current_wal_insert_lsn()")[0][0]
-        while copy.execute("SELECT pg_last_wal_replay_lsn() < %s::pg_lsn", target) == [(True,)]:
+        while copy.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", target) != [(True,)]:
             copy.execute("SELECT pg_sleep(0.01)")
         seen: list[list[int]] = []
         source = postgres.rows(copy.dsn(), "comments", where=SLOW, chunk=200)

@@ -18,7 +18,7 @@ from conftest import Playground
 from ledger import MODULE
 
 CYCLES = proof.size(3, 20)
-JOBS = proof.size(15_000, 500_000)  # each cycle takes longer: a larger state has more room inside
+JOBS = proof.size(15_000, 300_000)  # each cycle takes longer: a larger state has more room inside
 # What fails is written down, so that the state grows all the time: a log that is only used again needs no room.
 FAILING = (
     MODULE
@@ -108,7 +108,7 @@ def test_a_run_outlives_a_disk_that_fills_up_again_and_again(playground: Playgro
     playground.write("jobs.py", FAILING)
     small = playground.directory / "small"
     small.mkdir()
-    room = f"size={20 * CYCLES}m"
+    room = proof.size("size=60m", "size=1200m")  # for the whole state with every failed job in the end
     # Whoever is not root cannot mount, and this proof fails: it is not to be taken for one that has passed.
     subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(small)], check=True)
     words = ["--progress=lines", f"--state={small / 'x.tmstate'}", "--retries=0", "--max-failures=100%"]
