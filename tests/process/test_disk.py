@@ -18,7 +18,7 @@ from conftest import Playground
 from ledger import MODULE
 
 CYCLES = proof.size(3, 20)
-JOBS = proof.size(15_000, 300_000)  # each cycle takes longer: a larger state has more room inside
+JOBS = proof.size(15_000, 500_000)  # each cycle takes longer: a larger state has more room inside
 # What fails is written down, so that the state grows all the time: a log that is only used again needs no room.
 FAILING = (
     MODULE
