@@ -57,7 +57,7 @@ def set_up_project() -> None:
 def explanation(exc: BaseException) -> str:
     """What a project lacks that alone made the user's code raise this; "" if that is not the cause.
 
-    A sentence that says more than the traceback, which leads through nothing but Django.
+    A sentence that says more than the end of the traceback, which leads through nothing but Django.
     """
     if "django" not in sys.modules:
         return ""

@@ -118,10 +118,9 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
     except TaskmasterError:
         raise
     except (Exception, SystemExit) as exc:
-        why = django_hooks.explanation(exc)
         raise SourceError(
-            f"{source.name} raised {type(exc).__name__} after {number} jobs.{why}",
-            user_traceback=None if why else users_traceback(exc),
+            f"{source.name} raised {type(exc).__name__} after {number} jobs.{django_hooks.explanation(exc)}",
+            user_traceback=users_traceback(exc),
         ) from exc
     finally:
         close = getattr(iterator, "close", None)

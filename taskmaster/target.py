@@ -212,7 +212,7 @@ def _raised(target: Target, exc: BaseException) -> TargetError:
     why = django_hooks.explanation(exc)
     return TargetError(
         f"{_where(target)} cannot be imported: it raised {type(exc).__name__}.{why or django_hooks.settings_of(exc)}",
-        user_traceback=None if why else users_traceback(exc),
+        user_traceback=users_traceback(exc),
     )
 
 

@@ -38,7 +38,6 @@ def set_up(settings: str) -> None:
     try:
         import django
         from django.apps import apps
-        from django.core.exceptions import ImproperlyConfigured
     except ModuleNotFoundError as exc:
         if exc.name != "django":
             raise
@@ -56,14 +55,13 @@ def set_up(settings: str) -> None:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) and exc.name else "?"
         if settings == missing or settings.startswith(f"{missing}."):
             raise TargetError(_no_settings(settings, missing)) from None
-        # Where no line of the project took part, and where Django itself complains, the message says it all.
+        # Where no line of the project took part, the message says it all.
         theirs = next((trace for trace in _traces(exc) if not _is_machinery(trace)), None)
-        complaint = isinstance(exc, ImproperlyConfigured) and _is_machinery(_traces(exc)[-1])
         because = f" ({_one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
         raise TargetError(
             f"The Django project with the settings {settings} ({OPTION}) cannot be set up: django.setup() raised "
             f"{_one_line(exc)}{because}",
-            user_traceback=None if theirs is None or complaint else users_traceback(exc, theirs),
+            user_traceback=None if theirs is None else users_traceback(exc, theirs),
         ) from exc
     _keep_our_logging()
 

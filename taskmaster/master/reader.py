@@ -185,11 +185,11 @@ class Reader(threading.Thread):
         return ParkedJob(-1, self._identity.check(job), pickled(job), self._identity.fingerprint(job))
 
     def _source_error(self, exc: BaseException) -> SourceError:
-        why = django_hooks.explanation(exc)
         error = SourceError(
-            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session.{why} "
-            "What it had yielded is finished first; the run can be resumed when the cause is mended.",
-            user_traceback=None if why else users_traceback(exc),
+            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session."
+            f"{django_hooks.explanation(exc)} What it had yielded is finished first; the run can be resumed when the "
+            "cause is mended.",
+            user_traceback=users_traceback(exc),
         )
         error.__cause__ = exc  # what a script sees that does not catch it
         return error

@@ -329,16 +329,20 @@ def test_a_project_that_is_not_found_is_explained(playground: Playground, words:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "said", "shown"),
     [
-        (None, UNKNOWN),
-        ("no_app", f"tm-run: {SET_UP} ModuleNotFoundError: No module named 'blug'"),
-        ("no_backend", f"tm-run: {SET_UP} ImproperlyConfigured: .*No module named 'nothing'\\)"),
-        ("no_log", f"tm-run: {SET_UP} ValueError: .*No such file or directory: '/none/log'\\)"),
+        (None, UNKNOWN, "mod.py"),
+        ("no_app", f"tm-run: {SET_UP} ModuleNotFoundError: No module named 'blug'", ""),
+        ("no_backend", f"tm-run: {SET_UP} ImproperlyConfigured: .*No module named 'nothing'\\)", "blog/models.py"),
+        ("no_log", f"tm-run: {SET_UP} ValueError: .*No such file or directory: '/none/log'\\)", ""),
     ],
 )
-def test_settings_that_cannot_be_used_are_one_line(playground: Playground, settings: str | None, said: str) -> None:
-    """Which ones, and what is wrong: Django's own way there tells nobody anything, except with --debug."""
+def test_settings_that_cannot_be_used_are_one_line(
+    playground: Playground, settings: str | None, said: str, shown: str
+) -> None:
+    """The last one: which ones, and what is wrong. The way there is shown from a line of the user's on, if one took
+    part; else it tells nobody anything, except with --debug.
+    """
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
     head = "from config.settings import *\n"
     playground.write("no_app.py", head + "INSTALLED_APPS += ['blug']\n")
@@ -352,7 +356,10 @@ def test_settings_that_cannot_be_used_are_one_line(playground: Playground, setti
     assert done.process.returncode == 2, done.output
     line = re.escape(said).replace(r"\.\*", ".*").replace(r"\\", "")
     line = line.replace("DIRECTORY", re.escape(str(playground.directory.resolve()))).replace("NAME", str(settings))
-    assert re.fullmatch(line, done.output.strip()), done.output
+    *traced, last = done.output.strip().splitlines()
+    assert re.fullmatch(line, last), done.output
+    assert bool(traced) is bool(shown), done.output
+    assert shown in "\n".join(traced)
     assert "Traceback" in debugged.output
 
 
@@ -377,7 +384,7 @@ def handle_job(job):
 
 @pytest.mark.parametrize("how", ["ranges", "queryset", "loop", "dry run", "script", "import"])
 def test_a_database_without_the_tables_is_one_line(playground: Playground, database: str, how: str) -> None:
-    """It says what to do; the way there through Django is shown with --debug alone."""
+    """The last; it says what to do. Where the user's own code has asked, it is shown where."""
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
     environment = {"DJANGO_SETTINGS_MODULE": "config.settings", **environment_of(database)}
     playground.write("mod.py", READS)
@@ -394,7 +401,13 @@ def test_a_database_without_the_tables_is_one_line(playground: Playground, datab
     last = done.output.strip().splitlines()[-1]
     assert 'lacks what the models have: relation "blog_post" does not exist.' in last
     assert "`python manage.py migrate`" in last
-    assert "Traceback" not in done.output
+    asks = {
+        "loop": "Post.objects.iterator()",
+        "dry run": "Post.objects.iterator()",
+        "import": "list(Post.objects.all())",
+    }
+    assert ("Traceback" in done.output) is (how in asks)
+    assert asks.get(how, "") in done.output
     if how != "script":
         assert "Traceback" in playground.run(*words, "--debug", **environment).output
 
