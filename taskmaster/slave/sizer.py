@@ -15,7 +15,7 @@ __all__ = ["Sizer"]
 TARGET = 0.5  # seconds of work in a batch
 SMALL = 0.005  # seconds of work that is not worth sharing out
 RECENT = 10  # batches that are looked at
-GROWTH = 4  # at most so many times the size of the last batch
+GROWTH = 16  # at most so many times the size of the last batch
 
 
 class Sizer:

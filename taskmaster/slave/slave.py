@@ -39,7 +39,7 @@ from taskmaster.transport.address import Address
 __all__ = ["SlaveConfig", "Supervisor", "run_slave"]
 
 LOOK = 0.25  # seconds between two looks at how far the workers have got, until the master says how often
-PATIENCE = 0.02  # seconds without a batch until the workers share what there is
+PATIENCE = 0.002  # seconds without a batch until the workers share what there is
 TEARDOWN = 5.0  # seconds that workers have for their teardown
 LAST_WORDS = 2.0  # seconds to bring the last reports to the master
 
