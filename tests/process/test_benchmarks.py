@@ -1,0 +1,39 @@
+"""The benchmarks that stand on the inside of the product run, however small, and count what was really run.
+
+They are no part of the product, and nobody sees that they have fallen behind it before an hour is spent on measuring.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(directory: Path, *words: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *words]
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -> None:
+    script = str(ROOT / "benchmarks" / "light_slaves.py")
+    (found,) = json.loads(run(tmp_path, script, "--slaves=5", "--seconds=1", "--json"))
+    assert found["busy"]["jobs"] > 5
+    assert (found["lost"], found["twice"], found["untold"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("work", ["W1", "W2", "W3", "W7", "W10", "W11"])
+def test_the_works_of_the_table_run_with_taskmaster(tmp_path: Path, work: str) -> None:
+    found = json.loads(run(tmp_path, "-m", "benchmarks.peers.tm_run", work, "20"))
+    assert found["jobs"] == 20
