@@ -27,6 +27,7 @@ def run(directory: Path, *words: str) -> str:
 
 
 def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -> None:
+    """What stands for a slave in the benchmark of many follows the real one: no job is lost, or run twice."""
     script = str(ROOT / "benchmarks" / "light_slaves.py")
     (found,) = json.loads(run(tmp_path, script, "--slaves=5", "--seconds=1", "--json"))
     assert found["busy"]["jobs"] > 5
@@ -35,5 +36,6 @@ def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -
 
 @pytest.mark.parametrize("work", ["W1", "W2", "W3", "W7", "W10", "W11"])
 def test_the_works_of_the_table_run_with_taskmaster(tmp_path: Path, work: str) -> None:
+    """Each work can be measured, and all its jobs are settled."""
     found = json.loads(run(tmp_path, "-m", "benchmarks.peers.tm_run", work, "20"))
     assert found["jobs"] == 20
