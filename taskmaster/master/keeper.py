@@ -69,6 +69,7 @@ class Keeper(threading.Thread):
         self._clock = clock
         self._began = clock()
         self._stop_asked = threading.Event()
+        self._due = threading.Event()
         self._written: tuple[object, ...] = ()
         self._written_at = self._began
         self._failing: float | None = None  # since when no checkpoint could be written
@@ -78,23 +79,32 @@ class Keeper(threading.Thread):
 
     def run(self) -> None:
         """The thread."""
-        pause = INTERVAL
-        while not self._stop_asked.wait(pause):
+        least, pause = 0.0, INTERVAL
+        while not self._stop_asked.wait(least):
+            self._due.wait(pause - least)
+            self._due.clear()
+            if self._stop_asked.is_set():
+                return
             before = self._clock()
             try:
                 self.checkpoint()
                 self.refill()
             except StateUnwritable as exc:
-                pause = min(max(1.0, 2 * pause), 10.0)
+                least = pause = min(max(1.0, 2 * pause), 10.0)
                 self._pause(str(exc))
             except Exception:
                 # Without checkpoints the run would go on and lose its place: stop handing out, and keep trying.
-                pause = 5.0
+                least = pause = 5.0
                 logger.exception("the checkpoint failed")
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
             else:
-                pause = max(INTERVAL, SHARE * (self._clock() - before))
+                least = SHARE * (self._clock() - before)
+                pause = max(INTERVAL, least)
                 self._pause("")
+
+    def hurry(self) -> None:
+        """Somebody waits for the next checkpoint; it comes as soon as it may."""
+        self._due.set()
 
     def stop(self, seconds: float | None = None) -> bool:
         """End the thread; what is in the books is not lost, the caller writes it with ``checkpoint``.
@@ -103,6 +113,7 @@ class Keeper(threading.Thread):
             False if it has not ended within so many seconds: it is in a write that hangs, and nobody else may write.
         """
         self._stop_asked.set()
+        self._due.set()
         if self.is_alive():
             self.join(seconds)
         return not self.is_alive() and self._writing is None

@@ -11,7 +11,7 @@ import itertools
 import logging
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskmaster import django_hooks, keys
@@ -62,6 +62,7 @@ class Reader(threading.Thread):
         earlier: what earlier sessions settled.
         mark: encoded key of the watermark, None on a first run.
         bound: where the source said, when the run was new, that it ends; encoded.
+        planned: called when jobs were planned and none is there that could be handed out meanwhile.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Reader(threading.Thread):
         earlier: Earlier,
         mark: str | None,
         bound: str | None = None,
+        planned: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
@@ -86,6 +88,7 @@ class Reader(threading.Thread):
         self._identity = identity
         self._earlier = earlier
         self._mark = mark
+        self._planned = planned
         broker.bound = bound
         self._stop_asked = threading.Event()
         self._chunk = 1
@@ -172,6 +175,10 @@ class Reader(threading.Thread):
             if planned:
                 self._broker.add_planned(planned)
             self._broker.exhausted = len(planned) < room
+            hungry = bool(planned) and not self._broker.returned
+        if hungry:
+            # Workers would wait for the time of the next checkpoint, which for a short run is much.
+            self._planned()
         self.started_reading.set()
         return True
 

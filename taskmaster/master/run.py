@@ -91,9 +91,10 @@ class Run:
         incarnation = f"{record.id}.{secrets.token_hex(8)}"
         earlier = Earlier(record)
         self._broker = Broker(incarnation, limits, record.mark, record.parked)
-        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark, record.bound)
         self._share = Share(source, record)
         self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, share=self._share)
+        hurry = self._keeper.hurry
+        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark, record.bound, hurry)
         self._service = Service(
             self._broker,
             self._lock,

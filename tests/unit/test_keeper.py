@@ -16,7 +16,7 @@ from taskmaster.master.keeper import SLOW, Keeper
 from taskmaster.master.lease import Session
 from taskmaster.master.share import Share
 from taskmaster.master.source import Source
-from taskmaster.master.stores import Checkpoint, RunRecord
+from taskmaster.master.stores import Checkpoint, ParkedJob, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.watermark import settled_piece
 from taskmaster.model import Job, Report, Want
@@ -243,3 +243,20 @@ def test_a_last_checkpoint_that_hangs_does_not_hold_the_run() -> None:
     keeper.last_checkpoint(lambda: None)
 
     assert keeper.stop(0.0)
+
+
+def test_who_waits_for_a_checkpoint_gets_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is planned is handed out as soon as the store has it: workers do not wait for the next interval."""
+    monkeypatch.setattr("taskmaster.master.keeper.INTERVAL", 3600.0)
+    disk = Disk()
+    keeper, broker = keeper_of(disk, Clock())
+    broker.plan.on = True
+    broker.add_planned([ParkedJob(-1, "1", b"a job", b"its print")])
+    keeper.start()
+    assert not disk.inside.is_set()
+
+    keeper.hurry()
+
+    assert disk.inside.wait(10.0)
+    assert keeper.stop(10.0)
+    assert broker.returned == 1

@@ -268,3 +268,37 @@ def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued()
 
     assert given == [0, 0, 0]
     assert (broker.settled, broker.failures, broker.spent) == (1, 1, True)
+
+
+def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_out() -> None:
+    """What is planned waits for the store; while other jobs are there, that may take its time."""
+
+    class Planned:
+        parked = True
+
+        def iterate(self, last: Any) -> Iterator[int]:
+            yield from range(1, 100)
+
+    asked: list[int] = []
+    record, broker = RunRecord("run", resumed=False), Broker("i", Limits())
+    reader = Reader(
+        Source(Planned()),
+        broker,
+        threading.Lock(),
+        Identity(),
+        Earlier(record),
+        None,
+        planned=lambda: asked.append(broker.plan.made),
+    )
+    reader.prepare()
+    reader.step()
+    assert asked == [broker.plan.made]
+
+    written = {position: number for number, position in enumerate(range(-broker.plan.made, 0))}
+    broker._returned.extend(broker.plan.written(written.get))
+    broker.enter(Session("s", "s", 4, 4, 0.0), ())
+    before = broker.plan.made
+    reader.step()
+
+    assert broker.plan.made > before
+    assert asked == [before]
