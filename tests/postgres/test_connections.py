@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -57,14 +60,57 @@ def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError), postgres.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO seen VALUES (2)")
         raise ZeroDivisionError
-    with postgres.connect(dsn) as connection:
-        cursor = connection.cursor()
-        with pytest.raises((psycopg2.Error, psycopg.Error)):
-            cursor.execute("nonsense")
-        cursor.close()
 
     assert sql("SELECT n FROM seen") == [(1,)]
     assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_work_is_not_lost_in_silence(dsn: Any, sql: Sql) -> None:
+    """A statement that failed has undone the ones before it: swallowed, it still fails the job; with a savepoint, or
+    after a rollback, there is nothing to say.
+    """
+    sql("CREATE TABLE seen (n int PRIMARY KEY); INSERT INTO seen VALUES (1)")
+    twice = "INSERT INTO seen VALUES (1)"
+    pid = ask(dsn, "SELECT pg_backend_pid()")
+    with pytest.raises(UsageError, match="SAVEPOINT"), postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute("UPDATE seen SET n = 7")
+        cursor.execute("INSERT INTO seen VALUES (1)")
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+    assert sql("SELECT n FROM seen") == [(1,)]
+
+    with postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO seen VALUES (2)")
+        cursor.execute("SAVEPOINT before")
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+        cursor.execute("ROLLBACK TO SAVEPOINT before")
+    with postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+        connection.rollback()
+        cursor.execute("INSERT INTO seen VALUES (3)")
+
+    assert sql("SELECT n FROM seen ORDER BY n") == [(1,), (2,), (3,)]
+    assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_a_driver_that_does_not_tell_how_its_transaction_is_will_do(tmp_path: Path) -> None:
+    """Its commit is its own affair."""
+    path = tmp_path / "seen"
+
+    def open_it() -> sqlite3.Connection:
+        return sqlite3.connect(path)
+
+    with postgres.connect(open_it) as connection:
+        connection.execute("CREATE TABLE seen (n int)")
+        connection.execute("INSERT INTO seen VALUES (1)")
+
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT n FROM seen").fetchall() == [(1,)]
 
 
 def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
