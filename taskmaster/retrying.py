@@ -72,7 +72,8 @@ def persistently(
             away = clock() - began
             if away > patience:
                 raise SourceError(
-                    f"The database could not be read for {away:.0f} s: {reason} The run can be resumed when it can."
+                    f"The database could not be read for {away:.0f} s: {reason.removesuffix('.')}. The run can be "
+                    "resumed when it can."
                 ) from exc
             logger.warning("the database cannot be read, which is tried again: %s", reason)
         sleep(pause)

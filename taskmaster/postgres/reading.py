@@ -98,18 +98,18 @@ class Reading:
         self._connection: Any = None
 
     def fetch(
-        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False, local: str = ""
+        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = True, local: str = ""
     ) -> list[tuple[Any, ...]]:
         """The rows of a query, in a transaction of its own.
 
         Args:
             sql: with ``%s`` for each value.
             values: for these.
-            may_be_slow: a statement that takes too long is tried again as it is.
+            may_be_slow: a statement that takes too long is tried again as it is: it may have waited for a lock.
             local: settings of the transaction, as SQL.
 
         Raises:
-            TooSlow: the statement took longer than it may.
+            TooSlow: the statement took longer than it may, and is not to be tried again.
             Refused: the statement is wrong or not allowed.
             UsageError: the server lets nobody in under that name.
             SourceError: it failed again and again, for longer than ``patience``.
@@ -158,8 +158,14 @@ class Reading:
             Exception: what it was, if that is neither the server's nor the connection's.
         """
         why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
-        if is_cancelled(exc) and not may_be_slow:
-            raise TooSlow(f"{why}.") from exc
+        if is_cancelled(exc):
+            if not may_be_slow:
+                raise TooSlow(f"{why}.") from exc
+            return (
+                f"{why}: {' '.join(sql.split()):.400}. If it waits for a lock, pg_stat_activity shows it; if there is "
+                "much to look at, vacuum the table (dead rows count, too) or raise "
+                f"statement_timeout={self._timeout:g}."
+            )
         if is_refused(exc):
             raise Refused(sql, why) from exc
         # Once it has let us in, such an answer is a server's that is just being replaced.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -11,6 +12,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from locks import locked
 from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
@@ -19,6 +21,9 @@ from taskmaster.postgres.catalog import plan_of
 from taskmaster.postgres.reading import Reading
 
 Sql = Callable[..., list[tuple]]
+CANCEL = (
+    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%OFFSET 299%' AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -137,6 +142,31 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
     assert source._rows < 5
 
     source.took([("from", "another session")], 1.0)
+
+
+def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
+    """By whoever looks for a border, and by whoever splits a range: a lock that is held for long ends no run."""
+    source = postgres.ranges(database, "comments", rows=300, target=None, statement_timeout=0.2)
+    jobs = source.iterate(None)
+    first = next(jobs)
+    for ask, count in ((lambda: list(jobs), 2), (lambda: source.split(first.key), 2)):
+        caplog.clear()
+        with (
+            caplog.at_level(logging.WARNING, "taskmaster"),
+            locked(database, "comments", lambda: "tried again: canceling statement" in caplog.text),
+        ):
+            assert len(ask()) == count
+
+
+def test_a_border_that_was_cancelled_is_looked_for_again(database: str, comments: None, sql: Sql) -> None:
+    """Whoever did it, and why."""
+    source = postgres.ranges(database, "comments", rows=300, target=None)
+    jobs = source.iterate(None)
+    first = next(jobs)
+    with locked(database, "comments", lambda: sql(CANCEL) == [(True,)]):
+        rest = list(jobs)
+
+    assert [first.payload.hi, *(job.payload.hi for job in rest)] == [1203, 2103, 3000]
 
 
 @pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])

@@ -15,10 +15,11 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from locks import locked
 from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
-from taskmaster.errors import UsageError
+from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import plan_of
 from taskmaster.postgres.reading import Reading
@@ -445,6 +446,20 @@ def test_a_condition_that_few_rows_fit_comes_to_its_end(
         assert list(source.iterate(None)) == ([2979, 9] if descending else [9, 2979])
 
 
+def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, where nothing can be asked for in smaller parts; with the statement and what helps."""
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        source = postgres.rows(database, "comments", where="score = 3", statement_timeout=0.2)
+        with locked(database, "comments", lambda: "statement_timeout=0.2" in caplog.text):
+            keys_ = source.iterate(None)
+
+        assert len(list(keys_)) == 100
+    assert "statement timeout: SELECT id FROM public.comments ORDER BY id LIMIT 1. If it waits" in caplog.text
+
+    with locked(database, "comments"), pytest.raises(SourceError, match=r"public\.comments.*statement_timeout=0\.2"):
+        postgres.rows(database, "comments", statement_timeout=0.2, patience=0).iterate(None)
+
+
 def test_a_lost_connection_is_opened_again(
     database: str, comments: None, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -478,7 +493,7 @@ def test_what_does_not_pass_is_said_at_once(database: str, comments: None, drive
     with pytest.raises(UsageError, match=r'the connection: .*database "nowhere" does not exist'):
         list(postgres.rows(there(dbname="nowhere"), "comments").iterate(None))
     with pytest.raises(TooSlow):
-        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)")
+        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)", may_be_slow=False)
 
 
 def test_a_password_is_not_repeated(database: str) -> None:
