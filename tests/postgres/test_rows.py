@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import pickle
+import time
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
@@ -474,6 +475,24 @@ def test_a_lost_connection_is_opened_again(
 
     assert seen == [3 * n for n in range(1, 1001)]
     assert "tried again" in caplog.text
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_a_connection_that_the_server_has_ended_for_being_idle_is_opened_again(
+    database: str, comments: None, sql: Callable[..., list[tuple]], driver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it does where ``idle_session_timeout`` is shorter than the time between two pages."""
+    (name,) = sql("SELECT current_database()")[0]
+    sql(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
+    reading = Reading(lambda: driver.connect(database))
+    first = reading.fetch("SELECT pg_backend_pid()")[0][0]
+    while sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s", first):
+        time.sleep(0.02)
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        assert reading.fetch("SELECT count(*) FROM comments") == [(1000,)]
+    reading.close()
+
+    assert "tried again" in caplog.text  # psycopg2 says only that it was closed
 
 
 @pytest.mark.parametrize("driver", [psycopg2, psycopg])
