@@ -185,8 +185,8 @@ class Reading:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is somebody else's.
             cursor.execute(
                 f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
-                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex';"
-                + local
+                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
+                "SET LOCAL extra_float_digits = 3;" + local
             )
             # With values, also if there are none: only then is %% a percent sign.
             cursor.execute(sql, tuple(values))

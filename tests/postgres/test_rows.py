@@ -184,6 +184,23 @@ def test_keys_of_any_type_come_back_as_they_went(
             assert rest == expected[place + 1 :]
 
 
+def test_keys_do_not_depend_on_what_the_database_makes_of_them(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """Rounded, as a database may have them, those of floats would be below or above the rows that they are of."""
+    name = sql("SELECT current_database()")[0][0]
+    for setting in ("extra_float_digits = 0", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'"):
+        sql(f"ALTER DATABASE {name} SET {setting}")
+    sql("CREATE TABLE odd (k float8 PRIMARY KEY, n serial)")
+    sql("INSERT INTO odd SELECT 0.1::float8 + n * 2e-16 FROM generate_series(1, 20) n")
+    expected = [n for (n,) in sql("SELECT n FROM odd ORDER BY k")]
+    rows = list(postgres.rows(database, "odd", "k", columns="n", chunk=1).iterate(None))
+    ranges = list(postgres.ranges(database, "odd", "k", rows=1, target=None).iterate(None))
+    with closing(psycopg2.connect(database)) as connection:
+        held = [job.payload.fetch(connection, "n") for job in ranges]
+
+    assert [job.payload for job in rows] == expected
+    assert held == [[(n,)] for n in expected]
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.sets(st.tuples(TEXTS, st.integers(-3, 3)), max_size=30),
