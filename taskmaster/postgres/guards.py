@@ -15,11 +15,19 @@ from typing import Any
 
 from taskmaster.amounts import seconds_of
 from taskmaster.guards import Guard, Unknown
-from taskmaster.postgres.dsn import readable, without_password
+from taskmaster.postgres.dsn import complete, readable, without_password
 
 __all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
 
 TIMEOUT = 3  # seconds for connecting, and for a statement
+# What a statement of a few milliseconds has no answer to is given up sooner than others.
+SOON = {
+    "connect_timeout": TIMEOUT,
+    "keepalives_idle": TIMEOUT,
+    "keepalives_interval": 1,
+    "keepalives_count": TIMEOUT,
+    "tcp_user_timeout": 1000 * TIMEOUT,
+}
 
 # On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected and has replayed all
 # that it has received. On a primary: of the standbys that are connected, what the slowest one needs to replay.
@@ -135,16 +143,7 @@ class _Reading:
         if self._connection is None:
             if not readable(self._dsn):
                 raise Unknown("its DSN cannot be read")
-            self._connection = psycopg2.connect(
-                self._dsn,
-                application_name="taskmaster/guard",
-                connect_timeout=TIMEOUT,
-                # A server that has vanished is noticed, although it does not say so.
-                keepalives_idle=TIMEOUT,
-                keepalives_interval=1,
-                keepalives_count=TIMEOUT,
-                tcp_user_timeout=1000 * TIMEOUT,
-            )
+            self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
         with self._connection.cursor() as cursor:
             # Together they are one transaction, after which the setting is gone: behind a pooler, others have the

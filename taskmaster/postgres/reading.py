@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.dsn import check, without_password
+from taskmaster.postgres.dsn import check, complete, without_password
 from taskmaster.postgres.refusals import Refused, is_final, is_refused, said
 from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
 
@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 Connect = Callable[[], Any]
 Dsn = str | Connect
 
-CONNECTING = 10  # seconds for a connection
+# Milliseconds that what was sent may be without an acknowledgement; how long the answer takes does not matter. Not for
+# workers: a server that does not take the data of a COPY for so long, because its first row waits for a lock, is well.
+UNACKNOWLEDGED = 30_000
 BYTEA, BYTEAS = 17, 1001  # the type and its array, as the server numbers them
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
@@ -42,8 +44,13 @@ def durations(**given: float | None) -> None:
             raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
 
 
-def connector(dsn: Dsn) -> Connect:
-    """What opens a connection: the user's own function, or psycopg2 with a DSN."""
+def connector(dsn: Dsn, **defaults: int) -> Connect:
+    """What opens a connection: the user's own function, or psycopg2 with a DSN.
+
+    Args:
+        dsn: the function, or libpq's connection string or URL.
+        defaults: options of libpq's where the DSN says nothing of them.
+    """
     if callable(dsn):
         return dsn
     if not isinstance(dsn, str):
@@ -55,17 +62,9 @@ def connector(dsn: Dsn) -> Connect:
         import psycopg2
 
         check("What connects to PostgreSQL", dsn)
-        # What the DSN itself says of these takes precedence.
-        return psycopg2.connect(_with_defaults(psycopg2.extensions.parse_dsn(dsn)))
+        return psycopg2.connect(complete(dsn, fallback_application_name=DEFAULT_NAME, **defaults))
 
     return connect
-
-
-def _with_defaults(known: dict[str, str]) -> str:
-    import psycopg2
-
-    defaults = {"connect_timeout": str(CONNECTING), "fallback_application_name": DEFAULT_NAME}
-    return str(psycopg2.extensions.make_dsn(**{**defaults, **known}))
 
 
 class Reading:
@@ -89,7 +88,7 @@ class Reading:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dsn = dsn
-        self._connect = connector(dsn)
+        self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED)
         self._was_connected = False
         self._patience = patience
         self._timeout = timeout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from server import server
 from taskmaster import postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres import connections
+from taskmaster.postgres.reading import Reading
 from taskmaster.whereabouts import HERE
 
 Sql = Callable[..., list[tuple]]
@@ -162,6 +164,34 @@ def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch)
         postgres.connect(f"host=127.0.0.1 port={free_port()} dbname=postgres"),
     ):
         pass
+
+
+@pytest.mark.parametrize("who", ["worker", "source", "guard"])
+def test_a_server_whose_machine_is_gone_is_noticed(database: str, who: str) -> None:
+    """By the sockets of all that connects with a DSN, which may say otherwise. A worker's may stand still, as behind a
+    COPY whose first row waits for a lock.
+    """
+    idle, every, silence = {"worker": (30, 10, 0), "source": (30, 10, 30_000), "guard": (3, 1, 3000)}[who]
+    for dsn, given in ((database, idle), (f"{database} keepalives_idle=77", 77)):
+        expected = {"TCP_KEEPIDLE": given, "TCP_KEEPINTVL": every, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": silence}
+        known = {name: value for name, value in expected.items() if hasattr(socket, name)}  # not each system has all
+        with asked_for(who, dsn) as found:
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert {name: found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known
+
+
+def asked_for(who: str, dsn: str) -> socket.socket:
+    """The socket of a connection that was just opened."""
+    if who == "worker":
+        with postgres.connect(dsn) as connection:
+            return socket.socket(fileno=os.dup(connection.fileno()))
+    if who == "source":
+        with closing(Reading(dsn)) as reading:
+            reading.fetch("SELECT 1")
+            return socket.socket(fileno=os.dup(reading._connection.fileno()))
+    with closing(postgres.locks_waiting(1, dsn)) as guard:
+        guard()
+        return socket.socket(fileno=os.dup(guard._read._connection.fileno()))
 
 
 def test_a_child_opens_its_own(dsn: Any) -> None:
