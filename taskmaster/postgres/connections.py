@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.postgres.dsn import without_password
 from taskmaster.postgres.reading import DEFAULT_NAME, Dsn, connector
 from taskmaster.postgres.refusals import is_final, said
 from taskmaster.retrying import FIRST, LONGEST, passes
@@ -123,7 +124,8 @@ def _opened(dsn: Dsn, patience: float) -> Any:
             if is_final(exc) or not passes(exc) or time.monotonic() - began + pause > patience:
                 raise
             if pause == FIRST:
-                logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, said(exc))
+                why = without_password(said(exc), dsn if isinstance(dsn, str) else "")
+                logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, why)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST)
 

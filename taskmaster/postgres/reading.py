@@ -54,8 +54,10 @@ def connector(dsn: Dsn, **defaults: int) -> Connect:
     if callable(dsn):
         return dsn
     if not isinstance(dsn, str):
+        # Not what it is: there may be a password in it.
         raise UsageError(
-            f"{dsn!r:.80} is no DSN: give 'host=... dbname=...', a URL, or a function that returns a connection."
+            f"A {type(dsn).__name__} is no DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
+            "returns a connection."
         )
 
     def connect() -> Any:

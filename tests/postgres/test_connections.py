@@ -156,6 +156,27 @@ def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) 
             ask(f"{own.dsn()} user=nobody_x", "SELECT 1")
 
 
+def test_no_password_is_shown_while_a_server_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the user's own function says with what it has tried."""
+    dsn = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/blog"
+
+    def open_it() -> Any:
+        try:
+            return psycopg2.connect(dsn)
+        except psycopg2.OperationalError as exc:
+            raise psycopg2.OperationalError(f"with {dsn}: {exc}") from exc
+
+    with (
+        caplog.at_level(logging.WARNING, "taskmaster"),
+        pytest.raises(psycopg2.OperationalError),
+        postgres.connect(open_it, patience=0.6),
+    ):
+        pass
+
+    assert "is waited for, up to 0.6 s: with postgresql://me:***@127.0.0.1" in caplog.text
+    assert "s3cret" not in "".join(record.getMessage() for record in caplog.records)
+
+
 def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of its time-out, so that the exception says what the worker would be killed for."""
     monkeypatch.setattr(HERE, "job_timeout", 0.4)

@@ -539,6 +539,10 @@ def test_a_password_is_not_repeated(database: str) -> None:
         postgres.rows(dsn, "comments").iterate(None)
 
     assert "s3cret" not in str(caught.value)
+    for none in ({"password": "s3cret"}, b"password=s3cret"):
+        with pytest.raises(UsageError, match=f"A {type(none).__name__} is no DSN") as caught:
+            postgres.rows(none, "comments")
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -550,7 +554,7 @@ def test_a_password_is_not_repeated(database: str) -> None:
         ({"patience": -1}, "patience=-1"),
         ({"descending": True, "follow": True}, "descending"),
         ({"dsn": "nonsense"}, "DSN that cannot be read"),
-        ({"dsn": None}, "None is no DSN"),
+        ({"dsn": None}, "A NoneType is no DSN"),
     ],
 )
 def test_what_makes_no_sense_is_refused(database: str, comments: None, given: dict, expected: str) -> None:
