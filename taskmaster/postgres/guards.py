@@ -44,18 +44,21 @@ SELECT pg_is_in_recovery(),
 """
 CONNECTIONS = """
 SELECT count(*) FILTER (WHERE state = 'active' AND backend_type = 'client backend'),
-       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL),
+       count(*) FILTER (WHERE state = 'disabled' AND backend_type = 'client backend')
   FROM pg_stat_activity WHERE pid <> pg_backend_pid()
 """
 TRANSACTIONS = """
 SELECT coalesce(extract(epoch FROM clock_timestamp()
                                    - min(xact_start) FILTER (WHERE backend_type = 'client backend')), 0),
-       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL),
+       count(*) FILTER (WHERE state = 'disabled' AND backend_type = 'client backend')
   FROM pg_stat_activity WHERE pid <> pg_backend_pid()
 """
 LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
+UNTRACKED = "the server does not say what its sessions do: set track_activities = on"
 
 
 def replication_lag(limit: float | str, dsn: str) -> Guard:
@@ -171,9 +174,11 @@ def _lag(row: Sequence[Any]) -> Any:
 
 
 def _seen(row: Sequence[Any]) -> Any:
-    value, hidden = row
+    value, hidden, untracked = row
     if hidden:
         raise Unknown(GRANT)
+    if untracked:
+        raise Unknown(UNTRACKED)
     return value
 
 
