@@ -46,9 +46,9 @@ def check(option: str, dsn: str) -> None:
     """
     if not readable(dsn):
         raise UsageError(
-            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST/DATABASE (with special "
-            "characters as %40 and the like) or as 'host=HOST dbname=DATABASE'; a password is better kept in ~/.pgpass "
-            "or PGPASSWORD."
+            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special "
+            "characters as %40 and the like, and the port as a number) or as 'host=HOST dbname=DATABASE'; a password "
+            "is better kept in ~/.pgpass or PGPASSWORD."
         )
 
 
@@ -70,10 +70,11 @@ def readable(dsn: str) -> bool:
     import psycopg2.extensions
 
     try:
-        psycopg2.extensions.parse_dsn(dsn)
+        ports = psycopg2.extensions.parse_dsn(dsn).get("port", "")
     except psycopg2.Error:
         return False
-    return True
+    # In a URL, this may be the beginning of a password with an unquoted slash, and libpq would repeat it.
+    return all(port.strip().isdecimal() for port in ports.split(",") if port.strip())
 
 
 def _secrets(dsn: str) -> set[str]:

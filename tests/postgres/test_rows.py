@@ -555,6 +555,15 @@ def test_what_does_not_pass_is_said_at_once(database: str, comments: None, drive
         list(postgres.rows(there(user="nobody_x"), "comments").iterate(None))
     with pytest.raises(UsageError, match=r'the connection: .*database "nowhere" does not exist'):
         list(postgres.rows(there(dbname="nowhere"), "comments").iterate(None))
+    for wrong, why in (
+        ({"port": "543x"}, 'invalid integer value "543x" for connection option "port"'),
+        ({"port": "99999"}, 'invalid port number: "99999"'),
+        ({"sslmode": "bogus"}, 'invalid sslmode value: "bogus"'),
+        ({"options": "-c statement_timeout=soon"}, 'invalid value for parameter "statement_timeout": "soon"'),
+        ({"options": "-c nosuch=1"}, 'unrecognized configuration parameter "nosuch"'),
+    ):
+        with pytest.raises(UsageError, match=f"the connection: .*{why}"):
+            Reading(there(**wrong)).fetch("SELECT 1")
     with pytest.raises(TooSlow):
         Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)", may_be_slow=False)
 
@@ -581,6 +590,8 @@ def test_a_password_is_not_repeated(database: str) -> None:
         ({"patience": -1}, "patience=-1"),
         ({"descending": True, "follow": True}, "descending"),
         ({"dsn": "nonsense"}, "DSN that cannot be read"),
+        ({"dsn": "host=127.0.0.1 port=543x"}, "DSN that cannot be read: .*the port as a number"),
+        ({"dsn": "postgresql://me:pass/word@127.0.0.1/blog"}, "DSN that cannot be read: .*the port as a number"),
         ({"dsn": None}, "A NoneType is no DSN"),
     ],
 )
