@@ -269,9 +269,11 @@ class Rows:
         try:
             while self._ends is not None or self._follow:
                 count = min(quick, small)
+                # Nothing less can be asked for. A condition may have the server look at more than it gives.
+                least = quick == 1 and (narrow or self._condition is None)
                 try:
                     until = self._border(table, after, quick) if narrow else None
-                    page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=quick == 1)
+                    page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=least)
                 except TooSlow as exc:
                     # With a condition that few rows fit, any number of them may lie between two that do.
                     narrow = self._condition is not None

@@ -474,8 +474,9 @@ def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("chunk", [400, 1])
 def test_a_condition_that_few_rows_fit_comes_to_its_end(
-    database: str, comments: None, sql: Callable[..., list[tuple]]
+    database: str, comments: None, sql: Callable[..., list[tuple]], chunk: int
 ) -> None:
     """Although no statement has the time to look at the whole table: each looks at a stretch of it."""
     sql(
@@ -485,7 +486,13 @@ def test_a_condition_that_few_rows_fit_comes_to_its_end(
     sql("DELETE FROM comments WHERE score = 3 AND id NOT IN (9, 2979)")
     for descending in (False, True):
         source = postgres.rows(
-            database, "comments", where="slow(score)", chunk=400, statement_timeout=0.25, descending=descending
+            database,
+            "comments",
+            where="slow(score)",
+            chunk=chunk,
+            statement_timeout=0.25,
+            patience=10.0,
+            descending=descending,
         )
 
         assert list(source.iterate(None)) == ([2979, 9] if descending else [9, 2979])
