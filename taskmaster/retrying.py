@@ -22,8 +22,12 @@ Answer = TypeVar("Answer")
 FIRST, LONGEST = 0.5, 10.0  # seconds between two attempts: at first, and at most
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-CANCELED = "57014"  # statement_timeout, or somebody's pg_cancel_backend
+CANCELED = (
+    "57014",  # statement_timeout, or somebody's pg_cancel_backend
+    "25P04",  # transaction_timeout
+)
 PASSING = (
+    *CANCELED,
     "08",  # connection exceptions
     "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
     "40P01",  # deadlock
@@ -31,6 +35,8 @@ PASSING = (
     "57P01",  # the server shuts down,
     "57P02",  # has crashed,
     "57P03",  # or starts
+    "57P05",  # the connection was idle for longer than idle_session_timeout,
+    "25P03",  # or idle_in_transaction_session_timeout, lets it
     "55P03",  # a lock was not to be had within lock_timeout
 )
 
@@ -72,7 +78,8 @@ def persistently(
             away = clock() - began
             if away > patience:
                 raise SourceError(
-                    f"The database could not be read for {away:.0f} s: {reason} The run can be resumed when it can."
+                    f"The database could not be read for {away:.0f} s: {reason.removesuffix('.')}. The run can be "
+                    "resumed when it can."
                 ) from exc
             logger.warning("the database cannot be read, which is tried again: %s", reason)
         sleep(pause)
@@ -89,14 +96,14 @@ def sqlstate(exc: BaseException) -> str:
 
 def is_cancelled(exc: BaseException) -> bool:
     """Whether a statement was ended because it took too long, or because somebody wanted so."""
-    return sqlstate(exc) == CANCELED
+    return sqlstate(exc) in CANCELED
 
 
 def passes(exc: BaseException) -> bool:
     """Whether the same statement may go through later."""
     code = sqlstate(exc)
     if code:
-        return code == CANCELED or code.startswith(PASSING)
+        return code.startswith(PASSING)
     # The driver's own: the connection was lost, or could not be made.
     return is_operational(exc)
 

@@ -6,6 +6,7 @@ may be a password in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from taskmaster.errors import UsageError
 from taskmaster.guards import Guard
 
 __all__ = ["ThrottleOptions"]
+
+LIMIT = re.compile(r"[\w.+-]{1,20}")  # what is repeated in a message; of a DSN whose limit was forgotten nothing is
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def _made(text: str) -> tuple[Guard, str]:
     try:
         return known[name](limit.strip(), dsn.strip()), dsn.strip()
     except UsageError as exc:
-        if len(limit) > 20 or not at:
+        if not at or not LIMIT.fullmatch(limit.strip()):
             raise UsageError(f"--guard {name} has a limit that cannot be read. {_help(known)}") from None
         raise UsageError(f"--guard {name}: {exc} {_help(known)}") from None
 

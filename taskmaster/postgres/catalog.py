@@ -20,6 +20,9 @@ __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 PLAIN = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
 """Types whose values the drivers give as what they are; the others travel as the server's own text."""
 
+ALONG = ({0}, {3})
+"""The ways of an index's columns, by which it can be read in the order that ORDER BY has by default, or backwards."""
+
 NUMBERS = {*PLAIN, "numeric", "real", "double precision"} - {"text", "character varying"}
 
 
@@ -203,8 +206,13 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
                 f"ALTER COLUMN {column.quoted} SET NOT NULL"
             )
     indexes = reading.fetch(_INDEXES, (oid,))
-    proved = any(is_unique and same and set(columns) <= set(names) for is_unique, columns, same, _ in indexes)
-    ordered = any(same and sorts and columns[: len(names)] == names for _, columns, same, sorts in indexes)
+    proved = any(
+        is_unique and None not in ways and set(columns) <= set(names) for is_unique, columns, ways, _ in indexes
+    )
+    ordered = any(
+        sorts and columns[: len(names)] == names and set(ways[: len(names)]) in ALONG
+        for _, columns, ways, sorts in indexes
+    )
     how = table.index(unique=unique)
     if unique and not proved:
         raise UsageError(
@@ -256,22 +264,22 @@ _COLUMNS = """
 SELECT attname::text, quote_ident(attname), format_type(atttypid, atttypmod), attnotnull
 FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
-# Valid indexes of whole columns over all rows: what is equal there is what is equal in a comparison, if the index has
-# the collation of each column and the type's own operators. One leads along its columns if it is a B-tree, too, with
-# all of them in one direction.
+# Valid indexes over all rows, and of each column: its name (NULL of an expression), and its way: 1 for DESC, plus 2 for
+# NULLS FIRST, without which ASC comes and which DESC brings; NULLs count for the order although there are none. What is
+# equal in a column is what is equal in a comparison, if the index has its collation and the type's own operators; else
+# its way is NULL. An index leads along its first columns if it is a B-tree, too, with all of them in one way.
 _INDEXES = """
 SELECT i.indisunique,
     array_agg(a.attname::text ORDER BY k.place),
-    bool_and(coalesce(k.sorted, 0) = coalesce(a.attcollation, 0) AND o.opcdefault),
-    am.amname = 'btree' AND count(DISTINCT k.direction & 1) = 1
+    array_agg(CASE WHEN k.sorted = a.attcollation AND o.opcdefault THEN k.way & 3 END ORDER BY k.place),
+    am.amname = 'btree'
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam
 CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[], i.indoption::int2[])
-    WITH ORDINALITY AS k(number, sorted, class, direction, place)
+    WITH ORDINALITY AS k(number, sorted, class, way, place)
 JOIN pg_opclass o ON o.oid = k.class
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0
 WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
 GROUP BY i.indexrelid, i.indisunique, am.amname
-HAVING bool_and(a.attname IS NOT NULL)
 """

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.postgres.dsn import without_password
 from taskmaster.postgres.reading import DEFAULT_NAME, Dsn, connector
 from taskmaster.postgres.refusals import is_final, said
 from taskmaster.retrying import FIRST, LONGEST, passes
@@ -25,6 +26,7 @@ __all__ = ["connect"]
 
 logger = logging.getLogger(__name__)
 
+INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
 IDLE = 2.0  # seconds without use after which a connection is looked at before the next one
 SHARE = 0.9  # of the job's time-out, after which the server ends a statement: before the worker is killed for it
 NAME = 63  # bytes of an application_name
@@ -62,7 +64,8 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
             ``--job-timeout``: a server that is restarted costs no job its attempts.
 
     Raises:
-        UsageError: the connection is in use by an outer block, or by another coroutine of this thread.
+        UsageError: the connection is in use by an outer block, or by another coroutine of this thread; or a statement
+            has failed, and the block ends as if none had (known of psycopg2 and psycopg 3).
         Exception: the driver's own.
 
     Example::
@@ -85,12 +88,28 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     kept.busy = True
     try:
         yield kept.connection
+        _refuse_failed(kept.connection)
         kept.connection.commit()
     except BaseException:
         _roll_back(known, dsn)
         raise
     finally:
         kept.busy, kept.used = False, time.monotonic()
+
+
+def _refuse_failed(connection: Any) -> None:
+    """See that a commit will keep what the block has done.
+
+    Raises:
+        UsageError: the server would roll back instead, and say so in a word that no driver passes on.
+    """
+    if getattr(getattr(connection, "info", None), "transaction_status", None) == INERROR:
+        raise UsageError(
+            "A statement has failed within the block of connect(), the exception did not leave the block, and so "
+            "everything that the block has written is rolled back: PostgreSQL commits nothing of such a transaction. "
+            "Put what may fail between SAVEPOINT and ROLLBACK TO SAVEPOINT, write INSERT ... ON CONFLICT DO NOTHING, "
+            "or let the exception out."
+        )
 
 
 def _opened(dsn: Dsn, patience: float) -> Any:
@@ -105,7 +124,8 @@ def _opened(dsn: Dsn, patience: float) -> Any:
             if is_final(exc) or not passes(exc) or time.monotonic() - began + pause > patience:
                 raise
             if pause == FIRST:
-                logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, said(exc))
+                why = without_password(said(exc), dsn if isinstance(dsn, str) else "")
+                logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, why)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST)
 

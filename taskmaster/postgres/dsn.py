@@ -1,6 +1,6 @@
-"""Connection strings, and the passwords in them, which are never shown.
+"""Connection strings: what each gets where it says nothing, and the passwords in them, which are never shown.
 
-Called wherever a DSN, or what a driver says of one, could come before a person's eyes.
+Called wherever a DSN is connected to, or where it, or what a driver says of it, could come before a person's eyes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from urllib.parse import quote, unquote
 
 from taskmaster.errors import UsageError
 
-__all__ = ["check", "readable", "without_password"]
+__all__ = ["check", "complete", "readable", "without_password"]
 
+# A server whose machine or network is gone does not say so: it is noticed within a minute, instead of hours. None of
+# this cuts off a statement that takes long: the other machine's kernel answers each probe.
+DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 HIDDEN = "***"
 # postgresql://USER:PASSWORD@..., also where it holds characters that it must not hold; and password=..., quoted or not,
 # between other words or in a URL.
@@ -43,10 +46,23 @@ def check(option: str, dsn: str) -> None:
     """
     if not readable(dsn):
         raise UsageError(
-            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST/DATABASE (with special "
-            "characters as %40 and the like) or as 'host=HOST dbname=DATABASE'; a password is better kept in ~/.pgpass "
-            "or PGPASSWORD."
+            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special "
+            "characters as %40 and the like, and the port as a number) or as 'host=HOST dbname=DATABASE'; a password "
+            "is better kept in ~/.pgpass or PGPASSWORD."
         )
+
+
+def complete(dsn: str, **defaults: str | int) -> str:
+    """A DSN with what it does not say itself.
+
+    Args:
+        dsn: one that can be read.
+        defaults: more of libpq's options, or others than are the same for all.
+    """
+    import psycopg2.extensions
+
+    known = psycopg2.extensions.parse_dsn(dsn)
+    return str(psycopg2.extensions.make_dsn(**{**DEFAULTS, **defaults, **known}))
 
 
 def readable(dsn: str) -> bool:
@@ -54,10 +70,11 @@ def readable(dsn: str) -> bool:
     import psycopg2.extensions
 
     try:
-        psycopg2.extensions.parse_dsn(dsn)
+        ports = psycopg2.extensions.parse_dsn(dsn).get("port", "")
     except psycopg2.Error:
         return False
-    return True
+    # In a URL, this may be the beginning of a password with an unquoted slash, and libpq would repeat it.
+    return all(port.strip().isdecimal() for port in ports.split(",") if port.strip())
 
 
 def _secrets(dsn: str) -> set[str]:

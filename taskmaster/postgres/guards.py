@@ -15,11 +15,19 @@ from typing import Any
 
 from taskmaster.amounts import seconds_of
 from taskmaster.guards import Guard, Unknown
-from taskmaster.postgres.dsn import readable, without_password
+from taskmaster.postgres.dsn import complete, readable, without_password
 
 __all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
 
 TIMEOUT = 3  # seconds for connecting, and for a statement
+# What a statement of a few milliseconds has no answer to is given up sooner than others.
+SOON = {
+    "connect_timeout": TIMEOUT,
+    "keepalives_idle": TIMEOUT,
+    "keepalives_interval": 1,
+    "keepalives_count": TIMEOUT,
+    "tcp_user_timeout": 1000 * TIMEOUT,
+}
 
 # On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected and has replayed all
 # that it has received. On a primary: of the standbys that are connected, what the slowest one needs to replay.
@@ -36,18 +44,21 @@ SELECT pg_is_in_recovery(),
 """
 CONNECTIONS = """
 SELECT count(*) FILTER (WHERE state = 'active' AND backend_type = 'client backend'),
-       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL),
+       count(*) FILTER (WHERE state = 'disabled' AND backend_type = 'client backend')
   FROM pg_stat_activity WHERE pid <> pg_backend_pid()
 """
 TRANSACTIONS = """
 SELECT coalesce(extract(epoch FROM clock_timestamp()
                                    - min(xact_start) FILTER (WHERE backend_type = 'client backend')), 0),
-       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL)
+       count(*) FILTER (WHERE query = '<insufficient privilege>' AND usesysid IS NOT NULL),
+       count(*) FILTER (WHERE state = 'disabled' AND backend_type = 'client backend')
   FROM pg_stat_activity WHERE pid <> pg_backend_pid()
 """
 LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
+UNTRACKED = "the server does not say what its sessions do: set track_activities = on"
 
 
 def replication_lag(limit: float | str, dsn: str) -> Guard:
@@ -135,16 +146,7 @@ class _Reading:
         if self._connection is None:
             if not readable(self._dsn):
                 raise Unknown("its DSN cannot be read")
-            self._connection = psycopg2.connect(
-                self._dsn,
-                application_name="taskmaster/guard",
-                connect_timeout=TIMEOUT,
-                # A server that has vanished is noticed, although it does not say so.
-                keepalives_idle=TIMEOUT,
-                keepalives_interval=1,
-                keepalives_count=TIMEOUT,
-                tcp_user_timeout=1000 * TIMEOUT,
-            )
+            self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
         with self._connection.cursor() as cursor:
             # Together they are one transaction, after which the setting is gone: behind a pooler, others have the
@@ -172,9 +174,11 @@ def _lag(row: Sequence[Any]) -> Any:
 
 
 def _seen(row: Sequence[Any]) -> Any:
-    value, hidden = row
+    value, hidden, untracked = row
     if hidden:
         raise Unknown(GRANT)
+    if untracked:
+        raise Unknown(UNTRACKED)
     return value
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskmaster.errors import SourceError, UsageError
+from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
 from taskmaster.postgres.reading import Dsn, Reading, durations
 from taskmaster.range_source import RangeSource
-from taskmaster.retrying import TooSlow
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
 
@@ -117,7 +116,8 @@ def ranges(
         target: seconds that a range should take in a worker: the number of rows follows what was measured; None: it
             stays as it is.
         label: goes with each range, for the callback: which of many databases it is of, for instance.
-        statement_timeout: seconds that the search for a border may take on the server.
+        statement_timeout: seconds that the search for a border may take on the server; one that takes longer, as it
+            may when it waits for a lock, is made again.
         patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
 
     Raises:
@@ -183,22 +183,13 @@ class Ranges(RangeSource):
             f"SELECT {table.key_selected} FROM {table.sql}{where} ORDER BY {table.order(descending=descending)} "
             f"OFFSET {count - 1} LIMIT 1"
         )
-        found = self._asked(sql, values)
+        found = self._reading.fetch(sql, values)
         return table.key_of(found[0]) if found else None
 
     def _count(self, lo: Any, hi: Any) -> int:
         table = self._found()
         where, values = _between(table, lo, hi)
-        return int(self._asked(f"SELECT count(*) FROM {table.sql}{where}", values)[0][0])
-
-    def _asked(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        try:
-            return self._reading.fetch(sql, values)
-        except TooSlow as exc:
-            raise SourceError(
-                f"A border of {self._name} was not found within the statement_timeout: {exc} Raise it, vacuum the "
-                "table (dead rows are looked at, too), or draw smaller ranges with rows=."
-            ) from exc
+        return int(self._reading.fetch(f"SELECT count(*) FROM {table.sql}{where}", values)[0][0])
 
 
 def _between(table: Table, lo: Any, hi: Any) -> tuple[str, list[Any]]:

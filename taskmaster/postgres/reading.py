@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.dsn import check, without_password
+from taskmaster.postgres.dsn import check, complete, without_password
 from taskmaster.postgres.refusals import Refused, is_final, is_refused, said
 from taskmaster.retrying import TooSlow, is_cancelled, passes, persistently
 
@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 Connect = Callable[[], Any]
 Dsn = str | Connect
 
-CONNECTING = 10  # seconds for a connection
+# Milliseconds that what was sent may be without an acknowledgement; how long the answer takes does not matter. Not for
+# workers: a server that does not take the data of a COPY for so long, because its first row waits for a lock, is well.
+UNACKNOWLEDGED = 30_000
 BYTEA, BYTEAS = 17, 1001  # the type and its array, as the server numbers them
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
@@ -42,30 +44,29 @@ def durations(**given: float | None) -> None:
             raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
 
 
-def connector(dsn: Dsn) -> Connect:
-    """What opens a connection: the user's own function, or psycopg2 with a DSN."""
+def connector(dsn: Dsn, **defaults: int) -> Connect:
+    """What opens a connection: the user's own function, or psycopg2 with a DSN.
+
+    Args:
+        dsn: the function, or libpq's connection string or URL.
+        defaults: options of libpq's where the DSN says nothing of them.
+    """
     if callable(dsn):
         return dsn
     if not isinstance(dsn, str):
+        # Not what it is: there may be a password in it.
         raise UsageError(
-            f"{dsn!r:.80} is no DSN: give 'host=... dbname=...', a URL, or a function that returns a connection."
+            f"A {type(dsn).__name__} is no DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
+            "returns a connection."
         )
 
     def connect() -> Any:
         import psycopg2
 
         check("What connects to PostgreSQL", dsn)
-        # What the DSN itself says of these takes precedence.
-        return psycopg2.connect(_with_defaults(psycopg2.extensions.parse_dsn(dsn)))
+        return psycopg2.connect(complete(dsn, fallback_application_name=DEFAULT_NAME, **defaults))
 
     return connect
-
-
-def _with_defaults(known: dict[str, str]) -> str:
-    import psycopg2
-
-    defaults = {"connect_timeout": str(CONNECTING), "fallback_application_name": DEFAULT_NAME}
-    return str(psycopg2.extensions.make_dsn(**{**defaults, **known}))
 
 
 class Reading:
@@ -89,7 +90,7 @@ class Reading:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dsn = dsn
-        self._connect = connector(dsn)
+        self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED)
         self._was_connected = False
         self._patience = patience
         self._timeout = timeout
@@ -98,18 +99,18 @@ class Reading:
         self._connection: Any = None
 
     def fetch(
-        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = False, local: str = ""
+        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = True, local: str = ""
     ) -> list[tuple[Any, ...]]:
         """The rows of a query, in a transaction of its own.
 
         Args:
             sql: with ``%s`` for each value.
             values: for these.
-            may_be_slow: a statement that takes too long is tried again as it is.
+            may_be_slow: a statement that takes too long is tried again as it is: it may have waited for a lock.
             local: settings of the transaction, as SQL.
 
         Raises:
-            TooSlow: the statement took longer than it may.
+            TooSlow: the statement took longer than it may, and is not to be tried again.
             Refused: the statement is wrong or not allowed.
             UsageError: the server lets nobody in under that name.
             SourceError: it failed again and again, for longer than ``patience``.
@@ -158,8 +159,14 @@ class Reading:
             Exception: what it was, if that is neither the server's nor the connection's.
         """
         why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
-        if is_cancelled(exc) and not may_be_slow:
-            raise TooSlow(f"{why}.") from exc
+        if is_cancelled(exc):
+            if not may_be_slow:
+                raise TooSlow(f"{why}.") from exc
+            return (
+                f"{why}: {' '.join(sql.split()):.400}. If it waits for a lock, pg_stat_activity shows it; if there is "
+                "much to look at, vacuum the table (dead rows count, too) or raise "
+                f"statement_timeout={self._timeout:g}."
+            )
         if is_refused(exc):
             raise Refused(sql, why) from exc
         # Once it has let us in, such an answer is a server's that is just being replaced.
@@ -179,8 +186,8 @@ class Reading:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is somebody else's.
             cursor.execute(
                 f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
-                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex';"
-                + local
+                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
+                "SET LOCAL extra_float_digits = 3;" + local
             )
             # With values, also if there are none: only then is %% a percent sign.
             cursor.execute(sql, tuple(values))

@@ -21,7 +21,9 @@ WRONG = (
 )
 # Of a failed connection there is no code, only what the server has said. In another language it is tried again.
 FINAL = re.compile(
-    r"does not exist|authentication failed|no pg_hba\.conf entry|permission denied|not permitted|no password supplied"
+    r"does not exist|authentication failed|no pg_hba\.conf entry|permission denied|not permitted|no password supplied|"
+    # An option that makes no sense.
+    r"invalid (?:port number|\w+ value|value for)|unrecognized configuration parameter"
 )
 
 

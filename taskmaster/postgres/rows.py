@@ -8,8 +8,10 @@ say is the order.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -24,6 +26,9 @@ __all__ = ["Rows", "rows"]
 
 logger = logging.getLogger(__name__)
 
+BYTES = 16 * 1024 * 1024  # of a page, about; three of them may be there at once
+FIRST = 100  # rows of the first page, before it is known how large they are
+SAMPLE = 8  # rows of a page by which that is known
 POLL = 1.0  # seconds between two looks for new rows, with ``follow``
 # Settings with which a plan reads along an index, if there is any that it can read along.
 ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))
@@ -52,7 +57,8 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
         columns: what the callback gets: None, the key (a tuple, if it has several columns); a name, the value of that
             column; several names, a tuple of their values.
         where: a condition, as in SQL; or one with ``%s``, and the values for these.
-        chunk: rows of a page.
+        chunk: most rows of a page. The first one has at most 100, and those of wide rows have fewer, so that a page has
+            about 16 MB; the master may hold three.
         descending: from the highest key to the lowest.
         follow: go on with rows that come later, until the run is stopped. A row that becomes visible after one with a
             higher key was read is not seen any more: with a sequence, that happens to long transactions.
@@ -258,21 +264,27 @@ class Rows:
         self, table: Table, after: Any, places: tuple[int, ...], extra: Sequence[Column]
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Page after page; one that is too slow is asked for again, so that the server looks at fewer rows."""
-        count, width, narrow = self._chunk, len(self._names(table)), False
+        quick, small = self._chunk, FIRST  # how many rows can be looked at in time, and how many are not too large
+        width, narrow = len(self._names(table)), False
         try:
             while self._ends is not None or self._follow:
+                count = min(quick, small)
+                # Nothing less can be asked for. A condition may have the server look at more than it gives.
+                least = quick == 1 and (narrow or self._condition is None)
                 try:
-                    until = self._border(table, after, count) if narrow else None
-                    page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=count == 1)
+                    until = self._border(table, after, quick) if narrow else None
+                    page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=least)
                 except TooSlow as exc:
                     # With a condition that few rows fit, any number of them may lie between two that do.
-                    count, narrow = max(1, count // 4), self._condition is not None
+                    narrow = self._condition is not None
+                    quick = max(1, (quick if narrow else count) // 4)
                     logger.warning(
-                        "a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc
+                        "a page of %s was too slow, and is asked for again with %d rows: %s", self, quick, exc
                     )
                     continue
                 full = len(page) >= count
                 if page:
+                    small = _fitting(page)
                     after = table.key_of([page[-1][at] for at in places] if places else page[-1][width:])
                 elif until is None:
                     time.sleep(POLL if self._follow else 0)
@@ -282,7 +294,7 @@ class Rows:
                 if not full and until is None and not self._follow:
                     return
                 # Slowly: where a page was too slow, the next size that is costs as much again.
-                count = min(self._chunk, count + -(-count // 8))
+                quick = min(self._chunk, quick + -(-quick // 8))
         finally:
             self._reading.close()
 
@@ -324,6 +336,19 @@ class Rows:
 
     def _plan(self, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
         return plan_of(self._reading, sql, values, local)
+
+
+def _fitting(page: Sequence[tuple[Any, ...]]) -> int:
+    """How many rows make a page, if they are as large as a few of this one."""
+    some = page[:: -(-len(page) // SAMPLE)]
+    return max(1, BYTES * len(some) // sum(map(_bytes_of, some)))
+
+
+def _bytes_of(value: Any) -> int:
+    """What a value takes in memory, with all that is in it."""
+    parts = chain.from_iterable(value.items()) if isinstance(value, dict) else value
+    inside = parts if isinstance(value, tuple | list | dict) else ()
+    return sys.getsizeof(value) + sum(map(_bytes_of, inside))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

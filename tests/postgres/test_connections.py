@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,6 +22,7 @@ from server import server
 from taskmaster import postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres import connections
+from taskmaster.postgres.reading import Reading
 from taskmaster.whereabouts import HERE
 
 Sql = Callable[..., list[tuple]]
@@ -57,14 +62,57 @@ def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
     with pytest.raises(ZeroDivisionError), postgres.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO seen VALUES (2)")
         raise ZeroDivisionError
-    with postgres.connect(dsn) as connection:
-        cursor = connection.cursor()
-        with pytest.raises((psycopg2.Error, psycopg.Error)):
-            cursor.execute("nonsense")
-        cursor.close()
 
     assert sql("SELECT n FROM seen") == [(1,)]
     assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_work_is_not_lost_in_silence(dsn: Any, sql: Sql) -> None:
+    """A statement that failed has undone the ones before it: swallowed, it still fails the job; with a savepoint, or
+    after a rollback, there is nothing to say.
+    """
+    sql("CREATE TABLE seen (n int PRIMARY KEY); INSERT INTO seen VALUES (1)")
+    twice = "INSERT INTO seen VALUES (1)"
+    pid = ask(dsn, "SELECT pg_backend_pid()")
+    with pytest.raises(UsageError, match="SAVEPOINT"), postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute("UPDATE seen SET n = 7")
+        cursor.execute("INSERT INTO seen VALUES (1)")
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+    assert sql("SELECT n FROM seen") == [(1,)]
+
+    with postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO seen VALUES (2)")
+        cursor.execute("SAVEPOINT before")
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+        cursor.execute("ROLLBACK TO SAVEPOINT before")
+    with postgres.connect(dsn) as connection:
+        cursor = connection.cursor()
+        with pytest.raises((psycopg2.IntegrityError, psycopg.IntegrityError)):
+            cursor.execute(twice)
+        connection.rollback()
+        cursor.execute("INSERT INTO seen VALUES (3)")
+
+    assert sql("SELECT n FROM seen ORDER BY n") == [(1,), (2,), (3,)]
+    assert ask(dsn, "SELECT pg_backend_pid()") == pid
+
+
+def test_a_driver_that_does_not_tell_how_its_transaction_is_will_do(tmp_path: Path) -> None:
+    """Its commit is its own affair."""
+    path = tmp_path / "seen"
+
+    def open_it() -> sqlite3.Connection:
+        return sqlite3.connect(path)
+
+    with postgres.connect(open_it) as connection:
+        connection.execute("CREATE TABLE seen (n int)")
+        connection.execute("INSERT INTO seen VALUES (1)")
+
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT n FROM seen").fetchall() == [(1,)]
 
 
 def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +156,27 @@ def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) 
             ask(f"{own.dsn()} user=nobody_x", "SELECT 1")
 
 
+def test_no_password_is_shown_while_a_server_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the user's own function says with what it has tried."""
+    dsn = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/blog"
+
+    def open_it() -> Any:
+        try:
+            return psycopg2.connect(dsn)
+        except psycopg2.OperationalError as exc:
+            raise psycopg2.OperationalError(f"with {dsn}: {exc}") from exc
+
+    with (
+        caplog.at_level(logging.WARNING, "taskmaster"),
+        pytest.raises(psycopg2.OperationalError),
+        postgres.connect(open_it, patience=0.6),
+    ):
+        pass
+
+    assert "is waited for, up to 0.6 s: with postgresql://me:***@127.0.0.1" in caplog.text
+    assert "s3cret" not in "".join(record.getMessage() for record in caplog.records)
+
+
 def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of its time-out, so that the exception says what the worker would be killed for."""
     monkeypatch.setattr(HERE, "job_timeout", 0.4)
@@ -116,6 +185,34 @@ def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch)
         postgres.connect(f"host=127.0.0.1 port={free_port()} dbname=postgres"),
     ):
         pass
+
+
+@pytest.mark.parametrize("who", ["worker", "source", "guard"])
+def test_a_server_whose_machine_is_gone_is_noticed(database: str, who: str) -> None:
+    """By the sockets of all that connects with a DSN, which may say otherwise. A worker's may stand still, as behind a
+    COPY whose first row waits for a lock.
+    """
+    idle, every, silence = {"worker": (30, 10, 0), "source": (30, 10, 30_000), "guard": (3, 1, 3000)}[who]
+    for dsn, given in ((database, idle), (f"{database} keepalives_idle=77", 77)):
+        expected = {"TCP_KEEPIDLE": given, "TCP_KEEPINTVL": every, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": silence}
+        known = {name: value for name, value in expected.items() if hasattr(socket, name)}  # not each system has all
+        with asked_for(who, dsn) as found:
+            assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert {name: found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known
+
+
+def asked_for(who: str, dsn: str) -> socket.socket:
+    """The socket of a connection that was just opened."""
+    if who == "worker":
+        with postgres.connect(dsn) as connection:
+            return socket.socket(fileno=os.dup(connection.fileno()))
+    if who == "source":
+        with closing(Reading(dsn)) as reading:
+            reading.fetch("SELECT 1")
+            return socket.socket(fileno=os.dup(reading._connection.fileno()))
+    with closing(postgres.locks_waiting(1, dsn)) as guard:
+        guard()
+        return socket.socket(fileno=os.dup(guard._read._connection.fileno()))
 
 
 def test_a_child_opens_its_own(dsn: Any) -> None:

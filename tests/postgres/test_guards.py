@@ -135,6 +135,19 @@ def test_a_user_without_the_right_does_not_know(database: str) -> None:
             cursor.connection.commit()
 
 
+def test_sessions_that_are_not_tracked_are_unknown(database: str) -> None:
+    """With track_activities = off, an active one would be none, and a transaction would have no age."""
+    with connected(database) as cursor:
+        cursor.connection.autocommit = True
+        for make in (guards.active_connections, guards.long_transactions):
+            with closing(make(1000, database)) as guard:
+                until(guard, lambda reason: not reason)
+                cursor.execute("SET track_activities = off")
+                assert until(guard, bool).endswith("is unknown: " + guards.UNTRACKED)
+                cursor.execute("SET track_activities = on")
+                until(guard, lambda reason: not reason)
+
+
 def test_long_transactions(database: str) -> None:
     """An open one is noticed while it is open, also if it does nothing; the guard's own is none."""
     with closing(guards.long_transactions(0.5, database)) as guard, connected(database) as cursor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from locks import locked
 from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
@@ -19,6 +21,10 @@ from taskmaster.postgres.catalog import plan_of
 from taskmaster.postgres.reading import Reading
 
 Sql = Callable[..., list[tuple]]
+NO_SORT = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
+CANCEL = (
+    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%OFFSET 299%' AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -139,6 +145,31 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
     source.took([("from", "another session")], 1.0)
 
 
+def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
+    """By whoever looks for a border, and by whoever splits a range: a lock that is held for long ends no run."""
+    source = postgres.ranges(database, "comments", rows=300, target=None, statement_timeout=0.2)
+    jobs = source.iterate(None)
+    first = next(jobs)
+    for ask, count in ((lambda: list(jobs), 2), (lambda: source.split(first.key), 2)):
+        caplog.clear()
+        with (
+            caplog.at_level(logging.WARNING, "taskmaster"),
+            locked(database, "comments", lambda: "tried again: canceling statement" in caplog.text),
+        ):
+            assert len(ask()) == count
+
+
+def test_a_border_that_was_cancelled_is_looked_for_again(database: str, comments: None, sql: Sql) -> None:
+    """Whoever did it, and why."""
+    source = postgres.ranges(database, "comments", rows=300, target=None)
+    jobs = source.iterate(None)
+    first = next(jobs)
+    with locked(database, "comments", lambda: sql(CANCEL) == [(True,)]):
+        rest = list(jobs)
+
+    assert [first.payload.hi, *(job.payload.hi for job in rest)] == [1203, 2103, 3000]
+
+
 @pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])
 def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql, key: Any) -> None:
     """Every statement of the master, wherever it is: the rows themselves are never read."""
@@ -169,6 +200,43 @@ def test_a_key_that_cannot_lead_is_refused(database: str, comments: None, key: A
     """It need not be unique, but it needs an index, and no row may be without it."""
     with pytest.raises(UsageError, match=f"(?s){expected}"):
         postgres.ranges(database, "comments", key).iterate(None)
+
+
+@pytest.mark.parametrize(
+    ("key", "index", "leads"),
+    [
+        ("at", "(at)", True),
+        ("at", "(at DESC)", True),
+        ("at", "(at DESC NULLS LAST)", False),
+        ("at", "(at NULLS FIRST)", False),
+        ("at", "(at, id DESC)", True),
+        ("at", "(at DESC, id)", True),
+        ("at", "(at, name text_pattern_ops)", True),
+        ("at", "(at, lower(name))", True),
+        ("at", "(lower(name), at)", False),
+        ("at", "USING hash (at)", False),
+        (("at", "id"), "(at, id DESC)", False),
+        (("at", "id"), "(at DESC, id DESC, name)", True),
+        ("name", "(name text_pattern_ops)", False),
+    ],
+)
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_an_index_that_cannot_give_the_order_is_refused(
+    database: str, sql: Sql, key: Any, index: str, leads: bool, driver: Any
+) -> None:
+    """And one that can is not, whatever its other columns are: as the server's own plan has it, which may not sort."""
+    sql("CREATE TABLE seen (id int NOT NULL, at timestamptz NOT NULL, name text NOT NULL)")
+    sql(f"CREATE INDEX ON seen {index}")
+    columns = ", ".join([key] if isinstance(key, str) else key)
+    asked = Reading(lambda: driver.connect(database))
+    with closing(asked):
+        (plan, *_) = plan_of(asked, f"SELECT {columns} FROM seen ORDER BY {columns} LIMIT 1", (), NO_SORT)["Plans"]
+    source = postgres.ranges(lambda: driver.connect(database), "seen", key)
+    refused = nullcontext() if leads else pytest.raises(UsageError, match=r"CREATE INDEX.* ON public\.seen")
+
+    assert (plan["Node Type"] in ("Index Scan", "Index Only Scan")) is leads
+    with closing(source), refused:
+        assert list(source.iterate(None)) == []
 
 
 def test_a_key_of_another_source_is_refused(database: str, comments: None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import pickle
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
@@ -15,10 +17,11 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from locks import locked
 from orders import TEXTS, make_collations
 
 from taskmaster import keys, postgres
-from taskmaster.errors import UsageError
+from taskmaster.errors import SourceError, UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import plan_of
 from taskmaster.postgres.reading import Reading
@@ -73,6 +76,32 @@ def test_the_pages_are_the_table(database: str, comments: None, chunk: int) -> N
     assert rows[:2] == [("body 1", 3), ("body 2", 6)]
     bodies = list(postgres.rows(database, "comments", columns="body", chunk=chunk).iterate(2997))
     assert bodies == [Job(3000, "body 1000")]
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_pages_of_wide_rows_have_fewer(
+    database: str, sql: Callable[..., list[tuple]], monkeypatch: pytest.MonkeyPatch, driver: Any
+) -> None:
+    """Whatever is wide in them; those of narrow ones have as many as they may, but for the first."""
+    monkeypatch.setattr(sys.modules[postgres.rows.__module__], "BYTES", 200_000)
+    sql("CREATE TABLE wide (id int PRIMARY KEY, t text, b bytea, j jsonb, a text[])")
+    sql("INSERT INTO wide SELECT n, '', '', '{}', '{}' FROM generate_series(1, 2000) n")
+    for column, value in (
+        ("t", "repeat('x', 2000)"),
+        ("b", "convert_to(repeat('x', 2000), 'UTF8')"),
+        ("j", "jsonb_build_object('in', jsonb_build_array(repeat('x', 2000)))"),
+        ("a", "ARRAY['', repeat('x', 2000)]"),
+    ):
+        sql(f"UPDATE wide SET {column} = {value} WHERE id > 1000")
+        dsn = lambda: driver.connect(database)  # noqa: E731
+        with closing(postgres.rows(dsn, "wide", columns=["id", column], chunk=400)) as source:
+            source.fix(None)
+            pages = [len(page) for page in source._read(source._found(), None, (0,), ())]
+
+        assert sum(pages) == 2000
+        assert pages[:4] == [100, 400, 400, 400], column  # the last of these is the first with wide rows
+        assert all(70 <= count <= 130 for count in pages[4:-1]), pages
+        assert len(pages) > 9
 
 
 @pytest.mark.parametrize("driver", [psycopg2, psycopg])
@@ -182,6 +211,23 @@ def test_keys_of_any_type_come_back_as_they_went(
             assert rest == expected[place + 1 :]
 
 
+def test_keys_do_not_depend_on_what_the_database_makes_of_them(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """Rounded, as a database may have them, those of floats would be below or above the rows that they are of."""
+    name = sql("SELECT current_database()")[0][0]
+    for setting in ("extra_float_digits = 0", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'"):
+        sql(f"ALTER DATABASE {name} SET {setting}")
+    sql("CREATE TABLE odd (k float8 PRIMARY KEY, n serial)")
+    sql("INSERT INTO odd SELECT 0.1::float8 + n * 2e-16 FROM generate_series(1, 20) n")
+    expected = [n for (n,) in sql("SELECT n FROM odd ORDER BY k")]
+    rows = list(postgres.rows(database, "odd", "k", columns="n", chunk=1).iterate(None))
+    ranges = list(postgres.ranges(database, "odd", "k", rows=1, target=None).iterate(None))
+    with closing(psycopg2.connect(database)) as connection:
+        held = [job.payload.fetch(connection, "n") for job in ranges]
+
+    assert [job.payload for job in rows] == expected
+    assert held == [[(n,)] for n in expected]
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.sets(st.tuples(TEXTS, st.integers(-3, 3)), max_size=30),
@@ -285,7 +331,7 @@ def test_the_statement_that_is_printed_mends_it(database: str, comments: None, s
         postgres.rows(database, "comments", ("body", "id")).iterate(None)
     sql(str(caught.value).partition("Mend it with: ")[2])
 
-    assert next(postgres.rows(database, "comments", ("body", "id")).iterate(None)) == ("body 1", 3)
+    assert len(list(postgres.rows(database, "comments", ("body", "id")).iterate(None))) == 1000
 
 
 def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> None:
@@ -428,8 +474,9 @@ def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("chunk", [400, 1])
 def test_a_condition_that_few_rows_fit_comes_to_its_end(
-    database: str, comments: None, sql: Callable[..., list[tuple]]
+    database: str, comments: None, sql: Callable[..., list[tuple]], chunk: int
 ) -> None:
     """Although no statement has the time to look at the whole table: each looks at a stretch of it."""
     sql(
@@ -439,10 +486,30 @@ def test_a_condition_that_few_rows_fit_comes_to_its_end(
     sql("DELETE FROM comments WHERE score = 3 AND id NOT IN (9, 2979)")
     for descending in (False, True):
         source = postgres.rows(
-            database, "comments", where="slow(score)", chunk=400, statement_timeout=0.25, descending=descending
+            database,
+            "comments",
+            where="slow(score)",
+            chunk=chunk,
+            statement_timeout=0.25,
+            patience=10.0,
+            descending=descending,
         )
 
         assert list(source.iterate(None)) == ([2979, 9] if descending else [9, 2979])
+
+
+def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, where nothing can be asked for in smaller parts; with the statement and what helps."""
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        source = postgres.rows(database, "comments", where="score = 3", statement_timeout=0.2)
+        with locked(database, "comments", lambda: "statement_timeout=0.2" in caplog.text):
+            keys_ = source.iterate(None)
+
+        assert len(list(keys_)) == 100
+    assert "statement timeout: SELECT id FROM public.comments ORDER BY id LIMIT 1. If it waits" in caplog.text
+
+    with locked(database, "comments"), pytest.raises(SourceError, match=r"public\.comments.*statement_timeout=0\.2"):
+        postgres.rows(database, "comments", statement_timeout=0.2, patience=0).iterate(None)
 
 
 def test_a_lost_connection_is_opened_again(
@@ -462,6 +529,24 @@ def test_a_lost_connection_is_opened_again(
 
 
 @pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_a_connection_that_the_server_has_ended_for_being_idle_is_opened_again(
+    database: str, comments: None, sql: Callable[..., list[tuple]], driver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it does where ``idle_session_timeout`` is shorter than the time between two pages."""
+    (name,) = sql("SELECT current_database()")[0]
+    sql(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
+    reading = Reading(lambda: driver.connect(database))
+    first = reading.fetch("SELECT pg_backend_pid()")[0][0]
+    while sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s", first):
+        time.sleep(0.02)
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        assert reading.fetch("SELECT count(*) FROM comments") == [(1000,)]
+    reading.close()
+
+    assert "tried again" in caplog.text  # psycopg2 says only that it was closed
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
 def test_what_does_not_pass_is_said_at_once(database: str, comments: None, driver: Any) -> None:
     """In a sentence, with the statement; nothing is tried again for ever."""
     there = lambda **other: lambda: driver.connect(database, **other)  # noqa: E731
@@ -477,8 +562,17 @@ def test_what_does_not_pass_is_said_at_once(database: str, comments: None, drive
         list(postgres.rows(there(user="nobody_x"), "comments").iterate(None))
     with pytest.raises(UsageError, match=r'the connection: .*database "nowhere" does not exist'):
         list(postgres.rows(there(dbname="nowhere"), "comments").iterate(None))
+    for wrong, why in (
+        ({"port": "543x"}, 'invalid integer value "543x" for connection option "port"'),
+        ({"port": "99999"}, 'invalid port number: "99999"'),
+        ({"sslmode": "bogus"}, 'invalid sslmode value: "bogus"'),
+        ({"options": "-c statement_timeout=soon"}, 'invalid value for parameter "statement_timeout": "soon"'),
+        ({"options": "-c nosuch=1"}, 'unrecognized configuration parameter "nosuch"'),
+    ):
+        with pytest.raises(UsageError, match=f"the connection: .*{why}"):
+            Reading(there(**wrong)).fetch("SELECT 1")
     with pytest.raises(TooSlow):
-        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)")
+        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)", may_be_slow=False)
 
 
 def test_a_password_is_not_repeated(database: str) -> None:
@@ -488,6 +582,10 @@ def test_a_password_is_not_repeated(database: str) -> None:
         postgres.rows(dsn, "comments").iterate(None)
 
     assert "s3cret" not in str(caught.value)
+    for none in ({"password": "s3cret"}, b"password=s3cret"):
+        with pytest.raises(UsageError, match=f"A {type(none).__name__} is no DSN") as caught:
+            postgres.rows(none, "comments")
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -499,7 +597,9 @@ def test_a_password_is_not_repeated(database: str) -> None:
         ({"patience": -1}, "patience=-1"),
         ({"descending": True, "follow": True}, "descending"),
         ({"dsn": "nonsense"}, "DSN that cannot be read"),
-        ({"dsn": None}, "None is no DSN"),
+        ({"dsn": "host=127.0.0.1 port=543x"}, "DSN that cannot be read: .*the port as a number"),
+        ({"dsn": "postgresql://me:pass/word@127.0.0.1/blog"}, "DSN that cannot be read: .*the port as a number"),
+        ({"dsn": None}, "A NoneType is no DSN"),
     ],
 )
 def test_what_makes_no_sense_is_refused(database: str, comments: None, given: dict, expected: str) -> None:

@@ -246,6 +246,8 @@ def test_guards_of_the_command_line() -> None:
         "active_connections=5s@password=s3cret",
         "active_connections=-1@password=s3cret",
         "locks_waiting=@password=s3cret",
+        "replication_lag=postgres://pg:s3cret@db/x",
+        "replication_lag=pg:s3cret@db/x",
     ],
 )
 def test_a_bad_guard_is_refused_with_what_there_is(text: str) -> None:

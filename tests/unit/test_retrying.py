@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskmaster.errors import SourceError
-from taskmaster.retrying import passes, persistently, sqlstate
+from taskmaster.retrying import is_cancelled, passes, persistently, sqlstate
 
 
 class OperationalError(Exception):
@@ -84,6 +84,15 @@ def test_what_does_not_pass_is_raised_at_once(error):
         persistently(failing(error), lambda: None, why, patience=60.0, sleep=time.sleep, clock=time.clock)
 
     assert time.slept == []
+
+
+@pytest.mark.parametrize(
+    ("code", "cancelled"), [("57014", True), ("25P04", True), ("57P05", False), ("25P03", False), ("57P01", False)]
+)
+def test_time_outs_of_the_server_pass(code, cancelled):
+    """What took too long may be asked for in smaller parts; what was idle for too long only needs a new connection."""
+    assert passes(OperationalError(code))
+    assert is_cancelled(OperationalError(code)) is cancelled
 
 
 def test_the_cause_of_an_error_may_have_the_server_s_letters():
