@@ -146,7 +146,7 @@ class QuerySetRanges(RangeSource):
 
     def _count(self, lo: Any, hi: Any) -> int:
         found = _between(self._plain, self._key, lo, hi).order_by()
-        return int(ask(found.db, found.count, self._patience))
+        return int(ask(found, lambda rows: rows.count(), self._patience))
 
     def _range(self, lo: Any, hi: Any) -> QuerySetRange:
         # Not the database from which it would be read now: a router may have one for reading and another for writing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import threading
 import uuid
 import weakref
@@ -14,7 +15,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, connections, router, transaction
 from django.db.models import Count, Q
 from django.test.utils import CaptureQueriesContext
 from library.models import Author, Parcel, Post, Seat
@@ -359,6 +360,35 @@ def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database
     wrapper = RangeQuerySetWrapper(slow, 60)
 
     assert ids(wrapper) == list(range(1, 61))
+def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
+    use: Any, also: Any, database: str, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Replicas in turns: each is lost once, and then good again."""
+    use(database_of(database), Author)
+    sql("INSERT INTO library_author SELECT n, 'author ' || n FROM generate_series(1, 100) n")
+    replicas = [also(name, database_of(database)) for name in ("one", "two")]
+    chosen: list[str] = []
+
+    class Turns:
+        def db_for_read(self, model: Any, **hints: Any) -> str:
+            del model, hints
+            chosen.append(random.choice(["one", "two"]))
+            return chosen[-1]
+
+    random.seed(7)
+    monkeypatch.setattr(router, "routers", [Turns()])
+    seen = []
+    for author in RangeQuerySetWrapper(Author.objects.all(), 2):
+        seen.append(author.id)
+        if author.id == 50:
+            assert all(replica.connection for replica in replicas)
+            sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                "AND datname = current_database()")  # fmt: skip
+
+    assert seen == list(range(1, 101))
+    assert caplog.text.count("tried again") == 2
+
+
     with pytest.raises(Exception, match="statement timeout") as caught, transaction.atomic():
         list(wrapper)
     assert not isinstance(caught.value, TooSlow)
