@@ -99,7 +99,7 @@ def test_an_empty_table_has_no_ranges(database: str, sql: Sql) -> None:
 
 
 def test_a_range_is_split_down_to_one_row(database: str, comments: None, sql: Sql) -> None:
-    """Whatever was deleted since it was drawn; rows with one key stay together."""
+    """Whatever was deleted since it was drawn."""
     source = postgres.ranges(database, "comments", rows=200, target=None)
     job = next(source.iterate(None))
     sql("DELETE FROM comments WHERE id > 30")
@@ -112,6 +112,24 @@ def test_a_range_is_split_down_to_one_row(database: str, comments: None, sql: Sq
         held = [one.payload.fetch(connection, "id") for one in found]
 
     assert [rows for rows in held if rows] == [[(3 * n,)] for n in range(1, 11)]
+
+
+def test_rows_with_other_keys_are_split_from_those_that_have_one(database: str, comments: None, sql: Sql) -> None:
+    """However many have the highest key of a range; those with one key stay together."""
+    sql("INSERT INTO comments SELECT -n, '', 6, 0 FROM generate_series(1, 5000) n")
+    source = postgres.ranges(database, "comments", "n", rows=10_000, target=None)
+    open_, found = list(source.iterate(None)), []
+    assert len(open_) == 1
+    while open_:
+        job = open_.pop()
+        parts = source.split(job.key)
+        found += [] if parts else [job.payload]
+        open_ += parts
+    with closing(psycopg2.connect(database)) as connection:
+        held = [one.fetch(connection, "DISTINCT n, id") for one in found]
+
+    assert sorted(n for rows in held for n in {n for n, _ in rows}) == list(range(7))
+    assert sum(map(len, held)) == sql("SELECT count(*) FROM comments")[0][0]
 
     same = postgres.ranges(database, "comments", "n", rows=1000, target=None)
     sql("UPDATE comments SET n = 5")
