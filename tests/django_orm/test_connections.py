@@ -82,6 +82,40 @@ def test_a_thread_s_connections_are_closed_with_it(use: Any, database: str) -> N
     assert backend() == ours
 
 
+def test_a_throttle_finds_the_server_again(use: Any, database: str, sql: Any) -> None:
+    """It is not known while the connection is lost, and asked in a new one after that; none is left at its end."""
+    use({**database_of(database), "CONN_MAX_AGE": None})
+    connection.close()
+    asked, others = [], (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )  # fmt: skip
+
+    def throttle() -> str:
+        asked.append(backend())
+        return ""
+
+    hook = Hook(throttle)
+    hook.ask()
+    assert hook.why(0.0) == ""
+    assert len(sql(others)) == 1
+    hook.ask()
+    assert "it raised OperationalError" in hook.why(0.0)
+    hook.ask()
+    assert hook.why(0.0) == ""
+    assert len(set(asked)) == len(asked) == 2
+    connection.close()
+
+    again = threading.Event()
+    in_thread = Hook(lambda: (backend(), again.set())[1])
+    in_thread.start()
+    assert again.wait(30.0)
+    in_thread.stop()
+    in_thread.join(30.0)
+    gone = others.replace("pg_terminate_backend(pid)", "count(*)")
+    wait_for("the server to see that it was closed", lambda: sql(gone) == [(0,)])
+
+
 def test_a_transaction_stays_open_over_the_fork(use: Any, database: str) -> None:
     """All else is closed before; and the child opens its own, while the parent's goes on."""
     use(database_of(database), Author)
