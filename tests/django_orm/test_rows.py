@@ -18,7 +18,7 @@ import pytest
 from django.db import connection, connections, router, transaction
 from django.db.models import Count, Q
 from django.test.utils import CaptureQueriesContext
-from library.models import Author, Parcel, Post, Seat
+from library.models import Author, Parcel, Post, Seat, Word
 from projects import database_of, key_of
 
 from taskmaster import Taskmaster, keys
@@ -227,6 +227,22 @@ def test_an_index_that_the_model_does_not_know_of_can_be_trusted(posts: list[int
     assert ids(wrapper) == posts
 
 
+def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None:
+    """The server would sort the table for each page; what is unique by it is unique all the same."""
+    use(database_of(database), Word)
+    for make in (lambda: RangeQuerySetWrapper(Word.objects.all(), key="spelt"),
+                 lambda: QuerySetRanges(Word.objects.all(), key="spelt")):  # fmt: skip
+        with pytest.raises(UsageError, match=r"No index of library.Word begins with 'spelt'.*opclasses that sort"):
+            make()
+    trusted = RangeQuerySetWrapper(Word.objects.all(), key="spelt", trusted=True)
+    both = RangeQuerySetWrapper(Word.objects.all(), key=("text", "spelt"))
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+
+    assert "Sort" in trusted._page("a", 10).explain()
+    assert "Sort" not in both._page(("a", "b"), 10).explain()
+
+
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
     """As a source it ends at the same row after each restart; in a loop it goes on with what comes."""
     ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).fix(None)))
@@ -344,22 +360,6 @@ def test_a_lost_connection_costs_a_page_and_no_row(use: Any, database: str, sql:
     assert seen == list(range(1, 101))
 
 
-def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:
-    """As the database's own statement_timeout has it; in a transaction of the caller's nothing is tried again."""
-    # Along the index, so that no more rows are looked at than the page has.
-    options = "-c statement_timeout=300 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
-    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
-    sql("INSERT INTO library_author VALUES (1, 'Ann')")
-    sql(
-        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
-        "SELECT n, 1, 's' || n, '', 0, 0 FROM generate_series(1, 60) n"
-    )
-    # Each row that is looked at costs 10 ms.
-    sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.01)'")
-    slow = Post.objects.extra(where=["slowly(place) = 0"])
-    wrapper = RangeQuerySetWrapper(slow, 60)
-
-    assert ids(wrapper) == list(range(1, 61))
 def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
     use: Any, also: Any, database: str, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -389,6 +389,22 @@ def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
     assert caplog.text.count("tried again") == 2
 
 
+def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:
+    """As the database's own statement_timeout has it; in a transaction of the caller's nothing is tried again."""
+    # Along the index, so that no more rows are looked at than the page has.
+    options = "-c statement_timeout=300 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
+    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', 0, 0 FROM generate_series(1, 60) n"
+    )
+    # Each row that is looked at costs 10 ms.
+    sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.01)'")
+    slow = Post.objects.extra(where=["slowly(place) = 0"])
+    wrapper = RangeQuerySetWrapper(slow, 60)
+
+    assert ids(wrapper) == list(range(1, 61))
     with pytest.raises(Exception, match="statement timeout") as caught, transaction.atomic():
         list(wrapper)
     assert not isinstance(caught.value, TooSlow)
