@@ -105,7 +105,7 @@ def advice(job: Any) -> str:
 
 
 def refresh_connections() -> None:
-    """Before and after a batch, and after a job that has failed."""
+    """Before and after a batch, after a job that has failed, and around each call of a hook."""
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import refresh
 

@@ -91,14 +91,19 @@ class RangeSource(ABC):
         return self._drawn(begin)
 
     def split(self, key: Any) -> list[Job]:
-        """A range in two halves; empty if it has one row, or none."""
+        """A range in two parts, halves if that can be; empty if it has one row, or none, or all have the same key."""
         lo, hi = self._parsed(key)
-        count = self._count(lo, hi)  # what was drawn may have lost rows since
-        middle = self._border(lo, hi, count // 2) if count > 1 else None
-        if middle is None or middle == hi:
-            return []  # rows with one key cannot be told apart by it
-        self._open.pop(key, None)
-        return [self._job(lo, middle, count // 2), self._job(middle, hi, count - count // 2)]
+        place = count = self._count(lo, hi)  # what was drawn may have lost rows since
+        while place > 1:
+            # Where many rows have the highest key, the border at the half is that key: those before it are still to be
+            # told apart. Whether it is, the database says: NaN is not equal to itself in Python, and A may be a there.
+            place //= 2
+            middle = self._border(lo, hi, place)
+            above = 0 if middle is None else self._count(middle, hi)
+            if above:
+                self._open.pop(key, None)
+                return [self._job(lo, middle, max(place, count - above)), self._job(middle, hi, above)]
+        return []  # rows with one key cannot be told apart by it
 
     def took(self, jobs: Sequence[Any], seconds: float) -> None:
         """Ranges were done, one after the other: the next ones get as many rows as make the target."""

@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import psycopg2
 import pytest
+from orders import make_orders, told
 from server import Server, server
 
 # A slow machine is no failure: pytest's own time-out finds what hangs.
@@ -21,6 +22,7 @@ hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("taskmaster")
 
 PROCESS_TESTS = Path(__file__).parent / "process"
+ORDERS = "orders of texts that were tried on PostgreSQL"
 # Read now: each test runs in an environment without Taskmaster's variables.
 GIVEN_DSN = os.environ.get("TASKMASTER_TEST_DSN")
 
@@ -30,6 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if PROCESS_TESTS in item.path.parents:
             item.add_marker(pytest.mark.process)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how PostgreSQL sorted texts: which orders can be tried depends on the server and on the machine."""
+    reports = (report for found in terminalreporter.stats.values() for report in found)
+    said = {what for report in reports for name, what in getattr(report, "user_properties", ()) if name == ORDERS}
+    for what in sorted(said):
+        terminalreporter.write_line(f"{ORDERS}: {what}")
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +84,14 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple]]]:
                 return cursor.fetchall() if cursor.description else []
 
         yield run
+
+
+@pytest.fixture
+def text_types(sql: Callable[..., list[tuple]], record_property: Callable[[str, str], None]) -> list[str]:
+    """Give types of texts, in orders that no sort of Python has: what this server can do, which the summary says."""
+    found = make_orders(sql)
+    record_property(ORDERS, told(found))
+    return found
 
 
 @pytest.fixture

@@ -253,7 +253,8 @@ class Key:
             raise UsageError(
                 f"No index of {label} begins with {together}, so that the database would sort the whole table for "
                 f"each page. Make one: models.Index(fields=[{together}]) in Meta.indexes, and a migration. If there is "
-                "one that the model does not know of, say trusted=True."
+                "one that the model does not know of, or one with opclasses that sort as the key does, say "
+                "trusted=True."
             )
 
 
@@ -286,26 +287,32 @@ def _fitting(field: Any, value: Any) -> Any:
     return bare.to_python(value)
 
 
-def _unique(model: Any) -> Iterator[tuple[str, ...]]:
-    """Sets of fields of which no two rows have the same."""
+def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
+    """Sets of fields of which no two rows have the same; ``in_order``: whose index is sorted as the key is."""
     meta = model._meta
     yield tuple(one.name for one in getattr(meta, "pk_fields", None) or [meta.pk])
     yield from ((field.name,) for field in meta.concrete_fields if field.unique)
     for parent in [model, *meta.get_parent_list()]:
         yield from parent._meta.unique_together
         for one in parent._meta.constraints:
+            if not isinstance(one, UniqueConstraint) or (in_order and one.opclasses):
+                continue
             # One that is deferred may be broken for a while; that of a condition says nothing of the other rows.
-            if isinstance(one, UniqueConstraint) and one.condition is None and not one.deferrable and one.fields:
+            if one.condition is None and not one.deferrable and one.fields:
                 yield tuple(one.fields)
 
 
 def _indexes(model: Any) -> Iterator[tuple[str, ...]]:
-    """The fields of each index, in its order."""
-    yield from _unique(model)
+    """The fields of each index, in its order.
+
+    Those with ``opclasses`` are left out: ``text_pattern_ops`` sorts in another way than ORDER BY.
+    """
+    yield from _unique(model, in_order=True)
     meta = model._meta
     yield from ((field.name,) for field in meta.concrete_fields if field.db_index)
     for parent in [model, *meta.get_parent_list()]:
         for index in parent._meta.indexes:
             signs = {sign for _, sign in index.fields_orders}
-            if index.condition is None and len(signs) == 1 and type(index).__name__ in ("Index", "BTreeIndex"):
+            plain = index.condition is None and not index.opclasses
+            if plain and len(signs) == 1 and type(index).__name__ in ("Index", "BTreeIndex"):
                 yield tuple(name for name, _ in index.fields_orders)

@@ -7,7 +7,7 @@ will do. How ranges are drawn is in ``taskmaster.range_source``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.apps import apps
@@ -31,9 +31,11 @@ class QuerySetRange:
         hi: the key of the last row.
         model: its label, ``"blog.Post"``.
         key: the names of the key's fields.
-        using: the database.
+        using: the database, if the queryset or ``using`` named one; None: Django's routers say where its rows are read
+            and where they are written, as with any queryset.
         label: what ``QuerySetRanges`` was given as such.
         query: the conditions of the queryset, if it had any.
+        hints: what routers are told beside the model: of ``author.post_set.all()``, the author.
 
     Example::
 
@@ -45,16 +47,21 @@ class QuerySetRange:
     hi: Any
     model: str
     key: tuple[str, ...]
-    using: str
+    using: str | None
     label: Any = None
     query: Any = None
+    hints: Any = field(default=None, compare=False)
 
     def queryset(self) -> Any:
         """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``.
 
         They have no order, so that the database need not sort them for the model's ``Meta.ordering``.
         """
-        queryset = apps.get_model(self.model)._base_manager.using(self.using)
+        queryset = apps.get_model(self.model)._base_manager.all()
+        if self.using is not None:
+            queryset = queryset.using(self.using)
+        if self.hints:
+            queryset._add_hints(**self.hints)
         if self.query is not None:
             queryset.query = self.query.chain()
         return self._within(queryset).order_by()
@@ -139,11 +146,14 @@ class QuerySetRanges(RangeSource):
 
     def _count(self, lo: Any, hi: Any) -> int:
         found = _between(self._plain, self._key, lo, hi).order_by()
-        return int(ask(found.db, found.count, self._patience))
+        return int(ask(found, lambda rows: rows.count(), self._patience))
 
     def _range(self, lo: Any, hi: Any) -> QuerySetRange:
-        meta = self._queryset.model._meta
-        return QuerySetRange(lo, hi, meta.label, self._key.names, self._queryset.db, self._label, self._query)
+        # Not the database from which it would be read now: a router may have one for reading and another for writing.
+        using = self._queryset._db
+        hints = self._queryset._hints if using is None else None
+        label = self._queryset.model._meta.label
+        return QuerySetRange(lo, hi, label, self._key.names, using, self._label, self._query, hints or None)
 
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the end of a range from which this run was to be resumed")

@@ -29,12 +29,18 @@ _let_in: set[str] = set()  # databases that have answered this process
 SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
-def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_slow: bool = True) -> Answer:
+def ask(
+    queryset: ReadableQuerySet,
+    question: Callable[[ReadableQuerySet], Answer],
+    patience: float,
+    *,
+    may_be_slow: bool = True,
+) -> Answer:
     """What a question to a database gives.
 
     Args:
-        alias: of the database.
-        question: asks it.
+        queryset: its database is asked: the one that it names, or that a router says, another one each time maybe.
+        question: asks it, of the queryset that it is given.
         patience: seconds for which a database that cannot be read is asked again.
         may_be_slow: a query that is cancelled for its time is asked again as it is.
 
@@ -44,34 +50,39 @@ def ask(alias: str, question: Callable[[], Answer], patience: float, *, may_be_s
         SourceError: the database could not be read for longer than ``patience``.
         Exception: Django's own, for whatever does not pass by itself.
     """
-    connection = connections[alias]
-    if connection.in_atomic_block:
-        return question()  # what is lost here is the caller's transaction, too
+    rows = queryset.using(queryset.db)
+    if connections[rows.db].in_atomic_block:
+        return question(rows)  # what is lost here is the caller's transaction, too
 
     def answer() -> Answer:
-        found = question()
-        _let_in.add(alias)
+        nonlocal rows
+        rows = queryset.using(queryset.db)
+        found = question(rows)
+        _let_in.add(rows.db)
         return found
 
     def why(exc: Exception) -> str:
+        alias, vendor = rows.db, connections[rows.db].vendor
         # Once it has let us in, such an answer is a server's that is just being replaced.
-        if is_final(exc) and connection.vendor == "postgresql" and alias not in _let_in:
+        if is_final(exc) and vendor == "postgresql" and alias not in _let_in:
             raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
         if is_cancelled(exc) and not may_be_slow:
             raise TooSlow(str(exc).strip()) from exc
         if lacks := lacking(exc, alias):
             raise UsageError(lacks) from exc
-        if not _passes(exc, connection.vendor):
+        if not _passes(exc, vendor):
             raise exc
         return " ".join(str(exc).split())
 
-    return persistently(answer, connection.close, why, patience=patience)
+    def recover() -> None:
+        connections[rows.db].close()  # what was lost; the next attempt may ask another database
+
+    return persistently(answer, recover, why, patience=patience)
 
 
 def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:
     """The rows of a queryset, asked for as ``ask`` says."""
-    # Of a copy: the queryset itself would keep them.
-    return ask(queryset.db, lambda: list(queryset.all()), patience, may_be_slow=may_be_slow)
+    return ask(queryset, list, patience, may_be_slow=may_be_slow)
 
 
 def _passes(exc: BaseException, vendor: str) -> bool:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from taskmaster import django_hooks
 from taskmaster.tracebacks import users_traceback
 
 __all__ = ["EVERY", "PATIENCE", "Hook"]
@@ -68,12 +69,15 @@ class Hook:
         """Call it, and keep what it says."""
         self._since = self._clock()
         try:
+            # As around a job: a connection of Django's that is lost would stay lost, and the run would wait for ever.
+            django_hooks.refresh_connections()
             said = self._call()
             self._answer = _one_line(said if isinstance(said, str) else f"{self.name} says so") if said else ""
         except BaseException as exc:
             self._answer = _one_line(f"{self.name} is not known: it raised {_described(exc)}")
             self._log(exc)
         finally:
+            django_hooks.refresh_connections()
             self._since = None
 
     def _run(self) -> None:
@@ -86,6 +90,8 @@ class Hook:
                 close()
         except BaseException as exc:
             self._log(exc)
+        finally:
+            django_hooks.close_connections()
 
     def _log(self, exc: BaseException) -> None:
         """Log the traceback, once for each error that is not like any before."""

@@ -101,6 +101,11 @@ class Reader(threading.Thread):
         self._stop_asked.set()
         self.room.set()
 
+    def wait_closed(self, seconds: float) -> None:
+        """Wait until the source has been closed, but no longer than so many seconds: it may hang in the user's code."""
+        if self.is_alive():
+            self.join(seconds)
+
     def run(self) -> None:
         """The thread."""
         try:
@@ -117,8 +122,7 @@ class Reader(threading.Thread):
         except BaseException as exc:
             self.error = self._source_error(exc)
         finally:
-            self._close(self._iterator)
-            self._close(self._source)
+            self._close()
             django_hooks.close_connections()
             self.ended.set()
             self.started_reading.set()
@@ -309,14 +313,13 @@ class Reader(threading.Thread):
             first = not self.started_reading.is_set()
             self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
 
-    def _close(self, given: Iterator[Any] | Source | None) -> None:
+    def _close(self) -> None:
         """Let the user's generator run its ``finally`` blocks, and a source give up what it holds."""
-        close = getattr(given, "close", None)
-        if callable(close):
-            try:
-                close()
-            except Exception:
-                logger.exception("%s raised while it was closed", self._source.name)
+        try:
+            self._source.close()
+        except BaseException as exc:  # whatever it is, the run waits for this thread to end
+            said = users_traceback(exc)
+            logger.error("%s raised while it was closed:\n%s", self._source.name, said)  # noqa: TRY400  # that is whole
 
 
 def _size(job: Any) -> int | None:

@@ -44,6 +44,7 @@ FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hear
 FIRST_LOOK = (
     1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
 )
+CLOSING = 1.0  # seconds that the end of a run waits for the source to run its ``finally`` blocks
 LOOK_AHEAD = 1.0  # seconds that --limit waits for the job after the last one, whose key the watermark needs
 
 
@@ -190,6 +191,7 @@ class Run:
             self._keeper.stop(HANGS)
             server.stop()
             self._throttle.stop()
+            self._reader.wait_closed(CLOSING)
             view.close(self.snapshot("finished" if self._broker.over else "stopped"))
         if ending is not None:
             raise ending

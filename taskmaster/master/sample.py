@@ -56,20 +56,23 @@ class Sampler:
         """
         held: list[Any] = []
         began = self._clock()
-        jobs = self._source.iterate()
-        self._identity.use(self._source.job_key)
-        for job in jobs:
-            self.read += 1
-            if self._belongs(job):
-                self.chosen += 1
-                held.append(job)
-            if len(held) >= BURST:
-                self.reading += self._clock() - began
-                yield from self._pass_on(held)
-                held = []
-                began = self._clock()
-        self.reading += self._clock() - began
-        yield from self._pass_on(held)
+        try:
+            jobs = self._source.iterate()
+            self._identity.use(self._source.job_key)
+            for job in jobs:
+                self.read += 1
+                if self._belongs(job):
+                    self.chosen += 1
+                    held.append(job)
+                if len(held) >= BURST:
+                    self.reading += self._clock() - began
+                    yield from self._pass_on(held)
+                    held = []
+                    began = self._clock()
+            self.reading += self._clock() - began
+            yield from self._pass_on(held)
+        finally:
+            self._source.close()
 
     def _pass_on(self, jobs: list[Any]) -> list[Any]:
         if self.handed_at is None and jobs:

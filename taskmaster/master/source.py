@@ -45,6 +45,7 @@ class Source:
         self.name = name
         self._calls = callable(jobs) and not _iterates(jobs)
         self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
+        self._begun: Iterator[Any] | None = None  # to be closed with the source
         self._looked = threading.Event()
         if not self._calls:
             self._looked.set()
@@ -144,7 +145,10 @@ class Source:
                 f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
                 "jobs, or return a list or a generator of them, or a source such as taskmaster.sources.lines(PATH)."
             )
-        return iter(jobs)
+        begun = iter(jobs)
+        # An iterator that the user has handed over, such as an open file, is theirs to close.
+        self._begun = begun if begun is not self._jobs else None
+        return begun
 
     def total(self) -> int | None:
         """How many jobs there are in all, if the source can tell; may take its time, and raise what the user's code
@@ -212,10 +216,13 @@ class Source:
             took(jobs, seconds)
 
     def close(self) -> None:
-        """Tell the source that nothing more is asked of it."""
-        close = self._ask("close")
-        if callable(close):
-            close()
+        """Let the generator that was begun run its ``finally`` blocks, and tell the source that nothing more is asked
+        of it; in the thread that has iterated it.
+        """
+        try:
+            _close(self._begun)
+        finally:
+            _close(self._found if _iterates(self._found) else None)
 
     def _share_of(self, question: str, key: Any) -> float | None:
         answer = self._ask(question)
@@ -229,6 +236,12 @@ class Source:
 def _iterates(jobs: Any) -> bool:
     """Whether it is an object with ``iterate(last)``."""
     return callable(getattr(jobs, "iterate", None))
+
+
+def _close(given: Any) -> None:
+    close = getattr(given, "close", None)
+    if callable(close):
+        close()
 
 
 def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:

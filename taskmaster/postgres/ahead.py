@@ -8,20 +8,22 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 __all__ = ["ahead"]
 
 Page = TypeVar("Page")
 
-CLOSED = 0.5  # seconds between two looks whether anybody wants more
+CLOSED = 0.5  # seconds between two looks whether anybody wants more, and for which its end is waited for
 
 
 def ahead(pages: Iterator[Page]) -> Generator[Page]:
     """The same pages; at most two are there that were not asked for yet.
 
     They come from a thread of their own, which ends when this generator is closed, as soon as it has the page that it
-    is fetching. It is a daemon: a server that does not answer must not keep the process from ending.
+    is fetching, and closes ``pages``: nobody else may, while it is at work with them. It is a daemon: a server that
+    does not answer must not keep the process from ending.
     """
     ready: queue.Queue[tuple[Page | None, BaseException | None]] = queue.Queue(1)
     closed = threading.Event()
@@ -48,7 +50,8 @@ def ahead(pages: Iterator[Page]) -> Generator[Page]:
             if close is not None:
                 close()
 
-    threading.Thread(target=fetch, name="taskmaster-pages", daemon=True).start()
+    thread = threading.Thread(target=fetch, name="taskmaster-pages", daemon=True)
+    thread.start()
     try:
         while True:
             page, error = ready.get()
@@ -59,3 +62,6 @@ def ahead(pages: Iterator[Page]) -> Generator[Page]:
             yield page
     finally:
         closed.set()
+        with suppress(queue.Empty):
+            ready.get_nowait()  # it may wait for room
+        thread.join(CLOSED)

@@ -120,6 +120,7 @@ class Rows:
         self._table: Table | None = None
         self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
         self._fixed = False
+        self._paging = False
         self._key_places: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
@@ -187,8 +188,11 @@ class Rows:
         )
 
     def close(self) -> None:
-        """Nothing more is asked."""
-        self._reading.close()
+        """Nothing more is asked. The thread that fetches pages closes its connection itself: taken away from it in the
+        middle of one, it would be taken for a lost one, and opened again.
+        """
+        if not self._paging:
+            self._reading.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -251,6 +255,7 @@ class Rows:
         places = tuple(names.index(column.name) for column in table.key) if inside else ()
         self._key_places = () if bare else places
         extra = () if inside else table.key
+        self._paging = True
         for page in ahead(self._read(table, last, places, extra)):
             if inside and not bare:
                 yield from page

@@ -40,6 +40,23 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     connections["default"] = before
 
 
+@pytest.fixture
+def also() -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """Give a function that makes Django know another database too, under a name, and gives its connection."""
+    names = []
+
+    def add(name: str, database: dict[str, Any]) -> Any:
+        connections.settings[name] = connections.configure_settings({"default": {}, name: database})[name]
+        names.append(name)
+        return connections[name]
+
+    yield add
+    for name in names:
+        connections[name].close()
+        del connections[name]
+        del connections.settings[name]
+
+
 @pytest.fixture(params=["postgresql", "sqlite"])
 def tables(request: pytest.FixtureRequest, use: Callable[..., None]) -> str:
     """Make all tables, on PostgreSQL and on SQLite; gives which of them it is."""

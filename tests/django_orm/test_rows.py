@@ -14,10 +14,10 @@ from typing import Any
 
 import psycopg2
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, connections, router, transaction
 from django.db.models import Count, Q
 from django.test.utils import CaptureQueriesContext
-from library.models import Author, Parcel, Post, Seat
+from library.models import Author, Parcel, Post, Seat, Word
 from projects import database_of, key_of
 
 from taskmaster import Taskmaster, keys
@@ -226,6 +226,22 @@ def test_an_index_that_the_model_does_not_know_of_can_be_trusted(posts: list[int
     assert ids(wrapper) == posts
 
 
+def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None:
+    """The server would sort the table for each page; what is unique by it is unique all the same."""
+    use(database_of(database), Word)
+    for make in (lambda: RangeQuerySetWrapper(Word.objects.all(), key="spelt"),
+                 lambda: QuerySetRanges(Word.objects.all(), key="spelt")):  # fmt: skip
+        with pytest.raises(UsageError, match=r"No index of library.Word begins with 'spelt'.*opclasses that sort"):
+            make()
+    trusted = RangeQuerySetWrapper(Word.objects.all(), key="spelt", trusted=True)
+    both = RangeQuerySetWrapper(Word.objects.all(), key=("text", "spelt"))
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+
+    assert "Sort" in trusted._page("a", 10).explain()
+    assert "Sort" not in both._page(("a", "b"), 10).explain()
+
+
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
     """As a source it ends at the same row after each restart; in a loop it goes on with what comes."""
     ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).fix(None)))
@@ -341,6 +357,34 @@ def test_a_lost_connection_costs_a_page_and_no_row(use: Any, database: str, sql:
                 "AND datname = current_database()")  # fmt: skip
 
     assert seen == list(range(1, 101))
+
+
+def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
+    use: Any, also: Any, database: str, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Replicas in turns: each is lost once, and then good again."""
+    use(database_of(database), Author)
+    sql("INSERT INTO library_author SELECT n, 'author ' || n FROM generate_series(1, 100) n")
+    replicas = [also(name, database_of(database)) for name in ("one", "two")]
+    chosen: list[str] = []
+
+    class Turns:
+        def db_for_read(self, model: Any, **hints: Any) -> str:
+            del model, hints
+            chosen.append(("one", "two", "two")[len(chosen) % 3])
+            return chosen[-1]
+
+    monkeypatch.setattr(router, "routers", [Turns()])
+    seen = []
+    for author in RangeQuerySetWrapper(Author.objects.all(), 2):
+        seen.append(author.id)
+        if author.id == 50:
+            assert all(replica.connection for replica in replicas)
+            sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                "AND datname = current_database()")  # fmt: skip
+
+    assert seen == list(range(1, 101))
+    assert caplog.text.count("tried again") == 2
 
 
 def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:

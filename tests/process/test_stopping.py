@@ -166,3 +166,42 @@ def test_a_slave_outlives_a_master_that_stops(playground: Playground) -> None:
     assert again.end() == 0, again.output
     assert slave.end() == 0, slave.output
     assert playground.ledger.ended() == Counter(str(key) for key in range(100))
+
+
+CLOSES = """
+import os
+import threading
+from jobs import note, handle_job
+
+def numbers(begin):
+    try:
+        yield from range(begin, int(os.environ["TOTAL"]))
+    finally:
+        note("closed", threading.current_thread().name)
+
+def get_jobs(last=-1):
+    return numbers(last + 1)
+
+def read_again():
+    return numbers(0)
+"""
+
+
+@pytest.mark.parametrize("source", ["get_jobs", "read_again"])
+@pytest.mark.parametrize("how", ["limit", "SIGTERM", "end"])
+def test_a_generator_runs_its_finally_blocks(playground: Playground, source: str, how: str) -> None:
+    """Once, in the thread that reads it, whether its run is stopped, resumed and stopped again, or comes to its end."""
+    playground.write("closes.py", CLOSES)
+    words = ("tm-run", f"closes.py:{source}", "2", "--no-progress", "--size=20")
+    for stop in (1, 2):
+        if how == "SIGTERM":
+            playground.hold(10 * stop)
+            run = playground.start(*words, TOTAL="100000", SLEEP="0")
+            wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+            playground.interrupt(run, signal.SIGTERM)
+            assert run.end() == 143, run.output
+        else:
+            limit, total, code = (["--limit=20"], 100_000, 75) if how == "limit" else ([], 20 * stop, 0)
+            ended = playground.run(*words, *limit, TOTAL=str(total))
+            assert ended.process.returncode == code, ended.output
+        assert [key for what, key, _ in playground.ledger.lines() if what == "closed"] == ["taskmaster-source"] * stop

@@ -31,18 +31,39 @@ def test_what_is_raised_comes_after_the_pages() -> None:
 
 
 def test_whoever_wants_no_more_ends_the_thread() -> None:
-    """What it has open is closed there."""
-    closed = threading.Event()
+    """At once, where that waits for room; what it has open is closed there, and nowhere else."""
+    closed = []
 
     def pages() -> Iterator[int]:
         try:
             while True:
                 yield 1
         finally:
-            closed.set()
+            closed.append(threading.current_thread().name)
 
     found = ahead(pages())
     next(found)
     found.close()
 
-    assert closed.wait(10)
+    assert closed == ["taskmaster-pages"]
+
+
+def test_whoever_wants_no_more_does_not_wait_for_a_page() -> None:
+    """A server that does not answer keeps nobody; when it does, the thread ends."""
+    answers, closed = threading.Event(), threading.Event()
+
+    def pages() -> Iterator[int]:
+        try:
+            yield 1
+            answers.wait(30)
+            yield 2
+        finally:
+            closed.set()
+
+    found = ahead(pages())
+    next(found)
+    found.close()
+    assert not closed.is_set()
+    answers.set()
+
+    assert closed.wait(30)

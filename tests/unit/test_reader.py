@@ -302,3 +302,51 @@ def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_ou
 
     assert broker.plan.made > before
     assert asked == [before]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_generator_that_is_not_read_to_its_end_is_closed(resumed: bool) -> None:
+    """In the thread that has read it, also where a resumed run had to read up to its key."""
+    record = RunRecord("run", True, keys.encode(3), prints_of(3)) if resumed else None
+    closed = []
+
+    def get_jobs() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(threading.current_thread())
+
+    reader, broker = reader_of(get_jobs, record, size=10)
+    while reader.step():
+        pass
+    assert len(broker.queue) == 10
+    assert not closed
+    reader.stop()
+    reader.start()
+    reader.wait_closed(30.0)
+
+    assert closed == [reader]
+    assert reader.error is None
+
+
+@pytest.mark.parametrize("error", [ValueError("in the end"), SystemExit(3)])
+def test_a_generator_that_raises_while_it_is_closed_ends_no_less(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, with the user's own lines."""
+
+    def get_jobs() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            raise error
+
+    reader, _ = reader_of(get_jobs, size=10)
+    reader.step()
+    reader.stop()
+    reader.run()
+
+    assert reader.ended.is_set()
+    assert "get_jobs raised while it was closed:" in caplog.text
+    assert "raise error" in caplog.text
+    assert "master/reader.py" not in caplog.text

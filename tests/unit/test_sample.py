@@ -46,6 +46,23 @@ def test_all_is_a_sample_too() -> None:
     assert sample(range(5000), 1.0) == list(range(5000))
 
 
+def test_the_source_is_closed_with_its_sample() -> None:
+    """A rehearsal may be stopped before it has read everything."""
+    closed = []
+
+    def get_jobs() -> Iterator[int]:
+        try:
+            yield from count()
+        finally:
+            closed.append(True)
+
+    source = Source(Sampler(Source(get_jobs), Identity(), 1.0))
+    next(source.iterate())
+    source.close()
+
+    assert closed
+
+
 def test_jobs_with_one_key_are_chosen_together() -> None:
     """The payload has no part in it."""
     chosen = sample([Job(key, payload) for key in range(500) for payload in range(3)], 0.2)

@@ -250,3 +250,48 @@ def test_what_the_function_returns_is_iterated_over_once() -> None:
     assert list(source.iterate()) == [1]
     assert list(source.iterate()) == [2]
     assert len(calls) == 2
+
+
+def test_what_the_function_returns_is_closed_with_the_source() -> None:
+    """A generator runs its ``finally`` blocks, wherever it is; then the object that it comes from is told."""
+    closed = []
+
+    class Table:
+        def iterate(self, last: Any) -> Iterator[Any]:
+            try:
+                yield last
+                yield last
+            finally:
+                closed.append("rows")
+
+        def close(self) -> None:
+            closed.append("table")
+
+    def get_jobs() -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.append("generator")
+
+    table = Table()
+    for jobs, expected in (
+        (table, ["rows", "table"]),
+        (lambda: table, ["rows", "table"]),
+        (get_jobs, ["generator"]),
+    ):
+        source = Source(jobs)
+        next(source.iterate())
+        source.close()
+
+        assert closed == expected
+        closed.clear()
+
+
+def test_what_the_user_has_handed_over_stays_open() -> None:
+    """A generator or a file that a script has opened may be read further by it."""
+    numbers = (n for n in range(10))
+    source = Source(numbers)
+    next(source.iterate())
+    source.close()
+
+    assert next(numbers) == 1

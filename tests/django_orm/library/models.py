@@ -54,3 +54,17 @@ class Odd(models.Model):
             models.UniqueConstraint(fields=["text", "number"], name="library_text_number"),
             models.UniqueConstraint(fields=["number", "text"], name="library_number_text"),
         ]
+
+
+class Word(models.Model):
+    """With indexes for LIKE, which sort by bytes, whatever ORDER BY does."""
+
+    text = models.TextField()
+    spelt = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["text"], opclasses=["text_pattern_ops"], name="library_word_text")]
+        constraints = [
+            models.UniqueConstraint(fields=["spelt"], opclasses=["text_pattern_ops"], name="library_word_spelt"),
+            models.UniqueConstraint(fields=["text", "spelt"], name="library_word_both"),
+        ]
