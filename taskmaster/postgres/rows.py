@@ -56,7 +56,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
         key: the column, or the columns, of a unique key without NULLs that an index leads along.
         columns: what the callback gets: None, the key (a tuple, if it has several columns); a name, the value of that
             column; several names, a tuple of their values.
-        where: a condition, as in SQL; or one with ``%s``, and the values for these.
+        where: a condition, as in SQL; or one with ``%s``, and the values for these; ``%%`` is a percent sign there.
         chunk: most rows of a page. The first one has at most 100, and those of wide rows have fewer, so that a page has
             about 16 MB; the master may hold three.
         descending: from the highest key to the lowest.
@@ -85,10 +85,23 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
     condition, values = where if isinstance(where, tuple) else (where, None)
     if condition is not None and values is None:
         condition = condition.replace("%", "%%")
+    elif condition is not None and values is not None:
+        _check_places(condition, tuple(values))
     reading = (dsn, patience, statement_timeout)
     return Rows(
         reading, table, key, columns, condition, tuple(values or ()), chunk, descending=descending, follow=follow
     )
+
+
+def _check_places(condition: str, values: tuple[Any, ...]) -> None:
+    """See that a condition has a place for each value: drivers differ in what they say, and none names the cure."""
+    try:
+        condition % tuple("" for _ in values)
+    except (TypeError, ValueError, IndexError) as exc:
+        raise UsageError(
+            f"where={condition!r:.200} does not fit its {len(values)} values ({exc}): write %s for each of them, "
+            "and %% for a percent sign, as in LIKE 'a%%'."
+        ) from None
 
 
 class Rows:
