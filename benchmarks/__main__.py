@@ -1,7 +1,8 @@
 """The harness: ``python -m benchmarks`` measures every case in rounds, and says what came of it.
 
-Each measurement is a process of its own in a directory of its own. In each round, everything is measured once, so that
-what else the machine does falls on all alike. A measurement that fails, or that did not do every job, fails the whole.
+Each measurement is a process of its own in a directory of its own. In each round, everything is
+measured once, so that what else the machine does falls on all alike. A measurement that fails, or
+that did not do every job, fails the whole.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def measure(case: Case, scratch: Path, environment: dict[str, str]) -> Sample:
 
 
 def children_cpu() -> float:
-    """Seconds of processor time of all processes that this one has started and seen end, and of theirs."""
+    """Seconds of processor time of all processes that this one has started and seen end, and of
+    theirs.
+    """
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

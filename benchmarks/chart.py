@@ -1,4 +1,6 @@
-"""The picture of the results: ``python -m benchmarks.chart RESULTS.json CHART.png`` draws it anew."""
+"""The picture of the results: ``python -m benchmarks.chart RESULTS.json CHART.png`` draws it
+anew.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
-"""How many slaves one master can serve: a real ``tm-master``, and slaves that are real in all but their workers.
+"""How many slaves one master can serve: a real ``tm-master``, and slaves that are real in all but
+their workers.
 
-Each light slave has a connection of its own and behaves as the supervisor of ``tm-slave --processes=1`` does, with the
-product's own link, desk and sizer; only its worker is a clock: a job is 50 ms of sleep, and takes no process. All of
-them share one thread of this process, so that what they cost leaves the master its core::
+Each light slave has a connection of its own and behaves as the supervisor of ``tm-slave
+--processes=1`` does, with the product's own link, desk and sizer; only its worker is a clock: a job
+is 50 ms of sleep, and takes no process. All of them share one thread of this process, so that what
+they cost leaves the master its core::
 
     pip install psutil
     python benchmarks/light_slaves.py --slaves=256 --slaves=1000
 
-Two masters are measured for each number of slaves: one that always has jobs, and one whose source has yielded a few and
-then waits, so that all slaves ask in vain. Afterwards both are let run to their end, and every job that their sources
-yielded must have been run. Exits with 1 if one was not, or if a slave lost its connection or did not hear of the end.
+Two masters are measured for each number of slaves: one that always has jobs, and one whose source
+has yielded a few and then waits, so that all slaves ask in vain. Afterwards both are let run to
+their end, and every job that their sources yielded must have been run. Exits with 1 if one was not,
+or if a slave lost its connection or did not hear of the end.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ import click
 import psutil
 
 from taskmaster.model import Answer, Lent
-from taskmaster.slave.desk import Desk, Held
-from taskmaster.slave.link import Link
-from taskmaster.slave.sizer import Sizer
+from taskmaster.slave.batch_size import Sizer
+from taskmaster.slave.in_flight import Desk, Held
+from taskmaster.slave.master_link import Link
 from taskmaster.transport.address import Address
 
 IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms
@@ -101,7 +104,7 @@ class Batch:
 
 
 class LightSlave:
-    """What ``taskmaster.slave.slave.Supervisor`` does with one worker, driven from outside.
+    """What ``taskmaster.slave.supervisor.Supervisor`` does with one worker, driven from outside.
 
     Args:
         crowd: all of them.
@@ -152,7 +155,9 @@ class LightSlave:
         return self.ended_jobs + (self._batches[0].position(now) if self._batches else 0)
 
     def _work(self, now: float) -> None:
-        """What the worker has done by now. It runs on its own: that this is called late does not hold it up."""
+        """What the worker has done by now. It runs on its own: that this is called late does not
+        hold it up.
+        """
         while self._batches and self._batches[0].end <= now:
             batch = self._batches.popleft()
             stop, end = batch.held.keep, batch.end
@@ -321,7 +326,9 @@ class Crowd:
         heapq.heappush(self._due, (slave.due, self._turns, slave))
 
     def _connect(self, now: float) -> None:
-        """A few at a time, as they would come, and so that the batches of all do not end at the same moment."""
+        """A few at a time, as they would come, and so that the batches of all do not end at the
+        same moment.
+        """
         while self._begun < min(len(self.slaves), self.welcomed + CONNECTING):
             self.slaves[self._begun].link.keep_up(now)
             self._begun += 1
@@ -363,7 +370,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found for one number of slaves; ``lost``, ``twice`` and ``untold`` are of both masters."""
+    """What was found for one number of slaves; ``lost``, ``twice`` and ``untold`` are of both
+    masters.
+    """
 
     slaves: int
     connected: float
@@ -419,8 +428,8 @@ def watch(number: int, function: str, seconds: float) -> tuple[float, Window, in
     """Measure one master with so many slaves.
 
     Returns:
-        How long it took until all were connected and each had been served, the window, jobs that nobody ran, jobs that
-        were run twice, slaves that did not hear of the end.
+        How long it took until all were connected and each had been served, the window, jobs that
+        nobody ran, jobs that were run twice, slaves that did not hear of the end.
     """
     key = secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="light-slaves-") as name:
@@ -445,7 +454,8 @@ def watch(number: int, function: str, seconds: float) -> tuple[float, Window, in
                 connected = time.monotonic() - began
                 crowd.run(SETTLE)
                 window = measure(crowd, psutil.Process(master.pid), seconds)
-                # The end, with all that it entails: what is queued still is run at once, and every slave is told.
+                # The end, with all that it entails: what is queued still is run at once, and every
+                # slave is told.
                 crowd.job = QUICK
                 (directory / "enough").touch()
                 crowd.run(PATIENCE, lambda: all(slave.over for slave in crowd.slaves) or master.poll() is not None)

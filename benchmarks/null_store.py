@@ -1,7 +1,7 @@
 """``tm-run`` with a state that is never written: what W9 is compared with. Called like ``tm-run``.
 
-Everything else is as there, also the order in which things are imported and forked: the checkpoints are made, and given
-to a store that drops them.
+Everything else is as there, also the order in which things are imported and forked: the checkpoints
+are made, and given to a store that drops them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from taskmaster.cli import run
 def exchange() -> None:
     """Called by ``tm-run`` when all of it is imported; the state is opened later."""
     from taskmaster.cli.options import loaded
-    from taskmaster.master.stores import Checkpoint
-    from taskmaster.master.stores.sqlite import SqliteStore
+    from taskmaster.master.stores.contract import Checkpoint
+    from taskmaster.master.stores.sqlite.store import SqliteStore
 
     def write(self: SqliteStore, checkpoint: Checkpoint) -> None:
         """Drop a checkpoint."""

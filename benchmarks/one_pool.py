@@ -1,4 +1,6 @@
-"""A script with a ``multiprocessing.Pool``, as short as one can be: what ``tm-run`` is compared with in W6."""
+"""A script with a ``multiprocessing.Pool``, as short as one can be: what ``tm-run`` is compared
+with in W6.
+"""
 
 import sys
 from multiprocessing import Pool

@@ -1,6 +1,7 @@
 """What is measured: the works on each peer, with how many jobs, and what Taskmaster is to reach.
 
-Slow peers get fewer jobs, so that each measurement takes some seconds; rates are comparable all the same.
+Slow peers get fewer jobs, so that each measurement takes some seconds; rates are comparable all the
+same.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Case:
         shows: which of ``FIGURES`` the table has.
         words: what the script is given besides.
         quick_words: the same in a quick run, if it is not.
-        ideal: the seconds that it would take if handing out jobs cost nothing; gives ``efficiency``.
+        ideal: the seconds that it would take if handing out jobs cost nothing; gives
+            ``efficiency``.
         called: what the script knows the work as, if not by its name.
         redis: it needs a Redis server.
         once: it is measured in the first round only.
@@ -67,7 +69,7 @@ class Case:
         return float(dict(word.split("=") for word in self.words)[name])
 
 
-# -- ideals: the workers share out what there is to do, and do nothing else --------------------------------------------
+# -- ideals: the workers share out what there is to do, and do nothing else ------------------------
 
 
 def _shared(case: Case) -> float:
@@ -88,7 +90,7 @@ def _awaited(case: Case) -> float:
     return (case.jobs or 0) * TENTH / WORKERS / case.given("--concurrency")
 
 
-# -- cases: in the order in which they are measured; what is compared with each other is near to each other ------------
+# -- cases: in the order in which they are measured; what is compared with each other is near to eac
 
 _MILLION = 1_000_000
 _SHARE = ("efficiency",)
@@ -156,7 +158,7 @@ def cases(quick: bool) -> list[Case]:
     ]
 
 
-# -- goals -------------------------------------------------------------------------------------------------------------
+# -- goals -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,11 @@ class Row:
         least: over the rounds.
         median: over the rounds.
         most: over the rounds.
-        times: by how much Taskmaster is faster, as the ratio of the medians; None where there is nothing to compare.
+        times: by how much Taskmaster is faster, as the ratio of the medians; None where there is
+            nothing to compare.
         each: the same as the median of the rounds' ratios.
-        whole: seconds from the start of the peer's script to its end, warming up and all; the median.
+        whole: seconds from the start of the peer's script to its end, warming up and all; the
+            median.
         cpu: seconds of processor time of all its processes meanwhile, a server's too; the median.
     """
 

@@ -1,4 +1,6 @@
-"""The servers that peers need: Redis, from the machine's own package, on a free port of this machine only."""
+"""The servers that peers need: Redis, from the machine's own package, on a free port of this
+machine only.
+"""
 
 from __future__ import annotations
 

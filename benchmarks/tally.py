@@ -1,7 +1,7 @@
 """Counts jobs across processes, for peers that are asked not to send results back.
 
-A worker has a number in a file of its own, mapped into memory, so that counting costs it less than a microsecond; the
-other side adds them up.
+A worker has a number in a file of its own, mapped into memory, so that counting costs it less than
+a microsecond; the other side adds them up.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def total() -> int:
 def measure_counted(
     command: Sequence[str], give: Callable[[str, int], None], work: str, jobs: int, warm: int
 ) -> Sample:
-    """Start workers, give them some jobs to warm up, then give them the jobs and wait until all are counted.
+    """Start workers, give them some jobs to warm up, then give them the jobs and wait until all are
+    counted.
 
     Args:
         command: the arguments of Python that start them.

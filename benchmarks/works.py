@@ -1,7 +1,8 @@
-"""The works: what is yielded and what is called with it, the same for Taskmaster and for every peer.
+"""The works: what is yielded and what is called with it, the same for Taskmaster and for every
+peer.
 
-Imported by the peers and their workers, and the target of ``tm-run``. Numbers come as text from there. It imports
-nothing that takes time, because each worker pays for it.
+Imported by the peers and their workers, and the target of ``tm-run``. Numbers come as text from
+there. It imports nothing that takes time, because each worker pays for it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Work(NamedTuple):
     seconds: float = 0.0
 
 
-# -- jobs --------------------------------------------------------------------------------------------------------------
+# -- jobs ------------------------------------------------------------------------------------------
 
 
 def integers(n: int | str, last: int = -1) -> Iterator[int]:
@@ -55,7 +56,9 @@ def integers(n: int | str, last: int = -1) -> Iterator[int]:
 
 
 def texts(n: int | str, size: int | str = KILOBYTE) -> Iterator[str]:
-    """W2, W7: texts of so many bytes, all different, so that no pickle can name one instead of holding it."""
+    """W2, W7: texts of so many bytes, all different, so that no pickle can name one instead of
+    holding it.
+    """
     padding = "." * (int(size) - 12)
     for number in range(int(n)):
         yield f"{number:012d}{padding}"
@@ -68,7 +71,9 @@ def then_slow(n: int | str, slow: int | str) -> Iterator[int]:
 
 
 def straggling(n: int | str, seconds: int | str) -> Iterator[int]:
-    """W5: short jobs, and early among them one that takes ``seconds``: its number, below zero, says how many."""
+    """W5: short jobs, and early among them one that takes ``seconds``: its number, below zero, says
+    how many.
+    """
     yield from range(PLACE)
     yield -int(seconds)
     yield from range(PLACE + 1, int(n))
@@ -83,8 +88,8 @@ def pausing(n: int | str) -> Iterator[tuple[int, float]]:
 
 
 def blocking(n: int | str, seconds: float | str) -> Iterator[tuple[int, float]]:
-    """W11: one job that runs nearly as long as the generator blocks then, some that take no time, and the rest after
-    that.
+    """W11: one job that runs nearly as long as the generator blocks then, some that take no time,
+    and the rest after that.
     """
     yield 0, 0.9 * float(seconds)
     yield from ((number, 0.0) for number in range(1, int(n) // 2))
@@ -92,7 +97,7 @@ def blocking(n: int | str, seconds: float | str) -> Iterator[tuple[int, float]]:
     yield from ((number, 0.0) for number in range(int(n) // 2, int(n)))
 
 
-# -- callbacks ---------------------------------------------------------------------------------------------------------
+# -- callbacks -------------------------------------------------------------------------------------
 
 
 def nothing(job: Any) -> None:
@@ -123,7 +128,9 @@ async def wait(job: Any) -> None:  # noqa: ARG001
 
 
 def arrive(job: tuple[int, float]) -> None:
-    """W11: note how long after its yield the job starts, but for the first ten, for which the workers have to start."""
+    """W11: note how long after its yield the job starts, but for the first ten, for which the
+    workers have to start.
+    """
     if job[0] >= GROUP:
         note("late", time.monotonic() - job[1])
 
@@ -135,13 +142,15 @@ def hold(job: tuple[int, float]) -> None:
 
 
 def compute(seconds: float) -> None:
-    """Use the processor for so long. By the thread's own clock: time in which another process had it does not count."""
+    """Use the processor for so long. By the thread's own clock: time in which another process had
+    it does not count.
+    """
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
 
 
-# -- what workers note -------------------------------------------------------------------------------------------------
+# -- what workers note -----------------------------------------------------------------------------
 
 
 def setup() -> None:

@@ -1,4 +1,6 @@
-"""Check what index_python.py found against a plain ``for`` loop, row by row: ``check_index.py DATABASE [ROOT]``."""
+"""Check what index_python.py found against a plain ``for`` loop, row by row: ``check_index.py
+DATABASE [ROOT]``.
+"""
 
 import sqlite3
 import sys

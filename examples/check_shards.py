@@ -1,10 +1,13 @@
-"""Compare the accounts of a shard with those of its copy: ``tm-run examples/check_shards.py 4 shard=3``.
+"""Compare the accounts of a shard with those of its copy: ``tm-run examples/check_shards.py 4
+shard=3``.
 
-What differs is written to the table ``differences`` of the copy. SHARD and COPY are the DSNs, with ``{shard}`` in the
-place of the number. Each shard is a run of its own, with a state of its own; ``check_all_shards.py`` runs all of them.
+What differs is written to the table ``differences`` of the copy. SHARD and COPY are the DSNs, with
+``{shard}`` in the place of the number. Each shard is a run of its own, with a state of its own;
+``check_all_shards.py`` runs all of them.
 
-Rows of the copy above the highest key that the shard had at the beginning are not looked at. A row that is changed in
-one place while it is compared may be written down although it is right a moment later: compare those once more.
+Rows of the copy above the highest key that the shard had at the beginning are not looked at. A row
+that is changed in one place while it is compared may be written down although it is right a moment
+later: compare those once more.
 """
 
 import os

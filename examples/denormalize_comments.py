@@ -1,7 +1,7 @@
 """Copy the name of each author into their comments: ``tm-run examples/denormalize_comments.py 4``.
 
-The database is that of the environment variable BLOG. A range of comments is one UPDATE, in a transaction of its own;
-the second time, it changes nothing.
+The database is that of the environment variable BLOG. A range of comments is one UPDATE, in a
+transaction of its own; the second time, it changes nothing.
 """
 
 import os

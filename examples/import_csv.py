@@ -1,7 +1,8 @@
-"""Import a CSV file into PostgreSQL: ``IMPORT_DSN=postgresql://... tm-run examples/import_csv.py 4 path=people.csv``.
+"""Import a CSV file into PostgreSQL: ``IMPORT_DSN=postgresql://... tm-run examples/import_csv.py 4
+path=people.csv``.
 
-The file has the columns ``id``, ``name`` and ``email``. Stop it, kill it, run the same command again: it goes on where
-it was.
+The file has the columns ``id``, ``name`` and ``email``. Stop it, kill it, run the same command
+again: it goes on where it was.
 """
 
 import os
@@ -14,7 +15,8 @@ from taskmaster import sources
 DSN = os.environ.get("IMPORT_DSN", "")  # without it, libpq's own variables: PGHOST, PGDATABASE and so on
 
 TABLE = "CREATE TABLE IF NOT EXISTS people (id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL)"
-# The second time changes nothing: a row can come twice, when a worker was killed before the master had heard of it.
+# The second time changes nothing: a row can come twice, when a worker was killed before the master
+# had heard of it.
 ROWS = """
     INSERT INTO people (id, name, email) VALUES %s
     ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email
@@ -41,10 +43,13 @@ def teardown():
 
 
 def handle_jobs(rows):
-    """Write many rows with one statement, in one transaction: all of them, or none and the call fails."""
+    """Write many rows with one statement, in one transaction: all of them, or none and the call
+    fails.
+    """
     if connection.closed:  # the server was restarted
         setup()
-    # One statement must not update a row twice, and two that update the same rows must do it in the same order.
+    # One statement must not update a row twice, and two that update the same rows must do it in the
+    # same order.
     people = {int(row["id"]): (row["name"], row["email"]) for row in rows}
     values = [(number, *people[number]) for number in sorted(people)]
     with connection, connection.cursor() as cursor:

@@ -1,4 +1,6 @@
-"""Index every .py file of this Python: ``tm-run examples/index_python.py 8`` fills ./index.sqlite."""
+"""Index every .py file of this Python: ``tm-run examples/index_python.py 8`` fills
+./index.sqlite.
+"""
 
 import ast
 import contextlib
@@ -12,7 +14,9 @@ DATABASE = os.environ.get("INDEX_DATABASE", "index.sqlite")
 
 
 def get_jobs(root=None, last=None):
-    """Yield the path of each file, in order: those of the library, the installed packages, and below ``root``."""
+    """Yield the path of each file, in order: those of the library, the installed packages, and
+    below ``root``.
+    """
     folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), root]
     folders = sorted({Path(folder).resolve() for folder in folders if folder})
     for folder in folders:
@@ -42,7 +46,9 @@ def setup():
 
 
 def handle_job(path):
-    """Record one file. A file that does not parse is a result like any other, not a job that failed."""
+    """Record one file. A file that does not parse is a result like any other, not a job that
+    failed.
+    """
     source, definitions, error = Path(path).read_bytes(), None, None
     try:
         nodes = ast.walk(ast.parse(source))

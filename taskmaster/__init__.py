@@ -1,8 +1,8 @@
-"""Taskmaster runs a Python function once over a very large, ordered source of work, on many machines, and resumes
-where it was.
+"""Taskmaster runs a Python function once over a very large, ordered source of work, on many
+machines, and resumes where it was.
 
-The public names are here; ``taskmaster.api`` says how to use them from a script, the commands ``tm-run``,
-``tm-master`` and ``tm-slave`` from a terminal.
+The public names are here; ``taskmaster.api`` says how to use them from a script, the commands
+``tm-run``, ``tm-master`` and ``tm-slave`` from a terminal.
 """
 
 from __future__ import annotations

@@ -18,29 +18,29 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from taskmaster import inquiry
-from taskmaster import target as targets
-from taskmaster.callback_code import callback_in_memory, callback_of, code_in_memory, code_of, importable
-from taskmaster.embryo import Embryo
 from taskmaster.errors import CallError, ConnectError, Interrupted, UsageError
-from taskmaster.forked import reap
 from taskmaster.guards import hooks_of
-from taskmaster.master.identity import Identity
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.source import Source
 from taskmaster.master.run import Summary
 from taskmaster.master.skew import Skew
-from taskmaster.master.source import Source
-from taskmaster.master.stores import RunRecord, Store
+from taskmaster.master.stores.contract import RunRecord, Store
+from taskmaster.master.stores.default_path import default_path
+from taskmaster.master.stores.default_path import identity as state_identity
 from taskmaster.master.stores.memory import MemoryStore
-from taskmaster.master.stores.naming import default_path
-from taskmaster.master.stores.naming import identity as state_identity
-from taskmaster.master.stores.sqlite import SqliteStore
-from taskmaster.options import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
-from taskmaster.preview import preview, resume_point
-from taskmaster.rehearsal import scratch_store
-from taskmaster.session import Session
+from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
+from taskmaster.runner import control
+from taskmaster.runner.dry_run import preview, resume_point
+from taskmaster.runner.excepthook import for_scripts
+from taskmaster.runner.prefork import Embryo
+from taskmaster.runner.sample_run import scratch_store
+from taskmaster.runner.session import Session
+from taskmaster.runtime.child_process import reap
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
-from taskmaster.uncaught import for_scripts
+from taskmaster.user_code import target as targets
+from taskmaster.user_code.code_version import callback_in_memory, callback_of, code_in_memory, code_of, importable
 
 __all__ = [
     "Summary",
@@ -60,7 +60,7 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
     """Serve the jobs of a target until all are settled: ``tm-master``.
 
     Args:
-        target: what the user named, see ``taskmaster.target``.
+        target: what the user named, see ``taskmaster.user_code.target``.
         arguments: keyword arguments for ``get_jobs``, part of the run's identity.
         options: the command's options.
 
@@ -81,7 +81,8 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
 
 
 def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: Embryo | None = None) -> Summary:
-    """Serve the jobs of a target and run them here, in worker processes of this machine: ``tm-run``.
+    """Serve the jobs of a target and run them here, in worker processes of this machine:
+    ``tm-run``.
 
     Args:
         target: as for ``serve``.
@@ -111,12 +112,13 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: 
 
 
 def work(target: str, options: SlaveOptions) -> int:
-    """Take batches from a master and run them, until the run is over: ``tm-slave`` and ``tm-spawn``.
+    """Take batches from a master and run them, until the run is over: ``tm-slave`` and
+    ``tm-spawn``.
 
     Returns:
         The exit code.
     """
-    from taskmaster.slave.slave import SlaveConfig, run_slave
+    from taskmaster.slave.supervisor import SlaveConfig, run_slave
 
     options.check()
     if options.handle_job_callback:
@@ -142,7 +144,7 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     Raises:
         ConnectError: there is none, or it has another key.
     """
-    connection = inquiry.connect(host, key, key_file)
+    connection = control.connect(host, key, key_file)
     try:
         answer = connection.call("status")
     finally:
@@ -172,20 +174,22 @@ class Taskmaster:
     """A run inside a script: worker processes on this machine, progress on the terminal, resumable.
 
     Args:
-        callback: called with each job in a worker process; must be idempotent, for a job can run more than once. A
-            local function, a lambda or a function of the script itself is fine: then ``start`` has to come before the
-            script starts threads.
-        jobs: a function that returns or yields the jobs (called with ``last`` when a run is resumed, if it takes that),
-            or anything iterable; a queryset of Django's is read by pages and resumes at its key.
+        callback: called with each job in a worker process; must be idempotent, for a job can run
+            more than once. A local function, a lambda or a function of the script itself is fine:
+            then ``start`` has to come before the script starts threads.
+        jobs: a function that returns or yields the jobs (called with ``last`` when a run is
+            resumed, if it takes that), or anything iterable; a queryset of Django's is read by
+            pages and resumes at its key.
         setup: called once in each worker before its first job.
         teardown: called once in each worker after its last.
         job_key: gives a job's key.
         count_jobs: gives the number of all jobs, for percent and time left.
         retry_on: exception classes that are worth another attempt; None: all.
         give_up_on: exception classes that are not.
-        throttle: a function, a guard, or a list of them, that say why to wait; see ``docs/throttle.rst``.
-        **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``, ``state="backfill.tmstate"``
-            or ``reset=True``.
+        throttle: a function, a guard, or a list of them, that say why to wait; see
+            ``docs/throttle.rst``.
+        **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``,
+            ``state="backfill.tmstate"`` or ``reset=True``.
 
     Raises:
         CallError: an unknown option; names the nearest that there is. It is a TypeError, too.
@@ -228,9 +232,10 @@ class Taskmaster:
             How it ended; ``failed`` says how many jobs failed.
 
         Raises:
-            SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again resumes.
-            TaskmasterError: it could not start, or stopped half-way. A script that does not catch it ends with its
-                message and its exit code.
+            SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again
+                resumes.
+            TaskmasterError: it could not start, or stopped half-way. A script that does not catch
+                it ends with its message and its exit code.
         """
         with for_scripts(debug=self._options.debug):
             return self._start()
@@ -254,8 +259,8 @@ class Taskmaster:
         slave_target = importable(self._callback) if plain else None
         template, pid = None, 0
         if slave_target is None:
-            from taskmaster.slave.callback import classes_of
-            from taskmaster.slave.template import fork_template
+            from taskmaster.slave.worker.callbacks import classes_of
+            from taskmaster.slave.worker.fork_server import fork_template
 
             # Now: before the first thread, socket or store exists.
             rules = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on") or ()
@@ -365,7 +370,9 @@ def _masters_key(key: str | None, key_file: str | None, address: Address) -> tup
 
 
 def _slaves_key(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:
-    """Gives the key, read again for each connection: a master that was restarted may have a new one."""
+    """Gives the key, read again for each connection: a master that was restarted may have a new
+    one.
+    """
     given = keyfile.resolve(options.key, options.key_file, os.environ)
     if given is None and not is_this_machine(address.host):
         given = _ask_for_key(target, address)

@@ -1,7 +1,8 @@
-"""The errors that Taskmaster raises on purpose: one tree, each class with the exit code of its command.
+"""The errors that Taskmaster raises on purpose: one tree, each class with the exit code of its
+command.
 
-Raised anywhere, printed by ``taskmaster.cli``. The message is for the person at the terminal: a full sentence with
-what happened and the value, why, and the option or command that cures it.
+Raised anywhere, printed by ``taskmaster.cli``. The message is for the person at the terminal: a
+full sentence with what happened and the value, why, and the option or command that cures it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class TaskmasterError(Exception):
 
     Args:
         message: what happened, why, and what cures it.
-        user_traceback: the formatted traceback of the user's own code, where it is the cause; always shown.
+        user_traceback: the formatted traceback of the user's own code, where it is the cause;
+            always shown.
     """
 
     exit_code = 1
@@ -43,7 +45,9 @@ class TaskmasterError(Exception):
 
 
 class SourceError(TaskmasterError):
-    """``get_jobs`` raised, or yielded what cannot be worked with; the run stops and can be resumed."""
+    """``get_jobs`` raised, or yielded what cannot be worked with; the run stops and can be
+    resumed.
+    """
 
     exit_code = 1
 
@@ -55,7 +59,9 @@ class UsageError(TaskmasterError):
 
 
 class CallError(UsageError, TypeError):
-    """A function of Taskmaster's was called with what it does not take, such as an option that there is not."""
+    """A function of Taskmaster's was called with what it does not take, such as an option that
+    there is not.
+    """
 
 
 class TargetError(UsageError):
@@ -99,7 +105,9 @@ class StateUnwritable(StateError):
 
 
 class StateBusy(StateUnwritable):
-    """A checkpoint is being written, or could not be; whoever wants to read the state asks again."""
+    """A checkpoint is being written, or could not be; whoever wants to read the state asks
+    again.
+    """
 
 
 class ConnectError(TaskmasterError):
@@ -119,10 +127,11 @@ class ListenError(TaskmasterError):
 
 
 class Stopped(TaskmasterError):
-    """The run has not come to its end, as was wanted (``--run-time``, ``--limit``, ``--failed``); it can be resumed.
+    """The run has not come to its end, as was wanted (``--run-time``, ``--limit``, ``--failed``);
+    it can be resumed.
 
-    The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": neither an error nor the end, so that a script
-    can call the same command again until it gives another one.
+    The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": neither an error nor the end,
+    so that a script can call the same command again until it gives another one.
     """
 
     exit_code = 75

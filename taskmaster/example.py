@@ -23,12 +23,13 @@ def get_jobs(last: int = 0, **arguments: str) -> Iterator[int]:
     """Yield the jobs, in order.
 
     Args:
-        last: passed only when a run is resumed: all jobs up to this one are settled. It may be yielded again.
-        arguments: ``tm-master taskmaster.example argument=value`` passes them as text; nothing depends on them
-            here, but a run with other arguments is another run.
+        last: passed only when a run is resumed: all jobs up to this one are settled. It may be
+            yielded again.
+        arguments: ``tm-master taskmaster.example argument=value`` passes them as text; nothing
+            depends on them here, but a run with other arguments is another run.
     """
-    # Jobs are read while others run, and never all at once: a billion would do as well.
-    # A job must be picklable, for it travels to another process, and have a key; a number is its own.
+    # Jobs are read while others run, and never all at once: a billion would do as well. A job must
+    # be picklable, for it travels to another process, and have a key; a number is its own.
     yield from range(last, JOBS)
 
 

@@ -1,8 +1,9 @@
-"""Guards: numbers that must not become too large while a run goes on, such as the seconds that a standby is behind.
+"""Guards: numbers that must not become too large while a run goes on, such as the seconds that a
+standby is behind.
 
-Made by the user's module, by ``taskmaster.postgres.guards`` and from ``--guard``; called by the master's throttle. A
-guard is made wherever the module is imported, also in every worker, so that making one costs nothing: it reads nothing
-and imports no driver before it is called.
+Made by the user's module, by ``taskmaster.postgres.guards`` and from ``--guard``; called by the
+master's throttle. A guard is made wherever the module is imported, also in every worker, so that
+making one costs nothing: it reads nothing and imports no driver before it is called.
 
 Guarantee: a guard that does not know its value lets nothing pass.
 """
@@ -29,11 +30,12 @@ class Unknown(Exception):
 class Guard:
     """Lets the run go on while a number is not above its limit.
 
-    Once it was above, the number has to fall to four fifths of the limit: a run that goes on at the very limit would be
-    stopped again at once.
+    Once it was above, the number has to fall to four fifths of the limit: a run that goes on at the
+    very limit would be stopped again at once.
 
     Args:
-        read: gives the number, or raises ``Unknown``. If it has a ``close()``, that is called at the end of the run.
+        read: gives the number, or raises ``Unknown``. If it has a ``close()``, that is called at
+            the end of the run.
         limit: the number that is just allowed, 0 or more.
         what: what it is a number of, for people: "replication lag".
         unit: what is written behind it: "s".

@@ -1,8 +1,9 @@
 """Keys of jobs: how a job's key is found, kept without loss, and shown.
 
-Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no such type. ``decode``
-gives back exactly what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever
-compared for equality, as text: their order is the source's affair.
+Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no
+such type. ``decode`` gives back exactly what ``encode`` got, type and value; what cannot promise
+that is refused. Keys are only ever compared for equality, as text: their order is the source's
+affair.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ __all__ = ["check", "decode", "encode", "fingerprint", "fingerprint_of_key", "ke
 
 FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability below 1e-20
 NO_FINGERPRINT = bytes(FINGERPRINT)
-"""Stands for the fingerprint of a job that cannot have any, where many are kept one after the other."""
+"""Stands for the fingerprint of a job that cannot have any, where many are kept one after the
+other.
+"""
 
 NO_KEY = "(none)"  # as the key of a job without one is shown
 SHOWN = 200  # characters of a key that a person is shown
@@ -64,7 +67,8 @@ def decode(text: str) -> Any:
 
 
 def check(key: Any) -> str:
-    """Encode, decode and compare, so that a key which would not come back as it went in is noticed before it is needed.
+    """Encode, decode and compare, so that a key which would not come back as it went in is noticed
+    before it is needed.
 
     Raises:
         KeyUnstorable: it would not.
@@ -80,7 +84,9 @@ def check(key: Any) -> str:
 
 
 def show(text: str) -> str:
-    """An encoded key as a person writes it, in at most 200 characters and without control characters."""
+    """An encoded key as a person writes it, in at most 200 characters and without control
+    characters.
+    """
     try:
         shown = repr(decode(text))
     except ValueError:
@@ -90,7 +96,9 @@ def show(text: str) -> str:
 
 
 def spellings(text: str | None) -> tuple[str, ...]:
-    """How a person may write an encoded key, the most exact first; None is the key of a job that has none."""
+    """How a person may write an encoded key, the most exact first; None is the key of a job that
+    has none.
+    """
     if text is None:
         return (NO_KEY,)
     try:
@@ -104,8 +112,8 @@ def spellings(text: str | None) -> tuple[str, ...]:
 def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
     """The key of a job.
 
-    In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a mapping); the job
-    itself if it is a plain value, or a tuple or list of them.
+    In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a
+    mapping); the job itself if it is a plain value, or a tuple or list of them.
 
     Raises:
         KeyUnstorable: it has none.
@@ -134,8 +142,8 @@ def payload_of(job: Any) -> Any:
 def fingerprint(key: str, payload: Any) -> bytes:
     """16 bytes that tell this key with this payload from any other.
 
-    Equal plain payloads give equal fingerprints in every process. Other objects are told apart by their pickle, which
-    for equal objects can differ: then a job runs again that need not have.
+    Equal plain payloads give equal fingerprints in every process. Other objects are told apart by
+    their pickle, which for equal objects can differ: then a job runs again that need not have.
 
     Args:
         key: the encoded key.

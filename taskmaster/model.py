@@ -1,8 +1,8 @@
 """The frozen values that travel between the parts of Taskmaster.
 
-``Job`` comes from the user's source. ``Report`` and ``Answer`` cross the wire as plain tuples (``to_wire`` and
-``from_wire``): a slave's supervisor and the master exchange nothing but None, bool, int, float, str, bytes, tuple,
-list and dict. ``Snapshot`` is what every view reads.
+``Job`` comes from the user's source. ``Report`` and ``Answer`` cross the wire as plain tuples
+(``to_wire`` and ``from_wire``): a slave's supervisor and the master exchange nothing but None,
+bool, int, float, str, bytes, tuple, list and dict. ``Snapshot`` is what every view reads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Job:
     """A job whose key is given apart from what the callback gets.
 
     Args:
-        key: identifies the job; what ``get_jobs`` is given as ``last`` when the run is resumed after it.
+        key: identifies the job; what ``get_jobs`` is given as ``last`` when the run is resumed
+            after it.
         payload: what the callback is called with.
 
     Example::
@@ -43,17 +44,20 @@ KINDS = ("error", "final", "retry", "skip", "abort", "timeout")
 
 
 class Failure(NamedTuple):
-    """One execution of the job at ``index`` of its batch that did not end well; texts are capped by the worker.
+    """One execution of the job at ``index`` of its batch that did not end well; texts are capped by
+    the worker.
 
     Attributes:
         index: of the job in its batch.
         type: the exception's class.
         message: what it said.
         traceback: of the user's code.
-        kind: "error": an exception like any other; "final": one that is not worth another attempt; "retry": the
-            callback asks for one (``Retry``); "skip": it leaves the job out (``Skip``); "abort": it wants the run to
-            stop (``Abort``); "timeout": the job was cancelled because it took too long.
-        after: seconds that the callback asks to wait before the next attempt, -1 if it does not say.
+        kind: "error": an exception like any other; "final": one that is not worth another attempt;
+            "retry": the callback asks for one (``Retry``); "skip": it leaves the job out
+            (``Skip``); "abort": it wants the run to stop (``Abort``); "timeout": the job was
+            cancelled because it took too long.
+        after: seconds that the callback asks to wait before the next attempt, -1 if it does not
+            say.
         worker: process id of the worker.
     """
 
@@ -67,25 +71,29 @@ class Failure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a slave says of one batch. Reports are cumulative: saying the same twice changes nothing.
+    """What a slave says of one batch. Reports are cumulative: saying the same twice changes
+    nothing.
 
     Attributes:
         token: names the lease.
         upto: every job of the batch before this index has ended.
         extra: indices at or above ``upto`` that have ended too (several jobs at once in a worker).
-        failures: those of the ended jobs that failed; the others are done. A failure is repeated in later reports
-            of the lease or not, as the slave likes.
-        keep: the slave works on the jobs before this index only; the rest was not started and goes back.
-        end: "" while the batch is being worked on; "finished" when ``upto == keep``; "crashed" when the worker died:
-            ``suspects`` are the indices that were running, the other jobs go back without blame; "timeout" when it was
-            killed because the suspect took too long; "raised" when the one call that was given all the suspects raised:
-            ``failures`` has what, at the first of them; "unreadable" when the worker could not unpickle the batch as a
-            whole: all goes back, to be sent job by job; "dropped" when the slave gives back all that has not ended,
-            without blame.
+        failures: those of the ended jobs that failed; the others are done. A failure is repeated in
+            later reports of the lease or not, as the slave likes.
+        keep: the slave works on the jobs before this index only; the rest was not started and goes
+            back.
+        end: "" while the batch is being worked on; "finished" when ``upto == keep``; "crashed" when
+            the worker died: ``suspects`` are the indices that were running, the other jobs go back
+            without blame; "timeout" when it was killed because the suspect took too long; "raised"
+            when the one call that was given all the suspects raised: ``failures`` has what, at the
+            first of them; "unreadable" when the worker could not unpickle the batch as a whole: all
+            goes back, to be sent job by job; "dropped" when the slave gives back all that has not
+            ended, without blame.
         suspects: indices that were running when the worker died, or that were given to the call.
         detail: how the worker died, as text ("crashed by SIGSEGV").
         together: the suspects were given to one call.
-        long: indices that have been running for so long that they are worth taking over by a master that is restarted.
+        long: indices that have been running for so long that they are worth taking over by a master
+            that is restarted.
         seconds: what the worker took for the batch, where it has finished.
     """
 
@@ -167,10 +175,12 @@ class Lent(NamedTuple):
     Attributes:
         token: names the lease in reports.
         count: how many jobs.
-        separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list of jobs.
+        separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list
+            of jobs.
         alone: run nothing else in the same worker meanwhile.
         avoid: process id of a worker that should not get it if there is another, 0 if any may.
-        blob: opened by the worker process alone: bytes, or whatever the transport takes or gives in their place.
+        blob: opened by the worker process alone: bytes, or whatever the transport takes or gives in
+            their place.
     """
 
     token: str
@@ -187,7 +197,8 @@ class Want(NamedTuple):
     Attributes:
         batches: how many its workers can take now.
         jobs: most jobs in each.
-        small: so few jobs are done so soon that sharing them out among slaves is not worth its cost.
+        small: so few jobs are done so soon that sharing them out among slaves is not worth its
+            cost.
         reason: why it wants no larger ones, for people.
     """
 
@@ -214,16 +225,18 @@ class Answer(NamedTuple):
     """What the master says to an exchange.
 
     Attributes:
-        state: "run"; "drain": hand back what is not started, let what is running end, report it and go on asking;
-            "over": nothing is left, end; "unknown": this master does not know the session, say hello again.
-        pause: seconds after which the slave asks again if it has asked for batches and got none, or else reports
-            again if it has no reason to do so earlier.
+        state: "run"; "drain": hand back what is not started, let what is running end, report it and
+            go on asking; "over": nothing is left, end; "unknown": this master does not know the
+            session, say hello again.
+        pause: seconds after which the slave asks again if it has asked for batches and got none, or
+            else reports again if it has no reason to do so earlier.
         batches: as many as the master had, at most as many as were asked for.
-        recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not started.
-        stale: tokens whose leases are no longer the slave's: what has not started of them is not started any more,
-            and what comes of the rest is not reported.
-        tickets: (token, index, number): that job is parked now, and the number names it. A slave that still runs it
-            when the master is restarted shows this to the new one.
+        recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not
+            started.
+        stale: tokens whose leases are no longer the slave's: what has not started of them is not
+            started any more, and what comes of the rest is not reported.
+        tickets: (token, index, number): that job is parked now, and the number names it. A slave
+            that still runs it when the master is restarted shows this to the new one.
     """
 
     state: str
@@ -273,7 +286,8 @@ class Snapshot:
         run: id of the run.
         target: what the user named on the command line.
         state: "running", "throttled", "paused", "draining", "stopped" or "finished".
-        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does not.
+        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does
+            not.
         settled: jobs done or written down as failed, over the whole run, restarts included.
         failed: those of them that failed.
         settled_here: settled in this session, without what earlier sessions did.

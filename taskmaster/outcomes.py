@@ -1,4 +1,6 @@
-"""What a callback can raise to say what is to become of its job, where an exception like any other would not do."""
+"""What a callback can raise to say what is to become of its job, where an exception like any other
+would not do.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ class Outcome(Exception):
 
 
 class Retry(Outcome):
-    """Try this job again later. It counts as an attempt, like any exception: after ``--retries`` of them, the job has
-    failed.
+    """Try this job again later. It counts as an attempt, like any exception: after ``--retries`` of
+    them, the job has failed.
 
     Args:
         reason: for people.
@@ -48,6 +50,8 @@ class Skip(Outcome):
 
 
 class Abort(Outcome):
-    """Stop the whole run where it can be resumed (exit code 4). Nothing is held against this job: it runs again."""
+    """Stop the whole run where it can be resumed (exit code 4). Nothing is held against this job:
+    it runs again.
+    """
 
     kind = "abort"

@@ -35,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how PostgreSQL sorted texts: which orders can be tried depends on the server and on the machine."""
+    """Say how PostgreSQL sorted texts: which orders can be tried depends on the server and on the
+    machine.
+    """
     reports = (report for found in terminalreporter.stats.values() for report in found)
     said = {what for report in reports for name, what in getattr(report, "user_properties", ()) if name == ORDERS}
     for what in sorted(said):
@@ -44,7 +46,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's keys and settings out of the tests, and the tests' keys out of the home directory."""
+    """Keep the developer's keys and settings out of the tests, and the tests' keys out of the home
+    directory.
+    """
     for name in [name for name in os.environ if name.startswith("TASKMASTER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -61,7 +65,9 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the DSN of a new, empty database: on the server of ``TASKMASTER_TEST_DSN``, else on our own."""
+    """Give the DSN of a new, empty database: on the server of ``TASKMASTER_TEST_DSN``, else on our
+    own.
+    """
     base = GIVEN_DSN or request.getfixturevalue("postgres").dsn()
     name = f"taskmaster_{uuid.uuid4().hex[:12]}"
     with closing(psycopg2.connect(base)) as connection:
@@ -88,7 +94,9 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple]]]:
 
 @pytest.fixture
 def text_types(sql: Callable[..., list[tuple]], record_property: Callable[[str, str], None]) -> list[str]:
-    """Give types of texts, in orders that no sort of Python has: what this server can do, which the summary says."""
+    """Give types of texts, in orders that no sort of Python has: what this server can do, which the
+    summary says.
+    """
     found = make_orders(sql)
     record_property(ORDERS, told(found))
     return found
@@ -96,10 +104,11 @@ def text_types(sql: Callable[..., list[tuple]], record_property: Callable[[str, 
 
 @pytest.fixture
 def module_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Give a function that writes a user's module: ``module_file('''def get_jobs(): ...''', "jobs.py")``.
+    """Give a function that writes a user's module: ``module_file('''def get_jobs(): ...''',
+    "jobs.py")``.
 
-    The text is dedented; the file lies in ``tmp_path``. What a test imports from there, and what it puts on
-    ``sys.path``, is gone after it, so that two tests may use the same name.
+    The text is dedented; the file lies in ``tmp_path``. What a test imports from there, and what it
+    puts on ``sys.path``, is gone after it, so that two tests may use the same name.
     """
     monkeypatch.setattr(sys, "path", list(sys.path))
     # A file that is written twice within a second must not be served from a cache.

@@ -1,9 +1,10 @@
 """How large a proof is, which seed it plays, and what becomes of its figures.
 
-A *proof* is a test that tries something many times, marked ``proof``. ``make test`` leaves it out, ``make check`` and
-``.ci/run`` play its small size, ``make prove`` its large one, and puts the figures of all proofs in one table.
-``TASKMASTER_PROVE`` asks for the large size; ``TASKMASTER_SEED`` replays one seed; ``TASKMASTER_PROOFS`` names the file
-that figures are added to, one JSON object a line.
+A *proof* is a test that tries something many times, marked ``proof``. ``make test`` leaves it out,
+``make check`` and ``.ci/run`` play its small size, ``make prove`` its large one, and puts the
+figures of all proofs in one table. ``TASKMASTER_PROVE`` asks for the large size;
+``TASKMASTER_SEED`` replays one seed; ``TASKMASTER_PROOFS`` names the file that figures are added
+to, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TypeVar
 
 Size = TypeVar("Size")
 
-# Read when the tests are collected: each test runs in an environment without Taskmaster's variables.
+# Read when the tests are collected: each test runs in an environment without Taskmaster's
+# variables.
 _LARGE = bool(os.environ.get("TASKMASTER_PROVE"))
 SEED = os.environ.get("TASKMASTER_SEED")
 _FILE = os.environ.get("TASKMASTER_PROOFS")
@@ -28,7 +30,9 @@ def size(check: Size, prove: Size) -> Size:
 
 
 def seed() -> int:
-    """The seed to play: the one that was asked for, else a new one. It is printed, with the command that replays it."""
+    """The seed to play: the one that was asked for, else a new one. It is printed, with the command
+    that replays it.
+    """
     chosen = int(SEED) if SEED else time.time_ns() % 1_000_000
     test = os.environ.get("PYTEST_CURRENT_TEST", "the same test").rpartition(" ")[0]
     large = "TASKMASTER_PROVE=1 " if _LARGE else ""

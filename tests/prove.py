@@ -1,9 +1,9 @@
 """Run the proofs at their full size, and put their figures in one table: ``make prove``.
 
-``--small`` plays them at the size of ``make check``, ``--only NAME`` those whose name contains it, ``--lanes N`` so
-many at a time, and ``--write PATH`` puts the report into a file, as reStructuredText. ``--resume`` leaves out what has
-passed since the last time without it, at the same size, and keeps its figures: the whole takes hours. The exit code is
-0 if all have passed.
+``--small`` plays them at the size of ``make check``, ``--only NAME`` those whose name contains it,
+``--lanes N`` so many at a time, and ``--write PATH`` puts the report into a file, as
+reStructuredText. ``--resume`` leaves out what has passed since the last time without it, at the
+same size, and keeps its figures: the whole takes hours. The exit code is 0 if all have passed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def proofs(only: str, environment: dict[str, str]) -> list[str]:
 
 
 def prove(name: str, environment: dict[str, str]) -> bool:
-    """Run one proof, and show what it printed if it fails. What has passed has a file of its own, with its figures."""
+    """Run one proof, and show what it printed if it fails. What has passed has a file of its own,
+    with its figures.
+    """
     size = "full" if environment["TASKMASTER_PROVE"] else "small"
     figures = FIGURES / size / f"{name.rpartition('::')[2]}.jsonl"
     if figures.exists():

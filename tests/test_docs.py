@@ -1,4 +1,6 @@
-"""The documents and the commands agree: what there is, is documented, and what is documented, is there."""
+"""The documents and the commands agree: what there is, is documented, and what is documented, is
+there.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def long_names(command: click.Command) -> Iterator[str]:
 
 
 def console_lines(text: str) -> list[str]:
-    """The commands that a page tells to type: indented, after a dollar sign, with what continues in the next line."""
+    """The commands that a page tells to type: indented, after a dollar sign, with what continues in
+    the next line.
+    """
     return re.findall(r"^ +\$ (.+)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
@@ -94,14 +98,18 @@ def test_documented_command_lines_parse(name):
 
 
 def test_readme_has_commands_to_type():
-    """The console blocks are found by these tests, which cannot pass for want of anything to look at."""
+    """The console blocks are found by these tests, which cannot pass for want of anything to look
+    at.
+    """
     typed = {shlex.split(line, comments=True)[0] for line in console_lines(TEXT)}
 
     assert {"tm-run", "tm-master", "tm-slave", "tm-ctl", "make"} <= typed
 
 
 def test_every_typed_command_exists():
-    """What the pages tell to type is one of the commands, a target of the Makefile, or a program that everybody has."""
+    """What the pages tell to type is one of the commands, a target of the Makefile, or a program
+    that everybody has.
+    """
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for line in console_lines(TEXT):
         words = shlex.split(line, comments=True)
@@ -133,7 +141,9 @@ def test_every_option_has_a_help_text(name):
 
 
 def test_one_option_has_one_help_text():
-    """An option that several commands have says the same in each, but for the few that mean another thing."""
+    """An option that several commands have says the same in each, but for the few that mean another
+    thing.
+    """
     differ = {"host", "state", "no_progress"}
     texts: dict[str, set[str | None]] = {}
     for command in COMMANDS.values():

@@ -43,7 +43,9 @@ def pythons(found: list[str]) -> list[str]:
 
 
 def test_version_is_the_package_s_own(metadata):
-    """What is built has the version that the package tells, which is above every Python 2 release."""
+    """What is built has the version that the package tells, which is above every Python 2
+    release.
+    """
     assert metadata["version"] == taskmaster.__version__
     assert int(taskmaster.__version__.split(".")[0]) >= 1
 
@@ -136,7 +138,9 @@ exec(sys.argv[1])' "$2"
 )
 @pytest.mark.parametrize("target", ["test", "demo"])
 def test_make_refuses_a_python_that_will_not_do(tmp_path, change, sentence, target):
-    """One sentence says what is wrong with it and what to do, the exit code is not 0, and nothing is made."""
+    """One sentence says what is wrong with it and what to do, the exit code is not 0, and nothing
+    is made.
+    """
     python = tmp_path / "python of another kind"
     python.write_text(PRETENDER.format(python=shlex.quote(sys.executable), change=change))
     python.chmod(0o755)

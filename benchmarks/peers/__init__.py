@@ -1,8 +1,9 @@
 """Taskmaster and its peers, a script each, which all are called alike.
 
-``python -m benchmarks.peers.NAME WORK JOBS [WORD...]`` does a work once and prints one line of JSON: ``jobs``, how many
-were done as far as the workers or their results show, ``seconds``, what they took, and what else was found. It runs in
-a directory of its own, which is empty, and ends with 0 if nothing went wrong.
+``python -m benchmarks.peers.NAME WORK JOBS [WORD...]`` does a work once and prints one line of
+JSON: ``jobs``, how many were done as far as the workers or their results show, ``seconds``, what
+they took, and what else was found. It runs in a directory of its own, which is empty, and ends with
+0 if nothing went wrong.
 """
 
 from __future__ import annotations

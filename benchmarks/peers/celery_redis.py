@@ -1,7 +1,8 @@
 """Celery with Redis as its broker, set up as its guide to optimising advises for many short jobs.
 
-Prefork workers, many messages prefetched, results ignored, acknowledged early, no events, gossip, mingle or heartbeat.
-One word, a number, asks for Celery's own ``chunks`` of so many jobs. Both sides use this module.
+Prefork workers, many messages prefetched, results ignored, acknowledged early, no events, gossip,
+mingle or heartbeat. One word, a number, asks for Celery's own ``chunks`` of so many jobs. Both
+sides use this module.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Taskmaster's master with many slaves, which are light: ``benchmarks/light_slaves.py``, which counts the jobs itself.
+"""Taskmaster's master with many slaves, which are light: ``benchmarks/light_slaves.py``, which
+counts the jobs itself.
 
-The words are its options. Its number of slaves is the second word of the command line, in the place of the jobs.
+The words are its options. Its number of slaves is the second word of the command line, in the place
+of the jobs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Dask distributed: a ``LocalCluster`` of single-threaded worker processes, a future a job or a future for some.
+"""Dask distributed: a ``LocalCluster`` of single-threaded worker processes, a future a job or a
+future for some.
 
-``client.map`` takes a list, so that jobs are given to it in slices; the next one is always given before the results of
-the last are asked for. One word, a number, says how many jobs are done by one future: Dask's best practices advise to
-put small ones together.
+``client.map`` takes a list, so that jobs are given to it in slices; the next one is always given
+before the results of the last are asked for. One word, a number, says how many jobs are done by one
+future: Dask's best practices advise to put small ones together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""``concurrent.futures.ProcessPoolExecutor``: ``map`` with chunks, as its documentation advises for many jobs.
+"""``concurrent.futures.ProcessPoolExecutor``: ``map`` with chunks, as its documentation advises for
+many jobs.
 
 Unlike the others, ``map`` reads all jobs before it gives the first result.
 """

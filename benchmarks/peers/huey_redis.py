@@ -1,4 +1,5 @@
-"""Huey with Redis: worker processes that wait for the queue in Redis itself, results off, nothing periodic.
+"""Huey with Redis: worker processes that wait for the queue in Redis itself, results off, nothing
+periodic.
 
 Both sides use this module.
 """

@@ -1,4 +1,6 @@
-"""joblib with its own processes (loky): batches of the size that it chooses itself, results as they come."""
+"""joblib with its own processes (loky): batches of the size that it chooses itself, results as they
+come.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Two plain loops in two processes, each over its half of the jobs: what the machine does if nothing is handed out."""
+"""Two plain loops in two processes, each over its half of the jobs: what the machine does if
+nothing is handed out.
+"""
 
 from __future__ import annotations
 

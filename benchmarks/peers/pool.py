@@ -1,4 +1,6 @@
-"""``multiprocessing.Pool``: results as they come, jobs in chunks as its documentation advises for many small ones."""
+"""``multiprocessing.Pool``: results as they come, jobs in chunks as its documentation advises for
+many small ones.
+"""
 
 from __future__ import annotations
 

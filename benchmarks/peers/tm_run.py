@@ -1,8 +1,9 @@
 """Taskmaster: ``tm-run`` with two workers, its default options, and its state on disk.
 
-Measured from outside, as a command. The clock runs from the moment in which the first worker is ready for jobs to the
-moment in which the last one is told that there are no more, which is a little longer than from the first hand-out to
-the last report. The jobs are those that the command says it has settled; it ends with 0 only if none has failed.
+Measured from outside, as a command. The clock runs from the moment in which the first worker is
+ready for jobs to the moment in which the last one is told that there are no more, which is a little
+longer than from the first hand-out to the last report. The jobs are those that the command says it
+has settled; it ends with 0 only if none has failed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The measurements: ``python -m benchmarks.postgres``.
 
-A table of 3 million rows of about 200 bytes; each measurement gets a fresh copy of it, and what is compared is measured
-in the same round. Every figure includes starting and stopping. The server is one of its own, with its files
-synchronised as in production.
+A table of 3 million rows of about 200 bytes; each measurement gets a fresh copy of it, and what is
+compared is measured in the same round. Every figure includes starting and stopping. The server is
+one of its own, with its files synchronised as in production.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Bench:
             self.on.execute(f"DROP DATABASE {name}")
 
     def speed(self, work: str) -> float:
-        """Rows a second of one of the methods, from the start of its first process to the end of the last."""
+        """Rows a second of one of the methods, from the start of its first process to the end of
+        the last.
+        """
         with self.copy() as name:
             began = time.perf_counter()
             rows = getattr(self, work)(name)
@@ -127,7 +129,7 @@ class Bench:
         subprocess.run(command, cwd=ROOT, check=True)
         return self.rows
 
-    # -- works: each is done with so many rows -----------------------------------------------------------------------
+    # -- works: each is done with so many rows -----------------------------------------------------
 
     def read_by_hand(self, name: str) -> int:
         """A loop over pages that does nothing, in one process."""
@@ -170,7 +172,9 @@ class Bench:
         return self.run(name, "values")
 
     def loop(self, name: str) -> int:
-        """A loop over the rows with an UPDATE and a commit for each, in one process; not over all of them."""
+        """A loop over the rows with an UPDATE and a commit for each, in one process; not over all
+        of them.
+        """
         count = min(LOOPED, self.rows)
         with psycopg2.connect(self.on.dsn(name)) as connection, connection.cursor() as cursor:
             for key, author in islice(chain.from_iterable(pages(connection, "id, author_id")), count):
@@ -179,10 +183,12 @@ class Bench:
         connection.close()
         return count
 
-    # -- memory ------------------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def memory(self, count: int) -> tuple[float, float]:
-        """Most megabytes of the master, and of the slave with its workers, while so many rows are read."""
+        """Most megabytes of the master, and of the slave with its workers, while so many rows are
+        read.
+        """
         with self.copy() as name, tempfile.TemporaryDirectory() as directory:
             self.on.execute("DELETE FROM many WHERE id > %s", count, database=name)
             environment = {**os.environ, "BENCH_DSN": self.on.dsn(name), "BENCH_KIND": "keys", "BENCH_TABLE": "many"}
@@ -203,7 +209,9 @@ class Bench:
 
 
 def own(process: psutil.Process) -> float:
-    """Megabytes that a process has for itself; those that it shares with its parent are counted there."""
+    """Megabytes that a process has for itself; those that it shares with its parent are counted
+    there.
+    """
     try:
         return float(process.memory_full_info().uss) / 1e6
     except psutil.Error:

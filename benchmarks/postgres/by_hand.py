@@ -1,4 +1,6 @@
-"""What one would write without Taskmaster, in one process: ``benchmarks.postgres.by_hand read|values DSN``."""
+"""What one would write without Taskmaster, in one process: ``benchmarks.postgres.by_hand
+read|values DSN``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""pgbench in the foreground, alone and beside backfills: what does it feel, and how fast does the backfill move?
+"""pgbench in the foreground, alone and beside backfills: what does it feel, and how fast does the
+backfill move?
 
-Called by ``benchmarks.postgres``. The backfill lasts as long as pgbench: when it has come to its end it begins anew.
+Called by ``benchmarks.postgres``. The backfill lasts as long as pgbench: when it has come to its
+end it begins anew.
 """
 
 from __future__ import annotations

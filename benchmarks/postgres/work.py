@@ -1,4 +1,6 @@
-"""The user's module of the measurements on PostgreSQL: what to do with which rows is in the environment."""
+"""The user's module of the measurements on PostgreSQL: what to do with which rows is in the
+environment.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Give every post the name of its author, a range of posts an UPDATE: ``tm-run backfill.py 4``.
 
-Run it where ``manage.py`` is, with ``--django-settings=config.settings`` or DJANGO_SETTINGS_MODULE. It can be
-interrupted at any moment; the same command goes on.
+Run it where ``manage.py`` is, with ``--django-settings=config.settings`` or DJANGO_SETTINGS_MODULE.
+It can be interrupted at any moment; the same command goes on.
 """
 
 from blog.models import Author, Post

@@ -1,4 +1,6 @@
-"""The same as a script, a post a job: ``python backfill_posts.py``. For what needs Python for each of them."""
+"""The same as a script, a post a job: ``python backfill_posts.py``. For what needs Python for each
+of them.
+"""
 
 import os
 

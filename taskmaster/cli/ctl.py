@@ -15,8 +15,8 @@ import click
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
 from taskmaster.model import Snapshot
-from taskmaster.options import MasterOptions
-from taskmaster.view.text import SCHEMA, Rate, clean, status_line
+from taskmaster.options.commands import MasterOptions
+from taskmaster.view.status import SCHEMA, Rate, clean, status_line
 
 __all__ = ["main", "tm_ctl"]
 
@@ -74,8 +74,8 @@ def status(
 ) -> None:
     """Say what a running master is doing.
 
-    STATE is the state file of its run, or the TARGET with the arguments that it was given: that finds a tm-run on this
-    machine, too, whatever its port is.
+    STATE is the state file of its run, or the TARGET with the arguments that it was given: that
+    finds a tm-run on this machine, too, whatever its port is.
 
     \b
     Examples:
@@ -83,11 +83,12 @@ def status(
       tm-ctl status --host=127.0.0.1:5050
     """  # noqa: D301
     path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
-    from taskmaster import api, inquiry
+    from taskmaster import api
+    from taskmaster.runner import control
 
     loaded()
 
-    found = api.status(host if path is None else inquiry.master_of(str(path)), key, key_file)
+    found = api.status(host if path is None else control.master_of(str(path)), key, key_file)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, **found}))
     else:
@@ -101,8 +102,9 @@ def status(
 def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
     """List the runs that a state file holds, the newest first.
 
-    STATE is the file, or the TARGET with the arguments that tm-master was given; then the file is the one that it has
-    by default in this directory. The run with a * is the one that a master resumes.
+    STATE is the file, or the TARGET with the arguments that tm-master was given; then the file is
+    the one that it has by default in this directory. The run with a * is the one that a master
+    resumes.
 
     \b
     Examples:
@@ -177,8 +179,9 @@ def failures(  # noqa: PLR0913  # an option each
 ) -> None:
     """List the failed jobs of a run, singly and by kind; or forget some of them.
 
-    STATE is the file, or the TARGET with the arguments that tm-master was given. A run that is going on is asked over
-    the network. To run failed jobs again, give tm-master or tm-run once more, with --failed.
+    STATE is the file, or the TARGET with the arguments that tm-master was given. A run that is
+    going on is asked over the network. To run failed jobs again, give tm-master or tm-run once
+    more, with --failed.
 
     \b
     Examples:
@@ -190,8 +193,8 @@ def failures(  # noqa: PLR0913  # an option each
     if (state is None) == (host is None):
         raise UsageError("Name the run whose failed jobs are meant: either its STATE, or its master with --host.")
     path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
-    from taskmaster import inquiry
     from taskmaster.cli.failures import check_styles, show, with_keys
+    from taskmaster.runner import control
 
     loaded()
 
@@ -199,25 +202,25 @@ def failures(  # noqa: PLR0913  # an option each
     if dropped:
         if path is None:
             raise UsageError("--drop changes a state file: stop the run, and name its STATE instead of --host.")
-        for shown, number in inquiry.drop_failures(str(path), dropped).items():
+        for shown, number in control.drop_failures(str(path), dropped).items():
             click.echo(f"{number} failed {'job' if number == 1 else 'jobs'} with the key {shown} forgotten.", err=True)
         return
     if path is not None:
-        found = inquiry.failures(str(path), kind)
+        found = control.failures(str(path), kind)
     else:
-        found = inquiry.failures_of(str(host), key, key_file, kind)
+        found = control.failures_of(str(host), key, key_file, kind)
     if wanted:
         found = with_keys(found, wanted)
     count = show(found, style=style, tracebacks=tracebacks or bool(wanted))
     if wanted and not count:
-        raise inquiry.no_such_key(", ".join(wanted))
+        raise control.no_such_key(", ".join(wanted))
     if not count and style == "text":
         click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
 
 
 def _state_file(state: str, arguments: Mapping[str, str], callback: str | None) -> Path:
-    from taskmaster import target as targets
-    from taskmaster.master.stores.naming import SUFFIX, default_path
+    from taskmaster.master.stores.default_path import SUFFIX, default_path
+    from taskmaster.user_code import target as targets
 
     path = Path(state)
     if not arguments and not callback and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
@@ -233,7 +236,9 @@ def _when(at: float | None) -> str:
 
 
 def _described(status: Mapping[str, Any]) -> list[str]:
-    """The lines for a person. A master of another release may tell more than is known here, or less."""
+    """The lines for a person. A master of another release may tell more than is known here, or
+    less.
+    """
     known: dict[str, Any] = {
         "run": "", "target": "", "state": "running", "reason": "", "settled": 0, "failed": 0, "settled_here": 0,
         "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "waiting": 0, "skipped": 0,

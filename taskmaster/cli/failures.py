@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from taskmaster.errors import UsageError
-from taskmaster.view.text import SCHEMA, clean
+from taskmaster.view.status import SCHEMA, clean
 
 __all__ = ["check_styles", "show", "with_keys"]
 
@@ -23,7 +23,8 @@ def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
     """Print failed jobs; returns how many.
 
     Args:
-        found: the jobs, as ``taskmaster.master.stores.FailedJob``; read once, however many they are.
+        found: the jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
+            they are.
         style: "text", "json" or "csv".
         tracebacks: for people: with the traceback of each attempt.
     """

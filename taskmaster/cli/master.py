@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, options, parse_arguments, run_command
-from taskmaster.options import MasterOptions
+from taskmaster.options.commands import MasterOptions
 
 __all__ = ["main", "tm_master"]
 
@@ -39,8 +39,9 @@ __all__ = ["main", "tm_master"]
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.
 
-    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a function it is get_jobs.
-    Each KEY=VALUE is passed to it as text. Interrupt the command and give it again: it goes on where it was.
+    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a
+    function it is get_jobs. Each KEY=VALUE is passed to it as text. Interrupt the command and give
+    it again: it goes on where it was.
 
     \b
     Examples:

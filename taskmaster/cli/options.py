@@ -1,8 +1,8 @@
 """What the commands have in common: the options, ``key=value`` arguments, and how a command ends.
 
-Used by the other modules of ``taskmaster.cli``. Each option has one spelling and one help text, in whatever command it
-appears, and the defaults are those of ``taskmaster.options``. ``run_command`` is the only place where an error becomes
-a message and an exit code.
+Used by the other modules of ``taskmaster.cli``. Each option has one spelling and one help text, in
+whatever command it appears, and the defaults are those of ``taskmaster.options.commands``.
+``run_command`` is the only place where an error becomes a message and an exit code.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskmaster import __version__
-from taskmaster.cli.first_process import leave_first_process
-from taskmaster.cli.stopping import STOPPING
-from taskmaster.cli.throttling import THROTTLING
-from taskmaster.django_hooks import SETTINGS as SETTINGS_VARIABLE
+from taskmaster.cli.pid1 import leave_first_process
+from taskmaster.cli.stop_options import STOPPING
+from taskmaster.cli.throttle_options import THROTTLING
+from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
-from taskmaster.options import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
-from taskmaster.uncaught import say_error
+from taskmaster.options.commands import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
+from taskmaster.runner.excepthook import say_error
 
 __all__ = ["SETTINGS", "common", "loaded", "merge", "option", "options", "parse_arguments", "run_command"]
 
@@ -39,7 +39,9 @@ _Decorator = Callable[[_Function], _Function]
 
 @dataclass
 class _Invocation:
-    """What has to be known about a command line when the command has failed, and its parameters are gone."""
+    """What has to be known about a command line when the command has failed, and its parameters are
+    gone.
+    """
 
     debug: bool = False
 
@@ -68,7 +70,8 @@ def _gone(ctx: click.Context, param: click.Parameter, value: str | None) -> None
         )
 
 
-# Spellings and everything else that click has to know. The name is the field in taskmaster.options.
+# Spellings and everything else that click has to know. The name is the field in
+# taskmaster.options.commands.
 _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "host": (
         ("--host", "--address"),
@@ -226,7 +229,7 @@ def option(name: str, **changes: Any) -> _Decorator[Any]:
     """The decorator that gives a command an option.
 
     Args:
-        name: the field in ``taskmaster.options``.
+        name: the field in ``taskmaster.options.commands``.
         **changes: what this command says differently.
     """
     spellings, attributes = _KNOWN[name]
@@ -243,7 +246,9 @@ def option(name: str, **changes: Any) -> _Decorator[Any]:
 
 
 def options(*names: str) -> _Decorator[Any]:
-    """The decorator that gives a command several options, in the order in which its help lists them."""
+    """The decorator that gives a command several options, in the order in which its help lists
+    them.
+    """
 
     def decorate(function: _Function) -> _Function:
         for name in reversed(names):
@@ -264,7 +269,7 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     """Make options of what click has parsed, and set up logging.
 
     Args:
-        cls: of ``taskmaster.options``.
+        cls: of ``taskmaster.options.commands``.
         given: parameters of the command; ``no_progress`` is folded into ``progress``.
     """
     if given.get("django_settings"):
@@ -301,7 +306,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-# -- how a command ends ------------------------------------------------------------------------------------------------
+# -- how a command ends ----------------------------------------------------------------------------
 
 
 def run_command(command: click.Command, name: str, words: Sequence[str] | None = None) -> NoReturn:
@@ -320,8 +325,8 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         )
         sys.exit(2)
     leave_first_process()
-    # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among all that was loaded
-    # when the process ends, takes as long as the loading.
+    # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
+    # all that was loaded when the process ends, takes as long as the loading.
     gc.disable()
     try:
         code = _run(command, name, words)
@@ -373,7 +378,9 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _flushed(code: int) -> int:
-    """Write out what is left, so that Python does not complain at its end about a reader who has gone away."""
+    """Write out what is left, so that Python does not complain at its end about a reader who has
+    gone away.
+    """
     try:
         sys.stdout.flush()
     except (AttributeError, ValueError):

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
-from taskmaster.options import RunOptions
+from taskmaster.options.commands import RunOptions
 
 __all__ = ["main", "tm_run"]
 
@@ -49,9 +49,9 @@ __all__ = ["main", "tm_run"]
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET and run them on this machine, in N worker processes.
 
-    TARGET is pkg.module, path/file.py, or one of these with the :function that yields the jobs. N is the number of
-    usable CPUs if it is left out. Each KEY=VALUE is passed to get_jobs as text. Interrupt the command and give it
-    again: it goes on where it was.
+    TARGET is pkg.module, path/file.py, or one of these with the :function that yields the jobs. N
+    is the number of usable CPUs if it is left out. Each KEY=VALUE is passed to get_jobs as text.
+    Interrupt the command and give it again: it goes on where it was.
 
     \b
     Examples:
@@ -66,9 +66,10 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
         given["processes"] = number
     parsed = parse_arguments(arguments)
     options = merge(RunOptions, given)
-    from taskmaster.embryo import prepare
+    from taskmaster.runner.prefork import prepare
 
-    # First: it gets ready while the master is imported. No worker may have the key in its memory, though.
+    # First: it gets ready while the master is imported. No worker may have the key in its memory,
+    # though.
     needed = options.dry_run is None and options.key is None and "TASKMASTER_KEY" not in os.environ
     embryo = prepare() if needed else None
     try:

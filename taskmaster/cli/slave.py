@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, run_command
-from taskmaster.options import SlaveOptions
+from taskmaster.options.commands import SlaveOptions
 
 __all__ = ["main", "spawn_main", "tm_slave", "tm_spawn"]
 
 _WHERE = "Where the master is."
-# A slave shows no progress; release 0.8.2 did, and scripts that are older than this one switch it off.
+# A slave shows no progress; release 0.8.2 did, and scripts that are older than this one switch it
+# off.
 _UNUSED = {
     "expose_value": False,
     "help": "Does nothing: a slave shows no progress. Here for scripts written for 0.8.2.",
@@ -31,8 +32,8 @@ _UNUSED = {
 def tm_slave(target: str, **given: Any) -> int:
     """Take batches from a master and run them, until the run is over.
 
-    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a function it is
-    handle_job. On the master's own machine the key is found by itself.
+    TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a
+    function it is handle_job. On the master's own machine the key is found by itself.
 
     \b
     Examples:

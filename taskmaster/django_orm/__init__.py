@@ -1,8 +1,9 @@
-"""Django: querysets as sources of jobs, key ranges of them, and what a project wants around its work.
+"""Django: querysets as sources of jobs, key ranges of them, and what a project wants around its
+work.
 
-``RangeQuerySetWrapper`` and ``QuerySetRanges`` are for the user's module, on the master and on the slaves; the other
-modules are called by Taskmaster itself where a project is used. Nothing here is imported elsewhere, and nothing of it
-knows a database driver.
+``RangeQuerySetWrapper`` and ``QuerySetRanges`` are for the user's module, on the master and on the
+slaves; the other modules are called by Taskmaster itself where a project is used. Nothing here is
+imported elsewhere, and nothing of it knows a database driver.
 """
 
 from __future__ import annotations

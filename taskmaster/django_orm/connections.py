@@ -1,7 +1,8 @@
-"""Django's connections around what workers and the master do, as Django treats them around requests.
+"""Django's connections around what workers and the master do, as Django treats them around
+requests.
 
-Called through ``taskmaster.django_hooks``, and only in a process that uses Django. Connections belong to a thread: each
-function is about those of the thread that calls it.
+Called through ``taskmaster.django_orm.integration``, and only in a process that uses Django.
+Connections belong to a thread: each function is about those of the thread that calls it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ __all__ = ["close", "close_before_fork", "drop_after_fork", "refresh"]
 
 logger = logging.getLogger(__name__)
 
-# Of the parent process: kept, for an object that is thrown away says goodbye to the server in the parent's name.
+# Of the parent process: kept, for an object that is thrown away says goodbye to the server in the
+# parent's name.
 _inherited: list[Any] = []
 
 
 def refresh() -> None:
-    """Close connections that are unusable, or older than ``CONN_MAX_AGE``; forget the queries that DEBUG has kept."""
+    """Close connections that are unusable, or older than ``CONN_MAX_AGE``; forget the queries that
+    DEBUG has kept.
+    """
     if settings.configured:
         try:
             reset_queries()

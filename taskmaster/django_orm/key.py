@@ -1,7 +1,9 @@
-"""The key along which a queryset is read: one field of its model or several, and what can be asked with it.
+"""The key along which a queryset is read: one field of its model or several, and what can be asked
+with it.
 
-Called by the sources of this package. Models say whether a key leads through all rows: it is never NULL, an index
-begins with it, and, where rows are jobs, no two rows have the same. The database alone compares.
+Called by the sources of this package. Models say whether a key leads through all rows: it is never
+NULL, an index begins with it, and, where rows are jobs, no two rows have the same. The database
+alone compares.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ __all__ = ["Key", "ReadableQuerySet", "readable"]
 ReadableQuerySet = Any
 """A queryset; Django has no types."""
 
-# Where the server goes to the place of a row comparison in the index; others would read all that lies before.
+# Where the server goes to the place of a row comparison in the index; others would read all that
+# lies before.
 ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
@@ -96,13 +99,15 @@ class Key:
 
     Args:
         model: whose rows have it.
-        names: of a field or several, ``"pk"`` for the primary key, each with a ``-`` before it for descending order.
+        names: of a field or several, ``"pk"`` for the primary key, each with a ``-`` before it for
+            descending order.
         descending: from the highest to the lowest.
         unique: no two rows may have the same.
         trusted: do not ask the model whether it leads through all rows.
 
     Raises:
-        UsageError: the model does not have it, or it does not lead through all rows; names what is missing.
+        UsageError: the model does not have it, or it does not lead through all rows; names what is
+            missing.
 
     Attributes:
         descending: see there.
@@ -137,7 +142,9 @@ class Key:
         return self._fields == self._found("pk")
 
     def left_out(self, names: Collection[str], *, deferred: bool) -> list[str]:
-        """Its fields that a row lacks after ``defer(*names)``, or after ``only(*names)``; the primary key stays."""
+        """Its fields that a row lacks after ``defer(*names)``, or after ``only(*names)``; the
+        primary key stays.
+        """
         primary = self._found("pk")
         return [
             field.name
@@ -150,7 +157,7 @@ class Key:
         """One can reckon with it."""
         return self.single and _kind(self._fields[0]) in NUMBERS
 
-    # -- what is asked with it ---------------------------------------------------------------------------------------
+    # -- what is asked with it ---------------------------------------------------------------------
 
     def order(self, *, descending: bool | None = None) -> list[str]:
         """For ``order_by``."""
@@ -174,7 +181,9 @@ class Key:
         return self._spelt_out(sign, self.parts(key))
 
     def _spelt_out(self, sign: str, parts: Sequence[Any]) -> Q:
-        """Likewise: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)): the first condition is the one that an index answers."""
+        """Likewise: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)): the first condition is the one that an
+        index answers.
+        """
         strict = {">": "gt", ">=": "gt", "<": "lt", "<=": "lt"}[sign]
         name, part = self.names[len(self.names) - len(parts)], parts[0]
         if len(parts) == 1:
@@ -182,7 +191,7 @@ class Key:
         rest = self._spelt_out(sign, parts[1:])
         return Q(**{f"{name}__{strict}e": part}) & (Q(**{f"{name}__{strict}": part}) | (Q(**{name: part}) & rest))
 
-    # -- its values --------------------------------------------------------------------------------------------------
+    # -- its values --------------------------------------------------------------------------------
 
     def joined(self, parts: Sequence[Any]) -> Any:
         """The key, of the values of its fields."""
@@ -214,7 +223,7 @@ class Key:
             raise TypeError("no tuple")
         return zip(self._fields, self.parts(key), strict=True)
 
-    # -- whether it leads through all rows ---------------------------------------------------------------------------
+    # -- whether it leads through all rows ---------------------------------------------------------
 
     def _found(self, name: str) -> list[Any]:
         meta = self.model._meta
@@ -288,7 +297,9 @@ def _fitting(field: Any, value: Any) -> Any:
 
 
 def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
-    """Sets of fields of which no two rows have the same; ``in_order``: whose index is sorted as the key is."""
+    """Sets of fields of which no two rows have the same; ``in_order``: whose index is sorted as the
+    key is.
+    """
     meta = model._meta
     yield tuple(one.name for one in getattr(meta, "pk_fields", None) or [meta.pk])
     yield from ((field.name,) for field in meta.concrete_fields if field.unique)
@@ -297,7 +308,8 @@ def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
         for one in parent._meta.constraints:
             if not isinstance(one, UniqueConstraint) or (in_order and one.opclasses):
                 continue
-            # One that is deferred may be broken for a while; that of a condition says nothing of the other rows.
+            # One that is deferred may be broken for a while; that of a condition says nothing of
+            # the other rows.
             if one.condition is None and not one.deferrable and one.fields:
                 yield tuple(one.fields)
 

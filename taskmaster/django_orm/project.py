@@ -1,7 +1,9 @@
-"""A Django project, set up before any of the user's code is imported; and what is said when it is not as it should be.
+"""A Django project, set up before any of the user's code is imported; and what is said when it is
+not as it should be.
 
-Called through ``taskmaster.django_hooks``: by ``taskmaster.target`` in each process that imports a target, when
-``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings; and where the user's code has raised.
+Called through ``taskmaster.django_orm.integration``: by ``taskmaster.user_code.target`` in each
+process that imports a target, when ``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the
+project's settings; and where the user's code has raised.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 from taskmaster.errors import TargetError
-from taskmaster.postgres.refusals import said
-from taskmaster.retrying import sqlstate
-from taskmaster.tracebacks import users_traceback
+from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.sources.database_errors import said
+from taskmaster.sources.database_retry import sqlstate
 
 __all__ = ["explain", "lacking", "set_up"]
 
@@ -67,7 +69,8 @@ def set_up(settings: str) -> None:
 
 
 def explain(exc: BaseException) -> str:
-    """What the project lacks that made the user's code raise this, as a sentence after a space; "" if it is not that.
+    """What the project lacks that made the user's code raise this, as a sentence after a space; ""
+    if it is not that.
 
     Args:
         exc: what was raised while a target was imported, or by a source of the user's.
@@ -91,7 +94,8 @@ def explain(exc: BaseException) -> str:
 
 
 def lacking(exc: BaseException, alias: str = "") -> str:
-    """What to say of an error of Django's for a table or a column of a model that is not there; "" for any other error.
+    """What to say of an error of Django's for a table or a column of a model that is not there; ""
+    for any other error.
 
     Args:
         exc: the error.
@@ -145,7 +149,9 @@ def _module_of(trace: TracebackType) -> str:
 
 
 def _is_machinery(trace: TracebackType) -> bool:
-    """Whether it is Django's, or ours, or of Python's that Django calls with what the settings say."""
+    """Whether it is Django's, or ours, or of Python's that Django calls with what the settings
+    say.
+    """
     return _module_of(trace).partition(".")[0] in ("django", "importlib", "logging", "taskmaster")
 
 
@@ -154,7 +160,9 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _keep_our_logging() -> None:
-    """A project's LOGGING switches off, unless it says otherwise, all loggers that there are, Taskmaster's too."""
+    """A project's LOGGING switches off, unless it says otherwise, all loggers that there are,
+    Taskmaster's too.
+    """
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "taskmaster" and isinstance(logger, logging.Logger):
             logger.disabled = False

@@ -1,7 +1,8 @@
-"""Key ranges of a queryset as jobs: the master reads nothing but borders, and the workers their rows.
+"""Key ranges of a queryset as jobs: the master reads nothing but borders, and the workers their
+rows.
 
-Called by the user's module; the master iterates, the workers get a ``QuerySetRange``. Any database that Django knows
-will do. How ranges are drawn is in ``taskmaster.range_source``.
+Called by the user's module; the master iterates, the workers get a ``QuerySetRange``. Any database
+that Django knows will do. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 from taskmaster.django_orm.key import Key, readable
-from taskmaster.django_orm.reading import ask, fetch
+from taskmaster.django_orm.queries import ask, fetch
 from taskmaster.errors import UsageError
-from taskmaster.range_source import RangeSource
+from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["QuerySetRange", "QuerySetRanges"]
 
@@ -27,12 +28,13 @@ class QuerySetRange:
     """The rows whose key is above ``lo`` and up to ``hi``.
 
     Attributes:
-        lo: the key below the first row, None before the first row of all; a tuple, if the key has several fields.
+        lo: the key below the first row, None before the first row of all; a tuple, if the key has
+            several fields.
         hi: the key of the last row.
         model: its label, ``"blog.Post"``.
         key: the names of the key's fields.
-        using: the database, if the queryset or ``using`` named one; None: Django's routers say where its rows are read
-            and where they are written, as with any queryset.
+        using: the database, if the queryset or ``using`` named one; None: Django's routers say
+            where its rows are read and where they are written, as with any queryset.
         label: what ``QuerySetRanges`` was given as such.
         query: the conditions of the queryset, if it had any.
         hints: what routers are told beside the model: of ``author.post_set.all()``, the author.
@@ -53,9 +55,11 @@ class QuerySetRange:
     hints: Any = field(default=None, compare=False)
 
     def queryset(self) -> Any:
-        """The rows, as a queryset with the conditions of the one that was given to ``QuerySetRanges``.
+        """The rows, as a queryset with the conditions of the one that was given to
+        ``QuerySetRanges``.
 
-        They have no order, so that the database need not sort them for the model's ``Meta.ordering``.
+        They have no order, so that the database need not sort them for the model's
+        ``Meta.ordering``.
         """
         queryset = apps.get_model(self.model)._base_manager.all()
         if self.using is not None:
@@ -88,22 +92,26 @@ class QuerySetRange:
 class QuerySetRanges(RangeSource):
     """Key ranges of a queryset as jobs; the callback gets a ``QuerySetRange``.
 
-    The last range ends at the highest key there is when the run is new. A range that fails twice is split, until the
-    row is found that fails.
+    The last range ends at the highest key there is when the run is new. A range that fails twice is
+    split, until the row is found that fails.
 
     Args:
-        queryset: or a manager; neither sliced nor ordered. Its conditions go with each range: ``range.queryset()``.
+        queryset: or a manager; neither sliced nor ordered. Its conditions go with each range:
+            ``range.queryset()``.
         rows: of the first ranges.
-        target: seconds that a range should take in a worker: the number of rows follows what was measured; None: it
-            stays as it is.
-        key: a field, or several, with which an index begins; never NULL. Rows need not have different ones.
+        target: seconds that a range should take in a worker: the number of rows follows what was
+            measured; None: it stays as it is.
+        key: a field, or several, with which an index begins; never NULL. Rows need not have
+            different ones.
         using: the database to read, if not that of the queryset.
         label: goes with each range, for the callback.
         trusted: do not ask the model whether the key is not NULL and indexed.
-        patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
+        patience: seconds for which a database that cannot be read is tried again before the run
+            stops, to be resumed.
 
     Raises:
-        UsageError: the queryset or the key is none that can be read in this way; says what to write instead.
+        UsageError: the queryset or the key is none that can be read in this way; says what to write
+            instead.
 
     Example::
 
@@ -136,7 +144,7 @@ class QuerySetRanges(RangeSource):
     def __repr__(self) -> str:
         return f"ranges of {self._key}"
 
-    # -- what the database says --------------------------------------------------------------------------------------
+    # -- what the database says --------------------------------------------------------------------
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
         order = self._key.order(descending=descending)
@@ -149,7 +157,8 @@ class QuerySetRanges(RangeSource):
         return int(ask(found, lambda rows: rows.count(), self._patience))
 
     def _range(self, lo: Any, hi: Any) -> QuerySetRange:
-        # Not the database from which it would be read now: a router may have one for reading and another for writing.
+        # Not the database from which it would be read now: a router may have one for reading and
+        # another for writing.
         using = self._queryset._db
         hints = self._queryset._hints if using is None else None
         label = self._queryset.model._meta.label
@@ -171,7 +180,9 @@ def _between(queryset: Any, key: Key, lo: Any, hi: Any) -> Any:
 
 
 def _is_whole(queryset: Any) -> bool:
-    """Whether it has every row of its model, and nothing but these; then ranges need no query with them."""
+    """Whether it has every row of its model, and nothing but these; then ranges need no query with
+    them.
+    """
     whole = queryset.model._base_manager.using(queryset.db)
     try:
         return bool(str(queryset.query) == str(whole.query))

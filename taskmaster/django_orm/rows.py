@@ -1,8 +1,9 @@
 """The rows of a queryset, read by pages along a key.
 
-Called by the user's module, in a loop of ``get_jobs`` or as the source itself; ``taskmaster.django_hooks`` wraps a
-queryset that is given as a source in it. Each page is a query that begins after the last key, which an index answers
-without a look at what lies before. Memory holds one page, however many there are.
+Called by the user's module, in a loop of ``get_jobs`` or as the source itself;
+``taskmaster.django_orm.integration`` wraps a queryset that is given as a source in it. Each page is
+a query that begins after the last key, which an index answers without a look at what lies before.
+Memory holds one page, however many there are.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from django.db.models.query import (
 )
 
 from taskmaster.django_orm.key import Key, readable
-from taskmaster.django_orm.reading import borrowed, fetch, planned
+from taskmaster.django_orm.queries import borrowed, fetch, planned
 from taskmaster.errors import SourceError, UsageError
-from taskmaster.range_source import share
-from taskmaster.retrying import TooSlow
+from taskmaster.sources.database_retry import TooSlow
+from taskmaster.sources.key_ranges import share
 
 __all__ = ["RangeQuerySetWrapper"]
 
@@ -38,23 +39,25 @@ class RangeQuerySetWrapper:
     """Iterates a queryset of any size by pages along a key; also a source that resumes at its key.
 
     Args:
-        queryset: or a manager; neither sliced nor ordered. ``filter``, ``select_related``, ``prefetch_related``,
-            ``only``, ``annotate`` and ``using`` are kept, and so are ``values`` and ``values_list`` with the key in
-            them.
+        queryset: or a manager; neither sliced nor ordered. ``filter``, ``select_related``,
+            ``prefetch_related``, ``only``, ``annotate`` and ``using`` are kept, and so are
+            ``values`` and ``values_list`` with the key in them.
         step: rows of a page; a negative one means ``descending``.
-        min_id: the lowest key to read, itself included; a tuple where the key has several fields. None: from the
-            lowest there is. In descending order it is where reading ends.
+        min_id: the lowest key to read, itself included; a tuple where the key has several fields.
+            None: from the lowest there is. In descending order it is where reading ends.
         max_id: the highest key to read, itself included; None: up to the highest there is.
-        key: a field, or several, that no two rows have the same, that are never NULL, and with which an index begins;
-            with a ``-`` before each, descending.
+        key: a field, or several, that no two rows have the same, that are never NULL, and with
+            which an index begins; with a ``-`` before each, descending.
         order_by: another name for ``key``.
         descending: from the highest key to the lowest. Go on with ``max_id=last``.
         using: the database to read, if not that of the queryset.
         trusted: do not ask the model whether the key is unique, not NULL, and indexed.
-        patience: seconds for which a database that cannot be read is tried again before it is given up.
+        patience: seconds for which a database that cannot be read is tried again before it is given
+            up.
 
     Raises:
-        UsageError: the queryset or the key is none that can be read in this way; says what to write instead.
+        UsageError: the queryset or the key is none that can be read in this way; says what to write
+            instead.
 
     Example::
 
@@ -97,13 +100,16 @@ class RangeQuerySetWrapper:
         return f"rows of {self._key}"
 
     def __iter__(self) -> Iterator[Any]:
-        """The rows, in the order of their keys; those too that come meanwhile, above the key that was read last."""
+        """The rows, in the order of their keys; those too that come meanwhile, above the key that
+        was read last.
+        """
         return self._rows(None)
 
-    # -- what the master calls, where it is a source -----------------------------------------------------------------
+    # -- what the master calls, where it is a source -----------------------------------------------
 
     def fix(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided: those up to the highest key there is.
+        """Decide which rows belong to the run, or take over what was decided: those up to the
+        highest key there is.
 
         Args:
             bound: what this gave when the run was new.
@@ -143,7 +149,7 @@ class RangeQuerySetWrapper:
         """The key of a row."""
         return self._key.joined(self._parts(job))
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _bounded(self, queryset: Any) -> Any:
         """With the conditions of ``min_id``, ``max_id``, and of where the run ends."""
@@ -194,7 +200,9 @@ class RangeQuerySetWrapper:
             count = min(self._step, count + -(-count // 8))
 
     def _told_apart(self, page: list[Any]) -> list[Any]:
-        """Each object once: a condition on many related rows gives it as often as there are such rows."""
+        """Each object once: a condition on many related rows gives it as often as there are such
+        rows.
+        """
         keys = [self.job_key(row) for row in page]
         if not any(one == other for one, other in pairwise(keys)):
             return page
@@ -257,7 +265,9 @@ def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...
 
 
 def _called(name: str, names: list[str], key: Key) -> str | None:
-    """What a field is called in ``values()``: ``author_id`` may be ``author``, and the primary key ``pk``."""
+    """What a field is called in ``values()``: ``author_id`` may be ``author``, and the primary key
+    ``pk``.
+    """
     meta = key.model._meta
     field = next(one for one in meta.concrete_fields if one.attname == name)
     also = ["pk"] if field is meta.pk else []

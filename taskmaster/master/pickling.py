@@ -1,7 +1,7 @@
 """Jobs as bytes, one by one or a batch at a time.
 
-Called by the service, where a batch is sent, and by the keeper, for what is parked. Runs the user's code
-(``__reduce__`` and the like), so never under the master's lock.
+Called by the service, where a batch is sent, and by the keeper, for what is parked. Runs the user's
+code (``__reduce__`` and the like), so never under the master's lock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.keys import payload_of
-from taskmaster.master.stores import ParkedJob
+from taskmaster.master.job_records import ParkedJob
 from taskmaster.model import Job
 from taskmaster.transport.frames import Pieces
 
@@ -41,7 +41,8 @@ def pickle_all(jobs: list[Any]) -> Pieces:
     """The payloads of jobs as one pickle."""
     if type(jobs[0]) is not Job:
         try:
-            # To look at the type of each job would cost as much as to pickle it; the pickler looks at it anyway.
+            # To look at the type of each job would cost as much as to pickle it; the pickler looks
+            # at it anyway.
             return pickle_value(jobs, {**copyreg.dispatch_table, Job: _refuse_job})
         except _JobAmongThem:
             pass
@@ -49,7 +50,9 @@ def pickle_all(jobs: list[Any]) -> Pieces:
 
 
 class _Sink:
-    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be copied."""
+    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be
+    copied.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []

@@ -1,6 +1,7 @@
 """Records of attempts and of failed jobs, made from what slaves say.
 
-Called by the service. Runs the user's code (keys, reprs, pickling), so never under the master's lock.
+Called by the service. Runs the user's code (keys, reprs, pickling), so never under the master's
+lock.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import itertools
 import time
 from dataclasses import replace
 
-from taskmaster.master.broker import Broker
-from taskmaster.master.identity import Identity
-from taskmaster.master.lease import Lease, Stretch
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.failure_policy import FAILED, Tried, with_attempt
+from taskmaster.master.broker.leases import Lease, Stretch
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
-from taskmaster.master.policy import FAILED, Tried, with_attempt
-from taskmaster.master.stores import Attempt, FailedJob
 from taskmaster.model import Failure, Report
 
 __all__ = ["Records"]
@@ -37,14 +38,18 @@ class Records:
         self._ids = itertools.count(next_failed)
 
     def tried(self, lease: Lease, failure: Failure, slave: str) -> Tried:
-        """What the books have to know of a failure; the record of a failed job is only made where it is needed."""
+        """What the books have to know of a failure; the record of a failed job is only made where
+        it is needed.
+        """
         attempt = _attempt(failure, slave)
         if self._broker.verdict(lease, failure) != FAILED:
             return Tried(attempt, failure)
         return Tried(attempt, failure, self._failed(lease.stretch, failure.index, attempt))
 
     def suspects(self, lease: Lease, report: Report, slave: str) -> dict[int, Tried]:
-        """The same for jobs that were running when their worker died, or that were given to a call that raised."""
+        """The same for jobs that were running when their worker died, or that were given to a call
+        that raised.
+        """
         first = report.suspects[0]
         if report.end == "raised" and report.failures:
             # Before it, there may be those of jobs that could not be unpickled.

@@ -1,8 +1,10 @@
-"""A run: wires source, broker, keeper and server together, watches over them, and brings them to an end.
+"""A run: wires source, broker, keeper and server together, watches over them, and brings them to an
+end.
 
-Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the progress and hears
-signals. A run ends finished, stopped by what the source raised, by ``--limit`` or ``--run-time``, or drained by a
-signal; whatever the reason, the last thing written is a checkpoint.
+Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the
+progress and hears signals. A run ends finished, stopped by what the source raised, by ``--limit``
+or ``--run-time``, or drained by a signal; whatever the reason, the last thing written is a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -15,24 +17,24 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from taskmaster import keys
-from taskmaster.amounts import show_seconds
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, TaskmasterError
-from taskmaster.master.broker import Broker, Limits
-from taskmaster.master.earlier import Earlier
-from taskmaster.master.identity import Identity
-from taskmaster.master.keeper import Keeper, within
-from taskmaster.master.reader import Reader
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.checkpointer import Keeper, within
+from taskmaster.master.completion import Share
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.source import Source
 from taskmaster.master.service import Service
-from taskmaster.master.share import Share
 from taskmaster.master.skew import Skew
-from taskmaster.master.source import Source
-from taskmaster.master.stores import RunRecord, Store
+from taskmaster.master.stores.contract import RunRecord, Store
 from taskmaster.master.summary import Companion, Summary, View
-from taskmaster.master.throttle import Throttle
-from taskmaster.memory import keep_freed_memory
+from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Answer, Snapshot
-from taskmaster.signals import Signals
+from taskmaster.runtime.malloc import keep_freed_memory
+from taskmaster.runtime.signals import Signals
 from taskmaster.transport.server import Server
+from taskmaster.units import show_seconds
 
 __all__ = ["Companion", "Run", "Summary", "View"]
 
@@ -110,7 +112,9 @@ class Run:
         )
 
     def serve_on(self, server: Server, skew: Skew | None = None) -> None:
-        """Name the server that slaves reach, and what compares them; nobody is answered before ``work``."""
+        """Name the server that slaves reach, and what compares them; nobody is answered before
+        ``work``.
+        """
         self._service.skew = skew or Skew()
         server.serve(self._service)
         self._address = str(server.where)
@@ -140,7 +144,8 @@ class Run:
             threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
         if self._record.finished is None:
             return True
-        # A source that includes `last` yields the last job again: it is recognised, and nothing new.
+        # A source that includes `last` yields the last job again: it is recognised, and nothing
+        # new.
         with self._lock:
             self._broker.settle_known()
             return not self._broker.over
@@ -243,7 +248,7 @@ class Run:
                 address=self._address,
             )
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _state(self, given: str, now: float) -> tuple[str, str]:
         """What the run is doing, and why not more."""
@@ -357,7 +362,9 @@ class Run:
             self._wake.clear()
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
-        """Nothing may be called over before it is durable; a state that cannot be written is tried again."""
+        """Nothing may be called over before it is durable; a state that cannot be written is tried
+        again.
+        """
         said = False
         attempts = 0
         began = time.monotonic()
@@ -376,7 +383,9 @@ class Run:
                 self._wake.wait(1.0)
 
     def _farewell(self, server: Server) -> None:
-        """Let every slave hear that the run is over: those that wait to ask again are told at once."""
+        """Let every slave hear that the run is over: those that wait to ask again are told at
+        once.
+        """
         self._service.over = True
         server.tell_all(Answer("over").to_wire())
         deadline = time.monotonic() + FAREWELL

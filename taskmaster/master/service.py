@@ -1,8 +1,8 @@
 """The service: what a slave can ask of the master, and how the broker's books follow.
 
-Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock for the books
-only: pickling, keys and reprs, which run the user's code, happen outside it. Nothing that a slave sends is trusted to
-be well-formed.
+Called by ``taskmaster.transport.server`` from a thread for each connection. Takes the master's lock
+for the books only: pickling, keys and reprs, which run the user's code, happen outside it. Nothing
+that a slave sends is trusted to be well-formed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import StateBusy, UsageError
-from taskmaster.master.broker import Broker
-from taskmaster.master.identity import Identity
-from taskmaster.master.lease import Lease, Session, Stretch
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.leases import Lease, Session, Stretch
+from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import FailedJob
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
 from taskmaster.master.records import Records
 from taskmaster.master.skew import Skew
-from taskmaster.master.stores import FailedJob
-from taskmaster.master.throttle import Throttle
-from taskmaster.master.watermark import settled_piece
+from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
-from taskmaster.tracebacks import users_traceback
+from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.frames import Pieces
 
 __all__ = ["Service"]
@@ -43,8 +43,9 @@ PATIENCE = 0.1  # seconds that who asks for them is let wait for a checkpoint: n
 IDLE = (0.001, 0.05)  # seconds after which a slave that got nothing asks again: at first, and when it often got nothing
 IDLE_EACH = 0.008  # of many such slaves, one asks every so many seconds: what they ask in vain costs the master little,
 IDLE_MOST = 8.0  # and each of them asks at least this often
-# Seconds after which a slave reports that has no other reason to: while others wait for what it holds, or soon may; and
-# while much is queued: where all processors are busy, each word takes time from a job.
+# Seconds after which a slave reports that has no other reason to: while others wait for what it
+# holds, or soon may; and while much is queued: where all processors are busy, each word takes time
+# from a job.
 BUSY = (0.1, 0.5)
 BUSY_EACH = 0.002  # but of many slaves, one every so many seconds
 
@@ -68,7 +69,8 @@ class Service:
         run: id of the run.
         incarnation: of this master.
         next_failed: an id for the first job that fails.
-        took: called when jobs were handed out or reported: there may be room in the queue, or nothing left to do.
+        took: called when jobs were handed out or reported: there may be room in the queue, or
+            nothing left to do.
         status: gives what ``status()`` answers.
         failures: gives a page of the failed jobs, as ``Store.failed``.
         throttle: says whether jobs may be handed out now; None: always.
@@ -105,7 +107,7 @@ class Service:
         self.skew = Skew()
         self.key_error: UsageError | None = None
 
-    # -- what slaves call --------------------------------------------------------------------------------------------
+    # -- what slaves call --------------------------------------------------------------------------
 
     def hello(self, info: Any) -> dict[str, Any]:
         """A slave introduces itself; see the transport's description for what ``info`` holds."""
@@ -152,7 +154,8 @@ class Service:
         if self.over:
             return Answer("over", stale=tuple(stale)).to_wire()
         lent: list[Lent] = []
-        # One more batch after the last look fits into a frame, whatever its size; what is left is asked for again.
+        # One more batch after the last look fits into a frame, whatever its size; what is left is
+        # asked for again.
         most = min(wish.batches, 2 * known.workers)
         while len(lent) < most and sum(len(batch.blob) for batch in lent) < ANSWER_BYTES:
             batch = self._lend(known, wish)
@@ -185,7 +188,8 @@ class Service:
         return self._status()
 
     def failures(self, after: Any, kind: Any) -> list[tuple[Any, ...]] | None:
-        """A page of the run's failed jobs, by their id: (id, key, job, attempts). The last checkpoint has them.
+        """A page of the run's failed jobs, by their id: (id, key, job, attempts). The last
+        checkpoint has them.
 
         Args:
             after: ids above this one.
@@ -216,7 +220,7 @@ class Service:
             if known is not None:
                 self._broker.close(known, self._clock())
 
-    # -- what the master calls -------------------------------------------------------------------------------------
+    # -- what the master calls ---------------------------------------------------------------------
 
     def fail_doomed(self) -> None:
         """Write down as failed the jobs with which slave after slave was lost."""
@@ -225,7 +229,7 @@ class Service:
             with self._lock:
                 self._broker.fail(stretch, failed)
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _take_over(self, session: Session, info: dict[str, Any]) -> list[tuple[str, int, str]]:
         """The leases of what the slave has been running since before this master was started."""
@@ -240,8 +244,8 @@ class Service:
         return taken
 
     def _pause(self, session: Session) -> float:
-        """When the slave asks again: soon if there may just be a gap in the queue, or if others wait for what it holds;
-        seldom if there are many slaves.
+        """When the slave asks again: soon if there may just be a gap in the queue, or if others
+        wait for what it holds; seldom if there are many slaves.
         """
         sessions = self._broker.sessions
         unfed = len(sessions.unfed)
@@ -284,7 +288,9 @@ class Service:
                     return True
 
     def _lend(self, session: Session, want: Want) -> Lent | None:
-        """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there is one that can."""
+        """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there
+        is one that can.
+        """
         while True:
             with self._lock:
                 allowed = self._throttle.allow(want, self._clock())
@@ -326,7 +332,9 @@ class Service:
                 )
 
     def _pickle_together(self, stretch: Stretch) -> Pieces | None:
-        """One pickle of all payloads; None if one of them cannot be pickled, or together they are too large."""
+        """One pickle of all payloads; None if one of them cannot be pickled, or together they are
+        too large.
+        """
         jobs = stretch.jobs
         try:
             blob = pickle_all(jobs)
@@ -343,8 +351,8 @@ class Service:
         return blob
 
     def _pickle_apart(self, lease: Lease, session: Session) -> Pieces | None:
-        """A pickle for each job; those that cannot be sent fail, and what does not fit goes back. None if none is
-        left.
+        """A pickle for each job; those that cannot be sent fail, and what does not fit goes back.
+        None if none is left.
         """
         stretch = lease.stretch
         blobs: list[bytes] = []
@@ -355,7 +363,8 @@ class Service:
             if failure is not None:
                 failures.append(failure)
             elif total + len(blob) > MAX_JOB_BYTES and blobs:
-                # An empty blob is never opened: the slave is told below that it does not hold these jobs.
+                # An empty blob is never opened: the slave is told below that it does not hold these
+                # jobs.
                 break
             total += len(blob)
             blobs.append(blob)
@@ -363,7 +372,8 @@ class Service:
         if failures or len(blobs) < len(stretch.jobs):
             self._report(session, Report(lease.token, 0, bad, tuple(failures), keep=len(blobs)))
         if failures:
-            # Positions of a batch are fixed when it is sent: the good ones go back and come as a batch without the bad.
+            # Positions of a batch are fixed when it is sent: the good ones go back and come as a
+            # batch without the bad.
             self._report(session, Report(lease.token, 0, end="dropped"))
             return None
         return pickle_value(blobs)

@@ -1,8 +1,10 @@
-"""Slaves that are not alike: another version of the callback's file, another Python, or another callback altogether.
+"""Slaves that are not alike: another version of the callback's file, another Python, or another
+callback altogether.
 
-Called by ``taskmaster.master.service`` for each hello. Code that differs is the user's affair: it is said on both
-sides, and refused only where ``--strict-code`` asks for that. A slave that was started for another run is refused
-always: all masters have the same address unless told otherwise, and it would count jobs as done that were never run.
+Called by ``taskmaster.master.service`` for each hello. Code that differs is the user's affair: it
+is said on both sides, and refused only where ``--strict-code`` asks for that. A slave that was
+started for another run is refused always: all masters have the same address unless told otherwise,
+and it would count jobs as done that were never run.
 """
 
 from __future__ import annotations
@@ -95,15 +97,18 @@ class Skew:
         )
 
     def _is_of_another_run(self, callback: str) -> bool:
-        """Whether a slave was started with another module, and not told which of its functions to run.
+        """Whether a slave was started with another module, and not told which of its functions to
+        run.
 
-        Who names a function knows that the module is another one. Where a module is does not matter: two machines may
-        have it in different packages or directories.
+        Who names a function knows that the module is another one. Where a module is does not
+        matter: two machines may have it in different packages or directories.
         """
         return bool(self._callback and callback) and ":" not in callback and callback != self._callback
 
     def _other_than(self, session: str, code: str, callback: str) -> str | None:
-        """Who has another code; a slave that does not tell its code differs for the strict alone."""
+        """Who has another code; a slave that does not tell its code differs for the strict
+        alone.
+        """
         same = not callback or callback.partition(":")[0] == self._callback
         slaves = [("the master", self.code)] if self.code and same else []
         slaves += [(f"the slave {name}", known) for one, (name, known) in self._known.items() if one != session]

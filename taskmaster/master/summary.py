@@ -16,8 +16,9 @@ class Summary:
 
     Attributes:
         run: id of the run.
-        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by ``--limit`` or
-            ``--run-time``, or only failed jobs were run again of a run that is not over: to be resumed.
+        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by
+            ``--limit`` or ``--run-time``, or only failed jobs were run again of a run that is not
+            over: to be resumed.
         settled: jobs done or failed, over the whole run.
         failed: those of them that failed.
         settled_here: jobs settled in this session.

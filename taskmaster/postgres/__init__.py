@@ -1,8 +1,9 @@
-"""PostgreSQL: tables as sources of jobs, key ranges, connections for workers, and guards for the throttle.
+"""PostgreSQL: tables as sources of jobs, key ranges, connections for workers, and guards for the
+throttle.
 
-Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is used. All SQL of
-Taskmaster's own is in this package. Drivers are called through the DB-API alone: psycopg2 where a DSN is given, or
-whatever the user's own function returns.
+Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is
+used. All SQL of Taskmaster's own is in this package. Drivers are called through the DB-API alone:
+psycopg2 where a DSN is given, or whatever the user's own function returns.
 """
 
 from __future__ import annotations

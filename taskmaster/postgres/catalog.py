@@ -1,4 +1,5 @@
-"""What the server says of a table: its name and columns as SQL, and whether a key can lead through it.
+"""What the server says of a table: its name and columns as SQL, and whether a key can lead through
+it.
 
 Called by the sources of this package before the first page. All quoting is done by the server.
 """
@@ -12,16 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.reading import Reading
-from taskmaster.postgres.refusals import Refused
+from taskmaster.postgres.statements import Reading
+from taskmaster.sources.database_errors import Refused
 
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 
 PLAIN = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
-"""Types whose values the drivers give as what they are; the others travel as the server's own text."""
+"""Types whose values the drivers give as what they are; the others travel as the server's own text.
+"""
 
 ALONG = ({0}, {3})
-"""The ways of an index's columns, by which it can be read in the order that ORDER BY has by default, or backwards."""
+"""The ways of an index's columns, by which it can be read in the order that ORDER BY has by
+default, or backwards.
+"""
 
 NUMBERS = {*PLAIN, "numeric", "real", "double precision"} - {"text", "character varying"}
 
@@ -44,7 +48,9 @@ class Column:
 
     @property
     def sql(self) -> str:
-        """It in a statement that is executed with values: a percent sign in it is none of a placeholder."""
+        """It in a statement that is executed with values: a percent sign in it is none of a
+        placeholder.
+        """
         return self.quoted.replace("%", "%%")
 
     @property
@@ -65,12 +71,15 @@ class Column:
     @property
     def selected(self) -> str:
         """It in a list of what is selected, as a value that comes back as it went."""
-        # Without a name of its own, the text would take the column's, and ORDER BY would sort by the text.
+        # Without a name of its own, the text would take the column's, and ORDER BY would sort by
+        # the text.
         return self.sql if self.plain else f'{self.sql}::text AS "text of {self.sql.strip(chr(34))}"'
 
     @property
     def compared_as(self) -> str:
-        """The type that a value is cast to: without a text's length, as a longer one is to be compared, not cut."""
+        """The type that a value is cast to: without a text's length, as a longer one is to be
+        compared, not cut.
+        """
         return (self.base if self.plain else self.type).replace("%", "%%")
 
     @property
@@ -119,7 +128,9 @@ class Table:
         return ", ".join(column.selected for column in self.key)
 
     def index(self, *, unique: bool = False) -> str:
-        """The statement that makes an index over the key; where it can, without a lock for as long as that takes."""
+        """The statement that makes an index over the key; where it can, without a lock for as long
+        as that takes.
+        """
         names = ", ".join(column.quoted for column in self.key)
         kind = f"{'UNIQUE ' if unique else ''}INDEX{'' if self.partitioned else ' CONCURRENTLY'}"
         return f"CREATE {kind} ON {self.quoted} ({names})"
@@ -159,8 +170,8 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
         unique: no two rows may have the same key.
 
     Raises:
-        UsageError: there is no such table or column, or the key is nullable, not unique or not indexed; with the
-            statement that mends it.
+        UsageError: there is no such table or column, or the key is nullable, not unique or not
+            indexed; with the statement that mends it.
     """
     names = (key,) if isinstance(key, str) else tuple(key)
     if not names or len(set(names)) < len(names):
@@ -227,7 +238,9 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
 
 
 def plan_of(reading: Reading, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
-    """The server's plan of a query, as its EXPLAIN gives it; with settings of the transaction, as SQL."""
+    """The server's plan of a query, as its EXPLAIN gives it; with settings of the transaction, as
+    SQL.
+    """
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
     return found
@@ -264,10 +277,11 @@ _COLUMNS = """
 SELECT attname::text, quote_ident(attname), format_type(atttypid, atttypmod), attnotnull
 FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
-# Valid indexes over all rows, and of each column: its name (NULL of an expression), and its way: 1 for DESC, plus 2 for
-# NULLS FIRST, without which ASC comes and which DESC brings; NULLs count for the order although there are none. What is
-# equal in a column is what is equal in a comparison, if the index has its collation and the type's own operators; else
-# its way is NULL. An index leads along its first columns if it is a B-tree, too, with all of them in one way.
+# Valid indexes over all rows, and of each column: its name (NULL of an expression), and its way: 1
+# for DESC, plus 2 for NULLS FIRST, without which ASC comes and which DESC brings; NULLs count for
+# the order although there are none. What is equal in a column is what is equal in a comparison, if
+# the index has its collation and the type's own operators; else its way is NULL. An index leads
+# along its first columns if it is a B-tree, too, with all of them in one way.
 _INDEXES = """
 SELECT i.indisunique,
     array_agg(a.attname::text ORDER BY k.place),

@@ -1,8 +1,9 @@
 """The one connection of a worker to a database.
 
-Called by the user's callback. Opened when it is first asked for, in the process and thread that uses it; looked at when
-it has been idle for a while, and opened anew when it was lost. A statement never outlives its worker: the server is
-asked to notice by itself that nobody waits for it any more.
+Called by the user's callback. Opened when it is first asked for, in the process and thread that
+uses it; looked at when it has been idle for a while, and opened anew when it was lost. A statement
+never outlives its worker: the server is asked to notice by itself that nobody waits for it any
+more.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.dsn import without_password
-from taskmaster.postgres.reading import DEFAULT_NAME, Dsn, connector
-from taskmaster.postgres.refusals import is_final, said
-from taskmaster.retrying import FIRST, LONGEST, passes
-from taskmaster.whereabouts import HERE
+from taskmaster.postgres.statements import DEFAULT_NAME, Dsn, connector
+from taskmaster.redaction import without_password
+from taskmaster.runtime.context import HERE
+from taskmaster.sources.database_errors import is_final, said
+from taskmaster.sources.database_retry import FIRST, LONGEST, passes
 
 __all__ = ["connect"]
 
@@ -44,28 +45,31 @@ class _Kept:
 
 
 _local = threading.local()
-# Of a parent process: neither used nor closed here, for to close it would say goodbye to the server in its name.
+# Of a parent process: neither used nor closed here, for to close it would say goodbye to the server
+# in its name.
 _inherited: list[_Kept] = []
 
 
 @contextmanager
 def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
-    """The worker's connection to a database, for one transaction: committed at the end of the block, rolled back when
-    an exception leaves it.
+    """The worker's connection to a database, for one transaction: committed at the end of the
+    block, rolled back when an exception leaves it.
 
-    One connection is opened for each process, thread and ``dsn``, and kept. It is called "taskmaster/RUN/SLAVE" on the
-    server, a statement may take nine tenths of ``--job-timeout``, and the server looks every second whether the worker
-    is still there; what the DSN, the role or the database say of these takes precedence.
+    One connection is opened for each process, thread and ``dsn``, and kept. It is called
+    "taskmaster/RUN/SLAVE" on the server, a statement may take nine tenths of ``--job-timeout``, and
+    the server looks every second whether the worker is still there; what the DSN, the role or the
+    database say of these takes precedence.
 
     Args:
-        dsn: libpq's connection string or URL, for psycopg2; or a function that returns a connection of any DB-API
-            driver, the same function each time.
-        patience: seconds for which a server that cannot be reached is waited for, but no longer than half of
-            ``--job-timeout``: a server that is restarted costs no job its attempts.
+        dsn: libpq's connection string or URL, for psycopg2; or a function that returns a connection
+            of any DB-API driver, the same function each time.
+        patience: seconds for which a server that cannot be reached is waited for, but no longer
+            than half of ``--job-timeout``: a server that is restarted costs no job its attempts.
 
     Raises:
-        UsageError: the connection is in use by an outer block, or by another coroutine of this thread; or a statement
-            has failed, and the block ends as if none had (known of psycopg2 and psycopg 3).
+        UsageError: the connection is in use by an outer block, or by another coroutine of this
+            thread; or a statement has failed, and the block ends as if none had (known of psycopg2
+            and psycopg 3).
         Exception: the driver's own.
 
     Example::
@@ -101,7 +105,8 @@ def _refuse_failed(connection: Any) -> None:
     """See that a commit will keep what the block has done.
 
     Raises:
-        UsageError: the server would roll back instead, and say so in a word that no driver passes on.
+        UsageError: the server would roll back instead, and say so in a word that no driver passes
+            on.
     """
     if getattr(getattr(connection, "info", None), "transaction_status", None) == INERROR:
         raise UsageError(
@@ -156,7 +161,8 @@ def _settle(kept: _Kept, wanted: dict[str, str]) -> None:
     for name, value in wanted.items():
         try:
             with kept.connection.cursor() as cursor:
-                # Only where nobody has said anything else; a server that does not have the setting has no such row.
+                # Only where nobody has said anything else; a server that does not have the setting
+                # has no such row.
                 cursor.execute(
                     "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND (source IN "
                     "('default', 'configuration file') OR setting = %s)",
@@ -173,8 +179,8 @@ def _settings() -> dict[str, str]:
     name = "/".join(filter(None, ("taskmaster", HERE.run, HERE.slave)))
     found = {
         "application_name": name.encode()[:NAME].decode(errors="ignore"),
-        # Ends the statement of a worker that was killed, and frees its locks (PostgreSQL 14, on Linux and macOS):
-        # https://www.postgresql.org/docs/current/runtime-config-connection.html
+        # Ends the statement of a worker that was killed, and frees its locks (PostgreSQL 14, on
+        # Linux and macOS): https://www.postgresql.org/docs/current/runtime-config-connection.html
         "client_connection_check_interval": "1000",
         # The same for a machine that is gone without a word.
         "tcp_keepalives_idle": "30",

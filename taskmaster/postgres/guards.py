@@ -1,11 +1,11 @@
 """Guards for PostgreSQL: hold a run back while the database suffers.
 
-Made by the user's module and by ``--guard``; called by the master's throttle, each in a thread of its own and over a
-connection of its own, which is opened when the guard is called first and again when it was lost. Making one costs
-nothing and imports no driver.
+Made by the user's module and by ``--guard``; called by the master's throttle, each in a thread of
+its own and over a connection of its own, which is opened when the guard is called first and again
+when it was lost. Making one costs nothing and imports no driver.
 
-Guarantee: what cannot be read, or may be only a part of the truth because of missing rights, is unknown, and the run
-waits. No password is ever shown.
+Guarantee: what cannot be read, or may be only a part of the truth because of missing rights, is
+unknown, and the run waits. No password is ever shown.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.amounts import seconds_of
 from taskmaster.guards import Guard, Unknown
-from taskmaster.postgres.dsn import complete, readable, without_password
+from taskmaster.postgres.dsn import complete, readable
+from taskmaster.redaction import without_password
+from taskmaster.units import seconds_of
 
 __all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
 
@@ -29,8 +30,9 @@ SOON = {
     "tcp_user_timeout": 1000 * TIMEOUT,
 }
 
-# On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected and has replayed all
-# that it has received. On a primary: of the standbys that are connected, what the slowest one needs to replay.
+# On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected
+# and has replayed all that it has received. On a primary: of the standbys that are connected, what
+# the slowest one needs to replay.
 LAG = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
@@ -66,8 +68,8 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
 
     Args:
         limit: seconds, or a text like ``"5s"``.
-        dsn: the standby, which knows best; or a primary, which is asked for the slowest of its standbys. A primary
-            that has no standby connected does not know: the run waits.
+        dsn: the standby, which knows best; or a primary, which is asked for the slowest of its
+            standbys. A primary that has no standby connected does not know: the run waits.
 
     Example::
 
@@ -82,7 +84,9 @@ def active_connections(limit: int, dsn: str) -> Guard:
 
 
 def long_transactions(limit: float | str, dsn: str) -> Guard:
-    """Wait while a client's transaction has been open for longer than so many seconds; ``"60s"`` may be given too."""
+    """Wait while a client's transaction has been open for longer than so many seconds; ``"60s"``
+    may be given too.
+    """
     seconds = seconds_of("the limit of long_transactions", limit)
     return Guard(_Reading(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
 
@@ -149,8 +153,9 @@ class _Reading:
             self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
         with self._connection.cursor() as cursor:
-            # Together they are one transaction, after which the setting is gone: behind a pooler, others have the
-            # server's connection then. Some poolers refuse a setting in the connection string.
+            # Together they are one transaction, after which the setting is gone: behind a pooler,
+            # others have the server's connection then. Some poolers refuse a setting in the
+            # connection string.
             cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT}; {self._sql}")
             if cursor.description is None:
                 return None

@@ -1,7 +1,7 @@
 """Key ranges of a table as jobs: the master reads nothing but borders, and the workers their rows.
 
-Called by the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are some hundred
-thousand ranges. How they are drawn is in ``taskmaster.range_source``.
+Called by the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are
+some hundred thousand ranges. How they are drawn is in ``taskmaster.sources.key_ranges``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
-from taskmaster.postgres.reading import Dsn, Reading, durations
-from taskmaster.range_source import RangeSource
+from taskmaster.postgres.statements import Dsn, Reading, durations
+from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
 
@@ -24,8 +24,8 @@ class KeyRange:
     """The rows whose key is above ``lo`` and up to ``hi``.
 
     Attributes:
-        lo: the key below the first row, None before the first row of the table; a tuple, if the key has several
-            columns. Keys that are neither int nor text are the server's text for them.
+        lo: the key below the first row, None before the first row of the table; a tuple, if the key
+            has several columns. Keys that are neither int nor text are the server's text for them.
         hi: the key of the last row.
         table: the table's name, as SQL.
         key: the key's columns, as SQL.
@@ -53,7 +53,8 @@ class KeyRange:
         """The condition that chooses these rows, with the placeholders that ``values`` is for.
 
         Args:
-            columns: the key's columns as the statement calls them, as SQL (``"c.id"``); default: as they are.
+            columns: the key's columns as the statement calls them, as SQL (``"c.id"``); default: as
+                they are.
         """
         names = columns or self.key
         if len(names) != len(self.key):
@@ -104,21 +105,24 @@ def ranges(
 ) -> Ranges:
     """Key ranges of a table as jobs; the callback gets a ``KeyRange``.
 
-    The last range ends at the highest key that the table has when the run is new. A range that fails twice is split,
-    until the row is found that fails.
+    The last range ends at the highest key that the table has when the run is new. A range that
+    fails twice is split, until the row is found that fails.
 
     Args:
-        dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API driver that takes
-            ``%s``. Nothing is connected before the master reads.
+        dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API
+            driver that takes ``%s``. Nothing is connected before the master reads.
         table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
-        key: the column, or the columns, along which an index leads; it need not be unique, and is never NULL.
+        key: the column, or the columns, along which an index leads; it need not be unique, and is
+            never NULL.
         rows: of the first ranges.
-        target: seconds that a range should take in a worker: the number of rows follows what was measured; None: it
-            stays as it is.
-        label: goes with each range, for the callback: which of many databases it is of, for instance.
-        statement_timeout: seconds that the search for a border may take on the server; one that takes longer, as it
-            may when it waits for a lock, is made again.
-        patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
+        target: seconds that a range should take in a worker: the number of rows follows what was
+            measured; None: it stays as it is.
+        label: goes with each range, for the callback: which of many databases it is of, for
+            instance.
+        statement_timeout: seconds that the search for a border may take on the server; one that
+            takes longer, as it may when it waits for a lock, is made again.
+        patience: seconds for which a database that cannot be read is tried again before the run
+            stops, to be resumed.
 
     Raises:
         UsageError: an argument makes no sense.
@@ -132,7 +136,9 @@ def ranges(
 
 
 class Ranges(RangeSource):
-    """What ``ranges`` returns: a source with ``iterate(last)``, as ``taskmaster.master.source`` wants it."""
+    """What ``ranges`` returns: a source with ``iterate(last)``, as
+    ``taskmaster.master.reading.source`` wants it.
+    """
 
     def __init__(
         self, reading: Reading, table: str, key: str | Sequence[str], rows: int, target: float | None, label: Any
@@ -156,7 +162,7 @@ class Ranges(RangeSource):
         """Nothing more is asked."""
         self._reading.close()
 
-    # -- what the database says --------------------------------------------------------------------------------------
+    # -- what the database says --------------------------------------------------------------------
 
     def _found(self) -> Table:
         if self._table is None:
@@ -167,7 +173,8 @@ class Ranges(RangeSource):
         self._found().values_of(key)
 
     def _reckons(self) -> bool:
-        # Of a table that was not looked at nothing is known; another thread asks, which must not use the connection.
+        # Of a table that was not looked at nothing is known; another thread asks, which must not
+        # use the connection.
         return self._table is not None and len(self._table.key) == 1 and self._table.key[0].number
 
     def _range(self, lo: Any, hi: Any) -> KeyRange:

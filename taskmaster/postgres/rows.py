@@ -1,8 +1,8 @@
 """The rows of a table as jobs, read by pages along a key.
 
-Called by the user's module; the master iterates. Each page is a query of its own that begins after the last key, which
-an index answers without a look at what lies before. The server alone compares keys: whatever its types and collations
-say is the order.
+Called by the user's module; the master iterates. Each page is a query of its own that begins after
+the last key, which an index answers without a look at what lies before. The server alone compares
+keys: whatever its types and collations say is the order.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
-from taskmaster.postgres.ahead import ahead
 from taskmaster.postgres.catalog import Column, Table, estimate, look_up, plan_of
-from taskmaster.postgres.reading import Dsn, Reading, durations
-from taskmaster.range_source import share
-from taskmaster.retrying import TooSlow
+from taskmaster.postgres.prefetch import ahead
+from taskmaster.postgres.statements import Dsn, Reading, durations
+from taskmaster.sources.database_retry import TooSlow
+from taskmaster.sources.key_ranges import share
 
 __all__ = ["Rows", "rows"]
 
@@ -50,25 +50,28 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
     """The rows of a table as jobs.
 
     Args:
-        dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API driver that takes
-            ``%s``. Nothing is connected before the master reads.
+        dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API
+            driver that takes ``%s``. Nothing is connected before the master reads.
         table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
         key: the column, or the columns, of a unique key without NULLs that an index leads along.
-        columns: what the callback gets: None, the key (a tuple, if it has several columns); a name, the value of that
-            column; several names, a tuple of their values.
-        where: a condition, as in SQL; or one with ``%s``, and the values for these; ``%%`` is a percent sign there.
-        chunk: most rows of a page. The first one has at most 100, and those of wide rows have fewer, so that a page has
-            about 16 MB; the master may hold three.
+        columns: what the callback gets: None, the key (a tuple, if it has several columns); a name,
+            the value of that column; several names, a tuple of their values.
+        where: a condition, as in SQL; or one with ``%s``, and the values for these; ``%%`` is a
+            percent sign there.
+        chunk: most rows of a page. The first one has at most 100, and those of wide rows have
+            fewer, so that a page has about 16 MB; the master may hold three.
         descending: from the highest key to the lowest.
-        follow: go on with rows that come later, until the run is stopped. A row that becomes visible after one with a
-            higher key was read is not seen any more: with a sequence, that happens to long transactions.
-        statement_timeout: seconds that a page may take on the server; one that takes longer is tried again with fewer
-            rows.
-        patience: seconds for which a database that cannot be read is tried again before the run stops, to be resumed.
+        follow: go on with rows that come later, until the run is stopped. A row that becomes
+            visible after one with a higher key was read is not seen any more: with a sequence, that
+            happens to long transactions.
+        statement_timeout: seconds that a page may take on the server; one that takes longer is
+            tried again with fewer rows.
+        patience: seconds for which a database that cannot be read is tried again before the run
+            stops, to be resumed.
 
     Raises:
-        UsageError: an argument makes no sense. What the server has against the table or the key is said when the
-            master starts to read.
+        UsageError: an argument makes no sense. What the server has against the table or the key is
+            said when the master starts to read.
 
     Example::
 
@@ -94,7 +97,9 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
 
 
 def _check_places(condition: str, values: tuple[Any, ...]) -> None:
-    """See that a condition has a place for each value: drivers differ in what they say, and none names the cure."""
+    """See that a condition has a place for each value: drivers differ in what they say, and none
+    names the cure.
+    """
     try:
         condition % tuple("" for _ in values)
     except (TypeError, ValueError, IndexError) as exc:
@@ -105,7 +110,9 @@ def _check_places(condition: str, values: tuple[Any, ...]) -> None:
 
 
 class Rows:
-    """What ``rows`` returns: a source with ``iterate(last)``, as ``taskmaster.master.source`` wants it."""
+    """What ``rows`` returns: a source with ``iterate(last)``, as
+    ``taskmaster.master.reading.source`` wants it.
+    """
 
     def __init__(  # noqa: PLR0913
         self,
@@ -139,10 +146,11 @@ class Rows:
     def __repr__(self) -> str:
         return f"rows of {self._name} by {self._key}"
 
-    # -- what the master calls ---------------------------------------------------------------------------------------
+    # -- what the master calls ---------------------------------------------------------------------
 
     def fix(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided: those up to the highest key there is.
+        """Decide which rows belong to the run, or take over what was decided: those up to the
+        highest key there is.
 
         Args:
             bound: what this gave when the run was new.
@@ -170,7 +178,9 @@ class Rows:
         return self._pages(table, last)
 
     def total(self) -> int | None:
-        """About how many rows there are, from the statistics; in a connection of its own, as another thread asks."""
+        """About how many rows there are, from the statistics; in a connection of its own, as
+        another thread asks.
+        """
         if self._follow:
             return None  # nobody knows how many will come
         reading = Reading(*self._reading_of)
@@ -201,13 +211,13 @@ class Rows:
         )
 
     def close(self) -> None:
-        """Nothing more is asked. The thread that fetches pages closes its connection itself: taken away from it in the
-        middle of one, it would be taken for a lost one, and opened again.
+        """Nothing more is asked. The thread that fetches pages closes its connection itself: taken
+        away from it in the middle of one, it would be taken for a lost one, and opened again.
         """
         if not self._paging:
             self._reading.close()
 
-    # -- inside ------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _found(self) -> Table:
         if self._table is None:
@@ -226,7 +236,8 @@ class Rows:
         return (self._wanted,) if isinstance(self._wanted, str) else tuple(self._wanted)
 
     def _end_of(self, table: Table, *, descending: bool) -> Any:
-        # Without the condition: no index may fit that, and the first row would be looked for in the whole table.
+        # Without the condition: no index may fit that, and the first row would be looked for in the
+        # whole table.
         order = table.order(descending=descending)
         found = self._reading.fetch(f"SELECT {table.key_selected} FROM {table.sql} ORDER BY {order} LIMIT 1")
         return table.key_of(found[0]) if found else None
@@ -281,19 +292,23 @@ class Rows:
     def _read(
         self, table: Table, after: Any, places: tuple[int, ...], extra: Sequence[Column]
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """Page after page; one that is too slow is asked for again, so that the server looks at fewer rows."""
+        """Page after page; one that is too slow is asked for again, so that the server looks at
+        fewer rows.
+        """
         quick, small = self._chunk, FIRST  # how many rows can be looked at in time, and how many are not too large
         width, narrow = len(self._names(table)), False
         try:
             while self._ends is not None or self._follow:
                 count = min(quick, small)
-                # Nothing less can be asked for. A condition may have the server look at more than it gives.
+                # Nothing less can be asked for. A condition may have the server look at more than
+                # it gives.
                 least = quick == 1 and (narrow or self._condition is None)
                 try:
                     until = self._border(table, after, quick) if narrow else None
                     page = self._reading.fetch(*self._query(table, after, count, extra, until), may_be_slow=least)
                 except TooSlow as exc:
-                    # With a condition that few rows fit, any number of them may lie between two that do.
+                    # With a condition that few rows fit, any number of them may lie between two
+                    # that do.
                     narrow = self._condition is not None
                     quick = max(1, (quick if narrow else count) // 4)
                     logger.warning(
@@ -317,7 +332,9 @@ class Rows:
             self._reading.close()
 
     def _border(self, table: Table, after: Any, count: int) -> Any:
-        """The key of the row that is so many rows further, whether it fits the condition or not; None at the end."""
+        """The key of the row that is so many rows further, whether it fits the condition or not;
+        None at the end.
+        """
         where, values = self._conditions(table, after, conditioned=False)
         order = table.order(descending=self._descending)
         found = self._reading.fetch(
@@ -328,11 +345,14 @@ class Rows:
         return table.key_of(found[0]) if found else None
 
     def _warn(self, table: Table) -> None:
-        """Say it when no index has just the rows that ``where`` asks for, in the order of the key."""
+        """Say it when no index has just the rows that ``where`` asks for, in the order of the
+        key.
+        """
         if self._condition is None:
             return
         sql, values = self._query(table, None, self._chunk, ())
-        # A small table is sorted whatever there is: what counts is what the server can do when it may not.
+        # A small table is sorted whatever there is: what counts is what the server can do when it
+        # may not.
         if not any(
             "Filter" in node or "Sort" in node["Node Type"] for node in _nodes(self._plan(sql, values, ORDERED))
         ):

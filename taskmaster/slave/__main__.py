@@ -1,4 +1,5 @@
-"""``python -m taskmaster.slave``: the slave of a local run; told what to do by one line of JSON on its standard input.
+"""``python -m taskmaster.slave``: the slave of a local run; told what to do by one line of JSON on
+its standard input.
 
 The end of that input is the end of the master's process, and of this one.
 """
@@ -11,8 +12,8 @@ import os
 import socket
 import sys
 
-from taskmaster.forked import Forked
-from taskmaster.slave.slave import SlaveConfig, run_slave
+from taskmaster.runtime.child_process import Forked
+from taskmaster.slave.supervisor import SlaveConfig, run_slave
 from taskmaster.transport.address import Address
 
 
@@ -20,7 +21,8 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
     """Read the configuration, run the slave.
 
     Args:
-        prepared: control socket of a template that is there already, and can be replaced by another one.
+        prepared: control socket of a template that is there already, and can be replaced by another
+            one.
         process: that template.
     """
     line = bytearray()

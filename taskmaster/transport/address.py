@@ -1,8 +1,8 @@
 """Addresses as people write them.
 
-Called by the commands and by the transport. ``HOST:PORT``, ``[::1]:5050`` and the ``tcp://HOST:PORT`` of release 0.8.2
-are one. Guarantees: what ``parse`` gives can be handed to the socket module, which may not find it, but does not
-choke.
+Called by the commands and by the transport. ``HOST:PORT``, ``[::1]:5050`` and the
+``tcp://HOST:PORT`` of release 0.8.2 are one. Guarantees: what ``parse`` gives can be handed to the
+socket module, which may not find it, but does not choke.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ DEFAULT = Address("127.0.0.1", 5050)
 
 
 def parse(text: str) -> Address:
-    """Read ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT``, ``[IPV6]:PORT`` or any of these behind ``tcp://``.
+    """Read ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT``, ``[IPV6]:PORT`` or any of these behind
+    ``tcp://``.
 
     What is left out is as in ``DEFAULT``.
 
@@ -98,7 +99,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether the host is this machine, under whatever name or address: only an address of its own can be bound."""
+    """Whether the host is this machine, under whatever name or address: only an address of its own
+    can be bound.
+    """
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

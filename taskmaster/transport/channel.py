@@ -1,6 +1,7 @@
 """A channel: values and byte strings over a socket, with a deadline and a size limit.
 
-Called by the transport's server and client, and by the worker. See ``taskmaster.transport.frames`` for what it sends.
+Called by the transport's server and client, and by the worker. See ``taskmaster.transport.frames``
+for what it sends.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from taskmaster.transport.frames import MAX_FRAME, FrameReader, Hold, frame
 
 __all__ = ["Channel"]
 
-# Pieces that go out with one system call: a small header that waits for its acknowledgement would cost a delayed-ACK
-# pause, and putting the pieces together a copy.
+# Pieces that go out with one system call: a small header that waits for its acknowledgement would
+# cost a delayed-ACK pause, and putting the pieces together a copy.
 AT_ONCE = 512
 
 
@@ -58,7 +59,8 @@ class Channel:
         """Send a plain value.
 
         Raises:
-            FrameTooLarge, pickle.PicklingError: it cannot be sent, and nothing was: the connection goes on.
+            FrameTooLarge, pickle.PicklingError: it cannot be sent, and nothing was: the connection
+                goes on.
         """
         self.send_frame(frame(value, self._limit))
 
@@ -123,14 +125,16 @@ class Channel:
     def abort(self) -> None:
         """End the connection under a thread that uses it; that thread wakes up, and closes.
 
-        Closing it here could give its descriptor to another connection while that thread is still about to read from
-        it.
+        Closing it here could give its descriptor to another connection while that thread is still
+        about to read from it.
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def forget(self) -> None:
-        """Close this process's copy only; for a forked child, whose parent goes on with the connection."""
+        """Close this process's copy only; for a forked child, whose parent goes on with the
+        connection.
+        """
         self._socket.close()
 
     @property
@@ -149,7 +153,9 @@ class Channel:
         self.close()
 
     def _do_not_wait(self) -> None:
-        """Have MSG_DONTWAIT mean that: on a socket with a time-out, Python waits that long before it even asks."""
+        """Have MSG_DONTWAIT mean that: on a socket with a time-out, Python waits that long before
+        it even asks.
+        """
         if self._socket.gettimeout() is not None:
             self._socket.settimeout(None)
 

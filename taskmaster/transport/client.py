@@ -82,7 +82,9 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
 
 
 def _reach(address: Address, deadline: float) -> socket.socket:
-    """A socket to the first address of the name that answers; one that does not leaves time for the others."""
+    """A socket to the first address of the name that answers; one that does not leaves time for the
+    others.
+    """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     problem: OSError = TimeoutError("timed out")
     for number, (family, kind, protocol, _, where) in enumerate(found):
@@ -115,7 +117,8 @@ def _reason(exc: Exception) -> str:
 class MasterConnection:
     """An open, authenticated connection; at most one request is under way.
 
-    One that broke is closed: an answer that comes too late is never taken for that to the next request.
+    One that broke is closed: an answer that comes too late is never taken for that to the next
+    request.
     """
 
     def __init__(self, channel: Channel, address: Address) -> None:

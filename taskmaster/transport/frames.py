@@ -1,12 +1,13 @@
 """Frames: values as byte strings, and byte strings as values.
 
-Called by ``taskmaster.transport.channel``, and by the slave for the sockets to its workers. Frame: 4 bytes length of
-the header, 4 bytes number of buffers, 8 bytes length of each buffer, then the header and the buffers. The header is a
-pickle of plain values; byte strings of 4 KiB and more travel beside it, as they are.
+Called by ``taskmaster.transport.channel``, and by the slave for the sockets to its workers. Frame:
+4 bytes length of the header, 4 bytes number of buffers, 8 bytes length of each buffer, then the
+header and the buffers. The header is a pickle of plain values; byte strings of 4 KiB and more
+travel beside it, as they are.
 
-Guarantees: nothing but None, bool, int, float, str, bytes, bytearray, tuple, list, dict and sets of these is ever
-pickled or unpickled; nothing is allocated for a frame above the limit; a value that is above the limit or not plain is
-refused before a byte of it is sent.
+Guarantees: nothing but None, bool, int, float, str, bytes, bytearray, tuple, list, dict and sets of
+these is ever pickled or unpickled; nothing is allocated for a frame above the limit; a value that
+is above the limit or not plain is refused before a byte of it is sent.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _HEAD = struct.Struct("!II")
 
 
 class FrameTooLarge(OSError):
-    """A frame is above the limit. Raised by the sender before it sends any of it, by the receiver before it reads
-    it.
+    """A frame is above the limit. Raised by the sender before it sends any of it, by the receiver
+    before it reads it.
     """
 
 
@@ -60,7 +61,9 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _opcodes() -> tuple[list[int], list[int]]:
-    """For each opcode of a plain pickle, the bytes it takes, and how many of them tell a length that follows."""
+    """For each opcode of a plain pickle, the bytes it takes, and how many of them tell a length
+    that follows.
+    """
     fixed = {b"N\x88\x89)\x85\x86\x87t(]ae}su\x8f\x90\x91\x94\x97\x98": 0, b"\x80Kh": 1, b"M": 2, b"Jj": 4, b"G\x95": 8}
     counted = {b"\x8a\x8cC": 1, b"\x8bXB": 4, b"\x8d\x8e\x96": 8}
     sizes, lengths = [0] * 256, [0] * 256
@@ -80,8 +83,9 @@ _STOP = ord(".")
 def _check_plain(data: bytes | bytearray) -> None:
     """Refuse a pickle with an opcode that ``plain_dumps`` never writes, or a length beyond its end.
 
-    ``find_class`` stops code from being run, but not harm: nine bytes that store a memo entry of a high number make the
-    unpickler allocate gigabytes, until Python 3.14 at least, and it holds the interpreter's lock meanwhile.
+    ``find_class`` stops code from being run, but not harm: nine bytes that store a memo entry of a
+    high number make the unpickler allocate gigabytes, until Python 3.14 at least, and it holds the
+    interpreter's lock meanwhile.
     """
     sizes, lengths = _SIZES, _LENGTHS
     at, end = 0, len(data) - 1
@@ -153,13 +157,15 @@ class Hold(Protocol):
         """The bytes, to be written."""
 
 
-# Stands in the pickle for whatever travels beside it. It looks writable: then the receiver's unpickler takes what came
-# as it is, and makes no view of it.
+# Stands in the pickle for whatever travels beside it. It looks writable: then the receiver's
+# unpickler takes what came as it is, and makes no view of it.
 _BESIDE = pickle.PickleBuffer(bytearray())
 
 
 def _set_apart(value: Any, found: list[Any]) -> Any:
-    """The value with its large byte strings replaced by buffers; only the tuples and lists on the way are copied."""
+    """The value with its large byte strings replaced by buffers; only the tuples and lists on the
+    way are copied.
+    """
     kind = type(value)
     if kind is Pieces or (kind is bytes and len(value) >= APART):
         found.append(value)
@@ -205,8 +211,8 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
 class FrameReader:
     """Puts frames together from whatever arrives, without ever waiting.
 
-    What arrives goes through one small buffer, so that a short frame takes a single system call; the rest of anything
-    longer is received where it stays. ::
+    What arrives goes through one small buffer, so that a short frame takes a single system call;
+    the rest of anything longer is received where it stays. ::
 
         count = sock.recv_into(reader.space())
         complete, value = reader.filled(count)
@@ -214,11 +220,13 @@ class FrameReader:
             ...
             complete, value = reader.more()
 
-    Byte strings that travelled beside the header arrive as ``bytes``, as ``bytearray``, or as what ``hold`` gave.
+    Byte strings that travelled beside the header arrive as ``bytes``, as ``bytearray``, or as what
+    ``hold`` gave.
 
     Args:
         limit: largest frame accepted, in bytes.
-        hold: asked, with a size in bytes, where a long byte string is to be received; None for memory of its own.
+        hold: asked, with a size in bytes, where a long byte string is to be received; None for
+            memory of its own.
     """
 
     def __init__(self, limit: int = MAX_FRAME, hold: Callable[[int], Hold | None] | None = None) -> None:

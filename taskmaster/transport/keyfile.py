@@ -1,7 +1,9 @@
-"""The key: where it comes from, and the file that a master leaves for slaves of the same user on its machine.
+"""The key: where it comes from, and the file that a master leaves for slaves of the same user on
+its machine.
 
-Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run; the file that is
-left belongs to the port. Guarantees: no file with a key is ever readable by anybody else, not even for a moment.
+Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run;
+the file that is left belongs to the port. Guarantees: no file with a key is ever readable by
+anybody else, not even for a moment.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, 
 
 
 def leave(port: int, key: str) -> Path:
-    """Leave the key for slaves of the same user on this machine; replaces what another master left for the port.
+    """Leave the key for slaves of the same user on this machine; replaces what another master left
+    for the port.
 
     Raises:
         UsageError: there is no directory that belongs to the user alone, or it cannot be written.

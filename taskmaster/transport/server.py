@@ -1,11 +1,13 @@
 """The master's server: ``multiprocessing.managers`` with what it lacks as a server on a network.
 
-Called by ``taskmaster.master.run``. One thread accepts, a thread each sees a new connection through its handshake, and
-one answers all that have proved themselves: calls of one object under a fixed name.
+Called by ``taskmaster.master.run``. One thread accepts, a thread each sees a new connection through
+its handshake, and one answers all that have proved themselves: calls of one object under a fixed
+name.
 
-Guarantees: nothing is unpickled before both sides have proved that they have the key, and then plain values only; only
-the named methods can be called; a silent, slow or foolish peer costs a place among the pending ones, for ten seconds
-at most, and neither stops the accepting nor keeps honest peers out; a peer that fails is told nothing.
+Guarantees: nothing is unpickled before both sides have proved that they have the key, and then
+plain values only; only the named methods can be called; a silent, slow or foolish peer costs a
+place among the pending ones, for ten seconds at most, and neither stops the accepting nor keeps
+honest peers out; a peer that fails is told nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import frame
 from taskmaster.transport.handshake import SECONDS, prove_both
-from taskmaster.transport.switchboard import Line, Switchboard
+from taskmaster.transport.reactor import Line, Switchboard
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
@@ -99,8 +101,8 @@ class Listener:
         self._socket.close()
 
 
-# A forked child's copies would keep the port when the master is gone, let slaves connect to nobody, and keep their
-# connections open to nobody.
+# A forked child's copies would keep the port when the master is gone, let slaves connect to nobody,
+# and keep their connections open to nobody.
 _not_for_children: weakref.WeakSet[Listener | Channel] = weakref.WeakSet()
 
 
@@ -113,7 +115,9 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """No delay for small packets; a peer whose machine vanished is noticed within a minute or so."""
+    """No delay for small packets; a peer whose machine vanished is noticed within a minute or
+    so.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
@@ -124,7 +128,9 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def _most_connections() -> int:
-    """As many as there are descriptors for; the usual limit of 1,024 can be raised without asking anybody."""
+    """As many as there are descriptors for; the usual limit of 1,024 can be raised without asking
+    anybody.
+    """
     descriptors, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = MAX_CONNECTIONS + RESERVE
     if descriptors != resource.RLIM_INFINITY and descriptors < enough:
@@ -141,7 +147,8 @@ class Server(managers.Server):
     """The server that ``QueueManager.get_server`` returns.
 
     Attributes:
-        public: functions of the server itself that a peer may call; everything else goes to the one object.
+        public: functions of the server itself that a peer may call; everything else goes to the one
+            object.
         fallback_mapping: none: the standard library's would hand out the object whole.
     """
 
@@ -150,7 +157,8 @@ class Server(managers.Server):
 
     def __init__(self, registry: dict[str, Any], address: Any, authkey: bytes, serializer: str) -> None:
         super().__init__(registry, address, authkey, serializer)
-        # The base class keeps the key as an AuthenticationString, which refuses to be pickled; it stays in this object.
+        # The base class keeps the key as an AuthenticationString, which refuses to be pickled; it
+        # stays in this object.
         self._key = bytes(authkey)
         self._lock = threading.Lock()
         self._pending: dict[Channel, None] = {}  # the oldest first
@@ -203,7 +211,8 @@ class Server(managers.Server):
             except OSError as exc:
                 if exc.errno in SHORT_OF:
                     self._close_oldest()
-                # accept() fails at once while descriptors are short: without a pause it burns a core.
+                # accept() fails at once while descriptors are short: without a pause it burns a
+                # core.
                 self.stop_event.wait(0.1 if exc.errno in SHORT_OF else 0.01)
                 continue
             if not self._admit(channel):
@@ -218,7 +227,9 @@ class Server(managers.Server):
                 self.stop_event.wait(0.1)
 
     def _admit(self, channel: Channel) -> bool:
-        """Give the connection a place among the pending ones, at the cost of the oldest of them if need be."""
+        """Give the connection a place among the pending ones, at the cost of the oldest of them if
+        need be.
+        """
         with self._lock:
             if self.stop_event.is_set():
                 return False
@@ -256,7 +267,9 @@ class Server(managers.Server):
             logger.info("the connection from %s was refused or lost: %s", channel.peer, why)
 
     def handle_request(self, channel: Any) -> None:
-        """See a new connection through the handshake, in a thread of its own; then the switchboard has it."""
+        """See a new connection through the handshake, in a thread of its own; then the switchboard
+        has it.
+        """
         try:
             if self._welcome(channel):
                 self._switchboard.connect(channel)
@@ -275,7 +288,9 @@ class Server(managers.Server):
             self._tell_closed(session)
 
     def _welcome(self, channel: Channel) -> bool:
-        """The handshake, and the request that a client of ``multiprocessing.managers`` begins with."""
+        """The handshake, and the request that a client of ``multiprocessing.managers`` begins
+        with.
+        """
         channel.deadline(SECONDS)
         prove_both(channel, self._key, "master")
         _, name, _, _ = channel.recv()
@@ -302,13 +317,16 @@ class Server(managers.Server):
                 self._now_speaks_for(line, args[0]["session"])
             return frame(("#RETURN", result))
         except BaseException as exc:
-            # Also a result that is not plain, or above the limit: nothing of it was sent, so that the peer can be told.
+            # Also a result that is not plain, or above the limit: nothing of it was sent, so that
+            # the peer can be told.
             logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
             logger.debug("its traceback", exc_info=True)
             return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
 
     def _now_speaks_for(self, line: Line, session: str) -> None:
-        """A line speaks for the session that has said hello on it last: a peer must not fill the books with others."""
+        """A line speaks for the session that has said hello on it last: a peer must not fill the
+        books with others.
+        """
         for former in line.sessions - {session}:
             self._tell_closed(former)
         line.sessions = {session}
@@ -330,7 +348,8 @@ class QueueManager(managers.BaseManager):
         return Server(self._registry, self._address, self._key, SERIALIZER)  # type: ignore[attr-defined]
 
     def __init__(self, address: Address, key: bytes) -> None:
-        # Given here, it stays here; as authkey of the process it would be that of every child process too.
+        # Given here, it stays here; as authkey of the process it would be that of every child
+        # process too.
         super().__init__(address=address, authkey=key, serializer=SERIALIZER)
         self._key = key
 

@@ -1,4 +1,5 @@
-"""The console: progress, Taskmaster's own lines and the callbacks' output on one terminal, without tearing each other.
+"""The console: progress, Taskmaster's own lines and the callbacks' output on one terminal, without
+tearing each other.
 
 Used by ``taskmaster.api`` for the length of a run.
 """
@@ -7,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.model import Snapshot
-from taskmaster.uncaught import as_keywords, is_command
 from taskmaster.view.progress import Progress
-from taskmaster.view.text import clean
+from taskmaster.view.status import clean
 
 __all__ = ["Console", "Failed"]
 
@@ -45,13 +45,16 @@ class Console:
 
     Args:
         progress: "auto", "bar", "lines", "json" or "none".
-        slave_command: the command that starts a slave, shown while there is none; "" if one was brought along.
+        slave_command: the command that starts a slave, shown while there is none; "" if one was
+            brought along.
+        respell: makes of an option, as a command spells it, what the person at hand would write.
     """
 
-    def __init__(self, progress: str, slave_command: str) -> None:
+    def __init__(self, progress: str, slave_command: str, respell: Callable[[str], str] = str) -> None:
         self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command)
         self._handler = _Handler(self)
         self._closed = False
+        self._respell = respell
 
     def __enter__(self) -> Self:
         self._logger = logging.getLogger("taskmaster")
@@ -79,7 +82,7 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line of Taskmaster's own; in a script, with options as that spells them."""
-        self.say_as_it_is(line if is_command() else as_keywords(line))
+        self.say_as_it_is(self._respell(line))
 
     def say_as_it_is(self, line: str) -> None:
         """A line that may have something of the user's in it."""

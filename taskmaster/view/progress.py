@@ -1,8 +1,9 @@
 """Progress on the terminal: a bar, a line now and then, or JSON.
 
-Called by ``taskmaster.view.console`` from the main thread (``update``, ``close``) and from the threads that bring the
-callbacks' output (``write``). It decides itself when to draw, so that it can be told as often as one likes; and
-nothing that goes wrong with the terminal stops a run, which can do without a spectator.
+Called by ``taskmaster.view.console`` from the main thread (``update``, ``close``) and from the
+threads that bring the callbacks' output (``write``). It decides itself when to draw, so that it can
+be told as often as one likes; and nothing that goes wrong with the terminal stops a run, which can
+do without a spectator.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
 from taskmaster.model import Snapshot
-from taskmaster.view.text import Rate, status_line, to_json
+from taskmaster.view.status import Rate, status_line, to_json
 
 __all__ = ["Cadence", "Progress"]
 
@@ -47,7 +48,8 @@ class Cadence:
 
         Args:
             now: the clock.
-            about: what a person waits to hear of. When it changes, the line comes early: a second after the one before.
+            about: what a person waits to hear of. When it changes, the line comes early: a second
+                after the one before.
         """
         if about != self._about:
             self._about = about
@@ -63,11 +65,13 @@ class Progress:
     """Shows snapshots.
 
     Args:
-        mode: "bar"; "lines"; "json", one object a line on ``out``; "none"; or "auto": a bar on a terminal, else lines.
+        mode: "bar"; "lines"; "json", one object a line on ``out``; "none"; or "auto": a bar on a
+            terminal, else lines.
         stream: where people read.
         out: where programs read.
         clock: seconds that never go back.
-        slave_command: the command that starts a slave, shown while there is none; "" if one was brought along.
+        slave_command: the command that starts a slave, shown while there is none; "" if one was
+            brought along.
     """
 
     def __init__(
@@ -123,7 +127,8 @@ class Progress:
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line above the bar; whatever thread calls it, no line is torn.
 
-        In mode "json", what callbacks print to ``out`` goes to ``stream`` instead: ``out`` is for programs then.
+        In mode "json", what callbacks print to ``out`` goes to ``stream`` instead: ``out`` is for
+        programs then.
         """
         with self._lock:
             if self._mode == "json" and stream is self._out:
@@ -152,19 +157,25 @@ class Progress:
 
 
 class _Bar:
-    """The status line with what is done drawn behind it, by tqdm: one line that is drawn over and over."""
+    """The status line with what is done drawn behind it, by tqdm: one line that is drawn over and
+    over.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        # Imported here, because it takes longer than all the rest of the view, and most commands draw nothing.
+        # Imported here, because it takes longer than all the rest of the view, and most commands
+        # draw nothing.
         from tqdm.std import tqdm
         from tqdm.utils import disp_len, disp_trim
 
         class OwnTqdm(tqdm):  # type: ignore[type-arg]  # it iterates over nothing
-            """Leaves what a script does with tqdm itself alone: no monitor thread, and a list of bars of its own."""
+            """Leaves what a script does with tqdm itself alone: no monitor thread, and a list of
+            bars of its own.
+            """
 
             monitor_interval = 0
             _instances: ClassVar[Any] = WeakSet()
-            # A lock of tqdm's own making would be one between processes, for which Python may start a process.
+            # A lock of tqdm's own making would be one between processes, for which Python may start
+            # a process.
             _lock: ClassVar[Any] = threading.RLock()
 
         self._make = OwnTqdm
@@ -198,7 +209,8 @@ class _Bar:
             )
         bar = self._tqdm
         if width < self._width:
-            # The blanks that tqdm writes over the rest of a longer line would run on into the next one.
+            # The blanks that tqdm writes over the rest of a longer line would run on into the next
+            # one.
             bar.sp = bar.status_printer(bar.fp)
         self._width = bar.ncols = width
         bar.desc, bar.n, bar.total, bar.bar_format = text, done, total, bar_format
@@ -269,7 +281,9 @@ def _write(text: str, stream: TextIO) -> None:
 
 
 def _width(stream: TextIO) -> int:
-    """Columns that can be written to: one less than there are, because some terminals wrap after the last one."""
+    """Columns that can be written to: one less than there are, because some terminals wrap after
+    the last one.
+    """
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (AttributeError, OSError, ValueError):

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
-from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece, Store
+from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.stores.contract import Checkpoint, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
-from taskmaster.master.stores.sqlite import SqliteStore
-from taskmaster.master.stores.sqlite_connection import looking
+from taskmaster.master.stores.sqlite.connection import looking
+from taskmaster.master.stores.sqlite.store import SqliteStore
 
 Reopen = Callable[[], Store]
 
@@ -220,7 +221,7 @@ def test_a_key_may_be_missing_and_a_text_may_be_anything(reopen: Reopen) -> None
     assert job.message.startswith("bad ")
 
 
-# -- the file ----------------------------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 
 
 def test_former_runs_are_history_and_can_be_restored(tmp_path: Path) -> None:
@@ -464,7 +465,7 @@ def test_a_state_can_be_made_where_there_are_no_hard_links(tmp_path: Path, monke
     assert mark_in(place) == "1"
 
 
-# -- what a process leaves that is killed -----------------------------------------------------------------------------
+# -- what a process leaves that is killed ----------------------------------------------------------
 
 
 def killed(directory: Path, checkpoints: int = 1) -> Path:
@@ -498,7 +499,9 @@ def mark_in(place: Path) -> str | None:
 @pytest.mark.parametrize("checkpoints", [1, 2, 500])
 @pytest.mark.parametrize("loss", ["removed", "emptied", "hard link"])
 def test_a_state_whose_log_is_lost_is_refused(tmp_path: Path, loss: str, checkpoints: int) -> None:
-    """It would begin from zero, or where the log was last brought into the file; and it is left as it is."""
+    """It would begin from zero, or where the log was last brought into the file; and it is left as
+    it is.
+    """
     place = killed(tmp_path, checkpoints)
     log = place.with_name("x.tmstate-wal")
     if loss == "removed":
@@ -520,7 +523,9 @@ def test_a_state_whose_log_is_lost_is_refused(tmp_path: Path, loss: str, checkpo
 
 
 def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp_path: Path) -> None:
-    """As ``tm-ctl`` does, which only reads; also if it is refused for another reason, and after another kill."""
+    """As ``tm-ctl`` does, which only reads; also if it is refused for another reason, and after
+    another kill.
+    """
     place = killed(tmp_path)
     with pytest.raises(StateRefused, match="belongs to mod"):
         SqliteStore.open(place, "other", "other")
@@ -541,7 +546,9 @@ def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp
 def test_a_state_that_cannot_be_resumed_is_put_aside_by_a_reset(
     tmp_path: Path, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when the name for it is taken; nothing of it is lost, and without --reset it is refused with that cure."""
+    """Also when the name for it is taken; nothing of it is lost, and without --reset it is refused
+    with that cure.
+    """
     place = killed(tmp_path, 3)
     log = place.with_name("x.tmstate-wal")
     if reason == "format1":
@@ -610,7 +617,9 @@ def test_a_state_that_is_only_read_stays_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_state_that_was_closed_on_a_full_disk_needs_no_log(tmp_path: Path) -> None:
-    """SQLite cannot write any more that it is closed, but brings the log into the file and removes it all the same."""
+    """SQLite cannot write any more that it is closed, but brings the log into the file and removes
+    it all the same.
+    """
     place = tmp_path / "x.tmstate"
     store = SqliteStore.open(place, "mod", "mod")
     for number in range(1, 21):
@@ -679,7 +688,9 @@ def test_the_log_of_another_state_is_not_brought_into_this_one(tmp_path: Path) -
 
 @pytest.mark.parametrize("at", [0, 9, 17, 30, None])
 def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | None) -> None:
-    """To SQLite it is an empty one: a run would begin from zero, as if nothing had been done. --reset keeps it."""
+    """To SQLite it is an empty one: a run would begin from zero, as if nothing had been done.
+    --reset keeps it.
+    """
     place = killed(tmp_path, 3)
     log = place.with_name("x.tmstate-wal")
     data = bytearray(log.read_bytes())

@@ -42,7 +42,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def also() -> Iterator[Callable[[str, dict[str, Any]], Any]]:
-    """Give a function that makes Django know another database too, under a name, and gives its connection."""
+    """Give a function that makes Django know another database too, under a name, and gives its
+    connection.
+    """
     names = []
 
     def add(name: str, database: dict[str, Any]) -> Any:

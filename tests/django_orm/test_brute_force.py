@@ -1,4 +1,6 @@
-"""Paging against brute force: random tables, texts in odd orders, rows that come and go between the pages."""
+"""Paging against brute force: random tables, texts in odd orders, rows that come and go between the
+pages.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_pages_are_brute_force(
     order: list[str],
     data: st.DataObject,
 ) -> None:
-    """Of what was there all the time, each row comes once, in the server's order; from each key the rest follows."""
+    """Of what was there all the time, each row comes once, in the server's order; from each key the
+    rest follows.
+    """
     # Not char(4): no field of Django's makes such a column.
     type_ = data.draw(st.sampled_from([one for one in text_types if one.startswith("text")]))
     down = data.draw(st.booleans())

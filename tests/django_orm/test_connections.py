@@ -15,11 +15,11 @@ from django.db.models import F
 from library.models import Author, Post
 from projects import database_of
 
-from taskmaster import django_hooks
-from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper, reading
+from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper, integration
 from taskmaster.django_orm import connections as looked_after
+from taskmaster.django_orm import queries as reading
 from taskmaster.errors import UsageError
-from taskmaster.master.hooks import Hook
+from taskmaster.master.throttle.hooks import Hook
 
 SQLITE = "django.db.backends.sqlite3"
 # The range from 4 to 8, of authors in the database "replica", before ranges had hints.
@@ -42,13 +42,13 @@ def test_conn_max_age_says_what_is_kept_between_batches(use: Any, database: str,
     """By default nothing is; what cannot be used any more is not either."""
     use({**database_of(database), "CONN_MAX_AGE": age})
     first = backend()
-    django_hooks.refresh_connections()
+    integration.refresh_connections()
     second = backend()
 
     assert (first == second) is kept
     with pytest.raises(Exception, match="terminat"):
         connection.cursor().execute("SELECT pg_terminate_backend(pg_backend_pid())")
-    django_hooks.refresh_connections()
+    integration.refresh_connections()
     assert backend() != second
 
 
@@ -59,7 +59,7 @@ def test_what_debug_keeps_of_queries_is_forgotten(use: Any, database: str, monke
     backend()
 
     assert len(connection.queries_log) == 1
-    django_hooks.refresh_connections()
+    integration.refresh_connections()
     assert len(connection.queries_log) == 0
 
 
@@ -71,7 +71,7 @@ def test_a_thread_s_connections_are_closed_with_it(use: Any, database: str) -> N
 
     def work() -> None:
         backend()
-        django_hooks.close_connections()
+        integration.close_connections()
         left.append(connection.connection)
 
     thread = threading.Thread(target=work)
@@ -83,7 +83,9 @@ def test_a_thread_s_connections_are_closed_with_it(use: Any, database: str) -> N
 
 
 def test_a_throttle_finds_the_server_again(use: Any, database: str, sql: Any) -> None:
-    """It is not known while the connection is lost, and asked in a new one after that; none is left at its end."""
+    """It is not known while the connection is lost, and asked in a new one after that; none is left
+    at its end.
+    """
     use({**database_of(database), "CONN_MAX_AGE": None})
     connection.close()
     asked, others = [], (
@@ -120,18 +122,18 @@ def test_a_transaction_stays_open_over_the_fork(use: Any, database: str) -> None
     """All else is closed before; and the child opens its own, while the parent's goes on."""
     use(database_of(database), Author)
     backend()
-    django_hooks.close_before_fork()
+    integration.close_before_fork()
     assert connection.connection is None
 
     with transaction.atomic():
         ours = backend()
-        django_hooks.close_before_fork()
+        integration.close_before_fork()
         assert backend() == ours
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                django_hooks.drop_after_fork()
+                integration.drop_after_fork()
                 os.write(write, str(backend()).encode())
             finally:
                 os._exit(0)
@@ -148,8 +150,8 @@ def test_a_transaction_stays_open_over_the_fork(use: Any, database: str) -> None
 
 
 def test_the_database_that_is_named_is_read(use: Any, also: Any, database: str, tmp_path: Path) -> None:
-    """Whether the queryset names it, the source, or the object whose related rows they are; ranges carry it to the
-    worker.
+    """Whether the queryset names it, the source, or the object whose related rows they are; ranges
+    carry it to the worker.
     """
     use(database_of(database), Author, Post)
     with also("other", {"ENGINE": SQLITE, "NAME": str(tmp_path / "other.sqlite")}).schema_editor() as editor:

@@ -1,4 +1,6 @@
-"""Key ranges of querysets: they cover the rows once, whatever the key, and carry no more than their borders."""
+"""Key ranges of querysets: they cover the rows once, whatever the key, and carry no more than their
+borders.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from library.models import Author, Post, Seat
 from taskmaster import keys
 from taskmaster.django_orm import QuerySetRange, QuerySetRanges
 from taskmaster.errors import UsageError
-from taskmaster.master.source import Source
+from taskmaster.master.reading.source import Source
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def posts(tables: str) -> list[int]:
 
 
 def drawn(source: Any, last: Any = None) -> list[QuerySetRange]:
-    """All ranges after one, as a worker gets them; their keys have been through the state's codec."""
+    """All ranges after one, as a worker gets them; their keys have been through the state's
+    codec.
+    """
     jobs = list(source.iterate(last))
     for job in jobs:
         assert keys.decode(keys.check(job.key)) == job.key
@@ -60,7 +64,9 @@ def test_ranges_of_a_composite_primary_key(tables: str) -> None:
 
 
 def test_conditions_go_with_a_range(posts: list[int]) -> None:
-    """queryset() has them, and filter() leaves them to who calls it; a range without has nothing but its borders."""
+    """queryset() has them, and filter() leaves them to who calls it; a range without has nothing
+    but its borders.
+    """
     whole = drawn(QuerySetRanges(Post.objects.all(), rows=100, target=None))
     some = drawn(QuerySetRanges(Post.objects.filter(year=2003, author__name="Ann"), rows=10, target=None))
 

@@ -1,4 +1,6 @@
-"""A queryset by pages: the same as one query over all of it, whatever the key, and from wherever one begins."""
+"""A queryset by pages: the same as one query over all of it, whatever the key, and from wherever
+one begins.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,11 @@ from projects import database_of, key_of
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
-from taskmaster.master.identity import Identity
-from taskmaster.master.source import Source
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
-from taskmaster.preview import preview
-from taskmaster.retrying import TooSlow
+from taskmaster.runner.dry_run import preview
+from taskmaster.sources.database_retry import TooSlow
 
 Sql = Callable[..., list[tuple]]
 
@@ -89,7 +91,9 @@ def test_a_page_is_one_query_and_the_rest_is_not_read(posts: list[int]) -> None:
 
 @pytest.mark.parametrize("key", ["slug", ("year", "id"), ("year", "pk"), "-slug", ("-year", "-id")])
 def test_any_unique_key_will_do(posts: list[int], key: Any) -> None:
-    """One field or several; from each key the rest follows, also when the key has been in the state."""
+    """One field or several; from each key the rest follows, also when the key has been in the
+    state.
+    """
     names = [key] if isinstance(key, str) else list(key)
     expected = ids(Post.objects.order_by(*names))
     wrapper = RangeQuerySetWrapper(Post.objects.all(), 33, order_by=key)
@@ -152,7 +156,9 @@ def test_keys_of_other_types(tables: str, key: str) -> None:
     ],
 )
 def test_what_a_row_is_stays(posts: list[int], queryset: Any, first: Any) -> None:
-    """values() and its kin give what they give elsewhere, and objects have what was selected with them."""
+    """values() and its kin give what they give elsewhere, and objects have what was selected with
+    them.
+    """
     wrapper = RangeQuerySetWrapper(queryset(), 150)
     rows = list(wrapper.iterate(None))
 
@@ -227,7 +233,9 @@ def test_an_index_that_the_model_does_not_know_of_can_be_trusted(posts: list[int
 
 
 def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None:
-    """The server would sort the table for each page; what is unique by it is unique all the same."""
+    """The server would sort the table for each page; what is unique by it is unique all the
+    same.
+    """
     use(database_of(database), Word)
     for make in (lambda: RangeQuerySetWrapper(Word.objects.all(), key="spelt"),
                  lambda: QuerySetRanges(Word.objects.all(), key="spelt")):  # fmt: skip
@@ -243,7 +251,9 @@ def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None
 
 
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
-    """As a source it ends at the same row after each restart; in a loop it goes on with what comes."""
+    """As a source it ends at the same row after each restart; in a loop it goes on with what
+    comes.
+    """
     ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).fix(None)))
     Post.objects.create(id=5000, author=Author.objects.get(), slug="late")
     again = RangeQuerySetWrapper(Post.objects.all(), 100)
@@ -388,7 +398,9 @@ def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
 
 
 def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:
-    """As the database's own statement_timeout has it; in a transaction of the caller's nothing is tried again."""
+    """As the database's own statement_timeout has it; in a transaction of the caller's nothing is
+    tried again.
+    """
     # Along the index, so that no more rows are looked at than the page has.
     options = "-c statement_timeout=300 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
     use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)

@@ -1,4 +1,6 @@
-"""``make demo-postgres``: denormalise 300,000 comments on a server of its own, and have SQL say if all are right."""
+"""``make demo-postgres``: denormalise 300,000 comments on a server of its own, and have SQL say if
+all are right.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ import psycopg2
 
 @contextmanager
 def locked(dsn: str, table: str, until: Callable[[], object] | None = None) -> Iterator[None]:
-    """Nobody reads the table: as long as the block runs, or until something is true, which is looked for meanwhile."""
+    """Nobody reads the table: as long as the block runs, or until something is true, which is
+    looked for meanwhile.
+    """
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
 

@@ -1,4 +1,6 @@
-"""Texts, and orders of them that no sort of Python has: for the property tests, and their fixture ``text_types``."""
+"""Texts, and orders of them that no sort of Python has: for the property tests, and their fixture
+``text_types``.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,16 @@ MADE = {
     "nocase": "provider = icu, locale = 'und-u-ks-level2', deterministic = false",
     "plain": "provider = icu, locale = 'und-u-ka-shifted-ks-level1', deterministic = false",
 }
-# Those of the C library: these languages if the machine has them, else whichever; a machine may have hundreds.
+# Those of the C library: these languages if the machine has them, else whichever; a machine may
+# have hundreds.
 LANGUAGES = ("en_US", "de_DE", "cs_CZ", "da_DK")
 UTF8 = 6  # an encoding, as the server numbers them; -1 is any
 
 
 def make_orders(sql: Callable[..., list[tuple]]) -> list[str]:
-    """Make what there is not, and give the types of texts, each with its order, that this server can have."""
+    """Make what there is not, and give the types of texts, each with its order, that this server
+    can have.
+    """
     if sql("SELECT count(*) FROM pg_collation WHERE collprovider = 'i' AND collname LIKE '%%-x-icu'")[0][0]:
         for name, how in MADE.items():
             sql(f"CREATE COLLATION IF NOT EXISTS {name} ({how})")

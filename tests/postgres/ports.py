@@ -10,15 +10,18 @@ import socket
 import tempfile
 from pathlib import Path
 
-# Above those of services, below those that Linux and macOS give to whoever connects, or listens on any.
+# Above those of services, below those that Linux and macOS give to whoever connects, or listens on
+# any.
 PORTS = range(15_000, 32_000)
 _mine: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no other test on this machine is given as long as this process lives.
+    """A port that nobody listens on, and that no other test on this machine is given as long as
+    this process lives.
 
-    One that the system finds free may be anybody's a moment later, and a test's server comes seconds later.
+    One that the system finds free may be anybody's a moment later, and a test's server comes
+    seconds later.
     """
     for port in random.SystemRandom().sample(PORTS, 1000):
         if claim(port) and _nobody_listens(port):
@@ -27,7 +30,9 @@ def free_port() -> int:
 
 
 def claim(port: int) -> bool:
-    """Whether no other test has the port; then it belongs to this process until ``release``, or its end."""
+    """Whether no other test has the port; then it belongs to this process until ``release``, or its
+    end.
+    """
     if port in _mine:
         return False
     try:
@@ -46,7 +51,9 @@ def release(port: int) -> None:
 
 @functools.cache
 def _locks() -> int:
-    """A file of which each port has a byte: a lock on that ends with its process, whatever ends it."""
+    """A file of which each port has a byte: a lock on that ends with its process, whatever ends
+    it.
+    """
     path = Path(tempfile.gettempdir(), f"taskmaster-test-ports-{os.getuid()}")
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 

@@ -1,8 +1,9 @@
 """A real PostgreSQL server for the tests, and standbys of it.
 
-Used by ``conftest.py`` of the tests, by the benchmarks and by ``make demo-postgres``. The binaries are those of the
-machine if ``TASKMASTER_TEST_POSTGRES`` names their directory, else those that come with the test extra, else the
-machine's own. They refuse to run as root: root runs them as ``nobody``, from a copy where that user cannot reach them.
+Used by ``conftest.py`` of the tests, by the benchmarks and by ``make demo-postgres``. The binaries
+are those of the machine if ``TASKMASTER_TEST_POSTGRES`` names their directory, else those that come
+with the test extra, else the machine's own. They refuse to run as root: root runs them as
+``nobody``, from a copy where that user cannot reach them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import psycopg2
 from ports import free_port
 
 NOBODY = "nobody"
-# Read now: each test runs in an environment without Taskmaster's variables, and one of them makes the server.
+# Read now: each test runs in an environment without Taskmaster's variables, and one of them makes
+# the server.
 NAMED = os.environ.get("TASKMASTER_TEST_POSTGRES")
 # No disk is waited for: what a test writes need not survive the machine.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "wal_retrieve_retry_interval": "100ms"}
@@ -141,7 +143,9 @@ def standby(primary: Server) -> Iterator[Server]:
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """A directory with a short name, because the server's socket is in it, that any user may enter."""
+    """A directory with a short name, because the server's socket is in it, that any user may
+    enter.
+    """
     place = Path(tempfile.mkdtemp(prefix="tmpg-"))
     place.chmod(0o755)
     try:

@@ -1,4 +1,6 @@
-"""The connection of a worker: one for each process, thread and database, checked, and reopened when it was lost."""
+"""The connection of a worker: one for each process, thread and database, checked, and reopened when
+it was lost.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from server import server
 from taskmaster import postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres import connections
-from taskmaster.postgres.reading import Reading
-from taskmaster.whereabouts import HERE
+from taskmaster.postgres.statements import Reading
+from taskmaster.runtime.context import HERE
 
 Sql = Callable[..., list[tuple]]
 
@@ -54,7 +56,9 @@ def ask(dsn: Any, text: str) -> Any:
 
 
 def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
-    """The block is a transaction: kept at its end, undone by an exception, and whole in either case."""
+    """The block is a transaction: kept at its end, undone by an exception, and whole in either
+    case.
+    """
     sql("CREATE TABLE seen (n int)")
     pid = ask(dsn, "SELECT pg_backend_pid()")
     with postgres.connect(dsn) as connection, connection.cursor() as cursor:
@@ -68,8 +72,8 @@ def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
 
 
 def test_work_is_not_lost_in_silence(dsn: Any, sql: Sql) -> None:
-    """A statement that failed has undone the ones before it: swallowed, it still fails the job; with a savepoint, or
-    after a rollback, there is nothing to say.
+    """A statement that failed has undone the ones before it: swallowed, it still fails the job;
+    with a savepoint, or after a rollback, there is nothing to say.
     """
     sql("CREATE TABLE seen (n int PRIMARY KEY); INSERT INTO seen VALUES (1)")
     twice = "INSERT INTO seen VALUES (1)"
@@ -116,7 +120,9 @@ def test_a_driver_that_does_not_tell_how_its_transaction_is_will_do(tmp_path: Pa
 
 
 def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was lost while nobody used it is noticed before the next job, one that is lost in a block after it."""
+    """One that was lost while nobody used it is noticed before the next job, one that is lost in a
+    block after it.
+    """
     pid = ask(dsn, "SELECT pg_backend_pid()")
     sql("SELECT pg_terminate_backend(%s)", pid)
     with pytest.raises((psycopg2.Error, psycopg.Error)):
@@ -189,8 +195,8 @@ def test_a_job_does_not_wait_longer_than_it_may(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("who", ["worker", "source", "guard"])
 def test_a_server_whose_machine_is_gone_is_noticed(database: str, who: str) -> None:
-    """By the sockets of all that connects with a DSN, which may say otherwise. A worker's may stand still, as behind a
-    COPY whose first row waits for a lock.
+    """By the sockets of all that connects with a DSN, which may say otherwise. A worker's may stand
+    still, as behind a COPY whose first row waits for a lock.
     """
     idle, every, silence = {"worker": (30, 10, 0), "source": (30, 10, 30_000), "guard": (3, 1, 3000)}[who]
     for dsn, given in ((database, idle), (f"{database} keepalives_idle=77", 77)):

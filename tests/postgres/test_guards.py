@@ -59,7 +59,9 @@ def write(primary: Server) -> None:
 
 @pytest.mark.parametrize("ask", ["standby", "primary"])
 def test_replication_lag_grows_while_nothing_is_replayed(pair: tuple[Server, Server], ask: str) -> None:
-    """The run waits, with value and limit, until the standby has caught up; both servers can tell."""
+    """The run waits, with value and limit, until the standby has caught up; both servers can
+    tell.
+    """
     primary, copy = pair
     with closing(guards.replication_lag("1s", (copy if ask == "standby" else primary).dsn())) as guard:
         write(primary)
@@ -136,7 +138,9 @@ def test_a_user_without_the_right_does_not_know(database: str) -> None:
 
 
 def test_sessions_that_are_not_tracked_are_unknown(database: str) -> None:
-    """With track_activities = off, an active one would be none, and a transaction would have no age."""
+    """With track_activities = off, an active one would be none, and a transaction would have no
+    age.
+    """
     with connected(database) as cursor:
         cursor.connection.autocommit = True
         for make in (guards.active_connections, guards.long_transactions):
@@ -221,7 +225,9 @@ def test_any_number_of_a_statement(database: str) -> None:
 
 
 def test_a_guard_keeps_one_connection_and_leaves_nothing_behind(database: str) -> None:
-    """It is called taskmaster/guard, holds no transaction open and no setting, and is closed at the end."""
+    """It is called taskmaster/guard, holds no transaction open and no setting, and is closed at the
+    end.
+    """
     with connected(database) as cursor:
         cursor.connection.autocommit = True
         guard = guards.locks_waiting(1000, database)

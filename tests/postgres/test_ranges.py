@@ -1,4 +1,6 @@
-"""Key ranges: they cover the table once, whatever the key and its gaps, and follow the time that they take."""
+"""Key ranges: they cover the table once, whatever the key and its gaps, and follow the time that
+they take.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from orders import TEXTS
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres.catalog import plan_of
-from taskmaster.postgres.reading import Reading
+from taskmaster.postgres.statements import Reading
 
 Sql = Callable[..., list[tuple]]
 NO_SORT = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
@@ -143,7 +145,9 @@ def test_rows_with_other_keys_are_split_from_those_that_have_one(database: str, 
 
 
 def test_ranges_follow_the_time_that_they_take(database: str, comments: None) -> None:
-    """At most twice the rows of the largest that was measured; fewer at once when they take longer."""
+    """At most twice the rows of the largest that was measured; fewer at once when they take
+    longer.
+    """
     source = postgres.ranges(database, "comments", rows=10, target=1.0)
     jobs = source.iterate(None)
     first, second, third = (next(jobs) for _ in range(3))
@@ -164,7 +168,9 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
 
 
 def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
-    """By whoever looks for a border, and by whoever splits a range: a lock that is held for long ends no run."""
+    """By whoever looks for a border, and by whoever splits a range: a lock that is held for long
+    ends no run.
+    """
     source = postgres.ranges(database, "comments", rows=300, target=None, statement_timeout=0.2)
     jobs = source.iterate(None)
     first = next(jobs)
@@ -242,7 +248,9 @@ def test_a_key_that_cannot_lead_is_refused(database: str, comments: None, key: A
 def test_an_index_that_cannot_give_the_order_is_refused(
     database: str, sql: Sql, key: Any, index: str, leads: bool, driver: Any
 ) -> None:
-    """And one that can is not, whatever its other columns are: as the server's own plan has it, which may not sort."""
+    """And one that can is not, whatever its other columns are: as the server's own plan has it,
+    which may not sort.
+    """
     sql("CREATE TABLE seen (id int NOT NULL, at timestamptz NOT NULL, name text NOT NULL)")
     sql(f"CREATE INDEX ON seen {index}")
     columns = ", ".join([key] if isinstance(key, str) else key)
@@ -282,8 +290,9 @@ def test_ranges_are_brute_force(
     target: float | None,
     data: st.DataObject,
 ) -> None:
-    """Whatever the order, the key and the sizes, and however often it is drawn on by another master: each row that
-    stays is in exactly one range, also when ranges are split, and one that comes is in none or one.
+    """Whatever the order, the key and the sizes, and however often it is drawn on by another
+    master: each row that stays is in exactly one range, also when ranges are split, and one that
+    comes is in none or one.
     """
     type_ = data.draw(st.sampled_from(text_types))
     sql("DROP TABLE IF EXISTS odd")

@@ -1,4 +1,6 @@
-"""Rows by pages: the same as one query over the whole table, whatever the key, and from wherever one begins."""
+"""Rows by pages: the same as one query over the whole table, whatever the key, and from wherever
+one begins.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ from orders import TEXTS
 
 from taskmaster import keys, postgres
 from taskmaster.errors import SourceError, UsageError
-from taskmaster.master.source import Source
+from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import plan_of
-from taskmaster.postgres.reading import Reading
-from taskmaster.postgres.refusals import Refused
-from taskmaster.retrying import TooSlow
+from taskmaster.postgres.statements import Reading
+from taskmaster.sources.database_errors import Refused
+from taskmaster.sources.database_retry import TooSlow
 
 
 def key_of(source: Any, job: Any) -> Any:
@@ -38,7 +40,9 @@ def key_of(source: Any, job: Any) -> Any:
 
 
 def slow_at_times(reading: Reading, when: list[bool]) -> None:
-    """Let the time of some statements be up before the server is asked, where that means fewer rows."""
+    """Let the time of some statements be up before the server is asked, where that means fewer
+    rows.
+    """
     fetch, left = reading.fetch, list(when)
 
     def sometimes(sql: str, values: Any = (), **how: Any) -> list[tuple]:
@@ -83,7 +87,9 @@ def test_the_pages_are_the_table(database: str, comments: None, chunk: int) -> N
 def test_a_source_is_closed_while_a_page_is_on_its_way(
     database: str, comments: None, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody waits for the server; the thread that does closes the connection, and takes it for no lost one."""
+    """Nobody waits for the server; the thread that does closes the connection, and takes it for no
+    lost one.
+    """
     held = "id <= 300 OR pg_advisory_xact_lock_shared(1)::text IS NOT NULL"
     source = Source(postgres.rows(database, "comments", where=held, chunk=100))
     sql("SELECT pg_advisory_lock(1)")
@@ -103,7 +109,9 @@ def test_a_source_is_closed_while_a_page_is_on_its_way(
 def test_pages_of_wide_rows_have_fewer(
     database: str, sql: Callable[..., list[tuple]], monkeypatch: pytest.MonkeyPatch, driver: Any
 ) -> None:
-    """Whatever is wide in them; those of narrow ones have as many as they may, but for the first."""
+    """Whatever is wide in them; those of narrow ones have as many as they may, but for the
+    first.
+    """
     monkeypatch.setattr(sys.modules[postgres.rows.__module__], "BYTES", 200_000)
     sql("CREATE TABLE wide (id int PRIMARY KEY, t text, b bytea, j jsonb, a text[])")
     sql("INSERT INTO wide SELECT n, '', '', '{}', '{}' FROM generate_series(1, 2000) n")
@@ -162,7 +170,9 @@ def test_a_condition_may_have_percent_signs(database: str, comments: None) -> No
 
 
 def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql: Callable[..., list[tuple]]) -> None:
-    """Rows that come later are none of the run's, also after a restart; with follow=True they are."""
+    """Rows that come later are none of the run's, also after a restart; with follow=True they
+    are.
+    """
     ends = postgres.rows(database, "comments").fix(None)
     sql("INSERT INTO comments VALUES (5000, 'late', 0), (4, 'between', 0)")
     again = postgres.rows(database, "comments", chunk=100)
@@ -215,7 +225,9 @@ def test_an_empty_table_has_no_rows(database: str, sql: Callable[..., list[tuple
 def test_keys_of_any_type_come_back_as_they_went(
     database: str, sql: Callable[..., list[tuple]], type_: str, values: list[str]
 ) -> None:
-    """From each key, through the state's codec, the rest follows in the server's order; also backwards."""
+    """From each key, through the state's codec, the rest follows in the server's order; also
+    backwards.
+    """
     sql("CREATE TYPE colour AS ENUM ('red', 'green', 'blue')")
     sql("CREATE DOMAIN positive AS int CHECK (value > 0)")
     sql(f"CREATE TABLE odd (k {type_} PRIMARY KEY, n serial)")
@@ -233,7 +245,9 @@ def test_keys_of_any_type_come_back_as_they_went(
 
 
 def test_keys_do_not_depend_on_what_the_database_makes_of_them(database: str, sql: Callable[..., list[tuple]]) -> None:
-    """Rounded, as a database may have them, those of floats would be below or above the rows that they are of."""
+    """Rounded, as a database may have them, those of floats would be below or above the rows that
+    they are of.
+    """
     name = sql("SELECT current_database()")[0][0]
     for setting in ("extra_float_digits = 0", "datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'"):
         sql(f"ALTER DATABASE {name} SET {setting}")
@@ -269,8 +283,8 @@ def test_pages_are_brute_force(  # noqa: PLR0917  # what hypothesis gives, and t
     slow: list[bool],
     data: st.DataObject,
 ) -> None:
-    """Composite keys with texts in odd orders; rows come and go between the pages, some of which are too slow at first,
-    and none that stays is left out.
+    """Composite keys with texts in odd orders; rows come and go between the pages, some of which
+    are too slow at first, and none that stays is left out.
     """
     type_ = data.draw(st.sampled_from(text_types))
     sql("DROP TABLE IF EXISTS odd")
@@ -441,7 +455,9 @@ def test_a_condition_without_an_index_is_warned_of(
     condition: Any,
     covered: bool,
 ) -> None:
-    """With the plan, however many rows there are; one that an index covers in the key's order is not."""
+    """With the plan, however many rows there are; one that an index covers in the key's order is
+    not.
+    """
     sql("CREATE TABLE scores (id int PRIMARY KEY, score int NOT NULL)")
     sql("INSERT INTO scores SELECT n, n %% 10 FROM generate_series(1, %s) n", rows)
     if index:
@@ -476,7 +492,9 @@ DRIVERS = {
 def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
     database: str, sql: Callable[..., list[tuple]], caplog: pytest.LogCaptureFixture, condition: Any, driver: str
 ) -> None:
-    """With the values in it, and percent signs as SQL has them; made, it covers the condition, and nothing is said."""
+    """With the values in it, and percent signs as SQL has them; made, it covers the condition, and
+    nothing is said.
+    """
     sql("CREATE TABLE odd (id int PRIMARY KEY, n int, body text, made timestamptz NOT NULL DEFAULT '2024-06-01Z')")
     sql("INSERT INTO odd SELECT n, n, CASE n %% 5 WHEN 0 THEN 'b%%' ELSE 'x' END FROM generate_series(1, %s) n", 2000)
     sql("VACUUM ANALYZE odd")
@@ -500,7 +518,9 @@ def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
 def test_a_condition_that_few_rows_fit_comes_to_its_end(
     database: str, comments: None, sql: Callable[..., list[tuple]], chunk: int
 ) -> None:
-    """Although no statement has the time to look at the whole table: each looks at a stretch of it."""
+    """Although no statement has the time to look at the whole table: each looks at a stretch of
+    it.
+    """
     sql(
         "CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql "
         "AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN $1 = 3; END $$"
@@ -521,7 +541,9 @@ def test_a_condition_that_few_rows_fit_comes_to_its_end(
 
 
 def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, caplog: pytest.LogCaptureFixture) -> None:
-    """At the start, where nothing can be asked for in smaller parts; with the statement and what helps."""
+    """At the start, where nothing can be asked for in smaller parts; with the statement and what
+    helps.
+    """
     with caplog.at_level(logging.WARNING, "taskmaster"):
         source = postgres.rows(database, "comments", where="score = 3", statement_timeout=0.2)
         with locked(database, "comments", lambda: "statement_timeout=0.2" in caplog.text):
@@ -647,7 +669,9 @@ def test_what_makes_no_sense_is_refused(database: str, comments: None, given: di
 def test_the_place_of_a_number(
     database: str, sql: Callable[..., list[tuple]], type_: str, values: list[str], places: list
 ) -> None:
-    """Between the lowest and the highest; not a number, and infinity, are keys like others, and have none."""
+    """Between the lowest and the highest; not a number, and infinity, are keys like others, and
+    have none.
+    """
     sql(f"CREATE TABLE odd (k {type_} PRIMARY KEY)")
     for value in values:
         sql(f"INSERT INTO odd VALUES (%s::{type_})", value)

@@ -19,7 +19,9 @@ def test_each_test_has_a_database_of_its_own(database: str) -> None:
 
 
 def test_a_standby_follows() -> None:
-    """What is written on the primary is read on the standby, also after the primary was restarted."""
+    """What is written on the primary is read on the standby, also after the primary was
+    restarted.
+    """
     with server() as primary, standby(primary) as copy:
         primary.execute("CREATE TABLE seen (id int)")
         primary.restart()

@@ -14,7 +14,9 @@ SLOW = "pg_sleep(0.002) IS NOT NULL"
 
 
 def test_a_page_in_the_way_of_a_standby_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
-    """The standby cancels it, as its primary has removed rows that the page may still see; no row is left out."""
+    """The standby cancels it, as its primary has removed rows that the page may still see; no row
+    is left out.
+    """
     with server() as primary, standby(primary) as copy:
         copy.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
         copy.execute("SELECT pg_reload_conf()")

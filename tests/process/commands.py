@@ -1,7 +1,7 @@
 """The real commands as child processes, with an eye on what they leave behind.
 
-Every wait has a deadline, and one that passes shows what the command has printed. Only processes that were started here
-are ended.
+Every wait has a deadline, and one that passes shows what the command has printed. Only processes
+that were started here are ended.
 """
 
 from __future__ import annotations

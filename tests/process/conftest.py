@@ -54,7 +54,8 @@ class Playground:
     def hold(self, after: int) -> None:
         """Let no job end when so many have: those that run then wait for ``let_go``.
 
-        Of the jobs that call ``hold()``, as those of ``jobs.py`` do. A few more may end: one for each other worker.
+        Of the jobs that call ``hold()``, as those of ``jobs.py`` do. A few more may end: one for
+        each other worker.
         """
         place = Path(f"{self.ledger.path}.hold")
         new = place.with_suffix(".new")
@@ -71,20 +72,26 @@ class Playground:
         return found & set(self.left())
 
     def interrupt(self, run: Command, number: int = signal.SIGINT) -> None:
-        """Send a signal to a run and to all that belongs to it; its jobs, which are held, go on when it was heard."""
+        """Send a signal to a run and to all that belongs to it; its jobs, which are held, go on
+        when it was heard.
+        """
         run.signal_group(number)
         run.wait_for_output("the same signal again ends at once")
         self.let_go()
 
     def in_state(self) -> int:
-        """How many settled jobs the only state here tells of, as soon as it has a key to resume from; else 0."""
+        """How many settled jobs the only state here tells of, as soon as it has a key to resume
+        from; else 0.
+        """
         row = self.look("SELECT settled FROM run WHERE mark IS NOT NULL")
         return row[0] if row else 0
 
     def look(self, query: str) -> tuple | None:
-        """The first row of a query to the only state here, as far as it has been written; None if there is none yet.
+        """The first row of a query to the only state here, as far as it has been written; None if
+        there is none yet.
 
-        How soon that is depends on the disk. It is read from a copy: the run has the file for itself.
+        How soon that is depends on the disk. It is read from a copy: the run has the file for
+        itself.
         """
         with tempfile.TemporaryDirectory() as copies, suppress(FileNotFoundError, sqlite3.DatabaseError):
             for path in self.directory.glob("*.tmstate*"):
@@ -119,7 +126,9 @@ def default_port() -> Iterator[None]:
 
 @pytest.fixture
 def playground(tmp_path: Path) -> Iterator[Playground]:
-    """A playground; the test fails if its commands, all ended by themselves, leave a process behind."""
+    """A playground; the test fails if its commands, all ended by themselves, leave a process
+    behind.
+    """
     ground = Playground(tmp_path)
     try:
         yield ground

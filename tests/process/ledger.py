@@ -1,7 +1,7 @@
 """An independent ledger: each execution of a job leaves a line, written by the callback itself.
 
-Shares no code with Taskmaster. One append of a short line to a file opened with O_APPEND is not torn by another
-process.
+Shares no code with Taskmaster. One append of a short line to a file opened with O_APPEND is not
+torn by another process.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-# A job that calls it waits, if the test wants that, so that a run is certainly going on while it is looked at, stopped
-# or killed: see ``Playground.hold``.
+# A job that calls it waits, if the test wants that, so that a run is certainly going on while it is
+# looked at, stopped or killed: see ``Playground.hold``.
 HOLD = """
 import os, time
 
@@ -59,8 +59,9 @@ def handle_job(key):
     note("end", key)
 """
 )
-# A run that is over when it has had TOTAL jobs and the test has said "enough", however fast the machine is; it says
-# then how many jobs there were. A small --size leaves few to be done after that.
+# A run that is over when it has had TOTAL jobs and the test has said "enough", however fast the
+# machine is; it says then how many jobs there were. A small --size leaves few to be done after
+# that.
 ENDLESS = MODULE.replace(
     """    for key in range(last + 1, TOTAL):
         yield key

@@ -1,7 +1,9 @@
-"""A TCP relay that misbehaves: between a slave and its master, on loopback, with faults that are told when to happen.
+"""A TCP relay that misbehaves: between a slave and its master, on loopback, with faults that are
+told when to happen.
 
-A fault happens once on a connection, in a *phase*: "handshake" (the first bytes), "idle" (nothing has been said for a
-while), "lease" (in the middle of a large message to the slave), "report" (in the middle of a message to the master).
+A fault happens once on a connection, in a *phase*: "handshake" (the first bytes), "idle" (nothing
+has been said for a while), "lease" (in the middle of a large message to the slave), "report" (in
+the middle of a message to the master).
 """
 
 from __future__ import annotations

@@ -331,7 +331,9 @@ def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playgrou
 
 @pytest.mark.slow
 def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Playground) -> None:
-    """After --state-timeout: exit 5, with an older state; when there is room again, the same command resumes."""
+    """After --state-timeout: exit 5, with an older state; when there is room again, the same
+    command resumes.
+    """
     if os.geteuid() != 0:
         pytest.skip("a small file system can be mounted by root only")
     small = playground.directory / "small"
@@ -363,7 +365,9 @@ def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Play
 
 
 def test_a_home_that_cannot_be_written_only_matters_without_a_key(playground: Playground) -> None:
-    """Slaves on this machine find a key that nobody has given there; one that was given is known to them."""
+    """Slaves on this machine find a key that nobody has given there; one that was given is known to
+    them.
+    """
     host = f"--host=127.0.0.1:{free_port()}"
     without = playground.run("tm-master", "jobs.py", host, TASKMASTER_HOME="/proc/nowhere")
 

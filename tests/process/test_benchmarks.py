@@ -1,6 +1,8 @@
-"""The benchmarks that stand on the inside of the product run, however small, and count what was really run.
+"""The benchmarks that stand on the inside of the product run, however small, and count what was
+really run.
 
-They are no part of the product, and nobody sees that they have fallen behind it before an hour is spent on measuring.
+They are no part of the product, and nobody sees that they have fallen behind it before an hour is
+spent on measuring.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def run(directory: Path, *words: str) -> str:
 
 
 def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -> None:
-    """What stands for a slave in the benchmark of many follows the real one: no job is lost, or run twice."""
+    """What stands for a slave in the benchmark of many follows the real one: no job is lost, or run
+    twice.
+    """
     script = str(ROOT / "benchmarks" / "light_slaves.py")
     (found,) = json.loads(run(tmp_path, script, "--slaves=5", "--seconds=1", "--json"))
     assert found["busy"]["jobs"] > 5

@@ -32,7 +32,9 @@ def descendants(pid: int) -> set[int]:
 
 
 def at_work(playground: Playground, slaves: list[Command]) -> set[int]:
-    """The live workers that run a job: those that were killed with one have a job in the ledger, too."""
+    """The live workers that run a job: those that were killed with one have a job in the ledger,
+    too.
+    """
     below = {pid for slave in slaves for pid in descendants(slave.pid)}
     return {pid for _, pid in playground.ledger.running()} & below
 
@@ -105,8 +107,9 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
         assert slave.end() in (0, 6), slave.output
     jobs = int((playground.directory / "jobs.txt").read_text())
     repeats = check_ledger(playground, jobs)
-    # A killed slave had at most two batches of 0.5 s in each worker; a killed master has not heard of 0.5 s of work at
-    # the slaves, and has not written down another 0.25 s: with 10 ms jobs and 4 workers, that many for each kill.
+    # A killed slave had at most two batches of 0.5 s in each worker; a killed master has not heard
+    # of 0.5 s of work at the slaves, and has not written down another 0.25 s: with 10 ms jobs and 4
+    # workers, that many for each kill.
     bound = SLAVE_KILLS * WORKERS * 100 + MASTER_KILLS * 2 * WORKERS * 120 + WORKER_KILLS * 50
     proof.record(
         f"kill -9 of {MASTER_KILLS} masters, {SLAVE_KILLS} slaves and {WORKER_KILLS} workers ({exposed['master']}, "
@@ -124,7 +127,9 @@ def test_nothing_is_lost_when_masters_slaves_and_workers_are_killed(playground: 
 @pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -> None:
-    """Kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed for it in the end."""
+    """Kill -9 of ten workers, each in the middle of a job: nothing is lost, and nobody is blamed
+    for it in the end.
+    """
     playground.write("jobs.py", ENDLESS)
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--size=200", TOTAL="0", SLEEP="0.02")
     killed = 0

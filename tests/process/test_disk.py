@@ -19,7 +19,8 @@ from ledger import MODULE
 
 CYCLES = proof.size(3, 20)
 JOBS = proof.size(15_000, 500_000)  # each cycle takes longer: a larger state has more room inside
-# What fails is written down, so that the state grows all the time: a log that is only used again needs no room.
+# What fails is written down, so that the state grows all the time: a log that is only used again
+# needs no room.
 FAILING = (
     MODULE
     + """
@@ -37,7 +38,7 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from taskmaster.cli.run import main
-from taskmaster.master.stores.sqlite import SqliteStore
+from taskmaster.master.stores.sqlite.store import SqliteStore
 
 write = SqliteStore.write
 
@@ -53,7 +54,9 @@ main(sys.argv[1:])
 
 @pytest.mark.slow
 def test_a_disk_that_hangs_does_not_keep_an_ending_run_alive(playground: Playground) -> None:
-    """What the state may be waited for holds at the end, too: the run gives up, with exit 5, and the state is whole."""
+    """What the state may be waited for holds at the end, too: the run gives up, with exit 5, and
+    the state is whole.
+    """
     playground.write("hanging.py", HANGING)
     words = ["hanging.py", "jobs.py", "2", "--state-timeout=2", "--grace=1", "--state=x.tmstate"]
     run = playground.start(sys.executable, *words, TOTAL="1000000", SLEEP="0.01")
@@ -100,7 +103,8 @@ def test_a_second_signal_ends_a_run_whose_output_nobody_reads(playground: Playgr
                 run.wait(8)
             return run.poll() is not None
 
-        # Of two within a second only one counts, and a process that stood still may hear of both at once.
+        # Of two within a second only one counts, and a process that stood still may hear of both at
+        # once.
         wait_for("an end", again)
         assert run.returncode == 130
     finally:
@@ -111,12 +115,15 @@ def test_a_second_signal_ends_a_run_whose_output_nobody_reads(playground: Playgr
 @pytest.mark.proof
 @pytest.mark.timeout(proof.size(120, 2 * 3600))
 def test_a_run_outlives_a_disk_that_fills_up_again_and_again(playground: Playground) -> None:
-    """Each time it pauses with the reason, keeps what its slaves hold, and goes on; nothing is lost."""
+    """Each time it pauses with the reason, keeps what its slaves hold, and goes on; nothing is
+    lost.
+    """
     playground.write("jobs.py", FAILING)
     small = playground.directory / "small"
     small.mkdir()
     room = proof.size("size=60m", "size=1200m")  # for the whole state with every failed job in the end
-    # Whoever is not root cannot mount, and this proof fails: it is not to be taken for one that has passed.
+    # Whoever is not root cannot mount, and this proof fails: it is not to be taken for one that has
+    # passed.
     subprocess.run(["mount", "-t", "tmpfs", "-o", room, "tmpfs", str(small)], check=True)
     words = ["--progress=lines", f"--state={small / 'x.tmstate'}", "--retries=0", "--max-failures=100%"]
     try:

@@ -1,4 +1,6 @@
-"""Real runs in real Django projects over a real PostgreSQL server, which are interrupted and run again."""
+"""Real runs in real Django projects over a real PostgreSQL server, which are interrupted and run
+again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ DONE = "SELECT count(*) FROM blog_post WHERE author_name <> ''"
 
 @pytest.fixture
 def project(database: str, sql: Sql, playground: Playground) -> dict[str, str]:
-    """The example's project, migrated, with 2,000 posts with gaps; gives the environment of its commands."""
+    """The example's project, migrated, with 2,000 posts with gaps; gives the environment of its
+    commands.
+    """
     return migrated(playground, database, sql)
 
 
@@ -59,7 +63,9 @@ SELECT pg_advisory_lock(1)
 def interrupted(
     playground: Playground, words: list[str], environment: dict[str, str], sql: Sql, some: int = 200, above: int = 1500
 ) -> None:
-    """Run a command, and interrupt it when ``some`` posts are done; those with a key ``above`` cannot be before."""
+    """Run a command, and interrupt it when ``some`` posts are done; those with a key ``above``
+    cannot be before.
+    """
     sql(HELD.replace("ABOVE", str(above)))
     run = playground.start(*words, **environment)
     wait_for("some posts", lambda: sql(DONE)[0][0] > some or run.process.poll() is not None)
@@ -101,8 +107,9 @@ def test_the_blog_s_script_runs_word_for_word(project: dict[str, str], sql: Sql,
     assert "Resuming at key" in again.output
     assert 200 < before < 2000
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
-    # What lies before the key is not done again. Of what was done beyond it, a row that the callback has changed is
-    # another job: at most what one worker did while the other was at a batch.
+    # What lies before the key is not done again. Of what was done beyond it, a row that the
+    # callback has changed is another job: at most what one worker did while the other was at a
+    # batch.
     assert sql("SELECT count(*) FROM ledger")[0][0] < 2000 + before
     assert sql("SELECT count(DISTINCT id) FROM ledger") == [(2000,)]
 
@@ -150,7 +157,9 @@ def test_the_example_s_script_gives_every_post_its_author(
 def test_the_example_s_ranges_give_every_post_its_author(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
-    """With --django-settings: a range an UPDATE, with a master and a slave of their own, interrupted and run again."""
+    """With --django-settings: a range an UPDATE, with a master and a slave of their own,
+    interrupted and run again.
+    """
     sql(
         "INSERT INTO blog_post (id, author_id, title, author_name) "
         "SELECT 3 * n, 1 + n % 50, 'post ' || n, '' FROM generate_series(2001, 20000) n"
@@ -208,7 +217,9 @@ if __name__ == "__main__":
 def test_no_connection_is_shared_over_a_fork(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
-    """A script that has used its connection gives it to no worker, and can go on itself; at the end none is left."""
+    """A script that has used its connection gives it to no worker, and can go on itself; at the end
+    none is left.
+    """
     playground.write("script.py", PARENT.replace("THREADS", str(threads)))
     done = playground.run("python", "script.py", DJANGO_SETTINGS_MODULE="config.settings", **project)
 
@@ -224,7 +235,9 @@ def test_no_connection_is_shared_over_a_fork(
 
 @pytest.mark.slow
 def test_a_server_that_restarts_costs_a_pause(postgres: Server, playground: Playground) -> None:
-    """The master's pages and the workers' connections find it again: no job is lost, and none fails for good."""
+    """The master's pages and the workers' connections find it again: no job is lost, and none fails
+    for good.
+    """
     postgres.execute("CREATE DATABASE django_restarts")
     sql = lambda text: postgres.execute(text, database="django_restarts")  # noqa: E731
     environment = migrated(playground, postgres.dsn("django_restarts"), sql)
@@ -259,7 +272,9 @@ def handle_job(post_id):
 def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
-    """The next job of the batch gets a new one; and a queryset that is called get_jobs is a source, too."""
+    """The next job of the batch gets a new one; and a queryset that is called get_jobs is a source,
+    too.
+    """
     playground.write("mod.py", LOST)
     words = ["tm-run", "mod.py", "2", f"--threads={threads}", "--progress=lines", "--backoff=0.1", "--batch=500"]
     done = playground.run(*words, "--django-settings=config.settings", **project)
@@ -368,8 +383,8 @@ def test_a_project_that_is_not_found_is_explained(playground: Playground, words:
 def test_settings_that_cannot_be_used_are_one_line(
     playground: Playground, settings: str | None, said: str, shown: str
 ) -> None:
-    """The last one: which ones, and what is wrong. The way there is shown from a line of the user's on, if one took
-    part; else it tells nobody anything, except with --debug.
+    """The last one: which ones, and what is wrong. The way there is shown from a line of the user's
+    on, if one took part; else it tells nobody anything, except with --debug.
     """
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
     head = "from config.settings import *\n"

@@ -36,7 +36,9 @@ def test_comments_are_denormalised(database: str, sql: Sql, playground: Playgrou
 
 
 def test_shards_are_compared(postgres: Server, playground: Playground) -> None:
-    """What differs, what is missing and what is too much is written down; each shard has a state of its own."""
+    """What differs, what is missing and what is too much is written down; each shard has a state of
+    its own.
+    """
     made = (
         "CREATE TABLE accounts (id int PRIMARY KEY, balance int); "
         "INSERT INTO accounts SELECT n, n FROM generate_series(1, 20000) n"

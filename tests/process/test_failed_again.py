@@ -26,13 +26,16 @@ KEYS = ["7", "47", "87", "127", "167"]
 def the_run(playground: Playground) -> tuple:
     """Mark, settled, failures and whether it is finished, of the one run."""
     state = next(Path(playground.directory).glob("*.tmstate"))
-    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove it.
+    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove
+    # it.
     with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute("SELECT mark, settled, failures, finished IS NOT NULL FROM run").fetchone()
 
 
 def test_failed_jobs_are_run_again_and_nothing_else(playground: Playground) -> None:
-    """What goes well is cleared, what fails again keeps all of its attempts; the watermark stays, exit 3, then 0."""
+    """What goes well is cleared, what fails again keeps all of its attempts; the watermark stays,
+    exit 3, then 0.
+    """
     playground.write("mod.py", BAD)
     run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=0")
 

@@ -1,4 +1,6 @@
-"""Jobs that raise, kill their worker, or cannot be sent: each fails alone, is written down, and stops nothing."""
+"""Jobs that raise, kill their worker, or cannot be sent: each fails alone, is written down, and
+stops nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from test_resume import PREAMBLE
 def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
     """Key, type, message, traceback and number of attempts of the failed jobs in the state file."""
     state = next(playground.directory.glob("*.tmstate"))
-    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove it.
+    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove
+    # it.
     with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT key, attempts FROM failed").fetchall()
     found = []
@@ -29,7 +32,9 @@ def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
 
 
 def test_a_job_that_raises_is_written_down_and_the_run_goes_on(playground: Playground) -> None:
-    """Exit 3; the user's traceback is in the state and on the terminal, without Taskmaster's own frames."""
+    """Exit 3; the user's traceback is in the state and on the terminal, without Taskmaster's own
+    frames.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -53,7 +58,9 @@ def test_a_job_that_raises_is_written_down_and_the_run_goes_on(playground: Playg
 
 
 def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
-    """By signal or by os._exit: it is tried three times and written down; its neighbours are run once."""
+    """By signal or by os._exit: it is tried three times and written down; its neighbours are run
+    once.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -90,7 +97,9 @@ def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_a_job_that_takes_others_down_is_found(playground: Playground, deed: str, said: str) -> None:
-    """Its process group, the process that forks the workers, or the whole slave: the run ends, with that job failed."""
+    """Its process group, the process that forks the workers, or the whole slave: the run ends, with
+    that job failed.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -122,7 +131,9 @@ def test_large_jobs_go_through(playground: Playground) -> None:
 
 @pytest.mark.slow
 def test_jobs_that_cannot_be_sent_fail_alone(playground: Playground) -> None:
-    """One that cannot be pickled, one that cannot be unpickled, one that is too large: each with its key."""
+    """One that cannot be pickled, one that cannot be unpickled, one that is too large: each with
+    its key.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -145,7 +156,9 @@ def test_jobs_that_cannot_be_sent_fail_alone(playground: Playground) -> None:
 
 
 def test_a_source_that_raises_half_way_stops_the_run_where_it_can_go_on(playground: Playground) -> None:
-    """What it had yielded is run, the user's traceback is shown, exit 1; mended, the run is resumed."""
+    """What it had yielded is run, the user's traceback is shown, exit 1; mended, the run is
+    resumed.
+    """
     text = (
         PREAMBLE
         + "def get_jobs(last=-1):\n    for n in range(last + 1, 100):\n"
@@ -169,7 +182,9 @@ def test_a_source_that_raises_half_way_stops_the_run_where_it_can_go_on(playgrou
 
 
 def test_user_code_that_ends_the_process_only_fails_its_job(playground: Playground) -> None:
-    """SystemExit where a job is pickled, in the master: that job has failed, and the master goes on."""
+    """SystemExit where a job is pickled, in the master: that job has failed, and the master goes
+    on.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -187,7 +202,9 @@ def test_user_code_that_ends_the_process_only_fails_its_job(playground: Playgrou
 
 
 def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playground) -> None:
-    """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it, and the run can be resumed."""
+    """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it, and the run
+    can be resumed.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -242,7 +259,7 @@ def test_a_report_that_the_master_refuses_fails_the_job_that_it_is_of(playground
     playground.write(
         "mod.py",
         PREAMBLE
-        + "from taskmaster.model import Failure\nfrom taskmaster.slave.outlet import Outlet\n"
+        + "from taskmaster.model import Failure\nfrom taskmaster.slave.messages import Outlet\n"
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
         + "def handle_job(n):\n    if n == 77:\n"
         + "        Outlet._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"
@@ -279,7 +296,9 @@ def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playg
 @pytest.mark.parametrize("then", ["pass", "time.sleep(600)"], ids=["goes on", "hangs"])
 @pytest.mark.slow
 def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playground, then: str) -> None:
-    """A close too many hits what is not its own: nobody could hear of the job any more, and its batch would hang."""
+    """A close too many hits what is not its own: nobody could hear of the job any more, and its
+    batch would hang.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -291,7 +310,8 @@ def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playgroun
         + f"        kept.extend(socket.socketpair() for _ in range(20))\n        {then}\n"
         + "    note(n)\n",
     )
-    # One by one: a worker has two batches at most, does them and is seen to; so it cannot have the last of these.
+    # One by one: a worker has two batches at most, does them and is seen to; so it cannot have the
+    # last of these.
     run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0.01", "--batch=1")
 
     assert run.process.returncode == 0, run.output

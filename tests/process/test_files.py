@@ -1,4 +1,6 @@
-"""Files as sources, with the real commands: a run is killed, and goes on by seeking; a changed file is refused."""
+"""Files as sources, with the real commands: a run is killed, and goes on by seeking; a changed file
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_a_killed_run_over_a_file_goes_on_where_it_was(playground: Playground, f
 
 
 def test_a_script_takes_a_file_as_it_is(playground: Playground) -> None:
-    """``Taskmaster(callback, lines(...))``, twice: the second time goes on with what was appended."""
+    """``Taskmaster(callback, lines(...))``, twice: the second time goes on with what was
+    appended.
+    """
     playground.write(
         "script.py",
         PREAMBLE + SOURCES + "if __name__ == '__main__':\n"
@@ -102,7 +106,9 @@ def test_a_file_that_was_changed_is_refused_and_the_state_is_left(playground: Pl
 
 @pytest.mark.quick
 def test_a_missing_file_and_a_bad_line_are_explained(playground: Playground) -> None:
-    """Exit 2 with the whole path, and exit 1 with the byte: Taskmaster's own traceback helps nobody."""
+    """Exit 2 with the whole path, and exit 1 with the byte: Taskmaster's own traceback helps
+    nobody.
+    """
     playground.write("mod.py", PREAMBLE + SOURCES + "get_jobs = sources.jsonl('rows.jsonl')\n")
     words = ("tm-run", "mod.py", "1", "--progress=none")
     missing = playground.run(*words)
@@ -166,7 +172,8 @@ def test_the_example_imports_a_file_although_it_is_killed(playground: Playground
                 cursor.execute(statement)
                 return cursor.fetchall()
 
-            # Half of the rows have to wait: else all might be done before anybody can kill anything.
+            # Half of the rows have to wait: else all might be done before anybody can kill
+            # anything.
             cursor.execute("CREATE TABLE people (id bigint PRIMARY KEY, name text NOT NULL, email text NOT NULL)")
             cursor.execute(
                 "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "

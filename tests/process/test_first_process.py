@@ -34,7 +34,9 @@ def handle_job(key):
 
 @pytest.fixture(scope="module")
 def unshare() -> list[str]:
-    """The command that begins a process namespace; where it may not be used, in CI that is a failure."""
+    """The command that begins a process namespace; where it may not be used, in CI that is a
+    failure.
+    """
     found = shutil.which("unshare")
     for mapped in ([], ["--user", "--map-root-user"]):
         words = [str(found), *mapped, "--pid", "--fork", "--mount-proc", "--kill-child"]

@@ -23,7 +23,8 @@ from taskmaster.transport.handshake import SECONDS
 CONNECTIONS = proof.size(5_000, 100_000)
 CALLS = proof.size(5_000, 100_000)
 KEY = "a key that only honest slaves have"
-# One thread for each connection in its handshake, of which there are 128 at most, and a few of the master's own.
+# One thread for each connection in its handshake, of which there are 128 at most, and a few of the
+# master's own.
 THREADS = 128 + 24
 MEGABYTES = 150
 
@@ -120,7 +121,9 @@ def noise(dice: random.Random, honest: bytes) -> bytes:
 @pytest.mark.proof
 @pytest.mark.timeout(proof.size(240, 2 * 3600))
 def test_strangers_do_not_keep_honest_slaves_from_working(playground: Playground) -> None:
-    """Thousands of connections without the key: every job is done, threads and memory stay within their caps."""
+    """Thousands of connections without the key: every job is done, threads and memory stay within
+    their caps.
+    """
     dice = random.Random(proof.seed())
     master, slave, port = start(playground)
     since, began = playground.ledger.ended().total(), time.monotonic()
@@ -257,7 +260,9 @@ def call(dice: random.Random, session: str, tokens: list[str]) -> tuple[str, tup
 @pytest.mark.proof
 @pytest.mark.timeout(proof.size(240, 2 * 3600))
 def test_whoever_has_the_key_cannot_break_the_master(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hostile arguments to every method: honest jobs are done, none counts that was not run, no code runs."""
+    """Hostile arguments to every method: honest jobs are done, none counts that was not run, no
+    code runs.
+    """
     # This side sends whatever it likes.
     monkeypatch.setattr(frames._PlainPickler, "reducer_override", lambda *_: NotImplemented)
     dice = random.Random(proof.seed())

@@ -1,4 +1,6 @@
-"""Master and slave on two hosts: network namespaces with a cable between them, made and unmade here."""
+"""Master and slave on two hosts: network namespaces with a cable between them, made and unmade
+here.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def on(host: str, *words: str) -> tuple[str, ...]:
 
 
 def test_a_slave_on_another_host_does_the_work(playground: Playground, hosts: tuple[str, str]) -> None:
-    """With the master's key file; without it, it says what to copy; with another key, it is refused."""
+    """With the master's key file; without it, it says what to copy; with another key, it is
+    refused.
+    """
     here, there = hosts
     made = playground.run("tm-ctl", "keygen", "tm.key")
 

@@ -1,4 +1,6 @@
-"""What a run does about jobs that fail, hang or ask for something, with the real commands and the ledger."""
+"""What a run does about jobs that fail, hang or ask for something, with the real commands and the
+ledger.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,9 @@ def test_abort_stops_the_run_where_it_can_go_on(playground: Playground) -> None:
 
 @pytest.mark.parametrize("options", [["--retries=3"], ["--retries=0"]], ids=" ".join)
 def test_a_cause_that_hits_every_job_stops_the_run_early(playground: Playground, options: list[str]) -> None:
-    """After a few tens of 100,000 jobs, exit 4, with the user's traceback; mended, the run does them all."""
+    """After a few tens of 100,000 jobs, exit 4, with the user's traceback; mended, the run does
+    them all.
+    """
     text = PREAMBLE + "def get_jobs(last=-1):\n    yield from range(last + 1, 100_000)\n"
     playground.write("mod.py", text + "def handle_job(n):\n    raise ConnectionError('wrong password')\n")
     run = playground.run("tm-run", "mod", "2", "--progress=none", *options)
@@ -224,7 +228,9 @@ def test_a_deadly_job_in_a_call_is_found(playground: Playground) -> None:
 
 
 def test_jobs_that_wait_for_a_retry_survive_a_restart_with_their_attempts(playground: Playground) -> None:
-    """Killed with -9 while a job waits: the watermark has passed it, and it comes back with what was tried."""
+    """Killed with -9 while a job waits: the watermark has passed it, and it comes back with what
+    was tried.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -254,7 +260,9 @@ def test_jobs_that_wait_for_a_retry_survive_a_restart_with_their_attempts(playgr
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_standstill_of_twice_the_lease_blames_nobody(playground: Playground, victim: str) -> None:
-    """SIGSTOP of the master's or the slave's processes, with a job-timeout shorter than that: all jobs are done."""
+    """SIGSTOP of the master's or the slave's processes, with a job-timeout shorter than that: all
+    jobs are done.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
@@ -312,7 +320,9 @@ def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Pl
 
 @pytest.mark.parametrize("way", ["os.kill(os.getpid(), signal.SIGKILL)", "pass"])
 def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground, way: str) -> None:
-    """A dead worker's at once, so that it does not go on beside the job's next execution; the others' at the end."""
+    """A dead worker's at once, so that it does not go on beside the job's next execution; the
+    others' at the end.
+    """
     playground.write(
         "mod.py",
         PREAMBLE

@@ -19,11 +19,11 @@ from commands import children_of, free_port, wait_for
 from conftest import Playground
 
 from taskmaster.model import Lent
-from taskmaster.slave.desk import Desk, Held
-from taskmaster.slave.launcher import Launcher
-from taskmaster.slave.pool import Pool, Unusable
-from taskmaster.slave.process import Worker
-from taskmaster.slave.sizer import Sizer
+from taskmaster.slave.batch_size import Sizer
+from taskmaster.slave.in_flight import Desk, Held
+from taskmaster.slave.pool.fork_client import Launcher
+from taskmaster.slave.pool.pool import Pool, Unusable
+from taskmaster.slave.pool.worker_process import Worker
 
 MODULE = """
 import multiprocessing, os, signal, subprocess, time
@@ -113,7 +113,9 @@ def slave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.mark.quick
 def test_a_killed_worker_blames_the_job_that_ran(slave: Callable[..., Slave]) -> None:
-    """In the middle of a batch: those before have ended, those after are not blamed, nor is the next batch."""
+    """In the middle of a batch: those before have ended, those after are not blamed, nor is the
+    next batch.
+    """
     one = slave()
     one.ready(1)
     first, second = one.give("a", "b", "sleep", "d", token="first"), one.give("a", token="second")
@@ -149,7 +151,9 @@ def test_a_job_that_ends_its_worker_is_blamed_after_it_was_recalled(slave: Calla
 
 
 def test_a_worker_lets_terminations_pass_and_what_it_starts_does_not(slave: Callable[..., Slave]) -> None:
-    """The slave says when it ends; a callback ends its children with SIGTERM, however it has started them."""
+    """The slave says when it ends; a callback ends its children with SIGTERM, however it has
+    started them.
+    """
     one = slave()
     one.ready(1)
     held = one.give(*["children"] * 10, "sleep")
@@ -243,7 +247,9 @@ def test_a_death_told_while_a_worker_is_forked_is_noticed(slave: Callable[..., S
 
 
 def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callable[..., Slave]) -> None:
-    """Each job that ran is charged: one of them may have done it, and would else be handed out for ever."""
+    """Each job that ran is charged: one of them may have done it, and would else be handed out for
+    ever.
+    """
     one = slave(2)
     one.ready(2)
     held = one.give("sleep", "b")
@@ -287,7 +293,9 @@ def test_nothing_outlives_a_killed_slave(playground: Playground) -> None:
 
 
 def test_a_scripts_open_files_are_not_mixed_up_with_the_slaves_sockets(playground: Playground) -> None:
-    """A callback that writes to a descriptor of its script gets an error; it does not hit what its worker uses."""
+    """A callback that writes to a descriptor of its script gets an error; it does not hit what its
+    worker uses.
+    """
     playground.write(
         "script.py",
         "import os\n"

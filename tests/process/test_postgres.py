@@ -36,7 +36,9 @@ def handle_job(row):
 def test_a_run_over_rows_resumes_at_its_key(
     database: str, sql: Callable[..., list[tuple]], playground: Playground
 ) -> None:
-    """Killed in the middle, with jobs in hand: nothing is lost, and what was done before is not done again."""
+    """Killed in the middle, with jobs in hand: nothing is lost, and what was done before is not
+    done again.
+    """
     playground.write("work.py", MODULE)
     sql("CREATE TABLE comments (id bigint PRIMARY KEY, body text NOT NULL); CREATE TABLE ledger (id bigint, n text)")
     sql("INSERT INTO comments SELECT n, 'x' FROM generate_series(1, 1000) n")
@@ -104,7 +106,9 @@ def handle_job(comments):
 def test_ranges_keep_their_borders_over_restarts(
     database: str, sql: Callable[..., list[tuple]], playground: Playground
 ) -> None:
-    """Killed again and again: each row is done, and no two ranges overlap but for parts of one that failed."""
+    """Killed again and again: each row is done, and no two ranges overlap but for parts of one that
+    failed.
+    """
     sql("CREATE TABLE comments (id bigint PRIMARY KEY, n int); CREATE TABLE ledger (id bigint, lo bigint, hi bigint)")
     sql("INSERT INTO comments SELECT 2 * n, 0 FROM generate_series(1, 20000) n WHERE n % 100 < 90")
     sql("CREATE TABLE original AS SELECT id FROM comments")
@@ -152,7 +156,9 @@ def handle_job(comments):
 
 @pytest.mark.slow
 def test_a_server_that_is_away_costs_a_range_one_attempt(postgres: Server, playground: Playground) -> None:
-    """However long that takes: workers wait for it, and each range is done exactly once, as it is one transaction."""
+    """However long that takes: workers wait for it, and each range is done exactly once, as it is
+    one transaction.
+    """
     postgres.execute("CREATE DATABASE away")
     sql = lambda text: postgres.execute(text, database="away")  # noqa: E731
     sql("CREATE TABLE comments (id bigint PRIMARY KEY, n int NOT NULL)")
@@ -196,7 +202,9 @@ def handle_job(n):
 def test_a_statement_does_not_outlive_its_worker(
     database: str, sql: Callable[..., list[tuple]], playground: Playground
 ) -> None:
-    """The server ends what takes too long; what has switched that off ends with the worker that is killed for it."""
+    """The server ends what takes too long; what has switched that off ends with the worker that is
+    killed for it.
+    """
     sql("CREATE TABLE ledger (id bigint, name text, timeout text)")
     playground.write("work.py", HANGS)
     words = ["--progress=lines", "--job-timeout=6", "--crashes=1", "--retries=0", "--state=h.tmstate"]

@@ -41,7 +41,9 @@ SIZE = 100
 
 
 def play(playground: Playground, plans: list[tuple[str, str]]) -> tuple[int, int, float]:
-    """A run with one slave behind the relay and one beside it; gives faults, repeats and the longest stall."""
+    """A run with one slave behind the relay and one beside it; gives faults, repeats and the
+    longest stall.
+    """
     jobs = JOBS * len(plans)
     port = free_port()
     relay = Relay(port, lambda number: plans[number] if number < len(plans) else None)
@@ -61,7 +63,8 @@ def play(playground: Playground, plans: list[tuple[str, str]]) -> tuple[int, int
                 wait_for("the relay to be used", lambda: relay.connections > 0)
 
         assert master.end(60) == 0, f"{plans}: {master.output}"
-        # Later faults need a slave that connects again, and work that is left for it: they are counted, not presumed.
+        # Later faults need a slave that connects again, and work that is left for it: they are
+        # counted, not presumed.
         assert relay.fired[plans[0]], f"{plans[0]} did not happen: {relay.fired}, {relay.connections} connections"
         for slave in slaves:
             if slave.process.poll() is None:
@@ -79,7 +82,8 @@ def play(playground: Playground, plans: list[tuple[str, str]]) -> tuple[int, int
     return relay.fired.total(), ended.total() - jobs, max(after - before for before, after in pairwise(times))
 
 
-# What the slave behind the relay holds when it is cut off runs elsewhere, too: two batches for each of two workers.
+# What the slave behind the relay holds when it is cut off runs elsewhere, too: two batches for each
+# of two workers.
 BOUND = 4 * SIZE
 
 

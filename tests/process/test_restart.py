@@ -60,7 +60,9 @@ async def handle_job(n):
 )
 @pytest.mark.timeout(120)
 def test_long_jobs_outlive_their_master(playground: Playground, how: str, callback: str) -> None:
-    """Two restarts while they run: each long job is started once, its end counts, and its failure too."""
+    """Two restarts while they run: each long job is started once, its end counts, and its failure
+    too.
+    """
     playground.write("mod.py", MODULE + (PLAIN if callback == "plain" else COROUTINE))
     where = f"--host=127.0.0.1:{free_port()}"
     words = ("tm-master", "mod", where, "--progress=none", "--retries=0", "--grace=0.5", "--max-failures=5")

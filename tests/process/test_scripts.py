@@ -25,8 +25,8 @@ def main():
 @pytest.mark.quick
 @pytest.mark.parametrize("end", ["if __name__ == '__main__':\n    main()\n", "main()\n"], ids=["guard", "no guard"])
 def test_the_blogs_script_runs_with_and_without_a_guard(playground: Playground, end: str) -> None:
-    """The callback of a script is run, also when a worker is killed and replaced, and nothing of the script runs
-    twice.
+    """The callback of a script is run, also when a worker is killed and replaced, and nothing of
+    the script runs twice.
     """
     playground.write("script.py", PREAMBLE + MAIN + "print('TOP')\n" + end)
     playground.hold(50)
@@ -228,7 +228,9 @@ def test_slaves_from_elsewhere_may_help_a_script(playground: Playground) -> None
 
 @pytest.mark.quick
 def test_a_script_does_not_warn_either(playground: Playground) -> None:
-    """A script is forked before it has a thread: Python 3.12 and later would say so if it were not."""
+    """A script is forked before it has a thread: Python 3.12 and later would say so if it were
+    not.
+    """
     playground.write("script.py", PREAMBLE + MAIN + "main()\n")
     script = playground.run("python", "script.py", PYTHONWARNINGS="error")
 

@@ -12,7 +12,9 @@ from conftest import Playground
 
 
 def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground: Playground) -> None:
-    """As ``systemctl stop`` and a reboot send it, to workers and all; nothing is held against the jobs."""
+    """As ``systemctl stop`` and a reboot send it, to workers and all; nothing is held against the
+    jobs.
+    """
     words = ("tm-run", "jobs.py", "2", "--progress=none", "--crashes=1")
     playground.hold(0)
     run = playground.start(*words, TOTAL="6", SLEEP="0")
@@ -38,7 +40,9 @@ def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground
 def test_a_signal_to_the_whole_group_ends_a_local_run_in_good_order(
     playground: Playground, number: int, code: int
 ) -> None:
-    """Running jobs end, nothing else starts, the command that resumes is printed, and resuming repeats nothing."""
+    """Running jobs end, nothing else starts, the command that resumes is printed, and resuming
+    repeats nothing.
+    """
     words = ("tm-run", "jobs.py", "2", "--progress=none")
     playground.hold(20)
     run = playground.start(*words, TOTAL="300")

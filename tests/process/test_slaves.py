@@ -100,7 +100,9 @@ async def handle_job(n):
     ids=["threads", "coroutines"],
 )
 def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, option: str) -> None:
-    """The first ten wait for each other in one worker, and would for ever if any came later; each job runs once."""
+    """The first ten wait for each other in one worker, and would for ever if any came later; each
+    job runs once.
+    """
     playground.write("mod.py", PREAMBLE + OVERLAP + handler)
     run = playground.run("tm-run", "mod", "1", option, "--progress=none")
 
@@ -111,7 +113,9 @@ def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, 
 @pytest.mark.parametrize("option", ["--threads=4", "--concurrency=4"])
 @pytest.mark.slow
 def test_with_several_at_once_failures_and_crashes_hit_the_right_job(playground: Playground, option: str) -> None:
-    """A job that raises fails; one that kills its worker fails after three tries; all others are done."""
+    """A job that raises fails; one that kills its worker fails after three tries; all others are
+    done.
+    """
     handler = "async def handle_job(n):\n" if "concurrency" in option else "def handle_job(n):\n"
     playground.write(
         "mod.py",
@@ -263,7 +267,9 @@ def test_a_suspended_master_blames_nobody(playground: Playground) -> None:
 @pytest.mark.quick
 @pytest.mark.parametrize("options", [(), ("--threads=3",)], ids=["one", "threads"])
 def test_nothing_here_warns(playground: Playground, options: tuple[str, ...]) -> None:
-    """Every warning is an error, in every process: forks beside threads, files left open, what will go away."""
+    """Every warning is an error, in every process: forks beside threads, files left open, what will
+    go away.
+    """
     run = playground.run("tm-run", "jobs.py", "2", *options, "--progress=none", TOTAL="60", PYTHONWARNINGS="error")
 
     assert run.process.returncode == 0, run.output
@@ -299,7 +305,9 @@ def test_the_commands_of_the_first_release_work_as_they_stand(
 
 
 def test_a_local_run_as_in_the_first_release(playground: Playground) -> None:
-    """A path with the source's function, the number of workers, an argument; or functions by their options."""
+    """A path with the source's function, the number of workers, an argument; or functions by their
+    options.
+    """
     playground.write(
         "sub.py",
         PREAMBLE

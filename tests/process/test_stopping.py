@@ -1,4 +1,6 @@
-"""Runs that stop before their end because they were told to, and go on when the command is given again."""
+"""Runs that stop before their end because they were told to, and go on when the command is given
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def get_jobs(last=-1):
 
 
 def mark_of(playground: Playground, name: str) -> tuple[object, ...]:
-    """The watermark, how many jobs are settled, and whether the run is finished, as the state file has it."""
+    """The watermark, how many jobs are settled, and whether the run is finished, as the state file
+    has it.
+    """
     connection = sqlite3.connect(f"{(playground.directory / name).as_uri()}?mode=ro", uri=True)
     try:
         rows = connection.execute("SELECT mark, settled, finished IS NOT NULL FROM run").fetchall()
@@ -34,7 +38,9 @@ def mark_of(playground: Playground, name: str) -> tuple[object, ...]:
 
 @pytest.mark.quick
 def test_limit_stops_after_exactly_so_many_jobs_and_the_next_call_goes_on(playground: Playground) -> None:
-    """Exit 75 until nothing is left; each session reads one job ahead, and the watermark stands after the last one."""
+    """Exit 75 until nothing is left; each session reads one job ahead, and the watermark stands
+    after the last one.
+    """
     playground.write("noisy.py", NOISY)
     words = ("tm-run", "noisy.py", "2", "--no-progress", "--limit=20")
     for session, (code, mark, settled) in enumerate([(75, "19", 20), (75, "39", 40), (0, "49", 50)], 1):
@@ -66,7 +72,9 @@ def test_limit_that_is_all_there_is_never_says_finished(playground: Playground) 
 
 
 def test_limit_is_not_exceeded_by_slaves_that_would_take_more(playground: Playground) -> None:
-    """However many workers there are, whatever batch they ask for and however often a job is tried."""
+    """However many workers there are, whatever batch they ask for and however often a job is
+    tried.
+    """
     playground.write("bad.py", "from jobs import *\n\ndef handle_job(key):\n    note('end', key)\n    1 / (key % 5)\n")
     host = f"--host=127.0.0.1:{free_port()}"
     master = playground.start("tm-master", "bad.py", host, "--no-progress", "--limit=33", "--backoff=0.01")
@@ -190,7 +198,9 @@ def read_again():
 @pytest.mark.parametrize("source", ["get_jobs", "read_again"])
 @pytest.mark.parametrize("how", ["limit", "SIGTERM", "end"])
 def test_a_generator_runs_its_finally_blocks(playground: Playground, source: str, how: str) -> None:
-    """Once, in the thread that reads it, whether its run is stopped, resumed and stopped again, or comes to its end."""
+    """Once, in the thread that reads it, whether its run is stopped, resumed and stopped again, or
+    comes to its end.
+    """
     playground.write("closes.py", CLOSES)
     words = ("tm-run", f"closes.py:{source}", "2", "--no-progress", "--size=20")
     for stop in (1, 2):

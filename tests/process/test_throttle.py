@@ -1,4 +1,6 @@
-"""What holds a run back, with the real commands: its rate, hooks that say wait or hang, guards of a real server."""
+"""What holds a run back, with the real commands: its rate, hooks that say wait or hang, guards of a
+real server.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_a_rate_is_kept(playground: Playground, options: list[str]) -> None:
 
 
 def test_a_hook_says_why_the_run_waits_and_it_goes_on(playground: Playground) -> None:
-    """The reason is in the progress and in the status; nothing runs meanwhile; then all of it does."""
+    """The reason is in the progress and in the status; nothing runs meanwhile; then all of it
+    does.
+    """
     port = free_port()
     playground.write("mod.py", PREAMBLE + FIFTY + GATE)
     run = playground.start("tm-run", "mod", "2", "--progress=lines", f"--host=127.0.0.1:{port}")
@@ -62,13 +66,16 @@ def test_a_hook_says_why_the_run_waits_and_it_goes_on(playground: Playground) ->
 
 
 def test_while_a_run_is_throttled_what_runs_is_reported_and_keeps_its_lease(playground: Playground) -> None:
-    """Longer than a lease without a renewal would last; the run ends at once when nothing is left to hand out."""
+    """Longer than a lease without a renewal would last; the run ends at once when nothing is left
+    to hand out.
+    """
     playground.write(
         "mod.py",
         PREAMBLE
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 2)\n"
         + "def handle_job(n):\n    open(f'running-{n}', 'w').close()\n    time.sleep(6)\n    note(n)\n"
-        # Both have begun: else one would be kept back until the other has ended, which leaves the gate shut.
+        # Both have begun: else one would be kept back until the other has ended, which leaves the
+        # gate shut.
         + "def throttle():\n    return all(map(os.path.exists, ['running-0', 'running-1'])) and 'the gate is shut'\n",
     )
     run = playground.run("tm-run", "mod", "2", "--progress=json", "--lease=3", "--batch=1")
@@ -149,7 +156,9 @@ def test_what_cannot_throttle_is_wrong_usage(playground: Playground, text: str, 
 
 
 def test_guards_of_the_command_line_hold_a_run_back(playground: Playground, postgres: Server) -> None:
-    """A long transaction and the module's own guard, both have to allow it; no password is shown anywhere."""
+    """A long transaction and the module's own guard, both have to allow it; no password is shown
+    anywhere.
+    """
     dsn = f"postgresql://postgres:s3cret@127.0.0.1:{postgres.port}/postgres"
     own = (
         "from taskmaster.postgres.guards import query\n"

@@ -1,4 +1,6 @@
-"""``--dry-run`` and ``--sample``: what can be tried before a run is begun, and what they leave as it was."""
+"""``--dry-run`` and ``--sample``: what can be tried before a run is begun, and what they leave as
+it was.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ RUN = ("tm-run", "jobs.py", "2")
 
 
 def files(playground: Playground) -> dict[str, tuple[bytes, int]]:
-    """All that lies in the directory but the commands' output and what Python compiles: content and time of change."""
+    """All that lies in the directory but the commands' output and what Python compiles: content and
+    time of change.
+    """
     return {
         str(path.relative_to(playground.directory)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in playground.directory.rglob("*")
@@ -89,7 +93,9 @@ def test_dry_run_refuses_a_state_that_a_run_would_refuse(playground: Playground)
 def test_dry_run_finds_what_is_wrong_with_a_source(
     playground: Playground, source: str, code: int, parts: tuple[str, ...]
 ) -> None:
-    """With a sentence, the exit code that the run would have, and the user's traceback where it is the user's."""
+    """With a sentence, the exit code that the run would have, and the user's traceback where it is
+    the user's.
+    """
     playground.write(
         "wrong.py",
         "from taskmaster import Job\n\ndef fail(): raise ValueError('not again')\n\n"

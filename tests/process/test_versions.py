@@ -1,4 +1,6 @@
-"""Master and slave on different versions of Python, and with its assertions off or its warnings on."""
+"""Master and slave on different versions of Python, and with its assertions off or its warnings
+on.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ def parts(chosen: tuple[str, ...]) -> str:
 
 
 def run_tests(words: list[str], environment: dict[str, str], *chosen: str) -> int:
-    """Run tests in a Python of their own; all have to pass, and there have to be some. Gives how many."""
+    """Run tests in a Python of their own; all have to pass, and there have to be some. Gives how
+    many.
+    """
     run = [
         sys.executable,
         *words,

@@ -1,7 +1,8 @@
-"""The wire on real sockets: what peers without the key, and hostile ones with it, can and cannot do to a master.
+"""The wire on real sockets: what peers without the key, and hostile ones with it, can and cannot do
+to a master.
 
-Every Python has its own ``multiprocessing``, of which some names and shapes are relied on: what is marked quick runs on
-each of them.
+Every Python has its own ``multiprocessing``, of which some names and shapes are relied on: what is
+marked quick runs on each of them.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ def reads(peer):
 
 
 def after_challenge(data):
-    """What is left of it without the challenge with which every master begins, and the word that says no."""
+    """What is left of it without the challenge with which every master begins, and the word that
+    says no.
+    """
     if not data:
         return data  # a reset overtook the challenge
     (length,) = struct.unpack("!I", data[:4])
@@ -159,7 +162,7 @@ def after_challenge(data):
     return rest.removeprefix(struct.pack("!I", 9) + b"#FAILURE#")
 
 
-# -- honest slaves -----------------------------------------------------------------------------------------------------
+# -- honest slaves ---------------------------------------------------------------------------------
 
 
 @pytest.mark.quick
@@ -196,7 +199,9 @@ def test_an_event_loop_never_waits_for_an_answer(master):
 
 
 def test_a_line_speaks_for_one_session(master):
-    """Whoever says hello under ever new names on one connection fills no books: the former session is over."""
+    """Whoever says hello under ever new names on one connection fills no books: the former session
+    is over.
+    """
     slave = master.slave()
     for name in "abc":
         slave.call("hello", {"session": name})
@@ -205,7 +210,9 @@ def test_a_line_speaks_for_one_session(master):
 
 
 def test_the_master_notes_the_end_of_a_session(master):
-    """Of every session that said hello on the connection and was let in, however the connection ended."""
+    """Of every session that said hello on the connection and was let in, however the connection
+    ended.
+    """
     one, two, refused, other = (master.slave() for _ in range(4))
     one.call("hello", {"session": "a"})
     one.call("hello", {"session": "b"})
@@ -268,7 +275,7 @@ def test_names_of_this_machine_are_known():
         assert not is_this_machine(host), host
 
 
-# -- peers without the key ---------------------------------------------------------------------------------------------
+# -- peers without the key -------------------------------------------------------------------------
 
 
 @pytest.mark.quick
@@ -283,7 +290,9 @@ def test_a_wrong_key_is_named_as_such(master):
 
 
 class Relay:
-    """A fake master without the key: passes the challenge of one slave on to another, and its answer back."""
+    """A fake master without the key: passes the challenge of one slave on to another, and its
+    answer back.
+    """
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -297,7 +306,8 @@ class Relay:
         with contextlib.suppress(OSError, EOFError), victim, oracle:
             for channel in (victim, oracle):
                 channel.deadline(10.0)
-            # As masters do, it challenges first; it cannot check the answer, and welcomes whatever comes.
+            # As masters do, it challenges first; it cannot check the answer, and welcomes whatever
+            # comes.
             victim.send_bytes(
                 b"#CHALLENGE#{sha256}" + b"c" * 40 if sys.version_info >= (3, 12) else b"#CHALLENGE#" + b"c" * 20
             )
@@ -353,7 +363,9 @@ def test_with_one_key_for_both_directions_the_attack_succeeds():
 
 
 def test_a_master_is_not_its_own_oracle(master):
-    """A peer that passes the master's challenge from one connection to another gets no answer that helps it."""
+    """A peer that passes the master's challenge from one connection to another gets no answer that
+    helps it.
+    """
     one, two = (Channel(master.peer()) for _ in range(2))
     for channel in (one, two):
         channel.deadline(10.0)
@@ -406,7 +418,9 @@ def test_garbage_is_answered_with_nothing_but_a_no(master, data):
 
 
 def test_peers_that_come_and_go_leave_nothing_behind(master):
-    """Connect and leave, connect and reset, half a digest and leave: no thread and no place stays taken."""
+    """Connect and leave, connect and reset, half a digest and leave: no thread and no place stays
+    taken.
+    """
     for turn in range(60):
         peer = master.peer((b"", b"\0\0", struct.pack("!I", 32) + b"half")[turn % 3])
         if turn % 2:
@@ -418,7 +432,9 @@ def test_peers_that_come_and_go_leave_nothing_behind(master):
 
 
 def test_silent_peers_are_hung_up_on(make, monkeypatch):
-    """After the deadline of the handshake, also those that drip a byte now and then; slaves are served meanwhile."""
+    """After the deadline of the handshake, also those that drip a byte now and then; slaves are
+    served meanwhile.
+    """
     monkeypatch.setattr(server, "SECONDS", SILENT)
     master = make()
     silent = [master.peer() for _ in range(40)]
@@ -438,7 +454,9 @@ def test_silent_peers_are_hung_up_on(make, monkeypatch):
 
 
 def test_silent_peers_do_not_keep_slaves_out(master, monkeypatch):
-    """The oldest of those that have not proved anything goes when a new one comes, and slaves stay."""
+    """The oldest of those that have not proved anything goes when a new one comes, and slaves
+    stay.
+    """
     monkeypatch.setattr(server, "MAX_PENDING", 5)
     monkeypatch.setattr(server, "SECONDS", 60.0)  # else they would go by themselves
     slave = master.slave()
@@ -534,7 +552,9 @@ def test_the_cap_leaves_descriptors_for_the_rest(monkeypatch):
 
 
 def test_a_thread_that_does_not_start_costs_one_peer(master, monkeypatch):
-    """Where the container's limit is reached, that peer has to come again; the accepter lives on."""
+    """Where the container's limit is reached, that peer has to come again; the accepter lives
+    on.
+    """
     start, refused = threading.Thread.start, []
 
     def fail_twice(thread):
@@ -594,7 +614,7 @@ def test_a_failed_handshake_is_logged_once_a_second(master, caplog):
     assert all("127.0.0.1:" in line and "HTTP" not in line for line in lines)
 
 
-# -- peers with the key ------------------------------------------------------------------------------------------------
+# -- peers with the key ----------------------------------------------------------------------------
 
 
 ATTEMPTS = [
@@ -716,7 +736,9 @@ def test_a_master_with_the_key_runs_no_code_in_the_slave(tmp_path):
 
 
 def test_a_huge_header_is_refused_before_it_is_allocated(master):
-    """4 GiB, or a frame just above the limit: the connection ends, nothing was read of it, and memory stays."""
+    """4 GiB, or a frame just above the limit: the connection ends, nothing was read of it, and
+    memory stays.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for announced in [
         struct.pack("!II", 2**32 - 1, 0),
@@ -734,7 +756,9 @@ def test_a_huge_header_is_refused_before_it_is_allocated(master):
 
 
 def test_nine_bytes_do_not_cost_the_master_its_memory(master):
-    """A slave that stores a memo entry of a high number is hung up on before anything is allocated for it."""
+    """A slave that stores a memo entry of a high number is hung up on before anything is allocated
+    for it.
+    """
     data = b"\x80\x05Nr" + struct.pack("<I", 50_000_000) + b"."
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     insider = master.insider()
@@ -789,7 +813,9 @@ def test_an_answer_that_cannot_be_sent_is_said(master, answer):
 
 
 def test_a_request_that_cannot_be_sent_leaves_the_connection_whole(master):
-    """Too large or not plain: the error is raised at the caller, and the next request is answered."""
+    """Too large or not plain: the error is raised at the caller, and the next request is
+    answered.
+    """
     slave = master.slave()
 
     with pytest.raises(FrameTooLarge):
@@ -813,7 +839,7 @@ def test_an_error_when_a_session_ends_is_no_end_of_the_server(master, caplog):
     assert master.serves()
 
 
-# -- clients -----------------------------------------------------------------------------------------------------------
+# -- clients ---------------------------------------------------------------------------------------
 
 
 def test_nobody_there_is_a_sentence():
@@ -935,7 +961,7 @@ def test_the_same_client_reconnects_after_a_restart(make):
         again.stop()
 
 
-# -- the server itself -------------------------------------------------------------------------------------------------
+# -- the server itself -----------------------------------------------------------------------------
 
 
 def test_a_port_in_use_is_said_with_the_cure(master):
@@ -1024,7 +1050,9 @@ def test_a_hundred_slaves_may_come_at_once(master):
 
 
 def test_the_key_never_becomes_that_of_the_process(master):
-    """Child processes would inherit it, and every other listener of multiprocessing would use it."""
+    """Child processes would inherit it, and every other listener of multiprocessing would use
+    it.
+    """
     assert bytes(process.current_process().authkey) != KEY
     assert master.serves()
     assert bytes(process.current_process().authkey) != KEY
@@ -1097,7 +1125,9 @@ class Child:
 
 
 def test_a_forked_child_does_not_keep_the_port_or_the_connections(tmp_path):
-    """After a kill -9 of the master its slaves see the end at once, and it can be restarted on the port."""
+    """After a kill -9 of the master its slaves see the end at once, and it can be restarted on the
+    port.
+    """
     child, forked = Child(tmp_path, 0, "fork"), None
     try:
         child.process.stdin.write("\n")

@@ -1,4 +1,6 @@
-"""The simulated disk with the real store beside it: after each restart, both have to say the same."""
+"""The simulated disk with the real store beside it: after each restart, both have to say the
+same.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,14 @@ from pathlib import Path
 from world import Disk, Violation
 
 from taskmaster import keys
-from taskmaster.master.stores import Checkpoint, RunRecord
-from taskmaster.master.stores.sqlite import SqliteStore
+from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.stores.sqlite.store import SqliteStore
 
 
 class FileDisk(Disk):
-    """Writes each checkpoint to a state file, too; a restart of the master is a death without a word."""
+    """Writes each checkpoint to a state file, too; a restart of the master is a death without a
+    word.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""A world whose source plans key ranges: other borders each time it is asked, and rows that fail inside of them."""
+"""A world whose source plans key ranges: other borders each time it is asked, and rows that fail
+inside of them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A Hypothesis state machine: the broker against a model that is so simple that it is right by inspection.
+"""A Hypothesis state machine: the broker against a model that is so simple that it is right by
+inspection.
 
-The model knows for each job only whether it is queued, with a slave, waiting, or settled, and how often it was tried.
-After each step the broker has to agree, and the watermark has to be the length of the model's settled prefix.
+The model knows for each job only whether it is queued, with a slave, waiting, or settled, and how
+often it was tried. After each step the broker has to agree, and the watermark has to be the length
+of the model's settled prefix.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from taskmaster.master.broker import Broker, Limits
-from taskmaster.master.lease import Lease, Session
-from taskmaster.master.policy import Tried
-from taskmaster.master.stores import Attempt, FailedJob
-from taskmaster.master.watermark import settled_piece
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.broker.failure_policy import Tried
+from taskmaster.master.broker.leases import Lease, Session
+from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, Report, Want
 
 RETRIES, CRASHES = 1, 2
@@ -46,11 +48,13 @@ class Model(RuleBasedStateMachine):
             self.enter(name)
         self.read(3)
 
-    # -- what happens ----------------------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
 
     @rule(count=st.integers(1, 12))
     def more(self, count: int) -> None:
-        """The source yields jobs, unless there are many already: what matters is what happens to each."""
+        """The source yields jobs, unless there are many already: what matters is what happens to
+        each.
+        """
         if len(self.where) < 40:
             self.read(count)
 
@@ -161,7 +165,9 @@ class Model(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 3.0, 5.0]))
     def time_passes(self, seconds: float) -> None:
-        """Jobs that have waited long enough can be handed out again; slaves that speak are not lost."""
+        """Jobs that have waited long enough can be handed out again; slaves that speak are not
+        lost.
+        """
         self.now += seconds
         for session in self.slaves.values():
             session.renewed = self.now
@@ -173,7 +179,9 @@ class Model(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("ab"), politely=st.booleans())
     def slave_goes(self, name: str, politely: bool) -> None:
-        """With a word or without: what it held can be handed out again, and its reports do not count any more."""
+        """With a word or without: what it held can be handed out again, and its reports do not
+        count any more.
+        """
         session = self.slaves[name]
         for token in list(session.leases):
             lease = self.leases.pop(token)
@@ -198,7 +206,7 @@ class Model(RuleBasedStateMachine):
         self.broker.enter(session, ())
         self.slaves[name] = session
 
-    # -- what must hold ----------------------------------------------------------------------------------------------
+    # -- what must hold ----------------------------------------------------------------------------
 
     @invariant()
     def the_books_agree(self) -> None:

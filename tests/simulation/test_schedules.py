@@ -1,4 +1,5 @@
-"""Thousands of seeded schedules through the real broker, keeper, reader and service, and the slaves' real desk.
+"""Thousands of seeded schedules through the real broker, keeper, reader and service, and the
+slaves' real desk.
 
 ``TASKMASTER_SEED`` replays one.
 """
@@ -61,7 +62,9 @@ def figures(seed: int) -> Counter[str]:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_schedule_loses_a_job(block: int) -> None:
-    """Whatever dies, comes late, twice or never: the run ends, and every job was run or is written down."""
+    """Whatever dies, comes late, twice or never: the run ends, and every job was run or is written
+    down.
+    """
     seeds = list(range(block, EACH * BLOCKS, BLOCKS))
     if proof.SEED:
         seeds = [int(proof.SEED)] if block == 0 else []
@@ -72,7 +75,9 @@ def test_no_schedule_loses_a_job(block: int) -> None:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_schedule_loses_a_row_of_a_planned_range(block: int) -> None:
-    """Of jobs that are parked first: a range keeps its borders whatever dies, and is split down to a row that fails."""
+    """Of jobs that are parked first: a range keeps its borders whatever dies, and is split down to
+    a row that fails.
+    """
     seeds = list(range(block, EACH * BLOCKS, BLOCKS))
     if proof.SEED:
         seeds = [int(proof.SEED)] if block == 0 else []

@@ -1,9 +1,11 @@
-"""State files that were cut or garbled: what a restart finds there is a checkpoint that was written, or is refused.
+"""State files that were cut or garbled: what a restart finds there is a checkpoint that was
+written, or is refused.
 
-The state is made by the simulation: the real broker, keeper and store, and a death without a word. A copy of the file
-and its write-ahead log is damaged at a random byte and opened; if it opens, the run goes on from there, and the ledger
-of the whole schedule has to hold every job. Besides, bits and pages of a small state, with failed and parked jobs in
-it, are changed one after another: no job may be missing.
+The state is made by the simulation: the real broker, keeper and store, and a death without a word.
+A copy of the file and its write-ahead log is damaged at a random byte and opened; if it opens, the
+run goes on from there, and the ledger of the whole schedule has to hold every job. Besides, bits
+and pages of a small state, with failed and parked jobs in it, are changed one after another: no job
+may be missing.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from world import Violation, World
 
 from taskmaster import keys
 from taskmaster.errors import StateRefused
-from taskmaster.master.stores import Attempt, Checkpoint, FailedJob, ParkedJob, Piece
-from taskmaster.master.stores.sqlite import SqliteStore
+from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.stores.contract import Checkpoint, Piece
+from taskmaster.master.stores.sqlite.store import SqliteStore
 
 FIELDS = (
     "mark",
@@ -181,7 +184,9 @@ def play(seed: int) -> str:
 
 
 def go_on(world: World, state: dict, path: Path) -> None:
-    """Resume from an earlier checkpoint, as a restarted master does; all jobs have to be in the ledger in the end."""
+    """Resume from an earlier checkpoint, as a restarted master does; all jobs have to be in the
+    ledger in the end.
+    """
     disk = FileDisk(path)
     for name, value in state.items():
         setattr(disk, name, deepcopy(value))
@@ -206,7 +211,7 @@ def test_a_bit_that_makes_a_state_unwritable_is_noticed() -> None:
     assert play(21454) == "refused"
 
 
-# -- a small state, place by place -------------------------------------------------------------------------------------
+# -- a small state, place by place -----------------------------------------------------------------
 
 
 def filled(path: Path, jobs: int) -> bytes:
@@ -276,7 +281,9 @@ def pages_changed(data: bytes, step: int) -> Iterator[tuple[str, bytes]]:
 def test_no_job_disappears_from_a_damaged_state(
     tmp_path: Path, change: Callable[[bytes, int], Iterator[tuple[str, bytes]]]
 ) -> None:
-    """Neither a failed one nor a parked one nor what is remembered above the watermark: all is there, or refused."""
+    """Neither a failed one nor a parked one nor what is remembered above the watermark: all is
+    there, or refused.
+    """
     whole = filled(tmp_path / "whole.tmstate", 6)
 
     assert unnoticed(tmp_path, whole, change(whole, 2 if change is bits_changed else 1)) == []

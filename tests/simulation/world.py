@@ -1,12 +1,12 @@
-"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a clock that
-misbehave.
+"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a
+clock that misbehave.
 
-Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is written to a ledger that
-shares no code with Taskmaster.
+Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is
+written to a ledger that shares no code with Taskmaster.
 
-The master's threads are four: one answers slaves, one reads the source, one writes checkpoints, one looks at the clock.
-Wherever one of them is outside the lock, in the user's code or in the store, another may get ahead of it:
-``_meanwhile``.
+The master's threads are four: one answers slaves, one reads the source, one writes checkpoints, one
+looks at the clock. Wherever one of them is outside the lock, in the user's code or in the store,
+another may get ahead of it: ``_meanwhile``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from dataclasses import dataclass, field, replace
 
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
-from taskmaster.master.broker import Broker, Limits
-from taskmaster.master.earlier import Earlier
-from taskmaster.master.identity import Identity
-from taskmaster.master.keeper import Keeper
-from taskmaster.master.reader import Reader
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.checkpointer import Keeper
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.source import Source
 from taskmaster.master.service import Service
-from taskmaster.master.source import Source
-from taskmaster.master.stores import Checkpoint, ParkedJob, RunRecord
+from taskmaster.master.stores.contract import Checkpoint, RunRecord
 from taskmaster.model import PROTOCOL, Answer, Failure, Job
-from taskmaster.slave.desk import Desk, Held
+from taskmaster.slave.in_flight import Desk, Held
 
 
 class Violation(AssertionError):
@@ -39,8 +40,8 @@ class Violation(AssertionError):
 
 @dataclass
 class Disk:
-    """What survives the master: a store that does what the contract of ``taskmaster.master.stores`` says, and no
-    more.
+    """What survives the master: a store that does what the contract of
+    ``taskmaster.master.stores.contract`` says, and no more.
     """
 
     mark: str | None = None
@@ -182,7 +183,7 @@ class World:
         self.raises = r.random() < 0.2  # the source fails now and then
         self.start_master()
 
-    # -- the master ------------------------------------------------------------------------------------------------
+    # -- the master --------------------------------------------------------------------------------
 
     def get_jobs(self, last=None):
         for key, payload in list(self.rows):
@@ -224,7 +225,9 @@ class World:
             self.busy.discard(name)
 
     def _meanwhile(self) -> None:
-        """One thread of the master is outside the lock: now and then, another one does something."""
+        """One thread of the master is outside the lock: now and then, another one does
+        something.
+        """
         if self.lock.locked():
             raise Violation("the user's code, or the store, is called under the lock")
         if not self.faults or self.random.random() > 0.03:
@@ -240,14 +243,17 @@ class World:
             self.pass_time(self.random.choice([0.1, 3.0, 90.0]))
         elif live := [slave for slave in self.slaves if slave.alive]:
             slave = self.random.choice(live)
-            # Often enough for a batch to be handed out, run and reported while the other thread thinks of one job.
+            # Often enough for a batch to be handed out, run and reported while the other thread
+            # thinks of one job.
             for _ in range(self.random.choice([1, 1, 5])):
                 for _ in range(3):
                     self.work(slave)
                 self.post(slave)
 
     def _check_mark(self, before) -> None:
-        """The durable mark never moves back and never passes a job that is neither settled nor parked."""
+        """The durable mark never moves back and never passes a job that is neither settled nor
+        parked.
+        """
         if self.disk.mark is None:
             if before is not None:
                 raise Violation("the mark was lost")
@@ -269,8 +275,8 @@ class World:
         queued = len(self.broker.queue)
         if queued > self.limits.size:
             raise Violation(f"{queued} jobs are queued, --size allows {self.limits.size}")
-        # What was read since the watermark is within the span. Nothing is read while --size jobs are parked, and those
-        # that were read before that may be parked, too: another span of them.
+        # What was read since the watermark is within the span. Nothing is read while --size jobs
+        # are parked, and those that were read before that may be parked, too: another span of them.
         parked = self.broker.parked
         if parked > self.limits.size + self.limits.span:
             raise Violation(f"{parked} jobs are parked, --size allows {self.limits.size}, --span {self.limits.span}")
@@ -280,7 +286,7 @@ class World:
         if self.broker.span > self.limits.span:
             raise Violation(f"the span is {self.broker.span}")
 
-    # -- the slaves --------------------------------------------------------------------------------------------------
+    # -- the slaves --------------------------------------------------------------------------------
 
     def add_slave(self) -> None:
         self.born += 1
@@ -311,14 +317,18 @@ class World:
 
     @staticmethod
     def _recall(slave: SimSlave, held: Held, keep: int) -> None:
-        """What the pool does: a job that runs is not given back, and a call runs all of its jobs."""
+        """What the pool does: a job that runs is not given back, and a call runs all of its
+        jobs.
+        """
         work = slave.work.get(held)
         if work is not None and not held.end:
             running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
             held.keep = min(held.keep, max(keep, running))
 
     def post(self, slave: SimSlave) -> None:  # noqa: C901  # each fault is a branch
-        """Exchange with the master; with faults, requests and answers get lost, or come late and twice."""
+        """Exchange with the master; with faults, requests and answers get lost, or come late and
+        twice.
+        """
         r = self.random
         if slave.greeted != self.generation:
             self.greet(slave)
@@ -433,7 +443,7 @@ class World:
 
     former: list = []  # noqa: RUF012  # replaced on the instance when rows change
 
-    # -- time ----------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """One random thing happens."""
@@ -527,7 +537,8 @@ class World:
         self.add_slave()
         ticks = 1
         for _ in range(5000):
-            # While nobody has work, the run waits for a back-off or for a lease: there is nothing to see in between.
+            # While nobody has work, the run waits for a back-off or for a lease: there is nothing
+            # to see in between.
             ticks = 1 if any(slave.work for slave in self.slaves) else min(2 * ticks, 60)
             for _ in range(ticks):
                 self.now += 0.5
@@ -548,7 +559,9 @@ class World:
         raise Violation(f"the run does not end: {self.broker.leases} {self.broker.queue} {self.broker.span}")
 
     def check_end(self) -> None:
-        """Nothing was lost: every row was run as often as it stands in the source, or is written down as failed."""
+        """Nothing was lost: every row was run as often as it stands in the source, or is written
+        down as failed.
+        """
         failed = Counter((keys.decode(job.key), pickle.loads(job.payload)) for job in self.disk.failed.values())
         for row, count in Counter(self.rows).items():
             if self.ledger[row] + failed[row] < count:

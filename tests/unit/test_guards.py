@@ -12,9 +12,9 @@ import pytest
 
 from taskmaster.errors import UsageError
 from taskmaster.guards import Guard, Unknown, hooks_of
-from taskmaster.options import MasterOptions, RunOptions
+from taskmaster.options.commands import MasterOptions, RunOptions
 from taskmaster.postgres import guards as postgres
-from taskmaster.postgres.dsn import without_password
+from taskmaster.redaction import without_password
 
 
 def lag(**given: Any) -> Guard:
@@ -109,7 +109,7 @@ def test_large_and_small_numbers_are_readable() -> None:
     assert Guard(lambda: 0, 0.001, "share").judge(0.25) == "share 0.25, above 0.001"
 
 
-# -- throttle of a module ----------------------------------------------------------------------------------------------
+# -- throttle of a module --------------------------------------------------------------------------
 
 
 def test_throttle_is_a_function_a_guard_or_a_list_of_them() -> None:
@@ -142,7 +142,7 @@ def test_what_cannot_be_asked_is_refused(given: object) -> None:
         hooks_of(given, "throttle in mod")
 
 
-# -- guards of PostgreSQL, without a server ----------------------------------------------------------------------------
+# -- guards of PostgreSQL, without a server --------------------------------------------------------
 
 
 def test_making_a_guard_imports_no_driver() -> None:
@@ -202,7 +202,7 @@ def test_a_password_is_hidden_in_what_others_say_of_it(dsn: str) -> None:
     assert "crt" not in without_password("role s@crt and s%40crt", dsn)
 
 
-# -- the command line --------------------------------------------------------------------------------------------------
+# -- the command line ------------------------------------------------------------------------------
 
 
 def test_guards_of_the_command_line() -> None:

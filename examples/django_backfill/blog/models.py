@@ -1,4 +1,6 @@
-"""Posts, which are to have the name of their author beside it: no list of posts should have to join."""
+"""Posts, which are to have the name of their author beside it: no list of posts should have to
+join.
+"""
 
 from django.db import models
 

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from taskmaster.master.stores import Checkpoint, FailedJob, ParkedJob, RunRecord
+from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.stores.contract import Checkpoint, RunRecord
 
 __all__ = ["MemoryStore"]
 

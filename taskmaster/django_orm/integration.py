@@ -1,0 +1,139 @@
+"""Where Taskmaster makes room for a Django project, without Django where there is none.
+
+Called by the parts of the core that import, fork, run or read the user's code. Django is imported
+only if its settings are named; all else happens only where the user's code has imported it already.
+What is done is in ``taskmaster.django_orm``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "SETTINGS",
+    "ProjectOptions",
+    "advice",
+    "as_source",
+    "close_before_fork",
+    "close_connections",
+    "drop_after_fork",
+    "explanation",
+    "refresh_connections",
+    "set_up_project",
+    "settings_of",
+]
+
+SETTINGS = "DJANGO_SETTINGS_MODULE"
+"""The environment variable that names a project's settings."""
+
+
+@dataclass(frozen=True)
+class ProjectOptions:
+    """What all commands can be told of a project."""
+
+    django_settings: str | None = field(
+        default=None,
+        metadata={"commands_only": "here, call django.setup() before the models are imported"},
+    )
+    """Settings of the Django project that the target belongs to, as a dotted name."""
+
+
+def set_up_project() -> None:
+    """Set the project up whose settings the environment names; before a target is imported.
+
+    Raises:
+        TargetError: that is not possible.
+    """
+    settings = os.environ.get(SETTINGS)
+    if settings:
+        from taskmaster.django_orm.project import set_up
+
+        set_up(settings)
+
+
+def explanation(exc: BaseException) -> str:
+    """What a project lacks that alone made the user's code raise this; "" if that is not the cause.
+
+    A sentence that says more than the end of the traceback, which leads through nothing but Django.
+    """
+    if "django" not in sys.modules:
+        return ""
+    from taskmaster.django_orm.project import explain
+
+    return explain(exc)
+
+
+def settings_of(exc: BaseException) -> str:
+    """Which settings there are, as a sentence to add to the message about a target that raised
+    this; "" if it does not look as if they had to do with it.
+    """
+    settings = os.environ.get(SETTINGS)
+    theirs = any(kind.__module__.partition(".")[0] == "django" for kind in type(exc).__mro__)
+    if not settings or not (theirs or "INSTALLED_APPS" in str(exc)):
+        return ""
+    return f" Django's settings are {settings} (--django-settings, or {SETTINGS})."
+
+
+def as_source(jobs: Any) -> Any:
+    """What the user gave; if it is a queryset or a manager, as a source that reads it by pages.
+
+    Raises:
+        UsageError: the queryset is none that can be read in this way; or it is a model, which has
+            none of its own.
+    """
+    models = sys.modules.get("django.db.models")
+    kinds = tuple(getattr(models, name) for name in ("QuerySet", "Manager") if hasattr(models, name))
+    if not (isinstance(jobs, kinds) or (isinstance(jobs, type) and issubclass(jobs, getattr(models, "Model", ())))):
+        return jobs
+    from taskmaster.django_orm import RangeQuerySetWrapper
+
+    return RangeQuerySetWrapper(jobs)
+
+
+def advice(job: Any) -> str:
+    """What there is to say to somebody who has such jobs, as a sentence: model instances are better
+    not jobs.
+    """
+    model = getattr(sys.modules.get("django.db.models"), "Model", None)
+    if model is None or not isinstance(job, model):
+        return ""
+    label = type(job)._meta.label  # Django has no other name for it
+    return (
+        f"Jobs are instances of {label}, which are as old as the queue when a worker gets them, and large: "
+        "keys, .values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
+    )
+
+
+def refresh_connections() -> None:
+    """Before and after a batch, after a job that has failed, and around each call of a hook."""
+    if "django.db" in sys.modules:
+        from taskmaster.django_orm.connections import refresh
+
+        refresh()
+
+
+def close_connections() -> None:
+    """At the end of a thread that ran the user's code."""
+    if "django.db" in sys.modules:
+        from taskmaster.django_orm.connections import close
+
+        close()
+
+
+def close_before_fork() -> None:
+    """In a process that is about to fork."""
+    if "django.db" in sys.modules:
+        from taskmaster.django_orm.connections import close_before_fork as close
+
+        close()
+
+
+def drop_after_fork() -> None:
+    """In the child, before anything else of the user's."""
+    if "django.db" in sys.modules:
+        from taskmaster.django_orm.connections import drop_after_fork as drop
+
+        drop()

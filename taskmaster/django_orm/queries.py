@@ -1,0 +1,122 @@
+"""One page at a time from Django's connection, asked for again when it was lost.
+
+Called by the sources of this package, in the thread that iterates them. A page is a query of its
+own: nothing stays open between two of them, no cursor lives on the server, and no queryset keeps
+its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from django.db import connections
+
+from taskmaster.django_orm.key import ReadableQuerySet
+from taskmaster.django_orm.project import lacking
+from taskmaster.errors import UsageError
+from taskmaster.sources.database_errors import is_final, said
+from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently
+
+__all__ = ["ask", "borrowed", "fetch", "planned"]
+
+Answer = TypeVar("Answer")
+
+# Lost connections, too many of them, a lock that was waited for too long, a deadlock:
+# https://dev.mysql.com/doc/mysql-errors/en/
+MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013}
+_let_in: set[str] = set()  # databases that have answered this process
+SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+def ask(
+    queryset: ReadableQuerySet,
+    question: Callable[[ReadableQuerySet], Answer],
+    patience: float,
+    *,
+    may_be_slow: bool = True,
+) -> Answer:
+    """What a question to a database gives.
+
+    Args:
+        queryset: its database is asked: the one that it names, or that a router says, another one
+            each time maybe.
+        question: asks it, of the queryset that it is given.
+        patience: seconds for which a database that cannot be read is asked again.
+        may_be_slow: a query that is cancelled for its time is asked again as it is.
+
+    Raises:
+        TooSlow: it took longer than the database lets a statement take.
+        UsageError: the server lets nobody in under that name; or the database lacks what the models
+            have.
+        SourceError: the database could not be read for longer than ``patience``.
+        Exception: Django's own, for whatever does not pass by itself.
+    """
+    rows = queryset.using(queryset.db)
+    if connections[rows.db].in_atomic_block:
+        return question(rows)  # what is lost here is the caller's transaction, too
+
+    def answer() -> Answer:
+        nonlocal rows
+        rows = queryset.using(queryset.db)
+        found = question(rows)
+        _let_in.add(rows.db)
+        return found
+
+    def why(exc: Exception) -> str:
+        alias, vendor = rows.db, connections[rows.db].vendor
+        # Once it has let us in, such an answer is a server's that is just being replaced.
+        if is_final(exc) and vendor == "postgresql" and alias not in _let_in:
+            raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
+        if is_cancelled(exc) and not may_be_slow:
+            raise TooSlow(str(exc).strip()) from exc
+        if lacks := lacking(exc, alias):
+            raise UsageError(lacks) from exc
+        if not _passes(exc, vendor):
+            raise exc
+        return " ".join(str(exc).split())
+
+    def recover() -> None:
+        connections[rows.db].close()  # what was lost; the next attempt may ask another database
+
+    return persistently(answer, recover, why, patience=patience)
+
+
+def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:
+    """The rows of a queryset, asked for as ``ask`` says."""
+    return ask(queryset, list, patience, may_be_slow=may_be_slow)
+
+
+def _passes(exc: BaseException, vendor: str) -> bool:
+    if vendor == "postgresql":
+        return passes(exc)
+    cause = exc.__cause__
+    if vendor == "sqlite":
+        return str(getattr(cause, "sqlite_errorname", "")).startswith(SQLITE_PASSING)
+    return cause is not None and bool(cause.args) and cause.args[0] in MYSQL_PASSING
+
+
+def planned(queryset: ReadableQuerySet) -> int | None:
+    """About how many rows there are: from the planner's statistics on PostgreSQL, counted
+    elsewhere.
+    """
+    if connections[queryset.db].vendor != "postgresql":
+        return int(queryset.count())
+    import json
+
+    return int(json.loads(queryset.order_by().explain(format="json"))[0]["Plan"]["Plan Rows"])
+
+
+@contextmanager
+def borrowed() -> Iterator[None]:
+    """Connections that are opened in this block are closed at its end: its thread has no other use
+    for them.
+    """
+    before = {connection.alias for connection in connections.all(initialized_only=True) if connection.connection}
+    try:
+        yield
+    finally:
+        for connection in connections.all(initialized_only=True):
+            if connection.alias not in before:
+                connection.close()

@@ -1,0 +1,93 @@
+"""What the broker is told, and what it tells: its caps, and what a checkpoint is made of. Values
+only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskmaster.master.broker.watermark import Settled
+from taskmaster.master.job_records import FailedJob, ParkedJob
+
+__all__ = ["Changes", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The caps of a broker; durations in seconds.
+
+    Attributes:
+        size: jobs queued, returned and parked.
+        span: jobs from the watermark to the newest job read.
+        batch_bytes: about how large a batch of several jobs may become,
+        small_bytes: and one of jobs that are done within milliseconds.
+        lease: silence after which a slave's leases end.
+        grace: how long a closed connection keeps its leases.
+        jobs: jobs handed out, however often each of them; None: all that there are.
+        retries: attempts after the first that a job gets when its callback raises.
+        backoff: wait before the second attempt; it doubles from one attempt to the next.
+        crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
+        losses: slaves that may be lost with a job that they were given alone, before it counts as
+            failed.
+        job_timeout: what slaves give a job, or a call; None for as long as it takes.
+        reclaim: for how long jobs that an earlier session parked are kept for the slaves that may
+            still run them.
+        state_timeout: how long the run waits for a state that cannot be written.
+        max_failures: failed jobs that the session stops after; None: it does not.
+        max_share: share of failed jobs that the session stops after; None: it does not.
+    """
+
+    size: int = 10_000
+    span: int = 100_000
+    batch_bytes: int = 250_000
+    small_bytes: int = 2_000_000
+    lease: float = 60.0
+    grace: float = 2.0
+    jobs: int | None = None
+    retries: int = 3
+    backoff: float = 1.0
+    crashes: int = 3
+    losses: int = 5
+    job_timeout: float | None = None
+    reclaim: float = 0.0
+    state_timeout: float = 3600.0
+    max_failures: int | None = None
+    max_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a checkpoint is made of; see ``taskmaster.master.stores.contract.Checkpoint``.
+
+    Attributes:
+        mark: encoded key of the watermark.
+        bound: where the source said at its start that it ends, encoded; None if it did not.
+        cut: its position.
+        edge: the jobs with that key.
+        pieces: settled jobs above it that the store does not have.
+        recognised: jobs of earlier sessions that the source has yielded again; each is collected
+            once.
+        failed: failed jobs that the store does not have.
+        park: jobs to park.
+        unpark: ids of parked jobs that are settled.
+        settled: jobs settled by this session.
+        cleared: ids of failed jobs that went well when they were run again.
+        failures: jobs that failed in this session, less those that were cleared.
+        skipped: those of them that the callback left out.
+        finished: the run is over.
+    """
+
+    mark: str | None
+    bound: str | None
+    cut: int
+    edge: list[Settled]
+    pieces: list[Settled]
+    recognised: list[Settled]
+    failed: list[FailedJob]
+    park: list[ParkedJob]
+    unpark: list[int]
+    settled: int
+    cleared: list[int]
+    failures: int
+    skipped: int
+    finished: bool

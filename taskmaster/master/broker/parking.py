@@ -1,0 +1,127 @@
+"""Which jobs are parked: behind the watermark, although they still run or wait. Pure.
+
+Called by the broker, which says by position what should be parked and what is settled; the keeper
+pickles, and the store writes down what is parked here under an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from taskmaster.master.job_records import Attempt, ParkedJob
+
+__all__ = ["Parking"]
+
+
+class Parking:
+    """The parked jobs of a run.
+
+    Args:
+        known: what an earlier session parked.
+
+    Attributes:
+        to_write: parked jobs that the store does not have, or not with their last attempts,
+        to_forget: and ids of those that are settled.
+    """
+
+    def __init__(self, known: Sequence[ParkedJob]) -> None:
+        self.to_write: list[ParkedJob] = []
+        self.to_forget: list[int] = []
+        self._ids: dict[int, int] = {}  # position -> id in the store
+        self._tickets: dict[int, int] = {}  # position -> what a slave that runs the job for long is given
+        self._next = max((job.id for job in known), default=-1) + 1
+        self._written = {job.id for job in known}
+        self._asked: dict[int, tuple[Any, tuple[Attempt, ...]]] = {}  # by position: job and attempts, to be parked
+        self._running: set[int] = set()  # positions: parked because a slave has been at them for long
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._ids
+
+    @property
+    def backlog(self) -> int:
+        """Parked jobs without those that run for long, which are as many as there are workers."""
+        return len(self._ids.keys() - self._running) if self._running else len(self._ids)
+
+    @property
+    def pending(self) -> bool:
+        """Something is parked, or to be parked."""
+        return bool(self._ids or self._asked)
+
+    def take_over(self, jobs: Iterable[tuple[int, ParkedJob]]) -> None:
+        """Give what an earlier session parked its positions."""
+        for position, job in jobs:
+            self._ids[position], self._tickets[position] = job.id, _ticket(job)
+
+    def clear(self) -> None:
+        """Leave all that is parked to another session."""
+        self._ids.clear()
+        self._tickets.clear()
+
+    def ask(self, position: int, job: Any, attempts: tuple[Attempt, ...]) -> None:
+        """Have a job parked with what was tried; one that is parked already is written down
+        anew.
+        """
+        self._asked[position] = (job, attempts)
+
+    def ask_running(self, position: int, job: Any, attempts: tuple[Attempt, ...]) -> None:
+        """Have a job parked that a slave has been running for long, unless it is."""
+        if position not in self._ids and position not in self._asked:
+            self._asked[position] = (job, attempts)
+            self._running.add(position)
+
+    def asked(self) -> Iterator[tuple[int, Any, tuple[Attempt, ...]]]:
+        """Position, job and attempts of what is to be parked."""
+        return ((position, job, attempts) for position, (job, attempts) in self._asked.items())
+
+    def add(self, position: int, job: ParkedJob) -> None:
+        """Park a job, whatever its id says; or write it down anew."""
+        known = self._ids.get(position)
+        if known is None:
+            known = self._ids[position] = self._next
+            self._next += 1
+        self._asked.pop(position, None)
+        parked = replace(job, id=known)
+        self._tickets[position] = _ticket(parked)
+        self.to_write.append(parked)
+
+    def settle(self, position: int) -> bool:
+        """Whether the job was parked; if it was, the store is to forget it."""
+        self._asked.pop(position, None)
+        self._running.discard(position)
+        known = self._ids.pop(position, None)
+        self._tickets.pop(position, None)
+        if known is not None:
+            self._written.discard(known)
+            self.to_forget.append(known)
+        return known is not None
+
+    def came_back(self, positions: range) -> None:
+        """No slave runs these any more."""
+        self._running.difference_update(positions)
+
+    def ticket(self, position: int) -> int | None:
+        """What names a parked job, once the store has it, in this session and later ones."""
+        return self._tickets.get(position) if self._ids.get(position) in self._written else None
+
+    def position_of(self, number: int) -> int | None:
+        """Where the job of a ticket stands; None if it is settled."""
+        return next((position for position, known in self._tickets.items() if known == number), None)
+
+    def written(self, park: Sequence[ParkedJob], forget: Sequence[int]) -> None:
+        """The store has done so much of what it was to do."""
+        if park:
+            self._written.update({job.id for job in park}.intersection(self._ids.values()))
+        del self.to_write[: len(park)]
+        del self.to_forget[: len(forget)]
+
+
+def _ticket(job: ParkedJob) -> int:
+    """Id and fingerprint in one: when all that was parked is settled, the ids begin again, and a
+    slave that was away for long must not be taken to run the job that has the id now.
+    """
+    return job.id << 128 | int.from_bytes(job.fingerprint)

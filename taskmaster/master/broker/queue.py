@@ -1,0 +1,75 @@
+"""The queue: jobs that were read and not handed out, in their order.
+
+Filled by ``taskmaster.master.reading.reader`` and emptied by ``taskmaster.master.broker.broker``,
+for which it is made: one thread adds, without a lock and while the user's generator runs; one at a
+time, which may be another, takes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["Queue"]
+
+PIECE = 1024  # jobs of a piece before another one is begun: shortening a list moves what is left in it
+
+
+class Queue:
+    """First in, first out, by the batch.
+
+    Taken one at a time from a deque, a job costs as much again as to read it; a slice of a list
+    costs next to nothing. So the queue is a row of lists, of which only the last is being filled.
+    That ``list.extend`` adds each job the moment the iterator gives it, and that the list may be
+    shortened meanwhile, is what CPython does and guards with its own lock; none of the user's code
+    is called by any of the methods but ``extend``.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[list[Any]] = deque([[]])
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))
+
+    def extend(self, jobs: Iterable[Any]) -> None:
+        """Add jobs; each can be taken as soon as it is yielded, also when the next one takes an
+        hour.
+        """
+        if len(self._pieces[-1]) >= PIECE:
+            self._pieces.append([])
+        self._pieces[-1].extend(jobs)
+
+    def take(self, count: int) -> list[Any]:
+        """Remove the first ``count`` jobs, or as many as there are."""
+        jobs: list[Any] = []
+        while len(jobs) < count and (first := self._first()):
+            part = first[: count - len(jobs)]
+            del first[: len(part)]
+            if jobs:
+                jobs += part
+            else:
+                jobs = part
+        return jobs
+
+    def head(self) -> list[Any]:
+        """The first job alone, if there is one."""
+        return self._first()[:1]
+
+    def newest(self) -> list[Any]:
+        """The last job alone, if it has not been taken yet."""
+        return self._pieces[-1][-1:]
+
+    def some(self, count: int) -> list[Any]:
+        """A few of the newest jobs, by chance; less than were asked for, or one twice, where few
+        are there.
+        """
+        piece = self._pieces[-1]
+        chosen = [piece[at : at + 1] for at in (random.randrange(len(piece) or 1) for _ in range(count))]
+        return [job for one in chosen for job in one]
+
+    def _first(self) -> list[Any]:
+        while not self._pieces[0] and len(self._pieces) > 1:
+            self._pieces.popleft()
+        return self._pieces[0]

@@ -1,0 +1,70 @@
+"""Failed jobs that a session runs again: what is known of them, and how far they have got. Pure.
+
+Called by the broker. They have positions of their own, below 0: the source is not read in such a
+session, and the watermark stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskmaster.master.broker.leases import Stretch
+from taskmaster.master.job_records import FailedJob, ParkedJob
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """The failed jobs of a session that runs them again.
+
+    Attributes:
+        on: this session is one.
+        exhausted: all failed jobs have come.
+        was_finished: the run was finished before; what failed jobs come to does not change that.
+        ended: failed jobs that have come to an end again,
+        mended: and those of them that went well.
+        cleared: ids of these, until they are written down.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self.exhausted = False
+        self.was_finished = False
+        self.ended = 0
+        self.mended = 0
+        self.cleared: list[int] = []
+        self._came = 0
+        self._jobs: dict[int, FailedJob] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._jobs
+
+    def get(self, position: int) -> FailedJob | None:
+        """The record of the failed job at a position."""
+        return self._jobs.get(position)
+
+    def add(self, jobs: Sequence[FailedJob]) -> list[Stretch]:
+        """Failed jobs come; gives them as what can be handed out."""
+        found = []
+        for job in jobs:
+            self._came += 1
+            self._jobs[-self._came] = job
+            again = ParkedJob(job.id, job.key or "", job.payload or b"", b"")
+            found.append(Stretch(-self._came, [again], separate=True))
+        return found
+
+    def end(self, position: int, *, well: bool) -> None:
+        """A failed job has come to an end again."""
+        job = self._jobs.pop(position)
+        self.ended += 1
+        if well:
+            self.mended += 1
+            self.cleared.append(job.id)
+
+    @property
+    def over(self) -> bool:
+        """All have come, and come to an end."""
+        return self.on and self.exhausted and not self._jobs

@@ -1,0 +1,186 @@
+"""The watermark: reports in any order become one settled prefix, and a key from which the run can
+be resumed.
+
+Called by the broker. Pure: positions and encoded keys go in, no user code runs here.
+
+Jobs are counted by *position*, from 0 in the order in which this session read them::
+
+    position   0 ............ cut ...... low ............................ read
+               settled        settled,   the first job that is            nothing is known
+                              one key    not settled; above it            beyond this
+                                         settled pieces and holes
+
+``low`` is the end of the settled prefix. ``cut`` is the last position at or below it where the key
+changes: only there may a resumed source start, because a source that continues after a key must not
+leave out a second job with the same key. The key of the job just before ``cut`` is the *mark*,
+which the user's ``get_jobs`` is given as ``last``. What is settled at or above ``cut`` is
+remembered by fingerprint until ``cut`` has passed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.keys import FINGERPRINT
+
+__all__ = ["END", "Settled", "Watermark", "settled_piece"]
+
+END = ""
+"""Given as the successor's key where the source is exhausted. No encoded key is empty."""
+
+
+@dataclass(slots=True)
+class Settled:
+    """Contiguous settled jobs, ``first`` to ``end``, with what is known of their keys.
+
+    Attributes:
+        last: encoded key of the last job; None when a key among those looked at cannot be stored:
+            then no cut is made inside or right after this piece.
+        tail: how many jobs at the end have that key.
+        before: encoded key of the job before those, None if there is none in this piece.
+        middle: how many jobs right before those have that key.
+        jobs: the jobs, until their fingerprints are known.
+        prints: the fingerprints of all jobs, one after the other, once they were needed: as bytes
+            of their own, those of a full span would take four times the memory. ``NO_FINGERPRINT``
+            for a job that cannot have any.
+        written: the store has them.
+    """
+
+    first: int
+    end: int
+    last: str | None
+    tail: int
+    before: str | None
+    middle: int
+    jobs: Sequence[Any] | None
+    prints: bytes | None = None
+    written: bool = False
+
+    def part(self, first: int, end: int, key: str) -> Settled:
+        """The jobs between two positions of this piece, which all have the given key."""
+        start, stop = first - self.first, end - self.first
+        whole = self.jobs  # read once: the keeper lets go of the jobs whose fingerprints it has
+        jobs = None if whole is None else whole[start:stop]
+        prints = None if self.prints is None else self.prints[start * FINGERPRINT : stop * FINGERPRINT]
+        return Settled(first, end, key, stop - start, None, 0, jobs, prints, self.written)
+
+
+def settled_piece(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str | None]) -> Settled:
+    """Look at the keys at the end of a settled piece; runs the user's code, so never under a lock.
+
+    Normally three keys are looked at, whatever the length: the walk goes back only over equal keys.
+
+    Args:
+        first: position of the first job.
+        jobs: the jobs, at least one.
+        text_of: gives a job's encoded key, None where it has none that can be stored.
+    """
+    count = len(jobs)
+    last, tail = _equal_run(jobs, count, text_of)
+    before, middle = _equal_run(jobs, count - tail, text_of)
+    if last is None or (before is None and tail < count):
+        return Settled(first, first + count, None, count, None, 0, jobs)
+    return Settled(first, first + count, last, tail, before, middle, jobs)
+
+
+def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | None]) -> tuple[str | None, int]:
+    """The key of the job before ``stop``, and how many jobs that end there have it."""
+    if stop == 0:
+        return None, 0
+    key = text_of(jobs[stop - 1])
+    length = 1
+    while key is not None and length < stop and text_of(jobs[stop - length - 1]) == key:
+        length += 1
+    return key, length
+
+
+class Watermark:
+    """Settled pieces in, the resumable prefix out.
+
+    Args:
+        mark: encoded key that an earlier session had reached, None on a first run.
+    """
+
+    def __init__(self, mark: str | None = None) -> None:
+        self.low = 0
+        self.cut = 0
+        self.mark = mark
+        self._key = mark  # of the job at low - 1; None: unknown or not storable
+        self._run: list[Settled] = []  # the settled jobs up to low that share self._key
+        self._kept: list[Settled] = []  # settled, between cut and low
+        self._above: dict[int, Settled] = {}  # settled, above low, by first position
+        self._edge: list[Settled] = []  # the jobs whose key is the mark
+
+    def settle(self, piece: Settled) -> None:
+        """Note that the jobs of ``piece`` are settled or parked; each position is settled once."""
+        self._above[piece.first] = piece
+        while (following := self._above.pop(self.low, None)) is not None:
+            self._pass(following)
+
+    def settle_successor(self, successor: str | None) -> None:
+        """Cut at ``low`` if the job there is known to have another key than the one before it.
+
+        Args:
+            successor: encoded key of the job at ``low``, ``END`` if the source ends there, None if
+                nobody knows.
+        """
+        if successor is not None and self._key is not None and successor != self._key and self.cut < self.low:
+            self._cut_at(self.low, self._key, list(self._run))
+
+    def jump(self, mark: str) -> None:
+        """All up to a key is parked. For jobs that are parked before they are handed out, and have
+        no positions here; no two of them have the same key.
+        """
+        self.mark = self._key = mark
+        self._edge = []
+
+    def hole(self) -> tuple[int, int]:
+        """First and end position of the jobs that hold the watermark back; empty when nothing above
+        is settled.
+        """
+        return self.low, min(self._above, default=self.low)
+
+    def unwritten(self) -> list[Settled]:
+        """Pieces at or above the cut that the store does not have yet."""
+        pieces = [piece for piece in self._kept if not piece.written]
+        pieces += [piece for piece in self._above.values() if not piece.written]
+        return pieces
+
+    def edge(self) -> list[Settled]:
+        """The settled jobs whose key is the mark: what a source that includes ``last`` yields
+        again.
+        """
+        return list(self._edge)
+
+    def _pass(self, piece: Settled) -> None:
+        self.low = piece.end
+        if piece.last is None:
+            self._key, self._run = None, []
+            self._kept.append(piece)
+            return
+        if piece.before is None:
+            if piece.last != self._key:
+                if self._key is not None:
+                    self._cut_at(piece.first, self._key, self._run)
+                self._run = []
+            self._run.append(piece)
+            self._kept.append(piece)
+        else:
+            cut = piece.end - piece.tail
+            start = cut - piece.middle
+            edge = [piece.part(start, cut, piece.before)]
+            if start == piece.first and piece.before == self._key:
+                edge = self._run + edge
+            rest = piece.part(cut, piece.end, piece.last)
+            self._kept.append(rest)
+            self._cut_at(cut, piece.before, edge)
+            self._run = [rest]
+        self._key = piece.last
+
+    def _cut_at(self, position: int, mark: str, edge: list[Settled]) -> None:
+        self.cut = position
+        self.mark = mark
+        self._edge = edge
+        self._kept = [piece for piece in self._kept if piece.end > position]

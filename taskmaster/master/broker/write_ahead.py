@@ -1,0 +1,126 @@
+"""The plan: jobs of a source that could not make the same ones again. Pure.
+
+Called by the broker. The borders of key ranges depend on the rows that were there, and on how long
+ranges took; a resumed source would draw others. So such jobs are parked before anybody gets them:
+the state knows each as it is, with its payload, and a restarted master hands those out first. The
+source goes on after the last one. ::
+
+    source ──► planned ──(the store has them)──► handed out ──► settled
+                  ▲                                   │
+                  └──── parts ◄── to be split ◄───── failed
+
+Where the source can split a job, one that fails is handed out once more, and is then split until it
+is known which of its parts fails.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from taskmaster.master.broker.failure_policy import AGAIN, FAILED, SPLIT
+from taskmaster.master.broker.leases import Stretch
+from taskmaster.master.job_records import ParkedJob
+from taskmaster.model import Failure
+
+__all__ = ["Plan"]
+
+LEAST = 2  # jobs planned beyond two for each worker slot
+STRETCH = 1.0  # seconds' worth of jobs that is planned at least, at the pace at which they are handed out
+SPACING = 0.5  # seconds over which the pace is measured
+TIMES = 1000  # measured times that wait for the source to look at them
+
+
+class Plan:
+    """What is planned and cannot be handed out yet, and what is to be split.
+
+    Args:
+        lowest: the position below which planned jobs get theirs; they have no place in the order of
+            the watermark.
+
+    Attributes:
+        on: the source wants its jobs parked first.
+        splits: it can split a job.
+        made: jobs planned in this session.
+        times: keys of jobs that ended together, and the seconds that they took.
+    """
+
+    def __init__(self, lowest: int) -> None:
+        self.on = False
+        self.splits = False
+        self.made = 0
+        self.times: deque[tuple[tuple[str, ...], float]] = deque(maxlen=TIMES)
+        self._lowest = lowest
+        self._unwritten: deque[Stretch] = deque()
+        self._to_split: list[Stretch] = []
+        self._handed = 0
+        self._since: float | None = None
+        self._pace = 0.0
+
+    def __len__(self) -> int:
+        return sum(len(stretch.jobs) for stretch in self._unwritten)
+
+    def add(self, jobs: Sequence[ParkedJob]) -> Stretch:
+        """Give jobs their positions; they are handed out when the store has them."""
+        self._lowest -= len(jobs)
+        self.made += len(jobs)
+        stretch = Stretch(self._lowest, list(jobs), separate=True, attempts=jobs[0].attempts)
+        stretch.alone = bool(stretch.attempts) and stretch.attempts[-1].crash
+        self._unwritten.append(stretch)
+        return stretch
+
+    def written(self, known: Callable[[int], int | None]) -> list[Stretch]:
+        """Take out what the store has by now.
+
+        Args:
+            known: gives the id of a position in the store, None if it is not there.
+        """
+        found = []
+        while self._unwritten and known(self._unwritten[0].first) is not None:
+            found.append(self._unwritten.popleft())
+        return found
+
+    def handed_out(self, count: int) -> None:
+        """So many have been handed out."""
+        self._handed += count
+
+    def tick(self, now: float) -> None:
+        """Time passes."""
+        if self._since is None:
+            self._since = now
+        elif now - self._since >= SPACING:
+            self._pace = self._handed / (now - self._since)
+            self._handed, self._since = 0, now
+
+    def room(self, slots: int, waiting: int) -> int:
+        """How many jobs to plan now: enough to keep workers busy, and no more, so that a source
+        that follows the measured times hears of them before it has made very many.
+
+        Args:
+            slots: jobs that all slaves run at once.
+            waiting: planned jobs that can be handed out.
+        """
+        wanted = LEAST + 2 * slots + int(STRETCH * self._pace)
+        return max(0, wanted - waiting - len(self))
+
+    def verdict(self, stretch: Stretch, failure: Failure, plain: str) -> str:
+        """The verdict on a failed job, where the plain one is known: what has failed twice, or for
+        good, is split.
+        """
+        if not self.splits or stretch.whole or plain not in (AGAIN, FAILED):
+            return plain
+        if plain == AGAIN and (failure.kind == "retry" or not stretch.attempts):
+            return plain
+        return SPLIT
+
+    def ask_split(self, stretch: Stretch) -> None:
+        """Have the source split a job."""
+        self._to_split.append(stretch)
+
+    def next_split(self) -> Stretch | None:
+        """The job to split next; it stays here until ``split`` says that it was."""
+        return self._to_split[0] if self._to_split else None
+
+    def split(self, stretch: Stretch) -> None:
+        """A job was split, or turned out to be as small as can be."""
+        self._to_split.remove(stretch)

@@ -1,0 +1,88 @@
+"""Which share of the work is settled, where the source can reckon with keys.
+
+Updated by the keeper after each checkpoint, with what the store has. The watermark passes what is
+parked, and parked is not done: of the share up to the watermark, that of the parked jobs is taken
+off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from taskmaster import keys
+from taskmaster.master.stores.contract import Checkpoint, RunRecord
+
+__all__ = ["Place", "Share"]
+
+
+class Place(Protocol):
+    """What a source says of its keys, see ``taskmaster.master.reading.source.Source``."""
+
+    def position(self, key: object, /) -> float | None:
+        """Which share of the work lies up to a key."""
+
+    def extent(self, key: object, /) -> float | None:
+        """Which share of the work the job with a key is."""
+
+
+class Share:
+    """See the module. What the source raises is passed through.
+
+    Args:
+        place: the source.
+        record: the run as it was at the start of this session.
+
+    Attributes:
+        settled: the share that is settled, from 0 to 1; None while nobody knows.
+        before: what it was at the start of this session.
+    """
+
+    def __init__(self, place: Place, record: RunRecord) -> None:
+        self.settled: float | None = None
+        self.before = 0.0
+        self._place = place
+        self._record: RunRecord | None = record if record.mark is not None else None  # until ``before`` is known
+        self._parked = {job.id: job.key for job in record.parked}
+        self._extents: dict[str, float | None] = {}  # by key, of those that are parked
+        self._position: tuple[str, float] | None = None  # the last mark whose position was known
+
+    def update(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint was written."""
+        self._parked.update((job.id, job.key) for job in checkpoint.park)
+        for number in checkpoint.unpark:
+            self._extents.pop(self._parked.pop(number, ""), None)
+        if checkpoint.mark is not None:
+            if self._record is not None and self._record.mark is not None:
+                parked = [job.key for job in self._record.parked]
+                before = self._reckoned(self._record.mark, parked, self._record.settled)
+                if before is None:
+                    return  # the source does not know yet
+                self.before, self._record = before, None
+                self._extents = {key: self._extents[key] for key in self._parked.values() if key in self._extents}
+            self.settled = self._reckoned(checkpoint.mark, self._parked.values(), checkpoint.settled)
+        if checkpoint.finished and self.settled is not None:
+            self.settled = 1.0
+
+    def _reckoned(self, mark: str, parked: Iterable[str], settled: int) -> float | None:
+        if self._position is None or self._position[0] != mark:
+            position = self._place.position(keys.decode(mark))
+            if position is None:
+                return None
+            self._position = (mark, position)
+        passed = self._position[1]
+        waiting = list(parked)
+        if not waiting:
+            return passed
+        extents = [self._extent(key) for key in waiting]
+        known = [extent for extent in extents if extent is not None]
+        if len(known) == len(extents):
+            return max(0.0, passed - sum(known))
+        # A job like another, as far as anybody knows: as many are settled as there are settled ones
+        # among them.
+        return passed * settled / (settled + len(waiting))
+
+    def _extent(self, key: str) -> float | None:
+        if key not in self._extents:
+            self._extents[key] = self._place.extent(keys.decode(key))
+        return self._extents[key]

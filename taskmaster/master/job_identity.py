@@ -1,0 +1,85 @@
+"""What tells a run's jobs apart: keys and fingerprints, taken with the user's ``job_key`` where the
+module has one.
+
+Called by the parts of the master that may run the user's code, none of which holds the master's
+lock then.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.master.job_records import ParkedJob
+
+__all__ = ["Identity"]
+
+_REPR = reprlib.Repr()
+_REPR.maxother = _REPR.maxstring = _REPR.maxlong = 200
+
+
+class Identity:
+    """Keys and fingerprints of jobs.
+
+    Args:
+        job_key: the user's function from a job to its key, if there is one.
+    """
+
+    def __init__(self, job_key: Callable[[Any], Any] | None = None) -> None:
+        self._job_key = job_key
+
+    def use(self, job_key: Callable[[Any], Any] | None) -> None:
+        """Take keys with the source's own function, unless the user has given one."""
+        self._job_key = self._job_key or job_key
+
+    def check(self, job: Any) -> str:
+        """The encoded key of a job, after a round trip through the codec.
+
+        Raises:
+            KeyUnstorable: the job has no key, or one that would not come back as it went in.
+        """
+        return keys.check(keys.key_of(job, self._job_key))
+
+    def text(self, job: Any) -> str | None:
+        """The encoded key, None where the job has none that can be stored; whatever the user's code
+        raises.
+        """
+        if isinstance(job, ParkedJob):
+            return job.key
+        try:
+            return keys.encode(keys.key_of(job, self._job_key))
+        except BaseException:
+            return None
+
+    def fingerprint(self, job: Any) -> bytes:
+        """Fingerprint of key and payload; b"" for a job without a key."""
+        if isinstance(job, ParkedJob):
+            return job.fingerprint
+        try:
+            key = keys.key_of(job, self._job_key)
+            text = keys.encode(key)
+        except BaseException:
+            return b""
+        payload = keys.payload_of(job)
+        if payload is key:
+            return keys.fingerprint_of_key(text)  # to encode it once more takes as long as all the rest
+        try:
+            return keys.fingerprint(text, payload)
+        except BaseException:
+            # It cannot be pickled, so it has failed and will fail again: it must not be written
+            # down twice.
+            kind = type(payload)
+            return blake2b(f"{text}\0{kind.__module__}.{kind.__qualname__}".encode(), digest_size=16).digest()
+
+    @staticmethod
+    def show(job: Any) -> str:
+        """The job as a person may want to see it: its repr, at most about 200 characters."""
+        if isinstance(job, ParkedJob):
+            return keys.show(job.key)
+        try:
+            return _REPR.repr(keys.payload_of(job))
+        except BaseException as exc:
+            return f"<a {type(job).__name__} whose repr raises {type(exc).__name__}>"

@@ -1,0 +1,356 @@
+"""The reader: iterates the source in a thread of its own, only while the broker has room.
+
+Started by ``taskmaster.master.master``. The user's code runs here and never under the master's
+lock; a job can be handed out as soon as it is yielded. What the source raises ends the reading and
+is kept in ``error``: it is not the end of the source.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.django_orm import integration
+from taskmaster.errors import SourceError, StateRefused, TaskmasterError
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.watermark import Settled
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.pickling import pickled
+from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.source import Source
+from taskmaster.runtime.tracebacks import users_traceback
+
+__all__ = ["Reader"]
+
+logger = logging.getLogger(__name__)
+
+QUEUE_BYTES = 64 * 1024 * 1024
+"""About how many bytes of pickled jobs may be queued, whatever ``--size`` says."""
+
+CHUNK = 8192
+"""Most jobs taken from the source between two looks at how large they are; fewer where that would
+be
+"""
+
+STEP = 1024  # jobs
+LOOKED_AT = 2  # jobs of a step beside the last one: every other job may be large
+
+CHUNK_BYTES = 1024 * 1024
+"""more than about so many bytes."""
+
+PLANNED = 32
+"""Most planned jobs taken from the source before they are on their way to the store."""
+
+_NONE = object()
+
+
+class _Stopped(BaseException):
+    """The master is ending; raised in the reader's thread only."""
+
+
+class Reader(threading.Thread):
+    """Fills the broker's queue.
+
+    Args:
+        source: where jobs come from.
+        broker: whose queue is filled.
+        lock: the master's lock, which guards the broker.
+        identity: tells jobs apart.
+        earlier: what earlier sessions settled.
+        mark: encoded key of the watermark, None on a first run.
+        bound: where the source said, when the run was new, that it ends; encoded.
+        planned: called when jobs were planned and none is there that could be handed out meanwhile.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        broker: Broker,
+        lock: threading.Lock,
+        identity: Identity,
+        earlier: Earlier,
+        mark: str | None,
+        bound: str | None = None,
+        planned: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name="taskmaster-source", daemon=True)
+        self.error: TaskmasterError | None = None
+        self.ended = threading.Event()
+        self.started_reading = threading.Event()
+        self.room = threading.Event()
+        """Set by whoever takes jobs out of the queue."""
+        self._source = source
+        self._broker = broker
+        self._lock = lock
+        self._identity = identity
+        self._earlier = earlier
+        self._mark = mark
+        self._planned = planned
+        broker.bound = bound
+        self._stop_asked = threading.Event()
+        self._chunk = 1
+        self._iterator: Iterator[Any] | None = None
+        # An earlier session had read at most a span beyond the watermark; rows may have come in
+        # between since.
+        self._horizon = 2 * broker.limits.span + len(earlier)
+
+    def stop(self) -> None:
+        """Read nothing more; a source that is inside the user's code is left there, its thread is a
+        daemon.
+        """
+        self._stop_asked.set()
+        self.room.set()
+
+    def wait_closed(self, seconds: float) -> None:
+        """Wait until the source has been closed, but no longer than so many seconds: it may hang in
+        the user's code.
+        """
+        if self.is_alive():
+            self.join(seconds)
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            self.prepare()
+            while not self._stop_asked.is_set() and not self.done:
+                if not self.step():
+                    # Woken when the queue has run half empty; the time-out covers all other reasons
+                    # for room.
+                    self.room.wait(0.05)
+                    self.room.clear()
+        except _Stopped:
+            pass
+        except TaskmasterError as exc:
+            self.error = exc
+        except BaseException as exc:
+            self.error = self._source_error(exc)
+        finally:
+            self._close()
+            integration.close_connections()
+            self.ended.set()
+            self.started_reading.set()
+
+    def prepare(self) -> None:
+        """Learn what the source can do: before a job that an earlier session has parked can
+        fail.
+        """
+        self._source.resolve(self._last, resume=self._mark is not None)
+        self._identity.use(self._source.job_key)
+        with self._lock:
+            self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
+
+    @property
+    def _last(self) -> Any:
+        return keys.decode(self._mark) if self._mark is not None else None
+
+    @property
+    def done(self) -> bool:
+        """The source is not asked for anything any more."""
+        with self._lock:
+            return self._broker.exhausted and not self._broker.may_split
+
+    def step(self) -> bool:
+        """Read a chunk if there is room for it; False if there is none. Raises what the user's code
+        raises.
+        """
+        if self._source.parks:
+            return self._step_planned()
+        room = self._room()
+        if room <= 0:
+            return False
+        if self._iterator is None:
+            self._iterator = self._open()
+        if len(self._earlier):
+            self._read_one(self._iterator)
+        else:
+            self._read_chunk(self._iterator, room)
+        return True
+
+    def _step_planned(self) -> bool:
+        """Have a source whose jobs are parked first make more of them, or split one that has
+        failed.
+        """
+        self._tell_times()
+        with self._lock:
+            to_split = self._broker.plan.next_split()
+            room = 0 if self._broker.exhausted else min(PLANNED, self._broker.plan_room())
+        if to_split is not None:
+            parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
+            with self._lock:
+                self._broker.split(to_split, parts)
+            return True
+        if room <= 0:
+            return False
+        if self._iterator is None:
+            self._iterator = self._begin()
+        planned = [self._as_parked(job) for job in itertools.islice(self._iterator, room)]
+        with self._lock:
+            if planned:
+                self._broker.add_planned(planned)
+            self._broker.exhausted = len(planned) < room
+            hungry = bool(planned) and not self._broker.returned
+        if hungry:
+            # Workers would wait for the time of the next checkpoint, which for a short run is much.
+            self._planned()
+        self.started_reading.set()
+        return True
+
+    def _tell_times(self) -> None:
+        times = self._broker.plan.times
+        while times:
+            jobs, seconds = times.popleft()
+            self._source.took([keys.decode(key) for key in jobs], seconds)
+
+    def _as_parked(self, job: Any) -> ParkedJob:
+        return ParkedJob(-1, self._identity.check(job), pickled(job), self._identity.fingerprint(job))
+
+    def _source_error(self, exc: BaseException) -> SourceError:
+        error = SourceError(
+            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session."
+            f"{integration.explanation(exc)} What it had yielded is finished first; the run can be resumed when the "
+            "cause is mended.",
+            user_traceback=users_traceback(exc),
+        )
+        error.__cause__ = exc  # what a script sees that does not catch it
+        return error
+
+    def _open(self) -> Iterator[Any]:
+        iterator = self._begin()
+        if self._mark is not None and not self._source.resumes_by_key:
+            iterator = self._skip_to_mark(iterator)
+        first = next(iterator, _NONE)
+        if first is _NONE:
+            return iterator
+        self._identity.check(first)
+        self._measure(first)
+        return itertools.chain([first], iterator)
+
+    def _begin(self) -> Iterator[Any]:
+        """Have the source start; before that it says where it ends, or is told what it said when
+        the run was new.
+        """
+        known = self._broker.bound
+        bound = self._source.fix(None if known is None else keys.decode(known))
+        if bound is not None:
+            with self._lock:
+                self._broker.bound = keys.check(bound)
+        return self._source.iterate(self._last, resume=self._mark is not None)
+
+    def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
+        left, size = room, 0
+        # In steps, so that jobs that become large all at once are noticed before many more of them
+        # are read.
+        while left > 0 and size * STEP < 8 * CHUNK_BYTES:
+            step = min(STEP, left)
+            left -= step
+            with self._lock:
+                before = self._broker.read
+            self._broker.queue.extend(itertools.islice(iterator, step))
+            with self._lock:
+                if self._broker.read - before < step:
+                    self._broker.exhausted = True
+                    break
+            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]
+            size = max((_size(job) or 0 for job in looked_at), default=0)
+        self.started_reading.set()
+        self._look_at_newest()
+
+    def _read_one(self, iterator: Iterator[Any]) -> None:
+        """Read a job that an earlier session may have settled."""
+        job = next(iterator, _NONE)
+        if job is _NONE:
+            with self._lock:
+                self._broker.exhausted = True
+                self._earlier.forget()
+            return
+        text = self._identity.text(job)
+        fingerprint = self._identity.fingerprint(job)
+        with self._lock:
+            if fingerprint and self._earlier.recognise(text, fingerprint):
+                at = self._broker.read
+                self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], fingerprint))
+            else:
+                self._broker.queue.extend([job])
+                self.started_reading.set()
+            if self._broker.read > self._horizon:
+                self._earlier.forget()
+
+    def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        """Read up to the first job with the watermark's key; ``_recognise`` decides about that
+        one.
+        """
+        for job in iterator:
+            if self._stop_asked.is_set():
+                raise _Stopped
+            if self._identity.text(job) == self._mark:
+                return itertools.chain([job], iterator)
+        raise StateRefused(
+            f"The key {keys.show(self._mark or '')}, up to which this run is settled, never came, although "
+            f"{self._source.name} was read to its end: it yields other jobs than before. The state was left as it "
+            "is. Give the former source, or start a new run with --reset."
+        )
+
+    def _room(self) -> int:
+        """How many jobs to read now."""
+        with self._lock:
+            room = self._broker.room()
+            queued = len(self._broker.queue)
+            per_job = self._broker.bytes_per_job
+            stuck = room == 0 and self._broker.stuck
+        if stuck:
+            raise self._stuck_error()
+        # One job always fits; where the queue is empty, a chunk of them has to fit too.
+        room = min(room, max(int(queued == 0), int(QUEUE_BYTES / max(1.0, per_job)) - queued))
+        return min(room, self._chunk, max(1, int(CHUNK_BYTES / max(1.0, per_job))))
+
+    def _stuck_error(self) -> SourceError:
+        mark = self._broker.watermark.mark
+        return SourceError(
+            f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all "
+            "have one and the same key, or keys that cannot be stored: the run could not be resumed between them, "
+            "and --span allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or "
+            "raise --span."
+        )
+
+    def _look_at_newest(self) -> None:
+        self._chunk = min(CHUNK, self._chunk * 2)
+        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]:
+            self._measure(job)
+
+    def _measure(self, job: Any) -> None:
+        """Let large jobs count: at once when they become larger, slowly when they become
+        smaller.
+        """
+        size = _size(job)
+        if size is None:
+            return
+        with self._lock:
+            known = self._broker.bytes_per_job
+            first = not self.started_reading.is_set()
+            self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
+
+    def _close(self) -> None:
+        """Let the user's generator run its ``finally`` blocks, and a source give up what it
+        holds.
+        """
+        try:
+            self._source.close()
+        except BaseException as exc:  # whatever it is, the run waits for this thread to end
+            said = users_traceback(exc)
+            logger.error("%s raised while it was closed:\n%s", self._source.name, said)  # noqa: TRY400  # that is whole
+
+
+def _size(job: Any) -> int | None:
+    """Bytes of a job's pickle; None for one that cannot be pickled, which fails when it is handed
+    out, with its key.
+    """
+    try:
+        return len(pickle.dumps(keys.payload_of(job), protocol=5))
+    except BaseException:
+        return None

@@ -1,0 +1,267 @@
+"""The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
+
+Called by ``taskmaster.master.reading.reader`` in the source's own thread. Anything iterable, a
+callable ``get_jobs``, or an object with ``iterate(last)`` is a source, and a queryset of Django's
+is made one; so is a function that returns such an object, which is called in that thread and
+nowhere else. A source that takes no ``last`` is resumed by reading it again up to the watermark's
+key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+from taskmaster.django_orm import integration
+from taskmaster.errors import SourceError, UsageError
+
+__all__ = ["Source"]
+
+
+class Source:
+    """Lazy, resumable iteration over what the user gave.
+
+    Args:
+        jobs: an iterable, an object with ``iterate(last)``, or a callable that returns one of them.
+        arguments: keyword arguments for the callable.
+        count: the user's ``count_jobs``, if there is one.
+        name: how messages call it.
+
+    Raises:
+        UsageError: ``jobs`` is none of these, or does not take the arguments.
+    """
+
+    def __init__(
+        self,
+        jobs: Any,
+        arguments: Mapping[str, str] | None = None,
+        count: Callable[..., int] | None = None,
+        name: str = "get_jobs",
+    ) -> None:
+        self._jobs = jobs = integration.as_source(jobs)
+        self._arguments = dict(arguments or {})
+        self._count = count
+        self.name = name
+        self._calls = callable(jobs) and not _iterates(jobs)
+        self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
+        self._begun: Iterator[Any] | None = None  # to be closed with the source
+        self._looked = threading.Event()
+        if not self._calls:
+            self._looked.set()
+        if not self._calls and not _iterates(jobs) and not isinstance(jobs, Iterable):
+            raise UsageError(
+                f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
+                "returns one, or an object with iterate(last)."
+            )
+        self._takes_last = self._check_call()
+
+    def _check_call(self) -> bool:
+        """Whether it is a callable that takes ``last``; refuses arguments that it does not take."""
+        if not self._calls:
+            if self._arguments:
+                name, value = next(iter(self._arguments.items()))
+                raise UsageError(
+                    f"{self.name} is a {type(self._jobs).__name__}, which takes no arguments. Leave out "
+                    f"{name}={value}, or make it a function, as in `def {self.name}({name}): return ...`."
+                )
+            return False
+        try:
+            signature = inspect.signature(self._jobs)
+        except (TypeError, ValueError):
+            return False
+        parameters = signature.parameters
+        anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        by_name = {p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        unknown = [argument for argument in self._arguments if argument not in by_name and not anything]
+        if unknown:
+            known = ", ".join(sorted(by_name - {"last"})) or "none"
+            raise UsageError(
+                f"{self.name} takes no argument {unknown[0]!r} (it takes: {known}). Leave out "
+                f"{unknown[0]}={self._arguments[unknown[0]]} or add the parameter."
+            )
+        missing = [
+            p.name
+            for p in parameters.values()
+            if p.default is p.empty
+            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY, p.POSITIONAL_ONLY)
+            and p.name not in self._arguments
+        ]
+        if missing == ["last"]:
+            raise UsageError(
+                f"{self.name} demands `last`, which is passed only when a run is resumed: give it a default, as in "
+                "`def get_jobs(last=0)`."
+            )
+        if missing:
+            raise UsageError(f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command.")
+        return anything or "last" in by_name
+
+    @property
+    def resumes_by_key(self) -> bool:
+        """Whether the source itself can start after a key. If it is what a function returns that
+        can, this is known when the function has been called.
+        """
+        return self._takes_last or _iterates(self._found)
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether it is known that the source cannot."""
+        return self._looked.is_set() and not self.resumes_by_key
+
+    def resolve(self, last: Any = None, *, resume: bool = False) -> None:
+        """Call the user's function, unless that was done: it may return an object with
+        ``iterate(last)``, which then takes the place of the function.
+
+        Args:
+            last: the key up to which all is settled.
+            resume: pass ``last`` on.
+        """
+        if not self._calls or self._found is not None:
+            return
+        try:
+            found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
+            self._found = integration.as_source(found)
+        finally:
+            self._looked.set()
+
+    def iterate(self, last: Any = None, *, resume: bool = False) -> Iterator[Any]:
+        """Begin.
+
+        Args:
+            last: the key up to which all is settled.
+            resume: pass ``last`` on; without it, the source starts at its beginning.
+
+        Raises:
+            SourceError: what the user's function returned is not iterable. What it raises is passed
+                through.
+        """
+        self.resolve(last, resume=resume)
+        jobs = self._found
+        if _iterates(jobs):
+            jobs = jobs.iterate(last if resume else None)
+        elif self._calls:
+            self._found = None  # it is called again for another pass
+        if not isinstance(jobs, Iterable):
+            raise SourceError(
+                f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
+                "jobs, or return a list or a generator of them, or a source such as taskmaster.sources.lines(PATH)."
+            )
+        begun = iter(jobs)
+        # An iterator that the user has handed over, such as an open file, is theirs to close.
+        self._begun = begun if begun is not self._jobs else None
+        return begun
+
+    def total(self) -> int | None:
+        """How many jobs there are in all, if the source can tell; may take its time, and raise what
+        the user's code raises. Where only what a function returns can tell, this waits until
+        ``iterate`` has called it.
+        """
+        if self._count is not None:
+            return _as_count(_call_with_known(self._count, self._arguments))
+        self._looked.wait()
+        counter = self._ask("total")
+        if callable(counter):
+            return _as_count(counter())
+        if isinstance(self._jobs, Sized) and not self._calls:
+            return len(self._jobs)
+        return None
+
+    # -- what only an object with ``iterate(last)`` may offer --------------------------------------
+
+    @property
+    def parks(self) -> bool:
+        """Whether its jobs are to be parked before they are handed out, because it could not make
+        the same ones again (``parked = True``). Such an object goes on after ``last``, and no two
+        of its jobs have the same key.
+        """
+        return bool(self._ask("parked", False))
+
+    @property
+    def splits(self) -> bool:
+        """Whether it can split a job that fails."""
+        return self.parks and callable(self._ask("split"))
+
+    @property
+    def job_key(self) -> Callable[[Any], Any] | None:
+        """Its own function from a job to its key, if it has one."""
+        found: Callable[[Any], Any] | None = self._ask("job_key")
+        return found if callable(found) else None
+
+    def fix(self, bound: Any) -> Any:
+        """Say at the start of a session where the source ends, so that it ends there after each
+        restart.
+
+        Args:
+            bound: what this gave when the run was new, None if it is.
+
+        Returns:
+            A value that can be a key; None if there is nothing to remember.
+        """
+        fix = self._ask("fix")
+        return fix(bound) if callable(fix) else None
+
+    def position(self, key: Any) -> float | None:
+        """Which share of the work lies up to a key, from 0 to 1; None if nobody knows."""
+        return self._share_of("position", key)
+
+    def extent(self, key: Any) -> float | None:
+        """Which share of the work the job with a key is itself, from 0 to 1; None if nobody
+        knows.
+        """
+        return self._share_of("extent", key)
+
+    def split(self, key: Any) -> list[Any]:
+        """The parts of a job that fails, as jobs, so that it is found which of them does; empty if
+        it has none.
+        """
+        split = self._ask("split")
+        return list(split(key) or ()) if callable(split) else []
+
+    def took(self, jobs: list[Any], seconds: float) -> None:
+        """Tell the source how long its jobs with these keys took in a worker, one after the
+        other.
+        """
+        took = self._ask("took")
+        if callable(took):
+            took(jobs, seconds)
+
+    def close(self) -> None:
+        """Let the generator that was begun run its ``finally`` blocks, and tell the source that
+        nothing more is asked of it; in the thread that has iterated it.
+        """
+        try:
+            _close(self._begun)
+        finally:
+            _close(self._found if _iterates(self._found) else None)
+
+    def _share_of(self, question: str, key: Any) -> float | None:
+        answer = self._ask(question)
+        share = answer(key) if callable(answer) else None
+        return None if share is None else min(1.0, max(0.0, float(share)))
+
+    def _ask(self, name: str, default: Any = None) -> Any:
+        return getattr(self._found, name, default) if _iterates(self._found) else default
+
+
+def _iterates(jobs: Any) -> bool:
+    """Whether it is an object with ``iterate(last)``."""
+    return callable(getattr(jobs, "iterate", None))
+
+
+def _close(given: Any) -> None:
+    close = getattr(given, "close", None)
+    if callable(close):
+        close()
+
+
+def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:
+    """Call with those of the arguments that the function takes: counting rarely needs them all."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return function(**arguments)
+    return function(**{name: value for name, value in arguments.items() if name in parameters})
+
+
+def _as_count(value: Any) -> int | None:
+    return None if value is None else max(0, int(value))

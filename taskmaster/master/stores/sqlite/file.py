@@ -1,0 +1,325 @@
+"""The state file while SQLite does not have it: before it is opened, when it was closed, and how a
+new one comes to be.
+
+Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its
+own; a state that is not whole has to be refused by looking at the bytes, and left as it is. Also, a
+file whose write-ahead log is lost is an older state to SQLite, or a new one; so its header says
+while it is in use that there has to be a log.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shlex
+import sqlite3
+import stat
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from taskmaster.errors import StateRefused
+
+__all__ = [
+    "APPLICATION",
+    "IN_USE",
+    "SCHEMA_VERSION",
+    "Unresumable",
+    "create",
+    "has_log",
+    "inspect",
+    "is_whole",
+    "log_of",
+    "put_aside",
+]
+
+logger = logging.getLogger(__name__)
+
+APPLICATION = 0x746D7374  # "tmst", in the header of every state file
+SCHEMA_VERSION = 3
+IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
+_VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
+_FRAME = 24  # bytes of the header of each page in the log
+_MAGIC = b"SQLite format 3\0"
+_CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
+
+
+class Unresumable(StateRefused):
+    """A state that no run of this version can go on with; ``--reset`` puts it aside and begins a
+    new one.
+
+    Args:
+        message: why.
+        path: the state.
+        suffix: what is then added to its name.
+    """
+
+    def __init__(self, message: str, path: Path, suffix: str) -> None:
+        super().__init__(
+            f"{message} Or begin a new run with --reset, which keeps this one as {path.name}.{suffix}, or with another "
+            "state: --state=PATH."
+        )
+        self.suffix = suffix
+
+
+def inspect(path: Path) -> bool:
+    """Look at a state file.
+
+    Returns:
+        False if there is none.
+
+    Raises:
+        Unresumable: it is of an older version.
+        StateRefused: there is something else that cannot be used.
+    """
+    wal = log_of(path)
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        if wal.exists() and wal.stat().st_size:
+            raise StateRefused(
+                f"The state {path} is gone, but a part of it is left in {wal}. Restore the file, or remove what is "
+                "left of it."
+            ) from None
+        return False
+    except OSError as exc:
+        raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
+    if not stat.S_ISREG(about.st_mode):
+        raise StateRefused(f"{path} is no file, so that it cannot be a state. Name another with --state=PATH.")
+    if about.st_size == 0:
+        raise StateRefused(f"The state {path} is empty: what was in it is lost. {_CURE}")
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as exc:
+        raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
+    _check_header(path, header, about.st_size)
+    in_use = bool(int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & IN_USE)
+    if in_use and has_log(path) and not _log_begins(path):
+        whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
+        raise Unresumable(
+            f"The log {wal.name} of the state {path}, which holds the last checkpoints, is damaged at its beginning, "
+            "so that nothing can be read from it. Restore both from a copy. To go on from what the state is without "
+            f"it, which may be its very beginning, remove the log and say so with: {whole}.",
+            path,
+            "damaged-log",
+        )
+    size = int.from_bytes(header[16:18]) or 65536
+    pages = int.from_bytes(header[28:32])
+    if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
+        raise StateRefused(
+            f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
+        )
+    return True
+
+
+def _check_header(path: Path, header: bytes, size: int) -> None:
+    if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
+        raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
+    if len(header) < 100:
+        raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {_CURE}")
+    if int.from_bytes(header[68:72]) != APPLICATION:
+        raise StateRefused(
+            f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
+        )
+    _check_version(path, int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4]) & ~IN_USE)
+    if header[18] not in (1, 2):
+        # SQLite reads such a file, but never writes to it: the run would wait for a disk on which
+        # nothing is wrong.
+        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {_CURE}")
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StateRefused(
+            f"The state {path} was written by a newer Taskmaster (format {version}; this one knows "
+            f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
+        )
+    if version < SCHEMA_VERSION:
+        raise Unresumable(
+            f"The state {path} was written by an older Taskmaster (format {version}; this one knows "
+            f"{SCHEMA_VERSION}). Finish the run with that version.",
+            path,
+            f"format{version}",
+        )
+
+
+def put_aside(path: Path, suffix: str) -> None:
+    """Give a state another name, with all that belongs to it, and say so; nothing that is there
+    already is replaced.
+
+    Args:
+        path: the state; nobody has it open.
+        suffix: what is added to its name.
+
+    Raises:
+        StateRefused: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{suffix}")
+    number = 1
+    while aside.exists() or log_of(aside).exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{suffix}.{number}")
+    try:
+        for end in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + end)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + end))
+        _sync(path.parent)
+    except OSError as exc:
+        raise StateRefused(
+            f"The state {path} cannot be kept as {aside.name}: {exc.strerror}. Name another with --state=PATH."
+        ) from exc
+    logger.warning("the state %s cannot be resumed; it is kept as %s, and a new one is begun.", path, aside.name)
+
+
+def is_whole(path: Path, opened: os.stat_result) -> None:
+    """Say so in the header of a file that SQLite has closed, if its log is gone: all that was in it
+    is in the file.
+
+    Normally SQLite itself has written that; on a disk that has no room left, it cannot, but closes
+    the file all the same.
+
+    Args:
+        path: the file.
+        opened: what was there when it was opened; another file is left alone.
+    """
+    if log_of(path).exists():
+        return
+    with path.open("r+b") as file:
+        if not os.path.samestat(os.fstat(file.fileno()), opened):
+            return
+        file.seek(_VERSION_AT)
+        version = int.from_bytes(file.read(4))
+        if version & IN_USE:
+            file.seek(_VERSION_AT)
+            file.write((version & ~IN_USE).to_bytes(4))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a state file."""
+    return path.with_name(path.name + "-wal")
+
+
+def has_log(path: Path) -> bool:
+    """Whether there is a log whose pages may make up for those that the file lacks."""
+    try:
+        about = log_of(path).stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(about.st_mode) and about.st_size > 32
+
+
+def _log_begins(path: Path) -> bool:
+    """Whether SQLite can read the beginning of a write-ahead log; if not, it takes the log for an
+    empty one.
+
+    A file is in use only after its log was written to, and then the header is replaced as a whole.
+    A first transaction that is not whole is one that was never finished, unless another one comes
+    after it, which was begun only when the first was on the disk. For the format see
+    https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
+    """
+    try:
+        with log_of(path).open("rb") as file:
+            header = file.read(32)
+            order = {0x377F0682: "<", 0x377F0683: ">"}.get(int.from_bytes(header[:4]))
+            if order is None or _sums(order, header[:24], (0, 0)) != struct.unpack(">2I", header[24:32]):
+                return False
+            return _first_is_whole(file, order, header) or _commits(file, header) < 2
+    except OSError as exc:
+        raise StateRefused(f"The log {log_of(path)} of the state cannot be read: {exc.strerror}.") from exc
+
+
+def _sums(order: str, data: bytes, sums: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The checksum of a log up to here, from that of what comes before."""
+    first, second = sums
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _first_is_whole(file: BinaryIO, order: str, header: bytes) -> bool:
+    """Whether the first transaction of a log is there up to its commit. The file is behind the
+    header.
+    """
+    size, sums = int.from_bytes(header[8:12]), struct.unpack(">2I", header[24:32])
+    while len(frame := file.read(_FRAME + size)) == _FRAME + size:
+        sums = _sums(order, frame[:8] + frame[_FRAME:], sums)
+        if frame[8:16] != header[16:24] or sums != struct.unpack(">2I", frame[16:24]):
+            return False
+        if any(frame[4:8]):
+            return True
+    return False
+
+
+def _commits(file: BinaryIO, header: bytes) -> int:
+    """How many transactions of a log seem to have been finished since its header was written."""
+    found, at, size = 0, 32, int.from_bytes(header[8:12])
+    while file.seek(at) and len(frame := file.read(_FRAME)) == _FRAME:
+        found += frame[8:16] == header[16:24] and any(frame[4:8])
+        at += _FRAME + size
+    return found
+
+
+def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Make a state file that appears under its name only when it is whole.
+
+    Args:
+        path: its name.
+        fill: writes schema and first rows, in one transaction.
+
+    Raises:
+        StateRefused: the directory is not there or cannot be written, or the file has appeared
+            meanwhile.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        os.close(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        connection = sqlite3.connect(scratch, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("BEGIN IMMEDIATE")
+            fill(connection)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        _sync(scratch)
+        _publish(scratch, path)
+        _sync(path.parent)
+    except (OSError, sqlite3.Error) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise StateRefused(
+            f"The state {path} cannot be made: {reason}. Name a place that can be written with --state=PATH."
+        ) from exc
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _publish(scratch: Path, path: Path) -> None:
+    """Give a new file its name, if nothing has it."""
+    try:
+        os.link(scratch, path)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # exFAT and some network shares have no hard links. Other masters are kept out by the lock;
+        # what is not a master does not make such a file between these two lines.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from exc
+        scratch.rename(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""One owner at a time: a lock file beside the state.
+
+Called by the SQLite store. SQLite's own locks vanish when any handle of the process to the file is
+closed; this one is held by a descriptor that nobody else has.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from taskmaster.errors import StateLocked, StateRefused
+
+__all__ = ["Lock"]
+
+
+SERVING = ", serving "
+FORGOTTEN = -1
+
+
+def _address(owner: str) -> str | None:
+    """Where the owner serves, if it is a process of this machine that has said so."""
+    who, _, where = owner.partition(SERVING)
+    return where if where and who.endswith(f" on {socket.gethostname()}") else None
+
+
+class Lock:
+    """Holds ``PATH.lock`` until it is released or the process ends, however it ends.
+
+    Args:
+        state: the state file, links resolved.
+
+    Raises:
+        StateLocked: another process holds it.
+        StateRefused: the lock file cannot be made.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._path = state.with_name(state.name + ".lock")
+        self._where = ""
+        self._descriptor = self._take()
+        _not_for_children.add(self)
+        self.tell("")
+
+    def tell(self, where: str) -> None:
+        """Say who holds it, and where that one serves."""
+        self._where = where
+        text = f"process {os.getpid()} on {socket.gethostname()}" + (f"{SERVING}{where}" if where else "")
+        # The lock holds without it, also where the disk is full: just then somebody wants to look
+        # at the failed jobs.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
+
+    def keep(self) -> None:
+        """Make the lock file again if somebody has removed it: without it, another master would
+        begin.
+
+        Raises:
+            StateLocked, StateRefused: as at the start.
+        """
+        if not self._is_current(self._descriptor):
+            former, self._descriptor = self._descriptor, self._take()
+            os.close(former)
+            self.tell(self._where)
+
+    def release(self) -> None:
+        """Give the state to the next one."""
+        if self._descriptor == FORGOTTEN:
+            return
+        try:
+            # One that somebody has removed was perhaps made again by another owner, whose it is.
+            if self._is_current(self._descriptor):
+                self._path.unlink()
+        except OSError:
+            pass
+        self.forget()
+
+    def forget(self) -> None:
+        """Close this process's descriptor only: another process that has it holds the lock on."""
+        if self._descriptor != FORGOTTEN:
+            os.close(self._descriptor)
+            self._descriptor = FORGOTTEN
+
+    def _take(self) -> int:
+        """A descriptor that holds the lock."""
+        while True:
+            descriptor = self._open()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                os.close(descriptor)
+                if exc.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise StateRefused(f"The state {self._state} cannot be locked: {exc.strerror}.") from exc
+                raise StateLocked(
+                    f"The state {self._state} belongs to another master that is running ({owner or 'unknown process'}"
+                    "). End that one first, or give this run a state of its own with --state.",
+                    _address(owner),
+                ) from None
+            if self._is_current(descriptor):
+                return descriptor
+            os.close(descriptor)  # the former owner has just taken the file away: once more
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StateRefused(
+                f"The state {self._state} cannot be kept there: {exc.strerror}. Name a place that can be written with "
+                "--state=PATH."
+            ) from exc
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
+
+
+# A child that the user's source forks would hold the lock on when the master is gone. SQLite's
+# descriptors may stay: what they lock belongs to the process that locked it, and ends with it.
+_not_for_children: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_not_for_children):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,117 @@
+"""Hooks: what the user gave as ``throttle``, each asked in a thread of its own whether the run has
+to wait.
+
+Called by ``taskmaster.master.throttle.throttle``. Guarantees: a hook that hangs or raises stops
+nothing but the handing out of jobs, neither reports nor other hooks nor the end of the run; and
+what is not known means wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster.django_orm import integration
+from taskmaster.runtime.tracebacks import users_traceback
+
+__all__ = ["EVERY", "PATIENCE", "Hook"]
+
+logger = logging.getLogger(__name__)
+
+EVERY = 1.0  # seconds from the end of a call to the next one
+PATIENCE = 5.0  # seconds that a call may take before its last answer no longer counts
+LONGEST = 300  # characters of a reason
+DISTINCT = 100  # different errors that are logged: their texts may have the time of day in them
+
+
+class Hook:
+    """One hook, and what it has said last.
+
+    Args:
+        call: the hook.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, call: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._call = call
+        self._clock = clock
+        what = getattr(call, "what", None)
+        self.name = what if isinstance(what, str) else f"{getattr(call, '__name__', type(call).__name__)}()"
+        self._answer = f"{self.name} is not known yet"
+        self._since: float | None = None  # since when it is being called
+        self._logged: set[tuple[str, ...]] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"taskmaster-{self.name}", daemon=True)
+
+    def start(self) -> None:
+        """Ask it from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it no more; does not wait."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has been closed, but no longer than so many seconds."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def why(self, now: float) -> str:
+        """Why the run has to wait; "" if it may go on, as far as this hook is concerned."""
+        since = self._since
+        if since is not None and now - since > PATIENCE:
+            return f"{self.name} is not known: it has not answered for {now - since:.0f} s"
+        return self._answer
+
+    def ask(self) -> None:
+        """Call it, and keep what it says."""
+        self._since = self._clock()
+        try:
+            # As around a job: a connection of Django's that is lost would stay lost, and the run
+            # would wait for ever.
+            integration.refresh_connections()
+            said = self._call()
+            self._answer = _one_line(said if isinstance(said, str) else f"{self.name} says so") if said else ""
+        except BaseException as exc:
+            self._answer = _one_line(f"{self.name} is not known: it raised {_described(exc)}")
+            self._log(exc)
+        finally:
+            integration.refresh_connections()
+            self._since = None
+
+    def _run(self) -> None:
+        self.ask()
+        while not self._stop.wait(EVERY):
+            self.ask()
+        try:
+            close = getattr(self._call, "close", None)
+            if close is not None:
+                close()
+        except BaseException as exc:
+            self._log(exc)
+        finally:
+            integration.close_connections()
+
+    def _log(self, exc: BaseException) -> None:
+        """Log the traceback, once for each error that is not like any before."""
+        place = traceback.extract_tb(exc.__traceback__)[-1:]
+        kind = (_described(exc), *(f"{frame.filename}:{frame.lineno}" for frame in place))
+        if kind not in self._logged and len(self._logged) < DISTINCT:
+            self._logged.add(kind)
+            logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))
+
+
+def _described(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except Exception:  # a broken __str__ must not hide that there was an error
+        text = ""
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:LONGEST] or "no reason is given"

@@ -1,0 +1,68 @@
+"""One step ahead: the next page is fetched while the last one is being worked on.
+
+Called by ``taskmaster.postgres.rows``. The master's source thread would else stand still while the
+server reads.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+__all__ = ["ahead"]
+
+Page = TypeVar("Page")
+
+CLOSED = 0.5  # seconds between two looks whether anybody wants more, and for which its end is waited for
+
+
+def ahead(pages: Iterator[Page]) -> Generator[Page]:
+    """The same pages; at most two are there that were not asked for yet.
+
+    They come from a thread of their own, which ends when this generator is closed, as soon as it
+    has the page that it is fetching, and closes ``pages``: nobody else may, while it is at work
+    with them. It is a daemon: a server that does not answer must not keep the process from ending.
+    """
+    ready: queue.Queue[tuple[Page | None, BaseException | None]] = queue.Queue(1)
+    closed = threading.Event()
+
+    def offer(page: Page | None, error: BaseException | None = None) -> None:
+        while not closed.is_set():
+            try:
+                ready.put((page, error), timeout=CLOSED)
+                return
+            except queue.Full:
+                pass
+
+    def fetch() -> None:
+        try:
+            for page in pages:
+                offer(page)
+                if closed.is_set():
+                    return
+            offer(None)
+        except BaseException as exc:
+            offer(None, exc)
+        finally:
+            close = getattr(pages, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=fetch, name="taskmaster-pages", daemon=True)
+    thread.start()
+    try:
+        while True:
+            page, error = ready.get()
+            if error is not None:
+                raise error
+            if page is None:
+                return
+            yield page
+    finally:
+        closed.set()
+        with suppress(queue.Empty):
+            ready.get_nowait()  # it may wait for room
+        thread.join(CLOSED)

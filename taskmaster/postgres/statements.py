@@ -1,0 +1,218 @@
+"""One statement at a time, tried again until it goes through.
+
+Called by the sources of this package, each in one thread. A page or a border is a short read-only
+transaction of its own: nothing stays open between two of them, no cursor lives on the server, and a
+connection pooler may stand between. What passes by itself (a lost connection, a server that
+restarts, a standby that is in the way) is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.postgres.dsn import check, complete
+from taskmaster.redaction import without_password
+from taskmaster.sources.database_errors import Refused, is_final, is_refused, said
+from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently
+
+__all__ = ["Connect", "Dsn", "Reading", "connector", "durations"]
+
+logger = logging.getLogger(__name__)
+
+Connect = Callable[[], Any]
+Dsn = str | Connect
+
+# Milliseconds that what was sent may be without an acknowledgement; how long the answer takes does
+# not matter. Not for workers: a server that does not take the data of a COPY for so long, because
+# its first row waits for a lock, is well.
+UNACKNOWLEDGED = 30_000
+BYTEA, BYTEAS = 17, 1001  # the type and its array, as the server numbers them
+DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
+
+
+def durations(**given: float | None) -> None:
+    """See that what was given for these names is a number of seconds, or None.
+
+    Raises:
+        UsageError: names it, and the value.
+    """
+    for name, value in given.items():
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < math.inf):
+            raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
+
+
+def connector(dsn: Dsn, **defaults: int) -> Connect:
+    """What opens a connection: the user's own function, or psycopg2 with a DSN.
+
+    Args:
+        dsn: the function, or libpq's connection string or URL.
+        defaults: options of libpq's where the DSN says nothing of them.
+    """
+    if callable(dsn):
+        return dsn
+    if not isinstance(dsn, str):
+        # Not what it is: there may be a password in it.
+        raise UsageError(
+            f"A {type(dsn).__name__} is no DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
+            "returns a connection."
+        )
+
+    def connect() -> Any:
+        import psycopg2
+
+        check("What connects to PostgreSQL", dsn)
+        return psycopg2.connect(complete(dsn, fallback_application_name=DEFAULT_NAME, **defaults))
+
+    return connect
+
+
+class Reading:
+    """A connection for reading, opened when it is needed and whenever it was lost.
+
+    Args:
+        dsn: libpq's connection string or URL, or a function that returns a DB-API connection.
+        patience: seconds for which what passes by itself is tried again.
+        timeout: seconds that a statement may take; 0: as long as it likes.
+        sleep: waits.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        dsn: Dsn,
+        patience: float = 3600.0,
+        timeout: float = 60.0,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dsn = dsn
+        self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED)
+        self._was_connected = False
+        self._patience = patience
+        self._timeout = timeout
+        self._sleep = sleep
+        self._clock = clock
+        self._connection: Any = None
+
+    def fetch(
+        self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = True, local: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a query, in a transaction of its own.
+
+        Args:
+            sql: with ``%s`` for each value.
+            values: for these.
+            may_be_slow: a statement that takes too long is tried again as it is: it may have waited
+                for a lock.
+            local: settings of the transaction, as SQL.
+
+        Raises:
+            TooSlow: the statement took longer than it may, and is not to be tried again.
+            Refused: the statement is wrong or not allowed.
+            UsageError: the server lets nobody in under that name.
+            SourceError: it failed again and again, for longer than ``patience``.
+            Exception: whatever the user's own function raises.
+        """
+        return persistently(
+            lambda: self._fetch(sql, values, local),
+            self.close,
+            lambda exc: self._explained(exc, sql, may_be_slow=may_be_slow),
+            patience=self._patience,
+            sleep=self._sleep,
+            clock=self._clock,
+        )
+
+    def written_out(self, sql: str, values: Sequence[Any]) -> str:
+        """A part of a statement with its values in it, as a person can give it to the server:
+        nothing is asked.
+
+        Args:
+            sql: with ``%s`` for each value, and ``%%`` for a percent sign.
+            values: for these.
+        """
+        if self._connection is None:
+            self.fetch("SELECT")
+        with self._connection.cursor() as cursor:
+            if hasattr(cursor, "mogrify"):
+                found = cursor.mogrify(sql, tuple(values))
+                return found.decode() if isinstance(found, bytes) else str(found)
+        # A driver that leaves it to the server to bring them together.
+        return sql % tuple(self.fetch("SELECT quote_nullable(%s::text)", (value,))[0][0] for value in values)
+
+    def close(self) -> None:
+        """Give the connection up; the next statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except Exception:
+                logger.debug("the connection could not be closed", exc_info=True)
+
+    def _explained(self, exc: Exception, sql: str, *, may_be_slow: bool) -> str:
+        """What has happened, if it passes by itself.
+
+        Raises:
+            TooSlow: the statement took longer than it may.
+            UsageError: somebody has to mend the statement, or how the server is reached.
+            Exception: what it was, if that is neither the server's nor the connection's.
+        """
+        why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
+        if is_cancelled(exc):
+            if not may_be_slow:
+                raise TooSlow(f"{why}.") from exc
+            return (
+                f"{why}: {' '.join(sql.split()):.400}. If it waits for a lock, pg_stat_activity shows it; if there is "
+                "much to look at, vacuum the table (dead rows count, too) or raise "
+                f"statement_timeout={self._timeout:g}."
+            )
+        if is_refused(exc):
+            raise Refused(sql, why) from exc
+        # Once it has let us in, such an answer is a server's that is just being replaced.
+        if is_final(exc) and not self._was_connected:
+            raise UsageError(f"The server refuses the connection: {why}") from exc
+        if not passes(exc):
+            raise exc
+        return why
+
+    def _fetch(self, sql: str, values: Sequence[Any], local: str) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._was_connected = True
+            self._connection.autocommit = True
+            _give_bytes(self._connection)
+        with self._connection.cursor() as cursor:
+            # In one round trip, and gone with the transaction: behind a pooler, the next one is
+            # somebody else's.
+            cursor.execute(
+                f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
+                "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
+                "SET LOCAL extra_float_digits = 3;" + local
+            )
+            # With values, also if there are none: only then is %% a percent sign.
+            cursor.execute(sql, tuple(values))
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            cursor.execute("COMMIT")
+        return rows
+
+
+def _give_bytes(connection: Any) -> None:
+    """Have psycopg2 give bytea as bytes: its memoryview cannot be sent to a worker."""
+    # Asked of what is loaded: with another driver, psycopg2 is not imported for this.
+    driver = sys.modules.get("psycopg2.extensions")
+    if driver is None or not isinstance(connection, driver.connection):
+        return
+    import psycopg2
+
+    def as_bytes(value: Any, cursor: Any) -> bytes | None:
+        return None if value is None else bytes(psycopg2.BINARY(value, cursor))
+
+    one = driver.new_type((BYTEA,), "BYTES", as_bytes)
+    driver.register_type(one, connection)
+    driver.register_type(driver.new_array_type((BYTEAS,), "BYTES[]", one), connection)

@@ -1,0 +1,158 @@
+"""What ``tm-ctl`` finds out about a run: from the master where one is running, else from the state
+file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from taskmaster import keys
+from taskmaster.errors import ConnectError, StateBusy, StateLocked, UsageError
+from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.transport import client, keyfile
+from taskmaster.transport.address import Address, is_this_machine, parse
+
+__all__ = ["connect", "drop_failures", "failures", "failures_of", "left_key", "master_of", "no_such_key"]
+
+BUSY_WAIT = 0.5  # seconds after which a master that was busy is asked again,
+BUSY_WAITS = 20  # and how often
+
+
+def connect(host: str, key: str | None, key_file: str | None) -> client.MasterConnection:
+    """A connection to a running master.
+
+    Raises:
+        ConnectError: there is none, or it has another key.
+    """
+    address = parse(host)
+    text = keyfile.resolve(key, key_file, os.environ) or left_key(address)
+    if text is None:
+        raise ConnectError(
+            f"No master of yours has left a key for {address} on this machine. Is it running? Give another address "
+            "with --host, or the master's key with --key-file or --key."
+        )
+    return client.connect(address.host, address.port, keyfile.as_bytes(text))
+
+
+def left_key(address: Address) -> str | None:
+    """The key that a master of this user has left for its port on this machine, None if there is
+    none.
+    """
+    return keyfile.find(address.port) if is_this_machine(address.host) else None
+
+
+def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
+    """The failed jobs of a state file's current run, oldest first; if a master of this machine is
+    at it, it is asked.
+
+    Args:
+        path: the state file.
+        kind: only those that failed with this class of exception at last.
+    """
+    try:
+        store = SqliteStore.open_existing(path)
+    except StateLocked as exc:
+        if exc.address is None:
+            raise
+        yield from failures_of(exc.address, None, None, kind)
+        return
+    try:
+        yield from _pages(lambda after: store.failed(after, kind=kind))
+    finally:
+        store.close()
+
+
+def failures_of(host: str, key: str | None, key_file: str | None, kind: str | None = None) -> Iterator[FailedJob]:
+    """The failed jobs of a running master's run, oldest first.
+
+    Raises:
+        StateBusy: the master has not come to the end of a checkpoint for some seconds.
+    """
+    connection = connect(host, key, key_file)
+
+    def page(after: int) -> list[FailedJob]:
+        waits = 0
+        while (answer := connection.call("failures", after, kind)) is None:
+            if waits == BUSY_WAITS:
+                raise StateBusy(
+                    f"The master at {host} has not been able to write a checkpoint for {waits * BUSY_WAIT:.0f} s, and "
+                    "its failed jobs cannot be read meanwhile. `tm-ctl status` says how the run is; ask again later."
+                )
+            waits += 1
+            time.sleep(BUSY_WAIT)
+        return [FailedJob(n, k, job, None, tuple(Attempt(*a) for a in attempts)) for n, k, job, attempts in answer]
+
+    try:
+        yield from _pages(page)
+    finally:
+        connection.close()
+
+
+def drop_failures(path: str, wanted: Sequence[str]) -> dict[str, int]:
+    """Forget the failed jobs with these keys; gives how many there were of each.
+
+    Args:
+        path: the state file of a run that is not going on.
+        wanted: keys as they are shown, or as they are stored.
+
+    Raises:
+        UsageError: no failed job has one of the keys; nothing was changed.
+    """
+    store = SqliteStore.open_existing(path)
+    try:
+        found: dict[str, list[list[int]]] = {key: [[], [], []] for key in wanted}  # by how exact the spelling is
+        shown: list[str] = []
+        for job in _pages(store.failed):
+            names = keys.spellings(job.key)
+            shown += names[:1]
+            for exactness, name in enumerate(names):
+                if name in found:
+                    found[name][exactness].append(job.id)
+        # The key 1 is not the key "1", unless there is no other.
+        chosen = {key: next(filter(None, jobs), []) for key, jobs in found.items()}
+        for key, jobs in chosen.items():
+            if not jobs:
+                raise no_such_key(key, shown)
+        store.drop({number for jobs in chosen.values() for number in jobs})
+        return {key: len(jobs) for key, jobs in chosen.items()}
+    finally:
+        store.close()
+
+
+def no_such_key(key: str, shown: Sequence[str] = ()) -> UsageError:
+    """No failed job has a key; names those that look like it."""
+    near = difflib.get_close_matches(key, shown, 3)
+    return UsageError(
+        f"No failed job has the key {key or repr(key)}"
+        + (f"; there are: {', '.join(near)}." if near else ".")
+        + " `tm-ctl failures` lists them."
+    )
+
+
+def master_of(path: str) -> str:
+    """Where the master of a state file's run is asked, ``HOST:PORT``.
+
+    Raises:
+        UsageError: no master of this machine is at it.
+    """
+    try:
+        SqliteStore.open_existing(path).close()
+    except StateLocked as exc:
+        if exc.address is None:
+            raise
+        return exc.address
+    raise UsageError(
+        f"No master is at work on {path} at the moment. `tm-ctl runs {path}` says how far the run has come; a master "
+        "elsewhere is asked with --host."
+    )
+
+
+def _pages(page: Callable[[int], Sequence[FailedJob]]) -> Iterator[FailedJob]:
+    after = 0
+    while jobs := page(after):
+        yield from jobs
+        after = jobs[-1].id

@@ -1,0 +1,163 @@
+"""The slave that a local run brings along: a process of its own beside the master.
+
+Started by ``taskmaster.api`` for ``tm-run`` and ``Taskmaster.start``. Its standard input is its
+lifeline: when this process ends, however it ends, the slave and its workers end too. What the
+callbacks print comes through its standard output and error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any, TextIO
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.runner.prefork import Embryo
+
+__all__ = ["CompanionEnded", "LocalSlave"]
+
+# Slaves killed by a signal within RESTART_SPAN seconds before the run gives up: more than it takes
+# to find a job that takes its slave down, by handing a batch out in halves.
+RESTARTS = 40
+RESTART_SPAN = 60.0
+
+
+class CompanionEnded(TaskmasterError):
+    """The local slave has ended although the run has not; it has said why itself."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class LocalSlave:
+    """A slave process on this machine.
+
+    Args:
+        config: what the slave is told on its standard input.
+        write: prints a line of the callbacks above the progress, to the stream given.
+        template: control socket of a forked template that holds the callback, if there is one.
+        embryo: the slave, where it was forked already.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        write: Callable[[str, TextIO], None],
+        template: socket.socket | None = None,
+        embryo: Embryo | None = None,
+    ) -> None:
+        self._config = config
+        self._write = write
+        self._template = template
+        self._fds = [] if template is None else [template.fileno()]
+        self._starts: list[float] = []
+        self._relays: list[threading.Thread] = []
+        self._process: subprocess.Popen[bytes] | Embryo = embryo or self._popen()
+        self._instruct()
+
+    def check(self) -> None:
+        """Start the slave again if it was killed; raise if it ended by itself or is killed again
+        and again.
+
+        Raises:
+            CompanionEnded: with the exit code that the run is to end with.
+        """
+        code = self._process.poll()
+        if code is None:
+            return
+        self._join_relays()
+        recent = [at for at in self._starts if time.monotonic() - at < RESTART_SPAN]
+        if code < 0 and self._template is None and len(recent) < RESTARTS:
+            name = signal.Signals(-code).name
+            self._write(f"taskmaster: the local slave was killed by {name}; it is started again.\n", sys.stderr)
+            self._process = self._popen()
+            self._instruct()
+            return
+        if code < 0:
+            why = f"The local slave was killed by {signal.Signals(-code).name}"
+            why += " and holds the only copy of the callback" if self._template else f" {len(recent)} times in a row"
+            raise CompanionEnded(f"{why}; the run stops here and can be resumed.", 1)
+        raise CompanionEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
+
+    def stop(self, seconds: float) -> None:
+        """See to the slave's end: within ``seconds`` if it is ending by itself, else now."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._close_stdin()
+            try:
+                self._process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._close_stdin()
+        self._join_relays()
+        if self._template is not None:
+            self._template.close()
+
+    def _popen(self) -> subprocess.Popen[bytes]:
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+        # -P: a file in the working directory that is called like a module of the standard library
+        # must not take its place.
+        process = subprocess.Popen(
+            [sys.executable, *flags, "-P", "-m", "taskmaster.slave"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=self._fds,
+            process_group=0,
+            env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
+        )
+        if process.stdin is not None:
+            # A child that the user's source forks must not keep the slave alive when the master is
+            # gone.
+            os.register_at_fork(after_in_child=process.stdin.close)
+        return process
+
+    def _instruct(self) -> None:
+        """Tell the slave what to do, and pass on what it prints."""
+        self._starts.append(time.monotonic())
+        process = self._process
+        config = dict(self._config, template_fd=self._fds[0] if self._fds else None)
+        try:
+            self._pipe(process.stdin).write(json.dumps(config).encode() + b"\n")
+            self._pipe(process.stdin).flush()
+        except BrokenPipeError:
+            pass  # it has ended already; check() says so
+        self._relays = [
+            threading.Thread(target=self._relay, args=(self._pipe(pipe), stream), daemon=True, name="taskmaster-output")
+            for pipe, stream in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+        ]
+        for relay in self._relays:
+            relay.start()
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        if pipe is None:
+            raise RuntimeError("the slave was started without pipes")
+        return pipe
+
+    def _relay(self, pipe: IO[bytes], stream: TextIO) -> None:
+        for line in pipe:
+            self._write(line.decode("utf-8", "backslashreplace"), stream)
+        pipe.close()
+
+    def _join_relays(self) -> None:
+        for relay in self._relays:
+            # A process that the callback has started may hold the pipe open for as long as it
+            # likes.
+            relay.join(1.0)
+
+    def _close_stdin(self) -> None:
+        try:
+            self._pipe(self._process.stdin).close()
+        except OSError:
+            pass

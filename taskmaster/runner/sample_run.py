@@ -1,0 +1,138 @@
+"""``--sample``: a run over a part of all jobs, with a state of its own that is thrown away, and
+what to learn from it.
+
+Called by ``taskmaster.api`` and ``taskmaster.runner.session``. The state of the run itself is not
+even opened.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.sampler import Sampler
+from taskmaster.master.reading.source import Source
+from taskmaster.master.run import Summary, View
+from taskmaster.master.stores.contract import Store
+from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.model import Snapshot
+from taskmaster.units import show_share
+
+__all__ = ["Rehearsal", "scratch_store"]
+
+ENOUGH = 1.0  # seconds in which all workers were busy, from which their rate is told
+
+
+class Rehearsal:
+    """What is to be found out in a rehearsal.
+
+    Args:
+        source: of the whole run.
+        identity: tells its jobs apart.
+        share: which part of them is run.
+
+    Attributes:
+        source: yields that part.
+    """
+
+    def __init__(self, source: Source, identity: Identity, share: float) -> None:
+        self._sampler = Sampler(source, identity, share)
+        self._share = share
+        self._last: Snapshot | None = None
+        self._idle = 0.0  # seconds in which there were jobs, and no worker
+        self._busy = 0.0  # seconds in which there was a job for every worker,
+        self._settled = 0  # and the jobs settled meanwhile
+        self.source = Source(self._sampler, name=source.name)
+
+    def announce(self) -> str:
+        """What to say at the start."""
+        return (
+            f"Rehearsal: {show_share(self._share)} of all jobs are run, the same ones each time; the others are only "
+            "read. The state of the run is not touched."
+        )
+
+    def watch(self, view: View) -> View:
+        """A view through which the rehearsal sees how the run fares."""
+        return _Watched(view, self)
+
+    def observe(self, snapshot: Snapshot) -> None:
+        """How things stand now."""
+        last, self._last = self._last, snapshot
+        if last is None or self._sampler.handed_at is None:
+            return
+        seconds = snapshot.elapsed - last.elapsed
+        if not snapshot.workers:
+            self._idle += seconds
+        elif last.workers and last.queued and snapshot.queued:
+            self._busy += seconds
+            self._settled += snapshot.settled_here - last.settled_here
+
+    def report(self, summary: Summary, now: float) -> list[str]:
+        """What to say at the end.
+
+        Args:
+            summary: of the rehearsal.
+            now: on the monotonic clock.
+        """
+        sampler = self._sampler
+        if not summary.settled:
+            none = f"Rehearsal: none of the {sampler.read} jobs belongs to a sample of {show_share(self._share)}"
+            return [f"{none}; give a larger --sample."]
+        failed = f", {summary.failed} of them failed" if summary.failed else ""
+        workers = self._last.workers if self._last is not None else 0
+        whole = self.estimate(summary.settled, now)
+        alike = f" with as many workers ({workers})" if workers else ""
+        took = f"It took {_shown(summary.elapsed)}; to read all jobs took {_shown(sampler.reading)} of that."
+        return [
+            f"Rehearsal: {summary.settled} of {sampler.read} jobs were run{failed}. {took}",
+            f"All {sampler.read} jobs would take about {_shown(whole)}{alike}.",
+        ]
+
+    def estimate(self, settled: int, now: float) -> float:
+        """Seconds that all jobs would take: those that the source or those that the workers need,
+        whatever is more.
+
+        Args:
+            settled: jobs of the sample.
+            now: on the monotonic clock.
+        """
+        sampler = self._sampler
+        running = max(0.0, now - (sampler.handed_at or now) - self._idle)
+        if self._busy >= ENOUGH and self._settled:
+            running, settled = self._busy, self._settled
+        return max(sampler.reading, running * sampler.read / settled)
+
+
+class _Watched:
+    """A view that tells a rehearsal what it is shown."""
+
+    def __init__(self, view: View, rehearsal: Rehearsal) -> None:
+        self._rehearsal = rehearsal
+        self._view = view
+        self.close = view.close
+        self.say = view.say
+
+    def update(self, snapshot: Snapshot) -> None:
+        self._rehearsal.observe(snapshot)
+        self._view.update(snapshot)
+
+
+@contextmanager
+def scratch_store(target: str) -> Iterator[Store]:
+    """A state that is gone afterwards. In a file, because what fails is kept there and may be
+    much.
+    """
+    with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
+        store = SqliteStore.open(Path(directory) / "rehearsal.tmstate", "a rehearsal", target)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _shown(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,102 @@
+"""A child process that was forked, seen as ``subprocess`` shows its own.
+
+Used where starting another Python would take longer than what it is for. Only a process with a
+single thread forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Forked", "can_fork", "kill_group", "reap"]
+
+
+def can_fork() -> bool:
+    """Whether a fork is safe: with one thread, and not on macOS, whose libraries do not survive
+    one.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+class Forked:
+    """A forked child in a process group of its own.
+
+    Args:
+        run: called in the child, which ends with what it returns as its exit status.
+    """
+
+    def __init__(self, run: Callable[[], int]) -> None:
+        self.returncode: int | None = None
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.setpgid(0, 0)
+                status = run()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                # Nothing of the parent may go on running here, not even its ``finally`` blocks.
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        """The exit code if the child has ended, as ``Popen.poll``."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the child's end, as ``Popen.wait``.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.0005
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
+            time.sleep(pause)
+            pause = min(0.02, 2 * pause)
+        return code
+
+    def kill(self) -> None:
+        """End the child now."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def reap(pid: int, seconds: float = 2.0) -> None:
+    """Take the end of a child note of; it ends by itself, and is no zombie for as long as the
+    script runs on.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return
+        time.sleep(0.005)
+
+
+def kill_group(pid: int) -> None:
+    """End a worker and what its callback has started in its group."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)

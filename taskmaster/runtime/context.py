@@ -1,0 +1,30 @@
+"""What a worker knows of the run that it works for.
+
+Set by ``taskmaster.slave.worker.worker`` as the supervisor says it; read by what the user's
+callback calls. Elsewhere than in a worker, nothing is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["HERE", "Whereabouts"]
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """What is known; durations in seconds.
+
+    Attributes:
+        run: id of the run, "" outside of one.
+        slave: "host:pid" of the slave.
+        job_timeout: what a job, or a call, is given; None for as long as it takes.
+    """
+
+    run: str = ""
+    slave: str = ""
+    job_timeout: float | None = None
+
+
+HERE = Whereabouts()
+"""This process's."""

@@ -1,0 +1,48 @@
+"""The user's traceback: an exception's frames without Taskmaster's own.
+
+Called wherever the user's code was called and has raised. A person who looks for a bug in a
+migration wants the lines of the migration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["users_traceback"]
+
+_OURS = str(Path(__file__).parents[1]) + os.sep
+_MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
+
+
+def users_traceback(exc: BaseException, first: TracebackType | None = None) -> str:
+    """Format an exception, its causes included, from the first frame that is the user's.
+
+    All frames are shown where none is the user's: then the error is not theirs.
+
+    Args:
+        exc: the exception.
+        first: the frame to begin with, if that is known.
+    """
+    if first is None:
+        first = exc.__traceback__
+        while first is not None and _is_ours(first):
+            first = first.tb_next
+    if first is None and not isinstance(exc, SyntaxError):
+        first = exc.__traceback__  # a SyntaxError names the user's line itself
+    try:
+        lines = traceback.format_exception(type(exc), exc, first)
+    except Exception:
+        # A broken __str__ or __repr__ in the user's exception must not hide that there was one.
+        lines = [*traceback.format_tb(first), f"{type(exc).__qualname__}: <its message cannot be shown>\n"]
+    return "".join(lines)
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    name = frame.tb_frame.f_code.co_filename
+    if name.endswith("example.py"):
+        return False  # taskmaster.example stands for the user's own module
+    return name.startswith(_MACHINERY) or name.startswith(_OURS)

@@ -1,0 +1,154 @@
+"""The supervisor's side of the template: have workers forked, and hear of their end.
+
+Called by ``taskmaster.slave.pool.pool``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import Any
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.runtime.child_process import Forked, kill_group
+
+__all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended"]
+
+
+# What a kernel that is short of memory does to a worker looks the same as a kill from outside.
+OOM = " (out of memory, or killed from outside)"
+
+
+# Seconds of a wait for the template's answer, and how many such waits: a machine that is suspended
+# loses one only.
+SLICE, SILENT = 0.5, 20
+
+
+class TemplateGone(TaskmasterError):
+    """The process that forks the workers has ended."""
+
+
+class NoProcess(TaskmasterError):
+    """The system has no process left for a worker."""
+
+
+def how_it_ended(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        try:
+            return f"crashed by {signal.Signals(-code).name}" + (OOM if -code == signal.SIGKILL else "")
+        except ValueError:
+            return f"crashed by signal {-code}"
+    return f"exited with status {code}"
+
+
+class Launcher:
+    """A template and the workers that it has forked.
+
+    Args:
+        inherited: control socket of a template that is there already; None to start one.
+        process: the inherited template, if another one can take its place; None if it alone holds
+            the callback.
+    """
+
+    def __init__(self, inherited: socket.socket | None = None, process: Forked | None = None) -> None:
+        self.replaceable = inherited is None or process is not None
+        self.pids: set[int] = set()
+        self._process: subprocess.Popen[bytes] | Forked | None = process
+        self._events: deque[dict[str, int]] = deque()
+        self._partial = b""
+        self.control = inherited if inherited is not None else self._start()
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+        with theirs:
+            # -P: a file in the working directory that is called like a module of the standard
+            # library must not take its place.
+            self._process = subprocess.Popen(
+                [sys.executable, *flags, "-P", "-m", "taskmaster.slave.worker.fork_server", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+        return ours
+
+    def spawn(self, spec: dict[str, Any], descriptors: list[int]) -> int:
+        """Have a worker forked; gives its process id.
+
+        Args:
+            spec: what the worker needs to know.
+            descriptors: its socket, its board's memory, the shelf's, its standard output and error.
+
+        Raises:
+            TemplateGone: the template has ended, or does not answer.
+            NoProcess: it could not fork.
+        """
+        silent = 0
+        try:
+            self.control.settimeout(SLICE)
+            socket.send_fds(self.control, [json.dumps(spec).encode()], descriptors)
+            while True:
+                for event in list(self._events):
+                    if "spawned" in event:
+                        self._events.remove(event)
+                        if event["spawned"] <= 0:
+                            raise NoProcess("No worker can be forked: the system allows no more processes.")
+                        self.pids.add(event["spawned"])
+                        return event["spawned"]
+                try:
+                    self._receive()
+                except TimeoutError:
+                    silent += 1
+                    if silent >= SILENT:
+                        raise
+        except OSError as exc:
+            raise TemplateGone("The process that forks the workers has ended.") from exc
+
+    def exits(self) -> list[tuple[int, int]]:
+        """Process id and wait status of each worker that has ended since the last call.
+
+        Raises:
+            TemplateGone: the template has ended.
+        """
+        try:
+            self.control.setblocking(False)
+            while True:
+                self._receive()
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            raise TemplateGone("The process that forks the workers has ended.") from exc
+        found = [(event["exited"], event["status"]) for event in self._events if "exited" in event]
+        self._events = deque(event for event in self._events if "exited" not in event)
+        self.pids.difference_update(pid for pid, _ in found)
+        return found
+
+    def close(self) -> None:
+        """End the template and all its workers, now."""
+        with contextlib.suppress(TemplateGone):
+            self.exits()  # the process id of a worker that has ended may be somebody else's by now
+        self.control.close()
+        for pid in list(self.pids):
+            kill_group(pid)  # the template does this too, unless it was killed itself
+        self.pids.clear()
+        if self._process is not None:
+            try:
+                self._process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _receive(self) -> None:
+        data = self.control.recv(65536)
+        if not data:
+            raise ConnectionResetError
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._events.extend(json.loads(line) for line in lines)

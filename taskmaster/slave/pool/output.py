@@ -1,0 +1,206 @@
+"""What callbacks print: from the workers' pipes to the slave's own standard output and error, in
+whole lines.
+
+Called by ``taskmaster.slave.pool.pool``. Nothing is lost and nothing here waits: while whoever
+reads the slave's output is slow, the pipes are not read, and in the end the callback's own
+``print`` waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import selectors
+import stat
+import time
+from collections.abc import Callable
+
+__all__ = ["Forwarder", "Output", "Outputs"]
+
+LONGEST = 65_536  # bytes of a line that has no end; what is longer is broken
+FULL = 65_536  # bytes on their way to a slow reader before no more are read
+LEFT = 1_048_576  # bytes that a pipe can hold
+SLOW = 0.05  # seconds until output is tried again that nobody has read
+PATIENCE = 2.0  # seconds without anything being read before the rest is given up, where it may be
+
+
+class Output:
+    """The slave's standard output or error.
+
+    Args:
+        target: its descriptor, which others have too: it stays as it is, blocking or not.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._waiting = bytearray()
+        self._piece = LONGEST if _is_file(target) else select.PIPE_BUF
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be added for now."""
+        return len(self._waiting) > FULL
+
+    @property
+    def empty(self) -> bool:
+        """Whether all of it is written."""
+        return not self._waiting
+
+    def add(self, data: bytes) -> None:
+        """Write whole lines, now or later."""
+        self._waiting += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written without waiting."""
+        written = 0
+        try:
+            # A pipe that is writable takes this much at once.
+            while written < len(self._waiting) and select.select([], [self._target], [], 0)[1]:
+                written += os.write(self._target, self._waiting[written : written + self._piece])
+        except BlockingIOError:
+            pass
+        except OSError:
+            written = len(self._waiting)  # nobody reads it any more
+        del self._waiting[:written]
+
+    def finish(self, may_give_up: Callable[[], bool]) -> None:
+        """Write the rest, as slowly as it is read."""
+        since = time.monotonic()
+        while self._waiting:
+            before = len(self._waiting)
+            self.flush()
+            now = time.monotonic()
+            if len(self._waiting) < before:
+                since = now
+            elif now - since > PATIENCE and may_give_up():
+                return
+            else:
+                time.sleep(0.02)
+
+
+class Forwarder:
+    """Forwards one pipe.
+
+    Args:
+        source: read end of the pipe.
+        output: where its lines go.
+    """
+
+    def __init__(self, source: int, output: Output) -> None:
+        os.set_blocking(source, False)
+        self.output = output
+        self._source = source
+        self._partial = b""
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self._source
+
+    def forward(self) -> bool:
+        """Forward some of what has come; False when there is no more to come."""
+        data = self._read()
+        if data is None:
+            return True
+        if not data:
+            return False
+        self._take(data)
+        return True
+
+    def close(self) -> None:
+        """Forward what the pipe holds and close it.
+
+        Somebody may go on writing to it: a program that the callback has started outlives the
+        worker.
+        """
+        for _ in range(LEFT // LONGEST):
+            data = self._read()
+            if not data:
+                break
+            self._take(data)
+        if self._partial:
+            self.output.add(self._partial + b"\n")
+            self._partial = b""
+        if self._source >= 0:
+            os.close(self._source)
+            self._source = -1
+
+    def _read(self) -> bytes | None:
+        """What is there; None if nothing is now, b"" if nothing will be."""
+        try:
+            return os.read(self._source, LONGEST) if self._source >= 0 else b""
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        whole, newline, rest = (self._partial + data).rpartition(b"\n")
+        if len(rest) > LONGEST:
+            whole, newline, rest = whole + newline + rest, b"\n", b""
+        self._partial = rest
+        self.output.add(whole + newline)
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False  # the slave was started without it
+
+
+class Outputs:
+    """The slave's standard output and error, and the pipes of its workers that lead there.
+
+    Args:
+        selector: the supervisor's.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._targets = [Output(1), Output(2)]
+        self._paused: list[Forwarder] = []
+
+    def watch(self, out: int, err: int) -> list[Forwarder]:
+        """Pass on what a worker prints; ``close`` each of the pipes when it has ended."""
+        pipes = [Forwarder(source, target) for source, target in zip((out, err), self._targets, strict=True)]
+        for pipe in pipes:
+            self._read(pipe)
+        return pipes
+
+    def write(self) -> float:
+        """Write what workers have printed; gives the seconds until it should be tried again."""
+        for target in self._targets:
+            target.flush()
+        for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
+            self._paused.remove(pipe)
+            self._read(pipe)
+        return 3600.0 if all(target.empty for target in self._targets) else SLOW
+
+    def close(self, pipe: Forwarder) -> None:
+        """Read what is left in a pipe, and close it."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(pipe)
+        if pipe in self._paused:
+            self._paused.remove(pipe)
+        pipe.close()
+
+    def finish(self, may_give_up: Callable[[], bool]) -> None:
+        """Write what is left.
+
+        Args:
+            may_give_up: whether output that nobody reads may be lost.
+        """
+        for target in self._targets:
+            target.finish(may_give_up)
+
+    def _read(self, pipe: Forwarder) -> None:
+        self._selector.register(pipe, selectors.EVENT_READ, lambda: self._forward(pipe))
+
+    def _forward(self, pipe: Forwarder) -> None:
+        if not pipe.forward():
+            self.close(pipe)
+        elif pipe.output.full:
+            self._selector.unregister(pipe)
+            self._paused.append(pipe)

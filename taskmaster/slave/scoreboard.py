@@ -1,0 +1,100 @@
+"""The board: memory that a worker and its supervisor share, where the worker publishes which job it
+is at.
+
+Two regions, for the batch that runs and the one behind it. A job is announced before it is started
+and the limit is read after that; the supervisor lowers the limit first and reads the announcement
+after that. So whatever the two do at once, a job beyond both is one that the worker does not start.
+That the limit was lowered at all is a byte of its own: it costs each job less to look at that than
+to compare two numbers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+from taskmaster.model import MAX_BATCH
+
+__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Board"]
+
+REGIONS = 2
+NOT_BEGUN = 2**64 - 1
+OPENING = 2**64 - 2  # the worker is unpickling the batch
+RUNNING, ENDED = 1, 2
+_HEAD = 24
+_REGION = _HEAD + MAX_BATCH
+SIZE = REGIONS * _REGION  # bytes of a board
+
+
+class Board:
+    """The two regions of a worker, seen from either side.
+
+    Args:
+        descriptor: of shared memory of ``SIZE`` bytes; may be closed afterwards.
+
+    Attributes:
+        heads: for each region, limit and position as a view of numbers.
+        lowered: for each region, a byte that is not 0 once the limit has been lowered.
+        states: for each region, a byte for each job of the batch, used where several jobs run at
+            once.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, SIZE)
+        whole = memoryview(self._memory)
+        self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
+        self.lowered = [whole[r * _REGION + 16 : r * _REGION + 17] for r in range(REGIONS)]
+        self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
+
+    def prepare(self, region: int, count: int) -> None:
+        """Make a region ready for a batch; the supervisor does, before it sends the batch."""
+        self.heads[region][1] = NOT_BEGUN
+        self.heads[region][0] = count
+        self.lowered[region][0] = 0
+        self.states[region][:count] = bytes(count)
+
+    def position(self, region: int) -> int:
+        """Every job before this one has ended; 0 also where the batch has not begun."""
+        position = self.heads[region][1]
+        return 0 if position >= OPENING else position
+
+    def begun(self, region: int) -> bool:
+        """Whether the worker has got as far as to open the batch."""
+        return self.heads[region][1] != NOT_BEGUN
+
+    def opening(self, region: int) -> bool:
+        """Whether the worker is unpickling the batch."""
+        return self.heads[region][1] == OPENING
+
+    def running(self, region: int, count: int, *, several: bool) -> list[int]:
+        """The jobs that have been started and have not ended, for a batch that was begun."""
+        position = self.heads[region][1]
+        if position >= OPENING:
+            return []
+        if not several:
+            # Not compared with the limit: it may have been lowered below a job that was running by
+            # then.
+            return [position] if position < count else []
+        states = bytes(self.states[region][:count])
+        return [index for index in range(count) if states[index] == RUNNING]
+
+    def ended_beyond(self, region: int, position: int, count: int) -> tuple[int, ...]:
+        """The jobs above a position read before that have ended, where several run at once."""
+        states = bytes(self.states[region][:count])
+        return tuple(index for index in range(position, count) if states[index] == ENDED)
+
+    def lower(self, region: int, keep: int, count: int, *, several: bool) -> int:
+        """Ask for the jobs from ``keep`` on; returns from which on none will be started."""
+        head = self.heads[region]
+        head[0] = min(head[0], keep)
+        self.lowered[region][0] = 1
+        # A processor may read ahead of what it has not written out yet. A system call takes longer
+        # than that.
+        time.sleep(0)
+        position = head[1]
+        if position >= OPENING:
+            return keep
+        if several:
+            started = bytes(self.states[region][:count]).rstrip(b"\0")
+            return max(keep, len(started))
+        return max(keep, min(position + 1, count))

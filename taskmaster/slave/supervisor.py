@@ -1,0 +1,402 @@
+"""The supervisor: takes batches from the master, has the workers run them, and reports.
+
+Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.slave`` for a local
+run. One thread, one loop; it runs none of the user's code, so that it goes on reporting and
+renewing its leases whatever a callback does. ::
+
+    master ◄──exchange──► Link ◄──► Supervisor ◄──► Desk
+                                        ▲
+                                        └──► Pool ◄──socket, board──► workers
+
+Guarantees: what a worker ended is reported, or run again by somebody; no process outlives this one.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taskmaster.errors import ConnectError
+from taskmaster.model import Answer
+from taskmaster.runtime.child_process import Forked
+from taskmaster.runtime.malloc import keep_freed_memory
+from taskmaster.runtime.signals import Signals
+from taskmaster.slave.batch_size import Sizer
+from taskmaster.slave.in_flight import Desk
+from taskmaster.slave.master_link import Link
+from taskmaster.slave.pool.fork_client import Launcher
+from taskmaster.slave.pool.pool import Pool, Unusable
+from taskmaster.transport.address import Address
+from taskmaster.user_code.code_version import callback_of
+
+__all__ = ["SlaveConfig", "Supervisor", "run_slave"]
+
+LOOK = 0.25  # seconds between two looks at how far the workers have got, until the master says how often
+PATIENCE = 0.002  # seconds without a batch until the workers share what there is
+TEARDOWN = 5.0  # seconds that workers have for their teardown
+LAST_WORDS = 2.0  # seconds to bring the last reports to the master
+
+
+@dataclass(frozen=True, slots=True)
+class SlaveConfig:
+    """What a slave does, and how; durations in seconds.
+
+    Attributes:
+        target: where the callback is.
+        address: where the master is.
+        processes: workers.
+        threads: jobs at once in each of them, in threads.
+        concurrency: the same for a coroutine function.
+        batch: jobs in a batch, None to choose by what they take.
+        wait: how long to wait for the master.
+        grace: how long running jobs have after the first signal.
+        path: where else modules are looked for; the master's ``sys.path`` in a local run.
+        quiet: say nothing of the slave's own; the master of a local run speaks for it.
+        code: digest of the callback's file, "" if that is not known.
+        template: control socket of a template that is there already.
+        template_process: that template, if it can be replaced; None if it alone holds the callback.
+        lifeline: descriptor whose end of file says that the master's process has ended.
+    """
+
+    target: str
+    address: Address
+    processes: int
+    threads: int = 1
+    concurrency: int = 1
+    batch: int | None = None
+    wait: float = 3600.0
+    grace: float = 30.0
+    path: tuple[str, ...] = ()
+    quiet: bool = False
+    code: str = ""
+    template: socket.socket | None = None
+    template_process: Forked | None = None
+    lifeline: int | None = None
+
+
+def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
+    """Run a slave to its end.
+
+    Args:
+        config: what and how.
+        key: gives the key for the next attempt to connect.
+
+    Returns:
+        The exit code: 0 the run is over; 2 the target cannot be used; 6 the master cannot be
+            reached; 130 or 143 a
+        signal.
+    """
+    keep_freed_memory()
+    with Signals() as signals:
+        supervisor = Supervisor(config, key, signals)
+        try:
+            return supervisor.run()
+        finally:
+            supervisor.close()
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, config: SlaveConfig, key: Callable[[], str | None], signals: Signals) -> None:
+        self._config = config
+        self._signals = signals
+        self._began = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self._desk = Desk()
+        each = max(config.threads, config.concurrency)
+        self._sizer = Sizer(each, config.batch)
+        self._pool = Pool(
+            {
+                "target": config.target,
+                "threads": config.threads,
+                "concurrency": config.concurrency,
+                "path": list(config.path),
+            },
+            config.processes,
+            self._desk,
+            self._sizer,
+            self._selector,
+            Launcher(config.template, config.template_process),
+        )
+        self._pool.stopping = lambda: signals.received > 0
+        self._link = Link(
+            config.address,
+            key,
+            config.processes,
+            config.processes * each,
+            self._selector,
+            answered=self._take_answer,
+            declined=self._take_refusal,
+            entered=self._enter,
+            held=lambda: (self._desk.tokens, self._desk.offers),
+        )
+        self._link.receive_into(self._pool.place)
+        target = "" if config.template else config.target  # a template brings its callback along
+        self._link.introduce(code=config.code, callback=callback_of(target), target=target)
+        self._warned = ""
+        self._ask_at = 0.0
+        self._asked = False
+        self._look_every = LOOK
+        self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
+        self._said_waiting = False
+        self._over = False
+        self._orphaned = False
+        self._stop_by: float | None = None
+        self._wakeup_in, self._wakeup_out = socket.socketpair()
+        self._wakeup_in.setblocking(False)
+        self._wakeup_out.setblocking(False)
+        self._former_wakeup = signal.set_wakeup_fd(self._wakeup_out.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._wakeup_in, selectors.EVENT_READ, lambda: self._wakeup_in.recv(64))
+        if config.lifeline is not None:
+            self._selector.register(config.lifeline, selectors.EVENT_READ, self._read_lifeline)
+
+    def run(self) -> int:
+        """The loop; gives the exit code."""
+        try:
+            while True:
+                now = time.monotonic()
+                if (code := self._turn(now)) is not None:
+                    return code
+                # The link first: it connects, in its own thread, while the workers are forked.
+                waits = self._link.keep_up(now), self._pool.keep_up(now), self._watch_time(now)
+                timeout = min(*waits, self._until_next(time.monotonic()))
+                for key, _ in self._selector.select(max(0.0, timeout)):
+                    key.data()
+        except Unusable as exc:
+            if exc.traceback:
+                sys.stderr.write(exc.traceback.rstrip() + "\n")
+            self._say(str(exc), always=True)
+            if exc.what != "template":  # which may be what a job has done: then this is a slave that is lost with it
+                self._pool.kill_workers()
+                self._link.bye()
+            return 2 if exc.what == "target" else 1
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        self._link.close()
+        self._pool.close(lambda: self._orphaned or self._signals.received > 0)
+        signal.set_wakeup_fd(self._former_wakeup)
+        self._selector.close()
+        for sock in (self._wakeup_in, self._wakeup_out):
+            sock.close()
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _turn(self, now: float) -> int | None:
+        """What is due now; an exit code ends the loop."""
+        if self._orphaned:
+            return self._end_orphaned()
+        if self._signals.received:
+            return self._turn_to_stop(now)
+        if self._over:
+            return self._end_over()
+        if self._link.refusal is not None:
+            self._say(str(self._link.refusal), always=True)
+            return self._link.refusal.exit_code
+        if self._link.lost_at is not None and not self._wait_for_master(now):
+            return ConnectError.exit_code
+        self._exchange(now)
+        return None
+
+    def _watch_time(self, now: float) -> float:
+        """See that no job takes too long; gives the seconds until that is due again."""
+        if not len(self._desk):
+            self._enforce_at = now
+            return 1.0
+        if now >= self._enforce_at:
+            self._enforce_at = now + self._pool.enforce(now)
+        return self._enforce_at - now
+
+    def _until_next(self, now: float) -> float:
+        due = now + 1.0
+        if self._link.up:
+            due = min(due, self._posted_at + self._link.lease / 6)
+            if len(self._desk):
+                due = min(due, self._looked_at + self._look_every, self._posted_at + self._look_every)
+            if self._pool.free:
+                due = min(due, self._ask_at)
+        if self._stop_by is not None:
+            due = min(due, self._stop_by)
+        return due - now
+
+    def _exchange(self, now: float) -> None:
+        """Report and ask, if there is a reason to."""
+        if not self._link.up:
+            return
+        free = self._pool.free if self._stop_by is None and not self._desk.singly else 0
+        urgent = self._desk.urgent() or self._desk.singly
+        ask = free > 0 and (now >= self._ask_at or urgent)
+        look = len(self._desk) > 0 and now >= self._looked_at + self._look_every
+        if look:
+            self._looked_at = now
+            self._pool.look()
+        # What is wanted back is heard of in the answer.
+        due = self._posted_at + min(self._link.lease / 6, self._look_every if len(self._desk) else self._link.lease)
+        if ask or urgent or (look and self._desk.news()) or now >= due:
+            if not look and len(self._desk) and now >= self._looked_at + self._look_every / 2:
+                # Said together with what has to be said anyway, it takes no exchange of its own.
+                self._looked_at = now
+                self._pool.look()
+            self._posted_at = now
+            self._asked = ask
+            reports = self._desk.reports()
+            self._link.post(reports, self._sizer.want(free if ask else 0))
+
+    def _take_answer(self, answer: Answer) -> None:
+        self._desk.answered()
+        now = time.monotonic()
+        for held in self._desk.void(answer.stale):
+            self._pool.recall(held, 0)
+        if answer.state == "over":
+            self._over = True
+            return
+        for lent in answer.batches:
+            if self._stop_by is None:
+                self._pool.give(lent)
+            else:
+                self._desk.drop(self._desk.take(lent))  # it was asked for before the signal came
+        for token, index, number in answer.tickets:
+            self._desk.ticket(token, index, number)
+        for token, keep in answer.recalls:
+            asked = self._desk.by_token(token)
+            if asked is not None:
+                self._pool.recall(asked, keep)
+        if answer.state == "drain":
+            self._pool.recall_all()
+        # Whoever got work asks for the next batch at once; whoever got none when he is told to.
+        if answer.batches:
+            self._ask_at = self._fed_at = now
+        elif self._asked:
+            self._ask_at = now + answer.pause
+            if now - self._fed_at > PATIENCE:
+                self._pool.share()
+            return
+        self._look_every = answer.pause
+
+    def _take_refusal(self, why: str) -> bool:
+        """The master could not do the last exchange; gives whether the connection goes on."""
+        token = self._desk.refused(why)
+        if token is None:
+            return True
+        for held in self._desk.void([token]):
+            self._pool.recall(held, 0)  # the next hello says that it is not held any more
+        return False
+
+    def _enter(self, another: bool, taken: list[tuple[str, int, str]]) -> None:
+        """A master has said welcome."""
+        if self._said_waiting:
+            self._say(f"the master at {self._config.address} is there.")
+        self._said_waiting = False
+        if self._link.warning != self._warned:
+            self._warned = self._link.warning
+            self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
+        self._ask_at = 0.0
+        self._pool.tell(self._link.run, self._link.name, self._link.job_timeout)
+        former = self._desk.tokens
+        for token, index, new in taken:
+            self._desk.adopt(token, index, new)
+        if another:
+            # Its leases are all its own: what runs here may run on, what has not started is not
+            # started any more.
+            for held in self._desk.void(former):
+                self._pool.recall(held, 0)
+        else:
+            self._desk.unanswered()
+
+    def _wait_for_master(self, now: float) -> bool:
+        """False when it has taken too long."""
+        waited = now - (self._link.lost_at or now)
+        if (tried := self._link.problem != "") and waited >= self._config.wait:
+            self._say(f"{self._link.problem} It was waited for {waited:.0f} s, which --wait allows.", always=True)
+            return False
+        if tried and not self._said_waiting:
+            self._said_waiting = True
+            left = timedelta(seconds=round(self._config.wait))
+            if self._link.ever:
+                self._say(f"lost the master at {self._config.address}; it is waited for, up to {left} (--wait).")
+            else:
+                self._say(
+                    f"waiting for the master at {self._config.address}, up to {left} (--wait). {self._link.problem}"
+                )
+        return True
+
+    # -- ends --------------------------------------------------------------------------------------
+
+    def _end_over(self) -> int:
+        self._wind_up(TEARDOWN)
+        took = timedelta(seconds=round(time.monotonic() - self._began))
+        done, failed = self._desk.done, self._desk.failed
+        self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
+        self._link.bye()
+        return 0
+
+    def _end_orphaned(self) -> int:
+        """The master's process has ended: nobody would hear of what is done here."""
+        if not self._pool_is_idle():
+            self._pool.kill_workers()
+        self._wind_up(1.0)
+        return 0
+
+    def _turn_to_stop(self, now: float) -> int | None:
+        """After a signal: give back what has not started, let the rest end in its time, report,
+        go.
+        """
+        if self._stop_by is None:
+            self._stop_by = now + self._config.grace
+            self._pool.recall_all()
+            if len(self._desk):
+                self._say(
+                    f"{self._signals.name}: running jobs have {self._config.grace:g} s to end (the same signal again "
+                    "ends at once)."
+                )
+        if self._signals.repeated or now >= self._stop_by:
+            self._pool.kill_workers()
+        if len(self._desk):
+            self._exchange(now)
+            return None
+        self._deliver(now)
+        self._wind_up(TEARDOWN)
+        self._link.bye()
+        self._say(f"stopped: {self._desk.done} jobs done and {self._desk.failed} failed attempts by this slave.")
+        return 128 + self._signals.received
+
+    def _deliver(self, now: float) -> None:
+        """Bring the last reports to the master, if it is there."""
+        deadline = now + LAST_WORDS
+        while not self._desk.settled and self._link.lost_at is None and time.monotonic() < deadline:
+            if self._link.up:
+                self._link.post(self._desk.reports(), self._sizer.want(0))
+            for key, _ in self._selector.select(0.05):
+                key.data()
+
+    def _wind_up(self, seconds: float) -> None:
+        """Have the workers tear down; those that take too long are killed."""
+        self._pool.quit()
+        deadline = time.monotonic() + seconds
+        while self._pool.workers and time.monotonic() < deadline and not self._signals.repeated:
+            for key, _ in self._selector.select(0.05):
+                key.data()
+            self._pool.outputs.write()
+        self._pool.kill_workers()
+
+    def _pool_is_idle(self) -> bool:
+        self._pool.look()
+        return len(self._desk) == 0
+
+    def _read_lifeline(self) -> None:
+        if self._config.lifeline is not None and not os.read(self._config.lifeline, 4096):
+            self._selector.unregister(self._config.lifeline)
+            self._orphaned = True
+
+    def _say(self, sentence: str, *, always: bool = False) -> None:
+        if always or not self._config.quiet:
+            sys.stderr.write(f"tm-slave: {sentence}\n")
+            sys.stderr.flush()

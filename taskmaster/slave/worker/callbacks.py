@@ -1,0 +1,113 @@
+"""The user's callback and what surrounds it, from a target or from a template that holds it.
+
+Called in worker processes alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.errors import TargetError
+from taskmaster.outcomes import Abort, Retry, Skip
+from taskmaster.user_code import target as targets
+
+__all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load"]
+
+TOGETHER = "handle_jobs"
+"""A callback of this name is called with a list of jobs."""
+
+LONGEST = 366 * 86400.0  # seconds that a job can be made to wait for its next attempt
+
+Classes = tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a worker calls.
+
+    Attributes:
+        handle: called with each job, or with a list of them.
+        setup: called once before the first job.
+        teardown: called once after the last.
+        retry_on: exceptions that are worth another attempt; None: all.
+        give_up_on: exceptions that are not.
+    """
+
+    handle: Callable[[Any], Any]
+    setup: Callable[[], Any] | None = None
+    teardown: Callable[[], Any] | None = None
+    retry_on: Classes | None = None
+    give_up_on: Classes = ()
+
+    @property
+    def together(self) -> bool:
+        """Whether ``handle`` is called with a list of jobs."""
+        return getattr(self.handle, "__name__", "") == TOGETHER
+
+    def kind(self, exc: BaseException) -> tuple[str, float]:
+        """What an exception says about its job: kind and seconds to wait, as in
+        ``taskmaster.model.Failure``.
+        """
+        for outcome in (Retry, Skip, Abort):
+            if isinstance(exc, outcome):  # a subclass of the user's may call itself anything
+                return outcome.kind, _seconds(exc) if outcome is Retry else -1.0
+        hopeless = isinstance(exc, self.give_up_on)
+        if hopeless or (self.retry_on is not None and not isinstance(exc, self.retry_on)):
+            return "final", -1.0
+        return "error", -1.0
+
+
+def _seconds(exc: BaseException) -> float:
+    """What a ``Retry`` says of when; -1.0 if that is no number of seconds, as with a subclass that
+    sets it itself.
+    """
+    try:
+        after = float(exc.after)  # type: ignore[attr-defined]
+    except Exception:
+        return -1.0
+    return min(after, LONGEST) if 0.0 <= after < math.inf else -1.0
+
+
+def load(text: str) -> Callbacks:
+    """The callbacks of a target.
+
+    Raises:
+        TargetError: it does not import, or has no ``handle_job``; or its rules for exceptions are
+            none.
+    """
+    parsed = targets.parse(text)
+    module = targets.load(parsed)
+    where = f" in {module.__name__}"
+    return Callbacks(
+        targets.find(module, parsed, ["handle_job", TOGETHER]),
+        targets.optional(module, "setup"),
+        targets.optional(module, "teardown"),
+        classes_of(getattr(module, "retry_on", None), "retry_on", where),
+        classes_of(getattr(module, "give_up_on", None), "give_up_on", where) or (),
+    )
+
+
+def is_async(handle: Callable[[Any], Any]) -> bool:
+    """Whether calling it gives something to await."""
+    return inspect.iscoroutinefunction(handle) or inspect.iscoroutinefunction(getattr(handle, "__call__", None))  # noqa: B004
+
+
+def classes_of(found: Any, name: str, where: str = "") -> Classes | None:
+    """Exception classes, given as one, or as several.
+
+    Raises:
+        TargetError: they are something else.
+    """
+    if found is None:
+        return None
+    classes = tuple(found) if isinstance(found, tuple | list | set | frozenset) else (found,)
+    if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+        raise TargetError(
+            f"{name}{where} is {found!r}: give an exception class, or a tuple of them, such as "
+            f"{name} = (ConnectionError, TimeoutError)."
+        )
+    return classes

@@ -1,0 +1,249 @@
+"""Several jobs at once in one worker: threads, or coroutines of one event loop.
+
+Called by ``taskmaster.slave.worker.worker``. Jobs are started in their order and across the border
+of batches, so that no slot is idle while a batch comes to its end. Which jobs run is in the board's
+table, one byte a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from taskmaster.django_orm.integration import close_connections, refresh_connections
+from taskmaster.slave.job_clock import JobClock
+from taskmaster.slave.messages import Batch, Outlet, flush
+from taskmaster.slave.scoreboard import ENDED, RUNNING, Board
+
+__all__ = ["Overtime", "run_coroutines", "run_threads"]
+
+LOOK = 0.25  # seconds between two looks at which coroutines take too long, at most
+
+
+class Running:
+    """The batches at work and what has become of their jobs. Not thread-safe; no waiting.
+
+    Args:
+        board: where it is published.
+        outlet: where the end of a batch is said.
+    """
+
+    def __init__(self, board: Board, outlet: Outlet) -> None:
+        self._board = board
+        self._outlet = outlet
+        self._queue: deque[Batch] = deque()
+        self._next: dict[int, int] = {}  # by region: the next job to start
+        self._open: dict[int, int] = {}  # by region: jobs that run
+        self._began: dict[int, float] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return not self._queue and not any(self._open.values())
+
+    def add(self, batch: Batch) -> None:
+        """A batch has arrived."""
+        self._queue.append(batch)
+
+    def start(self) -> tuple[Batch, int] | None:
+        """Announce the next job as running; None if there is none to start now."""
+        while self._queue:
+            batch = self._queue[0]
+            region = batch.region
+            busy = sum(self._open.values())
+            if region not in self._next:
+                if batch.alone and busy:
+                    return None
+                self._next[region] = self._open[region] = 0
+                self._began[region] = time.perf_counter()
+                self._board.heads[region][1] = 0
+            if batch.alone and busy:
+                return None
+            index = self._next[region]
+            if index < len(batch.jobs):
+                self._board.states[region][index] = RUNNING
+                if index < self._board.heads[region][0]:
+                    self._next[region] += 1
+                    self._open[region] += 1
+                    return batch, index
+                self._board.states[region][index] = 0
+            if batch.alone and self._open[region]:
+                return None
+            self._queue.popleft()
+            self._end_if_done(region)
+        return None
+
+    def end(self, batch: Batch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
+        """A job has ended, with an exception or without."""
+        region = batch.region
+        if timed_out and batch.timeout is not None:
+            self._outlet.timed_out(region, index, batch.timeout)
+        elif exc is not None:
+            self._outlet.failed(region, index, exc)
+        states, head = self._board.states[region], self._board.heads[region]
+        states[index] = ENDED
+        position = head[1]
+        while position < self._next[region] and states[position] == ENDED:
+            position += 1
+        head[1] = position
+        self._open[region] -= 1
+        if batch not in self._queue:
+            self._end_if_done(region)
+
+    def _end_if_done(self, region: int) -> None:
+        if self._open[region] == 0:
+            stop = self._next.pop(region)
+            del self._open[region]
+            flush()
+            self._outlet.say("ended", region, stop, time.perf_counter() - self._began.pop(region))
+
+
+def run_threads(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet, count: int
+) -> None:
+    """Run jobs in ``count`` threads."""
+    running = Running(board, outlet)
+    changed = threading.Condition()
+    over = False
+
+    def take() -> tuple[Batch, int] | None:
+        with changed:
+            started = running.start()
+        if started is None:
+            refresh_connections()  # nobody knows how long it waits
+            with changed:
+                while (started := running.start()) is None and not over:
+                    changed.wait()
+        return started
+
+    def loop() -> None:
+        at: Batch | None = None
+        while (started := take()) is not None:
+            batch, index = started
+            if batch is not at:
+                refresh_connections()
+                at = batch
+            call = batch.opening(handle)
+            caught: BaseException | None = None
+            try:
+                call(batch.jobs[index])
+            except BaseException as exc:
+                caught = exc
+                refresh_connections()
+            with changed:
+                running.end(batch, index, caught)
+                changed.notify_all()
+        close_connections()
+
+    threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for batch in batches:
+        with changed:
+            running.add(batch)
+            changed.notify_all()
+    with changed:
+        changed.wait_for(lambda: running.idle)
+        over = True
+        changed.notify_all()
+    for thread in threads:
+        thread.join()
+
+
+class Overtime:
+    """Cancels coroutines that take too long, by a clock that stands still while this process does.
+
+    Args:
+        now: when it begins.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._clock = JobClock(now)
+        self._limits: dict[asyncio.Task[None], float] = {}
+        self._late: set[asyncio.Task[None]] = set()
+
+    def begin(self, job: asyncio.Task[None], limit: float) -> None:
+        """A job runs, for so many seconds at most."""
+        self._limits[job] = limit
+
+    def end(self, job: asyncio.Task[None]) -> bool:
+        """A job has ended; gives whether it was cancelled for its time."""
+        late = job in self._late
+        self._limits.pop(job, None)
+        self._late.discard(job)
+        return late
+
+    def look(self, now: float) -> float:
+        """Cancel, once, what takes too long; gives the seconds until the next look."""
+        self._clock.look(self._limits, now)
+        for job, limit in self._limits.items():
+            if job not in self._late and self._clock.seconds(job) >= limit:
+                self._late.add(job)
+                job.cancel()
+        return min([LOOK, *(limit / 4 for limit in set(self._limits.values()))])
+
+    async def watch(self) -> None:
+        """Look, again and again."""
+        while True:  # noqa: ASYNC110  # nobody sets an event when time has passed
+            await asyncio.sleep(self.look(time.monotonic()))
+
+
+def run_coroutines(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+) -> None:
+    """Run jobs as coroutines, ``count`` at once."""
+    asyncio.run(_run_coroutines(batches, board, handle, outlet, count))
+
+
+async def _run_coroutines(
+    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+) -> None:
+    running = Running(board, outlet)
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+    over = False
+
+    def arrived(batch: Batch | None) -> None:
+        nonlocal over
+        if batch is None:
+            over = True
+        else:
+            running.add(batch)
+        changed.set()
+
+    def read() -> None:
+        for batch in batches:
+            loop.call_soon_threadsafe(arrived, batch)
+        loop.call_soon_threadsafe(arrived, None)
+
+    async def run(batch: Batch, index: int) -> None:
+        caught: BaseException | None = None
+        job = asyncio.current_task()
+        if job is not None and batch.timeout is not None:
+            overtime.begin(job, batch.timeout)
+        try:
+            call = batch.opening(handle)
+            await call(batch.jobs[index])
+        except BaseException as exc:
+            caught = exc
+        late = job is not None and overtime.end(job)
+        running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
+        changed.set()
+
+    overtime = Overtime(time.monotonic())
+    watching = loop.create_task(overtime.watch())
+    threading.Thread(target=read, name="taskmaster-batches", daemon=True).start()
+    while not (over and running.idle):
+        changed.clear()
+        while len(tasks) < count and (started := running.start()) is not None:
+            task = loop.create_task(run(*started))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: changed.set())
+        await changed.wait()
+    watching.cancel()

@@ -1,0 +1,273 @@
+"""The template: a process that forks the workers, so that nothing ever forks from a process with
+threads.
+
+Started by the supervisor as ``python -m taskmaster.slave.worker.fork_server FD``; or forked by
+``fork_template`` from a user's script, before that has any thread, when the callback lives in the
+script and cannot be imported. It runs one thread and none of the user's code. ::
+
+    supervisor ──"spawn", 5 descriptors──► template ──fork──► worker
+               ◄──"spawned" / "exited"────
+
+It ends, and its workers with it, as soon as the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from taskmaster.django_orm import integration
+from taskmaster.errors import UsageError
+from taskmaster.runtime.child_process import kill_group
+from taskmaster.slave.messages import flush
+from taskmaster.slave.worker import worker
+from taskmaster.slave.worker.callbacks import Callbacks, Classes
+
+__all__ = ["fork_template", "main"]
+
+PR_SET_PDEATHSIG = 1
+
+
+def fork_template(
+    callback: Callable[[Any], Any],
+    setup: Callable[[], Any] | None = None,
+    teardown: Callable[[], Any] | None = None,
+    retry_on: Classes | None = None,
+    give_up_on: Classes = (),
+) -> tuple[socket.socket, int]:
+    """Fork a template that holds a callback in memory.
+
+    Returns:
+        The supervisor's end of its control socket, and its process id.
+
+    Raises:
+        UsageError: the process has other threads, whose locks a forked child could wait for for
+            ever.
+    """
+    integration.close_before_fork()  # first: a pool of connections has threads
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if others:
+        raise UsageError(
+            "The callback cannot be imported by its name, so that this process would have to be forked; but it "
+            f"already runs other threads ({', '.join(others[:3])}), and forking them is not safe. Define the "
+            "callback in a module of its own, or call start() before anything starts a thread."
+        )
+    ours, theirs = socket.socketpair()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become_template(theirs, Callbacks(callback, setup, teardown, retry_on, give_up_on))
+    theirs.close()
+    return ours, pid
+
+
+def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
+    """In the forked child: nothing of the script may go on running here, not even its ``finally``
+    blocks.
+    """
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        _let_go(control.fileno())
+        integration.drop_after_fork()
+        serve(control, callbacks)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _let_go(keep: int) -> None:
+    """The script's files, sockets and database connections belong to the script.
+
+    Their numbers stay taken: the objects live on in this process's copy, and one that is used or
+    closed here must not hit a socket of ours that was given its number. Using one is an error: what
+    a callback writes must not vanish.
+    """
+    while (null := os.open(os.devnull, getattr(os, "O_PATH", os.O_RDONLY))) <= 2:
+        pass  # a script without standard streams: nothing of ours may take their place
+    for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
+        if descriptor > 2 and descriptor not in (keep, null):
+            os.dup2(null, descriptor, inheritable=False)
+
+
+def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
+    """Fork workers on request until the supervisor is gone, then end those that are left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+    signal.set_wakeup_fd(wake_out)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    selector.register(wake_in, selectors.EVENT_READ)
+    children: set[int] = set()
+    try:
+        while True:
+            ready = [key.fileobj for key, _ in selector.select()]
+            if wake_in in ready:
+                os.read(wake_in, 4096)
+            _reap(children, control)
+            if control in ready:
+                data, fds, _, _ = socket.recv_fds(control, 65536, 8)
+                if not data:
+                    return
+                pid = _spawn(json.loads(data), fds, [control.fileno(), wake_in, wake_out, selector], callbacks)
+                if pid > 0:
+                    children.add(pid)
+                _say(control, {"spawned": pid})
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        for pid in children:
+            kill_group(pid)
+        for pid in children:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def _reap(children: set[int], control: socket.socket) -> None:
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in children:
+            children.discard(pid)
+            _end_group(pid, status)
+            _say(control, {"exited": pid, "status": status})
+
+
+def _end_group(pid: int, status: int) -> None:
+    """End what callbacks have left running in the group of a worker that has ended.
+
+    What a dead worker's job has started must not go on beside the job's next execution. At a good
+    end it is asked, so that what cleans up after others, like ``multiprocessing``'s resource
+    tracker, can do so.
+    """
+    # The number is not given to anybody else at once: the system counts up.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL if status else signal.SIGTERM)
+
+
+def _say(control: socket.socket, message: dict[str, int]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Callbacks | None) -> int:
+    template = os.getpid()
+    with warnings.catch_warnings():
+        # This process has one thread of Python's. A library that the user's script has loaded may
+        # run others, natively: Python warns of those, and they are prepared for a fork, or the
+        # script could not fork at all.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            pid = os.fork()
+        except OSError:
+            pid = -1  # no more processes: the supervisor tries again later
+    if pid:
+        for descriptor in fds:
+            os.close(descriptor)
+        return pid
+    status = 1
+    try:
+        os.setpgid(0, 0)  # a callback that signals its group must not reach the other workers and the template
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _let_terminations_pass()
+        _die_with_parent(template)
+        *descriptors, selector = ours
+        selector.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        sock, memory, shelf, out, err = fds
+        null = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, standard in ((null, 0), (out, 1), (err, 2)):
+            os.dup2(descriptor, standard)
+            os.close(descriptor)
+        for descriptor in (sock, memory, shelf):
+            os.set_inheritable(descriptor, False)  # not for the programs that a callback starts
+        # Lines go out as they are printed: a worker that dies takes what is buffered with it.
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.environ.pop("TASKMASTER_KEY", None)
+        worker.main(sock, memory, shelf, callbacks, spec)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        flush()
+        os._exit(status)
+
+
+def _let_terminations_pass() -> None:
+    """SIGTERM to all processes of a service, or of a machine that goes down, is for the supervisor:
+    it lets running jobs end. A ``setup`` that sets a handler of its own has its way; and what a
+    callback starts is ended by SIGTERM.
+    """
+
+    def disregard(*_: object) -> None:
+        """Not SIG_IGN, which the programs that a callback starts would inherit."""
+
+    def before() -> None:
+        # A child that is terminated at once must not lose the signal to the handler that it still
+        # has.
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
+
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is disregard:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        in_parent()
+
+    forking = threading.local()
+    signal.signal(signal.SIGTERM, disregard)
+    signal.siginterrupt(signal.SIGTERM, False)  # not every library calls again what was interrupted
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _die_with_parent(parent: int) -> None:
+    """On Linux, have the kernel end this process with the template; elsewhere it ends when its
+    socket does.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    """What ``python -m taskmaster.slave.worker.fork_server FD`` does."""
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        control.set_inheritable(False)
+        serve(control, None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""A file that is read once, from its beginning or from where an earlier session was, and must not
+change meanwhile.
+
+Called by ``taskmaster.sources``. A place in a file is three numbers: how many bytes lie before it,
+the CRC-32 of all of them, and a stamp of the file's size and time of change when the run began.
+From one place to the next the checksum is carried on, so that it covers the file from its first
+byte without reading any byte twice.
+
+Guarantees: what is given out are whole lines; a file whose content before a place is not what it
+was when that place was taken is refused there, and one that changes under the reading ends it.
+Memory is bounded by the longest line.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import logging
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import IO, Any, Self
+
+from taskmaster.errors import SourceError, StateRefused, UsageError
+
+__all__ = ["Place", "SteadyFile"]
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 256 * 1024  # bytes
+NOTICEABLE = 1024**3  # bytes: reading so many again takes seconds, which a person is told of
+
+Place = tuple[int, int, int]
+"""Position in bytes, CRC-32 of all that lies before it, and the stamp. In a compressed file, those
+of its content.
+"""
+
+_OPENERS: dict[str, Callable[[Any], Any]] = {
+    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+class SteadyFile:
+    """An open file; close it, or use it in a ``with`` statement.
+
+    Args:
+        path: where it is.
+        max_line: most bytes of a line.
+        mark: bytes that are not content if the file begins with them.
+
+    Attributes:
+        path: as an absolute one.
+        place: the beginning of the newest piece.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+    """
+
+    def __init__(self, path: str, max_line: int, mark: bytes = b"") -> None:
+        self.path = Path(path).absolute()
+        self._max_line = max_line
+        self._mark = mark
+        try:
+            about = self.path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise UsageError(
+                    f"{self.path} is no regular file, so that a run could not go on in its middle: give a file, or "
+                    "a function that yields the jobs."
+                )
+            self._raw: IO[bytes] = self.path.open("rb")
+        except OSError as exc:
+            raise UsageError(
+                f"The file {self.path} cannot be read: {exc.strerror}. It is read by the master alone; give the path "
+                "by which that machine knows it."
+            ) from None
+        # Of the open file: under its name there may be another one by now, which the first look
+        # notices.
+        self._seen = os.fstat(self._raw.fileno())
+        opener = _OPENERS.get(self.path.suffix.lower())
+        self._packed = opener is not None
+        self._stream: IO[bytes] = opener(self._raw) if opener else self._raw
+        self._bound = self._seen.st_size
+        self._grown = False
+        self.place: Place = (0, 0, zlib.crc32(f"{self._bound} {self._seen.st_mtime_ns}".encode()))
+        self._scale = None if self._packed or not self._bound else 1.0 / self._bound
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._raw.close()
+
+    def share(self, position: int) -> float | None:
+        """How much of the file lies before a position, 0 to 1; in a compressed one an estimate;
+        None if unknown.
+        """
+        return None if self._scale is None else min(1.0, position * self._scale)
+
+    # -- where an earlier session was --------------------------------------------------------------
+
+    def go_to(self, place: Place) -> None:
+        """Go on after a place, if what lies before it is what it was.
+
+        A file of the same size and time of change is not read again; any other is, up to the place.
+
+        Raises:
+            StateRefused: it is not.
+        """
+        position, crc, stamp = place
+        if not self._packed and position > self._bound:
+            raise self._refusal(position, f"it has only {self._bound} now")
+        if self._packed or stamp != self.place[2]:
+            newest = self._compare(position, crc)
+        else:
+            self._stream.seek(max(0, position - 1))
+            newest = self._read(1) if position else b""
+        self.place = place
+        if newest not in (b"", b"\n"):
+            self._end_line()
+
+    def _compare(self, position: int, crc: int) -> bytes:
+        """Read up to the position, and see whether it is what it was; gives the last byte before
+        it.
+        """
+        logger.log(
+            logging.WARNING if position > NOTICEABLE else logging.INFO,
+            "the first %d bytes of %s are read again, to see whether they are what they were: %s",
+            position,
+            self.path,
+            "it is compressed" if self._packed else "its size or time of change differs",
+        )
+        found, read, newest = _checksum(self._read, position)
+        if read < position:
+            raise self._refusal(position, f"it ends after {read} now")
+        if found != crc:
+            raise self._refusal(
+                position, f"something before that has changed (its checksum was {crc:08x} and is {found:08x})"
+            )
+        return newest
+
+    def _end_line(self) -> None:
+        """The line before this place was the last, and had no end: a writer may have ended it
+        since, not changed it.
+        """
+        position, crc, stamp = self.place
+        end = self._read(1)
+        if end == b"\r":
+            end += self._read(1)
+        if end not in (b"", b"\n", b"\r\n"):
+            raise self._refusal(position, "the line before that, which was the last and had no end, goes on now")
+        self.place = (position + len(end), zlib.crc32(end, crc), stamp)
+
+    def _refusal(self, position: int, why: str) -> StateRefused:
+        return StateRefused(
+            f"{self.path} is not the file with which this run was begun, or was changed since: the run has come to "
+            f"byte {position}, and {why}. The state was left as it is. Give the former file, or start a new run with "
+            "--reset."
+        )
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def pieces(self) -> Iterator[bytes]:
+        """Whole lines, many in a piece, each with its end; the very last may have none. ``place``
+        is where the newest piece begins.
+
+        Raises:
+            SourceError: a line is too long, the file cannot be read on, or it is being changed.
+        """
+        held: list[bytes] = []
+        size = 0
+        first = self.place[0] == 0
+        while block := self._next_block(size):
+            if first and block.startswith(self._mark):
+                self._advance(self._mark)
+                block = block[len(self._mark) :]
+            first = False
+            cut = block.rfind(b"\n") + 1
+            if cut:
+                yield from self._whole(b"".join((*held, block[:cut])))
+                held, size = [], 0
+            held.append(block[cut:])
+            size += len(block) - cut
+            if size > self._max_line:
+                raise self._too_long()
+        # If the file has grown meanwhile, the line may be one whose end was not written yet: it is
+        # left for later.
+        if size and not self._grown:
+            yield from self._whole(b"".join(held))
+        if self._grown:
+            self._verify()
+
+    def _whole(self, piece: bytes) -> Iterator[bytes]:
+        """Give a piece out, up to a line that is too long."""
+        good = len(piece)
+        if good > self._max_line:
+            ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
+            good = next((begin for begin, end in pairwise(ends) if end - begin > self._max_line), good)
+        if good:
+            yield piece[:good]
+            self._advance(piece[:good])
+        if good < len(piece):
+            raise self._too_long()
+
+    def _too_long(self) -> SourceError:
+        return self.error(
+            self.place[0], f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more"
+        )
+
+    def error(self, position: int, what: str) -> SourceError:
+        """An error that names the file and the byte."""
+        unpacked = " of what it decompresses to" if self._packed else ""
+        return SourceError(f"{self.path}, in the line or record that begins at byte {position}{unpacked}: {what}.")
+
+    def _advance(self, piece: bytes) -> None:
+        position, crc, stamp = self.place
+        self.place = (position + len(piece), zlib.crc32(piece, crc), stamp)
+
+    def _next_block(self, held: int) -> bytes:
+        left = BLOCK if self._packed else max(0, min(BLOCK, self._bound - self.place[0] - held))
+        block = self._read(left) if left else b""
+        self._look()
+        if left and not block and not self._packed:
+            raise self._changed("it has become shorter")
+        if self._packed and block:
+            read = self.place[0] + held + len(block)
+            self._scale = self._raw.tell() / (read * max(1, self._bound))
+        return block
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except _BROKEN as exc:
+            damaged = f"it is damaged, or no {self.path.suffix} file" if self._packed else "it cannot be read on"
+            raise SourceError(f"{self.path}, after byte {self.place[0]}: {damaged} ({exc}).") from exc
+
+    def _look(self) -> None:
+        """See whether the file is still the one that was opened. Growing is all that it may do."""
+        try:
+            now = self.path.stat()
+        except OSError as exc:
+            raise self._changed(f"it cannot be found any more ({exc.strerror})") from None
+        before, self._seen = self._seen, now
+        if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+            raise self._changed("there is another file under its name")
+        if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+            return
+        if self._packed:
+            raise self._changed("it was written to")
+        if now.st_size < before.st_size:
+            raise self._changed("it has become shorter")
+        if now.st_size > before.st_size:
+            self._grown = True  # compared at the end: a log may grow a thousand times before that
+        else:
+            self._verify()
+
+    def _verify(self) -> None:
+        """See whether the file still holds what was read of it."""
+        position, crc, _ = self.place
+        with self.path.open("rb") as again:
+            if _checksum(again.read, position)[:2] != (crc, position):
+                raise self._changed(f"what was read up to byte {position} is not in it any more")
+
+    def _changed(self, how: str) -> SourceError:
+        return SourceError(
+            f"{self.path} was changed while it was read: {how}. Of its lines, some may have been read in one form and "
+            "some in the other. Work on a copy that nobody writes to, and begin anew with --reset, or put back what it "
+            "was and run the same command again."
+        )
+
+
+def _checksum(read: Callable[[int], bytes], size: int) -> tuple[int, int, bytes]:
+    """CRC-32 of the next ``size`` bytes, how many there were, and the last of them."""
+    crc = got = 0
+    newest = b""
+    while got < size and (block := read(min(BLOCK, size - got))):
+        crc = zlib.crc32(block, crc)
+        got += len(block)
+        newest = block[-1:]
+    return crc, got, newest

@@ -1,0 +1,128 @@
+"""Durations, shares and rates as people write them: ``2h``, ``1h30m``, ``0.1%``, ``100/m``.
+
+Called by ``taskmaster.options.commands`` and ``taskmaster.cli``. Seconds are floats everywhere
+else, shares are fractions, rates are numbers a second.
+"""
+
+from __future__ import annotations
+
+import re
+
+from taskmaster.errors import UsageError
+
+__all__ = ["rate_of", "seconds_of", "share_of", "show_seconds", "show_share"]
+
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+# Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
+
+
+def seconds_of(option: str, value: object) -> float:
+    """A duration in seconds.
+
+    Args:
+        option: what was given, for the message.
+        value: a number of seconds, or a text like ``90``, ``90s``, ``15m``, ``2h``, ``1d`` or
+            ``1h30m``.
+
+    Raises:
+        UsageError: it is none, or no time at all.
+    """
+    if isinstance(value, str):
+        text = value.strip().lower()
+        match = _DURATION.fullmatch(text + "s" if text[-1:].isdigit() else text)
+        found = sum(float(number) * unit for number, unit in _pairs(match)) if text and match else None
+    else:
+        found = float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
+    if found is None or not 0 < found < float("inf"):
+        raise UsageError(
+            f"{option} is {value!r}: give a time above zero, as a number of seconds or like 90s, 15m, 2h, 1d or 1h30m."
+        )
+    return found
+
+
+def share_of(option: str, value: object) -> float:
+    """A share as a fraction of one.
+
+    Args:
+        option: what was given, for the message.
+        value: a fraction, or a text like ``0.001`` or ``0.1%``.
+
+    Raises:
+        UsageError: it is none, nothing, or more than all.
+    """
+    try:
+        if isinstance(value, str):
+            text = value.strip()
+            found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        else:
+            found = float(value) if type(value) in (int, float) else 0.0  # type: ignore[arg-type]
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 1:
+        raise UsageError(
+            f"{option} is {value!r}: give a share above zero and up to all, in percent or as a fraction, like 0.1% or "
+            "0.001."
+        )
+    return found
+
+
+def rate_of(option: str, value: object) -> float:
+    """A rate as a number a second.
+
+    Args:
+        option: what was given, for the message.
+        value: a number a second, or a text like ``100``, ``0.5``, ``100/s``, ``30/m``, ``6000/h``
+            or ``5000/d``.
+
+    Raises:
+        UsageError: it is none, or nothing at all.
+    """
+    try:
+        if isinstance(value, str):
+            number, slash, unit = value.strip().lower().partition("/")
+            found = float(number) / (_UNITS[unit.strip()] if slash else 1.0)
+        else:
+            found = float(value) if type(value) in (int, float) else 0.0  # type: ignore[arg-type]
+    except (ValueError, KeyError):
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise UsageError(
+            f"{option} is {value!r}: give a number of jobs a second above zero, like 100 or 0.5, or one a minute, hour "
+            "or day, like 30/m, 6000/h or 5000/d."
+        )
+    return found
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration in the form that ``seconds_of`` reads.
+
+    Example::
+
+        show_seconds(5400.0) == "1h30m"
+    """
+    parts = []
+    for unit, length in _UNITS.items():
+        count, rest = divmod(seconds, length)
+        if unit == "s":
+            count = seconds
+        else:
+            seconds = rest
+        if count:
+            parts.append(f"{count:.10g}{unit}")
+    return "".join(parts) or "0s"
+
+
+def show_share(share: float) -> str:
+    """A fraction in percent.
+
+    Example::
+
+        show_share(0.001) == "0.1%"
+    """
+    return f"{100 * share:.6g}%"
+
+
+def _pairs(match: re.Match[str] | None) -> list[tuple[str, float]]:
+    groups = match.groups() if match is not None else ()
+    return [(number, unit) for number, unit in zip(groups, _UNITS.values(), strict=True) if number is not None]

@@ -1,0 +1,114 @@
+"""Which callback a slave runs, and which version of its file, in a form that two slaves can
+compare.
+
+Called by ``taskmaster.api`` and ``taskmaster.slave`` for a slave's hello. Nothing is imported for
+it: the supervisor runs none of the user's code, and to import ``a.b`` would run ``a``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.user_code import target as targets
+
+__all__ = ["callback_in_memory", "callback_of", "code_in_memory", "code_of", "code_of_file", "importable"]
+
+
+def callback_of(target: str) -> str:
+    """What a target's module is called wherever it lies, and the function if one was named; "" for
+    what is no target.
+
+    Not the name that it is imported by: a file has one that depends on the directory, and a
+    package's is another one than that of its ``__init__.py``.
+    """
+    try:
+        parsed = targets.parse(target)
+    except (TaskmasterError, OSError):
+        return ""
+    names = [*parsed.path.parts[:-1], parsed.path.stem] if parsed.path else parsed.module.split(".")
+    module = next((name for name in reversed(names) if name not in ("__init__", "__main__")), "")
+    return f"{module}:{parsed.function}" if parsed.function else module
+
+
+def callback_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The same for a function of a script; "" where slaves have nothing to import it from."""
+    module = str(getattr(callback, "__module__", None) or "") if hasattr(callback, "__qualname__") else ""
+    if module == "__main__":
+        return callback_of(sys.argv[0]) if sys.argv[0].endswith(".py") else ""
+    return module.rpartition(".")[2]
+
+
+def code_of(target: str) -> str:
+    """The digest of the file that a worker would load for a target; "" if there is none, or none
+    that can be found.
+    """
+    try:
+        parsed = targets.parse(target)
+        path = parsed.path or _search([str(Path.cwd()), *sys.path], parsed.module.split(".")) or _hooked(parsed.module)
+    except (TaskmasterError, OSError, ValueError):
+        return ""
+    return code_of_file(path)
+
+
+def code_of_file(path: str | Path | None) -> str:
+    """The digest of a file's content; "" if it cannot be read."""
+    try:
+        return "" if path is None else blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def importable(callback: Callable[[Any], Any]) -> str | None:
+    """The target by which a worker can import the callback, None if it cannot."""
+    module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
+    if module in (None, "__main__") or not name.isidentifier():
+        return None
+    if getattr(sys.modules.get(str(module)), name, None) is not callback:
+        return None
+    return f"{module}:{name}"
+
+
+def code_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The digest of the file that a function was defined in, most often the script itself."""
+    module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
+    return code_of_file(getattr(module, "__file__", None))
+
+
+def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:
+    """Where a module's source is, as Python looks for it: package, module, then a directory without
+    ``__init__.py``.
+    """
+    first, rest = parts[0], parts[1:]
+    portions = []
+    for place in places:
+        folder = Path(place) / first
+        package, module = folder / "__init__.py", Path(place) / f"{first}.py"
+        if package.is_file():
+            return _search([folder], rest) if rest else package
+        if module.is_file():
+            return None if rest else module
+        if folder.is_dir():
+            portions.append(folder)
+    return _search(portions, rest) if rest and portions else None
+
+
+def _hooked(module: str) -> Path | None:
+    """The same for a package that only a hook finds, as one may be that was installed with ``pip
+    install -e``.
+    """
+    first, *rest = module.split(".")
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(first, None)
+        except Exception:  # noqa: S112  # somebody else's hook; the worker says what is wrong when it imports
+            continue
+        if spec is not None and rest and spec.submodule_search_locations:
+            return _search(list(spec.submodule_search_locations), rest)
+        if spec is not None and not rest and spec.origin and spec.origin.endswith(".py"):
+            return Path(spec.origin)
+    return None

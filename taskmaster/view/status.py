@@ -1,0 +1,158 @@
+"""A snapshot as text: the status line, and the object that programs read.
+
+Called by ``taskmaster.view.progress`` and ``tm-ctl status``. Pure: no clock, no terminal, and the
+same snapshots give the same text.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from taskmaster.model import Snapshot
+
+__all__ = ["SCHEMA", "Rate", "clean", "eta", "status_line", "to_json"]
+
+SCHEMA = 1
+"""Version of what ``to_json`` gives; raised when a field changes its meaning or goes, not when one
+is added.
+"""
+
+STRETCH = 10.0  # seconds over which the rate is measured
+SPACING = 0.5  # seconds between two remembered samples, so that few are kept however often one comes
+EARLIEST_ETA = 10.0  # seconds of this session before which there is no saying how long it will take
+FEW = 10  # jobs settled within STRETCH below which the time left is reckoned from the whole session
+LONGEST = 300  # characters of a reason
+
+
+class Rate:
+    """Jobs settled per second over about the last ten seconds of this session, or all of it while
+    it is younger.
+    """
+
+    def __init__(self) -> None:
+        # (elapsed, settled in this session); the first one is the beginning, which is what makes
+        # the rate right at once after a resume, however much was settled before.
+        self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
+        self._latest = (0.0, 0)
+
+    def add(self, elapsed: float, settled_here: int) -> None:
+        """Take in how things stand ``elapsed`` seconds after the beginning of the session."""
+        self._latest = (elapsed, settled_here)
+        if elapsed - self._samples[-1][0] >= SPACING:
+            self._samples.append(self._latest)
+        while len(self._samples) > 1 and self._samples[1][0] <= elapsed - STRETCH:
+            self._samples.popleft()
+
+    @property
+    def recently(self) -> int:
+        """Jobs settled within the stretch."""
+        return self._latest[1] - self._samples[0][1]
+
+    @property
+    def value(self) -> float:
+        """Jobs per second; 0.0 while no time has passed."""
+        seconds = self._latest[0] - self._samples[0][0]
+        return self.recently / seconds if seconds > 0 else 0.0
+
+
+def eta(snapshot: Snapshot, rate: Rate) -> float | None:
+    """Seconds until all jobs are settled, None where there is no saying."""
+    if snapshot.state != "running" or snapshot.elapsed < EARLIEST_ETA:
+        return None
+    if snapshot.share is not None:
+        # By the place of the key: where there are gaps among the keys, the rate of the jobs says
+        # little.
+        here = snapshot.share_here
+        return (1.0 - snapshot.share) * snapshot.elapsed / here if here > 0 and snapshot.share < 1.0 else None
+    total = snapshot.total
+    if total is None or snapshot.settled >= total:
+        return None
+    # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
+    speed = rate.value if rate.recently >= FEW else snapshot.settled_here / snapshot.elapsed
+    return (total - snapshot.settled) / speed if speed > 0 else None
+
+
+def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "") -> str:
+    """``Current Job: 30421 | Rate:  991.06/s | Elapsed Time: 0:00:40``, then what else there is to
+    say.
+
+    Args:
+        snapshot: how things stand.
+        rate: has taken in this snapshot.
+        slave_command: the command that starts a slave; "" if slaves need not be started by hand.
+    """
+    parts = [
+        f"Current Job: {snapshot.settled}",
+        f"Rate:  {rate.value:6.2f}/s",
+        f"Elapsed Time: {_duration(snapshot.elapsed)}",
+        *_of_total(snapshot),
+    ]
+    left = eta(snapshot, rate)
+    if left is not None:
+        parts.append(f"ETA {_duration(left)}")
+    if snapshot.queued:
+        parts.append(f"{snapshot.queued} in queue")
+    # A slave that the run has brought along itself is nothing to tell.
+    if snapshot.slaves > (0 if slave_command else 1):
+        parts.append(f"{snapshot.slaves} slave{'s' if snapshot.slaves > 1 else ''}")
+    if snapshot.waiting:
+        parts.append(f"{snapshot.waiting} to be tried again")
+    if snapshot.skipped:
+        parts.append(f"{snapshot.skipped} skipped")
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    return clean(" | ".join(parts + _why_not(snapshot, slave_command)))
+
+
+def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
+    """A snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second) and ``eta``
+    (seconds, or None).
+    """
+    left = eta(snapshot, rate)
+    return {
+        "schema": SCHEMA,
+        **asdict(snapshot),
+        "elapsed": round(snapshot.elapsed, 3),
+        "rate": round(rate.value, 3),
+        "eta": None if left is None else round(left, 3),
+    }
+
+
+def clean(text: str) -> str:
+    """The text without characters that would move the cursor, change colours or begin a new
+    line.
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _of_total(snapshot: Snapshot) -> list[str]:
+    if snapshot.share is not None:
+        return [f"{int(1000 * snapshot.share) / 10:.1f}%"]
+    if not snapshot.total:
+        return []
+    if snapshot.settled > snapshot.total:
+        return [f"more than the {snapshot.total} expected"]
+    # Cut, not rounded: 100 % is said when the last job is settled, and not before.
+    return [f"{1000 * snapshot.settled // snapshot.total / 10:.1f}% of {snapshot.total}"]
+
+
+def _why_not(snapshot: Snapshot, slave_command: str) -> list[str]:
+    """The state if it is not just running, and why the run waits."""
+    reason = snapshot.reason if len(snapshot.reason) <= LONGEST else snapshot.reason[: LONGEST - 3] + "..."
+    if snapshot.state != "running":
+        return [f"{snapshot.state}: {reason}" if reason else snapshot.state]
+    if reason:
+        return [reason]
+    if snapshot.slaves:
+        return []
+    return [f"waiting for slaves: {slave_command}" if slave_command else "waiting for workers"]
+
+
+def _duration(seconds: float) -> str:
+    try:
+        return str(timedelta(seconds=int(seconds)))
+    except OverflowError:
+        return "ages"  # a job an hour, and a billion of them

@@ -1,0 +1,703 @@
+"""The broker's books, one rule a test; thousands of rules at once are in tests/simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.broker.failure_policy import Tried
+from taskmaster.master.broker.leases import Lease, Session, ranges
+from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.model import Failure, Report, Want
+
+FAILED = FailedJob(1, "1", "1", b"", (Attempt(0.0, "s", "ValueError", "bad", ""),))
+
+
+def text_of(job: object) -> str:
+    return repr(job)
+
+
+def broker_with(jobs: Collection[int], **limits: int) -> Broker:
+    broker = Broker("i", Limits(**limits))
+    broker.queue.extend(jobs)
+    broker.bytes_per_job = 1.0
+    return broker
+
+
+def enter(broker: Broker, name: str = "s", workers: int = 2, held: Collection[str] = ()) -> Session:
+    session = Session(name, name, workers, workers, 0.0)
+    broker.enter(session, held)
+    return session
+
+
+def take(broker: Broker, session: Session, count: int) -> Lease:
+    lease = broker.take(session, Want(1, count))
+    assert lease is not None
+    return lease
+
+
+def settle(broker: Broker, lease: Lease, report: Report) -> bool:
+    """What the service does around ``Broker.settle``."""
+    first, jobs = lease.stretch.first, lease.stretch.jobs
+    pieces = [
+        settled_piece(first + a, jobs[a:b], text_of) for a, b in broker.newly_settled(lease, report) if first >= 0
+    ]
+    crash = report.end in ("crashed", "timeout")
+    said = {f.index: f for f in report.failures}
+    if report.suspects:
+        what = report.failures[0] if report.end == "raised" else Failure(report.suspects[0], "WorkerDied", "", "")
+        said.update(dict.fromkeys(report.suspects, what))
+    tried = {
+        index: Tried(Attempt(0.0, "s", f.type, f.message, "", crash or f.kind == "timeout"), f, FAILED)
+        for index, f in said.items()
+    }
+    return broker.settle(lease, report, pieces, tried)
+
+
+def test_ranges_are_contiguous() -> None:
+    """Indices that follow each other become one range."""
+    assert ranges([]) == []
+    assert ranges([3]) == [(3, 4)]
+    assert ranges([0, 1, 2, 4, 5, 9]) == [(0, 3), (4, 6), (9, 10)]
+
+
+def test_a_batch_leaves_work_for_the_other_workers() -> None:
+    """No slave takes more than its share of the queue, a batch for each worker."""
+    broker = broker_with(range(100))
+    session = enter(broker)
+
+    assert take(broker, session, 1000).stretch.jobs == list(range(50))
+
+
+def test_a_slave_holds_at_most_two_batches_a_worker() -> None:
+    """However often it asks."""
+    broker = broker_with(range(100))
+    session = enter(broker, workers=1)
+    take(broker, session, 1)
+    take(broker, session, 1)
+
+    assert broker.take(session, Want(1, 1)) is None
+
+
+def test_large_jobs_make_small_batches() -> None:
+    """A batch is about 250 kB at most, and one job at least."""
+    broker = broker_with(range(100))
+    session = enter(broker)
+    broker.bytes_per_job = 100_000.0
+
+    assert len(take(broker, session, 50).stretch.jobs) == 2
+
+    broker.bytes_per_job = 10_000_000.0
+
+    assert len(take(broker, session, 50).stretch.jobs) == 1
+
+
+def test_a_report_counts_once() -> None:
+    """The same report again settles nothing more."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 3))
+    settle(broker, lease, Report(lease.token, 3))
+
+    assert broker.settled == 3
+    assert broker.watermark.low == 3
+
+    settle(broker, lease, Report(lease.token, 2))
+
+    assert broker.settled == 3
+
+
+def test_jobs_that_ended_out_of_order_are_counted() -> None:
+    """Extra indices settle before the prefix reaches them, and not again when it does."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 1, (3, 4)))
+
+    assert (broker.settled, broker.watermark.low, lease.open) == (3, 1, 2)
+
+    settle(broker, lease, Report(lease.token, 5, end="finished"))
+
+    assert (broker.settled, broker.watermark.low) == (5, 5)
+    assert lease.token not in broker.leases
+
+
+def test_what_was_not_started_goes_back_without_blame() -> None:
+    """A lower ``keep`` returns the rest of the batch, in order, to the head of the line."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 6)
+    settle(broker, lease, Report(lease.token, 2, keep=3))
+    again = take(broker, session, 10)
+
+    assert again.stretch.jobs == [3, 4, 5]
+    assert again.stretch.crashes == 0
+
+    settle(broker, lease, Report(lease.token, 3, keep=3, end="finished"))
+
+    assert broker.settled == 3
+
+
+def test_a_crash_is_charged_to_the_job_that_ran() -> None:
+    """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
+    broker = broker_with(range(4))
+    session = enter(broker, workers=1)
+    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
+    lease = take(broker, session, 4)
+    settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
+
+    assert take(broker, session, 10).stretch.jobs == [2, 3]
+
+    suspect = take(broker, session, 10).stretch
+
+    assert (suspect.jobs, suspect.alone, suspect.crashes) == ([1], True, 1)
+
+
+def test_a_job_that_kills_three_workers_is_failed() -> None:
+    """And only that one."""
+    broker = broker_with(range(3))
+    session = enter(broker, workers=1)
+    crashes = 0
+    done: list[int] = []
+    for _ in range(20):
+        lease = broker.take(session, Want(1, 10))
+        if lease is None:
+            break
+        jobs = lease.stretch.jobs
+        if 1 in jobs:
+            at = jobs.index(1)
+            crashes += 1
+            settle(broker, lease, Report(lease.token, at, end="crashed", suspects=(at,)))
+            done += jobs[:at]
+        else:
+            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            done += jobs
+
+    assert crashes == 3
+    assert sorted(done) == [0, 2]
+    assert (broker.settled, broker.failures, broker.watermark.low) == (3, 1, 3)
+
+
+def test_of_several_suspects_none_is_charged() -> None:
+    """When several jobs ran in the worker that died, each is run again alone."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 4)
+    settle(broker, lease, Report(lease.token, 0, end="crashed", suspects=(0, 2)))
+
+    assert [(s.jobs, s.alone, s.crashes) for s in broker._returned] == [
+        ([1], False, 0),
+        ([3], False, 0),
+        ([0], True, 0),
+        ([2], True, 0),
+    ]
+
+
+def test_a_silent_slave_loses_its_jobs() -> None:
+    """After the lease, not before; and somebody else gets exactly what it had not reported."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    settle(broker, lease, Report(lease.token, 2))
+    for now in range(0, 60, 5):
+        assert broker.tick(float(now)) == []
+
+    assert broker.tick(60.5) == ["s"]
+
+    other = enter(broker, "t")
+
+    assert take(broker, other, 5).stretch.jobs == [2, 3, 4]
+
+
+def test_a_closed_connection_has_a_short_grace() -> None:
+    """A slave that comes back within it keeps its jobs."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    broker.tick(10.0)
+    broker.close(session, 10.0)
+    back = enter(broker, held=[lease.token])
+    broker.tick(11.0)
+    broker.tick(12.0)
+    broker.tick(13.0)
+
+    assert broker.holder(back, lease.token) is lease
+
+    broker.close(back, 13.0)
+    broker.tick(14.0)
+    broker.tick(15.0)
+
+    assert broker.tick(15.9) == ["s"]
+
+
+def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
+    """Its late hello brings the lease back to life; once a job of it was handed out again, it does
+    not.
+    """
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    broker._lose(session)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.holder(back, lease.token) is lease
+    assert broker.returned == 0
+
+    broker._lose(back)
+    other = enter(broker, "t")
+    take(broker, other, 1)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.holder(back, lease.token) is None
+
+
+def test_a_ticket_names_the_job_and_not_only_its_id() -> None:
+    """When all that was parked is settled, the ids begin again: a slave that was away must not be
+    given another job.
+    """
+    then = Broker("i", Limits(), "7", [ParkedJob(4, "1", b"x", b"f")])
+    now = Broker("j", Limits(), "8", [ParkedJob(4, "2", b"y", b"g")])
+    ticket = then._parking.ticket(-1)
+
+    assert ticket is not None
+    assert now.reclaim(enter(now), ticket) is None
+
+
+def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
+    """However often: what it was running the whole time is not held against the job."""
+    broker = broker_with(range(1), losses=2)
+    session = enter(broker)
+    lease = take(broker, session, 1)
+    for _ in range(10):
+        broker._lose(session)
+        session = enter(broker, held=[lease.token])
+
+    assert broker.doomed == []
+    assert broker.holder(session, lease.token) is lease
+
+    for name in "tu":
+        broker._lose(session)
+        session = enter(broker, name)
+        lease = broker.take(session, Want(1, 1)) or lease
+
+    assert len(broker.doomed) == 1
+
+
+def test_a_batch_whose_answer_was_lost_is_handed_out_again() -> None:
+    """A slave that says hello again without a batch never got it."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    take(broker, session, 5)
+    back = enter(broker, held=[])
+
+    assert take(broker, back, 5).stretch.jobs == [0, 1, 2, 3, 4]
+
+
+def test_an_answer_to_an_old_connection_carries_no_jobs() -> None:
+    """It would not arrive."""
+    broker = broker_with(range(40))
+    old = enter(broker)
+    enter(broker)
+
+    assert broker.take(old, Want(1, 5)) is None
+
+
+def test_after_a_standstill_every_lease_has_a_fresh_term() -> None:
+    """A master that was suspended blames nobody for the silence."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    take(broker, session, 5)
+    broker.tick(1.0)
+
+    assert broker.tick(1000.0) == []
+    assert broker.tick(1005.0) == []
+
+
+def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
+    """Innocent neighbours are run; it is set aside after enough slaves were lost with it alone."""
+    broker = broker_with(range(8))
+    guilty, done = 5, []
+    for number in range(200):
+        session = enter(broker, f"s{number}", workers=1)
+        while (lease := broker.take(session, Want(1, 8))) is not None:
+            if guilty in lease.stretch.jobs:
+                broker._lose(session)
+                break
+            settle(broker, lease, Report(lease.token, len(lease.stretch.jobs), end="finished"))
+            done += lease.stretch.jobs
+        else:
+            break
+
+    assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
+    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert not broker.finished
+
+    broker.exhausted = True
+    broker.fail(broker.doomed[0], FAILED)
+
+    assert broker.finished
+
+
+def test_parked_jobs_of_an_earlier_session_come_first() -> None:
+    """One by one pickled, and settled without the watermark."""
+    parked = [ParkedJob(4, "1", b"x", b"p"), ParkedJob(9, "2", b"y", b"q")]
+    broker = Broker("i", Limits(), "7", parked)
+    broker.bytes_per_job = 1.0
+    broker.queue.extend(range(100))
+    session = enter(broker, workers=1)
+    lease = take(broker, session, 50)
+
+    assert (lease.stretch.jobs, lease.stretch.separate) == (parked, True)
+
+    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", "", "final"),)))
+
+    assert broker.collect().unpark == [4]
+    assert (broker.parked, broker.watermark.low, broker.failures) == (1, 0, 1)
+
+
+def test_what_holds_the_watermark_back_is_parked() -> None:
+    """When half the span is used up, the unsettled jobs below the settled ones are let pass."""
+    broker = broker_with(range(10), span=20)
+    session = enter(broker)
+    slow = take(broker, session, 1)
+    quick = take(broker, session, 100)
+    while quick is not None:
+        settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+        quick = broker.take(session, Want(1, 100))
+    broker.queue.extend(range(10, 14))
+    quick = take(broker, session, 1)
+    settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+
+    assert broker.to_park() == [(0, 0, ())]
+
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"0", b"f"))])
+
+    assert broker.to_park() == []
+    assert broker.watermark.low == 11
+    assert [job.key for job in broker.collect().park] == ["0"]
+    assert not broker.finished
+
+    settle(broker, slow, Report(slow.token, 1, end="finished"))
+
+    assert broker.collect().unpark == [0]
+    assert broker.watermark.low == 11
+
+
+def test_the_books_may_move_while_keys_are_taken() -> None:
+    """A report whose pieces no longer fit changes nothing and is tried again."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 4)
+
+    assert not broker.settle(lease, Report(lease.token, 2), [], {})
+    assert broker.settled == 0
+
+
+@pytest.mark.parametrize("reason", ["draining", "paused"])
+def test_nothing_is_handed_out_while_the_run_rests(reason: str) -> None:
+    """Reports still count."""
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 2)
+    setattr(broker, reason, True)
+
+    assert broker.take(session, Want(1, 2)) is None
+    assert settle(broker, lease, Report(lease.token, 2, end="finished"))
+
+
+def test_room_is_bounded_by_size_and_span() -> None:
+    """Queued, returned and parked jobs count towards the size; what the watermark has not passed
+    towards the span.
+    """
+    broker = broker_with(range(6), size=10, span=12)
+    session = enter(broker)
+
+    assert broker.room() == 4
+
+    lease = take(broker, session, 1)
+
+    assert broker.room() == 5
+
+    broker.queue.extend(range(4))
+
+    assert broker.room() == 1
+
+    settle(broker, lease, Report(lease.token, 0, end="dropped"))
+
+    assert broker.room() == 0
+
+
+def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
+    """Only when nothing is queued; the job that may be running stays."""
+    broker = broker_with(range(8))
+    busy = enter(broker, "busy", workers=1)
+    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
+    lease = take(broker, busy, 8)
+    idle = enter(broker, "idle", workers=1)
+
+    assert broker.take(idle, Want(1, 8)) is None
+
+    broker.starve(idle)
+
+    assert broker.recalls(busy) == ((lease.token, 4),)
+    assert broker.recalls(busy) == ()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "small", "per_job", "expected"),
+    [
+        (7, 0, 1.0, (7, "the slave's reason")),
+        (600, 0, 1.0, (500, "a fair share of what waits")),
+        (900, 700, 1.0, (700, "a fair share of what waits")),
+        (600, 0, 50.0, (100, "about 5 KB, at 50 bytes a job")),
+        (600, 400, 50.0, (200, "about 10 KB, at 50 bytes a job")),
+    ],
+)
+def test_a_batch_is_no_larger_than_its_reason_says(
+    jobs: int, small: int, per_job: float, expected: tuple[int, str]
+) -> None:
+    """What the slave wants, a fair share, or so many bytes; what is done within milliseconds may be
+    more of both.
+    """
+    broker = broker_with(range(1000), batch_bytes=5000, small_bytes=10_000)
+    broker.bytes_per_job = per_job
+
+    lease = broker.take(enter(broker, workers=2), Want(1, jobs, small, "the slave's reason"))
+
+    assert lease is not None
+    assert (len(lease.stretch.jobs), broker.batch_reason) == expected
+    assert broker.batch == expected[0]
+
+
+def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
+    """While the queue runs out too: a share of a share would leave most of what it could run at
+    once idle.
+    """
+    broker = broker_with(range(1000))
+    one, other = (Session(name, name, 1, 500, 0.0) for name in ("one", "other"))
+    broker.enter(one, [])
+    broker.enter(other, [])
+
+    sizes = []
+    for session in (one, other, one, other):
+        lease = broker.take(session, Want(1, 500))
+        sizes.append(len(lease.stretch.jobs) if lease else 0)
+
+    assert sizes == [500, 250, 125, 63]
+
+
+# -- attempts --------------------------------------------------------------------------------------
+
+
+def fail(broker: Broker, lease: Lease, kind: str = "error", after: float = -1.0) -> None:
+    """The first job of the batch fails, the others go well."""
+    count = len(lease.stretch.jobs)
+    failure = Failure(0, "E", "why", "", kind, after, 77)
+    settle(broker, lease, Report(lease.token, count, failures=(failure,), end="finished"))
+
+
+def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
+    """With what was tried, elsewhere if there is an elsewhere; it is not settled meanwhile."""
+    broker = broker_with(range(2), backoff=10.0, lease=1000)
+    broker.tick(100.0)
+    one, other = enter(broker, "one", workers=1), enter(broker, "other", workers=1)
+    broker._size = lambda session, want, waiting: 2  # type: ignore[method-assign]
+    fail(broker, take(broker, one, 2))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 0, 1, 0)
+    assert broker.take(one, Want(1, 5)) is None
+    assert not broker.at_rest
+
+    broker.tick(104.0)
+
+    assert broker.take(other, Want(1, 5)) is None
+
+    broker.tick(115.0)
+    broker._returned[0].due = 115.0
+
+    assert broker.take(one, Want(1, 5)) is None
+
+    again = take(broker, other, 5)
+
+    assert again.stretch.jobs == [0]
+    assert [attempt.message for attempt in again.stretch.attempts] == ["why"]
+
+    settle(broker, again, Report(again.token, 1, end="finished"))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (2, 0, 0, 2)
+
+
+def test_where_there_is_no_elsewhere_it_comes_to_the_same_slave() -> None:
+    """Which is told which of its workers failed."""
+    broker = broker_with(range(1), backoff=0.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1))
+    broker.tick(1.0)
+    again = take(broker, session, 1).stretch
+
+    assert (again.avoid, again.worker) == (session.id, 77)
+
+
+def test_retry_after_is_kept_to() -> None:
+    """Not spread, not doubled."""
+    broker = broker_with(range(1))
+    broker.tick(1.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "retry", after=30.0)
+    session.renewed = 1000.0
+    broker.tick(30.9)
+
+    assert broker.take(session, Want(1, 1)) is None
+
+    broker.tick(31.0)
+
+    assert take(broker, session, 1).stretch.jobs == [0]
+
+
+def test_after_the_last_retry_a_job_has_failed() -> None:
+    """Four executions, and one record."""
+    broker = broker_with(range(1), backoff=0.0)
+    session = enter(broker)
+    for execution in range(4):
+        broker.tick(float(execution))
+        fail(broker, take(broker, session, 1))
+
+    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 1, 0, 1)
+    assert len(broker.collect().failed) == 1
+
+
+def test_a_skipped_job_is_settled() -> None:
+    """And counted apart."""
+    broker = broker_with(range(3))
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "skip")
+
+    assert (broker.settled, broker.failures, broker.skipped, broker.watermark.low) == (1, 0, 1, 1)
+
+
+def test_abort_stops_the_run_and_blames_nobody() -> None:
+    """The job is there when the run is resumed; nothing more is handed out."""
+    broker = broker_with(range(5))
+    session = enter(broker)
+    fail(broker, take(broker, session, 1), "abort")
+
+    assert "Abort: why" in broker.stop
+    assert (broker.settled, broker.watermark.low, broker.returned) == (0, 0, 1)
+    assert broker.take(session, Want(1, 1)) is None
+
+
+def test_a_waiting_job_is_parked_with_its_attempts() -> None:
+    """So that the watermark passes it, and a restart does not forget what was tried."""
+    broker = broker_with(range(2), backoff=0.0)
+    session = enter(broker)
+    fail(broker, take(broker, session, 1))
+    ((position, job, tried),) = broker.to_park()
+
+    assert (position, job, [attempt.message for attempt in tried]) == (0, 0, ["why"])
+
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+
+    assert broker.watermark.low == 1
+    assert [(parked.id, parked.attempts) for parked in broker.collect().park] == [(0, tried)]
+    assert broker.to_park() == []
+
+    broker.tick(1.0)
+    fail(broker, take(broker, session, 1))
+    ((_, _, tried),) = broker.to_park()
+    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+
+    assert len(tried) == 2
+    assert [parked.id for parked in broker.collect().park] == [0, 0]
+
+    later = Broker("j", Limits(), "0", [ParkedJob(0, "0", b"x", b"f", tried)])
+    again = take(later, enter(later), 5)
+
+    assert again.stretch.attempts == tried
+
+
+def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None:
+    """Only who fails alone is charged; the others are run."""
+    broker = broker_with(range(8), backoff=0.0)
+    broker._size = lambda session, want, waiting: 8  # type: ignore[method-assign]
+    session = enter(broker, workers=1)
+    sizes, done = [], []
+    for now in range(40):
+        broker.tick(float(now))
+        session.renewed = now
+        lease = broker.take(session, Want(1, 8))
+        if lease is None:
+            continue
+        jobs = lease.stretch.jobs
+        if 5 not in jobs:
+            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            done += jobs
+        elif len(jobs) > 1:
+            sizes.append(len(jobs))
+            everyone = tuple(range(len(jobs)))
+            failure = (Failure(0, "E", "", ""),)
+            settle(broker, lease, Report(lease.token, 0, (), failure, end="raised", suspects=everyone, together=True))
+        else:
+            fail(broker, lease)
+
+    assert sizes == [8, 8, 4, 2]
+    assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
+    assert (broker.failures, broker.settled, broker.watermark.low) == (1, 8, 8)
+    assert len(broker.collect().failed) == 1
+
+
+def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None:
+    """However many batches the slave holds: it ends up with ever fewer at once, at last with the
+    guilty one alone.
+    """
+    broker = broker_with(range(64))
+    broker._size = lambda session, want, waiting: 1  # type: ignore[method-assign]
+    guilty, done, company = 5, [], []
+    for number in range(100):
+        session = enter(broker, f"s{number}", workers=8)
+        while (lease := broker.take(session, Want(1, 1))) is not None:
+            pass
+        held = [broker.leases[token] for token in session.leases]
+        if any(lease.stretch.jobs == [guilty] for lease in held):
+            company.append(len(held))
+            broker._lose(session)
+        else:
+            for lease in held:
+                settle(broker, lease, Report(lease.token, 1, end="finished"))
+                done += lease.stretch.jobs
+            broker.leave(session)
+
+    assert company == [16, 16, 8, 4, 2, 1, 1, 1, 1, 1]
+    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert sorted(done) == sorted(set(range(64)) - {guilty})
+
+
+def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
+    """A slave that was given up shows a ticket for one of its jobs: the lease of the whole batch is
+    gone for good.
+    """
+    parked = ParkedJob(4, "1", b"x", b"f")
+    broker = Broker("i", Limits(), "7", [parked])
+    broker.queue.extend(range(10))
+    session = enter(broker)
+    lease = take(broker, session, 1)
+    ticket = broker._parking.ticket(-1)
+
+    assert lease.stretch.jobs == [parked]
+    assert ticket is not None
+
+    broker._lose(session)
+    back = enter(broker)
+    new = broker.reclaim(back, ticket)
+
+    assert new is not None
+    assert broker.reclaim(back, ticket) is None
+    assert broker.reclaim(back, ticket + 1) is None
+
+    again = enter(broker, held=[lease.token, new])
+
+    assert broker.holder(again, lease.token) is None
+    assert broker.holder(again, new) is not None

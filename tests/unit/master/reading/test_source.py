@@ -1,0 +1,301 @@
+"""What may serve as a source, and how it is begun and resumed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.master.reading.source import Source
+
+
+def test_a_list_is_a_source_without_last() -> None:
+    """It is read from the start again when a run is resumed, and knows its length."""
+    source = Source([1, 2, 3])
+
+    assert list(source.iterate(2, resume=True)) == [1, 2, 3]
+    assert not source.resumes_by_key
+    assert source.total() == 3
+
+
+def test_last_is_passed_only_on_a_resume() -> None:
+    """A first run uses the function's own default."""
+    calls = []
+
+    def get_jobs(last: int = 7) -> Iterator[int]:
+        calls.append(last)
+        yield last
+
+    source = Source(get_jobs)
+
+    assert list(source.iterate()) == [7]
+    assert list(source.iterate(0, resume=True)) == [0]
+    assert calls == [7, 0]
+    assert source.resumes_by_key
+
+
+def test_arguments_are_passed_as_text() -> None:
+    """Those of the command line are."""
+
+    def get_jobs(last: Any = None, **arguments: str) -> list[Any]:
+        return [last, arguments]
+
+    source = Source(get_jobs, {"shard": "3"})
+
+    assert list(source.iterate()) == [None, {"shard": "3"}]
+    assert list(source.iterate(5, resume=True)) == [5, {"shard": "3"}]
+
+
+def test_an_unknown_argument_is_refused_with_those_that_there_are() -> None:
+    """Before anything runs."""
+
+    def get_jobs(shard: str = "0", last: int = 0) -> list[int]:
+        return []
+
+    with pytest.raises(UsageError, match=r"no argument 'shart'.*shard"):
+        Source(get_jobs, {"shart": "3"})
+
+
+def test_a_missing_argument_is_named() -> None:
+    """With the form in which to give it; ``last`` must have a default."""
+
+    def get_jobs(shard: str, last: int = 0) -> list[int]:
+        return []
+
+    def demanding(last: int) -> list[int]:
+        return []
+
+    with pytest.raises(UsageError, match="shard=VALUE"):
+        Source(get_jobs)
+    with pytest.raises(UsageError, match="only when a run is resumed"):
+        Source(demanding)
+
+
+def test_an_object_with_iterate_is_a_source() -> None:
+    """Tables and querysets are such objects."""
+
+    class Table:
+        def iterate(self, last: Any) -> Iterator[Any]:
+            yield "from", last
+
+        def total(self) -> int:
+            return 12
+
+    source = Source(Table())
+
+    assert list(source.iterate()) == [("from", None)]
+    assert list(source.iterate(0, resume=True)) == [("from", 0)]
+    assert source.total() == 12
+
+
+class Numbers:
+    """A source like a table or a file."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def iterate(self, last: int | None) -> Iterator[int]:
+        """All behind ``last``."""
+        return iter(range(0 if last is None else last + 1, self.most))
+
+    def total(self) -> int:
+        """How many there are."""
+        return self.most
+
+
+def test_a_function_may_return_an_object_with_iterate() -> None:
+    """It need not take ``last``, is called when reading begins and not before, and once; what it
+    returned is asked for the rest and for the total.
+    """
+    threads = []
+
+    def get_jobs(most: str) -> Numbers:
+        threads.append(threading.current_thread())
+        return Numbers(int(most))
+
+    for last, expected in ((None, [0, 1, 2, 3]), (1, [2, 3])):
+        source = Source(get_jobs, {"most": "4"})
+
+        assert threads == []
+        assert not source.resumes_by_key
+        assert not source.reads_again, "this is not known yet"
+
+        totals: list[int | None] = []
+        asking = threading.Thread(target=lambda source=source, totals=totals: totals.append(source.total()))
+        asking.start()
+
+        assert list(source.iterate(last, resume=last is not None)) == expected
+
+        asking.join()
+
+        assert totals == [4]
+        assert source.resumes_by_key
+        assert not source.reads_again
+        assert threads == [threading.current_thread()]
+
+        threads.clear()
+
+
+def test_a_function_that_takes_last_gets_it_also_if_it_returns_an_object_with_iterate() -> None:
+    """Both are told, and a function that raises keeps nobody waiting for the total."""
+    calls = []
+
+    def get_jobs(last: int = -1) -> Numbers:
+        calls.append(last)
+        if last == 7:
+            raise OSError
+        return Numbers(4)
+
+    source = Source(get_jobs)
+
+    assert list(source.iterate(2, resume=True)) == [3]
+    assert calls == [2]
+
+    source = Source(get_jobs)
+    with pytest.raises(OSError):  # noqa: PT011
+        source.iterate(7, resume=True)
+
+    assert source.total() is None
+
+
+def test_what_a_function_without_last_returns_is_read_again() -> None:
+    """A generator or a list; a list that was made for this is not asked how long it is, for that
+    may read it all.
+    """
+
+    class Lazy(list[int]):
+        def __len__(self) -> int:
+            raise AssertionError("this would have been a query over the whole table")
+
+    for returned in ([1], iter([1]), Lazy([1])):
+        source = Source(lambda returned=returned: returned)
+        source.iterate(1, resume=True)
+
+        assert source.reads_again
+        assert source.total() is None
+
+
+def test_arguments_for_what_is_no_function_are_refused() -> None:
+    """They would belong to the run's identity, and change nothing."""
+    for jobs in (Numbers(4), [1, 2]):
+        with pytest.raises(UsageError, match=r"takes no arguments.*path=x.*def get_jobs\(path\)"):
+            Source(jobs, {"path": "x"})
+
+
+def test_what_is_no_source_is_refused() -> None:
+    """At once where that shows, else when it has returned something else."""
+    with pytest.raises(UsageError, match="int"):
+        Source(5)
+    with pytest.raises(SourceError, match="yield"):
+        Source(lambda: 5).iterate()
+
+
+def test_count_jobs_gets_the_arguments_that_it_takes() -> None:
+    """Counting rarely needs them all."""
+    source = Source(lambda shard, table: [], {"shard": "3", "table": "post"}, count=lambda shard: int(shard) * 10)
+
+    assert source.total() == 30
+    assert Source(list, count=lambda: None).total() is None  # type: ignore[arg-type, return-value]
+
+
+class Table:
+    """What a module's ``get_jobs`` may return."""
+
+    def __init__(self) -> None:
+        self.asked: list = []
+
+    def iterate(self, last):
+        """After the key."""
+        self.asked.append(last)
+        return iter([7, 8])
+
+    def total(self):
+        """Two."""
+        return 2
+
+    def job_key(self, job):
+        """Another key than the job itself."""
+        return f"k{job}"
+
+
+def test_what_the_function_returns_may_be_a_source() -> None:
+    """It then takes the place of the function, which need not take ``last``; it is called once."""
+    table, calls = Table(), []
+
+    def get_jobs():
+        calls.append(1)
+        return table
+
+    source = Source(get_jobs)
+    source.resolve(5, resume=True)
+
+    assert source.resumes_by_key
+    assert source.job_key == table.job_key
+    assert list(source.iterate(5, resume=True)) == [7, 8]
+    assert (table.asked, source.total(), len(calls)) == ([5], 2, 1)
+
+
+def test_what_the_function_returns_is_iterated_over_once() -> None:
+    """The function is called again for another pass, and not twice for one."""
+    calls = []
+
+    def get_jobs():
+        calls.append(1)
+        return [len(calls)]
+
+    source = Source(get_jobs)
+    source.resolve()
+
+    assert list(source.iterate()) == [1]
+    assert list(source.iterate()) == [2]
+    assert len(calls) == 2
+
+
+def test_what_the_function_returns_is_closed_with_the_source() -> None:
+    """A generator runs its ``finally`` blocks, wherever it is; then the object that it comes from
+    is told.
+    """
+    closed = []
+
+    class Table:
+        def iterate(self, last: Any) -> Iterator[Any]:
+            try:
+                yield last
+                yield last
+            finally:
+                closed.append("rows")
+
+        def close(self) -> None:
+            closed.append("table")
+
+    def get_jobs() -> Iterator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.append("generator")
+
+    table = Table()
+    for jobs, expected in (
+        (table, ["rows", "table"]),
+        (lambda: table, ["rows", "table"]),
+        (get_jobs, ["generator"]),
+    ):
+        source = Source(jobs)
+        next(source.iterate())
+        source.close()
+
+        assert closed == expected
+        closed.clear()
+
+
+def test_what_the_user_has_handed_over_stays_open() -> None:
+    """A generator or a file that a script has opened may be read further by it."""
+    numbers = (n for n in range(10))
+    source = Source(numbers)
+    next(source.iterate())
+    source.close()
+
+    assert next(numbers) == 1

@@ -1,0 +1,133 @@
+"""What a batch costs, counted: calls of the user's code, pickles, system calls. Seconds are in
+``benchmarks/``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from taskmaster.master import pickling
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.service import Service
+from taskmaster.model import PROTOCOL, Answer, Job, Report, Want
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import APART, frame
+
+JOBS = 10_000
+
+
+class Master:
+    """A service with jobs in its queue, and one slave; counts how often a key is asked for."""
+
+    def __init__(self, jobs: list[Any]) -> None:
+        self.keys = 0
+        self.broker = Broker("i", Limits())
+        self.broker.queue.extend(jobs)
+        self.broker.bytes_per_job = 8.0
+        self.service = Service(
+            self.broker, threading.Lock(), Identity(self.key), run="r", incarnation="i", took=lambda: None, status=dict
+        )
+        about = {"protocol": PROTOCOL, "session": "s", "name": "n", "workers": 1, "slots": 1, "python": "3.11.0"}
+        assert self.service.hello(about)["ok"]
+
+    def key(self, job: Any) -> Any:
+        self.keys += 1
+        return job
+
+    def exchange(self, reports: list[Report], batches: int) -> Answer:
+        want = Want(batches, JOBS, JOBS, "")
+        return Answer.from_wire(self.service.exchange("s", [report.to_wire() for report in reports], tuple(want)))
+
+
+def test_a_few_keys_are_asked_for_however_large_a_batch_is() -> None:
+    """At its ends, where the watermark may come to stand; nothing of the user's is called for every
+    job.
+    """
+    master = Master(list(range(JOBS)))
+
+    (lent,) = master.exchange([], 1).batches
+    master.exchange([Report(lent.token, lent.count, keep=lent.count, end="finished")], 0)
+
+    assert lent.count == JOBS
+    assert master.broker.watermark.low == JOBS
+    assert master.keys <= 6
+
+
+def test_a_batch_is_pickled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a whole; jobs with a key apart are unwrapped first, and one that hides among others costs
+    a second try.
+    """
+    counted: Counter[int] = Counter()
+    do_pickle = pickling.pickle_value
+
+    def count(value: Any, *rest: Any) -> Any:
+        counted[len(value)] += 1
+        return do_pickle(value, *rest)
+
+    monkeypatch.setattr(pickling, "pickle_value", count)
+    for jobs, times in [
+        (list(range(100)), 1),
+        ([Job(number, number) for number in range(100)], 1),
+        ([*range(99), Job(99, 99)], 2),
+    ]:
+        counted.clear()
+        (lent,) = Master(jobs).exchange([], 1).batches
+
+        assert pickle.loads(b"".join(lent.blob.parts)) == list(range(100))
+        assert counted == {100: times}
+
+
+class Socket:
+    """Has all that it was given at once, and counts how often it is asked."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        self.received = self.sent = 0
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self.received += 1
+        count = min(len(buffer), len(self.data))
+        buffer[:count] = self.data[:count]
+        self.data = self.data[count:]
+        return count
+
+    def sendmsg(self, pieces: list[memoryview]) -> int:
+        self.sent += 1
+        return sum(map(len, pieces))
+
+
+@pytest.mark.parametrize(("value", "receives"), [("short", 1), (b"x" * APART, 1), (b"x" * 250_000, 2)])
+def test_a_frame_takes_few_system_calls(value: Any, receives: int) -> None:
+    """One to send it, one to receive a short one, one more for what is long."""
+    there = Socket()
+    Channel(there).send(value)  # type: ignore[arg-type]
+    here = Socket(b"".join(frame(value)))
+
+    assert Channel(here).recv() == value  # type: ignore[arg-type]
+    assert (there.sent, here.received) == (1, receives)
+
+
+def test_a_buffer_is_pickled_like_anything_else() -> None:
+    """An object that hands its memory to the pickler (an array) goes in one pickle with its
+    neighbours.
+    """
+
+    class Array:
+        id = 1
+
+        def __reduce_ex__(self, protocol: int) -> Any:
+            return bytearray, (pickle.PickleBuffer(bytearray(b"x" * 200_000)),)
+
+    (lent,) = Master([Array(), Array()]).exchange([], 1).batches
+
+    assert not lent.separate
+    assert pickle.loads(b"".join(lent.blob.parts))[0] == b"x" * 200_000

@@ -1,0 +1,90 @@
+"""What the service makes of reports."""
+
+from __future__ import annotations
+
+import threading
+
+from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.broker.failure_policy import ALIKE
+from taskmaster.master.broker.leases import Session
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.service import BUSY, Service
+from taskmaster.model import PROTOCOL, Answer, Failure, Lent
+from taskmaster.slave.in_flight import Desk
+
+SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
+
+
+def service_of(jobs: list, **limits: float) -> tuple[Service, Broker]:
+    """A service whose jobs have all been read, with one slave."""
+    broker = Broker("i", Limits(**limits))  # type: ignore[arg-type]
+    broker.queue.extend(jobs)
+    broker.bytes_per_job = 1.0
+    broker.exhausted = True
+    service = Service(
+        broker,
+        threading.Lock(),
+        Identity(),
+        run="r",
+        incarnation="i",
+        took=lambda: None,
+        status=dict,
+        clock=lambda: 0.0,
+    )
+    service.hello(SLAVE)
+    return service, broker
+
+
+def lent_by(service: Service, count: int) -> Lent:
+    """A batch of at most so many jobs."""
+    return Answer.from_wire(service.exchange("s", [], (1, count, count, ""))).batches[0]
+
+
+def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
+    """The failure of the call is that of its first job, not the first of the batch."""
+    service, broker = service_of(["bad", "a", "b"])
+    desk = Desk()
+    held = desk.take(lent_by(service, 3))
+    held.together = True
+    desk.fail(held, Failure(0, "UnpicklingError", "cannot be unpickled", ""))
+    desk.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", "abort"))
+    service.exchange("s", [report.to_wire() for report in desk.reports()], (0, 1, 0, ""))
+
+    assert broker.stop == "the callback raised Abort: the token has expired"
+
+
+def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
+    """A rate limit at the very beginning looks like a cause that makes all jobs fail, and is
+    none.
+    """
+    for kind, stops in (("retry", False), ("error", True)):
+        service, broker = service_of(list(range(2 * ALIKE)))
+        desk = Desk()
+        held = desk.take(lent_by(service, ALIKE))
+        for index in range(held.lent.count):
+            desk.fail(held, Failure(index, "Retry", "slow down", "", kind, 1.0))
+        desk.finish(held, held.lent.count)
+        service.exchange("s", [report.to_wire() for report in desk.reports()], (0, 1, 0, ""))
+
+        assert held.lent.count == ALIKE
+        assert bool(broker.stop) is stops
+
+
+def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
+    """Its words take time from its jobs; but soon as the queue runs out, and while another one has
+    nothing.
+    """
+    service, broker = service_of(list(range(25)))
+    pauses = [Answer.from_wire(service.exchange("s", [], (1, 10, 10, ""))).pause for _ in range(2)]
+
+    assert pauses == [BUSY[1], BUSY[0]]
+
+    broker.queue.extend(range(1000))
+
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[1]
+
+    hungry = Session("hungry", "h", 1, 1, 0.0)
+    broker.sessions.add(hungry)
+    broker.starve(hungry)
+
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[0]

@@ -1,0 +1,143 @@
+"""What the throttle knows of a hook: what it said, that it hangs, that it raised."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskmaster.guards import Guard
+from taskmaster.master.throttle.hooks import DISTINCT, PATIENCE, Hook
+from taskmaster.master.throttle.throttle import Throttle
+
+
+def test_what_was_not_asked_is_not_known() -> None:
+    """And means wait."""
+    assert Hook(lambda: "").why(0.0) == "<lambda>() is not known yet"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", ""), (None, ""), (False, ""), (0, ""), ([], ""),
+        ("backup\n  runs", "backup runs"), (True, "throttle() says so"), (3, "throttle() says so"),
+        ("x" * 1000, "x" * 300), ("\n", "no reason is given"),
+    ],
+)  # fmt: skip
+def test_what_a_hook_returns_is_the_reason(said: Any, why: str) -> None:
+    """In one line; what is true and no text is a reason too."""
+
+    def throttle() -> Any:
+        return said
+
+    hook = Hook(throttle)
+    hook.ask()
+
+    assert hook.why(0.0) == why
+
+
+def test_what_raises_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
+    """The reason has the exception's text; the traceback is logged once for each error that differs
+    from others.
+    """
+    errors = iter([ValueError("a"), ValueError("a"), KeyError("b"), SystemExit(3)])
+
+    def throttle() -> str:
+        raise next(errors)
+
+    hook = Hook(throttle)
+    for expected in ("ValueError: a", "ValueError: a", "KeyError: 'b'", "SystemExit: 3"):
+        hook.ask()
+        assert hook.why(0.0) == f"throttle() is not known: it raised {expected}"
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
+    assert "raise next(errors)" in caplog.text
+
+
+def test_errors_that_are_always_different_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A text with the time of day in it is another one every second."""
+    numbers = iter(range(10 * DISTINCT))
+
+    def throttle() -> str:
+        raise ValueError(next(numbers))
+
+    hook = Hook(throttle)
+    for _ in range(2 * DISTINCT):
+        hook.ask()
+
+    assert len(caplog.records) == DISTINCT
+
+
+def test_an_exception_without_a_text_is_no_reason_to_fail() -> None:
+    """A broken __str__ is the user's, and must not end the thread."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def throttle() -> str:
+        raise Broken
+
+    hook = Hook(throttle)
+    hook.ask()
+
+    assert hook.why(0.0) == "throttle() is not known: it raised Broken"
+
+
+def test_a_hook_that_hangs_is_not_known() -> None:
+    """What it said before counts for a few seconds; what it says at last counts again."""
+    now, hangs, goes_on = 0.0, threading.Event(), threading.Event()
+    calls: list[Callable[[], object]] = [lambda: None, lambda: (hangs.set(), goes_on.wait(30.0))[0]]
+
+    def throttle() -> object:
+        return calls.pop(0)()
+
+    hook = Hook(throttle, clock=lambda: now)
+    hook.ask()
+    assert hook.why(0.0) == ""
+
+    now = 10.0
+    thread = threading.Thread(target=hook.ask)
+    thread.start()
+    assert hangs.wait(30.0)
+    assert hook.why(10.0 + PATIENCE) == ""
+    assert hook.why(40.0) == "throttle() is not known: it has not answered for 30 s"
+    goes_on.set()
+    thread.join()
+    assert hook.why(41.0) == ""
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_hook_that_hangs() -> None:
+    """It is left alone, in a thread that does not keep the process."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    throttle = Throttle(hooks=[lambda: (hangs.set(), goes_on.wait(30.0))[0]])
+    throttle.start()
+    assert hangs.wait(30.0)
+
+    throttle.stop()
+
+    assert throttle._hooks[0]._thread.is_alive()
+    assert throttle._hooks[0]._thread.daemon
+    goes_on.set()
+    throttle._hooks[0].join(30.0)
+
+
+def test_a_guard_is_closed_at_the_end() -> None:
+    """By the thread that has called it."""
+    closed = []
+
+    class Reading:
+        def __call__(self) -> float:
+            return 1.0
+
+        def close(self) -> None:
+            closed.append(threading.current_thread().name)
+
+    throttle = Throttle(hooks=[Guard(Reading(), 2, "load")])
+    throttle.start()
+    throttle.stop()
+    throttle._hooks[0].join(30.0)
+
+    assert closed == ["taskmaster-load"]

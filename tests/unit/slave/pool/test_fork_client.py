@@ -1,0 +1,21 @@
+"""The process that forks the workers, as the supervisor sees it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from taskmaster.slave.pool import fork_client
+from taskmaster.slave.pool.fork_client import Launcher, TemplateGone
+
+
+def test_a_template_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, or stuck on a bad disk: another one takes its place."""
+    monkeypatch.setattr(fork_client, "SLICE", 0.01)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        asked = Launcher(ours)
+        with pytest.raises(TemplateGone):
+            asked.spawn({}, [theirs.fileno()])
+        asked.close()

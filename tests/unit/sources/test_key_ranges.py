@@ -1,0 +1,117 @@
+"""How ranges are drawn, whatever database they are of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskmaster.model import Job
+from taskmaster.sources.key_ranges import RangeSource
+
+
+class Numbers(RangeSource):
+    """Ranges of keys, as a database would sort them: NaN is the highest of all numbers, and case
+    does not count.
+    """
+
+    def __init__(self, keys: list[Any], rows: int) -> None:
+        super().__init__(rows, None)
+        self.keys = sorted(keys, key=_rank)
+
+    def _between(self, lo: Any, hi: Any) -> list[Any]:
+        return [
+            key
+            for key in self.keys
+            if (lo is None or _rank(key) > _rank(lo)) and (hi is None or _rank(key) <= _rank(hi))
+        ]
+
+    def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
+        found = self._between(lo, hi)[:: -1 if descending else 1]
+        return found[count - 1] if len(found) >= count else None
+
+    def _count(self, lo: Any, hi: Any) -> int:
+        return len(self._between(lo, hi))
+
+    def _range(self, lo: Any, hi: Any) -> Any:
+        return (lo, hi)
+
+    def _check_end(self, key: Any) -> None:
+        assert key in self.keys
+
+    def _reckons(self) -> bool:
+        return True
+
+
+def _rank(key: Any) -> Any:
+    return key.casefold() if isinstance(key, str) else (math.isnan(key), 0 if math.isnan(key) else key)
+
+
+def parts_of(source: Numbers, job: Job) -> list[list[Any]]:
+    """The rows of the parts that are left when a range was split until that is not possible any
+    more.
+    """
+    parts = source.split(job.key)
+    if not parts:
+        return [source._between(*job.key)]
+    first, second = parts
+    assert (first.key[0], second.key[1]) == job.key
+    for part in parts:
+        assert 0 < len(source._between(*part.key)) < len(source._between(*job.key))
+        assert source._open[part.key] == len(source._between(*part.key))
+    return parts_of(source, first) + parts_of(source, second)
+
+
+@given(
+    st.one_of(
+        st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, math.inf, math.nan]), min_size=1, max_size=12),
+        st.lists(st.sampled_from("aAbBcC"), min_size=1, max_size=12),
+    )
+)
+def test_a_range_is_split_until_all_keys_of_each_part_are_equal(keys: list[Any]):
+    """Whatever they are, and however often: no row is lost, and none is in two parts."""
+    source = Numbers(keys, 100)
+    (job,) = source.iterate(None)
+    parts = parts_of(source, job)
+
+    assert [key for part in parts for key in part] == source.keys
+    assert [len({_rank(key) for key in part}) for part in parts] == [1] * len({_rank(key) for key in keys})
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([1, 2, 2, 2], [(None, 1), (1, 2)]),
+        ([1, 1, 1, 2], [(None, 1), (1, 2)]),
+        ([1, 2, 3, 4], [(None, 2), (2, 4)]),
+        ([1, 2, 3, 4, 5] * 2 + [6] * 5000, [(None, 5), (5, 6)]),
+        ([1, 2, 3, 4, 4, 4, 4, 4, 4], [(None, 2), (2, 4)]),
+        ([7, 7, 7], []),
+        ([7], []),
+    ],
+)
+def test_a_key_that_many_rows_have_does_not_keep_a_range_whole(keys: list[int], expected: list[Any]):
+    """Those with other keys are told apart from them: near the middle, if that can be."""
+    source = Numbers(keys, 10_000)
+    (job,) = source.iterate(None)
+
+    assert [part.key for part in source.split(job.key)] == expected
+
+
+def test_ranges_come_to_their_end():
+    """The last one is smaller where the rows do not come out even."""
+    five = Numbers([1.0, 2.0, 3.0, 5.0, 8.0], 2)
+    assert [job.key for job in five.iterate(None)] == [(None, 2.0), (2.0, 5.0), (5.0, 8.0)]
+    assert [job.key for job in Numbers([1.0, 2.0], 2).iterate(None)] == [(None, 2.0)]
+    assert list(Numbers([], 2).iterate(None)) == []
+
+
+def test_a_key_that_is_not_equal_to_itself_ends_them_too():
+    """NaN, the highest number of PostgreSQL: the ranges never came to their end."""
+    for count in (1, 2, 3, 4):
+        jobs = list(Numbers([1.0, 2.0, math.nan], count).iterate(None))
+
+        assert sum(len(Numbers([1.0, 2.0, math.nan], count)._between(*job.key)) for job in jobs) == 3
