@@ -13,16 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "taskmaster"
 
-# The rooms, and what each may import beside itself. Longer names come first where rooms lie in rooms.
+# The rooms, and what each may import beside itself.
 GROUND = {"root", "runtime"}  # the vocabulary, and what a process does beside its work
-SOURCES = {"sources", "postgres", "django_orm"}
+BESIDE = {"options", "user_code", "transport", "view", "sources", "django_orm"}  # what both wings use
 MASTER = {"master", "master.broker", "master.reading", "master.throttle", "master.stores", "master.stores.sqlite"}
 SLAVE = {"slave", "slave.pool", "slave.worker"}
 ALLOWED: dict[str, set[str]] = {
     "face": {"api", "root"},  # the package itself: its public names, imported when they are asked for
-    "cli": {"api", "runner", "options", "user_code", "master", "slave", "master.stores", "view", "transport", "django_orm", *GROUND},
-    "api": {"runner", "options", "user_code", "transport", "view", "sources", "django_orm", *MASTER, *SLAVE, *GROUND},
-    "runner": {"options", "user_code", "transport", "view", "sources", "django_orm", *MASTER, *SLAVE, *GROUND},
+    "cli": {"api", "runner", "master", "slave", "master.stores", *BESIDE, *GROUND},
+    "api": {"runner", *BESIDE, *MASTER, *SLAVE, *GROUND},
+    "runner": {*BESIDE, *MASTER, *SLAVE, *GROUND},
     "options": {"postgres", "django_orm", *GROUND},
     "master": {"transport", "view", "user_code", "sources", "django_orm", *MASTER, *GROUND},
     "master.broker": {"master", "root"},
@@ -69,7 +69,7 @@ FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def part(module: str) -> str:
-    """Give the room that a module belongs to; a module at the root is a room of its own where it has rules of its own."""
+    """Give the innermost room that a module lies in."""
     names = module.split(".")[1:]
     if not names:
         return "face"
@@ -152,6 +152,46 @@ def test_every_imported_module_exists():
         for module in TREES
         for target, line in own_imports(module)
         if target not in TREES
+    ]
+
+    assert wrong == []
+
+
+def is_pure(module: str) -> bool:
+    """Whether a module must have nothing of its own that differs from one run to the next."""
+    said = ast.get_docstring(TREES[module]) or ""
+    return part(module) == "master.broker" or re.search(r"\bPure\b", said) is not None
+
+
+# What a pure module may use although it does not call itself one: values and their text.
+VALUES = {"errors", "guards", "keys", "master.job_records", "model", "outcomes", "redaction", "units"}
+# Threads, sockets, files, clocks, processes, and what only makes sense with one of them.
+IMPURE = {
+    "asyncio", "concurrent", "fcntl", "io", "logging", "mmap", "multiprocessing", "os", "pathlib",
+    "pickle", "queue", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "subprocess",
+    "tempfile", "threading", "time", "uuid",
+}  # fmt: skip
+CALLS = {"open", "print", "input", "datetime.now", "datetime.today", "date.today"}
+
+
+@pytest.mark.parametrize("module", [module for module in TREES if is_pure(module)])
+def test_what_is_pure_has_no_thread_socket_file_clock_or_chance(module: str):
+    """The broker and what calls itself pure do the same each time: the simulation relies on it."""
+    wrong = [
+        f"{FILES[module]}:{line} imports {name}"
+        for name, line in imports(module)
+        if name.split(".")[0] in IMPURE or re.fullmatch(r"random\.(?!Random\b).*", name)
+    ]
+    wrong += [
+        f"{FILES[module]}:{node.lineno} uses {ast.unparse(node)}"
+        for node in ast.walk(TREES[module])
+        if (isinstance(node, ast.Attribute) and re.fullmatch(r"random\.(?!Random\b)\w+", ast.unparse(node)))
+        or (isinstance(node, ast.Call) and (ast.unparse(node) == "random.Random()" or ast.unparse(node.func) in CALLS))
+    ]
+    wrong += [
+        f"{FILES[module]}:{line} imports {target}, which does not say that it is pure"
+        for target, line in own_imports(module)
+        if not is_pure(target) and target.removeprefix("taskmaster.") not in VALUES
     ]
 
     assert wrong == []

@@ -133,7 +133,8 @@ class Session:
             run.serve_on(server, self._skew)
             self._store.tell(str(self._reached(server.where)))
             command = self._slave_command(server.where)
-            console = stack.enter_context(Console(options.progress, "" if slave else command, str if is_command() else as_keywords))
+            respell = str if is_command() else as_keywords
+            console = stack.enter_context(Console(options.progress, "" if slave else command, respell))
             self._say_where(console, record, given_up)
             signals = stack.enter_context(Signals())
             companion = None

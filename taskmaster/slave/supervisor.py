@@ -32,7 +32,8 @@ from taskmaster.slave.batch_size import Sizer
 from taskmaster.slave.in_flight import Desk
 from taskmaster.slave.master_link import Link
 from taskmaster.slave.pool.fork_client import Launcher
-from taskmaster.slave.pool.pool import Pool, Unusable
+from taskmaster.slave.pool.pool import Pool
+from taskmaster.slave.pool.restart_policy import Unusable
 from taskmaster.transport.address import Address
 from taskmaster.user_code.code_version import callback_of
 

@@ -61,12 +61,12 @@ class Queue:
         """The last job alone, if it has not been taken yet."""
         return self._pieces[-1][-1:]
 
-    def some(self, count: int) -> list[Any]:
+    def some(self, count: int, chance: random.Random) -> list[Any]:
         """A few of the newest jobs, by chance; less than were asked for, or one twice, where few
         are there.
         """
         piece = self._pieces[-1]
-        chosen = [piece[at : at + 1] for at in (random.randrange(len(piece) or 1) for _ in range(count))]
+        chosen = [piece[at : at + 1] for at in (chance.randrange(len(piece) or 1) for _ in range(count))]
         return [job for one in chosen for job in one]
 
     def _first(self) -> list[Any]:

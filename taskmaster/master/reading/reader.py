@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import pickle
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -95,6 +96,7 @@ class Reader(threading.Thread):
         broker.bound = bound
         self._stop_asked = threading.Event()
         self._chunk = 1
+        self._chance = random.Random()
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
@@ -256,7 +258,7 @@ class Reader(threading.Thread):
                 if self._broker.read - before < step:
                     self._broker.exhausted = True
                     break
-            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]
+            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT, self._chance)]
             size = max((_size(job) or 0 for job in looked_at), default=0)
         self.started_reading.set()
         self._look_at_newest()
@@ -320,7 +322,7 @@ class Reader(threading.Thread):
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT)]:
+        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT, self._chance)]:
             self._measure(job)
 
     def _measure(self, job: Any) -> None:

@@ -26,9 +26,9 @@ from taskmaster.slave.messages import too_long
 from taskmaster.slave.pool.buffers import Place, Shelf, make_memory
 from taskmaster.slave.pool.fork_client import Launcher, NoProcess, TemplateGone, how_it_ended
 from taskmaster.slave.pool.output import Outputs
-from taskmaster.slave.pool.restart_policy import Patience
+from taskmaster.slave.pool.restart_policy import Patience, Unusable
 from taskmaster.slave.pool.watchdog import Watch
-from taskmaster.slave.pool.worker_process import Unusable, Worker
+from taskmaster.slave.pool.worker_process import Worker
 from taskmaster.slave.scoreboard import REGIONS, SIZE
 
 __all__ = ["Pool", "Unusable"]
@@ -257,7 +257,8 @@ class Pool:
             worker.unusable = True
             if not self._closing:
                 what, sentence, traceback = rest
-                self._patience.unusable(what, sentence, traceback, time.monotonic())
+                pause = self._patience.unusable(what, sentence, traceback, time.monotonic())
+                logger.warning("%s It is tried again in %.0f s.", sentence, pause)
         elif kind == "failed":
             region, *failure = rest
             held = worker.held[region]

@@ -7,18 +7,26 @@ end the slave.
 
 from __future__ import annotations
 
-import logging
-
-from taskmaster.slave.pool.worker_process import Unusable
-
-__all__ = ["Patience"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Patience", "Unusable"]
 
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
 TEMPLATES = 5  # that end one after the other before any worker is ready
 STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
+
+
+class Unusable(Exception):
+    """Workers cannot run the callback.
+
+    Attributes:
+        what: "target", "setup" or "template".
+        traceback: of the user's code.
+    """
+
+    def __init__(self, what: str, sentence: str, traceback: str) -> None:
+        super().__init__(sentence)
+        self.what = what
+        self.traceback = traceback
 
 
 class Patience:
@@ -80,8 +88,8 @@ class Patience:
             )
         self.until = now + BACKOFF[0] * self._templates
 
-    def unusable(self, what: str, sentence: str, traceback: str, now: float) -> None:
-        """A worker says that it cannot run jobs.
+    def unusable(self, what: str, sentence: str, traceback: str, now: float) -> float:
+        """A worker says that it cannot run jobs; gives the seconds after which it is tried again.
 
         Raises:
             Unusable: it will not help to try again.
@@ -92,4 +100,4 @@ class Patience:
         # It worked before: perhaps the database is just being restarted.
         pause = 2.0 ** (self._setups - 1)
         self.until = now + pause
-        logger.warning("%s It is tried again in %.0f s.", sentence, pause)
+        return pause

@@ -16,25 +16,11 @@ from taskmaster.slave.pool.output import Forwarder
 from taskmaster.slave.scoreboard import REGIONS, Board
 from taskmaster.transport.frames import FrameReader, frame
 
-__all__ = ["UNPICKLING", "Unusable", "Worker"]
+__all__ = ["UNPICKLING", "Worker"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
 UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
 AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
-
-
-class Unusable(Exception):
-    """Workers cannot run the callback.
-
-    Attributes:
-        what: "target" or "setup".
-        traceback: of the user's code.
-    """
-
-    def __init__(self, what: str, sentence: str, traceback: str) -> None:
-        super().__init__(sentence)
-        self.what = what
-        self.traceback = traceback
 
 
 class Worker:
