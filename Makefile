@@ -80,7 +80,7 @@ demo: $(VENV)/installed
 demo-postgres: $(VENV)/developer
 	rm -rf "$(DEMO)-postgres"
 	mkdir -p "$(DEMO)-postgres"
-	cd "$(DEMO)-postgres" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/tests/postgres/demo.py"
+	cd "$(DEMO)-postgres" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/tests/demo_postgres.py"
 
 $(VENV)/peers: $(VENV)/installed benchmarks/requirements.txt
 	$(PIP) install -r benchmarks/requirements.txt

@@ -1,6 +1,4 @@
-"""Index every .py file of this Python: ``tm-run examples/index_python.py 8`` fills
-./index.sqlite.
-"""
+"""Index every .py file of this Python: ``tm-run examples/index_python.py 8`` fills index.sqlite."""
 
 import ast
 import contextlib

@@ -14,8 +14,8 @@ from typing import Any
 import hypothesis
 import psycopg2
 import pytest
-from orders import make_orders, told
-from server import Server, server
+from support.postgres_server import Server, server
+from support.text_orders import make_orders, told
 
 # A slow machine is no failure: pytest's own time-out finds what hangs.
 hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=True)

@@ -295,6 +295,20 @@ def test_every_test_says_what_is_true(path: Path):
     assert wrong == []
 
 
+@pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])
+def test_no_test_module_imports_another(path: Path):
+    """What tests share is in tests/support, where it can be found."""
+    imported = {
+        name
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    others = {other.stem for other in [*TESTS, *(ROOT / "tests").rglob("conftest.py")]}
+
+    assert {name for name in imported if name.split(".")[-1] in others and not name.startswith("taskmaster")} == set()
+
+
 def test_the_repository_mentions_nothing_outside_it():
     """No file names a directory of somebody's machine, and no path in it leads out of the
     repository.

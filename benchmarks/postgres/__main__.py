@@ -25,9 +25,9 @@ import psutil
 import psycopg2
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "postgres"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from server import Server, server  # noqa: E402  # the tests' server
+from support.postgres_server import Server, server  # noqa: E402  # the tests' server
 
 from benchmarks.postgres.by_hand import pages  # noqa: E402
 from benchmarks.postgres.foreground import MODULE, TM_RUN, foreground  # noqa: E402

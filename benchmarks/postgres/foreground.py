@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from server import Server  # the tests' server
+from support.postgres_server import Server  # the tests' server
 
 __all__ = ["WAYS", "foreground"]
 

@@ -9,10 +9,10 @@ import django
 import pytest
 from django.conf import settings
 from django.db import connections
-from projects import database_of
+from support.django_projects import database_of
 
 settings.configure(
-    INSTALLED_APPS=["library"],
+    INSTALLED_APPS=["support.library"],
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     USE_TZ=True,
@@ -62,7 +62,7 @@ def also() -> Iterator[Callable[[str, dict[str, Any]], Any]]:
 @pytest.fixture(params=["postgresql", "sqlite"])
 def tables(request: pytest.FixtureRequest, use: Callable[..., None]) -> str:
     """Make all tables, on PostgreSQL and on SQLite; gives which of them it is."""
-    from library.models import Author, Parcel, Post, Seat
+    from support.library.models import Author, Parcel, Post, Seat
 
     if request.param == "sqlite":
         path = request.getfixturevalue("tmp_path") / "library.sqlite"

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from library.models import Odd
-from orders import TEXTS
-from projects import database_of, key_of
+from support.django_projects import database_of, key_of
+from support.library.models import Odd
+from support.text_orders import TEXTS
 
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 

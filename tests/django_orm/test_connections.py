@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import wait_for
 from django.db import connection, connections, router, transaction
 from django.db.models import F
-from library.models import Author, Post
-from projects import database_of
+from support.commands import wait_for
+from support.django_projects import database_of
+from support.library.models import Author, Post
 
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper, integration
 from taskmaster.django_orm import connections as looked_after

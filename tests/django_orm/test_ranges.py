@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models import F
-from library.models import Author, Post, Seat
+from support.library.models import Author, Post, Seat
 
 from taskmaster import keys
 from taskmaster.django_orm import QuerySetRange, QuerySetRanges

@@ -19,8 +19,8 @@ import pytest
 from django.db import connection, connections, router, transaction
 from django.db.models import Count, Q
 from django.test.utils import CaptureQueriesContext
-from library.models import Author, Parcel, Post, Seat, Word
-from projects import database_of, key_of
+from support.django_projects import database_of, key_of
+from support.library.models import Author, Parcel, Post, Seat, Word
 
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper

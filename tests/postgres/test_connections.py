@@ -18,8 +18,8 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
-from ports import free_port
-from server import server
+from support.ports import free_port
+from support.postgres_server import server
 
 from taskmaster import postgres
 from taskmaster.errors import UsageError

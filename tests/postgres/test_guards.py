@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from server import Server, server, standby
+from support.postgres_server import Server, server, standby
 
 from taskmaster.guards import Guard
 from taskmaster.postgres import guards

@@ -14,8 +14,8 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from locks import locked
-from orders import TEXTS
+from support.locks import locked
+from support.text_orders import TEXTS
 
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError

@@ -17,11 +17,11 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
-from commands import wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from locks import locked
-from orders import TEXTS
+from support.commands import wait_for
+from support.locks import locked
+from support.text_orders import TEXTS
 
 from taskmaster import keys, postgres
 from taskmaster.errors import SourceError, UsageError

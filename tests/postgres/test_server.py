@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from server import find_binaries, server, standby
+from support.postgres_server import find_binaries, server, standby
 
 
 def test_each_test_has_a_database_of_its_own(database: str) -> None:
@@ -36,9 +36,9 @@ def test_a_standby_follows() -> None:
 
 def test_a_missing_server_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is skipped because there is nothing to test with."""
-    monkeypatch.setattr("server.importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("server.shutil.which", lambda name: None)
-    monkeypatch.setattr("server.Path.glob", lambda self, pattern: iter(()))
+    monkeypatch.setattr("support.postgres_server.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("support.postgres_server.shutil.which", lambda name: None)
+    monkeypatch.setattr("support.postgres_server.Path.glob", lambda self, pattern: iter(()))
 
     with pytest.raises(AssertionError, match="PostgreSQL is expected"):
         find_binaries()

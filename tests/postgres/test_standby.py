@@ -6,7 +6,7 @@ import logging
 import threading
 
 import pytest
-from server import server, standby
+from support.postgres_server import server, standby
 
 from taskmaster import postgres
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
+from support.commands import free_port, wait_for
+from support.playground import Playground
 
 RUN = ("tm-run", "jobs.py", "2", "--progress=none")
 

@@ -10,11 +10,11 @@ from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
 
-import proof
 import pytest
-from commands import Command, children_of, free_port, wait_for
-from conftest import Playground
-from ledger import ENDLESS
+from support import proof
+from support.commands import Command, children_of, free_port, wait_for
+from support.ledger import ENDLESS
+from support.playground import Playground
 
 JOBS = proof.size(5_000, 200_000)
 MASTER_KILLS = proof.size(5, 100)

@@ -11,11 +11,11 @@ import termios
 import time
 from contextlib import suppress
 
-import proof
 import pytest
-from commands import BIN, wait_for
-from conftest import Playground
-from ledger import MODULE
+from support import proof
+from support.commands import BIN, wait_for
+from support.ledger import MODULE
+from support.playground import Playground
 
 CYCLES = proof.size(3, 20)
 JOBS = proof.size(15_000, 500_000)  # each cycle takes longer: a larger state has more room inside

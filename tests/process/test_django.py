@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
-from projects import environment_of
-from server import Server
+from support.commands import free_port, wait_for
+from support.django_projects import environment_of
+from support.playground import Playground
+from support.postgres_server import Server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django_backfill"
 Sql = Callable[..., list[tuple]]

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import children_of, wait_for
-from conftest import Playground
+from support.commands import children_of, wait_for
+from support.playground import Playground
 
 
 @pytest.mark.quick

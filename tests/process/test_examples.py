@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from commands import BIN, wait_for
-from conftest import Playground
-from server import Server
+from support.commands import BIN, wait_for
+from support.playground import Playground
+from support.postgres_server import Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Sql = Callable[..., list[tuple]]

@@ -9,10 +9,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from commands import free_port, wait_for
-from conftest import Playground
-from test_failures import failed_jobs
-from test_resume import PREAMBLE
+from support.commands import free_port, wait_for
+from support.playground import PREAMBLE, Playground, failed_jobs
 
 BAD = (
     PREAMBLE

@@ -4,31 +4,12 @@ stops nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sqlite3
-from contextlib import closing
 
 import pytest
-from commands import wait_for
-from conftest import Playground
-from test_resume import PREAMBLE
-
-
-def failed_jobs(playground: Playground) -> list[tuple[str, str, str, str, int]]:
-    """Key, type, message, traceback and number of attempts of the failed jobs in the state file."""
-    state = next(playground.directory.glob("*.tmstate"))
-    # Read only: else SQLite would bring the log of a run that was killed into the file, and remove
-    # it.
-    with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT key, attempts FROM failed").fetchall()
-    found = []
-    for key, text in rows:
-        attempts = json.loads(text)
-        _, _, kind, message, traceback, _ = attempts[-1]
-        found.append((key, kind, message, traceback, len(attempts)))
-    return sorted(found)
+from support.commands import wait_for
+from support.playground import PREAMBLE, Playground, failed_jobs
 
 
 def test_a_job_that_raises_is_written_down_and_the_run_goes_on(playground: Playground) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
-from test_resume import PREAMBLE
+from support.commands import free_port, wait_for
+from support.playground import PREAMBLE, Playground
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/import_csv.py"
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import BIN, Command, children_of, free_port, wait_for
-from conftest import Playground
+from support.commands import BIN, Command, children_of, free_port, wait_for
+from support.playground import Playground
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a first process in each container")
 

@@ -10,11 +10,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import proof
 import pytest
-from commands import Command, free_port, wait_for
-from conftest import Playground
-from ledger import ENDLESS
+from support import proof
+from support.commands import Command, free_port, wait_for
+from support.ledger import ENDLESS
+from support.playground import Playground
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.transport import client, frames, keyfile

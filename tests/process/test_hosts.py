@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from commands import BIN, wait_for
-from conftest import Playground
+from support.commands import BIN, wait_for
+from support.playground import Playground
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not os.path.exists("/proc/self/ns/net"), reason="network namespaces are made by root on Linux"

@@ -13,10 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
-from test_failures import failed_jobs
-from test_resume import PREAMBLE
+from support.commands import free_port, wait_for
+from support.playground import PREAMBLE, Playground, failed_jobs
 
 FIFTY = "def get_jobs(last=-1):\n    yield from range(last + 1, 50)\n"
 FLAG = """
@@ -288,7 +286,7 @@ def test_a_standstill_of_twice_the_lease_blames_nobody(playground: Playground, v
 
 
 def _below(pid: int) -> list[int]:
-    from commands import children_of
+    from support.commands import children_of
 
     found = children_of(pid)
     return found + [other for child in found for other in _below(child)]

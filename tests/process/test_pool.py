@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import children_of, free_port, wait_for
-from conftest import Playground
+from support.commands import children_of, free_port, wait_for
+from support.playground import Playground
 
 from taskmaster.model import Lent
 from taskmaster.slave.batch_size import Sizer

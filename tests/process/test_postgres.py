@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from commands import wait_for
-from conftest import Playground
-from server import Server
+from support.commands import wait_for
+from support.playground import Playground
+from support.postgres_server import Server
 
 # The later rows wait, so that the run is certainly going on when something happens to it.
 MODULE = """

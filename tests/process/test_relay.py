@@ -6,11 +6,11 @@ import random
 import time
 from itertools import pairwise, product
 
-import proof
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
-from relay import FAULTS, PHASES, Relay
+from support import proof
+from support.commands import free_port, wait_for
+from support.playground import Playground
+from support.relay import FAULTS, PHASES, Relay
 
 MODULE = """
 import os, time

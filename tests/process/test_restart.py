@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
+from support.commands import free_port, wait_for
+from support.playground import Playground
 
 # They wait for seconds: `make check` runs them.
 pytestmark = pytest.mark.slow

@@ -7,29 +7,8 @@ import socket
 from collections import Counter
 
 import pytest
-from commands import wait_for
-from conftest import Playground
-from ledger import HOLD
-
-PREAMBLE = (
-    HOLD
-    + """
-import uuid, datetime
-from taskmaster import Job
-
-def note(what):
-    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, f"end {what} {os.getpid()}\\n".encode())
-    os.close(fd)
-
-def handle_job(job):
-    time.sleep(0.005)
-    hold()
-    note(str(job).replace(" ", "_"))
-
-N = 400
-"""
-)
+from support.commands import wait_for
+from support.playground import PREAMBLE, Playground
 
 SOURCES = {
     "exclusive": "def get_jobs(last=-1):\n    yield from range(last + 1, N)\n",

@@ -6,9 +6,8 @@ import os
 import signal
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
-from test_resume import PREAMBLE
+from support.commands import free_port, wait_for
+from support.playground import PREAMBLE, Playground
 
 MAIN = """
 from taskmaster import Taskmaster

@@ -7,8 +7,8 @@ import signal
 import time
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
+from support.commands import free_port, wait_for
+from support.playground import Playground
 
 
 def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground: Playground) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
+from support.commands import free_port, wait_for
+from support.playground import Playground
 
 # They wait for seconds: `make check` runs them.
 pytestmark = pytest.mark.slow

@@ -9,9 +9,8 @@ import time
 from collections import Counter
 
 import pytest
-from commands import children_of, free_port, wait_for
-from conftest import Playground
-from test_resume import PREAMBLE
+from support.commands import children_of, free_port, wait_for
+from support.playground import PREAMBLE, Playground
 
 
 def test_a_slave_waits_for_its_master_and_says_so(playground: Playground) -> None:

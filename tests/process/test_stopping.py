@@ -9,8 +9,8 @@ import sqlite3
 from collections import Counter
 
 import pytest
-from commands import free_port, wait_for
-from conftest import Playground
+from support.commands import free_port, wait_for
+from support.playground import Playground
 
 NOISY = """
 import os

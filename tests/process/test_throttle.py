@@ -12,10 +12,9 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from commands import Command, free_port, wait_for
-from conftest import Playground
-from server import Server
-from test_resume import PREAMBLE
+from support.commands import Command, free_port, wait_for
+from support.playground import PREAMBLE, Playground
+from support.postgres_server import Server
 
 FIFTY = "def get_jobs(last=-1):\n    yield from range(last + 1, 50)\ndef handle_job(n):\n    note(n)\n"
 GATE = "def throttle():\n    if os.path.exists('go'):\n        return ''\n    return 'the gate is shut'\n"

@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from commands import free_port
-from conftest import Playground
+from support.commands import free_port
+from support.playground import Playground
 
 # They wait for seconds: `make check` runs them.
 pytestmark = pytest.mark.slow

@@ -11,10 +11,10 @@ import sys
 from itertools import permutations
 from pathlib import Path
 
-import proof
 import pytest
-from commands import free_port
-from conftest import Playground
+from support import proof
+from support.commands import free_port
+from support.playground import Playground
 
 ROOT = Path(__file__).parent.parent.parent
 VERSIONS = os.environ.get("TASKMASTER_TEST_PYTHONS", "3.11 3.12 3.13").split()

@@ -27,7 +27,7 @@ from multiprocessing import connection, managers, process
 from pathlib import Path
 
 import pytest
-from commands import wait_for
+from support.commands import wait_for
 
 from taskmaster.errors import AuthError, ConnectError, ListenError
 from taskmaster.transport import client, handshake, server

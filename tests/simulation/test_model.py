@@ -8,11 +8,11 @@ of the model's settled prefix.
 
 from __future__ import annotations
 
-import proof
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support import proof
 
 from taskmaster.master.broker.broker import Broker, Limits
 from taskmaster.master.broker.failure_policy import Tried

@@ -12,11 +12,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import proof
 import pytest
-from file_disk import FileDisk
-from planned_world import PlannedWorld
-from world import World
+from support import proof
+from support.file_disk import FileDisk
+from support.planned_world import PlannedWorld
+from support.world import World
 
 BLOCKS = 10
 EACH = 60  # schedules of a block in `make test`

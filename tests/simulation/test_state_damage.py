@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
-import proof
 import pytest
-from file_disk import FileDisk
-from world import Violation, World
+from support import proof
+from support.file_disk import FileDisk
+from support.world import Violation, World
 
 from taskmaster import keys
 from taskmaster.errors import StateRefused

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ports import free_port
+from support.ports import free_port
 
 __all__ = ["BIN", "DEADLINE", "Command", "children_of", "free_port", "processes_with", "wait_for"]
 

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
-from ports import free_port
+
+from support.ports import free_port
 
 NOBODY = "nobody"
 # Read now: each test runs in an environment without Taskmaster's variables, and one of them makes

@@ -7,8 +7,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 
-from world import Disk, Violation, World
-
+from support.world import Disk, Violation, World
 from taskmaster import keys
 from taskmaster.model import Failure, Job
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from world import Disk, Violation
-
+from support.world import Disk, Violation
 from taskmaster import keys
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore

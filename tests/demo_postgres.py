@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from server import server
+from support.postgres_server import server
 
 COMMENTS = 300_000
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "denormalize_comments.py"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "denormalize_comments.py"
 TABLES = f"""
 CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL);
 CREATE TABLE comments (id bigint PRIMARY KEY, author_id int NOT NULL, body text NOT NULL, author_name text);
