@@ -2,9 +2,9 @@
 their workers.
 
 Each light slave has a connection of its own and behaves as the supervisor of ``tm-slave
---processes=1`` does, with the product's own link, desk and sizer; only its worker is a clock: a job
-is 50 ms of sleep, and takes no process. All of them share one thread of this process, so that what
-they cost leaves the master its core::
+--processes=1`` does, with the product's own MasterLink, InFlight and BatchSize; only its worker is
+a clock: a job is 50 ms of sleep, and takes no process. All of them share one thread of this
+process, so that what they cost leaves the master its core::
 
     pip install psutil
     python benchmarks/light_slaves.py --slaves=256 --slaves=1000
@@ -40,9 +40,9 @@ import click
 import psutil
 
 from taskmaster.model import Answer, Lent
-from taskmaster.slave.batch_size import Sizer
-from taskmaster.slave.in_flight import Desk, Held
-from taskmaster.slave.master_link import Link
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.master_link import MasterLink
 from taskmaster.transport.address import Address
 
 IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms
@@ -83,7 +83,7 @@ def idle():
 class Batch:
     """A batch in a slave's hands; its jobs before ``held.keep`` are run, one after the other."""
 
-    held: Held
+    held: HeldBatch
     jobs: list[int]
     arrived: float
     began: float | None = None
@@ -115,13 +115,13 @@ class LightSlave:
         self.due = 0.0
         self.ended_jobs = 0
         self._crowd = crowd
-        self._desk = Desk()
-        self._sizer = Sizer()
+        self._in_flight = InFlight()
+        self._batch_size = BatchSize()
         self._batches: deque[Batch] = deque()
         self._ask_at = self._looked_at = self._posted_at = 0.0
         self._asked = False
         self._look_every = LOOK
-        self.link = Link(
+        self.link = MasterLink(
             crowd.address,
             lambda: crowd.key,
             1,
@@ -130,7 +130,7 @@ class LightSlave:
             answered=self._take_answer,
             declined=_declined,
             entered=self._enter,
-            held=lambda: (self._desk.tokens, []),  # its jobs are short: no other master takes one over
+            held=lambda: (self._in_flight.tokens, []),  # its jobs are short: no other master takes one over
         )
 
     def turn(self, now: float) -> float:
@@ -163,38 +163,38 @@ class LightSlave:
             stop, end = batch.held.keep, batch.end
             self._crowd.ledger.append(batch.jobs[:stop])
             self.ended_jobs += stop
-            self._sizer.note(stop, stop * batch.each)
-            self._desk.finish(batch.held, stop)
+            self._batch_size.note(stop, stop * batch.each)
+            self._in_flight.finish(batch.held, stop)
             if self._batches:
                 self._batches[0].begin(max(end, self._batches[0].arrived), self._crowd.job)
 
     def _look(self, now: float) -> None:
         self._looked_at = now
         if self._batches:
-            self._desk.progress(self._batches[0].held, self._batches[0].position(now))
+            self._in_flight.progress(self._batches[0].held, self._batches[0].position(now))
 
     def _exchange(self, now: float) -> None:
         """Report and ask, if there is a reason to."""
         free = AHEAD - len(self._batches)
-        urgent = self._desk.urgent()
+        urgent = self._in_flight.urgent()
         ask = free > 0 and (now >= self._ask_at or urgent)
         look = len(self._batches) > 0 and now >= self._looked_at + self._look_every
         if look:
             self._look(now)
         due = self._posted_at + (self._look_every if self._batches else self.link.lease / 6)
-        if ask or urgent or (look and self._desk.news()) or now >= due:
+        if ask or urgent or (look and self._in_flight.news()) or now >= due:
             if not look and now >= self._looked_at + self._look_every / 2:
                 self._look(now)
             self._posted_at = now
             self._asked = ask
-            self.link.post(self._desk.reports(), self._sizer.want(free if ask else 0))
+            self.link.post(self._in_flight.reports(), self._batch_size.want(free if ask else 0))
 
     def _take_answer(self, answer: Answer) -> None:
         now = time.monotonic()
         self._crowd.answered(self, now - self._posted_at)
         self._work(now)
-        self._desk.answered()
-        for held in self._desk.void(answer.stale):
+        self._in_flight.answered()
+        for held in self._in_flight.void(answer.stale):
             self._recall(held, 0, now)
         if answer.state == "over":
             self.over = True
@@ -204,7 +204,7 @@ class LightSlave:
         for lent in answer.batches:
             self._give(lent, now)
         for token, keep in answer.recalls:
-            asked = self._desk.by_token(token)
+            asked = self._in_flight.by_token(token)
             if asked is not None:
                 self._recall(asked, keep, now)
         if answer.batches:
@@ -218,11 +218,11 @@ class LightSlave:
         jobs = pickle.loads(lent.blob)
         if lent.separate:
             jobs = [pickle.loads(job) for job in jobs]
-        self._batches.append(Batch(self._desk.take(lent._replace(blob=b"")), jobs, now))
+        self._batches.append(Batch(self._in_flight.take(lent._replace(blob=b"")), jobs, now))
         if len(self._batches) == 1:
             self._batches[0].begin(now, self._crowd.job)
 
-    def _recall(self, held: Held, keep: int, now: float) -> None:
+    def _recall(self, held: HeldBatch, keep: int, now: float) -> None:
         """Give back the jobs from ``keep`` on that have not been started."""
         for batch in self._batches:
             if batch.held is held:
@@ -233,10 +233,10 @@ class LightSlave:
         self._crowd.entered(self)
         self._ask_at = 0.0
         if another:
-            for held in self._desk.void():
+            for held in self._in_flight.void():
                 self._recall(held, 0, time.monotonic())
         else:
-            self._desk.unanswered()
+            self._in_flight.unanswered()
 
 
 def _declined(why: str) -> bool:
@@ -384,7 +384,7 @@ class Result:
 
 
 def measure(crowd: Crowd, master: psutil.Process, seconds: float) -> Window:
-    """Watch for so many seconds."""
+    """Watchdog for so many seconds."""
 
     def now() -> tuple[float, int, int, float, float]:
         times = master.cpu_times()

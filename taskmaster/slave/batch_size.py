@@ -10,7 +10,7 @@ from collections import deque
 
 from taskmaster.model import MAX_BATCH, Want
 
-__all__ = ["Sizer"]
+__all__ = ["BatchSize"]
 
 TARGET = 0.5  # seconds of work in a batch
 SMALL = 0.005  # seconds of work that is not worth sharing out
@@ -18,7 +18,7 @@ RECENT = 10  # batches that are looked at
 GROWTH = 16  # at most so many times the size of the last batch
 
 
-class Sizer:
+class BatchSize:
     """Follows the measured throughput of the workers: grows step by step, shrinks at once.
 
     Args:

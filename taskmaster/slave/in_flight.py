@@ -1,4 +1,4 @@
-"""The desk: what the slave holds, and what it has to say of it. Pure.
+"""The in_flight: what the slave holds, and what it has to say of it. Pure.
 
 Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the
 master has answered the report of its end.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.model import Failure, Lent, Report
 
-__all__ = ["Desk", "Held"]
+__all__ = ["HeldBatch", "InFlight"]
 
 SHORT = 100  # characters of a message, where there are very many
 TRACEBACKS = 4 * 1024 * 1024  # bytes of failures of one batch that wait to be reported; beyond, text is left out
@@ -23,7 +23,7 @@ KEEP = 3  # where in a state that is
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class HeldBatch:
     """A batch in this slave's hands.
 
     Attributes:
@@ -60,7 +60,7 @@ class Held:
     long: dict[int, None] = field(default_factory=dict)
     tickets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
-    heirs: dict[int, Held] = field(default_factory=dict)
+    heirs: dict[int, HeldBatch] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -84,7 +84,7 @@ class Held:
         )
 
 
-class Desk:
+class InFlight:
     """All batches of the slave.
 
     Attributes:
@@ -97,7 +97,7 @@ class Desk:
         self.singly = False
         self.done = 0
         self.failed = 0
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldBatch] = {}
         self._sent: dict[str, State] = {}
 
     def __len__(self) -> int:
@@ -113,24 +113,24 @@ class Desk:
         """Everything was reported, and the report answered."""
         return not self._held
 
-    def take(self, lent: Lent) -> Held:
+    def take(self, lent: Lent) -> HeldBatch:
         """A batch has arrived."""
-        held = Held(lent, lent.count)
+        held = HeldBatch(lent, lent.count)
         held.told = held.state  # the master knows as much
         self._held[lent.token] = held
         return held
 
-    def by_token(self, token: str) -> Held | None:
+    def by_token(self, token: str) -> HeldBatch | None:
         """The batch of a token, if it is here."""
         return self._held.get(token)
 
-    def progress(self, held: Held, upto: int, extra: Sequence[int] = ()) -> None:
+    def progress(self, held: HeldBatch, upto: int, extra: Sequence[int] = ()) -> None:
         """Note how far a batch has got; it never goes back."""
         held.upto = max(held.upto, min(upto, held.keep))
         held.extra = tuple(index for index in extra if index >= held.upto)
         self._pass_on(held)
 
-    def fail(self, held: Held, failure: Failure) -> None:
+    def fail(self, held: HeldBatch, failure: Failure) -> None:
         """A job has failed; whether it counts is decided when the batch's progress passes it."""
         if failure.index >= held.keep:
             return  # it was started at the moment it was given back, and runs elsewhere
@@ -141,7 +141,7 @@ class Desk:
         held.failed += failure.kind != "skip"
         held.texts += _length(failure)
 
-    def finish(self, held: Held, stop: int, seconds: float = 0.0) -> None:
+    def finish(self, held: HeldBatch, stop: int, seconds: float = 0.0) -> None:
         """The worker has stopped before the job at ``stop``; all before have ended, within so many
         seconds.
         """
@@ -150,7 +150,7 @@ class Desk:
         self.progress(held, stop)
         self._end(held, "finished")
 
-    def crash(self, held: Held, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
+    def crash(self, held: HeldBatch, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
         """The worker has died while these jobs ran; or it was killed because the suspects took too
         long.
         """
@@ -161,7 +161,7 @@ class Desk:
         how = "timeout" if timed_out else "crashed"
         self._end(held, how if held.suspects else "dropped")
 
-    def raised(self, held: Held, suspects: Iterable[int], failure: Failure) -> None:
+    def raised(self, held: HeldBatch, suspects: Iterable[int], failure: Failure) -> None:
         """The one call that was given these jobs has raised."""
         held.extra = tuple(sorted({f.index for f in held.failures}.union(held.extra)))
         held.suspects = tuple(suspects)
@@ -169,11 +169,11 @@ class Desk:
         held.texts += _length(failure)
         self._end(held, "raised")
 
-    def unreadable(self, held: Held) -> None:
+    def unreadable(self, held: HeldBatch) -> None:
         """The worker could not unpickle the batch."""
         self._end(held, "unreadable")
 
-    def drop(self, held: Held) -> None:
+    def drop(self, held: HeldBatch) -> None:
         """Give back all that has not ended."""
         self._end(held, "dropped")
 
@@ -187,7 +187,7 @@ class Desk:
             if not held.stale
         ]
 
-    def runs_long(self, held: Held, index: int) -> None:
+    def runs_long(self, held: HeldBatch, index: int) -> None:
         """A job has been running for long; the master is told once."""
         if index not in held.long and index not in held.tickets and not held.stale:
             held.long[index] = None
@@ -209,7 +209,7 @@ class Desk:
         held.heirs[index] = heir
         self._pass_on(held)
 
-    def _pass_on(self, held: Held) -> None:
+    def _pass_on(self, held: HeldBatch) -> None:
         """Tell the heirs of a batch what has become of their job."""
         for index, heir in list(held.heirs.items()):
             ended = index < held.upto or index in held.extra
@@ -226,7 +226,7 @@ class Desk:
             else:
                 self.drop(heir)
 
-    def void(self, tokens: Iterable[str] | None = None) -> list[Held]:
+    def void(self, tokens: Iterable[str] | None = None) -> list[HeldBatch]:
         """These leases are not the slave's any more (all, if None are named); returns those that
         are still worked on.
         """
@@ -326,7 +326,7 @@ class Desk:
         for held in self._held.values():
             held.told = None
 
-    def _end(self, held: Held, how: str) -> None:
+    def _end(self, held: HeldBatch, how: str) -> None:
         held.end = how
         self._pass_on(held)
         ended = held.upto + len(held.extra)

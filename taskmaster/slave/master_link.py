@@ -25,7 +25,7 @@ from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.frames import Hold
 
-__all__ = ["Link", "Refused"]
+__all__ = ["MasterLink", "Refused"]
 
 RETRY = (0.2, 2.0)  # seconds between two attempts to connect: at first, and at most
 ANSWER = 30.0  # seconds after which a master that does not answer counts as gone
@@ -37,7 +37,7 @@ class Refused(TaskmasterError):
     exit_code = 6
 
 
-class Link:
+class MasterLink:
     """One slave's way to its master.
 
     Args:

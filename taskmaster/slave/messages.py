@@ -4,8 +4,8 @@ Called by ``taskmaster.slave.worker.worker`` and ``taskmaster.slave.worker.concu
 worker says is plain:
 
 - ``("ready", slots, several, together, coroutines)``: how many jobs run at once; whether the
-  board's table says which of them run; whether one call gets all jobs of a batch; whether jobs are
-  awaited;
+  scoreboard's table says which of them run; whether one call gets all jobs of a batch; whether
+  jobs are awaited;
 - ``("unusable", what, sentence, traceback)``;
 - ``("failed", region, *failure)`` and ``("raised", region, indices, *failure)``, with the fields of
   a ``Failure``: said before the position moves past the job;
@@ -26,18 +26,18 @@ from taskmaster.model import Failure
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
 
-__all__ = ["Batch", "Outlet", "capped", "flush", "message_of", "too_long"]
+__all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of", "too_long"]
 
 MESSAGE = 1024  # characters of an exception's message that are kept
 TRACEBACK = 8192  # of its traceback: the beginning and the end
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class WorkerBatch:
     """A batch as the worker has it.
 
     Attributes:
-        region: where on the board it is.
+        region: where on the scoreboard it is.
         jobs: the jobs; each a pickle of its own where ``separate``.
         separate: see there.
         alone: nothing else runs beside it.
@@ -62,7 +62,7 @@ class Batch:
         return handle if unpickle is None else lambda blob: handle(unpickle(blob))
 
 
-class Outlet:
+class MessageSender:
     """Says things to the supervisor; from any thread.
 
     Args:

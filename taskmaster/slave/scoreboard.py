@@ -1,5 +1,5 @@
-"""The board: memory that a worker and its supervisor share, where the worker publishes which job it
-is at.
+"""The scoreboard: memory that a worker and its supervisor share, where the worker publishes which
+job it is at.
 
 Two regions, for the batch that runs and the one behind it. A job is announced before it is started
 and the limit is read after that; the supervisor lowers the limit first and reads the announcement
@@ -15,7 +15,7 @@ import time
 
 from taskmaster.model import MAX_BATCH
 
-__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Board"]
+__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Scoreboard"]
 
 REGIONS = 2
 NOT_BEGUN = 2**64 - 1
@@ -23,10 +23,10 @@ OPENING = 2**64 - 2  # the worker is unpickling the batch
 RUNNING, ENDED = 1, 2
 _HEAD = 24
 _REGION = _HEAD + MAX_BATCH
-SIZE = REGIONS * _REGION  # bytes of a board
+SIZE = REGIONS * _REGION  # bytes of a scoreboard
 
 
-class Board:
+class Scoreboard:
     """The two regions of a worker, seen from either side.
 
     Args:

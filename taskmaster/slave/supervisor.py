@@ -4,9 +4,9 @@ Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.sla
 run. One thread, one loop; it runs none of the user's code, so that it goes on reporting and
 renewing its leases whatever a callback does. ::
 
-    master ◄──exchange──► Link ◄──► Supervisor ◄──► Desk
+    master ◄──exchange──► MasterLink ◄──► Supervisor ◄──► InFlight
                                         ▲
-                                        └──► Pool ◄──socket, board──► workers
+                                        └──► Pool ◄──socket, scoreboard──► workers
 
 Guarantees: what a worker ended is reported, or run again by somebody; no process outlives this one.
 """
@@ -28,10 +28,10 @@ from taskmaster.model import Answer
 from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
-from taskmaster.slave.batch_size import Sizer
-from taskmaster.slave.in_flight import Desk
-from taskmaster.slave.master_link import Link
-from taskmaster.slave.pool.fork_client import Launcher
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.master_link import MasterLink
+from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.restart_policy import Unusable
 from taskmaster.transport.address import Address
@@ -111,9 +111,9 @@ class Supervisor:
         self._signals = signals
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
-        self._desk = Desk()
+        self._in_flight = InFlight()
         each = max(config.threads, config.concurrency)
-        self._sizer = Sizer(each, config.batch)
+        self._batch_size = BatchSize(each, config.batch)
         self._pool = Pool(
             {
                 "target": config.target,
@@ -122,13 +122,13 @@ class Supervisor:
                 "path": list(config.path),
             },
             config.processes,
-            self._desk,
-            self._sizer,
+            self._in_flight,
+            self._batch_size,
             self._selector,
-            Launcher(config.template, config.template_process),
+            ForkClient(config.template, config.template_process),
         )
         self._pool.stopping = lambda: signals.received > 0
-        self._link = Link(
+        self._link = MasterLink(
             config.address,
             key,
             config.processes,
@@ -137,7 +137,7 @@ class Supervisor:
             answered=self._take_answer,
             declined=self._take_refusal,
             entered=self._enter,
-            held=lambda: (self._desk.tokens, self._desk.offers),
+            held=lambda: (self._in_flight.tokens, self._in_flight.offers),
         )
         self._link.receive_into(self._pool.place)
         target = "" if config.template else config.target  # a template brings its callback along
@@ -209,7 +209,7 @@ class Supervisor:
 
     def _watch_time(self, now: float) -> float:
         """See that no job takes too long; gives the seconds until that is due again."""
-        if not len(self._desk):
+        if not len(self._in_flight):
             self._enforce_at = now
             return 1.0
         if now >= self._enforce_at:
@@ -220,7 +220,7 @@ class Supervisor:
         due = now + 1.0
         if self._link.up:
             due = min(due, self._posted_at + self._link.lease / 6)
-            if len(self._desk):
+            if len(self._in_flight):
                 due = min(due, self._looked_at + self._look_every, self._posted_at + self._look_every)
             if self._pool.free:
                 due = min(due, self._ask_at)
@@ -232,29 +232,31 @@ class Supervisor:
         """Report and ask, if there is a reason to."""
         if not self._link.up:
             return
-        free = self._pool.free if self._stop_by is None and not self._desk.singly else 0
-        urgent = self._desk.urgent() or self._desk.singly
+        free = self._pool.free if self._stop_by is None and not self._in_flight.singly else 0
+        urgent = self._in_flight.urgent() or self._in_flight.singly
         ask = free > 0 and (now >= self._ask_at or urgent)
-        look = len(self._desk) > 0 and now >= self._looked_at + self._look_every
+        look = len(self._in_flight) > 0 and now >= self._looked_at + self._look_every
         if look:
             self._looked_at = now
             self._pool.look()
         # What is wanted back is heard of in the answer.
-        due = self._posted_at + min(self._link.lease / 6, self._look_every if len(self._desk) else self._link.lease)
-        if ask or urgent or (look and self._desk.news()) or now >= due:
-            if not look and len(self._desk) and now >= self._looked_at + self._look_every / 2:
+        due = self._posted_at + min(
+            self._link.lease / 6, self._look_every if len(self._in_flight) else self._link.lease
+        )
+        if ask or urgent or (look and self._in_flight.news()) or now >= due:
+            if not look and len(self._in_flight) and now >= self._looked_at + self._look_every / 2:
                 # Said together with what has to be said anyway, it takes no exchange of its own.
                 self._looked_at = now
                 self._pool.look()
             self._posted_at = now
             self._asked = ask
-            reports = self._desk.reports()
-            self._link.post(reports, self._sizer.want(free if ask else 0))
+            reports = self._in_flight.reports()
+            self._link.post(reports, self._batch_size.want(free if ask else 0))
 
     def _take_answer(self, answer: Answer) -> None:
-        self._desk.answered()
+        self._in_flight.answered()
         now = time.monotonic()
-        for held in self._desk.void(answer.stale):
+        for held in self._in_flight.void(answer.stale):
             self._pool.recall(held, 0)
         if answer.state == "over":
             self._over = True
@@ -263,11 +265,11 @@ class Supervisor:
             if self._stop_by is None:
                 self._pool.give(lent)
             else:
-                self._desk.drop(self._desk.take(lent))  # it was asked for before the signal came
+                self._in_flight.drop(self._in_flight.take(lent))  # it was asked for before the signal came
         for token, index, number in answer.tickets:
-            self._desk.ticket(token, index, number)
+            self._in_flight.ticket(token, index, number)
         for token, keep in answer.recalls:
-            asked = self._desk.by_token(token)
+            asked = self._in_flight.by_token(token)
             if asked is not None:
                 self._pool.recall(asked, keep)
         if answer.state == "drain":
@@ -284,10 +286,10 @@ class Supervisor:
 
     def _take_refusal(self, why: str) -> bool:
         """The master could not do the last exchange; gives whether the connection goes on."""
-        token = self._desk.refused(why)
+        token = self._in_flight.refused(why)
         if token is None:
             return True
-        for held in self._desk.void([token]):
+        for held in self._in_flight.void([token]):
             self._pool.recall(held, 0)  # the next hello says that it is not held any more
         return False
 
@@ -301,16 +303,16 @@ class Supervisor:
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._ask_at = 0.0
         self._pool.tell(self._link.run, self._link.name, self._link.job_timeout)
-        former = self._desk.tokens
+        former = self._in_flight.tokens
         for token, index, new in taken:
-            self._desk.adopt(token, index, new)
+            self._in_flight.adopt(token, index, new)
         if another:
             # Its leases are all its own: what runs here may run on, what has not started is not
             # started any more.
-            for held in self._desk.void(former):
+            for held in self._in_flight.void(former):
                 self._pool.recall(held, 0)
         else:
-            self._desk.unanswered()
+            self._in_flight.unanswered()
 
     def _wait_for_master(self, now: float) -> bool:
         """False when it has taken too long."""
@@ -334,7 +336,7 @@ class Supervisor:
     def _end_over(self) -> int:
         self._wind_up(TEARDOWN)
         took = timedelta(seconds=round(time.monotonic() - self._began))
-        done, failed = self._desk.done, self._desk.failed
+        done, failed = self._in_flight.done, self._in_flight.failed
         self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
         self._link.bye()
         return 0
@@ -353,28 +355,30 @@ class Supervisor:
         if self._stop_by is None:
             self._stop_by = now + self._config.grace
             self._pool.recall_all()
-            if len(self._desk):
+            if len(self._in_flight):
                 self._say(
                     f"{self._signals.name}: running jobs have {self._config.grace:g} s to end (the same signal again "
                     "ends at once)."
                 )
         if self._signals.repeated or now >= self._stop_by:
             self._pool.kill_workers()
-        if len(self._desk):
+        if len(self._in_flight):
             self._exchange(now)
             return None
         self._deliver(now)
         self._wind_up(TEARDOWN)
         self._link.bye()
-        self._say(f"stopped: {self._desk.done} jobs done and {self._desk.failed} failed attempts by this slave.")
+        self._say(
+            f"stopped: {self._in_flight.done} jobs done and {self._in_flight.failed} failed attempts by this slave."
+        )
         return 128 + self._signals.received
 
     def _deliver(self, now: float) -> None:
         """Bring the last reports to the master, if it is there."""
         deadline = now + LAST_WORDS
-        while not self._desk.settled and self._link.lost_at is None and time.monotonic() < deadline:
+        while not self._in_flight.settled and self._link.lost_at is None and time.monotonic() < deadline:
             if self._link.up:
-                self._link.post(self._desk.reports(), self._sizer.want(0))
+                self._link.post(self._in_flight.reports(), self._batch_size.want(0))
             for key, _ in self._selector.select(0.05):
                 key.data()
 
@@ -390,7 +394,7 @@ class Supervisor:
 
     def _pool_is_idle(self) -> bool:
         self._pool.look()
-        return len(self._desk) == 0
+        return len(self._in_flight) == 0
 
     def _read_lifeline(self) -> None:
         if self._config.lifeline is not None and not os.read(self._config.lifeline, 4096):

@@ -240,10 +240,10 @@ def test_a_report_that_the_master_refuses_fails_the_job_that_it_is_of(playground
     playground.write(
         "mod.py",
         PREAMBLE
-        + "from taskmaster.model import Failure\nfrom taskmaster.slave.messages import Outlet\n"
+        + "from taskmaster.model import Failure\nfrom taskmaster.slave.messages import MessageSender\n"
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
         + "def handle_job(n):\n    if n == 77:\n"
-        + "        Outlet._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"
+        + "        MessageSender._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"
         + "        raise ValueError('no')\n    note(n)\n",
     )
     run = playground.run("tm-run", "mod", "2", "--progress=none", "--retries=1", "--backoff=0.01")

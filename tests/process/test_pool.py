@@ -19,11 +19,11 @@ from support.commands import children_of, free_port, wait_for
 from support.playground import Playground
 
 from taskmaster.model import Lent
-from taskmaster.slave.batch_size import Sizer
-from taskmaster.slave.in_flight import Desk, Held
-from taskmaster.slave.pool.fork_client import Launcher
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool, Unusable
-from taskmaster.slave.pool.worker_process import Worker
+from taskmaster.slave.pool.worker_process import WorkerProcess
 
 MODULE = """
 import multiprocessing, os, signal, subprocess, time
@@ -52,16 +52,16 @@ def handle_job(job):
 
 
 class Slave:
-    """A pool, its desk, and a loop that turns them."""
+    """A pool, its in_flight, and a loop that turns them."""
 
     def __init__(self, workers: int, template: socket.socket | None = None, **spec: int) -> None:
-        self.desk = Desk()
+        self.in_flight = InFlight()
         self.selector = selectors.DefaultSelector()
         told = {"target": "jobs", "threads": 1, "concurrency": 1, "path": [], **spec}
-        self.pool = Pool(told, workers, self.desk, Sizer(), self.selector, Launcher(template))
+        self.pool = Pool(told, workers, self.in_flight, BatchSize(), self.selector, ForkClient(template))
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerProcess]:
         return list(self.pool.workers.values())
 
     def turn(self, what: str, condition: Callable[[], object], *, replace: bool = True) -> None:
@@ -80,14 +80,14 @@ class Slave:
     def ready(self, count: int) -> None:
         self.turn("the workers to be ready", lambda: sum(worker.ready for worker in self.workers) == count)
 
-    def give(self, *jobs: str, token: str = "t", separate: bool = False) -> Held:
+    def give(self, *jobs: str, token: str = "t", separate: bool = False) -> HeldBatch:
         blob = pickle.dumps([pickle.dumps(job) for job in jobs] if separate else list(jobs))
         self.pool.give(Lent(token, len(jobs), separate, False, 0, blob))
-        held = self.desk.by_token(token)
+        held = self.in_flight.by_token(token)
         assert held is not None
         return held
 
-    def holder(self, held: Held) -> Worker:
+    def holder(self, held: HeldBatch) -> WorkerProcess:
         return next(worker for worker in self.workers if held in worker.held)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def test_a_job_that_ends_its_worker_is_blamed_after_it_was_recalled(slave: Calla
     one = slave()
     one.ready(1)
     held = one.give("sleep", "b", "c")
-    one.turn("the job to run", lambda: one.workers[0].board.heads[0][1] == 0)
+    one.turn("the job to run", lambda: one.workers[0].scoreboard.heads[0][1] == 0)
     one.pool.recall(held, 0)
 
     assert held.keep == 1
@@ -174,7 +174,7 @@ def test_all_jobs_that_ran_at_once_are_suspects(slave: Callable[..., Slave]) -> 
     one = slave(threads=3)
     one.ready(1)
     held = one.give("a", "sleep", "fail", "sleep", "sleep", "z")
-    one.turn("three to run", lambda: one.workers[0].board.running(0, 6, several=True) == [1, 3, 4])
+    one.turn("three to run", lambda: one.workers[0].scoreboard.running(0, 6, several=True) == [1, 3, 4])
     os.kill(one.workers[0].pid, signal.SIGKILL)
     one.turn("its end", lambda: held.end)
 
@@ -209,7 +209,9 @@ def test_workers_that_die_at_once_are_all_noticed(slave: Callable[..., Slave]) -
     one = slave(4)
     one.ready(4)
     batches = [one.give("sleep", token=f"t{number}") for number in range(4)]
-    one.turn("all to run", lambda: all(0 in one.holder(held).board.running(0, 1, several=False) for held in batches))
+    one.turn(
+        "all to run", lambda: all(0 in one.holder(held).scoreboard.running(0, 1, several=False) for held in batches)
+    )
     before = set(one.pool.workers)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -253,7 +255,7 @@ def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callab
     one = slave(2)
     one.ready(2)
     held = one.give("sleep", "b")
-    one.turn("it to run", lambda: one.holder(held).board.heads[0][1] == 0)
+    one.turn("it to run", lambda: one.holder(held).scoreboard.heads[0][1] == 0)
     before = set(one.pool.workers)
     parent = int(Path(f"/proc/{min(before)}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)

@@ -102,17 +102,17 @@ class PlannedWorld(World):
         job = work.jobs[work.at]
         rows = set(self.inside(job))
         if rows & self.deadly or (self.faults and self.random.random() < 0.02):
-            slave.desk.crash(held, [work.at], "killed")
+            slave.in_flight.crash(held, [work.at], "killed")
             return
         if rows & self.hanging:
-            slave.desk.crash(held, [work.at], "too long", timed_out=True)
+            slave.in_flight.crash(held, [work.at], "too long", timed_out=True)
             return
         if rows & self.bad or (self.faults and self.random.random() < 0.05):
-            slave.desk.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
+            slave.in_flight.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
         else:
             self.ledger.update(rows)
         work.at += 1
-        slave.desk.progress(held, work.at)
+        slave.in_flight.progress(held, work.at)
 
     def _covered(self) -> set:
         found: set = set()

@@ -31,7 +31,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.service import Service
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
 from taskmaster.model import PROTOCOL, Answer, Failure, Job
-from taskmaster.slave.in_flight import Desk, Held
+from taskmaster.slave.in_flight import HeldBatch, InFlight
 
 
 class Violation(AssertionError):
@@ -108,11 +108,11 @@ class Work:
 
 @dataclass
 class SimSlave:
-    """A slave: the real desk, with workers that only exist in its books."""
+    """A slave: the real InFlight, with workers that only exist in its books."""
 
     id: str
-    desk: Desk = field(default_factory=Desk)
-    work: dict = field(default_factory=dict)  # Held -> Work
+    in_flight: InFlight = field(default_factory=InFlight)
+    work: dict = field(default_factory=dict)  # HeldBatch -> Work
     alive: bool = True
     greeted: int = 0  # the master that answered the last hello; 0 when the connection was lost since
     incarnation: int = 0  # the master whose leases it holds
@@ -296,27 +296,27 @@ class World:
         answer = self.service.hello(
             {
                 "protocol": PROTOCOL, "session": slave.id, "name": slave.id, "workers": 2, "slots": 2,
-                "held": slave.desk.tokens, "offers": slave.desk.offers, "run": "run",
+                "held": slave.in_flight.tokens, "offers": slave.in_flight.offers, "run": "run",
             }
         )  # fmt: skip
         if not answer["ok"]:
             raise Violation(answer["why"])
         if self.faults and self.random.random() < 0.05:
             return  # the welcome is lost: the slave says hello again
-        former = slave.desk.tokens
+        former = slave.in_flight.tokens
         for token, index, new in answer["taken"]:
             self.taken += 1
             self.newest[self.broker.leases[new].stretch.first] = new
-            slave.desk.adopt(token, index, new)
+            slave.in_flight.adopt(token, index, new)
         if slave.incarnation != self.generation:
-            for held in slave.desk.void(former):
+            for held in slave.in_flight.void(former):
                 self._recall(slave, held, 0)
         else:
-            slave.desk.unanswered()
+            slave.in_flight.unanswered()
         slave.greeted = slave.incarnation = self.generation
 
     @staticmethod
-    def _recall(slave: SimSlave, held: Held, keep: int) -> None:
+    def _recall(slave: SimSlave, held: HeldBatch, keep: int) -> None:
         """What the pool does: a job that runs is not given back, and a call runs all of its
         jobs.
         """
@@ -334,7 +334,7 @@ class World:
             self.greet(slave)
             if slave.greeted != self.generation:
                 return
-        reports = slave.desk.reports()
+        reports = slave.in_flight.reports()
         want = (2, r.choice([1, 1, 2, 5, 20]), r.choice([0, 0, 3]), "")
         wire = [report.to_wire() for report in reports]
         if self.faults and r.random() < 0.1:
@@ -352,22 +352,22 @@ class World:
             slave.greeted = 0
             return
         self._check_newest(reports, answer)
-        slave.desk.answered()
-        for held in slave.desk.void(answer.stale):
+        slave.in_flight.answered()
+        for held in slave.in_flight.void(answer.stale):
             self._recall(slave, held, 0)
         for token, index, number in answer.tickets:
-            slave.desk.ticket(token, index, number)
+            slave.in_flight.ticket(token, index, number)
         for lent in answer.batches:
             jobs = pickle.loads(b"".join(lent.blob.parts))
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
-            held = slave.desk.take(lent._replace(blob=b""))
+            held = slave.in_flight.take(lent._replace(blob=b""))
             held.together = self.together
             slave.work[held] = Work(jobs)
             lease = self.broker.leases.get(lent.token)  # lost already, if the master took very long to answer
             for index in range(lent.count if lease is not None else 0):
                 self.newest[lease.stretch.first + index] = lent.token
         for token, keep in answer.recalls:
-            held = slave.desk.by_token(token)
+            held = slave.in_flight.by_token(token)
             if held is not None:
                 self._recall(slave, held, keep)
 
@@ -387,7 +387,7 @@ class World:
         for held, work in list(slave.work.items())[:2]:
             if held.end or work.at >= held.keep:
                 if not held.end:
-                    slave.desk.finish(held, work.at)
+                    slave.in_flight.finish(held, work.at)
                 del slave.work[held]
                 continue
             if not work.begun:
@@ -395,40 +395,40 @@ class World:
                 if self.random.random() < 0.3:
                     return
             if self.faults and not self.together and work.jobs[work.at] in self.slow and self.random.random() < 0.9:
-                slave.desk.runs_long(held, work.at)
+                slave.in_flight.runs_long(held, work.at)
                 return
             (self._call if self.together else self._run)(slave, held, work)
             work.begun = self.random.random() < 0.7 and work.at < held.keep and not held.end
             return
 
-    def _run(self, slave: SimSlave, held: Held, work: Work) -> None:
+    def _run(self, slave: SimSlave, held: HeldBatch, work: Work) -> None:
         payload = work.jobs[work.at]
         if payload in self.deadly or (self.faults and self.random.random() < 0.02):
-            slave.desk.crash(held, [work.at], "killed")
+            slave.in_flight.crash(held, [work.at], "killed")
         elif payload in self.hanging:
-            slave.desk.crash(held, [work.at], "too long", timed_out=True)
+            slave.in_flight.crash(held, [work.at], "too long", timed_out=True)
         else:
             if payload in self.bad or (self.faults and self.random.random() < 0.05):
-                slave.desk.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
+                slave.in_flight.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
             elif payload in self.skipped:
-                slave.desk.fail(held, Failure(work.at, "Skip", "", "", "skip"))
+                slave.in_flight.fail(held, Failure(work.at, "Skip", "", "", "skip"))
                 self.ledger[self._key(payload), payload] += 1
             else:
                 self.ledger[self._key(payload), payload] += 1
             work.at += 1
-            slave.desk.progress(held, work.at)
+            slave.in_flight.progress(held, work.at)
 
-    def _call(self, slave: SimSlave, held: Held, work: Work) -> None:
+    def _call(self, slave: SimSlave, held: HeldBatch, work: Work) -> None:
         """All jobs of a batch in one call, that succeeds or fails as a whole."""
         jobs, indices = work.jobs[: held.keep], list(range(held.keep))
         if self.deadly.union(self.hanging).intersection(jobs):
-            slave.desk.crash(held, indices, "killed")
+            slave.in_flight.crash(held, indices, "killed")
         elif self.bad.intersection(jobs) or (self.faults and self.random.random() < 0.05):
             failure = Failure(0, "ValueError", "bad", "Traceback")
             if len(jobs) > 1:
-                slave.desk.raised(held, indices, failure)
+                slave.in_flight.raised(held, indices, failure)
             else:
-                slave.desk.fail(held, failure)
+                slave.in_flight.fail(held, failure)
                 work.at = 1
         else:
             for payload in jobs:

@@ -1,4 +1,4 @@
-"""The shelf: shared memory where batches are received, and where workers open them.
+"""The buffers: shared memory where batches are received, and where workers open them.
 
 The supervisor only passes a batch on. Here it lies in one place from the network to the worker:
 without it, each byte is copied four times more, which for jobs of a kilobyte took more time than
@@ -12,9 +12,9 @@ import mmap
 import os
 import tempfile
 
-__all__ = ["PLACE", "Place", "Shelf", "make_memory"]
+__all__ = ["BUFFER_BYTES", "Buffer", "Buffers", "make_memory"]
 
-PLACE = 4 * 1024 * 1024  # bytes; a batch is rarely larger than half of it, and one that is goes another way
+BUFFER_BYTES = 4 * 1024 * 1024  # bytes; a batch is rarely larger than half of it, and one that is goes another way
 
 
 def make_memory(size: int) -> int:
@@ -28,11 +28,11 @@ def make_memory(size: int) -> int:
     return descriptor
 
 
-class Place:
+class Buffer:
     """Where one batch lies, until it is no longer referred to.
 
     Attributes:
-        offset: its first byte on the shelf.
+        offset: its first byte on the buffers.
         view: its bytes.
     """
 
@@ -50,7 +50,7 @@ class Place:
         self._free.append(self.offset)
 
 
-class Shelf:
+class Buffers:
     """The places of one slave, used again and again: memory that was never used costs nothing.
 
     Args:
@@ -61,17 +61,17 @@ class Shelf:
     """
 
     def __init__(self, count: int) -> None:
-        self.descriptor = make_memory(count * PLACE)
-        self._memory = memoryview(mmap.mmap(self.descriptor, count * PLACE))
-        self._free = [number * PLACE for number in reversed(range(count))]
+        self.descriptor = make_memory(count * BUFFER_BYTES)
+        self._memory = memoryview(mmap.mmap(self.descriptor, count * BUFFER_BYTES))
+        self._free = [number * BUFFER_BYTES for number in reversed(range(count))]
 
-    def place(self, size: int) -> Place | None:
+    def place(self, size: int) -> Buffer | None:
         """A place for so many bytes; None if none is free, or they are too many for one."""
-        if size > PLACE or not self._free:
+        if size > BUFFER_BYTES or not self._free:
             return None
         # The one that was left last is the most likely to be in the processor's cache.
         offset = self._free.pop()
-        return Place(offset, self._memory[offset : offset + size], self._free)
+        return Buffer(offset, self._memory[offset : offset + size], self._free)
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime.child_process import Forked, kill_group
 
-__all__ = ["Launcher", "NoProcess", "TemplateGone", "how_it_ended"]
+__all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
 
 
 # What a kernel that is short of memory does to a worker looks the same as a kill from outside.
@@ -30,11 +30,11 @@ OOM = " (out of memory, or killed from outside)"
 SLICE, SILENT = 0.5, 20
 
 
-class TemplateGone(TaskmasterError):
+class ForkServerGone(TaskmasterError):
     """The process that forks the workers has ended."""
 
 
-class NoProcess(TaskmasterError):
+class CannotFork(TaskmasterError):
     """The system has no process left for a worker."""
 
 
@@ -49,7 +49,7 @@ def how_it_ended(status: int) -> str:
     return f"exited with status {code}"
 
 
-class Launcher:
+class ForkClient:
     """A template and the workers that it has forked.
 
     Args:
@@ -85,11 +85,12 @@ class Launcher:
 
         Args:
             spec: what the worker needs to know.
-            descriptors: its socket, its board's memory, the shelf's, its standard output and error.
+            descriptors: its socket, its scoreboard's memory, the buffers', its standard output and
+                error.
 
         Raises:
-            TemplateGone: the template has ended, or does not answer.
-            NoProcess: it could not fork.
+            ForkServerGone: the template has ended, or does not answer.
+            CannotFork: it could not fork.
         """
         silent = 0
         try:
@@ -100,7 +101,7 @@ class Launcher:
                     if "spawned" in event:
                         self._events.remove(event)
                         if event["spawned"] <= 0:
-                            raise NoProcess("No worker can be forked: the system allows no more processes.")
+                            raise CannotFork("No worker can be forked: the system allows no more processes.")
                         self.pids.add(event["spawned"])
                         return event["spawned"]
                 try:
@@ -110,13 +111,13 @@ class Launcher:
                     if silent >= SILENT:
                         raise
         except OSError as exc:
-            raise TemplateGone("The process that forks the workers has ended.") from exc
+            raise ForkServerGone("The process that forks the workers has ended.") from exc
 
     def exits(self) -> list[tuple[int, int]]:
         """Process id and wait status of each worker that has ended since the last call.
 
         Raises:
-            TemplateGone: the template has ended.
+            ForkServerGone: the template has ended.
         """
         try:
             self.control.setblocking(False)
@@ -125,7 +126,7 @@ class Launcher:
         except BlockingIOError:
             pass
         except OSError as exc:
-            raise TemplateGone("The process that forks the workers has ended.") from exc
+            raise ForkServerGone("The process that forks the workers has ended.") from exc
         found = [(event["exited"], event["status"]) for event in self._events if "exited" in event]
         self._events = deque(event for event in self._events if "exited" not in event)
         self.pids.difference_update(pid for pid, _ in found)
@@ -133,7 +134,7 @@ class Launcher:
 
     def close(self) -> None:
         """End the template and all its workers, now."""
-        with contextlib.suppress(TemplateGone):
+        with contextlib.suppress(ForkServerGone):
             self.exits()  # the process id of a worker that has ended may be somebody else's by now
         self.control.close()
         for pid in list(self.pids):

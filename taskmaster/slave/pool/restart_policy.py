@@ -7,7 +7,7 @@ end the slave.
 
 from __future__ import annotations
 
-__all__ = ["Patience", "Unusable"]
+__all__ = ["RestartPolicy", "Unusable"]
 
 BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
 TEMPLATES = 5  # that end one after the other before any worker is ready
@@ -29,7 +29,7 @@ class Unusable(Exception):
         self.traceback = traceback
 
 
-class Patience:
+class RestartPolicy:
     """Counts what has failed since something last went well.
 
     Attributes:

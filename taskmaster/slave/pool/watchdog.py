@@ -12,11 +12,11 @@ import logging
 from collections.abc import Callable, Collection
 
 from taskmaster.runtime.child_process import kill_group
-from taskmaster.slave.in_flight import Desk
+from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.job_clock import JobClock
-from taskmaster.slave.pool.worker_process import UNPICKLING, Worker
+from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 
-__all__ = ["Watch"]
+__all__ = ["Watchdog"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,22 +26,22 @@ LOOK = 0.5  # seconds between two looks at what runs for how long; more often wh
 LOST = (1.0, 5.0)  # seconds after which a worker is ended that cannot be heard: one that runs nothing, and any other
 
 
-class Watch:
+class Watchdog:
     """See the module.
 
     Args:
-        desk: told of jobs that run for long.
+        in_flight: told of jobs that run for long.
         now: when it begins.
         end: ends a worker and what its callback has started, by its process id.
     """
 
-    def __init__(self, desk: Desk, now: float, end: Callable[[int], None] = kill_group) -> None:
-        self._desk = desk
+    def __init__(self, in_flight: InFlight, now: float, end: Callable[[int], None] = kill_group) -> None:
+        self._in_flight = in_flight
         self._end = end
         self._jobs = JobClock(now)
         self._workers = JobClock(now)
 
-    def over_jobs(self, workers: Collection[Worker], limit: float | None, now: float) -> float:
+    def over_jobs(self, workers: Collection[WorkerProcess], limit: float | None, now: float) -> float:
         """End workers whose job has taken longer than ``limit``, and note what runs for long; gives
         the seconds until the next look.
         """
@@ -51,7 +51,7 @@ class Watch:
             if not worker.together:
                 for held, index in jobs:
                     if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG:
-                        self._desk.runs_long(held, index)
+                        self._in_flight.runs_long(held, index)
         if limit is None:
             return LOOK
         for worker, jobs in running.items():
@@ -69,7 +69,7 @@ class Watch:
                     self._end(worker.pid)
         return min(LOOK / 2, limit / 4)
 
-    def over_workers(self, workers: Collection[Worker], now: float) -> None:
+    def over_workers(self, workers: Collection[WorkerProcess], now: float) -> None:
         """End workers that live on without their socket: nobody would ever hear what becomes of
         their jobs. Say which of the others do not get ready.
         """

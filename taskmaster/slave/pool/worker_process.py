@@ -1,4 +1,4 @@
-"""A worker process as the supervisor sees it: its socket, its board, what it holds.
+"""A worker process as the supervisor sees it: its socket, its scoreboard, what it holds.
 
 Called by ``taskmaster.slave.pool.pool``. Nothing here waits: what the worker does not take at once
 is kept for it.
@@ -11,30 +11,30 @@ import socket
 from collections import deque
 from typing import Any
 
-from taskmaster.slave.in_flight import Held
+from taskmaster.slave.in_flight import HeldBatch
 from taskmaster.slave.pool.output import Forwarder
-from taskmaster.slave.scoreboard import REGIONS, Board
+from taskmaster.slave.scoreboard import REGIONS, Scoreboard
 from taskmaster.transport.frames import FrameReader, frame
 
-__all__ = ["UNPICKLING", "Worker"]
+__all__ = ["UNPICKLING", "WorkerProcess"]
 
 UNLIMITED = 2**40  # the socket to a worker is not on a network
 UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
 AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
 
 
-class Worker:
+class WorkerProcess:
     """One worker process.
 
     Args:
         pid: its process id.
         sock: the socket to it.
-        memory: its board's descriptor, which stays the caller's.
+        memory: its scoreboard's descriptor, which stays the caller's.
         pipes: what it prints.
 
     Attributes:
         ready: it has loaded the target and set up.
-        several: several jobs run at once in it, and its board's table says which.
+        several: several jobs run at once in it, and its scoreboard's table says which.
         together: one call gets all jobs of a batch.
         coroutines: it cancels by itself what takes too long.
         timed_out: batch and index of a job that it was killed for, because that took too long; or
@@ -52,13 +52,13 @@ class Worker:
         sock.setblocking(False)
         self.pid = pid
         self.socket = sock
-        self.board = Board(memory)
+        self.scoreboard = Scoreboard(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
         self.quitting = self.together = self.coroutines = self.behind = self.cut_off = False
         self.warned_after = 30.0
-        self.timed_out: tuple[Held, int] | None = None
-        self.held: list[Held | None] = [None] * REGIONS
+        self.timed_out: tuple[HeldBatch, int] | None = None
+        self.held: list[HeldBatch | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
         self.reader = FrameReader(UNLIMITED)
         self.pending: deque[memoryview] = deque()
@@ -68,28 +68,28 @@ class Worker:
         """How many more batches it can take."""
         return self.held.count(None) if self.ready and not (self.quitting or self.gone) else 0
 
-    def hold(self, held: Held, blob: Any) -> int:
+    def hold(self, held: HeldBatch, blob: Any) -> int:
         """Note that the worker has a batch; gives the region where it is."""
         region = self.held.index(None)
         self.held[region], self._blobs[region] = held, blob
         return region
 
-    def release(self, region: int) -> Held | None:
+    def release(self, region: int) -> HeldBatch | None:
         """The worker has done with the batch of a region; gives what was there."""
         held = self.held[region]
         self.held[region] = self._blobs[region] = None
         return held
 
-    def running(self) -> list[tuple[Held, int]]:
+    def running(self) -> list[tuple[HeldBatch, int]]:
         """Batch and index of each job that runs; of those that one call is given, the first alone.
         A batch that is being unpickled has ``UNPICKLING`` in their place.
         """
         found = []
         for region, held in enumerate(self.held):
             if held is not None:
-                indices = self.board.running(region, held.lent.count, several=self.several)
+                indices = self.scoreboard.running(region, held.lent.count, several=self.several)
                 found += [(held, index) for index in (indices[:1] if self.together else indices)]
-                if self.board.opening(region):
+                if self.scoreboard.opening(region):
                     found.append((held, UNPICKLING))
         return found
 

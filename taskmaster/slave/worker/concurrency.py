@@ -1,8 +1,8 @@
 """Several jobs at once in one worker: threads, or coroutines of one event loop.
 
 Called by ``taskmaster.slave.worker.worker``. Jobs are started in their order and across the border
-of batches, so that no slot is idle while a batch comes to its end. Which jobs run is in the board's
-table, one byte a job.
+of batches, so that no slot is idle while a batch comes to its end. Which jobs run is in the
+scoreboard's table, one byte a job.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from taskmaster.django_orm.integration import close_connections, refresh_connections
 from taskmaster.slave.job_clock import JobClock
-from taskmaster.slave.messages import Batch, Outlet, flush
-from taskmaster.slave.scoreboard import ENDED, RUNNING, Board
+from taskmaster.slave.messages import MessageSender, WorkerBatch, flush
+from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
 
@@ -28,14 +28,14 @@ class Running:
     """The batches at work and what has become of their jobs. Not thread-safe; no waiting.
 
     Args:
-        board: where it is published.
-        outlet: where the end of a batch is said.
+        scoreboard: where it is published.
+        sender: where the end of a batch is said.
     """
 
-    def __init__(self, board: Board, outlet: Outlet) -> None:
-        self._board = board
-        self._outlet = outlet
-        self._queue: deque[Batch] = deque()
+    def __init__(self, scoreboard: Scoreboard, sender: MessageSender) -> None:
+        self._scoreboard = scoreboard
+        self._sender = sender
+        self._queue: deque[WorkerBatch] = deque()
         self._next: dict[int, int] = {}  # by region: the next job to start
         self._open: dict[int, int] = {}  # by region: jobs that run
         self._began: dict[int, float] = {}
@@ -45,11 +45,11 @@ class Running:
         """Nothing runs and nothing waits."""
         return not self._queue and not any(self._open.values())
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: WorkerBatch) -> None:
         """A batch has arrived."""
         self._queue.append(batch)
 
-    def start(self) -> tuple[Batch, int] | None:
+    def start(self) -> tuple[WorkerBatch, int] | None:
         """Announce the next job as running; None if there is none to start now."""
         while self._queue:
             batch = self._queue[0]
@@ -60,31 +60,31 @@ class Running:
                     return None
                 self._next[region] = self._open[region] = 0
                 self._began[region] = time.perf_counter()
-                self._board.heads[region][1] = 0
+                self._scoreboard.heads[region][1] = 0
             if batch.alone and busy:
                 return None
             index = self._next[region]
             if index < len(batch.jobs):
-                self._board.states[region][index] = RUNNING
-                if index < self._board.heads[region][0]:
+                self._scoreboard.states[region][index] = RUNNING
+                if index < self._scoreboard.heads[region][0]:
                     self._next[region] += 1
                     self._open[region] += 1
                     return batch, index
-                self._board.states[region][index] = 0
+                self._scoreboard.states[region][index] = 0
             if batch.alone and self._open[region]:
                 return None
             self._queue.popleft()
             self._end_if_done(region)
         return None
 
-    def end(self, batch: Batch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
+    def end(self, batch: WorkerBatch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
         """A job has ended, with an exception or without."""
         region = batch.region
         if timed_out and batch.timeout is not None:
-            self._outlet.timed_out(region, index, batch.timeout)
+            self._sender.timed_out(region, index, batch.timeout)
         elif exc is not None:
-            self._outlet.failed(region, index, exc)
-        states, head = self._board.states[region], self._board.heads[region]
+            self._sender.failed(region, index, exc)
+        states, head = self._scoreboard.states[region], self._scoreboard.heads[region]
         states[index] = ENDED
         position = head[1]
         while position < self._next[region] and states[position] == ENDED:
@@ -99,18 +99,22 @@ class Running:
             stop = self._next.pop(region)
             del self._open[region]
             flush()
-            self._outlet.say("ended", region, stop, time.perf_counter() - self._began.pop(region))
+            self._sender.say("ended", region, stop, time.perf_counter() - self._began.pop(region))
 
 
 def run_threads(
-    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet, count: int
+    batches: Iterator[WorkerBatch],
+    scoreboard: Scoreboard,
+    handle: Callable[[Any], Any],
+    sender: MessageSender,
+    count: int,
 ) -> None:
     """Run jobs in ``count`` threads."""
-    running = Running(board, outlet)
+    running = Running(scoreboard, sender)
     changed = threading.Condition()
     over = False
 
-    def take() -> tuple[Batch, int] | None:
+    def take() -> tuple[WorkerBatch, int] | None:
         with changed:
             started = running.start()
         if started is None:
@@ -121,7 +125,7 @@ def run_threads(
         return started
 
     def loop() -> None:
-        at: Batch | None = None
+        at: WorkerBatch | None = None
         while (started := take()) is not None:
             batch, index = started
             if batch is not at:
@@ -193,22 +197,30 @@ class Overtime:
 
 
 def run_coroutines(
-    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+    batches: Iterator[WorkerBatch],
+    scoreboard: Scoreboard,
+    handle: Callable[[Any], Awaitable[Any]],
+    sender: MessageSender,
+    count: int,
 ) -> None:
     """Run jobs as coroutines, ``count`` at once."""
-    asyncio.run(_run_coroutines(batches, board, handle, outlet, count))
+    asyncio.run(_run_coroutines(batches, scoreboard, handle, sender, count))
 
 
 async def _run_coroutines(
-    batches: Iterator[Batch], board: Board, handle: Callable[[Any], Awaitable[Any]], outlet: Outlet, count: int
+    batches: Iterator[WorkerBatch],
+    scoreboard: Scoreboard,
+    handle: Callable[[Any], Awaitable[Any]],
+    sender: MessageSender,
+    count: int,
 ) -> None:
-    running = Running(board, outlet)
+    running = Running(scoreboard, sender)
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
     over = False
 
-    def arrived(batch: Batch | None) -> None:
+    def arrived(batch: WorkerBatch | None) -> None:
         nonlocal over
         if batch is None:
             over = True
@@ -221,7 +233,7 @@ async def _run_coroutines(
             loop.call_soon_threadsafe(arrived, batch)
         loop.call_soon_threadsafe(arrived, None)
 
-    async def run(batch: Batch, index: int) -> None:
+    async def run(batch: WorkerBatch, index: int) -> None:
         caught: BaseException | None = None
         job = asyncio.current_task()
         if job is not None and batch.timeout is not None:

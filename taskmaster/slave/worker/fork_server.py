@@ -203,19 +203,19 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         selector.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        sock, memory, shelf, out, err = fds
+        sock, memory, buffers, out, err = fds
         null = os.open(os.devnull, os.O_RDONLY)
         for descriptor, standard in ((null, 0), (out, 1), (err, 2)):
             os.dup2(descriptor, standard)
             os.close(descriptor)
-        for descriptor in (sock, memory, shelf):
+        for descriptor in (sock, memory, buffers):
             os.set_inheritable(descriptor, False)  # not for the programs that a callback starts
         # Lines go out as they are printed: a worker that dies takes what is buffered with it.
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.pop("TASKMASTER_KEY", None)
-        worker.main(sock, memory, shelf, callbacks, spec)
+        worker.main(sock, memory, buffers, callbacks, spec)
         status = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

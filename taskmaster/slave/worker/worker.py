@@ -22,31 +22,33 @@ from taskmaster.errors import TargetError
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import Batch, Outlet, capped, flush, message_of
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Board
+from taskmaster.slave.messages import MessageSender, WorkerBatch, capped, flush, message_of
+from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
 from taskmaster.slave.worker.callbacks import Callbacks, is_async, load
 from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
 
 
-def work(channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+def work(
+    channel: Channel, scoreboard: Scoreboard, buffers: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]
+) -> None:
     """The life of a worker: load, set up, run batches until told to quit, tear down.
 
     Args:
         channel: the socket to the supervisor.
-        board: where the position is published.
-        shelf: where the batches are that are not sent through the channel.
+        scoreboard: where the position is published.
+        buffers: where the batches are that are not sent through the channel.
         callbacks: what the template holds, None to load the target of ``spec``.
         spec: "target", "threads", "concurrency", and "path": where else modules are looked for.
     """
-    outlet = Outlet(channel)
+    sender = MessageSender(channel)
     sys.path += [place for place in spec["path"] if place not in sys.path]
     try:
         callbacks = callbacks or load(spec["target"])
     except TargetError as exc:
         flush()
-        outlet.say("unusable", "target", str(exc), capped(exc.user_traceback or ""))
+        sender.say("unusable", "target", str(exc), capped(exc.user_traceback or ""))
         return
     try:
         if callbacks.setup is not None:
@@ -54,32 +56,34 @@ def work(channel: Channel, board: Board, shelf: memoryview, callbacks: Callbacks
     except BaseException as exc:
         flush()
         sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
-        outlet.say("unusable", "setup", sentence, capped(users_traceback(exc)))
+        sender.say("unusable", "setup", sentence, capped(users_traceback(exc)))
         return
     flush()
-    outlet.kind = callbacks.kind
+    sender.kind = callbacks.kind
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
-    outlet.say("ready", slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines)
-    batches = read_batches(channel, outlet, board, shelf)
+    sender.say("ready", slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines)
+    batches = read_batches(channel, sender, scoreboard, buffers)
     try:
         if callbacks.together:
-            run_together(batches, board, callbacks.handle, outlet)
+            run_together(batches, scoreboard, callbacks.handle, sender)
         elif coroutines:
             from taskmaster.slave.worker.concurrency import run_coroutines
 
-            run_coroutines(batches, board, callbacks.handle, outlet, slots)
+            run_coroutines(batches, scoreboard, callbacks.handle, sender, slots)
         elif slots > 1:
             from taskmaster.slave.worker.concurrency import run_threads
 
-            run_threads(batches, board, callbacks.handle, outlet, slots)
+            run_threads(batches, scoreboard, callbacks.handle, sender, slots)
         else:
-            run_one_by_one(batches, board, callbacks.handle, outlet)
+            run_one_by_one(batches, scoreboard, callbacks.handle, sender)
     finally:
         _tear_down(callbacks)
 
 
-def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryview) -> Iterator[Batch]:
+def read_batches(
+    channel: Channel, sender: MessageSender, scoreboard: Scoreboard, buffers: memoryview
+) -> Iterator[WorkerBatch]:
     """The batches that the supervisor sends, unpickled, until it says quit; ends the process when
     the supervisor is gone.
     """
@@ -94,65 +98,70 @@ def read_batches(channel: Channel, outlet: Outlet, board: Board, shelf: memoryvi
             _, HERE.run, HERE.slave, HERE.job_timeout = message
             continue
         _, region, separate, alone, timeout, blob = message
-        board.heads[region][1] = OPENING
+        scoreboard.heads[region][1] = OPENING
         if isinstance(blob, tuple):
             offset, size = blob
-            blob = shelf[offset : offset + size]
+            blob = buffers[offset : offset + size]
         try:
             jobs = pickle.loads(blob)
         except BaseException as exc:
-            outlet.say("unreadable", region, f"{type(exc).__qualname__}: {message_of(exc)}")
+            sender.say("unreadable", region, f"{type(exc).__qualname__}: {message_of(exc)}")
             continue
         # It may wait for its turn: until that comes, a death is not of its unpickling.
-        board.heads[region][1] = NOT_BEGUN
-        yield Batch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)
+        scoreboard.heads[region][1] = NOT_BEGUN
+        yield WorkerBatch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)
 
 
-def run_one_by_one(batches: Iterator[Batch], board: Board, handle: Callable[[Any], Any], outlet: Outlet) -> None:
+def run_one_by_one(
+    batches: Iterator[WorkerBatch], scoreboard: Scoreboard, handle: Callable[[Any], Any], sender: MessageSender
+) -> None:
     """Run jobs in their order, one at a time."""
     for batch in batches:
         refresh_connections()  # the worker may have waited for it for hours
         batch.began = time.perf_counter()
-        stop = _run(batch, board, batch.opening(handle), outlet)
+        stop = _run(batch, scoreboard, batch.opening(handle), sender)
         seconds = time.perf_counter() - batch.began
         refresh_connections()
         flush()
-        outlet.say("ended", batch.region, stop, seconds)
+        sender.say("ended", batch.region, stop, seconds)
 
 
-def _run(batch: Batch, board: Board, call: Callable[[Any], Any], outlet: Outlet) -> int:
+def _run(batch: WorkerBatch, scoreboard: Scoreboard, call: Callable[[Any], Any], sender: MessageSender) -> int:
     """Run jobs up to the limit; returns at which index it stopped. The inner loop is what every job
     pays for.
     """
-    head, lowered = board.heads[batch.region], board.lowered[batch.region]
+    head, lowered = scoreboard.heads[batch.region], scoreboard.lowered[batch.region]
     numbered = enumerate(batch.jobs)  # after a failure the loop goes on where it was
     while True:
         try:
-            # First say which job this is, and only then look whether it is still wanted: see Board.
+            # First say which job this is, and only then look whether it is still wanted: see
+            # Scoreboard.
             for head[1], job in numbered:
                 if lowered[0] and head[1] >= head[0]:
                     return head[1]
                 call(job)
         except BaseException as exc:
-            outlet.failed(batch.region, head[1], exc)
+            sender.failed(batch.region, head[1], exc)
             refresh_connections()  # it may have lost one, which the next job would be given
             continue
         head[1] = len(batch.jobs)
         return len(batch.jobs)
 
 
-def run_together(batches: Iterator[Batch], board: Board, handle: Callable[[list[Any]], Any], outlet: Outlet) -> None:
+def run_together(
+    batches: Iterator[WorkerBatch], scoreboard: Scoreboard, handle: Callable[[list[Any]], Any], sender: MessageSender
+) -> None:
     """Call the callback once with all jobs of a batch."""
     for batch in batches:
         refresh_connections()
         began = time.perf_counter()
         region = batch.region
-        board.heads[region][1] = 0
-        board.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
+        scoreboard.heads[region][1] = 0
+        scoreboard.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
         # All are announced as running; whoever lowers the limit after this gets nothing back.
-        stop = min(len(batch.jobs), board.heads[region][0])
-        board.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
-        indices, jobs = _opened(batch, stop, outlet, board)
+        stop = min(len(batch.jobs), scoreboard.heads[region][0])
+        scoreboard.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
+        indices, jobs = _opened(batch, stop, sender, scoreboard)
         try:
             if jobs:
                 result = handle(jobs)
@@ -163,17 +172,19 @@ def run_together(batches: Iterator[Batch], board: Board, handle: Callable[[list[
         except BaseException as exc:
             refresh_connections()
             if len(jobs) == 1:
-                outlet.failed(region, indices[0], exc)
+                sender.failed(region, indices[0], exc)
             else:
-                outlet.raised(region, indices, exc)
+                sender.raised(region, indices, exc)
                 continue
-        board.heads[region][1] = stop
+        scoreboard.heads[region][1] = stop
         refresh_connections()
         flush()
-        outlet.say("ended", region, stop, time.perf_counter() - began)
+        sender.say("ended", region, stop, time.perf_counter() - began)
 
 
-def _opened(batch: Batch, stop: int, outlet: Outlet, board: Board) -> tuple[list[int], list[Any]]:
+def _opened(
+    batch: WorkerBatch, stop: int, sender: MessageSender, scoreboard: Scoreboard
+) -> tuple[list[int], list[Any]]:
     """Indices and jobs of a batch; those that cannot be unpickled fail alone."""
     if batch.unpickle is None:
         return list(range(stop)), list(batch.jobs[:stop])
@@ -183,8 +194,8 @@ def _opened(batch: Batch, stop: int, outlet: Outlet, board: Board) -> tuple[list
             jobs.append(batch.unpickle(batch.jobs[index]))
             indices.append(index)
         except BaseException as exc:
-            outlet.failed(batch.region, index, exc)
-            board.states[batch.region][index] = ENDED
+            sender.failed(batch.region, index, exc)
+            scoreboard.states[batch.region][index] = ENDED
     return indices, jobs
 
 
@@ -202,12 +213,12 @@ def _tear_down(callbacks: Callbacks) -> None:
     flush()
 
 
-def main(sock: int, memory: int, shelf: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
+def main(sock: int, memory: int, buffers: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
     """What the template calls in the forked process."""
     keep_freed_memory()
-    board = Board(memory)
-    batches = memoryview(mmap.mmap(shelf, 0, access=mmap.ACCESS_READ))
+    scoreboard = Scoreboard(memory)
+    batches = memoryview(mmap.mmap(buffers, 0, access=mmap.ACCESS_READ))
     os.close(memory)
-    os.close(shelf)
+    os.close(buffers)
     with Channel(socket.socket(fileno=sock)) as channel:
-        work(channel, board, batches, callbacks, spec)
+        work(channel, scoreboard, batches, callbacks, spec)

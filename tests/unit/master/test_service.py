@@ -10,7 +10,7 @@ from taskmaster.master.broker.leases import Session
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.service import BUSY, Service
 from taskmaster.model import PROTOCOL, Answer, Failure, Lent
-from taskmaster.slave.in_flight import Desk
+from taskmaster.slave.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
 
@@ -43,12 +43,12 @@ def lent_by(service: Service, count: int) -> Lent:
 def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     """The failure of the call is that of its first job, not the first of the batch."""
     service, broker = service_of(["bad", "a", "b"])
-    desk = Desk()
-    held = desk.take(lent_by(service, 3))
+    in_flight = InFlight()
+    held = in_flight.take(lent_by(service, 3))
     held.together = True
-    desk.fail(held, Failure(0, "UnpicklingError", "cannot be unpickled", ""))
-    desk.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", "abort"))
-    service.exchange("s", [report.to_wire() for report in desk.reports()], (0, 1, 0, ""))
+    in_flight.fail(held, Failure(0, "UnpicklingError", "cannot be unpickled", ""))
+    in_flight.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", "abort"))
+    service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
     assert broker.stop == "the callback raised Abort: the token has expired"
 
@@ -59,12 +59,12 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
     """
     for kind, stops in (("retry", False), ("error", True)):
         service, broker = service_of(list(range(2 * ALIKE)))
-        desk = Desk()
-        held = desk.take(lent_by(service, ALIKE))
+        in_flight = InFlight()
+        held = in_flight.take(lent_by(service, ALIKE))
         for index in range(held.lent.count):
-            desk.fail(held, Failure(index, "Retry", "slow down", "", kind, 1.0))
-        desk.finish(held, held.lent.count)
-        service.exchange("s", [report.to_wire() for report in desk.reports()], (0, 1, 0, ""))
+            in_flight.fail(held, Failure(index, "Retry", "slow down", "", kind, 1.0))
+        in_flight.finish(held, held.lent.count)
+        service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
         assert held.lent.count == ALIKE
         assert bool(broker.stop) is stops

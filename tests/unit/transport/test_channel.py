@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster.slave.pool.buffers import Place, Shelf
+from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.transport import frames as channels
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import APART, FrameReader, FrameTooLarge, Pieces, frame, plain_dumps, plain_loads
@@ -382,20 +382,20 @@ def test_what_the_network_does_not_take_at_once_is_sent_after_it():
 
 def test_a_long_byte_string_is_received_where_the_owner_wants_it():
     """Whatever else is in the frame; where there is no place, it gets memory of its own."""
-    shelf = Shelf(1)
+    buffers = Buffers(1)
     blob = os.urandom(50_000)
     channel = Channel(Wire(b"".join(frame([1, blob, "x" * 30_000, blob[::-1]])), piece=9000))
-    channel.receive_into(shelf.place)
+    channel.receive_into(buffers.place)
 
     one, place, text, rest = channel.recv()
 
     assert (one, text, bytes(rest)) == (1, "x" * 30_000, blob[::-1])
-    assert isinstance(place, Place)
+    assert isinstance(place, Buffer)
     assert bytes(place.view) == blob
-    assert shelf.place(1) is None
+    assert buffers.place(1) is None
     del place
-    assert shelf.place(1) is not None
-    shelf.close()
+    assert buffers.place(1) is not None
+    buffers.close()
 
 
 def test_values_are_received_one_after_the_other():

@@ -1,5 +1,5 @@
-"""Who is blamed when a worker dies, and what of a failure is reported: the board's and the desk's
-share of it.
+"""Who is blamed when a worker dies, and what of a failure is reported: by the scoreboard and by the
+batches in flight.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster.model import Failure, Lent
-from taskmaster.slave.in_flight import REPORT, TRACEBACKS, Desk
-from taskmaster.slave.messages import Outlet, message_of
+from taskmaster.slave.in_flight import REPORT, TRACEBACKS, InFlight
+from taskmaster.slave.messages import MessageSender, message_of
 from taskmaster.slave.pool.buffers import make_memory
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Board
+from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Scoreboard
 from taskmaster.slave.worker.worker import read_batches
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import frame, plain_dumps, plain_loads
 
 
 @pytest.fixture
-def board() -> Board:
-    """A board with a batch of five in its first region."""
+def scoreboard() -> Scoreboard:
+    """A scoreboard with a batch of five in its first region."""
     memory = make_memory(SIZE)
-    made = Board(memory)
+    made = Scoreboard(memory)
     os.close(memory)
     made.prepare(0, 5)
     return made
@@ -44,109 +44,111 @@ def lent(count: int = 5, token: str = "t") -> Lent:
     return Lent(token, count, False, False, 0, b"")
 
 
-def test_a_job_that_was_recalled_while_it_ran_is_still_running(board: Board) -> None:
+def test_a_job_that_was_recalled_while_it_ran_is_still_running(scoreboard: Scoreboard) -> None:
     """Its limit is below it then; it is blamed all the same if its worker dies."""
-    board.heads[0][1] = 2
-    kept = board.lower(0, 0, 5, several=False)
+    scoreboard.heads[0][1] = 2
+    kept = scoreboard.lower(0, 0, 5, several=False)
 
     assert kept == 3
-    assert board.running(0, kept, several=False) == [2]
+    assert scoreboard.running(0, kept, several=False) == [2]
 
 
-def test_nothing_runs_when_all_that_was_kept_has_ended(board: Board) -> None:
+def test_nothing_runs_when_all_that_was_kept_has_ended(scoreboard: Scoreboard) -> None:
     """The worker stopped at the limit and died after that: nobody is to blame."""
-    board.heads[0][1] = 2
-    kept = board.lower(0, 0, 5, several=False)
-    board.heads[0][1] = 3
+    scoreboard.heads[0][1] = 2
+    kept = scoreboard.lower(0, 0, 5, several=False)
+    scoreboard.heads[0][1] = 3
 
-    assert board.running(0, kept, several=False) == []
+    assert scoreboard.running(0, kept, several=False) == []
 
 
-def test_all_jobs_that_run_at_once_are_known(board: Board) -> None:
+def test_all_jobs_that_run_at_once_are_known(scoreboard: Scoreboard) -> None:
     """Those that have ended out of order are not among them."""
-    board.heads[0][1] = 1
+    scoreboard.heads[0][1] = 1
     for index, state in enumerate((ENDED, RUNNING, ENDED, RUNNING)):
-        board.states[0][index] = state
+        scoreboard.states[0][index] = state
 
-    assert board.running(0, 5, several=True) == [1, 3]
-    assert board.ended_beyond(0, 1, 5) == (2,)
+    assert scoreboard.running(0, 5, several=True) == [1, 3]
+    assert scoreboard.ended_beyond(0, 1, 5) == (2,)
 
 
-def test_progress_read_a_moment_ago_loses_no_ended_job(board: Board) -> None:
+def test_progress_read_a_moment_ago_loses_no_ended_job(scoreboard: Scoreboard) -> None:
     """The position may move on between two looks; what it has passed since is still among the
     ended.
     """
-    before = board.position(0)
+    before = scoreboard.position(0)
     for index in range(3):
-        board.states[0][index] = ENDED
-    board.heads[0][1] = 3
+        scoreboard.states[0][index] = ENDED
+    scoreboard.heads[0][1] = 3
 
-    assert board.ended_beyond(0, before, 5) == (0, 1, 2)
+    assert scoreboard.ended_beyond(0, before, 5) == (0, 1, 2)
 
 
-def test_a_batch_that_waits_for_its_turn_is_not_being_opened(board: Board, sockets: tuple[Channel, Channel]) -> None:
+def test_a_batch_that_waits_for_its_turn_is_not_being_opened(
+    scoreboard: Scoreboard, sockets: tuple[Channel, Channel]
+) -> None:
     """A worker that dies then has not died of unpickling it."""
     ours, theirs = sockets
     ours.send(("batch", 0, False, False, None, b"\x80\x05]."))
-    next(read_batches(theirs, Outlet(theirs), board, memoryview(b"")))
+    next(read_batches(theirs, MessageSender(theirs), scoreboard, memoryview(b"")))
 
-    assert board.heads[0][1] == NOT_BEGUN
-    assert not board.opening(0)
+    assert scoreboard.heads[0][1] == NOT_BEGUN
+    assert not scoreboard.opening(0)
 
-    board.heads[0][1] = OPENING
+    scoreboard.heads[0][1] = OPENING
 
-    assert board.opening(0)
+    assert scoreboard.opening(0)
 
 
 def test_a_job_that_had_failed_already_is_no_suspect() -> None:
     """The worker died between saying so and moving on: the job has had its attempt."""
-    desk = Desk()
-    held = desk.take(lent())
-    desk.progress(held, 2)
-    desk.fail(held, Failure(2, "ValueError", "no", ""))
-    desk.crash(held, [2], "crashed by SIGKILL")
-    report = desk.reports()[0]
+    in_flight = InFlight()
+    held = in_flight.take(lent())
+    in_flight.progress(held, 2)
+    in_flight.fail(held, Failure(2, "ValueError", "no", ""))
+    in_flight.crash(held, [2], "crashed by SIGKILL")
+    report = in_flight.reports()[0]
 
     assert report.suspects == ()
     assert report.end == "dropped"
     assert report.extra == (2,)
     assert [failure.index for failure in report.failures] == [2]
-    assert (desk.done, desk.failed) == (2, 1)
+    assert (in_flight.done, in_flight.failed) == (2, 1)
 
 
 def test_a_neighbour_of_a_failed_job_is_still_a_suspect() -> None:
     """With several at once, one has failed and another has killed the worker."""
-    desk = Desk()
-    held = desk.take(lent())
-    desk.fail(held, Failure(1, "ValueError", "no", ""))
-    desk.crash(held, [0, 1], "crashed by SIGKILL")
-    report = desk.reports()[0]
+    in_flight = InFlight()
+    held = in_flight.take(lent())
+    in_flight.fail(held, Failure(1, "ValueError", "no", ""))
+    in_flight.crash(held, [0, 1], "crashed by SIGKILL")
+    report = in_flight.reports()[0]
 
     assert (report.end, report.suspects, report.extra) == ("crashed", (0,), (1,))
 
 
 def test_what_fails_after_it_was_given_back_is_not_reported() -> None:
     """It belongs to somebody else by then."""
-    desk = Desk()
-    held = desk.take(lent())
+    in_flight = InFlight()
+    held = in_flight.take(lent())
     held.keep = 2
-    desk.fail(held, Failure(2, "ValueError", "no", ""))
-    desk.finish(held, 2)
+    in_flight.fail(held, Failure(2, "ValueError", "no", ""))
+    in_flight.finish(held, 2)
 
-    assert desk.reports()[0].failures == ()
-    assert (desk.done, desk.failed) == (2, 0)
+    assert in_flight.reports()[0].failures == ()
+    assert (in_flight.done, in_flight.failed) == (2, 0)
 
 
 def test_the_texts_of_one_batch_have_a_bound() -> None:
     """Every job of a large batch fails with a long traceback: each is reported, not every
     traceback.
     """
-    desk = Desk()
-    held = desk.take(lent(5000))
+    in_flight = InFlight()
+    held = in_flight.take(lent(5000))
     for index in range(5000):
-        desk.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
-    desk.progress(held, 5000)
-    failures = desk.reports()[0].failures
+        in_flight.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
+    in_flight.progress(held, 5000)
+    failures = in_flight.reports()[0].failures
 
     assert len(failures) == 5000
     assert sum(len(failure.traceback) for failure in failures) < 2 * TRACEBACKS
@@ -155,26 +157,26 @@ def test_the_texts_of_one_batch_have_a_bound() -> None:
 
 def test_reports_that_are_too_much_for_a_frame_come_one_after_the_other() -> None:
     """Many batches fail at once; each is reported in its turn, and none is lost."""
-    desk = Desk()
+    in_flight = InFlight()
     for number in range(40):
-        held = desk.take(lent(200, f"t{number}"))
+        held = in_flight.take(lent(200, f"t{number}"))
         for index in range(200):
-            desk.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
-        desk.finish(held, 200)
+            in_flight.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
+        in_flight.finish(held, 200)
     told: list[str] = []
     rounds = 0
-    while reports := desk.reports():
+    while reports := in_flight.reports():
         size = sum(map(len, frame([report.to_wire() for report in reports])))
 
         assert size < 2 * REPORT
 
         told += [report.token for report in reports]
-        desk.answered()
+        in_flight.answered()
         rounds += 1
 
     assert sorted(told) == sorted(f"t{number}" for number in range(40))
     assert rounds > 1
-    assert desk.settled
+    assert in_flight.settled
 
 
 def test_a_message_of_a_class_of_its_own_is_sent_as_text() -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from taskmaster.slave.pool import fork_client
-from taskmaster.slave.pool.fork_client import Launcher, TemplateGone
+from taskmaster.slave.pool.fork_client import ForkClient, ForkServerGone
 
 
 def test_a_template_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,7 +15,7 @@ def test_a_template_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(fork_client, "SLICE", 0.01)
     ours, theirs = socket.socketpair()
     with theirs:
-        asked = Launcher(ours)
-        with pytest.raises(TemplateGone):
+        asked = ForkClient(ours)
+        with pytest.raises(ForkServerGone):
             asked.spawn({}, [theirs.fileno()])
         asked.close()

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from taskmaster.model import Lent
-from taskmaster.slave.batch_size import Sizer
-from taskmaster.slave.in_flight import Desk, Held
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.buffers import make_memory
-from taskmaster.slave.pool.fork_client import Launcher
+from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
-from taskmaster.slave.pool.worker_process import AT_ONCE, UNLIMITED, UNPICKLING, Worker
-from taskmaster.slave.scoreboard import OPENING, SIZE, Board
+from taskmaster.slave.pool.worker_process import AT_ONCE, UNLIMITED, UNPICKLING, WorkerProcess
+from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
 from taskmaster.transport.frames import frame
 
 
@@ -58,22 +58,22 @@ class Stage:
     """A pool with one played worker, which is ready."""
 
     def __init__(self) -> None:
-        self.desk = Desk()
+        self.in_flight = InFlight()
         self.selector = selectors.DefaultSelector()
         self.template, theirs = socket.socketpair()
         spec = {"target": "jobs", "threads": 1, "concurrency": 1}
-        self.pool = Pool(spec, 1, self.desk, Sizer(), self.selector, Launcher(theirs))
+        self.pool = Pool(spec, 1, self.in_flight, BatchSize(), self.selector, ForkClient(theirs))
         memory = make_memory(SIZE)
-        self.board = Board(memory)
+        self.scoreboard = Scoreboard(memory)
         self.said = Said()
-        self.worker = Worker(2**22 + 1, self.said, memory, [])  # type: ignore[arg-type]  # no process can have this id
+        self.worker = WorkerProcess(2**22 + 1, self.said, memory, [])  # type: ignore[arg-type]  # no process can have this id
         os.close(memory)
         self.pool.workers[self.worker.pid] = self.worker
         self.worker.ready = True
 
-    def give(self, count: int = 5, token: str = "t", *, separate: bool = False) -> Held:
+    def give(self, count: int = 5, token: str = "t", *, separate: bool = False) -> HeldBatch:
         self.pool.give(Lent(token, count, separate, False, 0, b""))
-        held = self.desk.by_token(token)
+        held = self.in_flight.by_token(token)
         assert held is not None
         return held
 
@@ -101,7 +101,7 @@ def stage() -> Iterator[Stage]:
 def test_a_batch_whose_unpickling_took_too_long_is_sent_job_by_job(stage: Stage, separate: bool) -> None:
     """The one that hangs is found then; nobody is blamed before, nor is the batch behind."""
     held, behind = stage.give(separate=separate), stage.give(token="behind")
-    stage.board.heads[0][1] = OPENING
+    stage.scoreboard.heads[0][1] = OPENING
     stage.worker.timed_out = held, UNPICKLING
     stage.end(signal.SIGKILL)
 
@@ -112,7 +112,7 @@ def test_a_batch_whose_unpickling_took_too_long_is_sent_job_by_job(stage: Stage,
 def test_a_job_that_began_while_its_batch_was_found_late_is_not_blamed(stage: Stage) -> None:
     """It was unpickled between the look and the kill."""
     held = stage.give()
-    stage.board.heads[0][1] = 0
+    stage.scoreboard.heads[0][1] = 0
     stage.worker.timed_out = held, UNPICKLING
     stage.end(signal.SIGKILL)
 
@@ -122,7 +122,7 @@ def test_a_job_that_began_while_its_batch_was_found_late_is_not_blamed(stage: St
 def test_a_worker_that_was_cut_off_blames_its_job_and_says_why(stage: Stage) -> None:
     """It was not out of memory; and what had ended counts."""
     held = stage.give()
-    stage.board.heads[0][1] = 2
+    stage.scoreboard.heads[0][1] = 2
     stage.worker.gone = stage.worker.cut_off = True
 
     assert stage.worker.free == 0
@@ -143,7 +143,7 @@ def test_a_worker_that_was_terminated_with_its_slave_blames_nobody(
     """An interrupt is no failure; a job that ends its worker that way at any other time is one."""
     stage.pool.stopping = lambda: stopping
     held = stage.give()
-    stage.board.heads[0][1] = 2
+    stage.scoreboard.heads[0][1] = 2
     stage.end(number)
 
     assert (held.end, held.upto) == (end, 2)
@@ -177,7 +177,7 @@ def test_a_job_whose_failure_is_not_heard_yet_does_not_count_as_done(stage: Stag
     while len(stage.said.text) < AT_ONCE + 100_000:
         stage.said.say("failed", 1, 0, "ValueError", "no", "x" * 8192, "error", -1.0, 7)  # of no batch
     stage.said.say(*FAILED)
-    stage.board.heads[0][1] = 3
+    stage.scoreboard.heads[0][1] = 3
     stage.pool.look()
 
     assert (held.upto, held.failures) == (0, [])

@@ -8,11 +8,11 @@ import os
 import pytest
 
 from taskmaster.model import Lent
-from taskmaster.slave.in_flight import Desk, Held
+from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.buffers import make_memory
-from taskmaster.slave.pool.watchdog import CANCEL, LOST, Watch
-from taskmaster.slave.pool.worker_process import UNPICKLING, Worker
-from taskmaster.slave.scoreboard import OPENING, SIZE, Board
+from taskmaster.slave.pool.watchdog import CANCEL, LOST, Watchdog
+from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
+from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
 
 
 class Deaf:
@@ -26,29 +26,29 @@ class Scene:
     """A watch over workers, and the process ids that it has ended."""
 
     def __init__(self) -> None:
-        self.desk = Desk()
+        self.in_flight = InFlight()
         self.now = 0.0
         self.ended: list[int] = []
-        self.watch = Watch(self.desk, self.now, self.ended.append)
-        self.workers: list[Worker] = []
-        self.boards: dict[Worker, Board] = {}
+        self.watch = Watchdog(self.in_flight, self.now, self.ended.append)
+        self.workers: list[WorkerProcess] = []
+        self.scoreboards: dict[WorkerProcess, Scoreboard] = {}
 
-    def worker(self) -> Worker:
+    def worker(self) -> WorkerProcess:
         """One more, which is ready."""
         memory = make_memory(SIZE)
-        worker = Worker(100 + len(self.workers), Deaf(), memory, [])  # type: ignore[arg-type]
-        self.boards[worker] = Board(memory)
+        worker = WorkerProcess(100 + len(self.workers), Deaf(), memory, [])  # type: ignore[arg-type]
+        self.scoreboards[worker] = Scoreboard(memory)
         os.close(memory)
         worker.ready = True
         self.workers.append(worker)
         return worker
 
-    def give(self, worker: Worker, position: int) -> Held:
+    def give(self, worker: WorkerProcess, position: int) -> HeldBatch:
         """A batch that has got so far."""
-        held = self.desk.take(Lent(f"t{len(self.desk)}", 5, False, False, 0, b""))
+        held = self.in_flight.take(Lent(f"t{len(self.in_flight)}", 5, False, False, 0, b""))
         region = worker.hold(held, b"")
-        worker.board.prepare(region, 5)
-        self.boards[worker].heads[region][1] = position
+        worker.scoreboard.prepare(region, 5)
+        self.scoreboards[worker].heads[region][1] = position
         return held
 
     def spend(self, seconds: float, limit: float | None = None) -> None:
@@ -90,7 +90,7 @@ def test_a_batch_whose_unpickling_hangs_is_ended_too(scene: Scene, coroutines: b
     held = scene.give(worker, OPENING)
     scene.spend(4.0)
 
-    assert scene.desk.reports() == []
+    assert scene.in_flight.reports() == []
 
     scene.spend(0.25, limit=2.0)
 
@@ -103,7 +103,7 @@ def test_a_coroutine_is_given_the_time_to_be_cancelled(scene: Scene) -> None:
     worker = scene.worker()
     worker.several = worker.coroutines = True
     scene.give(worker, 0)
-    scene.boards[worker].states[0][0] = 1
+    scene.scoreboards[worker].states[0][0] = 1
     scene.spend(3.0 + CANCEL, limit=2.0)
 
     assert scene.ended == []

@@ -17,7 +17,7 @@ import taskmaster
 from taskmaster.model import Failure, Report
 from taskmaster.slave.messages import TRACEBACK
 from taskmaster.slave.pool.buffers import make_memory
-from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Board
+from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
 from taskmaster.slave.worker.callbacks import LONGEST, Callbacks, is_async
 from taskmaster.slave.worker.worker import work
 from taskmaster.transport.channel import Channel
@@ -32,8 +32,8 @@ class Bench:
         self.channel.deadline(10)
         self.timeout: float | None = None
         memory = make_memory(SIZE)
-        self.board = Board(memory)
-        worker_board = Board(memory)
+        self.scoreboard = Scoreboard(memory)
+        worker_board = Scoreboard(memory)
         os.close(memory)
         self._theirs = Channel(theirs)
         self._thread = threading.Thread(
@@ -57,9 +57,9 @@ class Bench:
         self.send_blob(region, blob, len(jobs), separate=separate, alone=alone, limit=limit)
 
     def send_blob(self, region: int, blob: bytes, count: int, *, separate: bool, alone: bool, limit: int) -> None:
-        self.board.prepare(region, count)
+        self.scoreboard.prepare(region, count)
         if limit >= 0:
-            self.board.lower(region, limit, count, several=False)
+            self.scoreboard.lower(region, limit, count, several=False)
         self.channel.send(("batch", region, separate, alone, self.timeout, blob))
 
     def say(self) -> tuple[Any, ...]:
@@ -127,7 +127,7 @@ def test_batches_are_run_and_their_end_is_said(bench: Callable[..., Bench], kind
 
     assert ends == [("ended", 0, 3), ("ended", 1, 2)]
     assert sorted(seen) == [1, 2, 3, 4, 5]
-    assert (worker.board.position(0), worker.board.position(1)) == (3, 2)
+    assert (worker.scoreboard.position(0), worker.scoreboard.position(1)) == (3, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,8 +195,8 @@ def test_what_is_recalled_while_a_job_runs_is_not_started(bench: Callable[..., B
     worker.send(0, [1, 2, 3])
     running.wait(10)
 
-    assert worker.board.running(0, 3, several=False) == [0]
-    assert worker.board.lower(0, 0, 3, several=False) == 1
+    assert worker.scoreboard.running(0, 3, several=False) == [0]
+    assert worker.scoreboard.lower(0, 0, 3, several=False) == 1
 
     go_on.set()
 
@@ -218,15 +218,15 @@ def test_several_at_once_show_which_are_running(bench: Callable[..., Bench]) -> 
     for _ in range(3):
         begun.acquire(timeout=10)
 
-    assert worker.board.running(0, 4, several=True) == [0, 1, 2]
+    assert worker.scoreboard.running(0, 4, several=True) == [0, 1, 2]
 
     gates[1].set()
     begun.acquire(timeout=10)
 
-    assert worker.board.running(0, 4, several=True) == [0, 2, 3]
-    assert worker.board.ended_beyond(0, 0, 4) == (1,)
-    assert worker.board.position(0) == 0
-    assert worker.board.lower(0, 0, 4, several=True) == 4
+    assert worker.scoreboard.running(0, 4, several=True) == [0, 2, 3]
+    assert worker.scoreboard.ended_beyond(0, 0, 4) == (1,)
+    assert worker.scoreboard.position(0) == 0
+    assert worker.scoreboard.lower(0, 0, 4, several=True) == 4
 
     for gate in gates:
         gate.set()
@@ -345,20 +345,20 @@ def test_texts_of_failures_are_bounded(bench: Callable[..., Bench]) -> None:
 def test_a_fresh_region_has_not_begun() -> None:
     """Neither while it waits nor while it is unpickled."""
     memory = make_memory(SIZE)
-    board = Board(memory)
+    scoreboard = Scoreboard(memory)
     os.close(memory)
-    board.prepare(0, 5)
+    scoreboard.prepare(0, 5)
 
-    assert board.heads[0][1] == NOT_BEGUN
-    assert board.position(0) == 0
-    assert board.running(0, 5, several=False) == []
-    assert board.lower(0, 0, 5, several=False) == 0
+    assert scoreboard.heads[0][1] == NOT_BEGUN
+    assert scoreboard.position(0) == 0
+    assert scoreboard.running(0, 5, several=False) == []
+    assert scoreboard.lower(0, 0, 5, several=False) == 0
 
-    board.prepare(0, 5)
-    board.heads[0][1] = OPENING
+    scoreboard.prepare(0, 5)
+    scoreboard.heads[0][1] = OPENING
 
-    assert board.opening(0)
-    assert board.running(0, 5, several=False) == []
+    assert scoreboard.opening(0)
+    assert scoreboard.running(0, 5, several=False) == []
 
 
 def test_coroutine_functions_are_recognised() -> None:
