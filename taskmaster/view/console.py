@@ -14,7 +14,7 @@ from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.model import Snapshot
-from taskmaster.view.progress import Progress
+from taskmaster.view.progress import TIME_OF_DAY, Progress
 from taskmaster.view.status import clean
 
 __all__ = ["Console", "Failed"]
@@ -119,7 +119,7 @@ class _Handler(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", TIME_OF_DAY))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

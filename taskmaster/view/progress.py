@@ -21,12 +21,13 @@ from weakref import WeakSet
 from taskmaster.model import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
-__all__ = ["Cadence", "Progress"]
+__all__ = ["TIME_OF_DAY", "Cadence", "Progress"]
 
 REDRAW = 0.25  # seconds between two drawings of the bar
 FIRST = 1.0  # seconds after which the first line is written, and a missing slave is missed
 OFTEN, SELDOM = 5.0, 30.0  # seconds between two lines, in the first minute and later
 MINUTE = 60.0
+TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"  # as log lines have it
 NARROWEST = 8  # columns below which a bar says nothing
 
 
@@ -72,6 +73,7 @@ class Progress:
         clock: seconds that never go back.
         slave_command: the command that starts a slave, shown while there is none; "" if one was
             brought along.
+        now: the time of day, before each line: in a log of three days one asks when.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class Progress:
         out: TextIO = sys.stdout,
         clock: Callable[[], float] = time.monotonic,
         slave_command: str = "",
+        now: Callable[[], str] = lambda: time.strftime(TIME_OF_DAY),
     ) -> None:
         self._mode = _resolve(mode, stream)
         self._stream = stream
         self._out = out
         self._clock = clock
         self._slave_command = slave_command
+        self._now = now
         self._rate = Rate()
         self._cadence = Cadence(clock())
         self._drawn = clock()
@@ -141,19 +145,20 @@ class Progress:
             self._bar.show()
 
     def _draw(self, snapshot: Snapshot) -> None:
-        text = status_line(snapshot, self._rate, self._slave_command)
+        width = _width(self._stream)
+        text = status_line(snapshot, self._rate, self._slave_command, width)
         if self._bar is None:
             self._bar = _Bar(self._stream)
         done, total = snapshot.settled, snapshot.total
         if snapshot.share is not None:
             done, total = int(1000 * snapshot.share), 1000
-        self._bar.draw(text, done, total, _width(self._stream))
+        self._bar.draw(text, done, total, width)
 
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":
             _put(json.dumps(to_json(snapshot, self._rate)), self._out)
         else:
-            _put(status_line(snapshot, self._rate, self._slave_command), self._stream)
+            _put(f"{self._now()} {status_line(snapshot, self._rate, self._slave_command)}", self._stream)
 
 
 class _Bar:

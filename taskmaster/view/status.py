@@ -24,7 +24,9 @@ STRETCH = 10.0  # seconds over which the rate is measured
 SPACING = 0.5  # seconds between two remembered samples, so that few are kept however often one comes
 EARLIEST_ETA = 10.0  # seconds of this session before which there is no saying how long it will take
 FEW = 10  # jobs settled within STRETCH below which the time left is reckoned from the whole session
-LONGEST = 300  # characters of a reason
+LONGEST_REASON = 300  # characters
+SEPARATOR = " | "
+ELLIPSIS = "..."
 
 
 class Rate:
@@ -75,21 +77,42 @@ def eta(snapshot: Snapshot, rate: Rate) -> float | None:
     return (total - snapshot.settled) / speed if speed > 0 else None
 
 
-def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "") -> str:
-    """``Current Job: 30421 | Rate:  991.06/s | Elapsed Time: 0:00:40``, then what else there is to
-    say.
+def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "", width: int | None = None) -> str:
+    """Return ``Current Job: 30421 | Rate:  991.06/s | Elapsed Time: 0:00:40``, then what else is
+    known.
+
+    Why the run waits and what has failed come first among the rest. A line that would not fit is
+    given in a short form, in which the same comes before everything else: at 80 columns the long
+    form ends before the reason begins, and the run looks hung.
 
     Args:
         snapshot: how things stand.
         rate: has taken in this snapshot.
         slave_command: the command that starts a slave; "" if slaves need not be started by hand.
+        width: columns that the line may have; None: as many as it needs.
     """
-    parts = [
+    why = _why_not(snapshot, slave_command)
+    parts = [*_long_form(snapshot, rate), *why, *_failed(snapshot), *_rest(snapshot, rate, slave_command)]
+    line = clean(SEPARATOR.join(parts))
+    if width is None or len(line) <= width:
+        return line
+    return _short_form(snapshot, rate, clean(why[0]) if why else "", width)
+
+
+def _long_form(snapshot: Snapshot, rate: Rate) -> list[str]:
+    return [
         f"Current Job: {snapshot.settled}",
         f"Rate:  {rate.value:6.2f}/s",
         f"Elapsed Time: {_duration(snapshot.elapsed)}",
-        *_of_total(snapshot),
     ]
+
+
+def _failed(snapshot: Snapshot) -> list[str]:
+    return [f"{snapshot.failed} failed"] if snapshot.failed else []
+
+
+def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
+    parts = _of_total(snapshot)
     left = eta(snapshot, rate)
     if left is not None:
         parts.append(f"ETA {_duration(left)}")
@@ -102,9 +125,34 @@ def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "") -> str:
         parts.append(f"{snapshot.waiting} to be tried again")
     if snapshot.skipped:
         parts.append(f"{snapshot.skipped} skipped")
-    if snapshot.failed:
-        parts.append(f"{snapshot.failed} failed")
-    return clean(" | ".join(parts + _why_not(snapshot, slave_command)))
+    return parts
+
+
+def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
+    """Why it waits, what has failed, then as much of the rest as fits, the most useful first."""
+    left = eta(snapshot, rate)
+    parts = [
+        *_failed(snapshot),
+        f"{snapshot.settled} jobs",
+        *(part.partition(" of ")[0] for part in _of_total(snapshot)),
+        f"{rate.value:.{0 if rate.value >= FEW else 2}f}/s",
+        *([f"ETA {_duration(left)}"] if left is not None else []),
+        _duration(snapshot.elapsed),
+        *([f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),
+    ]
+    if why:
+        # The reason may take all but what the counts need; where not even that is there, half.
+        counts = sum(len(part) + len(SEPARATOR) for part in parts[: 1 + bool(snapshot.failed)])
+        parts.insert(0, _cut(why, max(width - counts, width // 2)))
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + len(SEPARATOR) + len(part) <= width:
+            line += SEPARATOR + part
+    return line[:width]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - len(ELLIPSIS))] + ELLIPSIS
 
 
 def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
@@ -141,7 +189,7 @@ def _of_total(snapshot: Snapshot) -> list[str]:
 
 def _why_not(snapshot: Snapshot, slave_command: str) -> list[str]:
     """The state if it is not just running, and why the run waits."""
-    reason = snapshot.reason if len(snapshot.reason) <= LONGEST else snapshot.reason[: LONGEST - 3] + "..."
+    reason = _cut(snapshot.reason, LONGEST_REASON)
     if snapshot.state != "running":
         return [f"{snapshot.state}: {reason}" if reason else snapshot.state]
     if reason:

@@ -155,13 +155,64 @@ def test_status_line_has_the_form_of_the_blog_post():
 
 
 def test_status_line_says_what_else_is_known():
-    """Percent, time left, queue, slaves and failures follow."""
+    """Failures come first among the rest, then percent, time left, queue and slaves."""
     snapshot = at(40.0, 30400, total=100_000, queued=9800, failed=3, slaves=2)
 
     assert line(snapshot, COMMAND) == (
-        "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | 30.4% of 100000 | ETA 0:01:31 | "
-        "9800 in queue | 2 slaves | 3 failed"
+        "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | 3 failed | 30.4% of 100000 | "
+        "ETA 0:01:31 | 9800 in queue | 2 slaves"
     )
+
+
+BUSY = {"total": 100_000, "queued": 9800, "failed": 12, "slaves": 2, "waiting": 7, "skipped": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns", "text"),
+    [
+        ({}, 79, "12 failed | 30400 jobs | 30.4% | 760/s | ETA 0:01:31 | 0:00:40 | 2 slaves"),
+        ({}, 39, "12 failed | 30400 jobs | 30.4% | 760/s"),
+        (
+            {"state": "throttled", "reason": "nightly backup"},
+            79,
+            "throttled: nightly backup | 12 failed | 30400 jobs | 30.4% | 760/s | 0:00:40",
+        ),
+        ({"state": "throttled", "reason": "nightly backup"}, 39, "throttled: n... | 12 failed | 30400 jobs"),
+        ({"state": "paused", "reason": "x" * 500}, 39, "paused: xxx... | 12 failed | 30400 jobs"),
+    ],
+)
+def test_narrow_line_says_first_why_it_waits_and_what_failed(fields, columns, text):
+    """At 80 and at 40 columns; the rest is there as far as it fits."""
+    snapshot = at(40.0, 30400, **{**BUSY, **fields})
+
+    assert status_line(snapshot, rate_of((40.0, 30400)), COMMAND, columns) == text
+
+
+def test_wide_line_says_first_why_it_waits_too():
+    """Before what nobody looks for while nothing moves."""
+    snapshot = at(40.0, 30400, state="throttled", reason="nightly backup", **BUSY)
+
+    assert status_line(snapshot, rate_of((40.0, 30400)), COMMAND, 200).startswith(
+        "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | throttled: nightly backup | 12 failed | 30.4%"
+    )
+
+
+@given(
+    columns=st.integers(1, 200),
+    reason=st.text(max_size=100),
+    state=st.sampled_from(["running", "throttled", "paused", "draining"]),
+    settled=st.integers(0, 10**12),
+    failed=st.integers(0, 10**9),
+)
+def test_line_is_never_wider_than_it_may_be(columns, reason, state, settled, failed):
+    """Whatever there is to say, no character is lost beyond the edge, and failures are not left out
+    for the rest.
+    """
+    snapshot = at(40.0, settled, state=state, reason=reason, failed=failed, total=10**12, slaves=3)
+    text = status_line(snapshot, rate_of((40.0, settled)), COMMAND, columns)
+
+    assert len(text) <= columns
+    assert not failed or columns < 60 or f"{failed} failed" in text
 
 
 def test_status_line_leaves_out_what_says_nothing():
@@ -283,9 +334,9 @@ def test_a_change_of_state_is_told_early():
 
 
 def test_auto_is_lines_where_there_is_no_terminal(clock):
-    """A log file gets whole lines without carriage returns."""
+    """A log file gets whole lines without carriage returns, each with the time of day."""
     stream = io.StringIO()
-    progress = Progress("auto", stream, io.StringIO(), clock)
+    progress = Progress("auto", stream, io.StringIO(), clock, now=lambda: "2026-11-28 13:08:52+0000")
     for _ in range(100):
         clock.now += 0.1
         progress.update(at(clock.now - 1000, 10))
@@ -293,7 +344,7 @@ def test_auto_is_lines_where_there_is_no_terminal(clock):
 
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
-    assert all(text.startswith("Current Job: 10 | Rate: ") for text in lines)
+    assert all(text.startswith("2026-11-28 13:08:52+0000 Current Job: 10 | Rate: ") for text in lines)
     assert lines[-1].endswith("| finished")
     assert "\r" not in stream.getvalue()
 
