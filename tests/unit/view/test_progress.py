@@ -177,8 +177,8 @@ BUSY = {"total": 100_000, "queued": 9800, "failed": 12, "slaves": 2, "waiting": 
             79,
             "throttled: nightly backup | 12 failed | 30400 jobs | 30.4% | 760/s | 0:00:40",
         ),
-        ({"state": "throttled", "reason": "nightly backup"}, 39, "throttled: n... | 12 failed | 30400 jobs"),
-        ({"state": "paused", "reason": "x" * 500}, 39, "paused: xxx... | 12 failed | 30400 jobs"),
+        ({"state": "throttled", "reason": "nightly backup"}, 39, "throttled: night... | 12 failed | 30.4%"),
+        ({"state": "paused", "reason": "x" * 500}, 39, "paused: xxxxxxxx... | 12 failed | 30.4%"),
     ],
 )
 def test_narrow_line_says_first_why_it_waits_and_what_failed(fields, columns, text):
