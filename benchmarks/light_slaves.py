@@ -39,7 +39,7 @@ from pathlib import Path
 import click
 import psutil
 
-from taskmaster.model import Answer, Lent
+from taskmaster.model import Answer, AnswerState, WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.master_link import MasterLink
@@ -196,7 +196,7 @@ class LightSlave:
         self._in_flight.answered()
         for held in self._in_flight.void(answer.stale):
             self._recall(held, 0, now)
-        if answer.state == "over":
+        if answer.state is AnswerState.OVER:
             self.over = True
             self.link.bye()
             self.link.close()
@@ -214,7 +214,7 @@ class LightSlave:
             return
         self._look_every = answer.pause
 
-    def _give(self, lent: Lent, now: float) -> None:
+    def _give(self, lent: WireBatch, now: float) -> None:
         jobs = pickle.loads(lent.blob)
         if lent.separate:
             jobs = [pickle.loads(job) for job in jobs]

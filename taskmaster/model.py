@@ -2,16 +2,29 @@
 
 ``Job`` comes from the user's source. ``Report`` and ``Answer`` cross the wire as plain tuples
 (``to_wire`` and ``from_wire``): a slave's supervisor and the master exchange nothing but None,
-bool, int, float, str, bytes, tuple, list and dict. ``Snapshot`` is what every view reads.
+bool, int, float, str, bytes, tuple, list and dict.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
-__all__ = ["PROTOCOL", "Answer", "Failure", "Job", "Lent", "Report", "Snapshot", "Want"]
+__all__ = [
+    "MAX_BATCH",
+    "PROTOCOL",
+    "Answer",
+    "AnswerState",
+    "Failure",
+    "FailureKind",
+    "Job",
+    "Report",
+    "ReportEnd",
+    "Want",
+    "WireBatch",
+]
 
 PROTOCOL = 3
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
@@ -40,7 +53,21 @@ class Job:
     payload: Any = None
 
 
-KINDS = ("error", "final", "retry", "skip", "abort", "timeout")
+class FailureKind(StrEnum):
+    """What the end of an execution says about its job."""
+
+    ERROR = "error"
+    """An exception like any other: the job is tried again while attempts are left."""
+    FINAL = "final"
+    """An exception that is not worth another attempt."""
+    RETRY = "retry"
+    """The callback asks for another attempt (``Retry``)."""
+    SKIP = "skip"
+    """The callback leaves the job out (``Skip``)."""
+    ABORT = "abort"
+    """The callback wants the run to stop (``Abort``)."""
+    TIMEOUT = "timeout"
+    """The job was cancelled because it took too long."""
 
 
 class Failure(NamedTuple):
@@ -52,10 +79,7 @@ class Failure(NamedTuple):
         type: the exception's class.
         message: what it said.
         traceback: of the user's code.
-        kind: "error": an exception like any other; "final": one that is not worth another attempt;
-            "retry": the callback asks for one (``Retry``); "skip": it leaves the job out
-            (``Skip``); "abort": it wants the run to stop (``Abort``); "timeout": the job was
-            cancelled because it took too long.
+        kind: what it says about the job.
         after: seconds that the callback asks to wait before the next attempt, -1 if it does not
             say.
         worker: process id of the worker.
@@ -65,9 +89,53 @@ class Failure(NamedTuple):
     type: str
     message: str
     traceback: str
-    kind: str = "error"
+    kind: FailureKind = FailureKind.ERROR
     after: float = -1.0
     worker: int = 0
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as plain values."""
+        return (*self[:4], str(self.kind), *self[5:])
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Failure:
+        """Check and rebuild what ``to_wire`` gave; the sender is not trusted.
+
+        Raises:
+            ValueError: the value is not a failure.
+        """
+        try:
+            index, type_, message, traceback, kind, after, worker = value
+        except (TypeError, ValueError) as exc:
+            raise ValueError(f"not a failure: {exc}") from None
+        if not all(type(text) is str for text in (type_, message, traceback)):
+            raise ValueError("not a failure: a text is expected where something else came")
+        if type(kind) is not str or type(after) is not float or type(worker) is not int:
+            raise ValueError("not a failure: it is of no known kind")
+        if type(index) is not int or not 0 <= index <= MAX_BATCH:
+            raise ValueError(f"not a failure: an index is not between 0 and {MAX_BATCH}")
+        if not -1.0 <= after < math.inf:
+            raise ValueError(f"not a failure: a job cannot wait for {after} s")
+        return cls(index, type_, message, traceback, FailureKind(kind), after, worker)
+
+
+class ReportEnd(StrEnum):
+    """How a batch ended in a slave's hands."""
+
+    OPEN = ""
+    """It has not: the batch is being worked on."""
+    FINISHED = "finished"
+    """The worker has done all that the slave keeps: ``upto == keep``."""
+    CRASHED = "crashed"
+    """The worker died: ``suspects`` were running, the other jobs go back without blame."""
+    TIMEOUT = "timeout"
+    """The worker was killed because the suspect took too long."""
+    RAISED = "raised"
+    """The one call that was given all the suspects raised: ``failures`` has what, at the first."""
+    UNREADABLE = "unreadable"
+    """The worker could not unpickle the batch as a whole: all goes back, to be sent job by job."""
+    DROPPED = "dropped"
+    """The slave gives back all that has not ended, without blame."""
 
 
 class Report(NamedTuple):
@@ -82,13 +150,7 @@ class Report(NamedTuple):
             later reports of the lease or not, as the slave likes.
         keep: the slave works on the jobs before this index only; the rest was not started and goes
             back.
-        end: "" while the batch is being worked on; "finished" when ``upto == keep``; "crashed" when
-            the worker died: ``suspects`` are the indices that were running, the other jobs go back
-            without blame; "timeout" when it was killed because the suspect took too long; "raised"
-            when the one call that was given all the suspects raised: ``failures`` has what, at the
-            first of them; "unreadable" when the worker could not unpickle the batch as a whole: all
-            goes back, to be sent job by job; "dropped" when the slave gives back all that has not
-            ended, without blame.
+        end: how the batch ended, if it has.
         suspects: indices that were running when the worker died, or that were given to the call.
         detail: how the worker died, as text ("crashed by SIGSEGV").
         together: the suspects were given to one call.
@@ -102,7 +164,7 @@ class Report(NamedTuple):
     extra: tuple[int, ...] = ()
     failures: tuple[Failure, ...] = ()
     keep: int = MAX_BATCH
-    end: str = ""
+    end: ReportEnd = ReportEnd.OPEN
     suspects: tuple[int, ...] = ()
     detail: str = ""
     together: bool = False
@@ -115,9 +177,9 @@ class Report(NamedTuple):
             self.token,
             self.upto,
             tuple(self.extra),
-            tuple(tuple(failure) for failure in self.failures),
+            tuple(failure.to_wire() for failure in self.failures),
             self.keep,
-            self.end,
+            str(self.end),
             tuple(self.suspects),
             self.detail,
             self.together,
@@ -138,9 +200,9 @@ class Report(NamedTuple):
                 token,
                 upto,
                 tuple(extra),
-                tuple(Failure(*failure) for failure in failures),
+                tuple(map(Failure.from_wire, failures)),
                 keep,
-                end,
+                ReportEnd(end),
                 tuple(suspects),
                 detail,
                 bool(together),
@@ -149,27 +211,17 @@ class Report(NamedTuple):
             )
         except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None
-        texts = [report.token, report.end, report.detail]
-        numbers = [report.upto, report.keep, *report.extra, *report.suspects, *report.long]
-        for failure in report.failures:
-            numbers.append(failure.index)
-            texts += [failure.type, failure.message, failure.traceback]
-            if failure.kind not in KINDS or type(failure.after) is not float or type(failure.worker) is not int:
-                raise ValueError("not a report: a failure is of no known kind")
-            if not -1.0 <= failure.after < math.inf:
-                raise ValueError(f"not a report: a job cannot wait for {failure.after} s")
-        if not all(type(text) is str for text in texts):
+        if not (type(report.token) is type(report.detail) is str):
             raise ValueError("not a report: a text is expected where something else came")
+        numbers = [report.upto, report.keep, *report.extra, *report.suspects, *report.long]
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
             raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
         if not 0.0 <= report.seconds < math.inf:
             raise ValueError("not a report: it took no time that there is")
-        if report.end not in ("", "finished", "crashed", "unreadable", "dropped", "timeout", "raised"):
-            raise ValueError(f"not a report: unknown end {report.end!r}")
         return report
 
 
-class Lent(NamedTuple):
+class WireBatch(NamedTuple):
     """A batch on its way to a slave.
 
     Attributes:
@@ -184,7 +236,7 @@ class Lent(NamedTuple):
     """
 
     token: str
-    count: int  # type: ignore[assignment]  # likewise
+    count: int  # type: ignore[assignment]  # a field, not the tuple method that nobody calls here
     separate: bool
     alone: bool
     avoid: int
@@ -221,13 +273,24 @@ class Want(NamedTuple):
             raise ValueError(f"not a wish: {exc}") from None
 
 
+class AnswerState(StrEnum):
+    """What a slave is to do."""
+
+    RUN = "run"
+    """Go on."""
+    DRAIN = "drain"
+    """Hand back what is not started, let what is running end, report it and go on asking."""
+    OVER = "over"
+    """Nothing is left: end."""
+    UNKNOWN = "unknown"
+    """This master does not know the slave: say hello again."""
+
+
 class Answer(NamedTuple):
     """What the master says to an exchange.
 
     Attributes:
-        state: "run"; "drain": hand back what is not started, let what is running end, report it and
-            go on asking; "over": nothing is left, end; "unknown": this master does not know the
-            session, say hello again.
+        state: what the slave is to do.
         pause: seconds after which the slave asks again if it has asked for batches and got none, or
             else reports again if it has no reason to do so earlier.
         batches: as many as the master had, at most as many as were asked for.
@@ -239,9 +302,9 @@ class Answer(NamedTuple):
             that still runs it when the master is restarted shows this to the new one.
     """
 
-    state: str
+    state: AnswerState
     pause: float = 0.5
-    batches: tuple[Lent, ...] = ()
+    batches: tuple[WireBatch, ...] = ()
     recalls: tuple[tuple[str, int], ...] = ()
     stale: tuple[str, ...] = ()
     tickets: tuple[tuple[str, int, int], ...] = ()
@@ -249,9 +312,9 @@ class Answer(NamedTuple):
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
         return (
-            self.state,
+            str(self.state),
             self.pause,
-            tuple(tuple(lent) for lent in self.batches),
+            tuple(tuple(batch) for batch in self.batches),
             tuple(self.recalls),
             tuple(self.stale),
             tuple(self.tickets),
@@ -267,66 +330,12 @@ class Answer(NamedTuple):
         try:
             state, pause, batches, recalls, stale, tickets = value
             return cls(
-                str(state),
+                AnswerState(state),
                 float(pause),
-                tuple(Lent(*lent) for lent in batches),
+                tuple(WireBatch(*batch) for batch in batches),
                 tuple((str(token), int(keep)) for token, keep in recalls),
                 tuple(str(token) for token in stale),
                 tuple((str(token), int(index), int(number)) for token, index, number in tickets),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not an answer: {exc}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The run at one moment; what every view shows. Durations in seconds.
-
-    Attributes:
-        run: id of the run.
-        target: what the user named on the command line.
-        state: "running", "throttled", "paused", "draining", "stopped" or "finished".
-        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does
-            not.
-        settled: jobs done or written down as failed, over the whole run, restarts included.
-        failed: those of them that failed.
-        settled_here: settled in this session, without what earlier sessions did.
-        elapsed: seconds of this session.
-        total: how many jobs the run has, if known.
-        queued: jobs read and not handed out.
-        leased: jobs handed out and not settled.
-        parked: jobs that the watermark has passed while they still run or wait.
-        waiting: jobs that failed and wait for another attempt.
-        skipped: jobs that the callback left out; they count as settled.
-        slaves: connected slaves.
-        workers: worker processes of these.
-        batch: jobs in the batch that was handed out last; 0 if none was.
-        batch_reason: why it was not larger.
-        watermark: the key up to which all is settled or parked, as text; "" when there is none.
-        address: where the master serves, ``HOST:PORT``.
-        share: which share of the work is settled, from 0 to 1, if the source can tell by the keys,
-        share_here: and how much of that in this session.
-    """
-
-    run: str
-    target: str
-    state: str
-    reason: str
-    settled: int
-    failed: int
-    settled_here: int
-    elapsed: float
-    total: int | None
-    queued: int
-    leased: int
-    parked: int
-    waiting: int
-    skipped: int
-    slaves: int
-    workers: int
-    batch: int
-    batch_reason: str
-    watermark: str
-    address: str
-    share: float | None = None
-    share_here: float = 0.0

@@ -4,6 +4,8 @@ would not do.
 
 from __future__ import annotations
 
+from taskmaster.model import FailureKind
+
 __all__ = ["Abort", "Outcome", "Retry", "Skip"]
 
 
@@ -14,7 +16,7 @@ class Outcome(Exception):
         reason: for people.
     """
 
-    kind = "error"
+    kind = FailureKind.ERROR
 
     def __init__(self, reason: object = "") -> None:
         super().__init__(str(reason))
@@ -34,7 +36,7 @@ class Retry(Outcome):
             raise taskmaster.Retry(after=30)
     """
 
-    kind = "retry"
+    kind = FailureKind.RETRY
 
     def __init__(self, reason: object = "", *, after: float | None = None) -> None:
         super().__init__(reason)
@@ -46,7 +48,7 @@ class Retry(Outcome):
 class Skip(Outcome):
     """Leave this job out: it is settled, and counted as skipped."""
 
-    kind = "skip"
+    kind = FailureKind.SKIP
 
 
 class Abort(Outcome):
@@ -54,4 +56,4 @@ class Abort(Outcome):
     it runs again.
     """
 
-    kind = "abort"
+    kind = FailureKind.ABORT

@@ -6,7 +6,6 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +13,8 @@ import click
 
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
-from taskmaster.model import Snapshot
 from taskmaster.options.commands import MasterOptions
+from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import SCHEMA, Rate, clean, status_line
 
 __all__ = ["main", "tm_ctl"]
@@ -236,17 +235,8 @@ def _when(at: float | None) -> str:
 
 
 def _described(status: Mapping[str, Any]) -> list[str]:
-    """The lines for a person. A master of another release may tell more than is known here, or
-    less.
-    """
-    known: dict[str, Any] = {
-        "run": "", "target": "", "state": "running", "reason": "", "settled": 0, "failed": 0, "settled_here": 0,
-        "elapsed": 0.0, "total": None, "queued": 0, "leased": 0, "parked": 0, "waiting": 0, "skipped": 0,
-        "slaves": 0, "workers": 0,
-        "batch": 0, "batch_reason": "", "watermark": "", "address": "",
-    }  # fmt: skip
-    names = {one.name for one in fields(Snapshot)}
-    snapshot = Snapshot(**{**known, **{name: value for name, value in status.items() if name in names}})
+    """Return the lines for a person."""
+    snapshot = Snapshot.from_wire(status)
     rate = Rate()
     rate.add(snapshot.elapsed, snapshot.settled_here)
     pairs = [

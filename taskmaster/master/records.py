@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.failure_policy import FAILED, Tried, with_attempt
+from taskmaster.master.broker.failure_policy import Tried, Verdict, with_attempt
 from taskmaster.master.broker.leases import Lease, Stretch
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
-from taskmaster.model import Failure, Report
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd
 
 __all__ = ["Records"]
 
@@ -42,7 +42,7 @@ class Records:
         it is needed.
         """
         attempt = _attempt(failure, slave)
-        if self._broker.verdict(lease, failure) != FAILED:
+        if self._broker.verdict(lease, failure) is not Verdict.FAILED:
             return Tried(attempt, failure)
         return Tried(attempt, failure, self._failed(lease.stretch, failure.index, attempt))
 
@@ -51,13 +51,13 @@ class Records:
         that raised.
         """
         first = report.suspects[0]
-        if report.end == "raised" and report.failures:
+        if report.end is ReportEnd.RAISED and report.failures:
             # Before it, there may be those of jobs that could not be unpickled.
             what = next((f for f in reversed(report.failures) if f.index == first), report.failures[-1])
-        elif report.end == "timeout":
-            what = Failure(first, "TimedOut", report.detail, "", "timeout")
+        elif report.end is ReportEnd.TIMEOUT:
+            what = Failure(first, "TimedOut", report.detail, "", FailureKind.TIMEOUT)
         else:
-            what = Failure(first, "WorkerDied", report.detail, "", "timeout")
+            what = Failure(first, "WorkerDied", report.detail, "", FailureKind.TIMEOUT)
         attempt = _attempt(what, slave)
         alone = len(report.suspects) == 1
         failed = self._failed(lease.stretch, first, attempt) if alone else None
@@ -84,10 +84,10 @@ class Records:
     def lost(self, stretch: Stretch) -> FailedJob:
         """The record of a job with which slave after slave was lost."""
         why = f"{stretch.solo} slaves were lost while they held nothing but this job"
-        return self._failed(stretch, 0, _attempt(Failure(0, "SlaveLost", why, "", "timeout"), ""))
+        return self._failed(stretch, 0, _attempt(Failure(0, "SlaveLost", why, "", FailureKind.TIMEOUT), ""))
 
 
 def _attempt(failure: Failure, slave: str) -> Attempt:
-    crash = failure.kind == "timeout"
+    crash = failure.kind is FailureKind.TIMEOUT
     texts = failure.type[:200], failure.message[:2000], failure.traceback[:20_000]
     return Attempt(time.time(), slave, *texts, crash)

@@ -14,7 +14,6 @@ import secrets
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
 
 from taskmaster import keys
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, TaskmasterError
@@ -30,11 +29,12 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.stores.contract import RunRecord, Store
 from taskmaster.master.summary import Companion, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import Answer, Snapshot
+from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport.server import Server
 from taskmaster.units import show_seconds
+from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Companion", "Run", "Summary", "View"]
 
@@ -106,7 +106,7 @@ class Run:
             incarnation=incarnation,
             next_failed=record.next_failed,
             took=self._after_exchange,
-            status=lambda: asdict(self.snapshot()),
+            status=lambda: self.snapshot().to_wire(),
             failures=store.failed,
             throttle=self._throttle,
         )
@@ -197,7 +197,7 @@ class Run:
             server.stop()
             self._throttle.stop()
             self._reader.wait_closed(CLOSING)
-            view.close(self.snapshot("finished" if self._broker.over else "stopped"))
+            view.close(self.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         if ending is not None:
             raise ending
         return self.summary()
@@ -215,14 +215,14 @@ class Run:
             state=self._store.place,
         )
 
-    def snapshot(self, state: str = "") -> Snapshot:
-        """The run at this moment."""
+    def snapshot(self, end: RunState | None = None) -> Snapshot:
+        """Return the run at this moment, which is its end where one is named."""
         now = time.monotonic()
         with self._lock:
             broker = self._broker
             mark = broker.watermark.mark
             share = self._share.settled
-            state, reason = self._state(state, now)
+            state, reason = self._state(end, now)
             return Snapshot(
                 run=self._record.id,
                 target=self._target,
@@ -250,14 +250,14 @@ class Run:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _state(self, given: str, now: float) -> tuple[str, str]:
+    def _state(self, end: RunState | None, now: float) -> tuple[RunState, str]:
         """What the run is doing, and why not more."""
-        if given or self._broker.draining:
-            return given or "draining", self._broker.paused
+        if end is not None or self._broker.draining:
+            return end or RunState.DRAINING, self._broker.paused
         if self._broker.paused:
-            return "paused", self._broker.paused
+            return RunState.PAUSED, self._broker.paused
         why = self._throttle.why(now)
-        return ("throttled", why) if why else ("running", self._throttle.limiting(now))
+        return (RunState.THROTTLED, why) if why else (RunState.RUNNING, self._throttle.limiting(now))
 
     def _after_exchange(self) -> None:
         if 2 * len(self._broker.queue) < self._broker.limits.size:
@@ -387,7 +387,7 @@ class Run:
         once.
         """
         self._service.over = True
-        server.tell_all(Answer("over").to_wire())
+        server.tell_all(Answer(AnswerState.OVER).to_wire())
         deadline = time.monotonic() + FAREWELL
         while time.monotonic() < deadline:
             with self._lock:

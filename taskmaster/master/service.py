@@ -24,7 +24,17 @@ from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, 
 from taskmaster.master.records import Records
 from taskmaster.master.skew import Skew
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import PROTOCOL, Answer, Failure, Lent, Report, Want
+from taskmaster.model import (
+    PROTOCOL,
+    Answer,
+    AnswerState,
+    Failure,
+    FailureKind,
+    Report,
+    ReportEnd,
+    Want,
+    WireBatch,
+)
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.frames import Pieces
 
@@ -147,13 +157,13 @@ class Service:
                 known.renewed = self._clock()
                 known.closed = None  # a connection that was seen to end late was not its last one
         if known is None:
-            return Answer("unknown").to_wire()
+            return Answer(AnswerState.UNKNOWN).to_wire()
         stale = [report.token for report in map(Report.from_wire, reports) if not self._report(known, report)]
         if reports:
             self._took()
         if self.over:
-            return Answer("over", stale=tuple(stale)).to_wire()
-        lent: list[Lent] = []
+            return Answer(AnswerState.OVER, stale=tuple(stale)).to_wire()
+        lent: list[WireBatch] = []
         # One more batch after the last look fits into a frame, whatever its size; what is left is
         # asked for again.
         most = min(wish.batches, 2 * known.workers)
@@ -167,7 +177,7 @@ class Service:
             if wish.batches and not lent and not held:
                 self._broker.starve(known)
             answer = Answer(
-                "drain" if self._broker.draining else "run",
+                AnswerState.DRAIN if self._broker.draining else AnswerState.RUN,
                 held or self._pause(known),
                 tuple(lent),
                 self._broker.recalls(known),
@@ -281,13 +291,13 @@ class Service:
                 kept = lease.keep
                 if self._broker.settle(lease, report, pieces, tried):
                     self._throttle.spend(lease.keep - kept)  # what was not begun
-                    if report.end == "finished" and self._broker.plan.on and not report.failures:
+                    if report.end is ReportEnd.FINISHED and self._broker.plan.on and not report.failures:
                         keys = tuple(job.key for job in jobs[: report.keep])
                         if keys:
                             self._broker.plan.times.append((keys, report.seconds))
                     return True
 
-    def _lend(self, session: Session, want: Want) -> Lent | None:
+    def _lend(self, session: Session, want: Want) -> WireBatch | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there
         is one that can.
         """
@@ -307,13 +317,13 @@ class Service:
                 if blob is None:
                     blob = self._pickle_apart(lease, session)
             except BaseException:
-                self._report(session, Report(lease.token, 0, end="dropped"))
+                self._report(session, Report(lease.token, 0, end=ReportEnd.DROPPED))
                 raise
             finally:
                 self._broker.stalled_since = None
             if blob is not None:
                 avoid = stretch.worker if stretch.avoid == session.id else 0
-                return Lent(lease.token, lease.keep, stretch.separate, stretch.alone, avoid, blob)
+                return WireBatch(lease.token, lease.keep, stretch.separate, stretch.alone, avoid, blob)
 
     def _check_key(self, stretch: Stretch) -> None:
         """Notice a key that cannot be stored when it turns up, not when it stops the watermark."""
@@ -374,7 +384,7 @@ class Service:
         if failures:
             # Positions of a batch are fixed when it is sent: the good ones go back and come as a
             # batch without the bad.
-            self._report(session, Report(lease.token, 0, end="dropped"))
+            self._report(session, Report(lease.token, 0, end=ReportEnd.DROPPED))
             return None
         return pickle_value(blobs)
 
@@ -383,7 +393,11 @@ class Service:
             blob = pickled(job)
         except BaseException as exc:
             return b"", Failure(
-                index, type(exc).__qualname__, f"the job cannot be pickled: {exc}", users_traceback(exc), "final"
+                index,
+                type(exc).__qualname__,
+                f"the job cannot be pickled: {exc}",
+                users_traceback(exc),
+                FailureKind.FINAL,
             )
         if len(blob) > MAX_JOB_BYTES:
             return b"", Failure(
@@ -392,6 +406,6 @@ class Service:
                 f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key "
                 "or a file name, and let the callback fetch the rest",
                 "",
-                "final",
+                FailureKind.FINAL,
             )
         return blob, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from taskmaster.model import Snapshot
+from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["Companion", "Summary", "View"]
 

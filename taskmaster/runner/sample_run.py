@@ -19,8 +19,8 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.run import Summary, View
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.model import Snapshot
 from taskmaster.units import show_share
+from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["Rehearsal", "scratch_store"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from taskmaster.model import Failure, Lent, Report
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
 
 __all__ = ["HeldBatch", "InFlight"]
 
@@ -17,7 +17,7 @@ SHORT = 100  # characters of a message, where there are very many
 TRACEBACKS = 4 * 1024 * 1024  # bytes of failures of one batch that wait to be reported; beyond, text is left out
 REPORT = 16 * 1024 * 1024  # bytes of failures that go out at once: a frame has an end
 
-State = tuple[int, tuple[int, ...], int, int, str, int]
+State = tuple[int, tuple[int, ...], int, int, ReportEnd, int]
 """upto, extra, number of failures, keep, end, number of long jobs"""
 KEEP = 3  # where in a state that is
 
@@ -44,12 +44,12 @@ class HeldBatch:
         heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
     """
 
-    lent: Lent
+    lent: WireBatch
     keep: int
     upto: int = 0
     extra: tuple[int, ...] = ()
     failures: list[Failure] = field(default_factory=list)
-    end: str = ""
+    end: ReportEnd = ReportEnd.OPEN
     suspects: tuple[int, ...] = ()
     detail: str = ""
     stale: bool = False
@@ -113,7 +113,7 @@ class InFlight:
         """Everything was reported, and the report answered."""
         return not self._held
 
-    def take(self, lent: Lent) -> HeldBatch:
+    def take(self, lent: WireBatch) -> HeldBatch:
         """A batch has arrived."""
         held = HeldBatch(lent, lent.count)
         held.told = held.state  # the master knows as much
@@ -138,7 +138,7 @@ class InFlight:
             left_out = "(left out: many other jobs of this batch have failed at once)\n"
             failure = failure._replace(message=failure.message[:SHORT], traceback=left_out)
         held.failures.append(failure)
-        held.failed += failure.kind != "skip"
+        held.failed += failure.kind is not FailureKind.SKIP
         held.texts += _length(failure)
 
     def finish(self, held: HeldBatch, stop: int, seconds: float = 0.0) -> None:
@@ -148,7 +148,7 @@ class InFlight:
         held.seconds = seconds
         held.keep = min(held.keep, stop)
         self.progress(held, stop)
-        self._end(held, "finished")
+        self._end(held, ReportEnd.FINISHED)
 
     def crash(self, held: HeldBatch, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
         """The worker has died while these jobs ran; or it was killed because the suspects took too
@@ -158,8 +158,8 @@ class InFlight:
         failed = {failure.index for failure in held.failures}
         held.extra = tuple(sorted(failed.union(held.extra).difference(range(held.upto))))
         held.suspects, held.detail = tuple(index for index in suspects if index not in failed), detail
-        how = "timeout" if timed_out else "crashed"
-        self._end(held, how if held.suspects else "dropped")
+        how = ReportEnd.TIMEOUT if timed_out else ReportEnd.CRASHED
+        self._end(held, how if held.suspects else ReportEnd.DROPPED)
 
     def raised(self, held: HeldBatch, suspects: Iterable[int], failure: Failure) -> None:
         """The one call that was given these jobs has raised."""
@@ -167,15 +167,15 @@ class InFlight:
         held.suspects = tuple(suspects)
         held.failures.append(failure)
         held.texts += _length(failure)
-        self._end(held, "raised")
+        self._end(held, ReportEnd.RAISED)
 
     def unreadable(self, held: HeldBatch) -> None:
         """The worker could not unpickle the batch."""
-        self._end(held, "unreadable")
+        self._end(held, ReportEnd.UNREADABLE)
 
     def drop(self, held: HeldBatch) -> None:
         """Give back all that has not ended."""
-        self._end(held, "dropped")
+        self._end(held, ReportEnd.DROPPED)
 
     @property
     def offers(self) -> list[tuple[str, int, int]]:
@@ -201,7 +201,7 @@ class InFlight:
     def adopt(self, token: str, index: int, new: str) -> None:
         """Another master has given this slave a job that it has been running, under a new lease."""
         held = self._held.get(token)
-        heir = self.take(Lent(new, 1, separate=False, alone=False, avoid=0, blob=b""))
+        heir = self.take(WireBatch(new, 1, separate=False, alone=False, avoid=0, blob=b""))
         if held is None or index not in held.tickets:
             self.drop(heir)
             return
@@ -222,7 +222,7 @@ class InFlight:
                         self.fail(heir, failure._replace(index=0))
                 self.finish(heir, 1)
             elif index in held.suspects:
-                self.crash(heir, [0], held.detail, timed_out=held.end == "timeout")
+                self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT)
             else:
                 self.drop(heir)
 
@@ -326,7 +326,7 @@ class InFlight:
         for held in self._held.values():
             held.told = None
 
-    def _end(self, held: HeldBatch, how: str) -> None:
+    def _end(self, held: HeldBatch, how: ReportEnd) -> None:
         held.end = how
         self._pass_on(held)
         ended = held.upto + len(held.extra)

@@ -20,7 +20,7 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError, TaskmasterError
-from taskmaster.model import PROTOCOL, Answer, Report, Want
+from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.frames import Hold
@@ -230,7 +230,7 @@ class MasterLink:
         except (ConnectError, ValueError) as exc:
             self._lose(str(exc))
             return
-        if answer.state == "unknown":
+        if answer.state is AnswerState.UNKNOWN:
             self.greeted = False
             self._greet()
             return

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskmaster.model import Failure
+from taskmaster.model import Failure, FailureKind
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.channel import Channel
 
@@ -74,7 +74,7 @@ class MessageSender:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self.kind: Callable[[BaseException], tuple[str, float]] = lambda _: ("error", -1.0)
+        self.kind: Callable[[BaseException], tuple[FailureKind, float]] = lambda _: (FailureKind.ERROR, -1.0)
         self._lock = threading.Lock()
 
     def say(self, *message: Any) -> None:
@@ -88,17 +88,18 @@ class MessageSender:
     def failed(self, region: int, index: int, exc: BaseException) -> None:
         """Say that a job has failed."""
         flush()
-        self.say("failed", region, *self._failure(index, exc))
+        self.say("failed", region, *self._failure(index, exc).to_wire())
 
     def raised(self, region: int, indices: Sequence[int], exc: BaseException) -> None:
         """Say that the one call that was given these jobs has raised."""
         flush()
-        self.say("raised", region, tuple(indices), *self._failure(indices[0], exc))
+        self.say("raised", region, tuple(indices), *self._failure(indices[0], exc).to_wire())
 
     def timed_out(self, region: int, index: int, seconds: float) -> None:
         """Say that a job was cancelled because it took too long."""
         flush()
-        self.say("failed", region, *Failure(index, "TimedOut", too_long(seconds), "", "timeout", -1.0, os.getpid()))
+        late = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
+        self.say("failed", region, *late.to_wire())
 
     def _failure(self, index: int, exc: BaseException) -> Failure:
         kind, after = self.kind(exc)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
-from taskmaster.model import Answer
+from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -258,7 +258,7 @@ class Supervisor:
         now = time.monotonic()
         for held in self._in_flight.void(answer.stale):
             self._pool.recall(held, 0)
-        if answer.state == "over":
+        if answer.state is AnswerState.OVER:
             self._over = True
             return
         for lent in answer.batches:
@@ -272,7 +272,7 @@ class Supervisor:
             asked = self._in_flight.by_token(token)
             if asked is not None:
                 self._pool.recall(asked, keep)
-        if answer.state == "drain":
+        if answer.state is AnswerState.DRAIN:
             self._pool.recall_all()
         # Whoever got work asks for the next batch at once; whoever got none when he is told to.
         if answer.batches:

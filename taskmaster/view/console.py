@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
-from taskmaster.model import Snapshot
 from taskmaster.view.progress import TIME_OF_DAY, Progress
+from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import clean
 
 __all__ = ["Console", "Failed"]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
-from taskmaster.model import Snapshot
+from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
 __all__ = ["TIME_OF_DAY", "Cadence", "Progress"]

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from taskmaster.model import Snapshot
+from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["SCHEMA", "Rate", "clean", "eta", "status_line", "to_json"]
 
@@ -62,7 +62,7 @@ class Rate:
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:
     """Seconds until all jobs are settled, None where there is no saying."""
-    if snapshot.state != "running" or snapshot.elapsed < EARLIEST_ETA:
+    if snapshot.state is not RunState.RUNNING or snapshot.elapsed < EARLIEST_ETA:
         return None
     if snapshot.share is not None:
         # By the place of the key: where there are gaps among the keys, the rate of the jobs says
@@ -190,7 +190,7 @@ def _of_total(snapshot: Snapshot) -> list[str]:
 def _why_not(snapshot: Snapshot, slave_command: str) -> list[str]:
     """The state if it is not just running, and why the run waits."""
     reason = _cut(snapshot.reason, LONGEST_REASON)
-    if snapshot.state != "running":
+    if snapshot.state is not RunState.RUNNING:
         return [f"{snapshot.state}: {reason}" if reason else snapshot.state]
     if reason:
         return [reason]

@@ -18,7 +18,7 @@ import pytest
 from support.commands import children_of, free_port, wait_for
 from support.playground import Playground
 
-from taskmaster.model import Lent
+from taskmaster.model import WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.fork_client import ForkClient
@@ -82,7 +82,7 @@ class Slave:
 
     def give(self, *jobs: str, token: str = "t", separate: bool = False) -> HeldBatch:
         blob = pickle.dumps([pickle.dumps(job) for job in jobs] if separate else list(jobs))
-        self.pool.give(Lent(token, len(jobs), separate, False, 0, blob))
+        self.pool.give(WireBatch(token, len(jobs), separate, False, 0, blob))
         held = self.in_flight.by_token(token)
         assert held is not None
         return held

@@ -19,7 +19,7 @@ from taskmaster.master.broker.failure_policy import Tried
 from taskmaster.master.broker.leases import Lease, Session
 from taskmaster.master.broker.watermark import settled_piece
 from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.model import Failure, Report, Want
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 RETRIES, CRASHES = 1, 2
 EXAMPLES = proof.size(300, 10_000)
@@ -107,9 +107,13 @@ class Model(RuleBasedStateMachine):
         upto = data.draw(st.integers(lease.upto, lease.keep))
         ended = [index for index in range(lease.upto, upto) if index not in lease.extra]
         kinds = {i: data.draw(st.sampled_from(["", "", "error", "final", "skip", "timeout"])) for i in ended}
-        failures = tuple(Failure(i, "E", "", "", kind) for i, kind in kinds.items() if kind)
+        failures = tuple(Failure(i, "E", "", "", FailureKind(kind)) for i, kind in kinds.items() if kind)
         left = [index for index in lease.unended() if index >= upto]
-        end = data.draw(st.sampled_from(["", "dropped", "crashed"])) if left else "finished"
+        end = (
+            data.draw(st.sampled_from([ReportEnd.OPEN, ReportEnd.DROPPED, ReportEnd.CRASHED]))
+            if left
+            else ReportEnd.FINISHED
+        )
         suspects = (left[0],) if end == "crashed" else ()
         held = self.jobs_of(lease)
         self.say(session, lease, Report(lease.token, upto, (), failures, lease.keep, end, suspects))
@@ -159,7 +163,7 @@ class Model(RuleBasedStateMachine):
         for index in report.suspects:
             attempt = Attempt(0.0, "s", "D", "", "", crash=True)
             record = FailedJob(1, str(jobs[index]), "", b"", (attempt,))
-            tried[index] = Tried(attempt, Failure(index, "D", "", "", "timeout"), record)
+            tried[index] = Tried(attempt, Failure(index, "D", "", "", FailureKind.TIMEOUT), record)
         assert self.broker.holder(session, lease.token) is lease
         assert self.broker.settle(lease, report, pieces, tried)
 
@@ -242,7 +246,7 @@ class Model(RuleBasedStateMachine):
             for lease in list(self.leases.values()):
                 for job in self.jobs_of(lease):
                     self.where[job] = SETTLED
-                self.say(self.slaves[lease.session], lease, Report(lease.token, lease.keep, end="finished"))
+                self.say(self.slaves[lease.session], lease, Report(lease.token, lease.keep, end=ReportEnd.FINISHED))
                 del self.leases[lease.token]
             if self.broker.finished:
                 break

@@ -30,7 +30,7 @@ from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.service import Service
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
-from taskmaster.model import PROTOCOL, Answer, Failure, Job
+from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Job
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 
 
@@ -411,7 +411,7 @@ class World:
             if payload in self.bad or (self.faults and self.random.random() < 0.05):
                 slave.in_flight.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
             elif payload in self.skipped:
-                slave.in_flight.fail(held, Failure(work.at, "Skip", "", "", "skip"))
+                slave.in_flight.fail(held, Failure(work.at, "Skip", "", "", FailureKind.SKIP))
                 self.ledger[self._key(payload), payload] += 1
             else:
                 self.ledger[self._key(payload), payload] += 1

@@ -29,13 +29,9 @@ from dataclasses import replace
 from typing import Any
 
 from taskmaster.master.broker.failure_policy import (
-    AGAIN,
-    BACK,
-    FAILED,
-    SKIPPED,
-    SPLIT,
     Budget,
     Tried,
+    Verdict,
     Waiting,
     backoff,
     verdict,
@@ -49,7 +45,7 @@ from taskmaster.master.broker.replay import Replay
 from taskmaster.master.broker.watermark import Settled, Watermark
 from taskmaster.master.broker.write_ahead import Plan
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.model import MAX_BATCH, Failure, Report, Want
+from taskmaster.model import MAX_BATCH, Failure, FailureKind, Report, ReportEnd, Want
 
 __all__ = ["Broker", "Changes", "Limits"]
 
@@ -57,7 +53,6 @@ __all__ = ["Broker", "Changes", "Limits"]
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses
 # in a row are the jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
-OPEN = (AGAIN, BACK, SPLIT)  # verdicts after which a job is not settled
 FEW = 64  # leases
 ELSEWHERE = 2.0  # seconds that a job waits for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
@@ -426,7 +421,7 @@ class Broker:
         lease = self.leases.get(token)
         return lease if lease is not None and lease.session == session.id else None
 
-    def verdict(self, lease: Lease, failure: Failure) -> str:
+    def verdict(self, lease: Lease, failure: Failure) -> Verdict:
         """What becomes of a job that the slave says has failed; see
         ``taskmaster.master.broker.failure_policy``.
         """
@@ -438,7 +433,7 @@ class Broker:
         already.
         """
         ended = lease.newly_ended(report)
-        open_ = {f.index for f in report.failures if self.verdict(lease, f) in OPEN}
+        open_ = {f.index for f in report.failures if not self.verdict(lease, f).settles}
         if lease.stretch.first in self.replay:
             return []
         if not len(self._parking) and not open_:
@@ -477,10 +472,10 @@ class Broker:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = {index for index in lease.extra if index < lease.keep}
         if report.end:
-            blamed = report.end in ("crashed", "timeout", "raised")
+            blamed = report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT, ReportEnd.RAISED)
             suspects = set(report.suspects).intersection(lease.unended()) if blamed else set()
             rest = [index for index in lease.unended() if index not in suspects]
-            self._return(lease.stretch, rest, separate=report.end == "unreadable")
+            self._return(lease.stretch, rest, separate=report.end is ReportEnd.UNREADABLE)
             if suspects and report.together and len(suspects) > 1:
                 self._blame_together(lease, sorted(suspects), tried)
             else:
@@ -503,10 +498,10 @@ class Broker:
             if failure.index not in indices:
                 continue
             verdict = self.verdict(lease, failure)
-            if verdict in OPEN:
+            if not verdict.settles:
                 open_.add(failure.index)
                 self.settled -= 1
-            if verdict not in (BACK, SKIPPED) and failure.kind != "retry":
+            if verdict not in (Verdict.BACK, Verdict.SKIPPED) and failure.kind is not FailureKind.RETRY:
                 first.append(tried[failure.index].attempt)
             self._judge(lease, verdict, tried[failure.index])
         for attempt in first:  # now that it is known how many went well
@@ -518,32 +513,32 @@ class Broker:
 
     def _count_again(self, lease: Lease, report: Report, tried: dict[int, Tried]) -> None:
         """A failed job that was run again has ended: it counts as settled already."""
-        verdict = self.verdict(lease, report.failures[0]) if report.failures else ""
-        if verdict in (AGAIN, BACK):
+        verdict = self.verdict(lease, report.failures[0]) if report.failures else None
+        if verdict in (Verdict.AGAIN, Verdict.BACK):
             self._judge(lease, verdict, tried[0])
             return
-        self.replay.end(lease.stretch.first, well=verdict != FAILED)
-        if verdict == FAILED:
+        self.replay.end(lease.stretch.first, well=verdict is not Verdict.FAILED)
+        if verdict is Verdict.FAILED:
             self._failed.append(tried[0].for_good)
-        self.skipped += verdict == SKIPPED
+        self.skipped += verdict is Verdict.SKIPPED
 
-    def _judge(self, lease: Lease, verdict: str, tried: Tried) -> None:
+    def _judge(self, lease: Lease, verdict: Verdict, tried: Tried) -> None:
         """Do with a job as the verdict says; it is settled by the caller where that is part of
         it.
         """
         index = tried.failure.index
-        if verdict == SKIPPED:
+        if verdict is Verdict.SKIPPED:
             self.skipped += 1
-        elif verdict == BACK:
+        elif verdict is Verdict.BACK:
             self._return(lease.stretch, [index])
             self.stop = self.stop or f"the callback raised Abort: {tried.failure.message}"
-        elif verdict == FAILED:
+        elif verdict is Verdict.FAILED:
             self.failures += 1
             self._failed.append(tried.for_good)
         else:
             single = lease.stretch.part(index, index + 1)
             single.attempts = with_attempt(single.attempts, tried.attempt)
-            if verdict == SPLIT:
+            if verdict is Verdict.SPLIT:
                 self.plan.ask_split(single)
             else:
                 self._wait(single, lease, tried.failure, len(single.attempts))
@@ -620,8 +615,8 @@ class Broker:
                 self._note_first(lease.stretch, what.attempt)
                 single.attempts = with_attempt(single.attempts, what.attempt)
                 last = single.crashes >= self.limits.crashes
-                plain = FAILED if last else AGAIN
-                if self.plan.verdict(lease.stretch, what.failure, plain) == SPLIT:
+                plain = Verdict.FAILED if last else Verdict.AGAIN
+                if self.plan.verdict(lease.stretch, what.failure, plain) is Verdict.SPLIT:
                     self.plan.ask_split(single)
                     continue
                 if what.failed is not None and single.crashes >= self.limits.crashes:
@@ -637,7 +632,7 @@ class Broker:
         all are tried together once more, then in halves. Only who fails alone is charged.
         """
         what = tried[suspects[0]]
-        if what.failure.kind == "abort":
+        if what.failure.kind is FailureKind.ABORT:
             self._return(lease.stretch, suspects)
             self.stop = self.stop or f"the callback raised Abort: {what.failure.message}"
             return
@@ -645,7 +640,7 @@ class Broker:
         for start, end in ranges(suspects):
             whole = lease.stretch.part(start, end)
             whole.tries += 1
-            if whole.tries == 1 and what.failure.kind != "final":
+            if whole.tries == 1 and what.failure.kind is not FailureKind.FINAL:
                 self._wait(whole, lease, what.failure, 1)
                 continue
             half = (end - start + 1) // 2

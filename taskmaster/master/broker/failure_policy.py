@@ -11,22 +11,37 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.model import Failure
+from taskmaster.model import Failure, FailureKind
 
-__all__ = ["AGAIN", "BACK", "FAILED", "SKIPPED", "SPLIT", "Budget", "Tried", "Waiting", "backoff", "verdict"]
-
-FAILED = "failed"  # for good
-AGAIN = "again"  # after a while
-SKIPPED = "skipped"  # the callback left it out: it is settled
-SPLIT = "split"  # its parts are tried instead
-BACK = "back"  # nothing is held against it: it goes back where it came from
+__all__ = ["Budget", "Tried", "Verdict", "Waiting", "backoff", "verdict"]
 
 LONGEST = 300.0  # seconds of back-off
 TRACED = 10  # attempts of a job whose tracebacks are kept
 ALIKE = 30  # jobs that fail in the same way before any has gone well, until the cause is looked for elsewhere
+
+
+class Verdict(StrEnum):
+    """What becomes of a job that did not end well."""
+
+    FAILED = "failed"
+    """It has failed for good: it is settled."""
+    AGAIN = "again"
+    """It is tried again after a while."""
+    SKIPPED = "skipped"
+    """The callback left it out: it is settled."""
+    SPLIT = "split"
+    """Its parts are tried instead."""
+    BACK = "back"
+    """Nothing is held against it: it goes back where it came from."""
+
+    @property
+    def settles(self) -> bool:
+        """Whether the job is settled."""
+        return self in (Verdict.FAILED, Verdict.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,7 @@ class Tried:
         return self.failed
 
 
-def verdict(stretch: Stretch, failure: Failure, retries: int, crashes: int) -> str:
+def verdict(stretch: Stretch, failure: Failure, retries: int, crashes: int) -> Verdict:
     """What becomes of a job.
 
     Args:
@@ -64,15 +79,15 @@ def verdict(stretch: Stretch, failure: Failure, retries: int, crashes: int) -> s
         retries: attempts after the first that may end with an exception.
         crashes: attempts that may end with a dead worker or a time-out.
     """
-    if failure.kind == "skip":
-        return SKIPPED
-    if failure.kind == "abort":
-        return BACK
-    if failure.kind == "final":
-        return FAILED
-    if failure.kind == "timeout":
-        return FAILED if stretch.crashes + 1 >= crashes else AGAIN
-    return FAILED if stretch.errors >= retries else AGAIN
+    if failure.kind is FailureKind.SKIP:
+        return Verdict.SKIPPED
+    if failure.kind is FailureKind.ABORT:
+        return Verdict.BACK
+    if failure.kind is FailureKind.FINAL:
+        return Verdict.FAILED
+    if failure.kind is FailureKind.TIMEOUT:
+        return Verdict.FAILED if stretch.crashes + 1 >= crashes else Verdict.AGAIN
+    return Verdict.FAILED if stretch.errors >= retries else Verdict.AGAIN
 
 
 def backoff(base: float, attempt: int, chance: random.Random) -> float:

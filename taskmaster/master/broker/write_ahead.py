@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from taskmaster.master.broker.failure_policy import AGAIN, FAILED, SPLIT
+from taskmaster.master.broker.failure_policy import Verdict
 from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.job_records import ParkedJob
-from taskmaster.model import Failure
+from taskmaster.model import Failure, FailureKind
 
 __all__ = ["Plan"]
 
@@ -103,15 +103,15 @@ class Plan:
         wanted = LEAST + 2 * slots + int(STRETCH * self._pace)
         return max(0, wanted - waiting - len(self))
 
-    def verdict(self, stretch: Stretch, failure: Failure, plain: str) -> str:
+    def verdict(self, stretch: Stretch, failure: Failure, plain: Verdict) -> Verdict:
         """The verdict on a failed job, where the plain one is known: what has failed twice, or for
         good, is split.
         """
-        if not self.splits or stretch.whole or plain not in (AGAIN, FAILED):
+        if not self.splits or stretch.whole or plain not in (Verdict.AGAIN, Verdict.FAILED):
             return plain
-        if plain == AGAIN and (failure.kind == "retry" or not stretch.attempts):
+        if plain is Verdict.AGAIN and (failure.kind is FailureKind.RETRY or not stretch.attempts):
             return plain
-        return SPLIT
+        return Verdict.SPLIT
 
     def ask_split(self, stretch: Stretch) -> None:
         """Have the source split a job."""

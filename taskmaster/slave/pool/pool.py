@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from taskmaster.model import Failure, Lent
+from taskmaster.model import Failure, WireBatch
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
@@ -263,7 +263,7 @@ class Pool:
             region, *failure = rest
             held = worker.held[region]
             if held is not None:
-                self._in_flight.fail(held, Failure(*failure))
+                self._in_flight.fail(held, Failure.from_wire(failure))
         else:
             region, *what = rest
             held = worker.release(region)
@@ -274,7 +274,7 @@ class Pool:
         """A worker has done with a batch."""
         if how == "raised":
             indices, *failure = what
-            self._in_flight.raised(held, indices, Failure(*failure))
+            self._in_flight.raised(held, indices, Failure.from_wire(failure))
         elif how == "unreadable":
             self._in_flight.unreadable(held)
         else:
@@ -308,7 +308,7 @@ class Pool:
         """Where a batch of so many bytes is to be received."""
         return self._buffers.place(size)
 
-    def give(self, lent: Lent) -> None:
+    def give(self, lent: WireBatch) -> None:
         """Give a batch to the worker that holds the fewest."""
         others = [worker for worker in self.workers.values() if worker.free and worker.pid != lent.avoid]
         worker = max(others or self.workers.values(), key=lambda worker: worker.free, default=None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import TargetError
+from taskmaster.model import FailureKind
 from taskmaster.outcomes import Abort, Retry, Skip
 from taskmaster.user_code import target as targets
 
@@ -48,7 +49,7 @@ class Callbacks:
         """Whether ``handle`` is called with a list of jobs."""
         return getattr(self.handle, "__name__", "") == TOGETHER
 
-    def kind(self, exc: BaseException) -> tuple[str, float]:
+    def kind(self, exc: BaseException) -> tuple[FailureKind, float]:
         """What an exception says about its job: kind and seconds to wait, as in
         ``taskmaster.model.Failure``.
         """
@@ -57,8 +58,8 @@ class Callbacks:
                 return outcome.kind, _seconds(exc) if outcome is Retry else -1.0
         hopeless = isinstance(exc, self.give_up_on)
         if hopeless or (self.retry_on is not None and not isinstance(exc, self.retry_on)):
-            return "final", -1.0
-        return "error", -1.0
+            return FailureKind.FINAL, -1.0
+        return FailureKind.ERROR, -1.0
 
 
 def _seconds(exc: BaseException) -> float:

@@ -20,7 +20,7 @@ from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.source import Source
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
-from taskmaster.model import Job, Report, Want
+from taskmaster.model import Job, Report, ReportEnd, Want
 
 
 class Clock:
@@ -186,7 +186,7 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
         lease = broker.take(session, Want(1, count))
         assert lease is not None
         piece = settled_piece(lease.stretch.first, lease.stretch.jobs, Identity().text)
-        assert broker.settle(lease, Report(lease.token, count, end="finished"), [piece], {})
+        assert broker.settle(lease, Report(lease.token, count, end=ReportEnd.FINISHED), [piece], {})
 
     jobs = [Job(1, "a"), Job(2, "b"), Job(3, "c"), Job(3, "d")]
     keeper, broker = keeper_of(Disk(), Clock(), Watched())

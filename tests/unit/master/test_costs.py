@@ -15,7 +15,7 @@ from taskmaster.master import pickling
 from taskmaster.master.broker.broker import Broker, Limits
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.service import Service
-from taskmaster.model import PROTOCOL, Answer, Job, Report, Want
+from taskmaster.model import PROTOCOL, Answer, Job, Report, ReportEnd, Want
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import APART, frame
 
@@ -52,7 +52,7 @@ def test_a_few_keys_are_asked_for_however_large_a_batch_is() -> None:
     master = Master(list(range(JOBS)))
 
     (lent,) = master.exchange([], 1).batches
-    master.exchange([Report(lent.token, lent.count, keep=lent.count, end="finished")], 0)
+    master.exchange([Report(lent.token, lent.count, keep=lent.count, end=ReportEnd.FINISHED)], 0)
 
     assert lent.count == JOBS
     assert master.broker.watermark.low == JOBS

@@ -9,7 +9,7 @@ from taskmaster.master.broker.failure_policy import ALIKE
 from taskmaster.master.broker.leases import Session
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.service import BUSY, Service
-from taskmaster.model import PROTOCOL, Answer, Failure, Lent
+from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, WireBatch
 from taskmaster.slave.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
@@ -35,7 +35,7 @@ def service_of(jobs: list, **limits: float) -> tuple[Service, Broker]:
     return service, broker
 
 
-def lent_by(service: Service, count: int) -> Lent:
+def lent_by(service: Service, count: int) -> WireBatch:
     """A batch of at most so many jobs."""
     return Answer.from_wire(service.exchange("s", [], (1, count, count, ""))).batches[0]
 
@@ -47,7 +47,7 @@ def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     held = in_flight.take(lent_by(service, 3))
     held.together = True
     in_flight.fail(held, Failure(0, "UnpicklingError", "cannot be unpickled", ""))
-    in_flight.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", "abort"))
+    in_flight.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", FailureKind.ABORT))
     service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
     assert broker.stop == "the callback raised Abort: the token has expired"
@@ -57,7 +57,7 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
     """A rate limit at the very beginning looks like a cause that makes all jobs fail, and is
     none.
     """
-    for kind, stops in (("retry", False), ("error", True)):
+    for kind, stops in ((FailureKind.RETRY, False), (FailureKind.ERROR, True)):
         service, broker = service_of(list(range(2 * ALIKE)))
         in_flight = InFlight()
         held = in_flight.take(lent_by(service, ALIKE))

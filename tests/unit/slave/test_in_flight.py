@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.model import Failure, Lent
+from taskmaster.model import Failure, WireBatch
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 
 
 def take(in_flight: InFlight, token: str = "t", count: int = 10) -> HeldBatch:
-    return in_flight.take(Lent(token, count, separate=False, alone=False, avoid=0, blob=b""))
+    return in_flight.take(WireBatch(token, count, separate=False, alone=False, avoid=0, blob=b""))
 
 
 def test_news_are_reported_until_they_are_answered() -> None:

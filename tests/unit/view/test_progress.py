@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm.std import tqdm
 
-from taskmaster.model import Snapshot
 from taskmaster.view.progress import Cadence, Progress
+from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.status import Rate, clean, eta, status_line, to_json
 
 COMMAND = "tm-slave backfill.py --host=10.0.0.1:5050"
 START = Snapshot(
     run="3f2a",
     target="backfill.py",
-    state="running",
+    state=RunState.RUNNING,
     reason="",
     settled=0,
     failed=0,
@@ -173,12 +173,12 @@ BUSY = {"total": 100_000, "queued": 9800, "failed": 12, "slaves": 2, "waiting": 
         ({}, 79, "12 failed | 30400 jobs | 30.4% | 760/s | ETA 0:01:31 | 0:00:40 | 2 slaves"),
         ({}, 39, "12 failed | 30400 jobs | 30.4% | 760/s"),
         (
-            {"state": "throttled", "reason": "nightly backup"},
+            {"state": RunState.THROTTLED, "reason": "nightly backup"},
             79,
             "throttled: nightly backup | 12 failed | 30400 jobs | 30.4% | 760/s | 0:00:40",
         ),
-        ({"state": "throttled", "reason": "nightly backup"}, 39, "throttled: night... | 12 failed | 30.4%"),
-        ({"state": "paused", "reason": "x" * 500}, 39, "paused: xxxxxxxx... | 12 failed | 30.4%"),
+        ({"state": RunState.THROTTLED, "reason": "nightly backup"}, 39, "throttled: night... | 12 failed | 30.4%"),
+        ({"state": RunState.PAUSED, "reason": "x" * 500}, 39, "paused: xxxxxxxx... | 12 failed | 30.4%"),
     ],
 )
 def test_narrow_line_says_first_why_it_waits_and_what_failed(fields, columns, text):
@@ -190,7 +190,7 @@ def test_narrow_line_says_first_why_it_waits_and_what_failed(fields, columns, te
 
 def test_wide_line_says_first_why_it_waits_too():
     """Before what nobody looks for while nothing moves."""
-    snapshot = at(40.0, 30400, state="throttled", reason="nightly backup", **BUSY)
+    snapshot = at(40.0, 30400, state=RunState.THROTTLED, reason="nightly backup", **BUSY)
 
     assert status_line(snapshot, rate_of((40.0, 30400)), COMMAND, 200).startswith(
         "Current Job: 30400 | Rate:  760.00/s | Elapsed Time: 0:00:40 | throttled: nightly backup | 12 failed | 30.4%"
@@ -200,7 +200,7 @@ def test_wide_line_says_first_why_it_waits_too():
 @given(
     columns=st.integers(1, 200),
     reason=st.text(max_size=100),
-    state=st.sampled_from(["running", "throttled", "paused", "draining"]),
+    state=st.sampled_from([RunState.RUNNING, RunState.THROTTLED, RunState.PAUSED, RunState.DRAINING]),
     settled=st.integers(0, 10**12),
     failed=st.integers(0, 10**9),
 )
@@ -222,7 +222,7 @@ def test_status_line_leaves_out_what_says_nothing():
 
 def test_paused_run_says_why():
     """The reason is in the line, also while nothing is settled."""
-    assert line(at(2.0, state="paused", reason="the state cannot be written")).endswith(
+    assert line(at(2.0, state=RunState.PAUSED, reason="the state cannot be written")).endswith(
         " | paused: the state cannot be written"
     )
 
@@ -237,7 +237,7 @@ def test_missing_slaves_are_asked_for_with_the_command():
 
 def test_control_characters_are_replaced():
     """A reason cannot move the cursor, change colours or begin a new line."""
-    text = line(at(2.0, state="paused", reason="a\x1b[31mb\nc\r\x9b2J"))
+    text = line(at(2.0, state=RunState.PAUSED, reason="a\x1b[31mb\nc\r\x9b2J"))
 
     assert text.endswith("paused: a?[31mb?c??2J")
     assert clean("Zürich 日本") == "Zürich 日本"
@@ -282,8 +282,8 @@ def test_eta_of_slow_jobs_is_that_of_the_session():
         {"total": None},
         {"settled": 200},
         {"settled_here": 0},
-        {"state": "paused"},
-        {"state": "finished"},
+        {"state": RunState.PAUSED},
+        {"state": RunState.FINISHED},
     ],
     ids=str,
 )
@@ -340,7 +340,7 @@ def test_auto_is_lines_where_there_is_no_terminal(clock):
     for _ in range(100):
         clock.now += 0.1
         progress.update(at(clock.now - 1000, 10))
-    progress.close(at(10.0, 10, state="finished"))
+    progress.close(at(10.0, 10, state=RunState.FINISHED))
 
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
@@ -366,7 +366,7 @@ def test_json_goes_to_out_and_callbacks_output_does_not(clock):
     clock.now += 1.0
     progress.write("hello from a callback\n", out)
     progress.update(at(1.0, 1))
-    progress.close(at(2.0, 2, state="finished"))
+    progress.close(at(2.0, 2, state=RunState.FINISHED))
 
     assert [json.loads(text)["settled"] for text in out.getvalue().splitlines()] == [1, 2]
     assert stream.getvalue() == "hello from a callback\n"
@@ -379,7 +379,7 @@ def test_none_shows_nothing_but_lines_that_were_written(clock):
     clock.now += 100.0
     progress.update(at(100.0, slaves=0))
     progress.write("one", out)
-    progress.close(at(101.0, state="finished"))
+    progress.close(at(101.0, state=RunState.FINISHED))
 
     assert (stream.getvalue(), out.getvalue()) == ("", "one\n")
 
@@ -398,7 +398,7 @@ def test_bar_is_drawn_behind_the_status_and_ends_with_a_new_line(clock, monkeypa
     screen = Screen()
     progress = Progress("auto", screen, io.StringIO(), clock)
     progress.update(at(1.0, 50, total=100))
-    progress.close(at(2.0, 100, total=100, state="finished"))
+    progress.close(at(2.0, 100, total=100, state=RunState.FINISHED))
 
     first, last = drawn(screen)[0], drawn(screen)[-1]
     assert first.startswith("Current Job: 50 | Rate:   50.00/s | Elapsed Time: 0:00:01 | 50.0% of 100 |")
@@ -432,7 +432,7 @@ def test_bar_never_reaches_the_last_column(columns, total, settled, reason):
         screen = Screen()
         progress = Progress("bar", screen, io.StringIO(), Clock(), COMMAND)
         progress.update(at(20.0, settled, total=total, reason=reason, slaves=0))
-        progress.close(at(21.0, settled, total=total, reason=reason, state="stopped"))
+        progress.close(at(21.0, settled, total=total, reason=reason, state=RunState.STOPPED))
 
     assert all(disp_len(text) < columns for text in screen.getvalue().replace("\n", "\r").split("\r"))
 

@@ -11,7 +11,7 @@ from taskmaster.master.broker.failure_policy import Tried
 from taskmaster.master.broker.leases import Lease, Session, ranges
 from taskmaster.master.broker.watermark import settled_piece
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.model import Failure, Report, Want
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 FAILED = FailedJob(1, "1", "1", b"", (Attempt(0.0, "s", "ValueError", "bad", ""),))
 
@@ -45,13 +45,15 @@ def settle(broker: Broker, lease: Lease, report: Report) -> bool:
     pieces = [
         settled_piece(first + a, jobs[a:b], text_of) for a, b in broker.newly_settled(lease, report) if first >= 0
     ]
-    crash = report.end in ("crashed", "timeout")
+    crash = report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT)
     said = {f.index: f for f in report.failures}
     if report.suspects:
-        what = report.failures[0] if report.end == "raised" else Failure(report.suspects[0], "WorkerDied", "", "")
+        what = (
+            report.failures[0] if report.end is ReportEnd.RAISED else Failure(report.suspects[0], "WorkerDied", "", "")
+        )
         said.update(dict.fromkeys(report.suspects, what))
     tried = {
-        index: Tried(Attempt(0.0, "s", f.type, f.message, "", crash or f.kind == "timeout"), f, FAILED)
+        index: Tried(Attempt(0.0, "s", f.type, f.message, "", crash or f.kind is FailureKind.TIMEOUT), f, FAILED)
         for index, f in said.items()
     }
     return broker.settle(lease, report, pieces, tried)
@@ -120,7 +122,7 @@ def test_jobs_that_ended_out_of_order_are_counted() -> None:
 
     assert (broker.settled, broker.watermark.low, lease.open) == (3, 1, 2)
 
-    settle(broker, lease, Report(lease.token, 5, end="finished"))
+    settle(broker, lease, Report(lease.token, 5, end=ReportEnd.FINISHED))
 
     assert (broker.settled, broker.watermark.low) == (5, 5)
     assert lease.token not in broker.leases
@@ -137,7 +139,7 @@ def test_what_was_not_started_goes_back_without_blame() -> None:
     assert again.stretch.jobs == [3, 4, 5]
     assert again.stretch.crashes == 0
 
-    settle(broker, lease, Report(lease.token, 3, keep=3, end="finished"))
+    settle(broker, lease, Report(lease.token, 3, keep=3, end=ReportEnd.FINISHED))
 
     assert broker.settled == 3
 
@@ -148,7 +150,7 @@ def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     session = enter(broker, workers=1)
     broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
     lease = take(broker, session, 4)
-    settle(broker, lease, Report(lease.token, 1, end="crashed", suspects=(1,), detail="killed"))
+    settle(broker, lease, Report(lease.token, 1, end=ReportEnd.CRASHED, suspects=(1,), detail="killed"))
 
     assert take(broker, session, 10).stretch.jobs == [2, 3]
 
@@ -171,10 +173,10 @@ def test_a_job_that_kills_three_workers_is_failed() -> None:
         if 1 in jobs:
             at = jobs.index(1)
             crashes += 1
-            settle(broker, lease, Report(lease.token, at, end="crashed", suspects=(at,)))
+            settle(broker, lease, Report(lease.token, at, end=ReportEnd.CRASHED, suspects=(at,)))
             done += jobs[:at]
         else:
-            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            settle(broker, lease, Report(lease.token, len(jobs), end=ReportEnd.FINISHED))
             done += jobs
 
     assert crashes == 3
@@ -187,7 +189,7 @@ def test_of_several_suspects_none_is_charged() -> None:
     broker = broker_with(range(40))
     session = enter(broker)
     lease = take(broker, session, 4)
-    settle(broker, lease, Report(lease.token, 0, end="crashed", suspects=(0, 2)))
+    settle(broker, lease, Report(lease.token, 0, end=ReportEnd.CRASHED, suspects=(0, 2)))
 
     assert [(s.jobs, s.alone, s.crashes) for s in broker._returned] == [
         ([1], False, 0),
@@ -327,7 +329,7 @@ def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
             if guilty in lease.stretch.jobs:
                 broker._lose(session)
                 break
-            settle(broker, lease, Report(lease.token, len(lease.stretch.jobs), end="finished"))
+            settle(broker, lease, Report(lease.token, len(lease.stretch.jobs), end=ReportEnd.FINISHED))
             done += lease.stretch.jobs
         else:
             break
@@ -353,7 +355,7 @@ def test_parked_jobs_of_an_earlier_session_come_first() -> None:
 
     assert (lease.stretch.jobs, lease.stretch.separate) == (parked, True)
 
-    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", "", "final"),)))
+    settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", "", FailureKind.FINAL),)))
 
     assert broker.collect().unpark == [4]
     assert (broker.parked, broker.watermark.low, broker.failures) == (1, 0, 1)
@@ -366,11 +368,11 @@ def test_what_holds_the_watermark_back_is_parked() -> None:
     slow = take(broker, session, 1)
     quick = take(broker, session, 100)
     while quick is not None:
-        settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+        settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end=ReportEnd.FINISHED))
         quick = broker.take(session, Want(1, 100))
     broker.queue.extend(range(10, 14))
     quick = take(broker, session, 1)
-    settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end="finished"))
+    settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end=ReportEnd.FINISHED))
 
     assert broker.to_park() == [(0, 0, ())]
 
@@ -381,7 +383,7 @@ def test_what_holds_the_watermark_back_is_parked() -> None:
     assert [job.key for job in broker.collect().park] == ["0"]
     assert not broker.finished
 
-    settle(broker, slow, Report(slow.token, 1, end="finished"))
+    settle(broker, slow, Report(slow.token, 1, end=ReportEnd.FINISHED))
 
     assert broker.collect().unpark == [0]
     assert broker.watermark.low == 11
@@ -406,7 +408,7 @@ def test_nothing_is_handed_out_while_the_run_rests(reason: str) -> None:
     setattr(broker, reason, True)
 
     assert broker.take(session, Want(1, 2)) is None
-    assert settle(broker, lease, Report(lease.token, 2, end="finished"))
+    assert settle(broker, lease, Report(lease.token, 2, end=ReportEnd.FINISHED))
 
 
 def test_room_is_bounded_by_size_and_span() -> None:
@@ -426,7 +428,7 @@ def test_room_is_bounded_by_size_and_span() -> None:
 
     assert broker.room() == 1
 
-    settle(broker, lease, Report(lease.token, 0, end="dropped"))
+    settle(broker, lease, Report(lease.token, 0, end=ReportEnd.DROPPED))
 
     assert broker.room() == 0
 
@@ -496,8 +498,8 @@ def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
 def fail(broker: Broker, lease: Lease, kind: str = "error", after: float = -1.0) -> None:
     """The first job of the batch fails, the others go well."""
     count = len(lease.stretch.jobs)
-    failure = Failure(0, "E", "why", "", kind, after, 77)
-    settle(broker, lease, Report(lease.token, count, failures=(failure,), end="finished"))
+    failure = Failure(0, "E", "why", "", FailureKind(kind), after, 77)
+    settle(broker, lease, Report(lease.token, count, failures=(failure,), end=ReportEnd.FINISHED))
 
 
 def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
@@ -526,7 +528,7 @@ def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
     assert again.stretch.jobs == [0]
     assert [attempt.message for attempt in again.stretch.attempts] == ["why"]
 
-    settle(broker, again, Report(again.token, 1, end="finished"))
+    settle(broker, again, Report(again.token, 1, end=ReportEnd.FINISHED))
 
     assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (2, 0, 0, 2)
 
@@ -633,13 +635,17 @@ def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None
             continue
         jobs = lease.stretch.jobs
         if 5 not in jobs:
-            settle(broker, lease, Report(lease.token, len(jobs), end="finished"))
+            settle(broker, lease, Report(lease.token, len(jobs), end=ReportEnd.FINISHED))
             done += jobs
         elif len(jobs) > 1:
             sizes.append(len(jobs))
             everyone = tuple(range(len(jobs)))
             failure = (Failure(0, "E", "", ""),)
-            settle(broker, lease, Report(lease.token, 0, (), failure, end="raised", suspects=everyone, together=True))
+            settle(
+                broker,
+                lease,
+                Report(lease.token, 0, (), failure, end=ReportEnd.RAISED, suspects=everyone, together=True),
+            )
         else:
             fail(broker, lease)
 
@@ -666,7 +672,7 @@ def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None
             broker._lose(session)
         else:
             for lease in held:
-                settle(broker, lease, Report(lease.token, 1, end="finished"))
+                settle(broker, lease, Report(lease.token, 1, end=ReportEnd.FINISHED))
                 done += lease.stretch.jobs
             broker.leave(session)
 

@@ -9,15 +9,12 @@ import random
 import pytest
 
 from taskmaster.master.broker.failure_policy import (
-    AGAIN,
     ALIKE,
-    BACK,
-    FAILED,
     LONGEST,
-    SKIPPED,
     TRACED,
     Budget,
     Tried,
+    Verdict,
     Waiting,
     backoff,
     verdict,
@@ -25,7 +22,7 @@ from taskmaster.master.broker.failure_policy import (
 )
 from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.job_records import Attempt
-from taskmaster.model import Failure
+from taskmaster.model import Failure, FailureKind
 
 ERROR = Attempt(0.0, "s", "ValueError", "bad", "")
 CRASH = Attempt(0.0, "s", "WorkerDied", "killed", "", crash=True)
@@ -34,24 +31,24 @@ CRASH = Attempt(0.0, "s", "WorkerDied", "killed", "", crash=True)
 @pytest.mark.parametrize(
     ("kind", "attempts", "expected"),
     [
-        ("error", (), AGAIN),
-        ("error", (ERROR, ERROR), AGAIN),
-        ("error", (ERROR, ERROR, ERROR), FAILED),
-        ("error", (CRASH, CRASH, ERROR, ERROR), AGAIN),
-        ("retry", (ERROR, ERROR, ERROR), FAILED),
-        ("retry", (), AGAIN),
-        ("final", (), FAILED),
-        ("skip", (ERROR, ERROR, ERROR), SKIPPED),
-        ("abort", (ERROR, ERROR, ERROR), BACK),
-        ("timeout", (ERROR, ERROR, ERROR, CRASH), AGAIN),
-        ("timeout", (CRASH, CRASH), FAILED),
+        ("error", (), Verdict.AGAIN),
+        ("error", (ERROR, ERROR), Verdict.AGAIN),
+        ("error", (ERROR, ERROR, ERROR), Verdict.FAILED),
+        ("error", (CRASH, CRASH, ERROR, ERROR), Verdict.AGAIN),
+        ("retry", (ERROR, ERROR, ERROR), Verdict.FAILED),
+        ("retry", (), Verdict.AGAIN),
+        ("final", (), Verdict.FAILED),
+        ("skip", (ERROR, ERROR, ERROR), Verdict.SKIPPED),
+        ("abort", (ERROR, ERROR, ERROR), Verdict.BACK),
+        ("timeout", (ERROR, ERROR, ERROR, CRASH), Verdict.AGAIN),
+        ("timeout", (CRASH, CRASH), Verdict.FAILED),
     ],
 )
 def test_exceptions_and_crashes_are_counted_apart(kind: str, attempts: tuple[Attempt, ...], expected: str) -> None:
     """Three retries make four executions; three crashes are enough."""
     stretch = Stretch(0, [1], attempts=attempts)
 
-    assert verdict(stretch, Failure(0, "E", "", "", kind), retries=3, crashes=3) == expected
+    assert verdict(stretch, Failure(0, "E", "", "", FailureKind(kind)), retries=3, crashes=3) == expected
 
 
 def test_back_off_doubles_and_is_spread() -> None:

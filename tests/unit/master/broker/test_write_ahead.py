@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.master.broker.failure_policy import AGAIN, BACK, FAILED, SKIPPED, SPLIT
+from taskmaster.master.broker.failure_policy import Verdict
 from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.broker.write_ahead import LEAST, Plan
 from taskmaster.master.job_records import Attempt, ParkedJob
-from taskmaster.model import Failure
+from taskmaster.model import Failure, FailureKind
 
 TRIED = Attempt(0.0, "s", "ValueError", "bad", "")
 
@@ -66,13 +66,13 @@ def test_few_are_planned_at_the_beginning_and_as_many_as_are_used_later() -> Non
 @pytest.mark.parametrize(
     ("plain", "kind", "attempts", "expected"),
     [
-        (AGAIN, "error", (), AGAIN),
-        (AGAIN, "error", (TRIED,), SPLIT),
-        (AGAIN, "retry", (TRIED,), AGAIN),
-        (FAILED, "final", (), SPLIT),
-        (FAILED, "retry", (TRIED,), SPLIT),
-        (SKIPPED, "skip", (TRIED,), SKIPPED),
-        (BACK, "abort", (TRIED,), BACK),
+        (Verdict.AGAIN, "error", (), Verdict.AGAIN),
+        (Verdict.AGAIN, "error", (TRIED,), Verdict.SPLIT),
+        (Verdict.AGAIN, "retry", (TRIED,), Verdict.AGAIN),
+        (Verdict.FAILED, "final", (), Verdict.SPLIT),
+        (Verdict.FAILED, "retry", (TRIED,), Verdict.SPLIT),
+        (Verdict.SKIPPED, "skip", (TRIED,), Verdict.SKIPPED),
+        (Verdict.BACK, "abort", (TRIED,), Verdict.BACK),
     ],
 )
 def test_what_fails_twice_or_for_good_is_split(plain: str, kind: str, attempts: tuple, expected: str) -> None:
@@ -81,7 +81,7 @@ def test_what_fails_twice_or_for_good_is_split(plain: str, kind: str, attempts: 
     """
     plan = Plan(0)
     stretch = Stretch(-1, [job(0)], attempts=attempts)
-    failure = Failure(0, "ValueError", "bad", "", kind)
+    failure = Failure(0, "ValueError", "bad", "", FailureKind(kind))
 
     assert plan.verdict(stretch, failure, plain) == plain
     plan.splits = True

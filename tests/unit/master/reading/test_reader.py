@@ -20,7 +20,7 @@ from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.reader import QUEUE_BYTES, Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.stores.contract import RunRecord
-from taskmaster.model import Failure, Job, Report, Want
+from taskmaster.model import Failure, Job, Report, ReportEnd, Want
 
 
 def prints_of(*jobs: Any) -> bytes:
@@ -46,7 +46,7 @@ def read_all(reader: Reader, broker: Broker) -> list[Any]:
         if lease is not None:
             given += lease.stretch.jobs
             first, jobs = lease.stretch.first, lease.stretch.jobs
-            report = Report(lease.token, len(jobs), end="finished")
+            report = Report(lease.token, len(jobs), end=ReportEnd.FINISHED)
             broker.settle(lease, report, [settled_piece(first, jobs, Identity().text)], {})
         elif broker.exhausted:
             return given
@@ -66,7 +66,7 @@ def read_until_spent(reader: Reader, broker: Broker) -> list[Any]:
             given += lease.stretch.jobs
             first, jobs = lease.stretch.first, lease.stretch.jobs
             pieces = [settled_piece(first, jobs, Identity().text)] if first >= 0 else []
-            broker.settle(lease, Report(lease.token, len(jobs), end="finished"), pieces, {})
+            broker.settle(lease, Report(lease.token, len(jobs), end=ReportEnd.FINISHED), pieces, {})
     assert broker.spent
     return given
 
@@ -264,7 +264,7 @@ def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued()
         lease = broker.take(session, Want(1, 100))
         assert lease is not None
         given += lease.stretch.jobs
-        died = Report(lease.token, 0, end="crashed", suspects=(0,))
+        died = Report(lease.token, 0, end=ReportEnd.CRASHED, suspects=(0,))
         attempt = Attempt(0.0, "s", "WorkerDied", "", "", crash=True)
         failure = Failure(0, "WorkerDied", "", "")
         broker.settle(lease, died, [], {0: Tried(attempt, failure, FailedJob(0, "0", "0", None, (attempt,)))})

@@ -13,12 +13,13 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.sampler import BURST, Sampler
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run import Summary
-from taskmaster.model import Job, Snapshot
+from taskmaster.model import Job
 from taskmaster.runner.sample_run import Rehearsal
+from taskmaster.view.snapshot import RunState, Snapshot
 
 BEGINNING = Snapshot(
-    run="r", target="t", state="running", reason="", settled=0, failed=0, settled_here=0, elapsed=0.0, total=None,
-    queued=0, leased=0, parked=0, waiting=0, skipped=0, slaves=1, workers=2,
+    run="r", target="t", state=RunState.RUNNING, reason="", settled=0, failed=0, settled_here=0, elapsed=0.0,
+    total=None, queued=0, leased=0, parked=0, waiting=0, skipped=0, slaves=1, workers=2,
     batch=0, batch_reason="", watermark="", address="",
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from taskmaster.master.broker.broker import Broker, Limits
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.service import Service
 from taskmaster.master.throttle.throttle import LAST_TURN, Bucket, Throttle
-from taskmaster.model import PROTOCOL, Answer, Report, Want
+from taskmaster.model import PROTOCOL, Answer, Report, ReportEnd, Want
 
 
 @given(
@@ -125,7 +125,7 @@ class Master:
             answer = self.exchange(slave, reports)
             calls += 1
             handed.append((self.now, sum(lent.count for lent in answer.batches)))
-            done = [Report(lent.token, lent.count, keep=lent.count, end="finished") for lent in answer.batches]
+            done = [Report(lent.token, lent.count, keep=lent.count, end=ReportEnd.FINISHED) for lent in answer.batches]
             heapq.heappush(due, (self.now + (0.001 if done else answer.pause), slave, done))
         return handed, calls
 
@@ -213,7 +213,7 @@ def test_while_a_hook_says_wait_nothing_is_handed_out_and_reports_are_taken() ->
     (lent, *_) = master.exchange().batches
     throttle._hooks[0]._answer = "lag"
 
-    answer = master.exchange(0, [Report(lent.token, lent.count, keep=lent.count, end="finished")])
+    answer = master.exchange(0, [Report(lent.token, lent.count, keep=lent.count, end=ReportEnd.FINISHED)])
 
     assert (answer.state, answer.batches, answer.recalls, answer.stale) == ("run", (), (), ())
     assert answer.pause == pytest.approx(1.0)
@@ -244,6 +244,6 @@ def test_a_run_with_nothing_left_is_over_although_it_is_throttled() -> None:
     master.broker.exhausted = True
     assert not master.broker.over
 
-    master.exchange(0, [Report(lent.token, 1, keep=1, end="finished")])
+    master.exchange(0, [Report(lent.token, 1, keep=1, end=ReportEnd.FINISHED)])
 
     assert master.broker.over

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskmaster.model import Failure, Lent
+from taskmaster.model import Failure, WireBatch
 from taskmaster.slave.in_flight import REPORT, TRACEBACKS, InFlight
 from taskmaster.slave.messages import MessageSender, message_of
 from taskmaster.slave.pool.buffers import make_memory
@@ -40,8 +40,8 @@ def sockets() -> Iterator[tuple[Channel, Channel]]:
     theirs.close()
 
 
-def lent(count: int = 5, token: str = "t") -> Lent:
-    return Lent(token, count, False, False, 0, b"")
+def lent(count: int = 5, token: str = "t") -> WireBatch:
+    return WireBatch(token, count, False, False, 0, b"")
 
 
 def test_a_job_that_was_recalled_while_it_ran_is_still_running(scoreboard: Scoreboard) -> None:

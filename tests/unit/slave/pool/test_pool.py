@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.model import Lent
+from taskmaster.model import WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.buffers import make_memory
@@ -72,7 +72,7 @@ class Stage:
         self.worker.ready = True
 
     def give(self, count: int = 5, token: str = "t", *, separate: bool = False) -> HeldBatch:
-        self.pool.give(Lent(token, count, separate, False, 0, b""))
+        self.pool.give(WireBatch(token, count, separate, False, 0, b""))
         held = self.in_flight.by_token(token)
         assert held is not None
         return held

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from taskmaster.model import Lent
+from taskmaster.model import WireBatch
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.pool.watchdog import CANCEL, LOST, Watchdog
@@ -45,7 +45,7 @@ class Scene:
 
     def give(self, worker: WorkerProcess, position: int) -> HeldBatch:
         """A batch that has got so far."""
-        held = self.in_flight.take(Lent(f"t{len(self.in_flight)}", 5, False, False, 0, b""))
+        held = self.in_flight.take(WireBatch(f"t{len(self.in_flight)}", 5, False, False, 0, b""))
         region = worker.hold(held, b"")
         worker.scoreboard.prepare(region, 5)
         self.scoreboards[worker].heads[region][1] = position
