@@ -786,7 +786,7 @@ def test_what_is_no_log_in_the_place_of_the_log_is_refused(tmp_path: Path, what:
     else:
         log.symlink_to("nowhere")
     before = place.read_bytes()
-    with pytest.raises(StateRefused, match="cannot be opened"):
+    with pytest.raises(StateRefused, match="it is not used"):
         SqliteStore.open(place, "mod", "mod")
 
     assert place.read_bytes() == before

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.file import IN_USE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
+from taskmaster.master.stores.sqlite.owner import reserve
 from taskmaster.master.stores.sqlite.rows import BROKEN, lost_rows
 
 __all__ = ["begin", "connect", "let_go", "looking"]
@@ -63,6 +64,7 @@ def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
     """
     connection: sqlite3.Connection | None = None
     log = has_log(path)  # SQLite makes an empty one
+    reserved = reserve(path)
     try:
         connection = _connection(path, "rw")  # never makes a file
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -81,12 +83,19 @@ def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+            connection = None
         if log:
             with suppress(OSError):
                 is_whole(path, path.stat())  # so that the next one hears the same, not that the log is lost
         if not isinstance(exc, (sqlite3.DatabaseError, TypeError, ValueError)):
             raise
         raise _refusal(path, exc) from exc
+    finally:
+        for part in reserved:
+            with suppress(OSError):
+                # SQLite uses the log, and removes it in the end.
+                if part.stat().st_size == 0 and (connection is None or not part.name.endswith("-wal")):
+                    part.unlink()
     return connection
 
 

@@ -12,15 +12,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import shlex
 import sqlite3
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from taskmaster.errors import StateRefused
+from taskmaster.master.stores.sqlite.owner import check_made
 
 __all__ = [
     "APPLICATION",
@@ -278,20 +281,17 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         StateRefused: the directory is not there or cannot be written, or the file has appeared
             meanwhile.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
+    descriptor = -1
     try:
-        os.close(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
-        connection = sqlite3.connect(scratch, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("BEGIN IMMEDIATE")
-            fill(connection)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        _sync(scratch)
+        # A name that nobody can know, and no link: otherwise the state would be written into a file
+        # that somebody else has put there.
+        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        check_made(path, os.fstat(descriptor))
+        _write_new(scratch, fill)
+        if not os.path.samestat(os.fstat(descriptor), scratch.lstat()):
+            raise FileExistsError(errno.EEXIST, "it was replaced while it was written", str(scratch))
+        os.fsync(descriptor)
         _publish(scratch, path)
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
@@ -300,7 +300,24 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
             f"The state {path} cannot be made: {reason}. Name a place that can be written with --state=PATH."
         ) from exc
     finally:
-        scratch.unlink(missing_ok=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+            with suppress(OSError):  # why the state cannot be made matters, not that this remains
+                scratch.unlink()
+
+
+def _write_new(scratch: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    connection = sqlite3.connect(scratch, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = OFF")  # a journal's name could be foreseen
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("BEGIN IMMEDIATE")
+        fill(connection)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def _publish(scratch: Path, path: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
+from taskmaster.master.stores.sqlite.owner import check, check_lock, user
 
 __all__ = ["Lock"]
 
@@ -92,6 +93,8 @@ class Lock:
         """A descriptor that holds the lock."""
         while True:
             descriptor = self._open()
+            if descriptor is None:
+                continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
@@ -108,18 +111,50 @@ class Lock:
                 return descriptor
             os.close(descriptor)  # the former owner has just taken the file away: once more
 
-    def _open(self) -> int:
+    def _open(self) -> int | None:
+        """Open the lock file, or make it; None if it has just been removed.
+
+        It is never opened through a link, nor used if it is another user's: what it says is told to
+        people and believed, and it is written to.
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        made = False
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                made = True
+            except FileExistsError:
+                descriptor = os.open(self._path, flags | os.O_NONBLOCK)
+        except FileNotFoundError:
+            if not self._state.parent.is_dir():
+                raise StateRefused(f"The directory {self._state.parent} of the state is gone.") from None
+            return None
         except OSError as exc:
+            check(self._state)  # says who has put there what cannot be opened
             raise StateRefused(
-                f"The state {self._state} cannot be kept there: {exc.strerror}. Name a place that can be written with "
-                "--state=PATH."
+                f"The state {self._state} cannot be kept there: {exc.strerror}{self._whose(exc)}. Name a place that "
+                "can be written with --state=PATH."
             ) from exc
+        try:
+            check_lock(self._state, self._path, descriptor, made=made)
+        except BaseException:
+            os.close(descriptor)
+            if made:
+                self._path.unlink(missing_ok=True)
+            raise
+        return descriptor
+
+    def _whose(self, exc: OSError) -> str:
+        """Whose the lock file is, where that is why it cannot be opened."""
+        try:
+            owner = self._path.lstat().st_uid
+        except OSError:
+            return ""
+        return f" ({self._path.name} belongs to {user(owner)})" if exc.errno == errno.EACCES else ""
 
     def _is_current(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(descriptor))
+            return os.path.samestat(self._path.lstat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
 

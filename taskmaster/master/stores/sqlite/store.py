@@ -22,6 +22,7 @@ from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking
 from taskmaster.master.stores.sqlite.file import Unresumable, create, has_log, inspect, put_aside
 from taskmaster.master.stores.sqlite.lock import Lock
+from taskmaster.master.stores.sqlite.owner import check, check_opened, followed, warn_of_directory
 from taskmaster.master.stores.sqlite.rows import (
     BROKEN,
     FAILED,
@@ -69,11 +70,13 @@ class SqliteStore:
             StateLocked: another master has it.
             StateRefused: it cannot be used; it is left as it was.
         """
-        place = Path(os.path.realpath(path))
+        place = followed(path)
         if not place.parent.is_dir():
             raise StateRefused(
                 f"There is no directory {place.parent} for the state. Make it, or name another with --state=PATH."
             )
+        check(place)
+        warn_of_directory(place)
         store = cls(place, Lock(place))
         try:
             try:
@@ -105,9 +108,10 @@ class SqliteStore:
         Raises:
             StateLocked, StateRefused: as ``open``, also if there is no such file.
         """
-        place = Path(os.path.realpath(path))
+        place = followed(path)
         if not place.exists():
             raise StateRefused(f"There is no state {place}. A master says at its start where its state is.")
+        check(place)
         store = cls(place, Lock(place))
         try:
             inspect(place)
@@ -236,7 +240,9 @@ class SqliteStore:
         self._open()
 
     def _open(self) -> None:
+        check(self._path)
         self._connection = connect(self._path, seen=self._file is None and self._look_first())
+        check_opened(self._path)
         self._file = self._file or self._path.stat()
         with self._reading():
             self._run = str(self._meta("current"))
