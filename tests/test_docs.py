@@ -195,3 +195,40 @@ def test_readme_s_worked_example_is_the_real_one():
     shown = "\n".join(line.removeprefix("    ") for line in TEXT.splitlines())
 
     assert example.strip() in shown
+
+
+# -- where things are ------------------------------------------------------------------------------
+
+PROSE_WIDTH = 100
+
+
+def test_index_leads_to_every_page():
+    """No page is found by chance only."""
+    index = (ROOT / "docs/index.rst").read_text("utf-8")
+
+    pages = {page.name for page in PAGES} - {"index.rst", "README.rst"}
+
+    assert {name for name in pages if f"<{name}>" not in index} == set()
+
+
+@pytest.mark.parametrize("name", [*(str(page.relative_to(ROOT)) for page in PAGES), "CONTRIBUTING.rst", "CHANGELOG.rst"])
+def test_prose_has_one_width(name: str):
+    """Paragraphs are filled to 100 columns; tables, code and what cannot be broken may be wider."""
+    lines = (ROOT / name).read_text("utf-8").splitlines()
+    tables, inside = set(), False
+    for number, line in enumerate(lines):
+        if re.fullmatch(r"\s*=+( +=+)+\s*", line):
+            tables.add(number)
+            inside = number + 1 < len(lines) and bool(lines[number + 1].strip())
+        elif inside:
+            tables.add(number)
+    wide = [
+        f"{name}:{number + 1}: {line}"
+        for number, line in enumerate(lines)
+        if len(line) > PROSE_WIDTH
+        and number not in tables
+        and not line.startswith(("    ", "   * -", ".."))
+        and " " in line.strip()
+    ]
+
+    assert wide == []
