@@ -42,7 +42,7 @@ import psutil
 from taskmaster.model import Answer, AnswerState, WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.master_link import MasterLink
+from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.transport.address import Address
 
 IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms
@@ -121,17 +121,14 @@ class LightSlave:
         self._ask_at = self._looked_at = self._posted_at = 0.0
         self._asked = False
         self._look_every = LOOK
-        self.link = MasterLink(
-            crowd.address,
-            lambda: crowd.key,
-            1,
-            1,
-            crowd.selector,
-            answered=self._take_answer,
-            declined=_declined,
-            entered=self._enter,
-            held=lambda: (self._in_flight.tokens, []),  # its jobs are short: no other master takes one over
-        )
+        self.link = MasterLink(crowd.address, lambda: crowd.key, SlaveFacts(1, 1), crowd.selector, self)
+
+    def held(self) -> tuple[list[str], list[tuple[str, int, int]]]:
+        """Return the tokens of the batches; jobs are short: no other master takes one over."""
+        return self._in_flight.tokens, []
+
+    def buffer(self, size: int) -> None:
+        """Receive batches anywhere."""
 
     def turn(self, now: float) -> float:
         """Do what is due; gives the time of the next turn."""
@@ -189,7 +186,8 @@ class LightSlave:
             self._asked = ask
             self.link.post(self._in_flight.reports(), self._batch_size.want(free if ask else 0))
 
-    def _take_answer(self, answer: Answer) -> None:
+    def answered(self, answer: Answer) -> None:
+        """Take the answer to an exchange."""
         now = time.monotonic()
         self._crowd.answered(self, now - self._posted_at)
         self._work(now)
@@ -229,7 +227,8 @@ class LightSlave:
                 started = 0 if batch.began is None else batch.position(now) + 1
                 held.keep = min(held.keep, max(keep, started))
 
-    def _enter(self, another: bool, _: list[tuple[str, int, str]]) -> None:
+    def entered(self, _: Welcome, another: bool) -> None:
+        """Go on with a master that has said welcome."""
         self._crowd.entered(self)
         self._ask_at = 0.0
         if another:
@@ -238,9 +237,9 @@ class LightSlave:
         else:
             self._in_flight.unanswered()
 
-
-def _declined(why: str) -> bool:
-    raise SystemExit(f"the master could not do an exchange: {why}")
+    def declined(self, why: str) -> bool:
+        """End: the real slave would go on in smaller steps."""
+        raise SystemExit(f"the master could not do an exchange: {why}")
 
 
 class Crowd:
@@ -338,7 +337,7 @@ class Crowd:
         self._checked_at = now
         for slave in self.slaves[: self._begun]:
             if not slave.over:
-                if slave.link.ever and slave.link.lost_at is not None:
+                if slave.link.welcome is not None and slave.link.lost_at is not None:
                     raise click.ClickException(f"A slave lost its connection: {slave.link.problem}")
                 slave.link.keep_up(now)
 

@@ -118,7 +118,8 @@ def work(target: str, options: SlaveOptions) -> int:
     Returns:
         The exit code.
     """
-    from taskmaster.slave.supervisor import SlaveConfig, run_slave
+    from taskmaster.slave.config import SlaveConfig
+    from taskmaster.slave.supervisor import run_slave
 
     options.check()
     if options.handle_job_callback:

@@ -13,7 +13,8 @@ import socket
 import sys
 
 from taskmaster.runtime.child_process import Forked
-from taskmaster.slave.supervisor import SlaveConfig, run_slave
+from taskmaster.slave.config import SlaveConfig
+from taskmaster.slave.supervisor import run_slave
 from taskmaster.transport.address import Address
 
 

@@ -1,25 +1,43 @@
-"""The in_flight: what the slave holds, and what it has to say of it. Pure.
+"""The batches in flight: what the slave holds, and what it has to report of it. Pure.
 
-Called by the supervisor. One entry for each batch in this slave's hands, from its arrival until the
-master has answered the report of its end.
+There is one entry for each batch in this slave's hands, from its arrival until the master has
+answered the report of its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
 
-__all__ = ["HeldBatch", "InFlight"]
+__all__ = ["HeldBatch", "InFlight", "ReportState"]
 
-SHORT = 100  # characters of a message, where there are very many
-TRACEBACKS = 4 * 1024 * 1024  # bytes of failures of one batch that wait to be reported; beyond, text is left out
-REPORT = 16 * 1024 * 1024  # bytes of failures that go out at once: a frame has an end
+SHORT_MESSAGE_CHARACTERS = 100  # of a failure's message that are kept where a batch has very many failures
+MOST_FAILURE_BYTES = 4 * 1024 * 1024  # of one batch that wait to be reported; beyond that, texts are left out
+MOST_REPORTED_BYTES = 16 * 1024 * 1024  # of failures that one exchange carries: a frame is limited
 
-State = tuple[int, tuple[int, ...], int, int, ReportEnd, int]
-"""upto, extra, number of failures, keep, end, number of long jobs"""
-KEEP = 3  # where in a state that is
+
+@dataclass(frozen=True, slots=True)
+class ReportState:
+    """What a report says, short of its texts: whether there is news is a comparison of two of
+    these.
+
+    Attributes:
+        upto: Every job before this index has ended.
+        extra: Indices beyond ``upto`` that have ended.
+        failures: How many failures it has.
+        keep: Jobs from this index on were given back.
+        end: How the batch ended, "" while it is worked on.
+        long: How many jobs have been running for long.
+    """
+
+    upto: int
+    extra: tuple[int, ...]
+    failures: int
+    keep: int
+    end: ReportEnd
+    long: int
 
 
 @dataclass(slots=True, eq=False)
@@ -27,21 +45,23 @@ class HeldBatch:
     """A batch in this slave's hands.
 
     Attributes:
-        lent: what the master sent.
-        keep: jobs from this index on were given back.
-        upto: every job before this index has ended.
-        extra: indices beyond that have ended.
-        failures: failed jobs that the master does not know of for certain.
-        end: how it ended, as in ``Report``; "" while it is worked on.
-        stale: the lease is no longer this slave's; nothing is reported.
-        told: what the last answered report said.
-        failed: how many of its jobs failed here.
-        texts: characters of ``failures``.
-        together: its jobs are given to one call.
-        long: jobs that have been running for long, in the order in which that was seen,
-        tickets: and what names them where they are parked by now.
-        seconds: what the worker took for it, once it has finished.
-        heirs: jobs of a stale batch whose lease another master has given this slave anew, by index.
+        lent: What the master sent, without the jobs themselves.
+        keep: Jobs from this index on were given back.
+        upto: Every job before this index has ended.
+        extra: Indices beyond ``upto`` that have ended.
+        failures: Failed jobs that the master does not know of for certain.
+        end: How the batch ended, as in ``Report``; "" while it is worked on.
+        suspects: Indices that were running when the worker died.
+        detail: How the worker died.
+        stale: The lease is no longer this slave's; nothing is reported.
+        told: What the last answered report said, None if the master may know nothing.
+        failed: How many of its jobs failed here.
+        texts: Bytes of ``failures``, at most.
+        together: Its jobs are given to one call.
+        long: Indices of jobs that have been running for long, in the order in which that was seen.
+        tickets: By index, the numbers that name those of them that the master has parked.
+        seconds: What the worker took for the batch, once it has finished.
+        heirs: By index, jobs of a stale batch that another master has leased to this slave anew.
     """
 
     lent: WireBatch
@@ -53,7 +73,7 @@ class HeldBatch:
     suspects: tuple[int, ...] = ()
     detail: str = ""
     stale: bool = False
-    told: State | None = None
+    told: ReportState | None = None
     failed: int = 0
     texts: int = 0
     together: bool = False
@@ -63,12 +83,12 @@ class HeldBatch:
     heirs: dict[int, HeldBatch] = field(default_factory=dict)
 
     @property
-    def state(self) -> State:
-        """What a report would say, short of its texts."""
-        return self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long)
+    def state(self) -> ReportState:
+        """What a report would say now."""
+        return ReportState(self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long))
 
     def report(self) -> Report:
-        """The report of this batch."""
+        """Return the report of this batch."""
         return Report(
             self.lent.token,
             self.upto,
@@ -83,14 +103,46 @@ class HeldBatch:
             self.seconds,
         )
 
+    def fail(self, failure: Failure) -> None:
+        """Note that a job has failed; it counts once the batch's progress passes the job."""
+        if failure.index >= self.keep:
+            return  # it was started at the moment it was given back, and runs elsewhere
+        if self.texts > MOST_FAILURE_BYTES:
+            left_out = "(left out: many other jobs of this batch have failed at once)\n"
+            failure = failure._replace(message=failure.message[:SHORT_MESSAGE_CHARACTERS], traceback=left_out)
+        self.failures.append(failure)
+        self.failed += failure.kind is not FailureKind.SKIP
+        self.texts += _length(failure)
+
+    def runs_long(self, index: int) -> None:
+        """Note that a job has been running for long; the master is told once."""
+        if index not in self.long and index not in self.tickets and not self.stale:
+            self.long[index] = None
+
+    def answered(self, sent: ReportState) -> None:
+        """Note that the master has the report that said ``sent``.
+
+        A failure counts in the report that says that its job has ended; until then it is reported
+        again. One of a job that another master may take over is reported to that one, too.
+        """
+        beyond = set(sent.extra)
+        kept = [
+            failure
+            for failure in self.failures[: sent.failures]
+            if not (failure.index < sent.upto or failure.index in beyond) or failure.index in self.tickets
+        ]
+        self.failures[: sent.failures] = kept
+        self.texts = sum(map(_length, self.failures))
+        self.told = replace(sent, failures=len(kept))
+
 
 class InFlight:
     """All batches of the slave.
 
     Attributes:
-        done: jobs that ended well here.
-        failed: attempts that ended badly here.
-        singly: reports are made one at a time, to see which of them the master does not accept.
+        done: Jobs that ended well here.
+        failed: Attempts that ended badly here.
+        singly: Reports are made one at a time, to see which of them the master does not accept.
     """
 
     def __init__(self) -> None:
@@ -98,30 +150,30 @@ class InFlight:
         self.done = 0
         self.failed = 0
         self._held: dict[str, HeldBatch] = {}
-        self._sent: dict[str, State] = {}
+        self._sent: dict[str, ReportState] = {}
 
     def __len__(self) -> int:
         return sum(1 for held in self._held.values() if not held.end)
 
     @property
     def tokens(self) -> list[str]:
-        """Tokens of the batches whose leases are this slave's, for a hello."""
+        """Return the tokens of the batches whose leases are this slave's, for a hello."""
         return [token for token, held in self._held.items() if not held.stale]
 
     @property
     def settled(self) -> bool:
-        """Everything was reported, and the report answered."""
+        """Whether everything was reported, and the reports answered."""
         return not self._held
 
     def take(self, lent: WireBatch) -> HeldBatch:
-        """A batch has arrived."""
+        """Note that a batch has arrived."""
         held = HeldBatch(lent, lent.count)
         held.told = held.state  # the master knows as much
         self._held[lent.token] = held
         return held
 
     def by_token(self, token: str) -> HeldBatch | None:
-        """The batch of a token, if it is here."""
+        """Return the batch of a token, None if it is not here."""
         return self._held.get(token)
 
     def progress(self, held: HeldBatch, upto: int, extra: Sequence[int] = ()) -> None:
@@ -130,20 +182,9 @@ class InFlight:
         held.extra = tuple(index for index in extra if index >= held.upto)
         self._pass_on(held)
 
-    def fail(self, held: HeldBatch, failure: Failure) -> None:
-        """A job has failed; whether it counts is decided when the batch's progress passes it."""
-        if failure.index >= held.keep:
-            return  # it was started at the moment it was given back, and runs elsewhere
-        if held.texts > TRACEBACKS:
-            left_out = "(left out: many other jobs of this batch have failed at once)\n"
-            failure = failure._replace(message=failure.message[:SHORT], traceback=left_out)
-        held.failures.append(failure)
-        held.failed += failure.kind is not FailureKind.SKIP
-        held.texts += _length(failure)
-
     def finish(self, held: HeldBatch, stop: int, seconds: float = 0.0) -> None:
-        """The worker has stopped before the job at ``stop``; all before have ended, within so many
-        seconds.
+        """Note that the worker has stopped before the job at ``stop``, after ``seconds``; all jobs
+        before that have ended.
         """
         held.seconds = seconds
         held.keep = min(held.keep, stop)
@@ -151,7 +192,7 @@ class InFlight:
         self._end(held, ReportEnd.FINISHED)
 
     def crash(self, held: HeldBatch, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
-        """The worker has died while these jobs ran; or it was killed because the suspects took too
+        """Note that the worker has died while the suspects ran, or was killed because they took too
         long.
         """
         # It may have died between saying that a job has failed and moving on: that job has ended.
@@ -162,7 +203,7 @@ class InFlight:
         self._end(held, how if held.suspects else ReportEnd.DROPPED)
 
     def raised(self, held: HeldBatch, suspects: Iterable[int], failure: Failure) -> None:
-        """The one call that was given these jobs has raised."""
+        """Note that the one call that was given these jobs has raised."""
         held.extra = tuple(sorted({f.index for f in held.failures}.union(held.extra)))
         held.suspects = tuple(suspects)
         held.failures.append(failure)
@@ -170,7 +211,7 @@ class InFlight:
         self._end(held, ReportEnd.RAISED)
 
     def unreadable(self, held: HeldBatch) -> None:
-        """The worker could not unpickle the batch."""
+        """Note that the worker could not unpickle the batch."""
         self._end(held, ReportEnd.UNREADABLE)
 
     def drop(self, held: HeldBatch) -> None:
@@ -179,7 +220,7 @@ class InFlight:
 
     @property
     def offers(self) -> list[tuple[str, int, int]]:
-        """Token, index and ticket of what another master might take over."""
+        """Return token, index and ticket of what another master might take over."""
         return [
             (token, index, number)
             for token, held in self._held.items()
@@ -187,19 +228,14 @@ class InFlight:
             if not held.stale
         ]
 
-    def runs_long(self, held: HeldBatch, index: int) -> None:
-        """A job has been running for long; the master is told once."""
-        if index not in held.long and index not in held.tickets and not held.stale:
-            held.long[index] = None
-
     def ticket(self, token: str, index: int, number: int) -> None:
-        """The master has parked a job that has been running for long."""
+        """Note that the master has parked a job that has been running for long."""
         held = self._held.get(token)
         if held is not None:
             held.tickets[index] = number
 
     def adopt(self, token: str, index: int, new: str) -> None:
-        """Another master has given this slave a job that it has been running, under a new lease."""
+        """Note that another master has leased a job anew that this slave has been running."""
         held = self._held.get(token)
         heir = self.take(WireBatch(new, 1, separate=False, alone=False, avoid=0, blob=b""))
         if held is None or index not in held.tickets:
@@ -219,7 +255,7 @@ class InFlight:
             if ended:
                 for failure in held.failures:
                     if failure.index == index:
-                        self.fail(heir, failure._replace(index=0))
+                        heir.fail(failure._replace(index=0))
                 self.finish(heir, 1)
             elif index in held.suspects:
                 self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT)
@@ -227,7 +263,7 @@ class InFlight:
                 self.drop(heir)
 
     def void(self, tokens: Iterable[str] | None = None) -> list[HeldBatch]:
-        """These leases are not the slave's any more (all, if None are named); returns those that
+        """Note that these leases (None: all) are not the slave's any more; return the batches that
         are still worked on.
         """
         working = []
@@ -242,28 +278,30 @@ class InFlight:
         return working
 
     def news(self) -> bool:
-        """Whether there is something that the master has not heard."""
+        """Return whether there is something that the master has not heard."""
         return any(held.state != held.told for held in self._held.values() if not held.stale)
 
     def urgent(self) -> bool:
-        """Whether the master should hear at once of what it has not heard: a batch has ended, and
-        its worker wants another one; or jobs are given back, for which somebody may be waiting.
+        """Return whether the master should hear the news at once.
+
+        A batch has ended, and its worker wants another one; or jobs were given back, for which
+        another worker may be waiting.
         """
         return any(
-            held.end or held.told is None or held.keep != held.told[KEEP]
+            held.end or held.told is None or held.keep != held.told.keep
             for held in self._held.values()
             if not held.stale
         )
 
     def reports(self) -> list[Report]:
-        """A report for each batch of which there is news; ``answered`` says that they have arrived.
+        """Return a report for each batch of which there is news; ``answered`` notes their arrival.
 
-        What would be too much at once is in the next reports.
+        What would be too much for one exchange is in the next reports.
         """
         self._sent = {}
         texts = 0
         for token, held in self._held.items():
-            if not held.stale and held.state != held.told and texts <= REPORT:
+            if not held.stale and held.state != held.told and texts <= MOST_REPORTED_BYTES:
                 self._sent[token] = held.state
                 texts += held.texts
                 if self.singly:
@@ -272,33 +310,24 @@ class InFlight:
         return [self._held[token].report() for token in self._sent]
 
     def answered(self) -> None:
-        """The master has the last reports."""
-        for token, (upto, extra, failures, keep, end, long) in self._sent.items():
+        """Note that the master has the last reports."""
+        for token, sent in self._sent.items():
             held = self._held.get(token)
             if held is None:
                 continue
-            if end:
+            if sent.end:
                 del self._held[token]
-                continue
-            # A failure counts in the report that says its job has ended; until then it is said
-            # again. One of a job that another master may take over is said to that one, too.
-            beyond = set(extra)
-            kept = [
-                failure
-                for failure in held.failures[:failures]
-                if not (failure.index < upto or failure.index in beyond) or failure.index in held.tickets
-            ]
-            held.failures[:failures] = kept
-            held.texts = sum(map(_length, held.failures))
-            held.told = (upto, extra, len(kept), keep, end, long)
+            else:
+                held.answered(sent)
         self._sent = {}
 
     def refused(self, why: str) -> str | None:
-        """The master does not accept the last reports, which would be the same again and again.
+        """Note that the master does not accept the last reports, which would be the same the next
+        time.
 
-        They are made one at a time, then, and nothing is asked for beside them. One that is refused
-        by itself is made again with the bare facts: that jobs have failed, and why it is not known
-        with what. That counts as an attempt of each.
+        From now on they are made one at a time, and nothing is asked for beside them. A report that
+        is refused by itself is made again with the bare facts: that jobs have failed, and why their
+        exceptions are unknown. That counts as an attempt of each.
 
         Returns:
             None if something else will be said next; "" if nothing was said; else the token of a
@@ -321,7 +350,7 @@ class InFlight:
         return None
 
     def unanswered(self) -> None:
-        """The connection broke: whatever was said may not have been heard."""
+        """Note that the connection broke: the master may have heard nothing of what was said."""
         self._sent = {}
         for held in self._held.values():
             held.told = None
@@ -338,6 +367,6 @@ class InFlight:
 
 
 def _length(failure: Failure) -> int:
-    """At most so many bytes of text, and what comes with them."""
+    """Return the bytes that a failure takes in a frame, at most."""
     texts = failure.type, failure.message, failure.traceback
     return 64 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

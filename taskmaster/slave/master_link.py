@@ -1,201 +1,233 @@
-"""The link to the master: connects, says hello, exchanges, and connects again, without ever holding
-up the supervisor.
+"""The link to the master: says hello, exchanges, and has itself connected again when it breaks.
 
-Called by ``taskmaster.slave.supervisor``. Connecting happens in a thread of its own; everything
-else is a message posted and an answer picked up.
+Nothing here holds up the supervisor: everything is a message posted and an answer picked up.
+Connecting is ``connector``'s.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-import queue
 import secrets
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError, TaskmasterError
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
-from taskmaster.transport import client, keyfile
+from taskmaster.slave.connector import Connector
+from taskmaster.transport import client
 from taskmaster.transport.address import Address
 from taskmaster.transport.frames import Hold
 
-__all__ = ["MasterLink", "Refused"]
+__all__ = ["MasterLink", "RefusedByMaster", "SlaveFacts", "Talk", "Welcome"]
 
-RETRY = (0.2, 2.0)  # seconds between two attempts to connect: at first, and at most
-ANSWER = 30.0  # seconds after which a master that does not answer counts as gone
+ANSWER_SECONDS = 30.0  # after which a master that does not answer counts as gone
+BYE_SECONDS = 1.0  # that the goodbye may take
 
 
-class Refused(TaskmasterError):
+class RefusedByMaster(TaskmasterError):
     """The master will not have this slave."""
 
     exit_code = 6
 
 
-class MasterLink:
-    """One slave's way to its master.
+@dataclass(frozen=True, slots=True)
+class SlaveFacts:
+    """What a slave says of itself in each hello.
 
-    Args:
-        address: where the master is.
-        key: gives the key, asked before each attempt; None if there is none (yet).
-        workers: how many worker processes there are.
-        slots: how many jobs run at once in all of them.
-        selector: the supervisor's.
-        answered: called with each answer to an exchange.
-        declined: called with what the master said when it could not do an exchange; gives whether
-            the connection is worth going on with.
-        entered: called when a master has said welcome, with whether it is another one than before,
-            and with what it takes over.
-        held: gives, for the hello, the tokens of what is held, and the tickets of what another
-            master might take over.
+    Attributes:
+        workers: How many worker processes it has.
+        slots: How many jobs run at once in all of them.
+        code: Digest of the callback's file, "" if unknown.
+        callback: The callback's name, "" if unknown.
+        target: What was named on the command line, "" where the callback came with a fork server.
     """
 
-    def __init__(  # noqa: PLR0913  # the supervisor's ears, one for each thing that is heard
+    workers: int
+    slots: int
+    code: str = ""
+    callback: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What a master answers to a hello.
+
+    Attributes:
+        incarnation: Names the master's process.
+        run: Id of the run.
+        warning: What is wrong with this slave, though not wrong enough to refuse it; "" if nothing.
+        lease: Seconds after which a slave that says nothing is given up.
+        job_timeout: Seconds that a job may take, None for any time.
+        taken: Token, index and new token of each job that the master takes over.
+    """
+
+    incarnation: str
+    run: str
+    warning: str
+    lease: float
+    job_timeout: float | None
+    taken: tuple[tuple[str, int, str], ...]
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Welcome:
+        """Return what a master has answered.
+
+        Raises:
+            ValueError: It is no welcome.
+        """
+        try:
+            timeout = value.get("job_timeout")
+            return cls(
+                str(value["incarnation"]),
+                str(value["run"]),
+                str(value.get("warn") or "")[:1000],
+                float(value["lease"]),
+                None if timeout is None else float(timeout),
+                tuple((str(token), int(index), str(new)) for token, index, new in value.get("taken", ())),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise ValueError(f"the master's welcome makes no sense: {exc!r}") from None
+
+
+class Talk(Protocol):
+    """The slave's side of what is said on a link."""
+
+    def held(self) -> tuple[list[str], list[tuple[str, int, int]]]:
+        """Return the tokens of what is held, and token, index and ticket of what another master
+        might take over; asked for each hello.
+        """
+
+    def buffer(self, size: int) -> Hold | None:
+        """Return where a batch of ``size`` bytes is to be received, None for anywhere."""
+
+    def entered(self, welcome: Welcome, another: bool) -> None:
+        """Note that a master has said welcome; ``another`` if it is not the one from before."""
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer to an exchange."""
+
+    def declined(self, why: str) -> bool:
+        """Note that the master could not do an exchange; return whether to keep the connection."""
+
+
+class MasterLink:
+    """One slave's link to its master.
+
+    Args:
+        address: Where the master is.
+        key: Gives the key, asked before each attempt to connect; None if there is none (yet).
+        facts: What the slave says of itself.
+        selector: The supervisor's.
+        talk: The slave's side.
+
+    Attributes:
+        name: Of this slave, "host:pid".
+        welcome: What the master has answered last, None while none ever has.
+        refusal: Why no master will have this slave, None while that is open.
+        problem: Why the last attempt has failed, or the connection was lost; "" if nothing failed.
+        lost_at: Since when there is no master, None while there is one.
+    """
+
+    def __init__(
         self,
         address: Address,
         key: Callable[[], str | None],
-        workers: int,
-        slots: int,
+        facts: SlaveFacts,
         selector: selectors.BaseSelector,
-        *,
-        answered: Callable[[Answer], None],
-        declined: Callable[[str], bool],
-        entered: Callable[[bool, list[tuple[str, int, str]]], None],
-        held: Callable[[], tuple[list[str], list[tuple[str, int, int]]]],
+        talk: Talk,
     ) -> None:
-        self.session = secrets.token_hex(16)
-        self.address = address
-        self.lease = 60.0
-        self.job_timeout: float | None = None
-        self.greeted = False
-        self.waiting = False  # an exchange is under way
-        self.lost_at: float | None = time.monotonic()
-        self.ever = False
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.welcome: Welcome | None = None
         self.refusal: TaskmasterError | None = None
         self.problem = ""
-        self._key = key
-        self._about = {
-            "protocol": PROTOCOL,
-            "version": __version__,
-            "python": platform.python_version(),
-            "session": self.session,
-            "name": f"{socket.gethostname()}:{os.getpid()}",
-            "workers": workers,
-            "slots": slots,
-        }
-        self.warning = ""  # what the master says that is wrong with this slave, though not wrong enough to refuse it
+        self.lost_at: float | None = time.monotonic()
+        self._address = address
+        self._facts = facts
         self._selector = selector
-        self._answered = answered
-        self._declined = declined
-        self._entered = entered
-        self._held = held
-        self._place: Callable[[int], Hold | None] = lambda _: None
+        self._talk = talk
+        self._session = secrets.token_hex(16)
+        self._connector = Connector(address, key, selector, connected=self._connected, failed=self._failed)
         self._connection: client.MasterConnection | None = None
-        self._incarnation = ""
-        self.run = ""
-        self.name = str(self._about["name"])
+        self._greeted = False
+        self._waiting = False  # for the answer to what was posted last
         self._posted_at = 0.0
-        self._retry_at = 0.0
-        self._retry = RETRY[0]
-        self._connecting = False
-        self._arrived: queue.SimpleQueue[client.MasterConnection | TaskmasterError] = queue.SimpleQueue()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        selector.register(self._wake_in, selectors.EVENT_READ, self._connected)
-
-    def receive_into(self, place: Callable[[int], Hold | None]) -> None:
-        """Ask ``place`` where a batch of so many bytes is to be received."""
-        self._place = place
-
-    def introduce(self, **about: str) -> None:
-        """What else to say in a hello."""
-        self._about.update(about)
 
     def keep_up(self, now: float) -> float:
-        """Connect if it is time to; gives the seconds until there is something to do here."""
-        if self._connection is not None:
-            if self.waiting and now - self._posted_at > ANSWER:
-                self._lose("it does not answer")
-            return ANSWER
-        if self._connecting:
-            return ANSWER
-        if now >= self._retry_at:
-            self._connecting = True
-            threading.Thread(target=self._connect, name="taskmaster-connect", daemon=True).start()
-            return ANSWER
-        return self._retry_at - now
+        """Connect if it is time to; return the seconds until there is something to do here."""
+        if self._connection is None:
+            return self._connector.keep_up(now)
+        if self._waiting and now - self._posted_at > ANSWER_SECONDS:
+            self._lose("it does not answer")
+        return ANSWER_SECONDS
 
     @property
     def up(self) -> bool:
         """Whether an exchange can be posted now."""
-        return self._connection is not None and self.greeted and not self.waiting
+        return self._connection is not None and self._greeted and not self._waiting
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which the master gives a silent slave up."""
+        return 60.0 if self.welcome is None else self.welcome.lease
 
     def post(self, reports: list[Report], want: Want) -> bool:
-        """Send an exchange; the answer comes through ``answered``. False if the connection
+        """Send an exchange, whose answer ``Talk.answered`` takes; return False if the connection
         broke.
         """
-        return self._post("exchange", self.session, [report.to_wire() for report in reports], tuple(want))
+        return self._post("exchange", self._session, [report.to_wire() for report in reports], tuple(want))
 
     def bye(self) -> None:
-        """Tell the master that this slave ends; at best."""
-        if self._connection is not None and self.greeted:
-            try:
-                self._connection.call("bye", self.session, timeout=1.0)
-            except TaskmasterError:
-                pass
+        """Tell the master, if it is there, that this slave ends."""
+        if self._connection is not None and self._greeted:
+            with contextlib.suppress(TaskmasterError):
+                self._connection.call("bye", self._session, timeout=BYE_SECONDS)
 
     def close(self) -> None:
         """Hang up."""
-        if self._connection is not None:
-            self._unwatch()
-            self._connection.close()
-            self._connection = None
-        self._wake_in.close()
-        self._wake_out.close()
+        self._hang_up()
+        self._connector.close()
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        try:
-            key = self._key()
-            if key is None:
-                raise ConnectError(f"No master of yours has left a key for {self.address} on this machine.")
-            self._arrived.put(client.connect(self.address.host, self.address.port, keyfile.as_bytes(key)))
-        except TaskmasterError as exc:
-            self._arrived.put(exc)
-        except Exception as exc:
-            self._arrived.put(ConnectError(f"Cannot connect to {self.address}: {type(exc).__name__}: {exc}"))
-        try:
-            self._wake_out.send(b"c")
-        except OSError:
-            pass  # the slave has ended meanwhile
+    def _failed(self, why: TaskmasterError) -> None:
+        self.problem = str(why)
+        # A master that was started again may have a new key, which has not yet arrived where this
+        # slave looks for it.
+        if self.welcome is None and (isinstance(why, AuthError) or not isinstance(why, ConnectError)):
+            self.refusal = why
 
-    def _connected(self) -> None:
-        self._wake_in.recv(64)
-        self._connecting = False
-        arrived = self._arrived.get()
-        if isinstance(arrived, TaskmasterError):
-            self.problem = str(arrived)
-            self._retry_at = time.monotonic() + self._retry
-            self._retry = min(RETRY[1], 1.5 * self._retry)
-            # A master that was started again may have a new key, which is not yet where we look for
-            # it.
-            if not self.ever and (isinstance(arrived, AuthError) or not isinstance(arrived, ConnectError)):
-                self.refusal = arrived
-            return
-        self._connection = arrived
-        arrived.receive_into(self._place)
-        self._selector.register(arrived, selectors.EVENT_READ, self._receive)
+    def _connected(self, connection: client.MasterConnection) -> None:
+        self._connection = connection
+        connection.receive_into(self._talk.buffer)
+        self._selector.register(connection, selectors.EVENT_READ, self._receive)
         self._greet()
 
     def _greet(self) -> None:
-        held, offers = self._held()
-        self._post("hello", {**self._about, "held": held, "offers": offers, "run": self.run})
+        held, offers = self._talk.held()
+        hello = {
+            "protocol": PROTOCOL,
+            "version": __version__,
+            "python": platform.python_version(),
+            "session": self._session,
+            "name": self.name,
+            "workers": self._facts.workers,
+            "slots": self._facts.slots,
+            "code": self._facts.code,
+            "callback": self._facts.callback,
+            "target": self._facts.target,
+            "held": held,
+            "offers": offers,
+            "run": "" if self.welcome is None else self.welcome.run,
+        }
+        self._post("hello", hello)
 
     def _post(self, method: str, *args: Any) -> bool:
         if self._connection is None:
@@ -205,7 +237,7 @@ class MasterLink:
         except (ConnectError, OSError) as exc:
             self._lose(str(exc))
             return False
-        self.waiting = True
+        self._waiting = True
         self._posted_at = time.monotonic()
         return True
 
@@ -217,56 +249,50 @@ class MasterLink:
             if not complete:
                 self._posted_at = time.monotonic()  # a large answer over a slow link is an answer
                 return
-            self.waiting = False
-            if not self.greeted:
-                self._welcome(value)
+            self._waiting = False
+            if not self._greeted:
+                self._enter(value)
                 return
             answer = Answer.from_wire(value)
         except client.Declined as exc:
-            self.waiting = False
-            if not (self.greeted and self._declined(exc.why)):
+            self._waiting = False
+            if not (self._greeted and self._talk.declined(exc.why)):
                 self._lose(str(exc))
             return
         except (ConnectError, ValueError) as exc:
             self._lose(str(exc))
             return
         if answer.state is AnswerState.UNKNOWN:
-            self.greeted = False
+            self._greeted = False
             self._greet()
             return
-        self._answered(answer)
+        self._talk.answered(answer)
 
-    def _welcome(self, value: Any) -> None:
+    def _enter(self, value: Any) -> None:
+        """Take the answer to a hello."""
         if not isinstance(value, dict) or not value.get("ok"):
             why = value.get("why") if isinstance(value, dict) else "it did not say why"
-            self.refusal = Refused(f"The master at {self.address} refused this slave: {why}")
+            self.refusal = RefusedByMaster(f"The master at {self._address} refused this slave: {why}")
             return
-        another = value["incarnation"] != self._incarnation
-        self._incarnation = value["incarnation"]
-        self.run = str(value["run"])
-        self.warning = str(value.get("warn") or "")[:1000]
-        self.lease = float(value["lease"])
-        timeout = value.get("job_timeout")
-        self.job_timeout = None if timeout is None else float(timeout)
-        self.greeted = self.ever = True
+        welcome = Welcome.from_wire(value)
+        another = self.welcome is None or welcome.incarnation != self.welcome.incarnation
+        self.welcome = welcome
+        self._greeted = True
         self.lost_at = None
-        self._retry = RETRY[0]
-        self._entered(another, [(str(token), int(index), str(new)) for token, index, new in value.get("taken", ())])
+        self._connector.succeeded()
+        self._talk.entered(welcome, another)
 
     def _lose(self, why: str) -> None:
         self.problem = why
-        if self._connection is not None:
-            self._unwatch()
-            self._connection.close()
-            self._connection = None
-        self.greeted = self.waiting = False
+        self._hang_up()
+        self._greeted = self._waiting = False
         if self.lost_at is None:
             self.lost_at = time.monotonic()
-        self._retry_at = time.monotonic() + self._retry
+        self._connector.wait()
 
-    def _unwatch(self) -> None:
+    def _hang_up(self) -> None:
         if self._connection is not None:
-            try:
+            with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(self._connection)
-            except (KeyError, ValueError):
-                pass
+            self._connection.close()
+            self._connection = None

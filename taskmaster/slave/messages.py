@@ -1,15 +1,7 @@
-"""What passes between a worker and its supervisor: batches in, words out.
+"""What a worker and its supervisor say to each other: one typed protocol for both sides.
 
-Called by ``taskmaster.slave.worker.worker`` and ``taskmaster.slave.worker.concurrency``. What a
-worker says is plain:
-
-- ``("ready", slots, several, together, coroutines)``: how many jobs run at once; whether the
-  scoreboard's table says which of them run; whether one call gets all jobs of a batch; whether
-  jobs are awaited;
-- ``("unusable", what, sentence, traceback)``;
-- ``("failed", region, *failure)`` and ``("raised", region, indices, *failure)``, with the fields of
-  a ``Failure``: said before the position moves past the job;
-- ``("ended", region, stop, seconds)``, ``("unreadable", region, text)``.
+A message is a named tuple here and a plain tuple on the socket, ``(kind, *fields)``: ``to_plain``
+and the two functions that read it are the only places that know that form.
 """
 
 from __future__ import annotations
@@ -20,16 +12,201 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmaster.model import Failure, FailureKind
 from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.slave.scoreboard import REGIONS
+from taskmaster.slave.unusable import Cause
 from taskmaster.transport.channel import Channel
 
-__all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of", "too_long"]
+__all__ = [
+    "AboutRun",
+    "BatchEnded",
+    "BatchUnreadable",
+    "CallRaised",
+    "CannotRun",
+    "JobFailed",
+    "MessageSender",
+    "Quit",
+    "Ready",
+    "RunBatch",
+    "WorkerBatch",
+    "capped",
+    "flush",
+    "message_of",
+    "to_plain",
+    "to_supervisor",
+    "to_worker",
+    "too_long",
+]
 
-MESSAGE = 1024  # characters of an exception's message that are kept
-TRACEBACK = 8192  # of its traceback: the beginning and the end
+MESSAGE_CHARACTERS = 1024  # of an exception's message that are kept
+TRACEBACK_CHARACTERS = 8192  # of its traceback that are kept: the beginning and the end
+
+
+class Ready(NamedTuple):
+    """The worker has loaded the target and set up.
+
+    Attributes:
+        slots: How many jobs run at once.
+        several: The scoreboard's table says which jobs run.
+        together: One call gets all jobs of a batch.
+        coroutines: Jobs are awaited; the worker itself cancels those that take too long.
+    """
+
+    slots: int
+    several: bool
+    together: bool
+    coroutines: bool
+
+
+class CannotRun(NamedTuple):
+    """The worker cannot run jobs, and ends.
+
+    Attributes:
+        cause: What is at fault.
+        sentence: What happened, for people.
+        traceback: The user's traceback.
+    """
+
+    cause: Cause
+    sentence: str
+    traceback: str
+
+
+class JobFailed(NamedTuple):
+    """A job has failed; said before the scoreboard's position moves past it."""
+
+    region: int
+    failure: Failure
+
+
+class CallRaised(NamedTuple):
+    """The one call that was given the jobs at ``indices`` has raised; this ends the batch."""
+
+    region: int
+    indices: tuple[int, ...]
+    failure: Failure
+
+
+class BatchEnded(NamedTuple):
+    """The worker has stopped before the job at ``stop``, after ``seconds``."""
+
+    region: int
+    stop: int
+    seconds: float
+
+
+class BatchUnreadable(NamedTuple):
+    """The batch as a whole could not be unpickled."""
+
+    region: int
+    text: str
+
+
+class RunBatch(NamedTuple):
+    """A batch for the worker.
+
+    Attributes:
+        region: The scoreboard's region that is prepared for it.
+        separate: It is a pickled list of pickles, one a job.
+        alone: Nothing else may run in the worker meanwhile.
+        timeout: Seconds that a job may take, None for any time.
+        blob: The pickle, or its offset and size in the shared buffers.
+    """
+
+    region: int
+    separate: bool
+    alone: bool
+    timeout: float | None
+    blob: bytes | tuple[int, int]
+
+
+class AboutRun(NamedTuple):
+    """What the worker works for, as in ``taskmaster.runtime.context``."""
+
+    run: str
+    slave: str
+    job_timeout: float | None
+
+
+class Quit(NamedTuple):
+    """Tear down and end, once the jobs at hand have ended."""
+
+
+ToSupervisor = Ready | CannotRun | JobFailed | CallRaised | BatchEnded | BatchUnreadable
+ToWorker = RunBatch | AboutRun | Quit
+KindOf = Callable[[BaseException], tuple[FailureKind, float]]
+
+_KINDS: dict[type, str] = {
+    Ready: "ready",
+    CannotRun: "cannot run",
+    JobFailed: "failed",
+    CallRaised: "raised",
+    BatchEnded: "ended",
+    BatchUnreadable: "unreadable",
+    RunBatch: "run",
+    AboutRun: "about",
+    Quit: "quit",
+}
+
+
+def to_plain(message: ToSupervisor | ToWorker) -> tuple[Any, ...]:
+    """Return a message as the socket carries it."""
+    kind = _KINDS[type(message)]
+    if isinstance(message, JobFailed | CallRaised):
+        *fields, failure = message
+        return (kind, *fields, failure.to_wire())
+    if isinstance(message, CannotRun):
+        return kind, str(message.cause), message.sentence, message.traceback
+    return (kind, *message)
+
+
+def to_supervisor(plain: Any) -> ToSupervisor:
+    """Return the message of a worker.
+
+    Raises:
+        ValueError: It is none. User code runs in the worker and may write to any descriptor.
+    """
+    try:
+        kind, *fields = plain
+        message = _of_worker(kind, fields)
+    except (TypeError, ValueError) as exc:
+        raise ValueError(f"not a worker's message: {exc}") from None
+    if not isinstance(message, Ready | CannotRun) and message.region not in range(REGIONS):
+        raise ValueError("not a worker's message: it names no region of the scoreboard")
+    return message
+
+
+def _of_worker(kind: str, fields: list[Any]) -> ToSupervisor:
+    if kind == "ended":
+        region, stop, seconds = fields
+        return BatchEnded(region, int(stop), float(seconds))
+    if kind == "failed":
+        region, failure = fields
+        return JobFailed(region, Failure.from_wire(failure))
+    if kind == "raised":
+        region, indices, failure = fields
+        return CallRaised(region, tuple(indices), Failure.from_wire(failure))
+    if kind == "ready":
+        slots, several, together, coroutines = fields
+        return Ready(int(slots), bool(several), bool(together), bool(coroutines))
+    if kind == "cannot run":
+        cause, sentence, traceback = fields
+        return CannotRun(Cause(cause), str(sentence), str(traceback))
+    if kind == "unreadable":
+        region, text = fields
+        return BatchUnreadable(region, str(text))
+    raise ValueError(f"{kind!r} is of no known kind")
+
+
+def to_worker(plain: Any) -> ToWorker:
+    """Return the message of the supervisor, which is trusted."""
+    kind, *fields = plain
+    if kind == "run":
+        return RunBatch(*fields)
+    return AboutRun(*fields) if kind == "about" else Quit()
 
 
 @dataclass(slots=True, eq=False)
@@ -37,13 +214,13 @@ class WorkerBatch:
     """A batch as the worker has it.
 
     Attributes:
-        region: where on the scoreboard it is.
-        jobs: the jobs; each a pickle of its own where ``separate``.
-        separate: see there.
-        alone: nothing else runs beside it.
-        unpickle: opens one of the jobs where they are separate.
-        timeout: seconds that a job may take, None for as long as it likes.
-        began: when it began.
+        region: The scoreboard's region that shows how far the batch has got.
+        jobs: The jobs; each is a pickle of its own if ``separate``.
+        separate: The jobs were pickled one by one.
+        alone: Nothing else may run in this worker meanwhile.
+        unpickle: Opens one job; None unless the jobs are separate.
+        timeout: Seconds that a job may take, None for any time.
+        began: When the batch began, by ``time.perf_counter``.
     """
 
     region: int
@@ -55,8 +232,8 @@ class WorkerBatch:
     began: float = field(default_factory=time.perf_counter)
 
     def opening(self, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The callback for these jobs: one that cannot be unpickled where they are separate fails
-        alone.
+        """Return the callback for these jobs; where they are separate it opens each of them itself,
+        so that a job that cannot be unpickled fails alone.
         """
         unpickle = self.unpickle
         return handle if unpickle is None else lambda blob: handle(unpickle(blob))
@@ -66,54 +243,56 @@ class MessageSender:
     """Says things to the supervisor; from any thread.
 
     Args:
-        channel: the socket to it.
-
-    Attributes:
-        kind: what an exception says about its job; see ``Callbacks.kind``.
+        channel: The socket to it.
+        kind_of: Says what an exception means for its job; see ``Callbacks.kind``.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        kind_of: Callable[[BaseException], tuple[FailureKind, float]] = lambda _: (FailureKind.ERROR, -1.0),
+    ) -> None:
         self._channel = channel
-        self.kind: Callable[[BaseException], tuple[FailureKind, float]] = lambda _: (FailureKind.ERROR, -1.0)
+        self._kind_of = kind_of
         self._lock = threading.Lock()
 
-    def say(self, *message: Any) -> None:
-        """Send a message; a supervisor that is gone ends this process."""
+    def say(self, message: ToSupervisor) -> None:
+        """Send a message; end this process if the supervisor is gone."""
         try:
             with self._lock:
-                self._channel.send(message)
+                self._channel.send(to_plain(message))
         except OSError:
             os._exit(1)
 
     def failed(self, region: int, index: int, exc: BaseException) -> None:
         """Say that a job has failed."""
         flush()
-        self.say("failed", region, *self._failure(index, exc).to_wire())
+        self.say(JobFailed(region, self._failure(index, exc)))
 
     def raised(self, region: int, indices: Sequence[int], exc: BaseException) -> None:
         """Say that the one call that was given these jobs has raised."""
         flush()
-        self.say("raised", region, tuple(indices), *self._failure(indices[0], exc).to_wire())
+        self.say(CallRaised(region, tuple(indices), self._failure(indices[0], exc)))
 
     def timed_out(self, region: int, index: int, seconds: float) -> None:
         """Say that a job was cancelled because it took too long."""
         flush()
-        late = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
-        self.say("failed", region, *late.to_wire())
+        failure = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
+        self.say(JobFailed(region, failure))
 
     def _failure(self, index: int, exc: BaseException) -> Failure:
-        kind, after = self.kind(exc)
+        kind, after = self._kind_of(exc)
         traceback = capped(users_traceback(exc))
         return Failure(index, type(exc).__qualname__, message_of(exc), traceback, kind, after, os.getpid())
 
 
 def too_long(seconds: float) -> str:
-    """That a job, or a call, took longer than it may."""
+    """Return the sentence for a job, or a call, that took longer than it may."""
     return f"it took longer than the {seconds:g} s of --job-timeout"
 
 
 def flush() -> None:
-    """Let what the callback has printed out, before something is said that may end this process."""
+    """Write out what the callback has printed, before a message that may end this process."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -122,19 +301,19 @@ def flush() -> None:
 
 
 def message_of(exc: BaseException) -> str:
-    """An exception's message, not too long, whatever its ``__str__`` does."""
+    """Return an exception's message, cut to length, whatever its ``__str__`` does."""
     try:
         # Exactly a str: the message may be one of a class of the user's, which the supervisor does
         # not read.
         text = str.__str__(str(exc))
     except BaseException as inner:
         text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
-    return text if len(text) <= MESSAGE else text[: MESSAGE - 3] + "..."
+    return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 3] + "..."
 
 
 def capped(text: str) -> str:
-    """A text with its middle left out if it is too long."""
-    if len(text) <= TRACEBACK:
+    """Return a text, without its middle if it is too long."""
+    if len(text) <= TRACEBACK_CHARACTERS:
         return text
-    half = TRACEBACK // 2
-    return f"{text[:half]}\n  ... {len(text) - TRACEBACK} characters left out ...\n{text[-half:]}"
+    half = TRACEBACK_CHARACTERS // 2
+    return f"{text[:half]}\n  ... {len(text) - TRACEBACK_CHARACTERS} characters left out ...\n{text[-half:]}"

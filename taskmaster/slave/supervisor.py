@@ -1,14 +1,14 @@
 """The supervisor: takes batches from the master, has the workers run them, and reports.
 
-Called by ``taskmaster.api`` for ``tm-slave``, and by ``python -m taskmaster.slave`` for a local
-run. One thread, one loop; it runs none of the user's code, so that it goes on reporting and
-renewing its leases whatever a callback does. ::
+One thread, one loop; it runs none of the user's code, so that it goes on reporting and renewing its
+leases whatever a callback does. ::
 
     master ◄──exchange──► MasterLink ◄──► Supervisor ◄──► InFlight
-                                        ▲
-                                        └──► Pool ◄──socket, scoreboard──► workers
+                                              ▲
+                                              └──► Pool ◄──socket, scoreboard──► workers
 
-Guarantees: what a worker ended is reported, or run again by somebody; no process outlives this one.
+Guarantees: what a worker ended is reported, or run again by another one; no process outlives this
+one.
 """
 
 from __future__ import annotations
@@ -20,79 +20,42 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
 from taskmaster.model import Answer, AnswerState
-from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.in_flight import InFlight
-from taskmaster.slave.master_link import MasterLink
+from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
+from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
-from taskmaster.slave.pool.restart_policy import Unusable
-from taskmaster.transport.address import Address
+from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.user_code.code_version import callback_of
 
-__all__ = ["SlaveConfig", "Supervisor", "run_slave"]
+__all__ = ["Supervisor", "run_slave"]
 
-LOOK = 0.25  # seconds between two looks at how far the workers have got, until the master says how often
-PATIENCE = 0.002  # seconds without a batch until the workers share what there is
-TEARDOWN = 5.0  # seconds that workers have for their teardown
-LAST_WORDS = 2.0  # seconds to bring the last reports to the master
-
-
-@dataclass(frozen=True, slots=True)
-class SlaveConfig:
-    """What a slave does, and how; durations in seconds.
-
-    Attributes:
-        target: where the callback is.
-        address: where the master is.
-        processes: workers.
-        threads: jobs at once in each of them, in threads.
-        concurrency: the same for a coroutine function.
-        batch: jobs in a batch, None to choose by what they take.
-        wait: how long to wait for the master.
-        grace: how long running jobs have after the first signal.
-        path: where else modules are looked for; the master's ``sys.path`` in a local run.
-        quiet: say nothing of the slave's own; the master of a local run speaks for it.
-        code: digest of the callback's file, "" if that is not known.
-        template: control socket of a template that is there already.
-        template_process: that template, if it can be replaced; None if it alone holds the callback.
-        lifeline: descriptor whose end of file says that the master's process has ended.
-    """
-
-    target: str
-    address: Address
-    processes: int
-    threads: int = 1
-    concurrency: int = 1
-    batch: int | None = None
-    wait: float = 3600.0
-    grace: float = 30.0
-    path: tuple[str, ...] = ()
-    quiet: bool = False
-    code: str = ""
-    template: socket.socket | None = None
-    template_process: Forked | None = None
-    lifeline: int | None = None
+FIRST_LOOK_SECONDS = 0.25  # between two looks at how far the workers have got, until the master says how often
+HUNGRY_SECONDS = 0.002  # without a batch until the workers share what there is
+TEARDOWN_SECONDS = 5.0  # that workers have for their teardown
+ORPHANED_TEARDOWN_SECONDS = 1.0  # the same, where the master's process has ended
+LAST_REPORTS_SECONDS = 2.0  # to bring the last reports to the master
 
 
 def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
     """Run a slave to its end.
 
     Args:
-        config: what and how.
-        key: gives the key for the next attempt to connect.
+        config: What to do, and how.
+        key: Gives the key for the next attempt to connect.
 
     Returns:
-        The exit code: 0 the run is over; 2 the target cannot be used; 6 the master cannot be
-            reached; 130 or 143 a
-        signal.
+        The exit code: 0 if the run is over, 2 if the target cannot be used, 6 if the master cannot
+            be
+        reached, 130 or 143 after a signal.
     """
     keep_freed_memory()
     with Signals() as signals:
@@ -103,8 +66,35 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
             supervisor.close()
 
 
+class Wakeup:
+    """Ends the selector's wait when a signal arrives.
+
+    Args:
+        selector: The supervisor's.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._former = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        selector.register(self._read, selectors.EVENT_READ, lambda: self._read.recv(64))
+
+    def close(self) -> None:
+        """Leave signals to what was there before."""
+        signal.set_wakeup_fd(self._former)
+        self._read.close()
+        self._write.close()
+
+
 class Supervisor:
-    """See the module."""
+    """The loop of one slave; it is the ``Talk`` of its link.
+
+    Args:
+        config: What to do, and how.
+        key: Gives the key for the next attempt to connect.
+        signals: Those that the process has received.
+    """
 
     def __init__(self, config: SlaveConfig, key: Callable[[], str | None], signals: Signals) -> None:
         self._config = config
@@ -112,8 +102,8 @@ class Supervisor:
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
-        each = max(config.threads, config.concurrency)
-        self._batch_size = BatchSize(each, config.batch)
+        slots = max(config.threads, config.concurrency)
+        self._batch_size = BatchSize(slots, config.batch)
         self._pool = Pool(
             {
                 "target": config.target,
@@ -126,41 +116,26 @@ class Supervisor:
             self._batch_size,
             self._selector,
             ForkClient(config.template, config.template_process),
+            stopping=lambda: signals.received > 0,
         )
-        self._pool.stopping = lambda: signals.received > 0
-        self._link = MasterLink(
-            config.address,
-            key,
-            config.processes,
-            config.processes * each,
-            self._selector,
-            answered=self._take_answer,
-            declined=self._take_refusal,
-            entered=self._enter,
-            held=lambda: (self._in_flight.tokens, self._in_flight.offers),
-        )
-        self._link.receive_into(self._pool.place)
-        target = "" if config.template else config.target  # a template brings its callback along
-        self._link.introduce(code=config.code, callback=callback_of(target), target=target)
+        target = "" if config.template else config.target  # such a fork server brings its callback along
+        facts = SlaveFacts(config.processes, config.processes * slots, config.code, callback_of(target), target)
+        self._link = MasterLink(config.address, key, facts, self._selector, self)
         self._warned = ""
         self._ask_at = 0.0
         self._asked = False
-        self._look_every = LOOK
+        self._look_every = FIRST_LOOK_SECONDS
         self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
         self._said_waiting = False
         self._over = False
         self._orphaned = False
         self._stop_by: float | None = None
-        self._wakeup_in, self._wakeup_out = socket.socketpair()
-        self._wakeup_in.setblocking(False)
-        self._wakeup_out.setblocking(False)
-        self._former_wakeup = signal.set_wakeup_fd(self._wakeup_out.fileno(), warn_on_full_buffer=False)
-        self._selector.register(self._wakeup_in, selectors.EVENT_READ, lambda: self._wakeup_in.recv(64))
+        self._wakeup = Wakeup(self._selector)
         if config.lifeline is not None:
             self._selector.register(config.lifeline, selectors.EVENT_READ, self._read_lifeline)
 
     def run(self) -> int:
-        """The loop; gives the exit code."""
+        """Run to the end; return the exit code."""
         try:
             while True:
                 now = time.monotonic()
@@ -175,24 +150,22 @@ class Supervisor:
             if exc.traceback:
                 sys.stderr.write(exc.traceback.rstrip() + "\n")
             self._say(str(exc), always=True)
-            if exc.what != "template":  # which may be what a job has done: then this is a slave that is lost with it
-                self._pool.kill_workers()
+            if exc.cause != Cause.FORK_SERVER:  # a job may have killed that: then this slave is lost with it
+                self._pool.workforce.kill()
                 self._link.bye()
-            return 2 if exc.what == "target" else 1
+            return 2 if exc.cause == Cause.TARGET else 1
 
     def close(self) -> None:
         """End everything that was started here."""
         self._link.close()
         self._pool.close(lambda: self._orphaned or self._signals.received > 0)
-        signal.set_wakeup_fd(self._former_wakeup)
+        self._wakeup.close()
         self._selector.close()
-        for sock in (self._wakeup_in, self._wakeup_out):
-            sock.close()
 
     # -- the loop ----------------------------------------------------------------------------------
 
     def _turn(self, now: float) -> int | None:
-        """What is due now; an exit code ends the loop."""
+        """Do what is due now; return an exit code to end the loop."""
         if self._orphaned:
             return self._end_orphaned()
         if self._signals.received:
@@ -208,7 +181,7 @@ class Supervisor:
         return None
 
     def _watch_time(self, now: float) -> float:
-        """See that no job takes too long; gives the seconds until that is due again."""
+        """See that no job takes too long; return the seconds until that is due again."""
         if not len(self._in_flight):
             self._enforce_at = now
             return 1.0
@@ -217,6 +190,7 @@ class Supervisor:
         return self._enforce_at - now
 
     def _until_next(self, now: float) -> float:
+        """Return the seconds until an exchange, or the end, is due."""
         due = now + 1.0
         if self._link.up:
             due = min(due, self._posted_at + self._link.lease / 6)
@@ -239,7 +213,7 @@ class Supervisor:
         if look:
             self._looked_at = now
             self._pool.look()
-        # What is wanted back is heard of in the answer.
+        # The answer says what is wanted back.
         due = self._posted_at + min(
             self._link.lease / 6, self._look_every if len(self._in_flight) else self._link.lease
         )
@@ -253,7 +227,18 @@ class Supervisor:
             reports = self._in_flight.reports()
             self._link.post(reports, self._batch_size.want(free if ask else 0))
 
-    def _take_answer(self, answer: Answer) -> None:
+    # -- what the link is told and says ------------------------------------------------------------
+
+    def held(self) -> tuple[list[str], list[tuple[str, int, int]]]:
+        """Return what a hello says of the batches in flight, as in ``Talk``."""
+        return self._in_flight.tokens, self._in_flight.offers
+
+    def buffer(self, size: int) -> Buffer | None:
+        """Return where a batch of ``size`` bytes is to be received."""
+        return self._pool.buffer(size)
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer to an exchange."""
         self._in_flight.answered()
         now = time.monotonic()
         for held in self._in_flight.void(answer.stale):
@@ -274,18 +259,21 @@ class Supervisor:
                 self._pool.recall(asked, keep)
         if answer.state is AnswerState.DRAIN:
             self._pool.recall_all()
-        # Whoever got work asks for the next batch at once; whoever got none when he is told to.
+        # A slave that got work asks for the next batch at once; one that did not, when it is told
+        # to.
         if answer.batches:
             self._ask_at = self._fed_at = now
         elif self._asked:
             self._ask_at = now + answer.pause
-            if now - self._fed_at > PATIENCE:
-                self._pool.share()
+            if now - self._fed_at > HUNGRY_SECONDS:
+                self._pool.give_back_waiting()
             return
         self._look_every = answer.pause
 
-    def _take_refusal(self, why: str) -> bool:
-        """The master could not do the last exchange; gives whether the connection goes on."""
+    def declined(self, why: str) -> bool:
+        """Note that the master could not do the last exchange; return whether to keep the
+        connection.
+        """
         token = self._in_flight.refused(why)
         if token is None:
             return True
@@ -293,18 +281,18 @@ class Supervisor:
             self._pool.recall(held, 0)  # the next hello says that it is not held any more
         return False
 
-    def _enter(self, another: bool, taken: list[tuple[str, int, str]]) -> None:
-        """A master has said welcome."""
+    def entered(self, welcome: Welcome, another: bool) -> None:
+        """Go on with a master that has said welcome."""
         if self._said_waiting:
             self._say(f"the master at {self._config.address} is there.")
         self._said_waiting = False
-        if self._link.warning != self._warned:
-            self._warned = self._link.warning
+        if welcome.warning != self._warned:
+            self._warned = welcome.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._ask_at = 0.0
-        self._pool.tell(self._link.run, self._link.name, self._link.job_timeout)
+        self._pool.tell(welcome.run, self._link.name, welcome.job_timeout)
         former = self._in_flight.tokens
-        for token, index, new in taken:
+        for token, index, new in welcome.taken:
             self._in_flight.adopt(token, index, new)
         if another:
             # Its leases are all its own: what runs here may run on, what has not started is not
@@ -314,8 +302,10 @@ class Supervisor:
         else:
             self._in_flight.unanswered()
 
+    # -- ends --------------------------------------------------------------------------------------
+
     def _wait_for_master(self, now: float) -> bool:
-        """False when it has taken too long."""
+        """Say that the master is waited for; return False when that has taken too long."""
         waited = now - (self._link.lost_at or now)
         if (tried := self._link.problem != "") and waited >= self._config.wait:
             self._say(f"{self._link.problem} It was waited for {waited:.0f} s, which --wait allows.", always=True)
@@ -323,7 +313,7 @@ class Supervisor:
         if tried and not self._said_waiting:
             self._said_waiting = True
             left = timedelta(seconds=round(self._config.wait))
-            if self._link.ever:
+            if self._link.welcome is not None:
                 self._say(f"lost the master at {self._config.address}; it is waited for, up to {left} (--wait).")
             else:
                 self._say(
@@ -331,10 +321,9 @@ class Supervisor:
                 )
         return True
 
-    # -- ends --------------------------------------------------------------------------------------
-
     def _end_over(self) -> int:
-        self._wind_up(TEARDOWN)
+        """End because the run is over."""
+        self._wind_up(TEARDOWN_SECONDS)
         took = timedelta(seconds=round(time.monotonic() - self._began))
         done, failed = self._in_flight.done, self._in_flight.failed
         self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
@@ -342,15 +331,15 @@ class Supervisor:
         return 0
 
     def _end_orphaned(self) -> int:
-        """The master's process has ended: nobody would hear of what is done here."""
+        """End because the master's process has ended: nobody would hear of what is done here."""
         if not self._pool_is_idle():
-            self._pool.kill_workers()
-        self._wind_up(1.0)
+            self._pool.workforce.kill()
+        self._wind_up(ORPHANED_TEARDOWN_SECONDS)
         return 0
 
     def _turn_to_stop(self, now: float) -> int | None:
-        """After a signal: give back what has not started, let the rest end in its time, report,
-        go.
+        """End after a signal: give back what has not started, let the rest end in its time, and
+        report; return the exit code once that is done.
         """
         if self._stop_by is None:
             self._stop_by = now + self._config.grace
@@ -361,12 +350,12 @@ class Supervisor:
                     "ends at once)."
                 )
         if self._signals.repeated or now >= self._stop_by:
-            self._pool.kill_workers()
+            self._pool.workforce.kill()
         if len(self._in_flight):
             self._exchange(now)
             return None
         self._deliver(now)
-        self._wind_up(TEARDOWN)
+        self._wind_up(TEARDOWN_SECONDS)
         self._link.bye()
         self._say(
             f"stopped: {self._in_flight.done} jobs done and {self._in_flight.failed} failed attempts by this slave."
@@ -375,7 +364,7 @@ class Supervisor:
 
     def _deliver(self, now: float) -> None:
         """Bring the last reports to the master, if it is there."""
-        deadline = now + LAST_WORDS
+        deadline = now + LAST_REPORTS_SECONDS
         while not self._in_flight.settled and self._link.lost_at is None and time.monotonic() < deadline:
             if self._link.up:
                 self._link.post(self._in_flight.reports(), self._batch_size.want(0))
@@ -384,13 +373,13 @@ class Supervisor:
 
     def _wind_up(self, seconds: float) -> None:
         """Have the workers tear down; those that take too long are killed."""
-        self._pool.quit()
+        self._pool.workforce.quit()
         deadline = time.monotonic() + seconds
         while self._pool.workers and time.monotonic() < deadline and not self._signals.repeated:
             for key, _ in self._selector.select(0.05):
                 key.data()
-            self._pool.outputs.write()
-        self._pool.kill_workers()
+            self._pool.workforce.outputs.write()
+        self._pool.workforce.kill()
 
     def _pool_is_idle(self) -> bool:
         self._pool.look()

@@ -22,8 +22,9 @@ from taskmaster.model import WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.fork_client import ForkClient
-from taskmaster.slave.pool.pool import Pool, Unusable
+from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.worker_process import WorkerProcess
+from taskmaster.slave.unusable import Unusable
 
 MODULE = """
 import multiprocessing, os, signal, subprocess, time

@@ -108,7 +108,7 @@ class PlannedWorld(World):
             slave.in_flight.crash(held, [work.at], "too long", timed_out=True)
             return
         if rows & self.bad or (self.faults and self.random.random() < 0.05):
-            slave.in_flight.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
+            held.fail(Failure(work.at, "ValueError", "bad", "Traceback"))
         else:
             self.ledger.update(rows)
         work.at += 1

@@ -395,7 +395,7 @@ class World:
                 if self.random.random() < 0.3:
                     return
             if self.faults and not self.together and work.jobs[work.at] in self.slow and self.random.random() < 0.9:
-                slave.in_flight.runs_long(held, work.at)
+                held.runs_long(work.at)
                 return
             (self._call if self.together else self._run)(slave, held, work)
             work.begun = self.random.random() < 0.7 and work.at < held.keep and not held.end
@@ -409,9 +409,9 @@ class World:
             slave.in_flight.crash(held, [work.at], "too long", timed_out=True)
         else:
             if payload in self.bad or (self.faults and self.random.random() < 0.05):
-                slave.in_flight.fail(held, Failure(work.at, "ValueError", "bad", "Traceback"))
+                held.fail(Failure(work.at, "ValueError", "bad", "Traceback"))
             elif payload in self.skipped:
-                slave.in_flight.fail(held, Failure(work.at, "Skip", "", "", FailureKind.SKIP))
+                held.fail(Failure(work.at, "Skip", "", "", FailureKind.SKIP))
                 self.ledger[self._key(payload), payload] += 1
             else:
                 self.ledger[self._key(payload), payload] += 1
@@ -428,7 +428,7 @@ class World:
             if len(jobs) > 1:
                 slave.in_flight.raised(held, indices, failure)
             else:
-                slave.in_flight.fail(held, failure)
+                held.fail(failure)
                 work.at = 1
         else:
             for payload in jobs:

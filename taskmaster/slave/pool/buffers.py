@@ -65,7 +65,7 @@ class Buffers:
         self._memory = memoryview(mmap.mmap(self.descriptor, count * BUFFER_BYTES))
         self._free = [number * BUFFER_BYTES for number in reversed(range(count))]
 
-    def place(self, size: int) -> Buffer | None:
+    def take(self, size: int) -> Buffer | None:
         """A place for so many bytes; None if none is free, or they are too many for one."""
         if size > BUFFER_BYTES or not self._free:
             return None

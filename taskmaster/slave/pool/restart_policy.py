@@ -1,103 +1,97 @@
 """How often starting a worker may fail, and how long to wait before the next attempt. Pure.
 
-Called by the pool. A cause that will not go away (a setup that kills its process, no memory) must
-not become a machine that forks for ever; one that may (a database that is being restarted) must not
-end the slave.
+A cause that will not go away (a setup that kills its process, no memory) must not become a machine
+that forks for ever; one that may (a database that is being restarted) must not end the slave.
 """
 
 from __future__ import annotations
 
-__all__ = ["RestartPolicy", "Unusable"]
+from taskmaster.runtime.backoff import Backoff
+from taskmaster.slave.unusable import Cause, Unusable
 
-BACKOFF = (0.1, 5.0)  # seconds before a worker that died without having done anything is replaced
-TEMPLATES = 5  # that end one after the other before any worker is ready
-STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
-SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
+__all__ = ["RestartPolicy"]
 
-
-class Unusable(Exception):
-    """Workers cannot run the callback.
-
-    Attributes:
-        what: "target", "setup" or "template".
-        traceback: of the user's code.
-    """
-
-    def __init__(self, what: str, sentence: str, traceback: str) -> None:
-        super().__init__(sentence)
-        self.what = what
-        self.traceback = traceback
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0  # before a worker that died without having worked is replaced
+FIRST_SETUP_PAUSE_SECONDS = 1.0  # before a setup() that raised is tried again
+MOST_SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
+MOST_FORK_SERVERS = 5  # that end one after the other before any worker is ready
+MOST_STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 
 
 class RestartPolicy:
     """Counts what has failed since something last went well.
 
     Attributes:
-        was_ready: some worker has been ready.
-        pause: seconds that were waited last,
-        until: and when a worker may be started again.
+        was_ready: Some worker has been ready.
+        until: When a worker may be started again.
     """
 
     def __init__(self) -> None:
         self.was_ready = False
-        self.pause = 0.0
         self.until = 0.0
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._setup_backoff = Backoff(
+            FIRST_SETUP_PAUSE_SECONDS, FIRST_SETUP_PAUSE_SECONDS * 2 ** (MOST_SETUP_RETRIES - 1)
+        )
         self._setups = 0
-        self._templates = 0
+        self._fork_servers = 0
         self._stillborn = 0
 
     def ready(self) -> None:
-        """A worker is ready."""
+        """Note that a worker is ready."""
         self.was_ready = True
-        self._setups = self._templates = 0
+        self._setups = self._fork_servers = 0
+        self._setup_backoff.reset()
 
-    def back_off(self, now: float) -> None:
-        """An attempt has come to nothing: wait longer from one to the next."""
-        self.pause = min(BACKOFF[1], max(BACKOFF[0], 2 * self.pause))
-        self.until = now + self.pause
+    def back_off(self, now: float) -> float:
+        """Wait longer than the last time: an attempt has come to nothing; return the seconds."""
+        pause = self._backoff.next()
+        self.until = now + pause
+        return pause
 
     def died(self, how: str, now: float, *, worked: bool) -> None:
-        """A worker has died.
+        """Note that a worker has died.
 
         Raises:
-            Unusable: as many have before any was ready.
+            Unusable: Many in a row have died before any was ready.
         """
         self._stillborn = 0 if self.was_ready else self._stillborn + 1
-        if self._stillborn >= STILLBORN:
+        if self._stillborn >= MOST_STILLBORN:
             raise Unusable(
-                "setup", f"{STILLBORN} workers in a row have died before they were ready, the last one {how}.", ""
+                Cause.SETUP,
+                f"{MOST_STILLBORN} workers in a row have died before they were ready, the last one {how}.",
             )
         if worked:
-            self.pause = self.until = 0.0
+            self._backoff.reset()
+            self.until = 0.0
         else:
             self.back_off(now)
 
-    def template_ended(self, now: float) -> None:
-        """The process that forks the workers has ended.
+    def fork_server_ended(self, now: float) -> None:
+        """Note that the process that forks the workers has ended.
 
         Raises:
-            Unusable: again and again.
+            Unusable: It has ended again and again.
         """
-        self._templates += 1
-        if self._templates >= TEMPLATES:
+        self._fork_servers += 1
+        if self._fork_servers >= MOST_FORK_SERVERS:
             raise Unusable(
-                "template",
-                f"The process that forks the workers has ended {TEMPLATES} times before any worker was ready; what it "
-                f"printed above says why. If nothing is there, it was killed: see whether memory has run out.",
-                "",
+                Cause.FORK_SERVER,
+                f"The process that forks the workers has ended {MOST_FORK_SERVERS} times before any worker was ready; "
+                "what it printed above says why. If nothing is there, it was killed: see whether memory has run out.",
             )
-        self.until = now + BACKOFF[0] * self._templates
+        self.until = now + FIRST_PAUSE_SECONDS * self._fork_servers
 
-    def unusable(self, what: str, sentence: str, traceback: str, now: float) -> float:
-        """A worker says that it cannot run jobs; gives the seconds after which it is tried again.
+    def cannot_run(self, cause: Cause, sentence: str, traceback: str, now: float) -> float:
+        """Note that a worker cannot run jobs; return the seconds until the next attempt.
 
         Raises:
-            Unusable: it will not help to try again.
+            Unusable: Another attempt would not help.
         """
         self._setups += 1
-        if what != "setup" or not self.was_ready or self._setups > SETUP_RETRIES:
-            raise Unusable(what, sentence, traceback)
+        if cause != Cause.SETUP or not self.was_ready or self._setups > MOST_SETUP_RETRIES:
+            raise Unusable(cause, sentence, traceback)
         # It worked before: perhaps the database is just being restarted.
-        pause = 2.0 ** (self._setups - 1)
+        pause = self._setup_backoff.next()
         self.until = now + pause
         return pause

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Collection
 
 from taskmaster.runtime.child_process import kill_group
-from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 
@@ -30,13 +29,11 @@ class Watchdog:
     """See the module.
 
     Args:
-        in_flight: told of jobs that run for long.
         now: when it begins.
         end: ends a worker and what its callback has started, by its process id.
     """
 
-    def __init__(self, in_flight: InFlight, now: float, end: Callable[[int], None] = kill_group) -> None:
-        self._in_flight = in_flight
+    def __init__(self, now: float, end: Callable[[int], None] = kill_group) -> None:
         self._end = end
         self._jobs = JobClock(now)
         self._workers = JobClock(now)
@@ -51,7 +48,7 @@ class Watchdog:
             if not worker.together:
                 for held, index in jobs:
                     if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG:
-                        self._in_flight.runs_long(held, index)
+                        held.runs_long(index)
         if limit is None:
             return LOOK
         for worker, jobs in running.items():

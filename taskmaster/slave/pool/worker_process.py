@@ -1,7 +1,6 @@
 """A worker process as the supervisor sees it: its socket, its scoreboard, what it holds.
 
-Called by ``taskmaster.slave.pool.pool``. Nothing here waits: what the worker does not take at once
-is kept for it.
+Nothing here waits: what the worker does not take at once is kept for it.
 """
 
 from __future__ import annotations
@@ -12,40 +11,42 @@ from collections import deque
 from typing import Any
 
 from taskmaster.slave.in_flight import HeldBatch
+from taskmaster.slave.messages import ToSupervisor, ToWorker, to_plain, to_supervisor
 from taskmaster.slave.pool.output import Forwarder
 from taskmaster.slave.scoreboard import REGIONS, Scoreboard
 from taskmaster.transport.frames import FrameReader, frame
 
 __all__ = ["UNPICKLING", "WorkerProcess"]
 
-UNLIMITED = 2**40  # the socket to a worker is not on a network
+UNLIMITED_BYTES = 2**40  # of a frame: the socket to a worker is not on a network
 UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
-AT_ONCE = 1024 * 1024  # bytes that one worker is listened to before the others have their turn
+MOST_BYTES_AT_ONCE = 1024 * 1024  # that are read from one worker before the others have their turn
+FIRST_WARNING_SECONDS = 30.0  # after which a warning says that the worker is not ready
 
 
 class WorkerProcess:
     """One worker process.
 
     Args:
-        pid: its process id.
-        sock: the socket to it.
-        memory: its scoreboard's descriptor, which stays the caller's.
-        pipes: what it prints.
+        pid: Its process id.
+        sock: The socket to it.
+        memory: The descriptor of its scoreboard's memory, which stays the caller's.
+        pipes: What it prints.
 
     Attributes:
-        ready: it has loaded the target and set up.
-        several: several jobs run at once in it, and its scoreboard's table says which.
-        together: one call gets all jobs of a batch.
-        coroutines: it cancels by itself what takes too long.
-        timed_out: batch and index of a job that it was killed for, because that took too long; or
-            ``UNPICKLING``.
-        unusable: it has said that it cannot run jobs, and ends.
-        quitting: it was told to end.
-        gone: it has closed its end; what became of it is told by the template.
-        cut_off: it was killed because it had closed its end and lived on.
-        behind: it may have said more than was heard so far.
-        warned_after: seconds after which it is said that it is not ready.
-        held: what it works on, by region.
+        ready: It has loaded the target and set up.
+        several: Several jobs run at once in it, and its scoreboard's table says which.
+        together: One call gets all jobs of a batch.
+        coroutines: It cancels by itself the jobs that take too long.
+        timed_out: Batch and index (or ``UNPICKLING``) of the job that took too long, for which the
+            worker was killed.
+        unusable: It has said that it cannot run jobs, and ends.
+        quitting: It was told to end.
+        gone: It has closed its end of the socket; the fork server tells how it ended.
+        cut_off: It was killed because it had closed its end and lived on.
+        behind: It may have said more than was read so far.
+        warned_after: Seconds after which the next warning says that it is not ready.
+        held: The batches that it works on, by region.
     """
 
     def __init__(self, pid: int, sock: socket.socket, memory: int, pipes: list[Forwarder]) -> None:
@@ -56,33 +57,34 @@ class WorkerProcess:
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
         self.quitting = self.together = self.coroutines = self.behind = self.cut_off = False
-        self.warned_after = 30.0
+        self.warned_after = FIRST_WARNING_SECONDS
         self.timed_out: tuple[HeldBatch, int] | None = None
         self.held: list[HeldBatch | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
-        self.reader = FrameReader(UNLIMITED)
+        self.reader = FrameReader(UNLIMITED_BYTES)
         self.pending: deque[memoryview] = deque()
 
     @property
     def free(self) -> int:
-        """How many more batches it can take."""
+        """Return how many more batches it can take."""
         return self.held.count(None) if self.ready and not (self.quitting or self.gone) else 0
 
-    def hold(self, held: HeldBatch, blob: Any) -> int:
-        """Note that the worker has a batch; gives the region where it is."""
+    def assign(self, held: HeldBatch, blob: Any) -> int:
+        """Note that the worker has a batch; return the region where it is."""
         region = self.held.index(None)
         self.held[region], self._blobs[region] = held, blob
         return region
 
     def release(self, region: int) -> HeldBatch | None:
-        """The worker has done with the batch of a region; gives what was there."""
+        """Note that the worker is done with a region's batch; return the batch."""
         held = self.held[region]
         self.held[region] = self._blobs[region] = None
         return held
 
     def running(self) -> list[tuple[HeldBatch, int]]:
-        """Batch and index of each job that runs; of those that one call is given, the first alone.
-        A batch that is being unpickled has ``UNPICKLING`` in their place.
+        """Return batch and index of each job that runs; of the jobs of one call, the first only.
+
+        A batch that is being unpickled has the index ``UNPICKLING``.
         """
         found = []
         for region, held in enumerate(self.held):
@@ -93,38 +95,38 @@ class WorkerProcess:
                     found.append((held, UNPICKLING))
         return found
 
-    def send(self, *message: Any) -> None:
-        """Send as soon as the worker reads."""
-        self.pending.extend(memoryview(piece) for piece in frame(message, UNLIMITED))
+    def send(self, message: ToWorker) -> None:
+        """Send a message as soon as the worker reads."""
+        self.pending.extend(memoryview(piece) for piece in frame(to_plain(message), UNLIMITED_BYTES))
         self.flush()
 
     def flush(self) -> bool:
-        """Send what is pending; False if the worker does not take all of it now."""
+        """Send what is pending; return False if the worker does not take all of it now."""
         while self.pending:
             try:
                 count = self.socket.send(self.pending[0])
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError:
-                self.pending.clear()  # it is dead, which is heard of elsewhere
+                self.pending.clear()  # it is dead, as the fork server will say
                 return True
             rest = self.pending.popleft()[count:]
             if rest:
                 self.pending.appendleft(rest)
         return True
 
-    def messages(self) -> list[tuple[Any, ...]]:
-        """What the worker has said since the last call; ``gone`` tells afterwards whether it will
-        say more.
+    def messages(self) -> list[ToSupervisor]:
+        """Return what the worker has said since the last call; ``gone`` tells afterwards whether it
+        will say more.
 
-        One that talks as fast as it is heard is interrupted, which ``behind`` tells; nothing that
-        arrived whole is kept back then, so that the rest is still announced by the socket.
+        A worker that talks as fast as it is read is interrupted, as ``behind`` tells. No message
+        that has arrived whole is kept back then, so that the selector announces the rest.
         """
-        found: list[tuple[Any, ...]] = []
+        found: list[ToSupervisor] = []
         heard = 0
         self.behind = False
         while not self.gone:
-            if heard >= AT_ONCE:
+            if heard >= MOST_BYTES_AT_ONCE:
                 self.behind = True
                 return found
             try:
@@ -133,10 +135,12 @@ class WorkerProcess:
                 self.gone = count == 0
                 complete, message = self.reader.filled(count)
                 while complete:
-                    found.append(message)
+                    found.append(to_supervisor(message))
                     complete, message = self.reader.more()
             except (BlockingIOError, InterruptedError):
                 return found
-            except (OSError, pickle.UnpicklingError):
-                self.gone = True  # it died, perhaps in the middle of a sentence
+            except (OSError, ValueError, pickle.UnpicklingError):
+                # It died, perhaps in the middle of a message; or user code has written to its
+                # socket, so that nothing it says can be believed any more.
+                self.gone = True
         return found

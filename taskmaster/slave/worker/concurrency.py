@@ -16,7 +16,7 @@ from typing import Any
 
 from taskmaster.django_orm.integration import close_connections, refresh_connections
 from taskmaster.slave.job_clock import JobClock
-from taskmaster.slave.messages import MessageSender, WorkerBatch, flush
+from taskmaster.slave.messages import BatchEnded, MessageSender, WorkerBatch, flush
 from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
@@ -99,7 +99,7 @@ class Running:
             stop = self._next.pop(region)
             del self._open[region]
             flush()
-            self._sender.say("ended", region, stop, time.perf_counter() - self._began.pop(region))
+            self._sender.say(BatchEnded(region, stop, time.perf_counter() - self._began.pop(region)))
 
 
 def run_threads(

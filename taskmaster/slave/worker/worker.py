@@ -22,8 +22,22 @@ from taskmaster.errors import TargetError
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import MessageSender, WorkerBatch, capped, flush, message_of
+from taskmaster.slave.messages import (
+    AboutRun,
+    BatchEnded,
+    BatchUnreadable,
+    CannotRun,
+    MessageSender,
+    Quit,
+    Ready,
+    WorkerBatch,
+    capped,
+    flush,
+    message_of,
+    to_worker,
+)
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
+from taskmaster.slave.unusable import Cause
 from taskmaster.slave.worker.callbacks import Callbacks, is_async, load
 from taskmaster.transport.channel import Channel
 
@@ -48,7 +62,7 @@ def work(
         callbacks = callbacks or load(spec["target"])
     except TargetError as exc:
         flush()
-        sender.say("unusable", "target", str(exc), capped(exc.user_traceback or ""))
+        sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
         return
     try:
         if callbacks.setup is not None:
@@ -56,13 +70,13 @@ def work(
     except BaseException as exc:
         flush()
         sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
-        sender.say("unusable", "setup", sentence, capped(users_traceback(exc)))
+        sender.say(CannotRun(Cause.SETUP, sentence, capped(users_traceback(exc))))
         return
     flush()
-    sender.kind = callbacks.kind
+    sender = MessageSender(channel, callbacks.kind)
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
-    sender.say("ready", slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines)
+    sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
     batches = read_batches(channel, sender, scoreboard, buffers)
     try:
         if callbacks.together:
@@ -89,23 +103,21 @@ def read_batches(
     """
     while True:
         try:
-            message = channel.recv()
+            message = to_worker(channel.recv())
         except (EOFError, OSError):
             os._exit(1)
-        if message[0] == "quit":
+        if isinstance(message, Quit):
             return
-        if message[0] == "about":
-            _, HERE.run, HERE.slave, HERE.job_timeout = message
+        if isinstance(message, AboutRun):
+            HERE.run, HERE.slave, HERE.job_timeout = message
             continue
-        _, region, separate, alone, timeout, blob = message
+        region, separate, alone, timeout, found = message
         scoreboard.heads[region][1] = OPENING
-        if isinstance(blob, tuple):
-            offset, size = blob
-            blob = buffers[offset : offset + size]
+        blob = buffers[found[0] : sum(found)] if isinstance(found, tuple) else found
         try:
             jobs = pickle.loads(blob)
         except BaseException as exc:
-            sender.say("unreadable", region, f"{type(exc).__qualname__}: {message_of(exc)}")
+            sender.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}"))
             continue
         # It may wait for its turn: until that comes, a death is not of its unpickling.
         scoreboard.heads[region][1] = NOT_BEGUN
@@ -123,7 +135,7 @@ def run_one_by_one(
         seconds = time.perf_counter() - batch.began
         refresh_connections()
         flush()
-        sender.say("ended", batch.region, stop, seconds)
+        sender.say(BatchEnded(batch.region, stop, seconds))
 
 
 def _run(batch: WorkerBatch, scoreboard: Scoreboard, call: Callable[[Any], Any], sender: MessageSender) -> int:
@@ -179,7 +191,7 @@ def run_together(
         scoreboard.heads[region][1] = stop
         refresh_connections()
         flush()
-        sender.say("ended", region, stop, time.perf_counter() - began)
+        sender.say(BatchEnded(region, stop, time.perf_counter() - began))
 
 
 def _opened(

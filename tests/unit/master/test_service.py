@@ -46,7 +46,7 @@ def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     in_flight = InFlight()
     held = in_flight.take(lent_by(service, 3))
     held.together = True
-    in_flight.fail(held, Failure(0, "UnpicklingError", "cannot be unpickled", ""))
+    held.fail(Failure(0, "UnpicklingError", "cannot be unpickled", ""))
     in_flight.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", FailureKind.ABORT))
     service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
@@ -62,7 +62,7 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
         in_flight = InFlight()
         held = in_flight.take(lent_by(service, ALIKE))
         for index in range(held.lent.count):
-            in_flight.fail(held, Failure(index, "Retry", "slow down", "", kind, 1.0))
+            held.fail(Failure(index, "Retry", "slow down", "", kind, 1.0))
         in_flight.finish(held, held.lent.count)
         service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 

@@ -64,7 +64,7 @@ def test_a_failure_is_repeated_until_its_job_counts() -> None:
     in_flight = InFlight()
     held = take(in_flight)
     failure = Failure(3, "ValueError", "bad", "")
-    in_flight.fail(held, failure)
+    held.fail(failure)
     in_flight.progress(held, 3)
 
     assert in_flight.reports()[0].failures == (failure,)
@@ -148,7 +148,7 @@ def test_what_another_master_takes_over_is_reported_to_it() -> None:
     in_flight = InFlight()
     held = take(in_flight, "a.1", 3)
     in_flight.progress(held, 1)
-    in_flight.runs_long(held, 1)
+    held.runs_long(1)
 
     assert in_flight.reports()[0].long == (1,)
 
@@ -157,7 +157,7 @@ def test_what_another_master_takes_over_is_reported_to_it() -> None:
 
     assert in_flight.offers == [("a.1", 1, 7)]
 
-    in_flight.fail(held, Failure(1, "E", "why", ""))
+    held.fail(Failure(1, "E", "why", ""))
     in_flight.progress(held, 2)
     in_flight.reports()
     in_flight.answered()
@@ -175,7 +175,7 @@ def test_what_was_taken_over_can_still_crash(timed_out: bool) -> None:
     """And is blamed for it; a second master takes it over from the first."""
     in_flight = InFlight()
     held = take(in_flight, "a.1", 3)
-    in_flight.runs_long(held, 0)
+    held.runs_long(0)
     in_flight.ticket("a.1", 0, 7)
     for token in ("b.1", "c.1"):
         former = in_flight.tokens
@@ -220,10 +220,10 @@ def test_many_jobs_at_once_cost_no_more_than_each_of_them(monkeypatch: pytest.Mo
     held = take(in_flight, count=1000)
     for _ in range(2):
         for index in range(1000):
-            in_flight.runs_long(held, Counted(index))
+            held.runs_long(Counted(index))
     in_flight.progress(held, 0, [Counted(index) for index in range(0, 1000, 2)])
     for index in range(1, 1000):
-        in_flight.fail(held, Failure(Counted(index), "E", "why", ""))
+        held.fail(Failure(Counted(index), "E", "why", ""))
 
     assert in_flight.reports()[0].long == tuple(range(1000))
 
@@ -238,7 +238,7 @@ def test_a_report_that_is_refused_is_found_and_made_again_with_the_bare_facts() 
     in_flight = InFlight()
     good, bad = take(in_flight, "good"), take(in_flight, "bad")
     in_flight.finish(good, 10)
-    in_flight.fail(bad, Failure(3, "ValueError", "no", "", "bogus", 7.0, 42))
+    bad.fail(Failure(3, "ValueError", "no", "", "bogus", 7.0, 42))
     in_flight.progress(bad, 4)
 
     assert len(in_flight.reports()) == 2
@@ -267,7 +267,7 @@ def test_a_report_is_not_suspected_for_what_was_asked_for_beside_it() -> None:
     """The master may have failed to hand out a batch: the same again, alone, is accepted."""
     in_flight = InFlight()
     held = take(in_flight)
-    in_flight.fail(held, Failure(3, "ValueError", "no", "where"))
+    held.fail(Failure(3, "ValueError", "no", "where"))
     in_flight.progress(held, 4)
     first = in_flight.reports()
 

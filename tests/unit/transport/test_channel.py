@@ -385,16 +385,16 @@ def test_a_long_byte_string_is_received_where_the_owner_wants_it():
     buffers = Buffers(1)
     blob = os.urandom(50_000)
     channel = Channel(Wire(b"".join(frame([1, blob, "x" * 30_000, blob[::-1]])), piece=9000))
-    channel.receive_into(buffers.place)
+    channel.receive_into(buffers.take)
 
     one, place, text, rest = channel.recv()
 
     assert (one, text, bytes(rest)) == (1, "x" * 30_000, blob[::-1])
     assert isinstance(place, Buffer)
     assert bytes(place.view) == blob
-    assert buffers.place(1) is None
+    assert buffers.take(1) is None
     del place
-    assert buffers.place(1) is not None
+    assert buffers.take(1) is not None
     buffers.close()
 
 

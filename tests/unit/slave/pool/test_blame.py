@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster.model import Failure, WireBatch
-from taskmaster.slave.in_flight import REPORT, TRACEBACKS, InFlight
-from taskmaster.slave.messages import MessageSender, message_of
+from taskmaster.slave.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
+from taskmaster.slave.messages import MessageSender, RunBatch, message_of, to_plain
 from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Scoreboard
 from taskmaster.slave.worker.worker import read_batches
@@ -89,7 +89,7 @@ def test_a_batch_that_waits_for_its_turn_is_not_being_opened(
 ) -> None:
     """A worker that dies then has not died of unpickling it."""
     ours, theirs = sockets
-    ours.send(("batch", 0, False, False, None, b"\x80\x05]."))
+    ours.send(to_plain(RunBatch(0, False, False, None, b"\x80\x05].")))
     next(read_batches(theirs, MessageSender(theirs), scoreboard, memoryview(b"")))
 
     assert scoreboard.heads[0][1] == NOT_BEGUN
@@ -105,7 +105,7 @@ def test_a_job_that_had_failed_already_is_no_suspect() -> None:
     in_flight = InFlight()
     held = in_flight.take(lent())
     in_flight.progress(held, 2)
-    in_flight.fail(held, Failure(2, "ValueError", "no", ""))
+    held.fail(Failure(2, "ValueError", "no", ""))
     in_flight.crash(held, [2], "crashed by SIGKILL")
     report = in_flight.reports()[0]
 
@@ -120,7 +120,7 @@ def test_a_neighbour_of_a_failed_job_is_still_a_suspect() -> None:
     """With several at once, one has failed and another has killed the worker."""
     in_flight = InFlight()
     held = in_flight.take(lent())
-    in_flight.fail(held, Failure(1, "ValueError", "no", ""))
+    held.fail(Failure(1, "ValueError", "no", ""))
     in_flight.crash(held, [0, 1], "crashed by SIGKILL")
     report = in_flight.reports()[0]
 
@@ -132,7 +132,7 @@ def test_what_fails_after_it_was_given_back_is_not_reported() -> None:
     in_flight = InFlight()
     held = in_flight.take(lent())
     held.keep = 2
-    in_flight.fail(held, Failure(2, "ValueError", "no", ""))
+    held.fail(Failure(2, "ValueError", "no", ""))
     in_flight.finish(held, 2)
 
     assert in_flight.reports()[0].failures == ()
@@ -146,12 +146,12 @@ def test_the_texts_of_one_batch_have_a_bound() -> None:
     in_flight = InFlight()
     held = in_flight.take(lent(5000))
     for index in range(5000):
-        in_flight.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
+        held.fail(Failure(index, "ValueError", "no", "x" * 8192))
     in_flight.progress(held, 5000)
     failures = in_flight.reports()[0].failures
 
     assert len(failures) == 5000
-    assert sum(len(failure.traceback) for failure in failures) < 2 * TRACEBACKS
+    assert sum(len(failure.traceback) for failure in failures) < 2 * MOST_FAILURE_BYTES
     assert "left out" in failures[-1].traceback
 
 
@@ -161,14 +161,14 @@ def test_reports_that_are_too_much_for_a_frame_come_one_after_the_other() -> Non
     for number in range(40):
         held = in_flight.take(lent(200, f"t{number}"))
         for index in range(200):
-            in_flight.fail(held, Failure(index, "ValueError", "no", "x" * 8192))
+            held.fail(Failure(index, "ValueError", "no", "x" * 8192))
         in_flight.finish(held, 200)
     told: list[str] = []
     rounds = 0
     while reports := in_flight.reports():
         size = sum(map(len, frame([report.to_wire() for report in reports])))
 
-        assert size < 2 * REPORT
+        assert size < 2 * MOST_REPORTED_BYTES
 
         told += [report.token for report in reports]
         in_flight.answered()

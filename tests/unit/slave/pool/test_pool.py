@@ -8,17 +8,17 @@ import selectors
 import signal
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from taskmaster.model import WireBatch
+from taskmaster.model import Failure, FailureKind, WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.messages import JobFailed, ToSupervisor, to_plain
 from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
-from taskmaster.slave.pool.worker_process import AT_ONCE, UNLIMITED, UNPICKLING, WorkerProcess
+from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
 from taskmaster.transport.frames import frame
 
@@ -31,8 +31,8 @@ class Said:
         self.endless = b""
         self.sent = b""
 
-    def say(self, *message: Any) -> None:
-        self.text += b"".join(map(bytes, frame(message, UNLIMITED)))
+    def say(self, message: ToSupervisor) -> None:
+        self.text += b"".join(map(bytes, frame(to_plain(message), UNLIMITED_BYTES)))
 
     def recv_into(self, space: memoryview) -> int:
         while self.endless and len(self.text) < len(space):
@@ -62,7 +62,16 @@ class Stage:
         self.selector = selectors.DefaultSelector()
         self.template, theirs = socket.socketpair()
         spec = {"target": "jobs", "threads": 1, "concurrency": 1}
-        self.pool = Pool(spec, 1, self.in_flight, BatchSize(), self.selector, ForkClient(theirs))
+        self.stopping = False
+        self.pool = Pool(
+            spec,
+            1,
+            self.in_flight,
+            BatchSize(),
+            self.selector,
+            ForkClient(theirs),
+            stopping=lambda: self.stopping,
+        )
         memory = make_memory(SIZE)
         self.scoreboard = Scoreboard(memory)
         self.said = Said()
@@ -81,7 +90,7 @@ class Stage:
         """The template says that the worker has ended."""
         line = {"exited": self.worker.pid, "status": status}
         self.template.sendall(json.dumps(line).encode() + b"\n")
-        self.pool._hear_of_exits()
+        self.pool.workforce.hear_of_exits()
 
     def close(self) -> None:
         self.pool.close(lambda: True)
@@ -141,7 +150,7 @@ def test_a_worker_that_was_terminated_with_its_slave_blames_nobody(
     stage: Stage, number: signal.Signals, stopping: bool, end: str
 ) -> None:
     """An interrupt is no failure; a job that ends its worker that way at any other time is one."""
-    stage.pool.stopping = lambda: stopping
+    stage.stopping = stopping
     held = stage.give()
     stage.scoreboard.heads[0][1] = 2
     stage.end(number)
@@ -149,18 +158,18 @@ def test_a_worker_that_was_terminated_with_its_slave_blames_nobody(
     assert (held.end, held.upto) == (end, 2)
 
 
-FAILED = ("failed", 0, 1, "ValueError", "no", "", "error", -1.0, 7)
+FAILED = JobFailed(0, Failure(1, "ValueError", "no", "", FailureKind.ERROR, -1.0, 7))
 
 
 def test_a_worker_that_talks_without_a_pause_is_interrupted(stage: Stage) -> None:
     """The others have their turn, and nothing that arrived whole is kept back without the socket
     telling.
     """
-    stage.said.say(*FAILED)
+    stage.said.say(FAILED)
     stage.said.endless = stage.said.text
     found = stage.worker.messages()
 
-    assert 0 < len(found) <= 2 * AT_ONCE // len(stage.said.endless)
+    assert 0 < len(found) <= 2 * MOST_BYTES_AT_ONCE // len(stage.said.endless)
     assert stage.worker.behind
     assert stage.worker.reader.more() == (False, None)
 
@@ -174,9 +183,11 @@ def test_a_worker_that_talks_without_a_pause_is_interrupted(stage: Stage) -> Non
 def test_a_job_whose_failure_is_not_heard_yet_does_not_count_as_done(stage: Stage) -> None:
     """Its worker has moved on, but it says so much that the failure is still to come."""
     held = stage.give()
-    while len(stage.said.text) < AT_ONCE + 100_000:
-        stage.said.say("failed", 1, 0, "ValueError", "no", "x" * 8192, "error", -1.0, 7)  # of no batch
-    stage.said.say(*FAILED)
+    while len(stage.said.text) < MOST_BYTES_AT_ONCE + 100_000:
+        stage.said.say(
+            JobFailed(1, Failure(0, "ValueError", "no", "x" * 8192, FailureKind.ERROR, -1.0, 7))
+        )  # of no batch
+    stage.said.say(FAILED)
     stage.scoreboard.heads[0][1] = 3
     stage.pool.look()
 

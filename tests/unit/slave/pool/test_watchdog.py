@@ -29,7 +29,7 @@ class Scene:
         self.in_flight = InFlight()
         self.now = 0.0
         self.ended: list[int] = []
-        self.watch = Watchdog(self.in_flight, self.now, self.ended.append)
+        self.watch = Watchdog(self.now, self.ended.append)
         self.workers: list[WorkerProcess] = []
         self.scoreboards: dict[WorkerProcess, Scoreboard] = {}
 
@@ -46,7 +46,7 @@ class Scene:
     def give(self, worker: WorkerProcess, position: int) -> HeldBatch:
         """A batch that has got so far."""
         held = self.in_flight.take(WireBatch(f"t{len(self.in_flight)}", 5, False, False, 0, b""))
-        region = worker.hold(held, b"")
+        region = worker.assign(held, b"")
         worker.scoreboard.prepare(region, 5)
         self.scoreboards[worker].heads[region][1] = position
         return held

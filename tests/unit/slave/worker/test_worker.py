@@ -15,7 +15,7 @@ import pytest
 
 import taskmaster
 from taskmaster.model import Failure, Report
-from taskmaster.slave.messages import TRACEBACK
+from taskmaster.slave.messages import TRACEBACK_CHARACTERS, Quit, RunBatch, to_plain
 from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
 from taskmaster.slave.worker.callbacks import LONGEST, Callbacks, is_async
@@ -60,14 +60,14 @@ class Bench:
         self.scoreboard.prepare(region, count)
         if limit >= 0:
             self.scoreboard.lower(region, limit, count, several=False)
-        self.channel.send(("batch", region, separate, alone, self.timeout, blob))
+        self.channel.send(to_plain(RunBatch(region, separate, alone, self.timeout, blob)))
 
     def say(self) -> tuple[Any, ...]:
-        said: tuple[Any, ...] = self.channel.recv()
-        return said
+        kind, *fields = self.channel.recv()
+        return (kind, *fields[:-1], *fields[-1]) if kind in ("failed", "raised") else (kind, *fields)
 
     def close(self) -> None:
-        self.channel.send(("quit",))
+        self.channel.send(to_plain(Quit()))
         self._thread.join(10)
         self.channel.close()
         self._theirs.close()
@@ -305,7 +305,7 @@ def test_a_setup_that_raises_makes_the_worker_unusable(bench: Callable[..., Benc
 
     worker = bench(print, setup)
 
-    assert worker.hello[:2] == ("unusable", "setup")
+    assert worker.hello[:2] == ("cannot run", "setup")
     assert "no database here" in worker.hello[3]
 
     worker.channel.close()
@@ -335,7 +335,7 @@ def test_texts_of_failures_are_bounded(bench: Callable[..., Bench]) -> None:
     long, mute = worker.say(), worker.say()
 
     assert len(long[4]) <= 1024
-    assert len(long[5]) <= TRACEBACK + 100
+    assert len(long[5]) <= TRACEBACK_CHARACTERS + 100
     assert mute[3].endswith("Mute")
     assert "cannot be shown" in mute[4]
 

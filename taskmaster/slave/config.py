@@ -1,0 +1,51 @@
+"""What a slave is to do: made from the command line, from a script's options, or from the line of
+JSON that a local run's master writes.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from taskmaster.runtime.child_process import Forked
+from taskmaster.transport.address import Address
+
+__all__ = ["SlaveConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlaveConfig:
+    """What a slave does, and how; durations in seconds.
+
+    Attributes:
+        target: Where the callback is.
+        address: Where the master is.
+        processes: How many workers there are.
+        threads: How many jobs each of them runs at once, in threads.
+        concurrency: The same for a coroutine function.
+        batch: Jobs in a batch, None to choose by what they take.
+        wait: How long to wait for the master.
+        grace: How long running jobs have after the first signal.
+        path: Where else modules are looked for; the master's ``sys.path`` in a local run.
+        quiet: Say nothing of the slave's own; the master of a local run speaks for it.
+        code: Digest of the callback's file, "" if that is not known.
+        template: Control socket of a fork server that is there already.
+        template_process: That fork server, if it can be replaced; None if it alone holds the
+            callback.
+        lifeline: Descriptor whose end of file says that the master's process has ended.
+    """
+
+    target: str
+    address: Address
+    processes: int
+    threads: int = 1
+    concurrency: int = 1
+    batch: int | None = None
+    wait: float = 3600.0
+    grace: float = 30.0
+    path: tuple[str, ...] = ()
+    quiet: bool = False
+    code: str = ""
+    template: socket.socket | None = None
+    template_process: Forked | None = None
+    lifeline: int | None = None

@@ -1,0 +1,250 @@
+"""The worker processes come and go: started, replaced, ended, and accounted for when they die.
+
+Nothing here waits but for the fork server's answer, a moment. What a worker says, and what it
+holds, is the pool's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.runtime.child_process import kill_group
+from taskmaster.slave.messages import CannotRun, Quit
+from taskmaster.slave.pool.buffers import make_memory
+from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServerGone, how_it_ended
+from taskmaster.slave.pool.output import Outputs
+from taskmaster.slave.pool.restart_policy import RestartPolicy
+from taskmaster.slave.pool.worker_process import WorkerProcess
+from taskmaster.slave.scoreboard import SIZE
+from taskmaster.slave.unusable import Cause, Unusable
+
+__all__ = ["Death", "Workforce"]
+
+logger = logging.getLogger(__name__)
+
+CUT_OFF = (
+    "ended because its socket to the slave was closed or written to, as by a callback that closes files which are not "
+    "its own"
+)
+SOCKET_BUFFER_BYTES = 512 * 1024  # that a worker's socket should hold: a batch, so that it is sent at once
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a worker has ended.
+
+    Attributes:
+        how: In words, for the report.
+        blame: Whether a job that was running may have caused it.
+    """
+
+    how: str
+    blame: bool = True
+
+
+class Workforce:
+    """The worker processes of a slave.
+
+    Args:
+        spec: What workers need to know: target, threads, concurrency, path.
+        count: How many workers there should be.
+        buffers: The descriptor of the memory in which workers find their batches.
+        selector: The supervisor's.
+        fork_client: Has the workers forked; the workforce closes it.
+        stopping: Whether the slave was told to end, so that no worker is replaced.
+        heard: Called when a worker has said something.
+        account_for: Called with a worker that has died, to settle what it held; returns whether it
+            had begun with anything.
+
+    Attributes:
+        workers: By process id.
+        outputs: What the workers print, on its way to the slave's own output.
+        closing: No worker is started any more.
+        restart_policy: When the next worker may be started.
+    """
+
+    def __init__(  # what it starts workers with, and whom it tells of their lives
+        self,
+        spec: dict[str, Any],
+        count: int,
+        buffers: int,
+        selector: selectors.BaseSelector,
+        fork_client: ForkClient,
+        *,
+        stopping: Callable[[], bool],
+        heard: Callable[[WorkerProcess], None],
+        account_for: Callable[[WorkerProcess, Death], bool],
+    ) -> None:
+        self.workers: dict[int, WorkerProcess] = {}
+        self.outputs = Outputs(selector)
+        self.closing = False
+        self.restart_policy = RestartPolicy()
+        self._spec = spec
+        self._count = count
+        self._buffers = buffers
+        self._selector = selector
+        self._fork_client = fork_client
+        self._stopping = stopping
+        self._heard = heard
+        self._account_for = account_for
+        self._watch_fork_client()
+
+    def keep_up(self, now: float) -> float:
+        """Replace workers that have died; return the seconds until there is something to do."""
+        slow = self.outputs.write()
+        while len(self.workers) < self._count and not (self.closing or self._stopping()):
+            if now < self.restart_policy.until:
+                return min(slow, self.restart_policy.until - now)
+            try:
+                self._spawn()
+            except ForkServerGone:
+                self._renew_fork_server()
+                return min(slow, self.restart_policy.back_off(time.monotonic()))
+            except CannotFork as exc:
+                logger.warning("%s It is tried again.", exc)
+                return min(slow, self.restart_policy.back_off(time.monotonic()))
+            else:
+                # The fork server's messages that came before its answer are not announced again.
+                self.hear_of_exits()
+        return slow
+
+    def _spawn(self) -> None:
+        with ExitStack() as undo, ExitStack() as given:
+            try:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                given.callback(theirs.close)
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+                memory = make_memory(SIZE)
+                undo.callback(os.close, memory)
+                out_read, out_write = os.pipe()
+                undo.callback(os.close, out_read)
+                given.callback(os.close, out_write)
+                err_read, err_write = os.pipe()
+                undo.callback(os.close, err_read)
+                given.callback(os.close, err_write)
+                descriptors = [theirs.fileno(), memory, self._buffers, out_write, err_write]
+                pid = self._fork_client.spawn(self._spec, descriptors)
+            except OSError as exc:
+                raise CannotFork(f"No worker can be started: {exc.strerror}.") from exc
+            undo.pop_all()
+        worker = WorkerProcess(pid, ours, memory, self.outputs.watch(out_read, err_read))
+        os.close(memory)
+        self.workers[pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._heard(worker))
+
+    # -- their ends --------------------------------------------------------------------------------
+
+    def hear_of_exits(self) -> None:
+        """Bury the workers that have ended, as the fork server tells."""
+        try:
+            exits = self._fork_client.exits()
+        except ForkServerGone:
+            self._renew_fork_server()
+            return
+        for pid, status in exits:
+            worker = self.workers.get(pid)
+            if worker is not None:
+                # SIGTERM to all processes of a service reaches a worker whose setup() has its own
+                # handler: that is an interrupt.
+                interrupted = self._stopping() and os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+                how = CUT_OFF if worker.cut_off else how_it_ended(status)
+                self._bury(worker, Death(how, blame=not interrupted))
+
+    def _watch_fork_client(self) -> None:
+        self._selector.register(self._fork_client.control, selectors.EVENT_READ, self.hear_of_exits)
+
+    def _renew_fork_server(self) -> None:
+        """Start another fork server: the last one was killed, and every worker with it.
+
+        If a job did that, it was one of those that were running: each is charged, for the guilty
+        one would otherwise be handed out for ever.
+        """
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self._fork_client.control)
+        if self.closing:
+            return
+        self._fork_client.close()
+        for worker in list(self.workers.values()):
+            self._bury(worker, Death("killed together with the process that forks the workers"))
+        if not self._fork_client.replaceable:
+            raise Unusable(
+                Cause.FORK_SERVER, "The process that holds the callback was killed, so that no worker can be started."
+            )
+        self.restart_policy.fork_server_ended(time.monotonic())
+        logger.warning("the process that forks the workers has ended; all workers are started again")
+        self._fork_client = ForkClient()
+        self._watch_fork_client()
+
+    def _bury(self, worker: WorkerProcess, death: Death) -> None:
+        """Account for a dead worker, and let go of it."""
+        worked = self._account_for(worker, death)
+        del self.workers[worker.pid]
+        self._let_go(worker)
+        if worker.quitting or worker.unusable:
+            return
+        if death.blame and worker.timed_out is None:
+            logger.warning("worker %d has died: %s", worker.pid, death.how)
+        if not self.closing:
+            self.restart_policy.died(death.how, time.monotonic(), worked=worker.ready and worked)
+
+    def unwatch(self, worker: WorkerProcess) -> None:
+        """Listen no more to a worker that has closed its end: its socket would be readable all the
+        time.
+        """
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(worker.socket)
+
+    def _let_go(self, worker: WorkerProcess) -> None:
+        self.unwatch(worker)
+        worker.socket.close()
+        for pipe in worker.pipes:
+            self.outputs.close(pipe)
+
+    def cannot_run(self, worker: WorkerProcess, message: CannotRun) -> None:
+        """Note that a worker cannot run jobs and ends.
+
+        Raises:
+            Unusable: Another attempt would not help.
+        """
+        worker.unusable = True
+        if not self.closing:
+            pause = self.restart_policy.cannot_run(*message, time.monotonic())
+            logger.warning("%s It is tried again in %.0f s.", message.sentence, pause)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def quit(self) -> None:
+        """Have the workers tear down and end once the jobs at hand have ended."""
+        for worker in self.workers.values():
+            if not worker.quitting:
+                worker.quitting = True
+                worker.send(Quit())
+        self.closing = True
+
+    def kill(self) -> None:
+        """End the workers now; no job is blamed."""
+        self.closing = True
+        for worker in list(self.workers.values()):
+            kill_group(worker.pid)
+            self._bury(worker, Death("", blame=False))
+
+    def close(self) -> None:
+        """End what is left, the fork server included."""
+        self.closing = True
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self._fork_client.control)
+        self._fork_client.close()
+        for worker in self.workers.values():
+            self._let_go(worker)
+        self.workers.clear()
