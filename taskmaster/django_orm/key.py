@@ -1,9 +1,8 @@
-"""The key along which a queryset is read: one field of its model or several, and what can be asked
-with it.
+"""The key along which a queryset is read: one field of its model or several, and the conditions
+that are made of it.
 
-Called by the sources of this package. Models say whether a key leads through all rows: it is never
-NULL, an index begins with it, and, where rows are jobs, no two rows have the same. The database
-alone compares.
+The model says whether a key leads through all rows: the key is never NULL, an index begins with it,
+and, where rows are jobs, no two rows have the same. Keys are compared by the database alone.
 """
 
 from __future__ import annotations
@@ -11,71 +10,31 @@ from __future__ import annotations
 import difflib
 import uuid
 from collections.abc import Collection, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db.models import BooleanField, F, Func, Model, Q, QuerySet, UniqueConstraint, Value
+from django.db.models import BooleanField, F, Func, Model, Q, UniqueConstraint, Value
 
 from taskmaster.errors import UsageError
 
-__all__ = ["Key", "ReadableQuerySet", "readable"]
+__all__ = ["Key", "ReadableQuerySet", "fields_of"]
 
 ReadableQuerySet = Any
 """A queryset; Django has no types."""
 
-# Where the server goes to the place of a row comparison in the index; others would read all that
-# lies before.
+# Databases that find a row comparison in an index; others would read all that lies before.
 ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
 NUMBERS = (*INTEGERS, "FloatField", "DecimalField")
+TEXTS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
+PLAIN = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
+"""Types of values that a state keeps."""
 
-
-def readable(queryset: Any, name: str, *, in_order: bool = True) -> ReadableQuerySet:
-    """A queryset that can be read by pages.
-
-    Args:
-        queryset: or a manager.
-        name: of what reads it, for the messages.
-        in_order: it is read in the order of a key, and may have no other.
-
-    Raises:
-        UsageError: it is none, or one of which a page cannot be told; says what to write instead.
-    """
-    queryset = queryset.all() if hasattr(queryset, "get_queryset") else queryset
-    if isinstance(queryset, type) and issubclass(queryset, Model):
-        manager = getattr(getattr(queryset, "_default_manager", None), "name", None) or "objects"
-        raise UsageError(
-            f"{queryset.__name__} is a model, and not the rows to read: give a queryset of it, such as "
-            f"{queryset.__name__}.{manager}.all()."
-        )
-    if not isinstance(queryset, QuerySet):
-        raise UsageError(
-            f"{name} was given a {type(queryset).__name__}, which is no queryset: give one, such as Post.objects.all()."
-        )
-    query = queryset.query
-    if query.is_sliced:
-        raise UsageError(
-            f"The queryset is sliced, and {name} takes slices of it itself, one page after the other. Leave out the "
-            "[:n]; --limit (limit= in a script) stops a run after so many jobs, and filter(...) what is read."
-        )
-    if in_order and (query.order_by or query.extra_order_by):
-        raise UsageError(
-            f"The queryset is ordered by {', '.join(map(str, query.order_by or query.extra_order_by))}, and {name} "
-            "reads along a key. Take .order_by(...) off; another key than the primary one is named beside the "
-            f"queryset, as in {name}(queryset, key='slug')."
-        )
-    if query.combinator:
-        raise UsageError(
-            f"The queryset is a {query.combinator}() of others, which cannot be read by pages along a key. Give one "
-            "queryset with a condition, such as filter(Q(...) | Q(...)), or run one after the other."
-        )
-    if in_order and query.distinct_fields:
-        raise UsageError(
-            f"The queryset has distinct({', '.join(map(repr, query.distinct_fields))}), which wants an order of its "
-            f"own, and {name} reads along a key. Take it off, and see in the callback what is to be done once."
-        )
-    return queryset
+SQLITE_DIGITS = 15  # of a decimal, which SQLite keeps as a float
 
 
 class _Compared(Func):  # type: ignore[misc]  # Django has no types
@@ -86,7 +45,7 @@ class _Compared(Func):  # type: ignore[misc]  # Django has no types
         self.sign = sign
 
     def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, list[Any]]:
-        """As SQL, with its parameters."""
+        """Return the SQL and its parameters."""
         del connection
         parts = [compiler.compile(expression) for expression in self.source_expressions]
         half = len(parts) // 2
@@ -98,20 +57,22 @@ class Key:
     """A key of a model.
 
     Args:
-        model: whose rows have it.
-        names: of a field or several, ``"pk"`` for the primary key, each with a ``-`` before it for
-            descending order.
-        descending: from the highest to the lowest.
-        unique: no two rows may have the same.
-        trusted: do not ask the model whether it leads through all rows.
+        model: the model whose rows have it.
+        names: the name of a field, or of several; ``"pk"`` for the primary key. A ``-`` before each
+            means descending order.
+        descending: read from the highest key to the lowest.
+        unique: demand that no two rows have the same key.
+        trusted: do not ask the model whether the key leads through all rows.
 
     Raises:
-        UsageError: the model does not have it, or it does not lead through all rows; names what is
-            missing.
+        UsageError: the model does not have the key, or the key does not lead through all rows; the
+            message names what is missing.
 
     Attributes:
-        descending: see there.
-        names: of the attributes of a row in which it is.
+        model: the model whose rows have the key.
+        descending: whether rows are read from the highest key to the lowest.
+        fields: the fields of the key.
+        names: the attributes of a row that hold the key.
     """
 
     def __init__(
@@ -123,66 +84,67 @@ class Key:
         if not given or len(down) > 1:
             raise UsageError(f"The key {given!r} has no direction: write - before each of its fields, or before none.")
         self.descending = descending or down == {True}
-        self._fields = [field for name in given for field in self._found(name.removeprefix("-"))]
-        self.names = tuple(field.attname for field in self._fields)
+        self.fields = [field for name in given for field in fields_of(model, name.removeprefix("-"))]
+        self.names = tuple(field.attname for field in self.fields)
         if not trusted:
             self._check(unique=unique)
 
     def __str__(self) -> str:
-        return f"{self.model._meta.label} by {', '.join(field.name for field in self._fields)}"
+        return f"{self.model._meta.label} by {', '.join(field.name for field in self.fields)}"
 
     @property
     def single(self) -> bool:
-        """It is one field, and its value not in a tuple."""
-        return len(self._fields) == 1
+        """Whether the key is one field, whose value is in no tuple."""
+        return len(self.fields) == 1
 
     @property
     def primary(self) -> bool:
-        """It is the model's primary one."""
-        return self._fields == self._found("pk")
+        """Whether this is the model's primary key."""
+        return self.fields == fields_of(self.model, "pk")
 
     def left_out(self, names: Collection[str], *, deferred: bool) -> list[str]:
-        """Its fields that a row lacks after ``defer(*names)``, or after ``only(*names)``; the
-        primary key stays.
+        """Return the fields of the key that a row lacks after ``defer(*names)`` (``deferred``) or
+        ``only(*names)``; the primary key is never left out.
         """
-        primary = self._found("pk")
+        primary = fields_of(self.model, "pk")
         return [
             field.name
-            for field in self._fields
+            for field in self.fields
             if field not in primary and (field.name in names or field.attname in names) == deferred
         ]
 
     @property
     def number(self) -> bool:
-        """One can reckon with it."""
-        return self.single and _kind(self._fields[0]) in NUMBERS
+        """Whether the key is one number, so that a share of the way can be computed."""
+        return self.single and _kind(self.fields[0]) in NUMBERS
 
     # -- what is asked with it ---------------------------------------------------------------------
 
     def order(self, *, descending: bool | None = None) -> list[str]:
-        """For ``order_by``."""
+        """Return the arguments for ``order_by``."""
         down = self.descending if descending is None else descending
         return [f"-{name}" if down else name for name in self.names]
 
     def compared(self, sign: str, key: Any, vendor: str) -> Any:
-        """A condition for ``filter``.
+        """Return a condition for ``filter``: the key of the row, compared with another one.
 
         Args:
             sign: one of > >= < <=.
-            key: compared with that of the row.
-            vendor: of the database.
+            key: the key on the right.
+            vendor: what kind of database is asked.
         """
-        values = [Value(part, output_field=_bare(field)) for field, part in self._parted(key)]
+        parts = [_python(field, part) for field, part in self._parted(key)]
         if self.single:
             lookup = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[sign]
-            return Q(**{f"{self.names[0]}__{lookup}": key})
+            return Q(**{f"{self.names[0]}__{lookup}": parts[0]})
         if vendor in ROW_COMPARISON:
+            values = [Value(part, output_field=_bare(field)) for field, part in zip(self.fields, parts, strict=True)]
             return _Compared(*map(F, self.names), *values, sign=sign)
-        return self._spelt_out(sign, self.parts(key))
+        return self._spelt_out(sign, parts)
 
     def _spelt_out(self, sign: str, parts: Sequence[Any]) -> Q:
-        """Likewise: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)): the first condition is the one that an
-        index answers.
+        """Return the same without a row comparison: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)). The
+        first condition is the one that an index answers.
         """
         strict = {">": "gt", ">=": "gt", "<": "lt", "<=": "lt"}[sign]
         name, part = self.names[len(self.names) - len(parts)], parts[0]
@@ -194,23 +156,26 @@ class Key:
     # -- its values --------------------------------------------------------------------------------
 
     def joined(self, parts: Sequence[Any]) -> Any:
-        """The key, of the values of its fields."""
-        return parts[0] if self.single else tuple(parts)
+        """Return the key that has these values in its fields, in a form that a state can keep."""
+        kept = [
+            part if type(part) in PLAIN else _plain(field, part) for field, part in zip(self.fields, parts, strict=True)
+        ]
+        return kept[0] if self.single else tuple(kept)
 
     def parts(self, key: Any) -> tuple[Any, ...]:
-        """The values of its fields."""
+        """Return the values of the fields of a key."""
         return (key,) if self.single else tuple(key)
 
     def checked(self, key: Any, what: str) -> Any:
-        """A key that can be one of this model.
+        """Return a key that rows of this model can have.
 
         Raises:
-            UsageError: it cannot; ``what`` says where it comes from.
+            UsageError: they cannot; ``what`` says where the key comes from.
         """
         try:
             return self.joined([_fitting(field, part) for field, part in self._parted(key)])
-        except (TypeError, ValueError, ValidationError, ArithmeticError):
-            kinds = ", ".join(f"{field.name} ({_kind(field)})" for field in self._fields)
+        except (TypeError, ValueError, AttributeError, ValidationError, ArithmeticError):
+            kinds = ", ".join(f"{field.name} ({_kind(field)})" for field in self.fields)
             cure = "give one, or None to begin with the first row, as in `def get_jobs(last=None)`"
             raise UsageError(
                 f"{what} is {key!r}, which is no key of {self.model._meta.label}: that is "
@@ -221,30 +186,27 @@ class Key:
     def _parted(self, key: Any) -> Iterator[tuple[Any, Any]]:
         if not self.single and not isinstance(key, tuple | list):
             raise TypeError("no tuple")
-        return zip(self._fields, self.parts(key), strict=True)
+        return zip(self.fields, self.parts(key), strict=True)
 
     # -- whether it leads through all rows ---------------------------------------------------------
 
-    def _found(self, name: str) -> list[Any]:
-        meta = self.model._meta
-        if name == "pk":
-            return list(getattr(meta, "pk_fields", None) or [meta.pk])
-        try:
-            field = meta.get_field(name)
-        except FieldDoesNotExist:
-            field = next((one for one in meta.concrete_fields if one.attname == name), None)
-        if field is not None and getattr(field, "concrete", False) and field.column is not None:
-            return [field]
-        if field is not None and field is meta.pk:
-            return list(meta.pk_fields)
-        known = sorted(one.name for one in meta.concrete_fields)
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"{meta.label} has no field {name!r} that a key can have; it has {', '.join(known)}.{hint}")
+    def check_database(self, vendor: str) -> None:
+        """See that the database keeps the values of the key as they are.
+
+        Raises:
+            UsageError: it rounds them, so that several rows have what looks like one key.
+        """
+        for field in map(_bare, self.fields):
+            if vendor == "sqlite" and _kind(field) == "DecimalField" and (field.max_digits or 99) > SQLITE_DIGITS:
+                raise UsageError(
+                    f"{self.model._meta.label}.{field.name} has {field.max_digits} digits, and SQLite keeps decimals "
+                    f"as floats with {SQLITE_DIGITS} of them: rows whose keys differ look alike. Read along another "
+                    "key, such as an integer."
+                )
 
     def _check(self, *, unique: bool) -> None:
-        label, names = self.model._meta.label, tuple(field.name for field in self._fields)
-        for field in self._fields:
+        label, names = self.model._meta.label, tuple(field.name for field in self.fields)
+        for field in self.fields:
             if field.null:
                 raise UsageError(
                     f"{label}.{field.name} may be NULL, and rows without a key would never be read. Choose another "
@@ -267,8 +229,31 @@ class Key:
             )
 
 
+def fields_of(model: type[Model], name: str) -> list[Any]:
+    """Return the fields that a name of a key means: one, or those of a composite primary key.
+
+    Raises:
+        UsageError: the model has no such field.
+    """
+    meta = model._meta
+    if name == "pk":
+        return list(getattr(meta, "pk_fields", None) or [meta.pk])
+    try:
+        field = meta.get_field(name)
+    except FieldDoesNotExist:
+        field = next((one for one in meta.concrete_fields if one.attname == name), None)
+    if field is not None and getattr(field, "concrete", False) and field.column is not None:
+        return [field]
+    if field is not None and field is meta.pk:
+        return list(meta.pk_fields)
+    known = sorted(one.name for one in meta.concrete_fields)
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"{meta.label} has no field {name!r} that a key can have; it has {', '.join(known)}.{hint}")
+
+
 def _bare(field: Any) -> Any:
-    """The field whose values a foreign key has."""
+    """Return the field whose values a foreign key has; any other field as it is."""
     while getattr(field, "target_field", None) is not None and field.is_relation:
         field = field.target_field
     return field
@@ -279,7 +264,7 @@ def _kind(field: Any) -> str:
 
 
 def _fitting(field: Any, value: Any) -> Any:
-    """A value as the field has it; raises for one that it could not have.
+    """Return a value as the field has it; raises for one that the field could not have.
 
     ``to_python`` alone would take 0 for a text, and look for rows above "0".
     """
@@ -287,18 +272,41 @@ def _fitting(field: Any, value: Any) -> Any:
     kind = bare.get_internal_type()
     if value is None:
         raise TypeError("a key is never NULL")
+    if type(value) not in PLAIN:
+        value = _plain(bare, value)
     if kind in INTEGERS and type(value) is not int:
         raise TypeError("no int")
-    if kind in ("CharField", "TextField", "SlugField", "EmailField", "URLField") and not isinstance(value, str):
+    if kind in TEXTS and not isinstance(value, str):
         raise TypeError("no text")
     if kind == "UUIDField" and not isinstance(value, uuid.UUID | str):
         raise TypeError("no UUID")
     return bare.to_python(value)
 
 
+def _plain(field: Any, value: Any) -> Any:
+    """Return a value of a class of the project's as the database has it: a state keeps plain values
+    alone.
+    """
+    prepared = _bare(field).get_prep_value(value)
+    if isinstance(prepared, Enum):
+        prepared = prepared.value
+    if isinstance(prepared, memoryview | bytearray):
+        return bytes(prepared)
+    if type(prepared) not in PLAIN:
+        kinds: tuple[Any, ...] = (str, int, float, bytes)
+        return next((kind(prepared) for kind in kinds if isinstance(prepared, kind)), prepared)
+    return prepared
+
+
+def _python(field: Any, value: Any) -> Any:
+    """Return a plain value as the field of a project wants it in a condition."""
+    bare = _bare(field)
+    return value if type(bare).__module__.startswith("django.") else bare.to_python(value)
+
+
 def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
-    """Sets of fields of which no two rows have the same; ``in_order``: whose index is sorted as the
-    key is.
+    """Yield sets of fields that no two rows have the same values in; with ``in_order`` only those
+    whose index is sorted as the key is.
     """
     meta = model._meta
     yield tuple(one.name for one in getattr(meta, "pk_fields", None) or [meta.pk])
@@ -308,14 +316,14 @@ def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
         for one in parent._meta.constraints:
             if not isinstance(one, UniqueConstraint) or (in_order and one.opclasses):
                 continue
-            # One that is deferred may be broken for a while; that of a condition says nothing of
+            # A deferred constraint may be broken for a while; one with a condition says nothing of
             # the other rows.
             if one.condition is None and not one.deferrable and one.fields:
                 yield tuple(one.fields)
 
 
 def _indexes(model: Any) -> Iterator[tuple[str, ...]]:
-    """The fields of each index, in its order.
+    """Yield the fields of each index, in its order.
 
     Those with ``opclasses`` are left out: ``text_pattern_ops`` sorts in another way than ORDER BY.
     """

@@ -7,6 +7,7 @@ its rows.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -98,14 +99,14 @@ def _passes(exc: BaseException, vendor: str) -> bool:
 
 
 def planned(queryset: ReadableQuerySet) -> int | None:
-    """About how many rows there are: from the planner's statistics on PostgreSQL, counted
+    """Return about how many rows there are: from the planner's statistics on PostgreSQL, counted
     elsewhere.
     """
     if connections[queryset.db].vendor != "postgresql":
         return int(queryset.count())
-    import json
-
-    return int(json.loads(queryset.order_by().explain(format="json"))[0]["Plan"]["Plan Rows"])
+    plan = queryset.order_by().explain(format="json")
+    # Nothing is asked of the server for a queryset that cannot have rows, as after none().
+    return int(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0
 
 
 @contextmanager

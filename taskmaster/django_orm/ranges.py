@@ -1,8 +1,8 @@
-"""Key ranges of a queryset as jobs: the master reads nothing but borders, and the workers their
-rows.
+"""Key ranges of a queryset as jobs: the master reads nothing but borders, and the workers read
+their rows.
 
-Called by the user's module; the master iterates, the workers get a ``QuerySetRange``. Any database
-that Django knows will do. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
+For the user's module: the master iterates, the workers get a ``QuerySetRange``, of any database
+that Django knows. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from django.apps import apps
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
-from taskmaster.django_orm.key import Key, readable
+from taskmaster.django_orm.description import describe
+from taskmaster.django_orm.key import Key
 from taskmaster.django_orm.queries import ask, fetch
-from taskmaster.errors import UsageError
+from taskmaster.django_orm.queryset_form import Form, form_of, with_form
+from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
+from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["QuerySetRange", "QuerySetRanges"]
+
+NAME = "QuerySetRanges"
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,15 @@ class QuerySetRange:
         lo: the key below the first row, None before the first row of all; a tuple, if the key has
             several fields.
         hi: the key of the last row.
-        model: its label, ``"blog.Post"``.
+        model: the label of the model, ``"blog.Post"``.
         key: the names of the key's fields.
         using: the database, if the queryset or ``using`` named one; None: Django's routers say
             where its rows are read and where they are written, as with any queryset.
-        label: what ``QuerySetRanges`` was given as such.
+        label: the label that ``QuerySetRanges`` was given.
         query: the conditions of the queryset, if it had any.
         hints: what routers are told beside the model: of ``author.post_set.all()``, the author.
+        form: the class of the queryset and what it makes of a row, if that is the project's own or
+            ``values()``.
 
     Example::
 
@@ -53,30 +60,27 @@ class QuerySetRange:
     label: Any = None
     query: Any = None
     hints: Any = field(default=None, compare=False)
+    form: Form | None = None
 
     def queryset(self) -> Any:
-        """The rows, as a queryset with the conditions of the one that was given to
-        ``QuerySetRanges``.
+        """Return the rows as a queryset of the class that ``QuerySetRanges`` was given, with its
+        conditions.
 
-        They have no order, so that the database need not sort them for the model's
+        The rows have no order, so that the database need not sort them for the model's
         ``Meta.ordering``.
         """
-        queryset = apps.get_model(self.model)._base_manager.all()
-        if self.using is not None:
-            queryset = queryset.using(self.using)
-        if self.hints:
-            queryset._add_hints(**self.hints)
-        if self.query is not None:
-            queryset.query = self.query.chain()
-        return self._within(queryset).order_by()
+        model = apps.get_model(self.model)
+        query = model._base_manager.all().query if self.query is None else self.query
+        return self._within(with_form(self.form, model, query, self.using, self.hints)).order_by()
 
     def filter(self, queryset: Any) -> Any:
-        """Those rows of a queryset that are in this range; its own database and conditions stay.
+        """Return those rows of a queryset that are in this range; its own database, class and
+        conditions stay.
 
         Args:
             queryset: of the same model; or a manager.
         """
-        queryset = readable(queryset, "filter()", in_order=False)
+        queryset = readable(queryset, "filter()")
         if queryset.model._meta.label != self.model:
             raise UsageError(
                 f"The range is one of {self.model}, and the queryset has {queryset.model._meta.label}: give one of "
@@ -96,9 +100,9 @@ class QuerySetRanges(RangeSource):
     split, until the row is found that fails.
 
     Args:
-        queryset: or a manager; neither sliced nor ordered. Its conditions go with each range:
-            ``range.queryset()``.
-        rows: of the first ranges.
+        queryset: or a manager; neither sliced nor ordered. Its class and its conditions go with
+            each range: ``range.queryset()``.
+        rows: how many rows the first ranges have.
         target: seconds that a range should take in a worker: the number of rows follows what was
             measured; None: it stays as it is.
         key: a field, or several, with which an index begins; never NULL. Rows need not have
@@ -131,18 +135,35 @@ class QuerySetRanges(RangeSource):
         patience: float = 3600.0,
     ) -> None:
         super().__init__(rows, target)
-        queryset = readable(queryset, "QuerySetRanges")
-        self._queryset = queryset.using(using) if using is not None else queryset
+        queryset = readable(queryset, NAME)
+        queryset = queryset.using(using) if using is not None else queryset
         self._key = Key(queryset.model, key, descending=False, unique=False, trusted=trusted)
         if self._key.descending:
             raise UsageError(f"key={key!r}: ranges are drawn from the lowest key to the highest. Leave out the -.")
+        self._queryset, down = in_key_order(queryset, NAME, key)
+        if down:
+            raise UsageError(
+                "The queryset begins with the highest key, and ranges are drawn from the lowest to the highest: take "
+                "its order, or reverse(), off."
+            )
+        refuse_partial_groups(self._queryset, NAME, self._key)
         self._label = label
         self._patience = patience
+        self._form = form_of(self._queryset)
         self._query = None if _is_whole(self._queryset) else self._queryset.query
-        self._plain = self._queryset.prefetch_related(None)
+        self._plain = as_objects(self._queryset)
 
     def __repr__(self) -> str:
         return f"ranges of {self._key}"
+
+    def identity(self) -> dict[str, str]:
+        """Return what is read, as ``describe`` does: a state belongs to it."""
+        return describe(self._queryset, self._key)
+
+    def fix(self, bound: Any) -> Any:
+        """Decide where the run ends, or take over what was decided; see ``RangeSource.fix``."""
+        self._key.check_database(connections[self._queryset.db].vendor)
+        return super().fix(bound)
 
     # -- what the database says --------------------------------------------------------------------
 
@@ -150,7 +171,13 @@ class QuerySetRanges(RangeSource):
         order = self._key.order(descending=descending)
         found = _between(self._plain, self._key, lo, hi).order_by(*order).values_list(*self._key.names)
         rows = fetch(found[count - 1 : count], self._patience)
-        return self._key.joined(rows[0]) if rows else None
+        border = self._key.joined(rows[0]) if rows else None
+        if border is not None and lo is not None and border == lo:
+            raise SourceError(
+                f"The key {count} rows after {lo!r} is the same key: the database compares another value than it "
+                "gives, as one that rounds numbers or has its own spelling does. Draw ranges along another key."
+            )
+        return border
 
     def _count(self, lo: Any, hi: Any) -> int:
         found = _between(self._plain, self._key, lo, hi).order_by()
@@ -162,7 +189,7 @@ class QuerySetRanges(RangeSource):
         using = self._queryset._db
         hints = self._queryset._hints if using is None else None
         label = self._queryset.model._meta.label
-        return QuerySetRange(lo, hi, label, self._key.names, using, self._label, self._query, hints or None)
+        return QuerySetRange(lo, hi, label, self._key.names, using, self._label, self._query, hints or None, self._form)
 
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the end of a range from which this run was to be resumed")
@@ -180,10 +207,12 @@ def _between(queryset: Any, key: Key, lo: Any, hi: Any) -> Any:
 
 
 def _is_whole(queryset: Any) -> bool:
-    """Whether it has every row of its model, and nothing but these; then ranges need no query with
-    them.
+    """Return whether it has every row of its model, and nothing but these; then ranges need no
+    query with them.
     """
     whole = queryset.model._base_manager.using(queryset.db)
+    if type(queryset.query) is not type(whole.query) or queryset._fields is not None:
+        return False
     try:
         return bool(str(queryset.query) == str(whole.query))
     except EmptyResultSet:

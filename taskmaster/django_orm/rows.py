@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import connections, reset_queries
+from django.db.models import Model
 from django.db.models.query import (
     FlatValuesListIterable,
     ModelIterable,
@@ -22,8 +23,10 @@ from django.db.models.query import (
     ValuesListIterable,
 )
 
-from taskmaster.django_orm.key import Key, readable
+from taskmaster.django_orm.description import describe
+from taskmaster.django_orm.key import Key
 from taskmaster.django_orm.queries import borrowed, fetch, planned
+from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_ranges import share
@@ -33,23 +36,26 @@ __all__ = ["RangeQuerySetWrapper"]
 logger = logging.getLogger(__name__)
 
 NAME = "RangeQuerySetWrapper"
+NOT_GIVEN: Any = object()
 
 
 class RangeQuerySetWrapper:
     """Iterates a queryset of any size by pages along a key; also a source that resumes at its key.
 
     Args:
-        queryset: or a manager; neither sliced nor ordered. ``filter``, ``select_related``,
-            ``prefetch_related``, ``only``, ``annotate`` and ``using`` are kept, and so are
-            ``values`` and ``values_list`` with the key in them.
+        queryset: or a manager; not sliced, and in no other order than that of the key. ``filter``,
+            ``select_related``, ``prefetch_related``, ``only``, ``annotate`` and ``using`` are kept,
+            and so are ``values`` and ``values_list`` with the key in them.
         step: rows of a page; a negative one means ``descending``.
         min_id: the lowest key to read, itself included; a tuple where the key has several fields.
-            None: from the lowest there is. In descending order it is where reading ends.
+            None: from the lowest there is. In descending order it is where reading ends, and wants
+            ``max_id`` beside it.
         max_id: the highest key to read, itself included; None: up to the highest there is.
         key: a field, or several, that no two rows have the same, that are never NULL, and with
             which an index begins; with a ``-`` before each, descending.
         order_by: another name for ``key``.
-        descending: from the highest key to the lowest. Go on with ``max_id=last``.
+        descending: from the highest key to the lowest, as with ``order_by("-pk")``. A loop goes on
+            with ``max_id=last``.
         using: the database to read, if not that of the queryset.
         trusted: do not ask the model whether the key is unique, not NULL, and indexed.
         patience: seconds for which a database that cannot be read is tried again before it is given
@@ -70,8 +76,8 @@ class RangeQuerySetWrapper:
         self,
         queryset: Any,
         step: int = 1000,
-        min_id: Any = None,
-        max_id: Any = None,
+        min_id: Any = NOT_GIVEN,
+        max_id: Any = NOT_GIVEN,
         *,
         key: str | Sequence[str] | None = None,
         order_by: str | Sequence[str] | None = None,
@@ -85,14 +91,25 @@ class RangeQuerySetWrapper:
         if key is not None and order_by is not None:
             raise UsageError("key and order_by mean the same: give one of them.")
         queryset = readable(queryset, NAME)
-        self._queryset = queryset.using(using) if using is not None else queryset
+        queryset = queryset.using(using) if using is not None else queryset
         wanted = next((one for one in (key, order_by) if one is not None), "pk")
-        self._key = Key(queryset.model, wanted, descending=descending or step < 0, unique=True, trusted=trusted)
-        self._low = None if min_id is None else self._key.checked(min_id, "min_id")
-        self._high = None if max_id is None else self._key.checked(max_id, "max_id")
+        self._queryset, down = in_key_order(queryset, NAME, wanted)
+        self._key = Key(queryset.model, wanted, descending=descending or step < 0 or down, unique=True, trusted=trusted)
+        if self._key.descending and min_id is not NOT_GIVEN and max_id in (NOT_GIVEN, None):
+            raise UsageError(
+                f"min_id={min_id!r} without max_id: in descending order reading begins with the highest key and ends "
+                "at min_id, so that a resumed run would begin anew and leave out the rest. Go on with max_id=last; "
+                "what is never to be read is left out by .filter(pk__gte=...)."
+            )
+        self._low, self._high = (
+            None if end is NOT_GIVEN or end is None else self._key.checked(end, name)
+            for end, name in ((min_id, "min_id"), (max_id, "max_id"))
+        )
+        refuse_partial_groups(self._queryset, NAME, self._key)
         self._step = abs(step)
         self._patience = patience
         self._parts = _parts_of(self._queryset, self._key)
+        self._may_repeat = trusted or _may_repeat(self._queryset)
         self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
         self._fixed = False
 
@@ -146,15 +163,21 @@ class RangeQuerySetWrapper:
         return share(high, low, at) if self._key.descending else share(low, high, at)
 
     def job_key(self, job: Any) -> Any:
-        """The key of a row."""
+        """Return the key of a row."""
         return self._key.joined(self._parts(job))
+
+    def identity(self) -> dict[str, str]:
+        """Return what is read, as ``describe`` does: a state belongs to it."""
+        return describe(self._bounded(self._queryset, own_ends=False), self._key)
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _bounded(self, queryset: Any) -> Any:
-        """With the conditions of ``min_id``, ``max_id``, and of where the run ends."""
+    def _bounded(self, queryset: Any, *, own_ends: bool = True) -> Any:
+        """Return a queryset with the conditions of ``min_id`` and ``max_id``, and of where the run
+        ends (``own_ends``).
+        """
         vendor = connections[queryset.db].vendor
-        low, high = self._ends if self._ends is not None else (None, None)
+        low, high = self._ends if self._ends is not None and own_ends else (None, None)
         down = self._key.descending
         for sign, end in ((">=", self._low), ("<=", self._high), (">=" if down else "<=", low if down else high)):
             if end is not None:
@@ -162,8 +185,9 @@ class RangeQuerySetWrapper:
         return queryset
 
     def _end(self, *, descending: bool) -> Any:
-        plain = self._queryset.prefetch_related(None)
-        found = self._bounded(plain).order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
+        self._key.check_database(connections[self._queryset.db].vendor)
+        plain = self._bounded(as_objects(self._queryset))
+        found = plain.order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
         rows = fetch(found, self._patience)
         return self._key.joined(rows[0]) if rows else None
 
@@ -176,10 +200,13 @@ class RangeQuerySetWrapper:
         return queryset.order_by(*self._key.order())[:count]
 
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
+        """Yield the rows after a key, page after page."""
+        self._key.check_database(connections[self._queryset.db].vendor)
         count = self._step
         while True:
             try:
-                page = fetch(self._page(after, count), self._patience, may_be_slow=count == 1)
+                # One row more tells whether the last key goes on behind the page.
+                page = fetch(self._page(after, count + self._may_repeat), self._patience, may_be_slow=count == 1)
             except TooSlow as exc:
                 count = max(1, count // 4)
                 logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc)
@@ -187,10 +214,13 @@ class RangeQuerySetWrapper:
             if read_by_master:
                 reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
             rows = self._told_apart(page)
+            short = len(page) < count + self._may_repeat
+            if len(page) > count and self.job_key(page[-1]) != self.job_key(page[-2]):
+                rows.pop()  # it is read again with the next page
             if page:
-                # Now: whoever gets a row may delete it, and then it has no key any more.
-                after = self.job_key(page[-1])
-            short = len(page) < count
+                # Now: a row may be deleted by whatever gets it, and then it has no key any more.
+                before, after = after, self.job_key(page[:count][-1])
+                self._check_progress(before, after, count)
             del page
             yield from rows
             del rows
@@ -199,20 +229,51 @@ class RangeQuerySetWrapper:
             # Slowly: where a page was too slow, the next size that is costs as much again.
             count = min(self._step, count + -(-count // 8))
 
+    def _check_progress(self, before: Any, after: Any, count: int) -> None:
+        """See that a page has led on.
+
+        Raises:
+            SourceError: it has not, and the same rows would be read for ever.
+        """
+        if before is not None and before == after:
+            raise SourceError(
+                f"The {count} rows after the key {before!r} end with the same key: the database compares another value "
+                "than it gives, as one that rounds numbers or has its own spelling does. Read along another key."
+            )
+
     def _told_apart(self, page: list[Any]) -> list[Any]:
-        """Each object once: a condition on many related rows gives it as often as there are such
-        rows.
+        """Return each object once: a condition on many related rows gives it as often as there are
+        such rows.
+
+        Raises:
+            SourceError: two rows have one key and differ.
         """
         keys = [self.job_key(row) for row in page]
-        if not any(one == other for one, other in pairwise(keys)):
-            return page
-        if not issubclass(self._queryset._iterable_class, ModelIterable):
-            twice = next(one for one, other in pairwise(keys) if one == other)
-            raise SourceError(
-                f"Two rows of the queryset have the key {twice!r}, because it joins rows of another table, and some "
-                "would be left out where a page ends. Give objects instead of values(), or begin with the other model."
-            )
+        for at, (one, other) in enumerate(pairwise(keys)):
+            if one == other and not _alike(page[at], page[at + 1]):
+                raise SourceError(
+                    f"Two rows of the queryset have the key {one!r} and differ, because it joins rows of another "
+                    "table, or because the key is not unique; some would be left out. Begin with the other model, or "
+                    "leave out what differs: a condition alone gives each object once."
+                )
         return [row for at, row in enumerate(page) if at == 0 or keys[at] != keys[at - 1]]
+
+
+def _may_repeat(queryset: Any) -> bool:
+    """Return whether one key may have several rows: those of a joined table, or of a view."""
+    query = queryset.query
+    joined = len(query.alias_map) > 1 or query.extra_tables or getattr(query, "_filtered_relations", None)
+    return bool(joined) or not queryset.model._meta.managed
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two rows of one key are the same, with all that was selected beside them."""
+    if not isinstance(one, Model):
+        return bool(one == other)
+    left, right = (
+        {**vars(row), "_state": row._state.fields_cache, "_prefetched_objects_cache": None} for row in (one, other)
+    )
+    return bool(left == right)
 
 
 def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:

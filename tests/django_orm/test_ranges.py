@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import F
+from django.db.models import Count, F, Window
+from django.db.models.functions import RowNumber
 from support.library.models import Author, Post, Seat
 
 from taskmaster import keys
@@ -25,6 +26,11 @@ def posts(tables: str) -> list[int]:
     found = [3 * n for n in range(1, 451) if not 200 < n <= 250]
     Post.objects.bulk_create(Post(id=id_, author=author, slug=f"p{id_}", year=2000 + id_ % 5) for id_ in found)
     return found
+
+
+def numbered() -> Any:
+    """Give posts with a number that depends on those before."""
+    return Post.objects.annotate(number=Window(RowNumber(), order_by="id"))
 
 
 def drawn(source: Any, last: Any = None) -> list[QuerySetRange]:
@@ -132,7 +138,15 @@ def test_ranges_are_planned_and_end_where_they_ended(posts: list[int]) -> None:
         (lambda: QuerySetRanges(Post.objects.all(), key="score"), "may be NULL"),
         (lambda: QuerySetRanges(Post.objects.all(), key="place"), r"No index.*models.Index\(fields=\['place'\]\)"),
         (lambda: QuerySetRanges(Post.objects.all(), key="-id"), "Leave out the -"),
-        (lambda: QuerySetRanges(Post.objects.order_by("id")), "ordered by id"),
+        (lambda: QuerySetRanges(Post.objects.order_by("slug")), "ordered by slug"),
+        (lambda: QuerySetRanges(Post.objects.order_by("-id")), "begins with the highest key"),
+        (lambda: QuerySetRanges(Post.objects.order_by("id").reverse()), "begins with the highest key"),
+        (lambda: QuerySetRanges(Author.objects.reverse()), "begins with the highest key"),
+        (lambda: QuerySetRanges(Post.objects.reverse()), r"reverse\(\) turns round the order of the model, slug"),
+        (lambda: QuerySetRanges(Post.objects.select_for_update()), r"select_for_update.*in the callback"),
+        (lambda: QuerySetRanges(Post.objects.values("place").annotate(n=Count("id"))), "an aggregate over values"),
+        (lambda: QuerySetRanges(Post.objects.values("place").distinct()), r"distinct\(\) over values"),
+        (lambda: QuerySetRanges(numbered()), "window function"),
         (lambda: QuerySetRanges(Post.objects.all()).iterate(7), "--reset"),
         (lambda: QuerySetRanges(Post.objects.all()).iterate((None, "x")), "--reset"),
     ],

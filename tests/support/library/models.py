@@ -41,6 +41,83 @@ class Parcel(models.Model):
     weight = models.DecimalField(unique=True, max_digits=12, decimal_places=4)
 
 
+class ThingQuerySet(models.QuerySet):
+    """Marks what is deleted, and knows why."""
+
+    reason = ""
+
+    def _clone(self) -> models.QuerySet:
+        clone = super()._clone()
+        clone.reason = self.reason
+        return clone
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        return self.update(deleted=True), {}
+
+    def alive(self) -> models.QuerySet:
+        return self.filter(deleted=False)
+
+
+class ThingManager(models.Manager.from_queryset(ThingQuerySet)):
+    def get_queryset(self) -> models.QuerySet:
+        return super().get_queryset().alive()
+
+
+class Thing(models.Model):
+    number = models.IntegerField(default=0)
+    deleted = models.BooleanField(default=False)
+
+    objects = ThingManager()
+    everything = models.Manager()
+
+
+class Label:
+    """A value of a class that no state can keep."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Label) and other.number == self.number
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
+
+class LabelField(models.CharField):
+    def from_db_value(self, value: str | None, *_: object) -> Label | None:
+        return None if value is None else self.to_python(value)
+
+    def to_python(self, value: object) -> Label:
+        return value if isinstance(value, Label) else Label(int(str(value)[2:]))
+
+    def get_prep_value(self, value: object) -> str:
+        return f"l-{value.number:05}" if isinstance(value, Label) else str(value)
+
+
+class Level(models.IntegerChoices):
+    LOW = 1
+    HIGH = 7
+
+
+class Labelled(models.Model):
+    label = LabelField(max_length=20, primary_key=True)
+
+
+class Money(models.Model):
+    amount = models.DecimalField(max_digits=17, decimal_places=2, primary_key=True)
+
+
+class AuthorView(models.Model):
+    """Posts by the id of their author: the key repeats, though the model says that it does not."""
+
+    slug = models.CharField(max_length=50)
+
+    class Meta:
+        managed = False
+        db_table = "library_author_view"
+
+
 class Odd(models.Model):
     """Its table is made by the tests that use it, with texts in orders that no Python sort has."""
 

@@ -1,0 +1,218 @@
+"""Which querysets can be read in parts, by pages or by key ranges, and in which direction.
+
+A part is a query of its own. What a queryset says of all its rows together (an order, a slice, a
+window, a group) would be said of each part instead; such querysets are refused, with what to write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db.models import Model, QuerySet, Subquery, Window
+from django.db.models.expressions import Col, F, OrderBy, RawSQL
+from django.db.models.sql import Query
+
+from taskmaster.django_orm.key import Key, ReadableQuerySet, fields_of
+from taskmaster.errors import UsageError
+
+__all__ = ["as_objects", "in_key_order", "readable", "refuse_partial_groups"]
+
+OVER = re.compile(r"\bover\s*\(", re.IGNORECASE)
+
+
+def readable(queryset: Any, name: str) -> ReadableQuerySet:
+    """Return a queryset whose rows can be read in parts.
+
+    Args:
+        queryset: or a manager.
+        name: of what reads it, for the messages.
+
+    Raises:
+        UsageError: it is none, or one whose parts say something else than the whole.
+    """
+    queryset = queryset.all() if hasattr(queryset, "get_queryset") else queryset
+    if isinstance(queryset, type) and issubclass(queryset, Model):
+        manager = getattr(getattr(queryset, "_default_manager", None), "name", None) or "objects"
+        raise UsageError(
+            f"{queryset.__name__} is a model, and not the rows to read: give a queryset of it, such as "
+            f"{queryset.__name__}.{manager}.all()."
+        )
+    if not isinstance(queryset, QuerySet):
+        raise UsageError(
+            f"{name} was given a {type(queryset).__name__}, which is no queryset: give one, such as Post.objects.all()."
+        )
+    query = queryset.query
+    if query.is_sliced:
+        raise UsageError(
+            f"The queryset is sliced, and {name} takes slices of it itself, one page after the other. Leave out the "
+            "[:n]; --limit (limit= in a script) stops a run after so many jobs, and filter(...) what is read."
+        )
+    if query.combinator:
+        raise UsageError(
+            f"The queryset is a {query.combinator}() of others, which cannot be read by pages along a key. Give one "
+            "queryset with a condition, such as filter(Q(...) | Q(...)), or run one after the other."
+        )
+    return queryset
+
+
+def in_key_order(queryset: ReadableQuerySet, name: str, key: str | Sequence[str]) -> tuple[ReadableQuerySet, bool]:
+    """Return the queryset without its order, and whether that was the key's, descending.
+
+    Args:
+        queryset: as ``readable`` gave it.
+        name: of what reads it, for the messages.
+        key: the names of the key's fields.
+
+    Raises:
+        UsageError: it has an order that is not the key's, or is one of which a page cannot be told.
+    """
+    query = queryset.query
+    if query.distinct_fields:
+        raise UsageError(
+            f"The queryset has distinct({', '.join(map(repr, query.distinct_fields))}), which wants an order of its "
+            f"own, and {name} reads along a key. Take it off, and see in the callback what is to be done once."
+        )
+    if query.select_for_update:
+        raise UsageError(
+            f"The queryset has select_for_update(), which locks rows up to the end of a transaction, and {name} reads "
+            "each page outside of one. Take it off, and lock the rows in the callback, inside transaction.atomic()."
+        )
+    if _has_window([*query.annotations.values(), query.where, *_sql_of(query.extra)]):
+        raise UsageError(
+            f"The queryset has a window function, and {name} reads it in parts, in each of which the window would "
+            "begin anew. Take it off, and compute it in the callback, or in a subquery: "
+            "filter(pk__in=Post.objects.annotate(...).filter(...).values('pk'))."
+        )
+    descending = _direction(query, queryset.model, name, key)
+    if descending is None:
+        return queryset, False
+    plain = queryset._chain()
+    plain.query.clear_ordering(force=True)
+    plain.query.standard_ordering = True  # reverse() survives order_by()
+    return plain, descending
+
+
+def as_objects(queryset: ReadableQuerySet) -> ReadableQuerySet:
+    """Return a queryset of the same rows, of Django's own class and without values(): borders are
+    asked of it, which no method of the project's changes.
+    """
+    plain: Any = QuerySet(
+        model=queryset.model, query=queryset.query.chain(), using=queryset._db, hints=queryset._hints or None
+    )
+    plain.query.select_for_update = False
+    plain.query.select_related = False
+    return plain
+
+
+def refuse_partial_groups(queryset: ReadableQuerySet, name: str, key: Key) -> None:
+    """See that rows that are counted, summed or made distinct together are read together.
+
+    Raises:
+        UsageError: a part could have some rows of a group, and another part the rest.
+    """
+    query = queryset.query
+    grouped = query.group_by if isinstance(query.group_by, tuple | list) else None
+    targets = None if grouped is None else {one.target for one in grouped if isinstance(one, Col)}
+    if targets is None and query.distinct and queryset._fields:
+        selected = [*query.select, *query.annotation_select.values()]
+        targets = {one.target for one in selected if isinstance(one, Col)}
+    whole = [set(key.fields), set(fields_of(queryset.model, "pk"))]
+    if targets is not None and not any(one <= targets for one in whole):
+        what = "distinct()" if grouped is None else "an aggregate"
+        names = ", ".join(map(repr, key.names))
+        raise UsageError(
+            f"The queryset has {what} over values without the key, {names}, and {name} reads it in parts, each of "
+            "which would have groups of its own. Name a field as the key that all rows of a group have in common, "
+            "such as key='created', or give a list of the groups as jobs."
+        )
+
+
+def _direction(query: Query, model: type[Model], name: str, key: str | Sequence[str]) -> bool | None:
+    """Return whether the order is the key's, descending; None if there is no order."""
+    if query.extra_order_by:
+        raise UsageError(_other_order(query.extra_order_by, name))
+    order = query.order_by
+    if not order and query.standard_ordering:
+        return None
+    if not order and (turned := query.default_ordering and query.get_meta().ordering):
+        if (ascending := _along(turned, model, key)) is None:
+            raise UsageError(
+                f"reverse() turns round the order of the model, {', '.join(map(str, turned))}, and {name} reads along "
+                "a key: leave it out. From the highest key to the lowest is order_by('-pk')."
+            )
+        return ascending
+    if not order:
+        return True
+    ascending = _along(order, model, key)
+    if ascending is None:
+        raise UsageError(_other_order(order, name))
+    return ascending is not bool(query.standard_ordering)
+
+
+def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -> bool | None:
+    """Return whether an order is the key's, ascending; None if it is not the key's at all."""
+    names = [key] if isinstance(key, str) else list(key)
+    wanted = [field for one in names for field in fields_of(model, one.removeprefix("-"))]
+    found: list[Any] = []
+    ascending: set[bool] = set()
+    for entry in order:
+        if len(found) >= len(wanted):
+            break  # what stands behind a whole key sorts nothing any more
+        named = _named(entry)
+        if named is None:
+            return None
+        try:
+            found += fields_of(model, named.removeprefix("-"))
+        except UsageError:
+            return None
+        ascending.add(not named.startswith("-"))
+    return next(iter(ascending)) if found == wanted and len(ascending) == 1 else None
+
+
+def _named(entry: Any) -> str | None:
+    """Return an entry of an order as the text that order_by() takes; None if it is more than a
+    name.
+    """
+    if isinstance(entry, OrderBy):
+        inner = _named(entry.expression)
+        return f"-{inner}" if entry.descending and inner else inner
+    if isinstance(entry, F):
+        return str(entry.name)
+    return entry.removeprefix("+") if isinstance(entry, str) and entry != "?" else None
+
+
+def _other_order(order: Sequence[Any], name: str) -> str:
+    return (
+        f"The queryset is ordered by {', '.join(map(str, order))}, and {name} reads along a key. Take .order_by(...) "
+        f"off; another key than the primary one is named beside the queryset, as in {name}(queryset, key='slug')."
+    )
+
+
+def _has_window(expressions: Sequence[Any]) -> bool:
+    """Return whether a row's values depend on other rows of the result; those of a subquery of its
+    own are none of them.
+    """
+    for expression in expressions:
+        if expression is None or isinstance(expression, Query | Subquery):
+            continue
+        if isinstance(expression, Window) or (isinstance(expression, RawSQL) and OVER.search(expression.sql)):
+            return True
+        if isinstance(expression, str):
+            if OVER.search(expression):
+                return True
+        elif _has_window(_inner(expression)):
+            return True
+    return False
+
+
+def _inner(expression: Any) -> list[Any]:
+    if hasattr(expression, "get_source_expressions"):
+        return list(expression.get_source_expressions())
+    return list(getattr(expression, "children", ()))
+
+
+def _sql_of(extra: Any) -> Iterator[str]:
+    """Yield the SQL of extra(select=...)."""
+    yield from (str(sql) for sql, _ in extra.values())
