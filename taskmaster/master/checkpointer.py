@@ -23,12 +23,14 @@ from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.stores.contract import Checkpoint, Piece, RunRecord, Store
+from taskmaster.runtime.backoff import Backoff
 
 __all__ = ["Keeper", "within"]
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 0.25  # seconds between checkpoints
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
 TICK = 0.1  # seconds between two looks at a last checkpoint that is under way
 SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
 SLOW = 5.0  # seconds that a checkpoint may take before the run waits for it
@@ -81,6 +83,7 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         """The thread."""
         least, pause = 0.0, INTERVAL
+        backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while not self._stop_asked.wait(least):
             self._due.wait(pause - least)
             self._due.clear()
@@ -91,7 +94,7 @@ class Keeper(threading.Thread):
                 self.checkpoint()
                 self.refill()
             except StateUnwritable as exc:
-                least = pause = min(max(1.0, 2 * pause), 10.0)
+                least = pause = backoff.next()
                 self._pause(str(exc))
             except Exception:
                 # Without checkpoints the run would go on and lose its place: stop handing out, and
@@ -100,6 +103,7 @@ class Keeper(threading.Thread):
                 logger.exception("the checkpoint failed")
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
             else:
+                backoff.reset()
                 least = SHARE * (self._clock() - before)
                 pause = max(INTERVAL, least)
                 self._pause("")

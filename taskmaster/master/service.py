@@ -35,6 +35,7 @@ from taskmaster.model import (
     Want,
     WireBatch,
 )
+from taskmaster.runtime.backoff import pause_after
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.frames import Pieces
 
@@ -265,7 +266,7 @@ class Service:
             return max(BUSY[plenty], BUSY_EACH * len(sessions))
         first, longest = IDLE
         most = min(IDLE_MOST, max(longest, IDLE_EACH * unfed))
-        return min(most, first * 2.0 ** min(session.idle - 1, 20))
+        return pause_after(session.idle, first, most)
 
     def _report(self, session: Session, report: Report) -> bool:
         """Settle what the report says; False if its lease is no longer the slave's."""

@@ -19,9 +19,10 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.postgres.statements import DEFAULT_NAME, Dsn, connector
 from taskmaster.redaction import without_password
+from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.context import HERE
 from taskmaster.sources.database_errors import is_final, said
-from taskmaster.sources.database_retry import FIRST, LONGEST, passes
+from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, passes
 
 __all__ = ["connect"]
 
@@ -121,18 +122,19 @@ def _opened(dsn: Dsn, patience: float) -> Any:
     """A new connection; a server that cannot be reached just now is waited for."""
     if HERE.job_timeout is not None:
         patience = min(patience, HERE.job_timeout / 2)
-    open_, began, pause = connector(dsn), time.monotonic(), FIRST
+    open_, began = connector(dsn), time.monotonic()
+    backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
         try:
             return open_()
         except Exception as exc:
-            if is_final(exc) or not passes(exc) or time.monotonic() - began + pause > patience:
+            first = backoff.pause == 0.0
+            if is_final(exc) or not passes(exc) or time.monotonic() - began + backoff.next() > patience:
                 raise
-            if pause == FIRST:
+            if first:
                 why = without_password(said(exc), dsn if isinstance(dsn, str) else "")
                 logger.warning("the database cannot be reached, and is waited for, up to %g s: %s", patience, why)
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST)
+        time.sleep(backoff.pause)
 
 
 def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:

@@ -15,7 +15,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from taskmaster.runtime.backoff import Backoff
+
 __all__ = ["Forked", "can_fork", "kill_group", "reap"]
+
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whether a child has ended
 
 
 def can_fork() -> bool:
@@ -67,12 +71,11 @@ class Forked:
             subprocess.TimeoutExpired: it took longer.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.0005
+        backoff = Backoff(FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS)
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
-            time.sleep(pause)
-            pause = min(0.02, 2 * pause)
+            time.sleep(backoff.next())
         return code
 
     def kill(self) -> None:

@@ -250,7 +250,7 @@ class MessageSender:
     def __init__(
         self,
         channel: Channel,
-        kind_of: Callable[[BaseException], tuple[FailureKind, float]] = lambda _: (FailureKind.ERROR, -1.0),
+        kind_of: KindOf = lambda _: (FailureKind.ERROR, -1.0),
     ) -> None:
         self._channel = channel
         self._kind_of = kind_of

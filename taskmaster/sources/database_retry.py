@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from taskmaster.errors import SourceError
+from taskmaster.runtime.backoff import Backoff
 
 __all__ = ["TooSlow", "is_cancelled", "is_operational", "passes", "persistently", "sqlstate"]
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-FIRST, LONGEST = 0.5, 10.0  # seconds between two attempts: at first, and at most
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0  # between two attempts
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 CANCELED = (
@@ -69,7 +70,7 @@ def persistently(
         SourceError: it failed again and again, for longer than ``patience``.
         Exception: whatever ``why`` raises.
     """
-    began, pause = clock(), FIRST
+    began, backoff = clock(), Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
         try:
             return attempt()
@@ -83,8 +84,7 @@ def persistently(
                     "resumed when it can."
                 ) from exc
             logger.warning("the database cannot be read, which is tried again: %s", reason)
-        sleep(pause)
-        pause = min(2 * pause, LONGEST)
+        sleep(backoff.next())
 
 
 def sqlstate(exc: BaseException) -> str:

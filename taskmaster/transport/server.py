@@ -15,18 +15,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import resource
 import socket
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from multiprocessing import managers
 from typing import Any, Protocol
 
 from taskmaster.errors import ListenError
+from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import frame
@@ -75,7 +74,9 @@ class Listener:
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = Address(*self._socket.getsockname()[:2])
-        _not_for_children.add(self)
+        # A forked child's copies would keep the port when the master is gone, let slaves connect to
+        # nobody, and keep their connections open to nobody.
+        forget_in_children(self)
 
     def accept(self) -> Channel:
         """The next connection."""
@@ -86,7 +87,7 @@ class Listener:
             sock.close()  # it is gone already
             raise
         channel = Channel(sock, peer=str(Address(*peer[:2])))
-        _not_for_children.add(channel)
+        forget_in_children(channel)
         return channel
 
     def close(self) -> None:
@@ -99,19 +100,6 @@ class Listener:
     def forget(self) -> None:
         """Close this process's copy only."""
         self._socket.close()
-
-
-# A forked child's copies would keep the port when the master is gone, let slaves connect to nobody,
-# and keep their connections open to nobody.
-_not_for_children: weakref.WeakSet[Listener | Channel] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for each in list(_not_for_children):
-        each.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
 
 
 def keep_alive(sock: socket.socket) -> None:

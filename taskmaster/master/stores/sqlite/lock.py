@@ -10,12 +10,12 @@ import errno
 import fcntl
 import os
 import socket
-import weakref
 from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.owner import check, check_lock, user
+from taskmaster.runtime.at_fork import forget_in_children
 
 __all__ = ["Lock"]
 
@@ -46,7 +46,10 @@ class Lock:
         self._path = state.with_name(state.name + ".lock")
         self._where = ""
         self._descriptor = self._take()
-        _not_for_children.add(self)
+        # A child that the user's source forks would hold the lock on when the master is gone.
+        # SQLite's descriptors may stay: what they lock belongs to the process that locked it, and
+        # ends with it.
+        forget_in_children(self)
         self.tell("")
 
     def tell(self, where: str) -> None:
@@ -157,16 +160,3 @@ class Lock:
             return os.path.samestat(self._path.lstat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
-
-
-# A child that the user's source forks would hold the lock on when the master is gone. SQLite's
-# descriptors may stay: what they lock belongs to the process that locked it, and ends with it.
-_not_for_children: weakref.WeakSet[Lock] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for each in list(_not_for_children):
-        each.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
