@@ -25,6 +25,7 @@ __all__ = [
     "TargetError",
     "TaskmasterError",
     "UsageError",
+    "named",
 ]
 
 
@@ -148,3 +149,8 @@ class Interrupted(TaskmasterError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def named(kind: type) -> str:
+    """Return the name of a type with its article, as messages say it."""
+    return f"{'an' if kind.__name__[:1].lower() in 'aeiou' else 'a'} {kind.__name__}"

@@ -13,19 +13,33 @@ import json
 import math
 import pickle
 import reprlib
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from hashlib import blake2b
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from taskmaster.errors import KeyUnstorable
+from taskmaster.errors import KeyUnstorable, named
 from taskmaster.model import Job
 
-__all__ = ["check", "decode", "encode", "fingerprint", "fingerprint_of_key", "key_of", "payload_of", "separate", "show"]
+__all__ = [
+    "SCALARS",
+    "check",
+    "decode",
+    "encode",
+    "fingerprint",
+    "fingerprint_of_key",
+    "key_of",
+    "payload_of",
+    "plain_value",
+    "separate",
+    "show",
+]
 
 FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability below 1e-20
 NO_FINGERPRINT = bytes(FINGERPRINT)
@@ -36,7 +50,9 @@ other.
 NO_KEY = "(none)"  # as the key of a job without one is shown
 SHOWN = 200  # characters of a key that a person is shown
 
-_SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
+SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
+"""Types of plain values. All can be keys, but for moments in a time zone that has no name."""
+
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
 
 
@@ -113,25 +129,56 @@ def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
     """The key of a job.
 
     In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a
-    mapping); the job itself if it is a plain value, or a tuple or list of them.
+    mapping); the job itself if it is a plain value, or a tuple or list of them. A number or text of
+    numpy's counts as the Python value that it stands for, and a path as its text.
 
     Raises:
         KeyUnstorable: it has none.
     """
     kind = type(job)
     if kind is Job:
-        return job.key
+        return plain_value(job.key)
     if job_key is not None:
-        return job_key(job)
-    if kind in _SCALARS:
+        return plain_value(job_key(job))
+    if kind in SCALARS:
         return job
+    plain = plain_value(job)
+    if type(plain) in SCALARS:
+        return plain
     for name in ("pk", "id"):
         found = _entry(job, name) if hasattr(job, "keys") else _own(job, name)
         if found is not None:
-            return found
-    if kind in (tuple, list) and _is_plain(job):
-        return job
-    raise KeyUnstorable(f"The job {_short(job)} has no key: it is a {kind.__name__} without pk or id. {_HOW}")
+            return plain_value(found)
+    if kind in (tuple, list):
+        alien = _alien(plain)
+        if alien is None:
+            return plain
+        raise KeyUnstorable(
+            f"The job {_short(job)} has no key: it is a {kind.__name__}, which would be its own key if it did not "
+            f"hold {named(alien)}. {_HOW}"
+        )
+    raise KeyUnstorable(f"The job {_short(job)} has no key: it is {named(kind)} without pk or id. {_HOW}")
+
+
+def plain_value(key: Any) -> Any:
+    """Return what a key stands for: a scalar of numpy's as Python's, a path as text, in a tuple or
+    list too; any other value as it is.
+    """
+    kind = type(key)
+    if kind in SCALARS:
+        return key
+    if kind in (tuple, list):
+        # The very same object where nothing changes: that a job is its own key is told by that.
+        parts = [plain_value(part) for part in key]
+        same = all(new is old for new, old in zip(parts, key, strict=True))
+        return key if same else kind(parts)
+    if isinstance(key, PurePath):
+        return str(key)
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if generic is not None and isinstance(key, generic) and key.dtype.kind in "biufSU":
+        value = key.item()
+        return value if type(value) in SCALARS else key
+    return key
 
 
 def payload_of(job: Any) -> Any:
@@ -190,7 +237,7 @@ def _plain(key: Any) -> Any:
         return {kind.__name__: [_plain(part) for part in key]}
     writer = _WRITERS.get(kind)
     if writer is None:
-        raise KeyUnstorable(f"The key {_short(key)} is a {kind.__name__}, which cannot be stored. {_HOW}")
+        raise KeyUnstorable(f"The key {_short(key)} is {named(kind)}, which cannot be stored. {_HOW}")
     return {kind.__name__: writer(key)}
 
 
@@ -283,10 +330,30 @@ def _own(job: Any, name: str) -> Any:
     return None if callable(found) else found
 
 
-def _is_plain(job: Any) -> bool:
+def _alien(value: Any) -> type | None:
+    """Return the type of the first part of a tuple or list that cannot be stored; None if all of it
+    can.
+    """
     try:
-        encode(job)
+        encode(value)
     except (KeyUnstorable, RecursionError):
+        pass
+    else:
+        return None
+    for part in value:
+        if type(part) in (tuple, list):
+            found = None if part is value else _alien(part)
+        else:
+            found = None if _can_be_stored(part) else type(part)
+        if found is not None:
+            return found
+    return type(value)  # it holds itself, or is nested too deeply
+
+
+def _can_be_stored(value: Any) -> bool:
+    try:
+        encode(value)
+    except KeyUnstorable:
         return False
     return True
 

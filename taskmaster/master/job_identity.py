@@ -35,6 +35,19 @@ class Identity:
         """Take keys with the source's own function, unless the user has given one."""
         self._job_key = self._job_key or job_key
 
+    @property
+    def has_job_key(self) -> bool:
+        """Whether keys are taken with a function of the user's or of the source's."""
+        return self._job_key is not None
+
+    def key(self, job: Any) -> Any:
+        """Return the key of a job; raises what the user's code raises.
+
+        Raises:
+            KeyUnstorable: it has none.
+        """
+        return keys.key_of(job, self._job_key)
+
     def check(self, job: Any) -> str:
         """The encoded key of a job, after a round trip through the codec.
 

@@ -22,8 +22,10 @@ from taskmaster.master.checkpointer import Keeper, within
 from taskmaster.master.completion import Share
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
+from taskmaster.master.remarks import remarks
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
 from taskmaster.master.stores.contract import RunRecord, Store
@@ -43,9 +45,7 @@ logger = logging.getLogger(__name__)
 TICK = 0.2  # seconds between two looks at the leases and two updates of the progress
 HANGS = 5.0  # seconds that the end of a run waits for a checkpoint that is under way
 FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hears of it
-FIRST_LOOK = (
-    1.0  # seconds that the start waits for the first job, so that a source that fails at once fails before all else
-)
+FIRST_LOOK = 1.0  # seconds that the start waits for the first job: a source may fail before all else
 CLOSING = 1.0  # seconds that the end of a run waits for the source to run its ``finally`` blocks
 LOOK_AHEAD = 1.0  # seconds that --limit waits for the job after the last one, whose key the watermark needs
 
@@ -85,6 +85,7 @@ class Run:
         self._target = target
         self._grace = grace
         self._total = total
+        self._counted = total is not None  # not estimated
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._address = ""
@@ -96,8 +97,9 @@ class Run:
         self._broker = Broker(incarnation, limits, record.mark, record.parked)
         self._share = Share(source, record)
         self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, share=self._share)
-        hurry = self._keeper.hurry
-        self._reader = Reader(source, self._broker, self._lock, identity, earlier, record.mark, record.bound, hurry)
+        self._checks = JobChecks(identity)
+        parts = (source, self._broker, self._lock, identity, earlier, record.mark, record.bound)
+        self._reader = Reader(*parts, planned=self._keeper.hurry, checks=self._checks)
         self._service = Service(
             self._broker,
             self._lock,
@@ -109,6 +111,7 @@ class Run:
             status=lambda: self.snapshot().to_wire(),
             failures=store.failed,
             throttle=self._throttle,
+            checks=self._checks,
         )
 
     def serve_on(self, server: Server, skew: Skew | None = None) -> None:
@@ -198,6 +201,9 @@ class Run:
             self._throttle.stop()
             self._reader.wait_closed(CLOSING)
             view.close(self.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
+        counted = self._total if self._counted else None
+        for line in remarks(self._source, self._record, self.summary(), self._checks, counted, over=ending is None):
+            view.say(line)
         if ending is not None:
             raise ending
         return self.summary()
@@ -285,18 +291,16 @@ class Run:
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
             self._service.fail_doomed()
-            error = self._reader.error or self._service.key_error
+            error = self._reader.error
             if finished and error is None:
                 return None
             if signals.received:
                 return self._drain(view, signals)
-            if stop:
+            if stop or self._service.key_error is not None:
                 return self._stop(view, signals, stop)
             self._give_up(*self._keeper.trouble())
-            if error is not None:
-                self._reader.stop()
-                if not pending:
-                    return error
+            if error is not None and not pending:
+                return error
             if self._broker.spent:
                 return self._stop_at_limit()
             if self._out_of_time():
@@ -314,10 +318,12 @@ class Run:
         return Interrupted("", signum)
 
     def _stop(self, view: View, signals: Signals, why: str) -> TaskmasterError:
-        """So much fails that it is better to stop, or the callback wants it."""
+        """So much fails that it is better to stop, the callback wants it, or a job has no key."""
         self._let_end(view, signals, "The run stops: ", "Ctrl-C ends at once")
         if signals.received:
             return Interrupted("", signals.received)
+        if not why and self._service.key_error is not None:
+            return self._service.key_error
         example = self._broker.example
         return BudgetSpent(
             f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
@@ -365,8 +371,7 @@ class Run:
         """Nothing may be called over before it is durable; a state that cannot be written is tried
         again.
         """
-        said = False
-        attempts = 0
+        said, attempts = False, 0
         began = time.monotonic()
         while True:
             try:
@@ -400,5 +405,6 @@ class Run:
         self._reader.started_reading.wait()
         try:
             self._total = self._source.total()
+            self._counted = self._source.counted
         except Exception:
             logger.exception("count_jobs failed; the progress is shown without a total")

@@ -21,6 +21,7 @@ from taskmaster.master.broker.watermark import settled_piece
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
+from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.records import Records
 from taskmaster.master.skew import Skew
 from taskmaster.master.throttle.throttle import Throttle
@@ -85,6 +86,7 @@ class Service:
         status: gives what ``status()`` answers.
         failures: gives a page of the failed jobs, as ``Store.failed``.
         throttle: says whether jobs may be handed out now; None: always.
+        checks: looks at each job before it is handed out for the first time.
         clock: monotonic seconds.
     """
 
@@ -101,6 +103,7 @@ class Service:
         status: Callable[[], dict[str, Any]],
         failures: Callable[[int, int, str | None, float], Sequence[FailedJob]] = lambda *_: (),
         throttle: Throttle | None = None,
+        checks: JobChecks | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
@@ -112,6 +115,7 @@ class Service:
         self._status = status
         self._failures = failures
         self._throttle = throttle or Throttle()
+        self._checks = checks or JobChecks(identity)
         self._clock = clock
         self._records = Records(broker, identity, next_failed)
         self.over = False
@@ -313,7 +317,9 @@ class Service:
             self._took()  # now, so that the source is read while this is pickled and sent
             stretch = lease.stretch
             try:
-                self._check_key(stretch)
+                if self._refuses(stretch):
+                    self._report(session, Report(lease.token, 0, end=ReportEnd.DROPPED))
+                    return None
                 blob = None if stretch.separate else self._pickle_together(stretch)
                 if blob is None:
                     blob = self._pickle_apart(lease, session)
@@ -326,21 +332,17 @@ class Service:
                 avoid = stretch.worker if stretch.avoid == session.id else 0
                 return WireBatch(lease.token, lease.keep, stretch.separate, stretch.alone, avoid, blob)
 
-    def _check_key(self, stretch: Stretch) -> None:
-        """Notice a key that cannot be stored when it turns up, not when it stops the watermark."""
-        if self.key_error is None and stretch.first >= 0 and self._identity.text(stretch.jobs[-1]) is None:
-            with self._lock:
-                self._broker.refused = True
-            try:
-                self._identity.check(stretch.jobs[-1])
-            except UsageError as exc:
-                self.key_error = exc
-            except BaseException as exc:
-                self.key_error = UsageError(
-                    f"The key of the job {self._identity.show(stretch.jobs[-1])} cannot be taken: "
-                    f"{type(exc).__name__}.",
-                    user_traceback=users_traceback(exc),
-                )
+    def _refuses(self, stretch: Stretch) -> bool:
+        """Whether a job of the batch has no key that can be stored: then none of it is run, and
+        nothing more is handed out.
+        """
+        error = self._checks.look(stretch.first, stretch.jobs)
+        if error is None:
+            return False
+        with self._lock:
+            self._broker.refused = self._broker.draining = True
+        self.key_error = self.key_error or error
+        return True
 
     def _pickle_together(self, stretch: Stretch) -> Pieces | None:
         """One pickle of all payloads; None if one of them cannot be pickled, or together they are

@@ -22,6 +22,8 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, StateLocked, StateRefused, TaskmasterError, UsageError
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
+from taskmaster.master.reading.job_checks import order_warning
+from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run import Summary
 from taskmaster.master.stores.sqlite.store import SqliteStore
@@ -45,6 +47,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         UsageError: a job has no key that can be stored, or cannot be sent to a slave.
     """
     seen: list[str] = []
+    order = KeyOrder()
     advice = ""
     jobs = _jobs(source, count)
     whole = False
@@ -52,6 +55,8 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         for job in jobs:
             identity.use(source.job_key)
             text = _key(identity, job)
+            if source.resumes_by_key and not source.sure:
+                order.breaks([identity.key(job)])
             _check_pickle(identity, job, text)
             seen.append(text)
             advice = advice or integration.advice(keys.payload_of(job))
@@ -61,6 +66,8 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         jobs.close()
         sys.stdout.flush()
         lines = [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), advice, state]
+        if order.fault:
+            lines.append(f"Warning: {order_warning(source.name, order.fault)}")
         sys.stderr.writelines(f"{line}\n" for line in lines if line)
     sys.stderr.write("Dry run: nothing was run, and no state was touched.\n")
     return Summary(run="", exit_code=0, settled=0, failed=0, settled_here=0, elapsed=0.0, state="")

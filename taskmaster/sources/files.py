@@ -145,6 +145,9 @@ class FileSource(ABC):
         max_line: most bytes of a line.
     """
 
+    sure_of_keys = True
+    """Keys are made here, and grow: the master need not look at each of them."""
+
     def __init__(self, path: str | os.PathLike[str], encoding: str, max_line: int) -> None:
         self._path = os.fspath(path)
         self._encoding, self._mark = _checked(encoding)

@@ -230,3 +230,62 @@ def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> N
 
     assert "Resuming at key" in again.output
     assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 300
+
+
+ORDERS = {
+    "no order": "rows = sorted(range(1, 1001), key=lambda n: n * 7919 % 1009)\n",
+    "descending, with > last": "rows = range(1000, 0, -1)\n",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_order_that_a_resume_loses_is_said_at_once_and_at_the_end(playground: Playground, order: str) -> None:
+    """In the dry run, in the run, and with what it means when the run was resumed; and what is
+    missing is counted.
+    """
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + ORDERS[order]
+        + "def get_jobs(last=0):\n    yield from (n for n in rows if n > last)\n"
+        + "def count_jobs():\n    return 1000\ndef handle_job(n):\n    pass\n",
+    )
+    dry = playground.run("tm-run", "mod.py", "--dry-run=20")
+    first = playground.run("tm-run", "mod.py", "2", "--progress=none", "--limit=300")
+    second = playground.run("tm-run", "mod.py", "2", "--progress=none")
+
+    assert first.process.returncode == 75, first.output
+    if order == "no order":
+        assert "does not yield its jobs in the order of their keys" in dry.output
+        assert "leaves jobs out" in first.output
+        assert first.output.count("WARNING") == 1
+    else:
+        assert "it was asked to go on after" in second.output
+    assert second.output.count("WARNING") == 1
+    assert "has probably left jobs out" in second.output
+    if order != "no order":  # else the jobs that run twice may be as many as those that are left out
+        assert "1000 jobs were expected, and" in second.output
+
+
+def test_a_source_that_ignores_last_is_named(playground: Playground) -> None:
+    """It would run everything again at each start of a finished run."""
+    playground.write("mod.py", "def get_jobs(last=None):\n    yield from range(50)\ndef handle_job(n):\n    pass\n")
+    playground.run("tm-run", "mod.py", "1", "--progress=none")
+    again = playground.run("tm-run", "mod.py", "1", "--progress=none")
+
+    assert "asked to go on after 49" in again.output
+
+
+def test_a_job_without_a_key_is_refused_each_time_and_never_run(playground: Playground) -> None:
+    """Among others that have one; the nested dict is named as the reason."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "def get_jobs():\n    yield from [(1, None), (2, {'a': 1}), (3, None)]\n"
+        + "def handle_job(job):\n    note(job[0])\n",
+    )
+    for _ in range(3):
+        run = playground.run("tm-run", "mod.py", "1", "--progress=none")
+        assert run.process.returncode == 2, run.output
+        assert "if it did not hold a dict" in run.output
+        assert not {"2", "3"} & set(playground.ledger.ended())

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -224,3 +225,35 @@ def test_a_key_can_be_written_as_shown_or_as_a_shell_leaves_it(key, spellings):
 def test_a_job_without_a_key_can_be_named():
     """As it is listed."""
     assert keys.spellings(None) == ("(none)",)
+
+
+class Generic:
+    """Stands in for numpy's scalars, which the tests do without."""
+
+    def __init__(self, value: Any, kind: str) -> None:
+        self.dtype = SimpleNamespace(kind=kind)
+        self._value = value
+
+    def item(self) -> Any:
+        return self._value
+
+
+def test_scalars_of_numpy_and_paths_are_keys_as_what_they_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key, and so ``last``, is a plain value; a moment of numpy's, which may be one that Python
+    has not, is none.
+    """
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(generic=Generic))
+    for job, key in (
+        (Generic(5, "i"), 5),
+        (Generic(0.5, "f"), 0.5),
+        (Generic("a", "U"), "a"),
+        (PurePosixPath("/a/b"), "/a/b"),
+        ((Generic(1, "u"), "a"), (1, "a")),
+        (Job(Generic(7, "i"), "x"), 7),
+        ({"id": Generic(8, "i")}, 8),
+    ):
+        found = keys.key_of(job)
+        assert (found, type(found)) == (key, type(key))
+        assert keys.decode(keys.check(found)) == key
+    with pytest.raises(KeyUnstorable, match="has no key: it is a Generic"):
+        keys.key_of(Generic(1, "M"))

@@ -24,6 +24,8 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
 from taskmaster.runtime.tracebacks import users_traceback
 
@@ -67,9 +69,10 @@ class Reader(threading.Thread):
         mark: encoded key of the watermark, None on a first run.
         bound: where the source said, when the run was new, that it ends; encoded.
         planned: called when jobs were planned and none is there that could be handed out meanwhile.
+        checks: looks at jobs before they are handed out; told here what the source can do.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a run is made of, each part once
         self,
         source: Source,
         broker: Broker,
@@ -78,7 +81,9 @@ class Reader(threading.Thread):
         earlier: Earlier,
         mark: str | None,
         bound: str | None = None,
+        *,
         planned: Callable[[], None] = lambda: None,
+        checks: JobChecks | None = None,
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
@@ -93,6 +98,7 @@ class Reader(threading.Thread):
         self._earlier = earlier
         self._mark = mark
         self._planned = planned
+        self._checks = checks or JobChecks(identity)
         broker.bound = bound
         self._stop_asked = threading.Event()
         self._chunk = 1
@@ -144,6 +150,11 @@ class Reader(threading.Thread):
         """
         self._source.resolve(self._last, resume=self._mark is not None)
         self._identity.use(self._source.job_key)
+        if self._source.sure:
+            self._checks.trust()
+        elif self._source.resumes_by_key:
+            order = KeyOrder() if self._mark is None else KeyOrder(self._last)
+            self._checks.follow_order(self._source.name, order)
         with self._lock:
             self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
 

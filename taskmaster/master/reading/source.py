@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from taskmaster.django_orm import integration
-from taskmaster.errors import SourceError, UsageError
+from taskmaster.errors import SourceError, UsageError, named
+from taskmaster.master.reading.unsuitable import why_unsuitable
 
 __all__ = ["Source"]
 
@@ -41,18 +42,23 @@ class Source:
         name: str = "get_jobs",
     ) -> None:
         self._jobs = jobs = integration.as_source(jobs)
+        self._from_command = arguments is not None  # whoever calls Taskmaster from a script has no command line
         self._arguments = dict(arguments or {})
         self._count = count
         self.name = name
-        self._calls = callable(jobs) and not _iterates(jobs)
+        # A class can be iterable itself, as an Enum is; then it is not called.
+        itself = isinstance(jobs, type) and isinstance(jobs, Iterable)
+        self._calls = callable(jobs) and not _iterates(jobs) and not itself
         self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
         self._begun: Iterator[Any] | None = None  # to be closed with the source
         self._looked = threading.Event()
         if not self._calls:
             self._looked.set()
+        if not self._calls and not _iterates(jobs) and (why := why_unsuitable(jobs)):
+            raise UsageError(f"{name} cannot be read as jobs: it is {why}.")
         if not self._calls and not _iterates(jobs) and not isinstance(jobs, Iterable):
             raise UsageError(
-                f"{name} is a {type(jobs).__name__}, which is no source of jobs: give an iterable, a function that "
+                f"{name} is {named(type(jobs))}, which is no source of jobs: give an iterable, a function that "
                 "returns one, or an object with iterate(last)."
             )
         self._takes_last = self._check_call()
@@ -63,7 +69,7 @@ class Source:
             if self._arguments:
                 name, value = next(iter(self._arguments.items()))
                 raise UsageError(
-                    f"{self.name} is a {type(self._jobs).__name__}, which takes no arguments. Leave out "
+                    f"{self.name} is {named(type(self._jobs))}, which takes no arguments. Leave out "
                     f"{name}={value}, or make it a function, as in `def {self.name}({name}): return ...`."
                 )
             return False
@@ -93,8 +99,14 @@ class Source:
                 f"{self.name} demands `last`, which is passed only when a run is resumed: give it a default, as in "
                 "`def get_jobs(last=0)`."
             )
-        if missing:
+        if missing and self._from_command:
             raise UsageError(f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command.")
+        if missing:
+            what = "class" if isinstance(self._jobs, type) else "function"
+            raise UsageError(
+                f"{self.name} is a {what} that demands the argument {missing[0]!r}: give what it returns, or "
+                f"functools.partial({self.name}, {missing[0]}=...), which can be called anew for each session."
+            )
         return anything or "last" in by_name
 
     @property
@@ -108,6 +120,18 @@ class Source:
     def reads_again(self) -> bool:
         """Whether it is known that the source cannot."""
         return self._looked.is_set() and not self.resumes_by_key
+
+    @property
+    def sure(self) -> bool:
+        """Whether it answers for its keys (``sure_of_keys = True``): each job has one that can be
+        stored, and they come in order.
+        """
+        return bool(self._ask("sure_of_keys", False))
+
+    @property
+    def counted(self) -> bool:
+        """Whether ``total`` counts the jobs, and does not estimate how many there are."""
+        return self._count is not None or (isinstance(self._jobs, Sized) and not self._calls)
 
     def resolve(self, last: Any = None, *, resume: bool = False) -> None:
         """Call the user's function, unless that was done: it may return an object with
@@ -142,9 +166,11 @@ class Source:
             jobs = jobs.iterate(last if resume else None)
         elif self._calls:
             self._found = None  # it is called again for another pass
+        if self._calls and (why := why_unsuitable(jobs)):
+            raise SourceError(f"What {self.name} returned cannot be read as jobs: it is {why}.")
         if not isinstance(jobs, Iterable):
             raise SourceError(
-                f"{self.name} returned a {type(jobs).__name__}, not something to iterate over: it should `yield` "
+                f"{self.name} returned {named(type(jobs))}, not something to iterate over: it should `yield` "
                 "jobs, or return a list or a generator of them, or a source such as taskmaster.sources.lines(PATH)."
             )
         begun = iter(jobs)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,7 +72,9 @@ def test_a_missing_argument_is_named() -> None:
         return []
 
     with pytest.raises(UsageError, match="shard=VALUE"):
-        Source(get_jobs)
+        Source(get_jobs, {})
+    with pytest.raises(UsageError, match=r"partial\(get_jobs, shard="):
+        Source(get_jobs)  # a script has no command to add it to
     with pytest.raises(UsageError, match="only when a run is resumed"):
         Source(demanding)
 
@@ -299,3 +304,63 @@ def test_what_the_user_has_handed_over_stays_open() -> None:
     source.close()
 
     assert next(numbers) == 1
+
+
+class DataFrame:
+    """Stands in for pandas' class: known by its name and its package."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["name", "email"])
+
+
+DataFrame.__module__ = "pandas.core.frame"
+
+
+class Colours(enum.Enum):
+    """A class that is iterable itself."""
+
+    RED = "red"
+
+
+class Tags(set[str]):
+    """A set by inheritance."""
+
+
+async def agen() -> AsyncIterator[int]:
+    yield 1
+
+
+UNSUITABLE = {
+    "a set": ({"a", "b"}, r"no order.*sorted"),
+    "a frozenset": (frozenset({1}), r"no order.*sorted"),
+    "a set's subclass": (Tags({"a"}), "no order"),
+    "what set operations of views give": ({"a": 1}.keys() | {"b": 2}.keys(), "no order"),
+    "an iterator over a set": (iter({"a"}), "no order"),
+    "a text": ("users.csv", r"sources\.lines\('users\.csv'\)"),
+    "a path": (Path("users.csv"), r"sources\.lines\('users\.csv'\)"),
+    "bytes": (b"users", r"sources\.lines"),
+    "a bytearray": (bytearray(b"users"), r"sources\.lines"),
+    "a view of memory": (memoryview(b"users"), r"sources\.lines"),
+    "a table of pandas'": (DataFrame(), "its columns.*itertuples"),
+    "an asynchronous generator": (agen(), "plain function"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUITABLE)
+def test_what_would_run_something_else_than_was_meant_is_no_source(kind: str) -> None:
+    """Given as the jobs, or returned by get_jobs: refused, with what to give instead."""
+    jobs, why = UNSUITABLE[kind]
+
+    with pytest.raises(UsageError, match=why):
+        Source(jobs)
+    with pytest.raises(SourceError, match=why):
+        Source(lambda: jobs).iterate()
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [{"b": 1, "a": 2}, {"b": 1}.keys(), {"b": 1}.items(), collections.deque([1]), Colours, collections.Counter("ab")],
+)
+def test_what_keeps_its_order_is_a_source(jobs: Any) -> None:
+    """Views of dicts are sets for Python, and have an order; a class may be iterable itself."""
+    assert list(Source(jobs).iterate()) == list(jobs)

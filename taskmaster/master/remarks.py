@@ -1,0 +1,48 @@
+"""What there is to say at the end of a run beside how many jobs are settled: what its numbers and
+the order of its jobs mean.
+"""
+
+from __future__ import annotations
+
+from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.source import Source
+from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.summary import Summary
+
+__all__ = ["remarks"]
+
+
+def remarks(
+    source: Source, record: RunRecord, summary: Summary, checks: JobChecks, counted: int | None, *, over: bool
+) -> list[str]:
+    """Return sentences for a person.
+
+    Args:
+        source: where the jobs came from.
+        record: the run as it was at the start of this session.
+        summary: the run as it is now.
+        checks: have looked at the jobs.
+        counted: how many jobs were expected; None where nobody has counted them.
+        over: the run has come to its end.
+    """
+    found = []
+    if over and counted is not None and summary.settled < counted:
+        found.append(
+            f"{counted} jobs were expected, and {summary.settled} came: {counted - summary.settled} are missing. "
+            f"Unless jobs were removed while the run went on, {source.name} leaves some out, or the count is wrong."
+        )
+    if not checks.fault:
+        return found
+    disorder = f"{source.name} does not yield its jobs in the order of their keys ({checks.fault})"
+    if record.mark is not None:
+        found.append(
+            f"This run was resumed although {disorder}: it has probably left jobs out. Mend the order, and run all "
+            "again with --reset."
+        )
+    elif over:
+        found.append(f"{disorder}. This run was never resumed, so that it left nothing out; a resumed one would.")
+    else:
+        found.append(
+            f"{disorder}: resumed as it is, this run leaves jobs out. Mend the order, and run all again with --reset."
+        )
+    return found
