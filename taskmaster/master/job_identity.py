@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.job_records import ParkedJob, PickledJob
 
 __all__ = ["Identity"]
 
@@ -46,6 +46,8 @@ class Identity:
         Raises:
             KeyUnstorable: it has none.
         """
+        if isinstance(job, ParkedJob):
+            return keys.decode(job.key)
         return keys.key_of(job, self._job_key)
 
     def check(self, job: Any) -> str:
@@ -54,7 +56,7 @@ class Identity:
         Raises:
             KeyUnstorable: the job has no key, or one that would not come back as it went in.
         """
-        return keys.check(keys.key_of(job, self._job_key))
+        return keys.check(self.key(job))
 
     def text(self, job: Any) -> str | None:
         """The encoded key, None where the job has none that can be stored; whatever the user's code
@@ -91,7 +93,7 @@ class Identity:
     def show(job: Any) -> str:
         """The job as a person may want to see it: its repr, at most about 200 characters."""
         if isinstance(job, ParkedJob):
-            return keys.show(job.key)
+            return job.job if isinstance(job, PickledJob) else keys.show(job.key)
         try:
             return _REPR.repr(keys.payload_of(job))
         except BaseException as exc:

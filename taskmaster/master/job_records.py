@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Attempt", "FailedJob", "ParkedJob"]
+__all__ = ["Attempt", "FailedJob", "ParkedJob", "PickledJob"]
 
 
 class Attempt(NamedTuple):
@@ -85,3 +85,14 @@ class ParkedJob:
     payload: bytes
     fingerprint: bytes
     attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PickledJob(ParkedJob):
+    """A job in the queue as it was when it was read, because the source may change it since.
+
+    Attributes:
+        job: Its capped repr.
+    """
+
+    job: str = ""

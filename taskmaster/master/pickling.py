@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.keys import payload_of
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.model import Job
 from taskmaster.transport.frames import Pieces
 
-__all__ = ["MAX_JOB_BYTES", "pickle_all", "pickle_value", "pickled"]
+__all__ = ["MAX_JOB_BYTES", "PickledAlready", "pickle_all", "pickle_value", "pickled"]
 
 MAX_JOB_BYTES = 32 * 1024 * 1024
 """The largest pickled job that is sent; half of the largest frame."""
@@ -33,20 +33,33 @@ class _JobAmongThem(Exception):
     """A Job is about to be pickled where only payloads should be."""
 
 
+class PickledAlready(Exception):
+    """A job was pickled when it was read, so that all have to be sent as pickles of their own."""
+
+
 def _refuse_job(_: Job) -> Any:
     raise _JobAmongThem
 
 
+def _refuse_pickled(_: PickledJob) -> Any:
+    raise PickledAlready
+
+
 def pickle_all(jobs: list[Any]) -> Pieces:
-    """The payloads of jobs as one pickle."""
+    """Return the payloads of jobs as one pickle; raises whatever pickling them raises.
+
+    Raises:
+        PickledAlready: they cannot be made one pickle.
+    """
+    # To look at the type of each job would cost as much as to pickle it; the pickler looks at it
+    # anyway.
+    found = {**copyreg.dispatch_table, PickledJob: _refuse_pickled}
     if type(jobs[0]) is not Job:
         try:
-            # To look at the type of each job would cost as much as to pickle it; the pickler looks
-            # at it anyway.
-            return pickle_value(jobs, {**copyreg.dispatch_table, Job: _refuse_job})
+            return pickle_value(jobs, {**found, Job: _refuse_job})
         except _JobAmongThem:
             pass
-    return pickle_value([payload_of(job) for job in jobs])
+    return pickle_value([payload_of(job) for job in jobs], found)
 
 
 class _Sink:

@@ -296,7 +296,7 @@ class Run:
                 return None
             if signals.received:
                 return self._drain(view, signals)
-            if stop or self._service.key_error is not None:
+            if stop or self._checks.error is not None:
                 return self._stop(view, signals, stop)
             self._give_up(*self._keeper.trouble())
             if error is not None and not pending:
@@ -322,8 +322,8 @@ class Run:
         self._let_end(view, signals, "The run stops: ", "Ctrl-C ends at once")
         if signals.received:
             return Interrupted("", signals.received)
-        if not why and self._service.key_error is not None:
-            return self._service.key_error
+        if not why and self._checks.error is not None:
+            return self._checks.error
         example = self._broker.example
         return BudgetSpent(
             f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
@@ -340,7 +340,7 @@ class Run:
             return Interrupted("", signals.received)
         if self._broker.over:
             return None
-        return self._reader.error or self._service.key_error or Stopped(why)
+        return self._reader.error or self._checks.error or Stopped(why)
 
     def _stop_at_limit(self) -> TaskmasterError:
         """``--limit`` is reached; the source may raise where the next session begins."""
@@ -348,7 +348,7 @@ class Run:
         while not (self._broker.queue or self._reader.ended.is_set()) and time.monotonic() < deadline:
             time.sleep(0.005)
         why = f"--limit ({self._broker.settled} jobs) is reached"
-        return self._reader.error or self._service.key_error or Stopped(why)
+        return self._reader.error or self._checks.error or Stopped(why)
 
     def _let_end(self, view: View, signals: Signals, why: str, how: str) -> None:
         """Hand out nothing more, and give what is running its time to end."""

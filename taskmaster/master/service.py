@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster import __version__
-from taskmaster.errors import StateBusy, UsageError
+from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease, Session, Stretch
 from taskmaster.master.broker.watermark import settled_piece
@@ -120,7 +120,6 @@ class Service:
         self._records = Records(broker, identity, next_failed)
         self.over = False
         self.skew = Skew()
-        self.key_error: UsageError | None = None
 
     # -- what slaves call --------------------------------------------------------------------------
 
@@ -341,7 +340,7 @@ class Service:
             return False
         with self._lock:
             self._broker.refused = self._broker.draining = True
-        self.key_error = self.key_error or error
+        self._checks.error = self._checks.error or error
         return True
 
     def _pickle_together(self, stretch: Stretch) -> Pieces | None:

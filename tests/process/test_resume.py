@@ -40,6 +40,11 @@ SOURCES = {
         "def get_jobs(last=-1):\n    for n in range(last + 1, N):\n        yield {'id': n, 'text': 'x' * n}\n"
         "def handle_job(job):\n    time.sleep(0.005)\n    hold()\n    note(job['id'])\n"
     ),
+    "one dictionary again and again": (
+        "def get_jobs(last=-1):\n    row = {}\n    for n in range(last + 1, N):\n"
+        "        row['id'] = n\n        yield row\n"
+        "def handle_job(job):\n    time.sleep(0.005)\n    hold()\n    note(job['id'])\n"
+    ),
     "no last": "def get_jobs():\n    yield from range(N)\n",
     "a job_key": (
         "class Row:\n    def __init__(self, n):\n        self.number = n\n"

@@ -16,8 +16,9 @@ from pathlib import PurePath
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.errors import UsageError
+from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.model import Job
 from taskmaster.runtime.tracebacks import users_traceback
@@ -37,9 +38,13 @@ class JobChecks:
 
     Args:
         identity: tells jobs apart.
+
+    Attributes:
+        error: What is so wrong with the jobs that nothing more may be handed out.
     """
 
     def __init__(self, identity: Identity) -> None:
+        self.error: TaskmasterError | None = None
         self._identity = identity
         self._order: KeyOrder | None = None
         self._name = ""
@@ -137,16 +142,17 @@ def _at_once(jobs: list[Any], identity: Identity) -> list[Any] | None:
     kind = type(first)
     if kind is Job:
         return _storable(list(map(KEY_OF_JOB, jobs)))
+    if kind is PickledJob or (identity.has_job_key and Job in set(map(type, jobs))):
+        return None
     if identity.has_job_key:
-        return None if Job in set(map(type, jobs)) else _storable(list(map(identity.key, jobs)))
+        return _storable(list(map(identity.key, jobs)))
     if kind is dict:
         name = next(name for name in KEYS_OF_ROWS if first.get(name) is not None)
         return _storable(list(map(itemgetter(name), jobs)), none=False)
     if kind in SAFE or kind in (tuple, list) or issubclass(kind, PurePath):
         return _storable(jobs)
-    if hasattr(kind, "keys"):
-        return None  # a row of a database, which has its values by their names in its own way
-    name = next(name for name in KEYS_OF_ROWS if getattr(first, name, None) is not None)
+    # A row of a database has its values by their names in its own way, and is looked at alone.
+    name = next(name for name in KEYS_OF_ROWS if not hasattr(kind, "keys") and getattr(first, name, None) is not None)
     return _storable(list(map(attrgetter(name), jobs)), none=False)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import pickle
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
+from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.source import Source
 from taskmaster.runtime.tracebacks import users_traceback
 
@@ -103,6 +103,7 @@ class Reader(threading.Thread):
         self._stop_asked = threading.Event()
         self._chunk = 1
         self._chance = random.Random()
+        self._snapshots = Snapshots(source.name, identity)
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
@@ -264,7 +265,9 @@ class Reader(threading.Thread):
             left -= step
             with self._lock:
                 before = self._broker.read
-            self._broker.queue.extend(itertools.islice(iterator, step))
+            jobs = itertools.islice(iterator, step)
+            self._broker.queue.extend(self._snapshots.taken(jobs) if self._snapshots.on else jobs)
+            self._snapshots.review()
             with self._lock:
                 if self._broker.read - before < step:
                     self._broker.exhausted = True
@@ -282,6 +285,9 @@ class Reader(threading.Thread):
                 self._broker.exhausted = True
                 self._earlier.forget()
             return
+        if self._snapshots.on:
+            job = self._snapshots.take(job)
+            self._snapshots.review()
         text = self._identity.text(job)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
@@ -333,8 +339,23 @@ class Reader(threading.Thread):
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        for job in [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT, self._chance)]:
+        newest = self._broker.queue.newest()
+        for job in [*newest, *self._broker.queue.some(LOOKED_AT, self._chance)]:
             self._measure(job)
+        if newest:
+            self._look_for_change(newest[0])
+
+    def _look_for_change(self, newest: Any) -> None:
+        """See that the source leaves alone what it has yielded; else nothing that is queued may be
+        run.
+        """
+        try:
+            self._snapshots.look_again(newest)
+        except SourceError as exc:
+            with self._lock:
+                self._broker.refused = self._broker.draining = True
+            self._checks.error = exc
+            raise
 
     def _measure(self, job: Any) -> None:
         """Let large jobs count: at once when they become larger, slowly when they become
@@ -364,6 +385,6 @@ def _size(job: Any) -> int | None:
     out, with its key.
     """
     try:
-        return len(pickle.dumps(keys.payload_of(job), protocol=5))
+        return len(pickled(job))
     except BaseException:
         return None
