@@ -36,6 +36,7 @@ from taskmaster.runner.excepthook import for_scripts
 from taskmaster.runner.prefork import Embryo
 from taskmaster.runner.sample_run import scratch_store
 from taskmaster.runner.session import Session
+from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import reap
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
@@ -238,6 +239,7 @@ class Taskmaster:
             TaskmasterError: it could not start, or stopped half-way. A script that does not catch
                 it ends with its message and its exit code.
         """
+        standard_streams.fill()
         with for_scripts(debug=self._options.debug):
             return self._start()
 

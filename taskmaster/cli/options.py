@@ -27,6 +27,7 @@ from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options.commands import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 from taskmaster.runner.excepthook import say_error
+from taskmaster.runtime import standard_streams
 
 __all__ = ["SETTINGS", "common", "loaded", "merge", "option", "options", "parse_arguments", "run_command"]
 
@@ -146,7 +147,11 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "batch": (
         ("--batch",),
-        {"type": int, "metavar": "N", "help": "Jobs in a batch.  [default: chosen by what the jobs take]"},
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "Jobs in a batch, if not chosen by what they take; never fewer than a worker runs at once.",
+        },
     ),
     "wait": (
         ("--wait",),
@@ -324,6 +329,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
             err=True,
         )
         sys.exit(2)
+    standard_streams.fill()
     leave_first_process()
     # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
     # all that was loaded when the process ends, takes as long as the loading.

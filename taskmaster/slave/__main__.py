@@ -12,6 +12,8 @@ import os
 import socket
 import sys
 
+from taskmaster.errors import TaskmasterError
+from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.supervisor import run_slave
@@ -26,6 +28,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
             one.
         process: that template.
     """
+    standard_streams.fill()
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)  # unbuffered: what follows the line belongs to the lifeline
@@ -60,7 +63,11 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         template_process=process,
         lifeline=lifeline,
     )
-    return run_slave(config, lambda: str(told["key"]))
+    try:
+        return run_slave(config, lambda: str(told["key"]))
+    except TaskmasterError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return exc.exit_code
 
 
 if __name__ == "__main__":

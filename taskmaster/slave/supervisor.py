@@ -103,7 +103,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
         slots = max(config.threads, config.concurrency)
-        self._batch_size = BatchSize(slots, config.batch)
+        self._batch_size = BatchSize(fixed=config.batch)
         self._pool = Pool(
             {
                 "target": config.target,

@@ -98,12 +98,15 @@ async def handle_job(n):
     ],
     ids=["threads", "coroutines"],
 )
-def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, option: str) -> None:
+@pytest.mark.parametrize("batch", [(), ("--batch=1",), ("--batch=3",)], ids=["chosen", "one", "three"])
+def test_several_jobs_at_once_in_a_worker(
+    playground: Playground, handler: str, option: str, batch: tuple[str, ...]
+) -> None:
     """The first ten wait for each other in one worker, and would for ever if any came later; each
     job runs once.
     """
     playground.write("mod.py", PREAMBLE + OVERLAP + handler)
-    run = playground.run("tm-run", "mod", "1", option, "--progress=none")
+    run = playground.run("tm-run", "mod", "1", option, *batch, "--progress=none")
 
     assert run.process.returncode == 0, run.output
     assert playground.ledger.ended() == Counter(map(str, range(120)))

@@ -1,39 +1,28 @@
-"""The buffers: shared memory where batches are received, and where workers open them.
+"""Buffers: shared memory where batches are received, and where workers open them.
 
-The supervisor only passes a batch on. Here it lies in one place from the network to the worker:
-without it, each byte is copied four times more, which for jobs of a kilobyte took more time than
-all else that a slave does. Made by ``taskmaster.slave.pool.pool``; the place of a batch is free
-again as soon as nobody refers to it.
+The supervisor only passes a batch on: in a buffer it stays in one place from the network to the
+worker. Without that, each byte would be copied four more times, which for jobs of a kilobyte took
+more time than all else that a slave does. A buffer is free again as soon as nothing refers to it.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
-__all__ = ["BUFFER_BYTES", "Buffer", "Buffers", "make_memory"]
+from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
 
-BUFFER_BYTES = 4 * 1024 * 1024  # bytes; a batch is rarely larger than half of it, and one that is goes another way
+__all__ = ["BUFFER_BYTES", "Buffer", "Buffers"]
 
-
-def make_memory(size: int) -> int:
-    """A descriptor of new shared memory, gone when nobody has it open any more."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("taskmaster", os.MFD_CLOEXEC)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
+BUFFER_BYTES = 4 * 1024 * 1024  # a batch is rarely larger than half of it, and one that is goes another way
 
 
 class Buffer:
     """Where one batch lies, until it is no longer referred to.
 
     Attributes:
-        offset: its first byte on the buffers.
-        view: its bytes.
+        offset: Its first byte in the shared memory.
+        view: Its bytes.
     """
 
     __slots__ = ("_free", "offset", "view")
@@ -51,25 +40,39 @@ class Buffer:
 
 
 class Buffers:
-    """The places of one slave, used again and again: memory that was never used costs nothing.
+    """The buffers of one slave, used again and again: memory that was never used costs nothing.
+
+    Where the system gives less, there are fewer buffers, or none: the other batches go through the
+    workers' sockets.
 
     Args:
-        count: how many batches the slave may hold.
+        count: How many batches the slave may hold.
 
     Attributes:
-        descriptor: of the memory, for the workers.
+        descriptor: The memory's, for the workers.
+
+    Raises:
+        NoSharedMemory: There is not even a page of it.
     """
 
     def __init__(self, count: int) -> None:
-        self.descriptor = make_memory(count * BUFFER_BYTES)
-        self._memory = memoryview(mmap.mmap(self.descriptor, count * BUFFER_BYTES))
+        while True:
+            size = max(count * BUFFER_BYTES, mmap.PAGESIZE)
+            try:
+                self.descriptor = make_memory(size)
+                break
+            except NoSharedMemory as exc:
+                if not (count and exc.too_large):
+                    raise
+                count //= 2
+        self._memory = memoryview(mmap.mmap(self.descriptor, size))
         self._free = [number * BUFFER_BYTES for number in reversed(range(count))]
 
     def take(self, size: int) -> Buffer | None:
-        """A place for so many bytes; None if none is free, or they are too many for one."""
+        """Return a buffer of ``size`` bytes, None if none is free or large enough."""
         if size > BUFFER_BYTES or not self._free:
             return None
-        # The one that was left last is the most likely to be in the processor's cache.
+        # The one that was freed last is the most likely to be in the processor's cache.
         offset = self._free.pop()
         return Buffer(offset, self._memory[offset : offset + size], self._free)
 

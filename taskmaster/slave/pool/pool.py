@@ -162,6 +162,7 @@ class Pool:
                 "jobs at once in each worker: %d (--threads is for plain functions, --concurrency for `async def`)",
                 message.slots,
             )
+        self._batch_size.note_slots(message.slots)
         worker.ready = True
         self.workforce.restart_policy.ready()
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.slave.messages import CannotRun, Quit
-from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServerGone, how_it_ended
 from taskmaster.slave.pool.output import Outputs
 from taskmaster.slave.pool.restart_policy import RestartPolicy
+from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.scoreboard import SIZE
 from taskmaster.slave.unusable import Cause, Unusable
@@ -110,7 +110,7 @@ class Workforce:
             except ForkServerGone:
                 self._renew_fork_server()
                 return min(slow, self.restart_policy.back_off(time.monotonic()))
-            except CannotFork as exc:
+            except (CannotFork, NoSharedMemory) as exc:
                 logger.warning("%s It is tried again.", exc)
                 return min(slow, self.restart_policy.back_off(time.monotonic()))
             else:

@@ -90,3 +90,23 @@ def test_it_says_why_a_batch_is_no_larger() -> None:
     batch_size.note(1, 60.0)
     assert batch_size.reason == "slow jobs: one for each that a worker runs at once"
     assert BatchSize(fixed=3).reason == "chosen with --batch"
+
+
+def test_a_chosen_size_never_takes_threads_or_coroutines_away() -> None:
+    """A batch has at least as many jobs as its worker runs at once, and the status says why."""
+    batch_size = BatchSize(fixed=3)
+    sizes = [batch_size.size]
+    for slots in (100, 4, 3, 2, 10**6):
+        batch_size.note_slots(slots)
+        sizes.append(batch_size.size)
+
+    assert sizes == [3, 100, 4, 3, 3, MAX_BATCH]
+    assert batch_size.reason.startswith("--batch=3, but")
+
+
+def test_what_a_worker_runs_at_once_is_known_when_it_is_ready() -> None:
+    """Without a chosen size, too: the first batches are as large."""
+    batch_size = BatchSize()
+    batch_size.note_slots(8)
+
+    assert batch_size.size == 8

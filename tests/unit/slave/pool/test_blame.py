@@ -13,7 +13,7 @@ import pytest
 from taskmaster.model import Failure, WireBatch
 from taskmaster.slave.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
 from taskmaster.slave.messages import MessageSender, RunBatch, message_of, to_plain
-from taskmaster.slave.pool.buffers import make_memory
+from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Scoreboard
 from taskmaster.slave.worker.worker import read_batches
 from taskmaster.transport.channel import Channel

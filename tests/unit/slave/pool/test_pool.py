@@ -15,9 +15,9 @@ from taskmaster.model import Failure, FailureKind, WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.messages import JobFailed, ToSupervisor, to_plain
-from taskmaster.slave.pool.buffers import make_memory
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
+from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
 from taskmaster.transport.frames import frame

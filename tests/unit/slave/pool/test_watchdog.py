@@ -9,7 +9,7 @@ import pytest
 
 from taskmaster.model import WireBatch
 from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.pool.buffers import make_memory
+from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.watchdog import CANCEL, LOST, Watchdog
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard

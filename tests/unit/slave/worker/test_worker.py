@@ -16,7 +16,7 @@ import pytest
 import taskmaster
 from taskmaster.model import Failure, Report
 from taskmaster.slave.messages import TRACEBACK_CHARACTERS, Quit, RunBatch, to_plain
-from taskmaster.slave.pool.buffers import make_memory
+from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
 from taskmaster.slave.worker.callbacks import LONGEST, Callbacks, is_async
 from taskmaster.slave.worker.worker import work

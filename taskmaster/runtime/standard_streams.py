@@ -1,0 +1,34 @@
+"""Standard input, output and error, where a process was started without some of them.
+
+A closed descriptor 0, 1 or 2 is given to the next file or socket that is opened, and is then read,
+written to or replaced as if it were the standard stream.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["fill"]
+
+
+def fill() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    To be called before the process opens anything that stays open.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
