@@ -10,38 +10,30 @@ The only module where master and slave meet. ::
 
 from __future__ import annotations
 
-import os
-import shlex
+import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing
-from pathlib import Path
 from typing import Any
 
-from taskmaster.errors import CallError, ConnectError, Interrupted, UsageError
+from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run import Summary
-from taskmaster.master.skew import Skew
-from taskmaster.master.stores.contract import RunRecord, Store
-from taskmaster.master.stores.default_path import default_path
-from taskmaster.master.stores.default_path import identity as state_identity
-from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.stores.contract import RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions, from_keywords, usable_cpus
-from taskmaster.runner import control
-from taskmaster.runner.dry_run import preview, resume_point
+from taskmaster.master.summary import Summary
+from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
+from taskmaster.options.keywords import from_keywords
+from taskmaster.runner import control, shared_key
 from taskmaster.runner.excepthook import for_scripts
-from taskmaster.runner.prefork import Embryo
-from taskmaster.runner.sample_run import scratch_store
-from taskmaster.runner.session import Session
+from taskmaster.runner.loading import load_script, load_target
+from taskmaster.runner.local_slave import LocalSlaveSpec
+from taskmaster.runner.prefork import Prefork
+from taskmaster.runner.session import RunSession
 from taskmaster.runtime import standard_streams
-from taskmaster.runtime.child_process import reap
-from taskmaster.transport import keyfile
-from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
+from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
-from taskmaster.user_code.code_version import callback_in_memory, callback_of, code_in_memory, code_of, importable
+from taskmaster.user_code.code_version import code_of
 
 __all__ = [
     "Summary",
@@ -69,47 +61,28 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
         TaskmasterError: see the exit codes of its subclasses.
     """
     options.check()
-    key, generated = _masters_key(options.key, options.key_file, parse(options.host))
-    source, identity, hooks, name = _load_source(target, arguments, options.get_jobs_callback)
-    if options.dry_run is not None:
-        return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
-    with ExitStack() as stack:
-        store = stack.enter_context(_opened_store(name, arguments, target, options))
-        where = targets.without_function(target)
-        skew = _skew(where, options) if _has_callback(where) else Skew(strict=options.strict_code)
-        session = Session(source, identity, store, target, options, where, skew, hooks)
-        return session.serve(parse(options.host), key, announce=True, generated=generated)
+    key = shared_key.of_master(options)  # first: the user's code never sees it
+    loaded = load_target(target, arguments, options.get_jobs_callback, local=False)
+    return RunSession(loaded, options, None, lambda: key).run()
 
 
-def run(target: str, arguments: Mapping[str, str], options: RunOptions, embryo: Embryo | None = None) -> Summary:
+def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork: Prefork | None = None) -> Summary:
     """Serve the jobs of a target and run them here, in worker processes of this machine:
     ``tm-run``.
 
     Args:
         target: as for ``serve``.
-        arguments: likewise.
-        options: likewise.
-        embryo: the slave, where it was forked already.
+        arguments: as for ``serve``.
+        options: as for ``serve``.
+        prefork: the slave, where it was forked already.
 
     Raises:
         TaskmasterError: see the exit codes of its subclasses.
     """
     options.check()
-    address = parse(options.host) if options.host else Address("127.0.0.1", 0)
-    key, generated = _masters_key(options.key, options.key_file, address)
-    source, identity, hooks, name = _load_source(target, arguments, options.get_jobs_callback)
-    handler = options.handle_job_callback
-    slave_target = targets.without_function(target) + (f":{handler}" if handler else "")
-    targets.find(targets.load(targets.parse(slave_target)), targets.parse(slave_target), ["handle_job", "handle_jobs"])
-    if options.dry_run is not None:
-        return preview(source, identity, options.dry_run, _resume_point(name, arguments, target, options.state))
-    with ExitStack() as stack:
-        store = stack.enter_context(_opened_store(name, arguments, target, options))
-        skew = _skew(slave_target, options)
-        session = Session(source, identity, store, target, options, slave_target, skew, hooks)
-        return session.serve(
-            address, key, announce=options.host is not None, generated=generated, slave=True, embryo=embryo
-        )
+    key = shared_key.of_master(options)
+    loaded = load_target(target, arguments, options.get_jobs_callback, options.handle_job_callback, local=True)
+    return RunSession(loaded, options, LocalSlaveSpec(options, prefork), lambda: key).run()
 
 
 def work(target: str, options: SlaveOptions) -> int:
@@ -129,7 +102,7 @@ def work(target: str, options: SlaveOptions) -> int:
     config = SlaveConfig(
         target=target,
         address=address,
-        processes=options.processes or usable_cpus(),
+        processes=options.workers,
         threads=options.threads,
         concurrency=options.concurrency,
         batch=options.batch,
@@ -137,7 +110,7 @@ def work(target: str, options: SlaveOptions) -> int:
         grace=options.grace,
         code=code_of(target),
     )
-    return run_slave(config, _slaves_key(target, options, address))
+    return run_slave(config, shared_key.of_slave(target, options, address))
 
 
 def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
@@ -225,6 +198,7 @@ class Taskmaster:
             self._hooks = hooks_of(throttle, "throttle=")
             self._options = from_keywords(RunOptions, options)
             self._identity = Identity(job_key)
+            self._jobs = jobs
             self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
 
     def start(self) -> Summary:
@@ -251,153 +225,23 @@ class Taskmaster:
             )
         options = self._options
         options.check()
-        if options.dry_run is not None:
-            name = self._name()
-            there = (
-                _resume_point(name, {}, name, options.state) if self._has_name() else "This run would keep no state."
-            )
-            return preview(self._source, self._identity, options.dry_run, there)
-        address = parse(options.host) if options.host else Address("127.0.0.1", 0)
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
-        slave_target = importable(self._callback) if plain else None
-        template, pid = None, 0
-        if slave_target is None:
-            from taskmaster.slave.worker.callbacks import classes_of
-            from taskmaster.slave.worker.fork_server import fork_template
-
-            # Now: before the first thread, socket or store exists.
-            rules = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on") or ()
-            template, pid = fork_template(self._callback, self._setup, self._teardown, *rules)
+        loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
+        slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:
-            # After the fork, so that no worker has the key in its memory.
-            key, generated = _masters_key(options.key, options.key_file, address)
-            with ExitStack() as stack:
-                store = stack.enter_context(self._store())
-                name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
-                if slave_target:
-                    skew = _skew(slave_target, options)
-                else:
-                    code, found = code_in_memory(self._callback), callback_in_memory(self._callback)
-                    skew = Skew(strict=options.strict_code, code=code, callback=found, target=sys.argv[0])
-                session = Session(self._source, self._identity, store, name, options, slave_target, skew, self._hooks)
-                return session.serve(
-                    address,
-                    key,
-                    announce=options.host is not None,
-                    generated=generated,
-                    slave=True,
-                    template=template,
-                )
+            return RunSession(loaded, options, slave, lambda: shared_key.of_master(options)).run()
         except Interrupted as exc:
             if str(exc):
                 print(exc, file=sys.stderr)
             raise SystemExit(exc.exit_code) from None
-        finally:
-            if template is not None:
-                template.close()
-                reap(pid)
 
-    def _has_name(self) -> bool:
-        return self._options.state is not None or getattr(self._callback, "__name__", "<lambda>") != "<lambda>"
+    def _fork(self) -> tuple[socket.socket, int]:
+        """Fork a process that holds the callback."""
+        from taskmaster.slave.worker.callbacks import classes_of
+        from taskmaster.slave.worker.fork_server import fork_template
 
-    def _name(self) -> str:
-        script = Path(sys.argv[0] or "interactive").stem or "interactive"
-        return f"{script}.{getattr(self._callback, '__name__', 'callback')}"
-
-    def _store(self) -> AbstractContextManager[Store]:
-        if not self._has_name() and self._options.sample is None:
-            print(
-                "taskmaster: this callback has no name to call the state after, so that the run cannot be resumed; "
-                'state="NAME.tmstate" makes it resumable.',
-                file=sys.stderr,
-            )
-            return closing(MemoryStore())
-        name = self._name()
-        return _opened_store(name, {}, name, self._options)
-
-
-def _load_source(
-    target: str, arguments: Mapping[str, str], callback: str | None
-) -> tuple[Source, Identity, tuple[Callable[[], Any], ...], str]:
-    parsed = targets.parse(target)
-    if parsed.function is None and callback:
-        parsed = targets.parse(f"{target}:{callback}")
-    module = targets.load(parsed)
-    get_jobs = targets.find(module, parsed, ["get_jobs"])
-    source = Source(
-        get_jobs, arguments, targets.optional(module, "count_jobs"), getattr(get_jobs, "__name__", "get_jobs")
-    )
-    hooks = hooks_of(getattr(module, "throttle", None), f"throttle in {targets.without_function(target)}")
-    return source, Identity(targets.optional(module, "job_key")), hooks, targets.name(parsed, "get_jobs")
-
-
-def _skew(target: str, options: MasterOptions | RunOptions) -> Skew:
-    return Skew(strict=options.strict_code, code=code_of(target), callback=callback_of(target), target=target)
-
-
-def _has_callback(where: str) -> bool:
-    """Whether the module of the jobs has a callback for them, too."""
-    module = targets.load(targets.parse(where))
-    return any(callable(getattr(module, name, None)) for name in ("handle_job", "handle_jobs"))
-
-
-def _opened_store(
-    name: str, arguments: Mapping[str, str], target: str, options: MasterOptions | RunOptions
-) -> AbstractContextManager[Store]:
-    if options.sample is not None:
-        return scratch_store(target)
-    path = Path(options.state) if options.state else default_path(name, arguments)
-    return closing(SqliteStore.open(path, state_identity(name, arguments), target, reset=options.reset))
-
-
-def _resume_point(name: str, arguments: Mapping[str, str], target: str, state: str | None) -> str:
-    path = Path(state) if state else default_path(name, arguments)
-    return resume_point(path, state_identity(name, arguments), target)
-
-
-def _masters_key(key: str | None, key_file: str | None, address: Address) -> tuple[str, bool]:
-    """The key that was given, or else a new one; and whether it is new."""
-    text = keyfile.resolve(key, key_file, os.environ)
-    if text is None:
-        if not is_loopback(address.host):
-            raise UsageError(
-                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
-                "code on the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
-            )
-        return keyfile.generate(), True
-    if keyfile.weak(text) and not is_loopback(address.host):
-        print(
-            "taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.", file=sys.stderr
-        )
-    return text, False
-
-
-def _slaves_key(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:
-    """Gives the key, read again for each connection: a master that was restarted may have a new
-    one.
-    """
-    given = keyfile.resolve(options.key, options.key_file, os.environ)
-    if given is None and not is_this_machine(address.host):
-        given = _ask_for_key(target, address)
-
-    def provide() -> str | None:
-        if options.key_file and not options.key:
-            return keyfile.read(options.key_file)
-        return given if given is not None else keyfile.find(address.port)
-
-    return provide
-
-
-def _ask_for_key(target: str, address: Address) -> str:
-    if sys.stdin is not None and sys.stdin.isatty():
-        import click
-
-        return str(click.prompt(f"Key of the master at {address}", hide_input=True, err=True))
-    command = shlex.join(["tm-slave", target, f"--host={address}", "--key-file=tm.key"])
-    raise ConnectError(
-        f"The master at {address} is on another machine, and there is no key for it. Copy the master's key file to "
-        f"this machine and run: {command}"
-    )
+        rules = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on") or ()
+        return fork_template(self._callback, self._setup, self._teardown, *rules)
 
 
 def _name_of(jobs: Any) -> str:

@@ -6,7 +6,6 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -81,9 +80,11 @@ def status(
       tm-ctl status backfill.py
       tm-ctl status --host=127.0.0.1:5050
     """  # noqa: D301
-    path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
     from taskmaster import api
     from taskmaster.runner import control
+    from taskmaster.runner.identities import state_of
+
+    path = state_of(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
 
     loaded()
 
@@ -110,8 +111,10 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
       tm-ctl runs backfill.tmstate
       tm-ctl runs backfill.py since=2024-01-01
     """  # noqa: D301
-    path = _state_file(state, parse_arguments(arguments), get_jobs_callback)
     from taskmaster import api, keys
+    from taskmaster.runner.identities import state_of
+
+    path = state_of(state, parse_arguments(arguments), get_jobs_callback)
 
     loaded()
 
@@ -191,9 +194,11 @@ def failures(  # noqa: PLR0913  # an option each
     """  # noqa: D301
     if (state is None) == (host is None):
         raise UsageError("Name the run whose failed jobs are meant: either its STATE, or its master with --host.")
-    path = _state_file(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
     from taskmaster.cli.failures import check_styles, show, with_keys
     from taskmaster.runner import control
+    from taskmaster.runner.identities import state_of
+
+    path = state_of(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
 
     loaded()
 
@@ -215,19 +220,6 @@ def failures(  # noqa: PLR0913  # an option each
         raise control.no_such_key(", ".join(wanted))
     if not count and style == "text":
         click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
-
-
-def _state_file(state: str, arguments: Mapping[str, str], callback: str | None) -> Path:
-    from taskmaster.master.stores.default_path import SUFFIX, default_path
-    from taskmaster.user_code import target as targets
-
-    path = Path(state)
-    if not arguments and not callback and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
-        return path
-    parsed = targets.parse(state)
-    if parsed.function is None and callback:
-        parsed = targets.parse(f"{state}:{callback}")
-    return default_path(targets.name(parsed, "get_jobs"), arguments)
 
 
 def _when(at: float | None) -> str:

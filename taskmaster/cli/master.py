@@ -21,6 +21,7 @@ __all__ = ["main", "tm_master"]
     "state",
     "state_timeout",
     "reset",
+    "adopt",
     "failed",
     "size",
     "span",

@@ -94,6 +94,13 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"metavar": "PATH", "help": "The state file.  [default: NAME.tmstate in the working directory]"},
     ),
     "reset": (("--reset",), {"is_flag": True, "help": "Begin a new run; the old one is kept and can be taken back."}),
+    "adopt": (
+        ("--adopt",),
+        {
+            "is_flag": True,
+            "help": "Take over a state that belongs to something else, as after the file was renamed. Give it once.",
+        },
+    ),
     "state_timeout": (
         ("--state-timeout",),
         {"type": float, "metavar": "SECONDS", "help": "How long to wait for a state that cannot be written."},

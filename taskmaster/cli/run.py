@@ -24,6 +24,7 @@ __all__ = ["main", "tm_run"]
     "state",
     "state_timeout",
     "reset",
+    "adopt",
     "failed",
     "size",
     "span",
@@ -71,16 +72,16 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
     # First: it gets ready while the master is imported. No worker may have the key in its memory,
     # though.
     needed = options.dry_run is None and options.key is None and "TASKMASTER_KEY" not in os.environ
-    embryo = prepare() if needed else None
+    prefork = prepare() if needed else None
     try:
         from taskmaster import api
 
         loaded()
 
-        return api.run(target, parsed, options, embryo).exit_code
+        return api.run(target, parsed, options, prefork).exit_code
     finally:
-        if embryo is not None:
-            embryo.discard()
+        if prefork is not None:
+            prefork.discard()
 
 
 def _split(words: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:

@@ -10,9 +10,11 @@ and it would count jobs as done that were never run.
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import threading
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = ["Skew", "Verdict"]
@@ -20,6 +22,7 @@ __all__ = ["Skew", "Verdict"]
 logger = logging.getLogger(__name__)
 
 MOST_TOLD = 100  # different files that the log warns of
+LONGEST_PLACE = 4096  # characters of a path that a slave tells
 
 
 class Verdict(NamedTuple):
@@ -37,13 +40,17 @@ class Skew:
         code: digest of the callback's file where the master is; "" if there is none.
         callback: the module of the callback that belongs to the jobs; "" if none does.
         target: what slaves are started with, for the message.
+        place: real path of the callback's file; "" if it has none.
 
     Attributes:
         code: see there.
     """
 
-    def __init__(self, *, strict: bool = False, code: str = "", callback: str = "", target: str = "") -> None:
+    def __init__(
+        self, *, strict: bool = False, code: str = "", callback: str = "", target: str = "", place: str = ""
+    ) -> None:
         self._strict = strict
+        self._place = place
         self.code = code
         self._callback = callback.partition(":")[0]
         self._target = target or callback
@@ -63,8 +70,10 @@ class Skew:
         code = code[:64] if isinstance(code, str) else ""
         callback = info.get("callback")
         callback = callback if isinstance(callback, str) else ""
-        if self._is_of_another_run(callback):
-            target = str(info.get("target") or callback)[:200]
+        place = info.get("place")
+        place = place[:LONGEST_PLACE] if isinstance(place, str) else ""
+        target = str(info.get("target") or callback)[:200]
+        if self._is_of_another_run(callback) or self._is_another_file(callback, code, place, target):
             logger.warning("the slave %s is refused: it was started with %s", name, target)
             return Verdict(refusal=_other_run(self._target, target))
         with self._lock:
@@ -105,6 +114,21 @@ class Skew:
         """
         return bool(self._callback and callback) and ":" not in callback and callback != self._callback
 
+    def _is_another_file(self, callback: str, code: str, place: str, target: str) -> bool:
+        """Whether a slave runs another file of the same name, which is no other version of the
+        same one.
+
+        A file that is on this machine, too, is another one if it is not the master's own; one that
+        is not, if it was named by another folder. Files with the same content do the same.
+        """
+        if ":" in callback or not self._callback or code in ("", self.code):
+            return False
+        try:
+            return bool(self._place and place) and not Path(place).samefile(self._place)
+        except (OSError, ValueError):
+            own, other = _folders(self._target), _folders(target)
+            return bool(own and other) and own != other
+
     def _other_than(self, session: str, code: str, callback: str) -> str | None:
         """Who has another code; a slave that does not tell its code differs for the strict
         alone.
@@ -116,6 +140,12 @@ class Skew:
             if known != code and (self._strict or (known and code)):
                 return name
         return None
+
+
+def _folders(target: str) -> list[str]:
+    """The folders in a target that was named from the working directory; empty for a full path."""
+    where = target.partition(".py")[0] if ".py" in target else target.partition(":")[0].replace(".", "/")
+    return [] if Path(where).is_absolute() else os.path.normpath(where).split("/")[:-1]
 
 
 def _other_run(own: str, target: str) -> str:

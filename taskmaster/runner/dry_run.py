@@ -25,8 +25,9 @@ from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
 from taskmaster.master.reading.job_checks import order_warning
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run import Summary
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.master.summary import Summary
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.view.status import clean
 
@@ -73,13 +74,14 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
     return Summary(run="", exit_code=0, settled=0, failed=0, settled_here=0, elapsed=0.0, state="")
 
 
-def resume_point(path: Path, identity: str, target: str) -> str:
+def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool = False) -> str:
     """Where a run would begin, as a sentence.
 
     Args:
         path: the state file, which need not be there.
         identity: what it has to belong to.
         target: how messages call that.
+        adopt: a state of another run would be taken over.
 
     Raises:
         StateRefused: the run would be refused because of it.
@@ -93,12 +95,13 @@ def resume_point(path: Path, identity: str, target: str) -> str:
             for suffix in ("", "-wal"):
                 if (part := place.with_name(place.name + suffix)).exists():
                     shutil.copyfile(part, copy.with_name(copy.name + suffix))
-            store = SqliteStore.open(copy, identity, target)
+            store = SqliteStore.open_existing(copy)
         except (OSError, StateRefused, StateLocked) as exc:
             if place.with_name(place.name + ".lock").exists():
                 return f"A master may be running: the state {place} cannot be read now, so it is not known where it is."
             raise StateRefused(str(exc).replace(str(copy), str(place))) from exc
         try:
+            store.belonging().check(place, identity, target, adopt=adopt)
             record = store.load()
         finally:
             store.close()

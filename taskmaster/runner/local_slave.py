@@ -1,8 +1,8 @@
-"""The slave that a local run brings along: a process of its own beside the master.
+"""The slave that belongs to a local run: a process of its own beside the master.
 
-Started by ``taskmaster.api`` for ``tm-run`` and ``Taskmaster.start``. Its standard input is its
-lifeline: when this process ends, however it ends, the slave and its workers end too. What the
-callbacks print comes through its standard output and error.
+Started by a session for ``tm-run`` and ``Taskmaster.start``. Its standard input is its lifeline:
+when this process ends, however it ends, the slave and its workers end too. What the callbacks print
+comes through its standard output and error.
 """
 
 from __future__ import annotations
@@ -16,25 +16,85 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import IO, Any, TextIO
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.runner.prefork import Embryo
+from taskmaster.options.commands import RunOptions
+from taskmaster.runner.loading import LoadedRun
+from taskmaster.runner.prefork import Prefork
+from taskmaster.runtime.child_process import reap
+from taskmaster.transport.address import Address
 
-__all__ = ["CompanionEnded", "LocalSlave"]
+__all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec"]
 
 # Slaves killed by a signal within RESTART_SPAN seconds before the run gives up: more than it takes
 # to find a job that takes its slave down, by handing a batch out in halves.
 RESTARTS = 40
 RESTART_SPAN = 60.0
+# Seconds that the slave waits for the master of its own run.
+WAIT_SECONDS = 60.0
 
 
-class CompanionEnded(TaskmasterError):
+class LocalSlaveEnded(TaskmasterError):
     """The local slave has ended although the run has not; it has said why itself."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@dataclass
+class LocalSlaveSpec:
+    """What a local run's slave is to be.
+
+    Attributes:
+        options: how many workers, and how they run jobs.
+        prefork: the slave, where it was forked already.
+        fork: forks a process that holds the callback, where workers cannot import it; gives that
+            process's control socket and its number.
+    """
+
+    options: RunOptions
+    prefork: Prefork | None = None
+    fork: Callable[[], tuple[socket.socket, int]] | None = None
+    _template: socket.socket | None = None
+
+    def provide(self, stack: ExitStack) -> None:
+        """Fork what has to be forked before there is a thread, a socket or a key."""
+        if self.fork is not None:
+            self._template, pid = self.fork()
+            stack.callback(reap, pid)
+            stack.callback(self._template.close)
+
+    def start(self, loaded: LoadedRun, address: Address, key: str, write: Callable[[str, TextIO], None]) -> LocalSlave:
+        """Start the slave.
+
+        Args:
+            loaded: what is run.
+            address: where the master is.
+            key: the shared key.
+            write: prints a line of the callbacks above the progress, to the stream given.
+        """
+        options = self.options
+        config = {
+            "target": loaded.slave_target or loaded.name,
+            "code": loaded.code,
+            "host": address.host,
+            "port": address.port,
+            "key": key,
+            "processes": options.workers,
+            "threads": options.threads,
+            "concurrency": options.concurrency,
+            "batch": options.batch,
+            "grace": options.grace,
+            "wait": WAIT_SECONDS,
+            "log_level": options.log_level,
+            "path": sys.path,
+            "quiet": True,
+        }
+        return LocalSlave(config, write, self._template, self.prefork)
 
 
 class LocalSlave:
@@ -44,7 +104,7 @@ class LocalSlave:
         config: what the slave is told on its standard input.
         write: prints a line of the callbacks above the progress, to the stream given.
         template: control socket of a forked template that holds the callback, if there is one.
-        embryo: the slave, where it was forked already.
+        prefork: the slave, where it was forked already.
     """
 
     def __init__(
@@ -52,7 +112,7 @@ class LocalSlave:
         config: dict[str, Any],
         write: Callable[[str, TextIO], None],
         template: socket.socket | None = None,
-        embryo: Embryo | None = None,
+        prefork: Prefork | None = None,
     ) -> None:
         self._config = config
         self._write = write
@@ -60,7 +120,7 @@ class LocalSlave:
         self._fds = [] if template is None else [template.fileno()]
         self._starts: list[float] = []
         self._relays: list[threading.Thread] = []
-        self._process: subprocess.Popen[bytes] | Embryo = embryo or self._popen()
+        self._process: subprocess.Popen[bytes] | Prefork = prefork or self._popen()
         self._instruct()
 
     def check(self) -> None:
@@ -68,7 +128,7 @@ class LocalSlave:
         and again.
 
         Raises:
-            CompanionEnded: with the exit code that the run is to end with.
+            LocalSlaveEnded: with the exit code that the run is to end with.
         """
         code = self._process.poll()
         if code is None:
@@ -84,8 +144,8 @@ class LocalSlave:
         if code < 0:
             why = f"The local slave was killed by {signal.Signals(-code).name}"
             why += " and holds the only copy of the callback" if self._template else f" {len(recent)} times in a row"
-            raise CompanionEnded(f"{why}; the run stops here and can be resumed.", 1)
-        raise CompanionEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
+            raise LocalSlaveEnded(f"{why}; the run stops here and can be resumed.", 1)
+        raise LocalSlaveEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
 
     def stop(self, seconds: float) -> None:
         """See to the slave's end: within ``seconds`` if it is ending by itself, else now."""

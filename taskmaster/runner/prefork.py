@@ -19,10 +19,10 @@ from typing import IO, Any
 
 from taskmaster.runtime.child_process import Forked, can_fork
 
-__all__ = ["Embryo", "prepare"]
+__all__ = ["Prefork", "prepare"]
 
 
-class Embryo(Forked):
+class Prefork(Forked):
     """The forked slave; it waits on its standard input to be told what to do.
 
     Attributes:
@@ -55,7 +55,7 @@ class Embryo(Forked):
             self.wait()
 
 
-def prepare() -> Embryo | None:
+def prepare() -> Prefork | None:
     """A slave that is getting ready; None where it has to be started in another way."""
     if not can_fork():
         return None
@@ -64,7 +64,7 @@ def prepare() -> Embryo | None:
     import taskmaster.slave.worker.fork_server  # noqa: F401
 
     gc.freeze()  # looking for garbage in the child would copy every page of what was loaded
-    return Embryo()
+    return Prefork()
 
 
 def _live(standard: list[int], others: list[int]) -> int:

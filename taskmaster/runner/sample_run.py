@@ -16,18 +16,19 @@ from pathlib import Path
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.sampler import Sampler
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run import Summary, View
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.master.summary import Summary, View
 from taskmaster.units import show_share
 from taskmaster.view.snapshot import Snapshot
 
-__all__ = ["Rehearsal", "scratch_store"]
+__all__ = ["SampleRun", "scratch_store"]
 
 ENOUGH = 1.0  # seconds in which all workers were busy, from which their rate is told
 
 
-class Rehearsal:
+class SampleRun:
     """What is to be found out in a rehearsal.
 
     Args:
@@ -110,14 +111,14 @@ class Rehearsal:
 class _Watched:
     """A view that tells a rehearsal what it is shown."""
 
-    def __init__(self, view: View, rehearsal: Rehearsal) -> None:
-        self._rehearsal = rehearsal
+    def __init__(self, view: View, sample: SampleRun) -> None:
+        self._sample = sample
         self._view = view
         self.close = view.close
         self.say = view.say
 
     def update(self, snapshot: Snapshot) -> None:
-        self._rehearsal.observe(snapshot)
+        self._sample.observe(snapshot)
         self._view.update(snapshot)
 
 
@@ -127,7 +128,7 @@ def scratch_store(target: str) -> Iterator[Store]:
     much.
     """
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
-        store = SqliteStore.open(Path(directory) / "rehearsal.tmstate", "a rehearsal", target)
+        store = SqliteStore.open(Path(directory) / "rehearsal.tmstate", RunIdentity.named("a rehearsal"), target)
         try:
             yield store
         finally:

@@ -47,6 +47,7 @@ class SlaveFacts:
         code: Digest of the callback's file, "" if unknown.
         callback: The callback's name, "" if unknown.
         target: What was named on the command line, "" where the callback came with a fork server.
+        place: Real path of the callback's file, "" if unknown.
     """
 
     workers: int
@@ -54,6 +55,7 @@ class SlaveFacts:
     code: str = ""
     callback: str = ""
     target: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ class MasterLink:
             "code": self._facts.code,
             "callback": self._facts.callback,
             "target": self._facts.target,
+            "place": self._facts.place,
             "held": held,
             "offers": offers,
             "run": "" if self.welcome is None else self.welcome.run,

@@ -34,7 +34,7 @@ from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.unusable import Cause, Unusable
-from taskmaster.user_code.code_version import callback_of
+from taskmaster.user_code.code_version import callback_of, place_of
 
 __all__ = ["Supervisor", "run_slave"]
 
@@ -119,7 +119,14 @@ class Supervisor:
             stopping=lambda: signals.received > 0,
         )
         target = "" if config.template else config.target  # such a fork server brings its callback along
-        facts = SlaveFacts(config.processes, config.processes * slots, config.code, callback_of(target), target)
+        facts = SlaveFacts(
+            config.processes,
+            config.processes * slots,
+            config.code,
+            callback_of(target),
+            target,
+            place_of(target) if target else "",
+        )
         self._link = MasterLink(config.address, key, facts, self._selector, self)
         self._warned = ""
         self._ask_at = 0.0

@@ -7,6 +7,7 @@ it: the supervisor runs none of the user's code, and to import ``a.b`` would run
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -16,7 +17,17 @@ from typing import Any
 from taskmaster.errors import TaskmasterError
 from taskmaster.user_code import target as targets
 
-__all__ = ["callback_in_memory", "callback_of", "code_in_memory", "code_of", "code_of_file", "importable"]
+__all__ = [
+    "callback_in_memory",
+    "callback_of",
+    "code_in_memory",
+    "code_of",
+    "code_of_file",
+    "file_of",
+    "importable",
+    "place_in_memory",
+    "place_of",
+]
 
 
 def callback_of(target: str) -> str:
@@ -48,11 +59,28 @@ def code_of(target: str) -> str:
     that can be found.
     """
     try:
-        parsed = targets.parse(target)
-        path = parsed.path or _search([str(Path.cwd()), *sys.path], parsed.module.split(".")) or _hooked(parsed.module)
+        return code_of_file(file_of(targets.parse(target)))
     except (TaskmasterError, OSError, ValueError):
         return ""
-    return code_of_file(path)
+
+
+def file_of(parsed: targets.Target) -> Path | None:
+    """The file that is loaded for a target, as it is found, links not followed; None if there is
+    none, or none that can be found.
+    """
+    if parsed.path is not None:
+        return parsed.path
+    parts = parsed.module.split(".")
+    return _search([str(Path.cwd()), *sys.path], parts) or _hooked(parsed.module)
+
+
+def place_of(target: str) -> str:
+    """The real path of that file; "" if there is none, or none that can be found."""
+    try:
+        path = file_of(targets.parse(target))
+    except (TaskmasterError, OSError, ValueError):
+        return ""
+    return "" if path is None else os.path.realpath(path)
 
 
 def code_of_file(path: str | Path | None) -> str:
@@ -75,8 +103,14 @@ def importable(callback: Callable[[Any], Any]) -> str | None:
 
 def code_in_memory(callback: Callable[[Any], Any]) -> str:
     """The digest of the file that a function was defined in, most often the script itself."""
+    return code_of_file(place_in_memory(callback) or None)
+
+
+def place_in_memory(callback: Callable[[Any], Any]) -> str:
+    """The real path of that file; "" if there is none."""
     module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
-    return code_of_file(getattr(module, "__file__", None))
+    file = getattr(module, "__file__", None)
+    return os.path.realpath(file) if file else ""
 
 
 def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:

@@ -22,7 +22,7 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import TargetError, TaskmasterError
 from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["Target", "find", "load", "loading", "name", "optional", "parse", "without_function"]
+__all__ = ["Target", "find", "load", "loading", "name", "optional", "parse", "with_function", "without_function"]
 
 _FORMS = "TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function"
 _depth = 0
@@ -64,6 +64,16 @@ def parse(text: str) -> Target:
     if not where or not all(part.isidentifier() for part in where.split(".")):
         raise TargetError(f"{text!r} is no target: {_FORMS}.")
     return Target(text, where, None, function or None)
+
+
+def with_function(text: str, function: str | None) -> Target:
+    """A target, with a function for one that names none.
+
+    Raises:
+        TargetError: as ``parse``.
+    """
+    parsed = parse(text)
+    return parse(f"{text}:{function}") if parsed.function is None and function else parsed
 
 
 def name(target: Target, default: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint, Piece, Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.connection import looking
@@ -37,7 +38,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
             return opened[0]
         if opened:
             opened.pop().close()
-        opened.append(SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py"))
+        opened.append(SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py"))
         return opened[0]
 
     yield again
@@ -226,7 +227,7 @@ def test_a_key_may_be_missing_and_a_text_may_be_anything(reopen: Reopen) -> None
 
 def test_former_runs_are_history_and_can_be_restored(tmp_path: Path) -> None:
     """By the beginning of their names."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("7", settled=3))
     former = store.reset()
     store.close()
@@ -240,7 +241,7 @@ def test_former_runs_are_history_and_can_be_restored(tmp_path: Path) -> None:
 
     assert (restored.id, restored.mark) == (former.id, "7")
 
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
 
     assert store.load().mark == "7"
 
@@ -249,7 +250,7 @@ def test_former_runs_are_history_and_can_be_restored(tmp_path: Path) -> None:
 
 def test_the_file_is_its_owners_alone_and_nothing_lies_beside_it(tmp_path: Path) -> None:
     """0600; lock and log are gone when it is closed."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1"))
 
     assert (tmp_path / "x.tmstate").stat().st_mode & 0o777 == 0o600
@@ -261,7 +262,7 @@ def test_the_file_is_its_owners_alone_and_nothing_lies_beside_it(tmp_path: Path)
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) -> None:
     """The same store writes again when there is room."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1))
     store._execute("PRAGMA max_page_count = 12")
     with pytest.raises(StateUnwritable, match="full"):
@@ -290,7 +291,7 @@ def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
     tmp_path: Path, change: Callable[[SqliteStore], object]
 ) -> None:
     """Whatever is to be changed: SQLite's own error reaches nobody, and nothing is half done."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
     before = store.load()
     store._execute("PRAGMA query_only = 1")
@@ -307,7 +308,7 @@ def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
 def test_a_state_can_be_looked_at_where_the_disk_is_full(tmp_path: Path) -> None:
     """Not even the lock file can say who holds it; the lock holds all the same."""
     place = tmp_path / "x.tmstate"
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
     store.close()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -330,7 +331,7 @@ def test_a_state_can_be_looked_at_where_the_disk_is_full(tmp_path: Path) -> None
 
 def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Path) -> None:
     """While one is being written, and after one that could not be: ask again."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", failed=[failed()]))
     begun, ended = threading.Event(), threading.Event()
 
@@ -365,7 +366,7 @@ def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     """A new file would swallow it."""
     (tmp_path / "x.tmstate-wal").write_bytes(b"x" * 5000)
     with pytest.raises(StateRefused, match="is gone"):
-        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+        SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
 
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate-wal"]
 
@@ -375,11 +376,11 @@ def test_a_state_that_is_not_in_its_place_any_more_is_not_written(tmp_path: Path
     """Nor is anything that another master has put there touched, not even at the end."""
     place = tmp_path / "run" / "x.tmstate"
     place.parent.mkdir()
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1))
     place.parent.rename(tmp_path / "away")
     place.parent.mkdir()
-    second = SqliteStore.open(place, "mod", "mod") if said == "replaced" else None
+    second = SqliteStore.open(place, RunIdentity.named("mod"), "mod") if said == "replaced" else None
     if second is not None:
         second.write(Checkpoint("7", settled=7))
     before = {path.name: path.stat().st_ino for path in place.parent.iterdir()}
@@ -393,7 +394,7 @@ def test_a_state_that_is_not_in_its_place_any_more_is_not_written(tmp_path: Path
     if second is not None:
         second.write(Checkpoint("8", settled=8))
         second.close()
-        store = SqliteStore.open(place, "mod", "mod")
+        store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
         assert store.load().mark == "8"
 
@@ -404,14 +405,14 @@ def test_a_state_that_was_moved_and_moved_back_is_written_again(tmp_path: Path) 
     """By the same store."""
     place = tmp_path / "run" / "x.tmstate"
     place.parent.mkdir()
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     place.parent.rename(tmp_path / "away")
     with pytest.raises(StateUnwritable, match="was removed"):
         store.write(Checkpoint("2", settled=2))
     (tmp_path / "away").rename(place.parent)
     store.write(Checkpoint("2", settled=2))
     store.close()
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert store.load().mark == "2"
 
@@ -421,7 +422,7 @@ def test_a_state_that_was_moved_and_moved_back_is_written_again(tmp_path: Path) 
 def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
     """With the next checkpoint, and with what it said."""
     place = tmp_path / "x.tmstate"
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     store.tell("127.0.0.1:5050")
     lock = tmp_path / "x.tmstate.lock"
     said = lock.read_text()
@@ -431,7 +432,7 @@ def test_a_lock_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert lock.read_text() == said
 
     with pytest.raises(StateLocked, match="another master"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     store.close()
 
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
@@ -450,13 +451,13 @@ def test_a_state_can_be_made_where_there_are_no_hard_links(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "link", overtaken)
     with pytest.raises(StateRefused, match="File exists"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.tmstate", b"cake")]
 
     place.unlink()
     monkeypatch.setattr(os, "link", refused)
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1"))
     store.close()
 
@@ -470,7 +471,7 @@ def test_a_state_can_be_made_where_there_are_no_hard_links(tmp_path: Path, monke
 
 def killed(directory: Path, checkpoints: int = 1) -> Path:
     """A state as ``kill -9`` leaves it, in a directory of its own."""
-    store = SqliteStore.open(directory / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(directory / "x.tmstate", RunIdentity.named("mod"), "mod")
     for number in range(1, checkpoints + 1):
         store.write(Checkpoint(str(number), settled=number))
     return copy_of(directory, directory / "killed", store)
@@ -489,7 +490,7 @@ def copy_of(directory: Path, target: Path, store: SqliteStore | None = None) -> 
 
 def mark_in(place: Path) -> str | None:
     """The watermark of a state that is opened, and closed again."""
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     try:
         return store.load().mark
     finally:
@@ -514,7 +515,7 @@ def test_a_state_whose_log_is_lost_is_refused(tmp_path: Path, loss: str, checkpo
     before = place.read_bytes()
     for _ in range(2):
         with pytest.raises(StateRefused, match=f"its log {place.name}-wal.*is not beside it"):
-            SqliteStore.open(place, "mod", "mod")
+            SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert place.read_bytes() == before
 
@@ -528,14 +529,14 @@ def test_a_state_that_was_killed_needs_no_log_after_it_was_opened_and_closed(tmp
     """
     place = killed(tmp_path)
     with pytest.raises(StateRefused, match="belongs to mod"):
-        SqliteStore.open(place, "other", "other")
+        SqliteStore.open(place, RunIdentity.named("other"), "other")
     alone = place.parent / "alone"
     alone.mkdir()
     shutil.copy(place, alone / "x.tmstate")
 
     assert mark_in(alone / "x.tmstate") == "1"
 
-    store = SqliteStore.open(place, "mod", "mod")  # and is killed before its first checkpoint
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")  # and is killed before its first checkpoint
     copied = copy_of(place.parent, tmp_path / "again", store)
 
     assert mark_in(copied) == "1"
@@ -564,8 +565,8 @@ def test_a_state_that_cannot_be_resumed_is_put_aside_by_a_reset(
     }
     place.with_name(f"x.tmstate.{reason}").write_bytes(b"an earlier one")
     with pytest.raises(StateRefused, match=f"--reset, which keeps this one as x.tmstate.{reason}"):
-        SqliteStore.open(place, "mod", "mod")
-    store = SqliteStore.open(place, "mod", "mod", reset=True)
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod", reset=True)
 
     assert store.reset() is None
     assert store.load().mark is None
@@ -580,7 +581,7 @@ def test_a_state_that_cannot_be_resumed_is_put_aside_by_a_reset(
 def test_a_reset_puts_no_state_aside_that_can_be_resumed(tmp_path: Path) -> None:
     """It has its history; and one that is damaged is not touched."""
     place = killed(tmp_path)
-    store = SqliteStore.open(place, "mod", "mod", reset=True)
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod", reset=True)
 
     assert store.load().mark == "1"
 
@@ -588,7 +589,7 @@ def test_a_reset_puts_no_state_aside_that_can_be_resumed(tmp_path: Path) -> None
     garbled = place.read_bytes()[:5000]
     place.write_bytes(garbled)
     with pytest.raises(StateRefused, match="is damaged"):
-        SqliteStore.open(place, "mod", "mod", reset=True)
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod", reset=True)
 
     assert [(path.name, path.read_bytes()) for path in place.parent.iterdir()] == [("x.tmstate", garbled)]
 
@@ -621,7 +622,7 @@ def test_a_state_that_was_closed_on_a_full_disk_needs_no_log(tmp_path: Path) -> 
     it all the same.
     """
     place = tmp_path / "x.tmstate"
-    store = SqliteStore.open(place, "mod", "mod")
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
     for number in range(1, 21):
         store.write(Checkpoint(str(number), settled=number))
     full = max(path.stat().st_size for path in (place, place.with_name("x.tmstate-wal")))
@@ -650,7 +651,7 @@ def test_a_damaged_state_that_was_killed_is_refused_for_the_same_reason_again(tm
     before = contents(place.parent)
     for _ in range(2):
         with pytest.raises(StateRefused, match="is damaged") as refused:
-            SqliteStore.open(place, "mod", "mod")
+            SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
         assert "\n" not in str(refused.value)
         assert contents(place.parent) == before
@@ -674,7 +675,7 @@ def test_the_log_of_another_state_is_not_brought_into_this_one(tmp_path: Path) -
     before = contents(place.parent)
     for _ in range(2):
         with pytest.raises(StateRefused, match="is damaged"):
-            SqliteStore.open(place, "mod", "mod")
+            SqliteStore.open(place, RunIdentity.named("mod"), "mod")
         with pytest.raises(StateRefused, match="is damaged"):
             SqliteStore.open_existing(place)
 
@@ -701,11 +702,11 @@ def test_a_log_whose_beginning_is_damaged_is_refused(tmp_path: Path, at: int | N
     log.write_bytes(data)
     before = contents(place.parent)
     with pytest.raises(StateRefused, match=r"damaged at its beginning.*--reset, which keeps this one"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert contents(place.parent) == before
 
-    store = SqliteStore.open(place, "mod", "mod", reset=True)
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod", reset=True)
 
     assert store.load().mark is None
 
@@ -731,7 +732,7 @@ def test_a_log_whose_first_transaction_is_damaged_is_refused(tmp_path: Path, way
     log.write_bytes(data)
     before = contents(place.parent)
     with pytest.raises(StateRefused, match=r"damaged at its beginning.*--reset, which keeps this one"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert contents(place.parent) == before
 
@@ -745,20 +746,20 @@ def test_a_log_whose_first_transaction_was_never_finished_is_an_empty_one(tmp_pa
     torn = bytearray(data[: commits[0] + FRAME])
     torn[-1] ^= 1
     log.write_bytes(torn)
-    with closing(SqliteStore.open(place, "mod", "mod")) as store:
+    with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
         assert store.load().mark is None
 
 
 def test_a_state_that_sqlite_would_only_read_is_refused(tmp_path: Path) -> None:
     """One bit of the header says so; the run would wait for a disk on which nothing is wrong."""
     place = tmp_path / "x.tmstate"
-    SqliteStore.open(place, "mod", "mod").close()
+    SqliteStore.open(place, RunIdentity.named("mod"), "mod").close()
     data = bytearray(place.read_bytes())
     data[18] ^= 1 << 4
     place.write_bytes(data)
 
     with pytest.raises(StateRefused, match="is damaged: byte 18 of its header is 18"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert place.read_bytes() == bytes(data)
 
@@ -787,7 +788,7 @@ def test_what_is_no_log_in_the_place_of_the_log_is_refused(tmp_path: Path, what:
         log.symlink_to("nowhere")
     before = place.read_bytes()
     with pytest.raises(StateRefused, match="it is not used"):
-        SqliteStore.open(place, "mod", "mod")
+        SqliteStore.open(place, RunIdentity.named("mod"), "mod")
 
     assert place.read_bytes() == before
 
@@ -795,7 +796,7 @@ def test_what_is_no_log_in_the_place_of_the_log_is_refused(tmp_path: Path, what:
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 5000, 20_000])
 def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> None:
     """A committed one, whatever is missing."""
-    store = SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     for number in range(20):
         store.write(Checkpoint(str(number), settled=number, failed=[failed(number=number + 1)]))
     copied = tmp_path / "copy"
@@ -805,7 +806,7 @@ def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> No
     store.close()
     wal = copied / "x.tmstate-wal"
     os.truncate(wal, max(0, wal.stat().st_size - cut))
-    store = SqliteStore.open(copied / "x.tmstate", "mod", "mod")
+    store = SqliteStore.open(copied / "x.tmstate", RunIdentity.named("mod"), "mod")
     record = store.load()
 
     assert record.mark in [None, *map(str, range(20))]

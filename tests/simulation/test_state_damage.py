@@ -27,6 +27,7 @@ from support.world import Violation, World
 from taskmaster import keys
 from taskmaster.errors import StateRefused
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint, Piece
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
@@ -111,7 +112,7 @@ def copied_page(data: bytes, source: int, target: int) -> bytes:
 
 def damage_whole(way: str, main: Path, dice: random.Random) -> None:
     """One bit, or one page, of a state that was closed: no write-ahead log covers the damage."""
-    SqliteStore.open(main, "simulation", "simulation").close()
+    SqliteStore.open(main, RunIdentity.named("simulation"), "simulation").close()
     data = main.read_bytes()
     if way == "bit":
         garbled = bytearray(data)
@@ -168,7 +169,7 @@ def play(seed: int) -> str:
             disk.close()
         damage(way, copied / "x.tmstate", copied / "x.tmstate-wal", dice)
         try:
-            store = SqliteStore.open(copied / "x.tmstate", "simulation", "simulation")
+            store = SqliteStore.open(copied / "x.tmstate", RunIdentity.named("simulation"), "simulation")
             try:
                 record = store.load()
                 failed = {job.id: job for job in store.failed(most=10**6)}
@@ -216,7 +217,7 @@ def test_a_bit_that_makes_a_state_unwritable_is_noticed() -> None:
 
 def filled(path: Path, jobs: int) -> bytes:
     """A closed state with so many failed jobs, parked jobs and pieces."""
-    store = SqliteStore.open(path, "mod", "mod")
+    store = SqliteStore.open(path, RunIdentity.named("mod"), "mod")
     tried = (Attempt(1.0, "host:1", "ValueError", "bad row", "Traceback\n" * 5),)
     store.write(
         Checkpoint(
@@ -238,7 +239,7 @@ def found_in(path: Path, data: bytes) -> object:
     path.write_bytes(data)
     path.with_name(path.name + "-wal").unlink(missing_ok=True)
     try:
-        store = SqliteStore.open(path, "mod", "mod")
+        store = SqliteStore.open(path, RunIdentity.named("mod"), "mod")
         try:
             return store.load(), store.failed(most=10**6)
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.world import Disk, Violation
 from taskmaster import keys
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
@@ -25,7 +26,7 @@ class FileDisk(Disk):
     def open(self) -> RunRecord:
         expected = super().open()
         self.close()
-        self._store = SqliteStore.open(self._path, "simulation", "simulation")
+        self._store = SqliteStore.open(self._path, RunIdentity.named("simulation"), "simulation")
         record = self._store.load()
         for name in ("mark", "edge", "settled", "failures", "skipped", "next_failed", "bound"):
             if getattr(record, name) != getattr(expected, name):

@@ -1,7 +1,6 @@
-"""What a state is called, and what it belongs to.
+"""Where the state of a run is kept if nobody says so.
 
-Called by ``taskmaster.api``. The same target with the same arguments is the same run, however the
-target was written.
+In the working directory, under a name that a person can read and that differs where runs differ.
 """
 
 from __future__ import annotations
@@ -11,25 +10,29 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["default_path", "identity"]
+__all__ = ["SUFFIX", "arguments_digest", "state_path"]
 
 SUFFIX = ".tmstate"
+LONGEST_NAME = 100  # characters of the readable part; file names end at 255 bytes on most disks
 
 
-def default_path(name: str, arguments: Mapping[str, str], directory: Path | None = None) -> Path:
-    """Where the state is kept if nobody says so: in the working directory, after the source and a
-    digest of its arguments.
+def state_path(readable: str, digest: str = "", directory: Path | None = None) -> Path:
+    """Return the path of a state.
+
+    Args:
+        readable: what the run is called.
+        digest: tells runs apart that would be called alike.
+        directory: where; None: the working directory.
     """
-    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
-    if arguments:
-        safe += "-" + blake2b(_as_text(arguments).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
-    return (directory or Path.cwd()) / (safe + SUFFIX)
+    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in readable)[:LONGEST_NAME]
+    # A name with a dash before it would be taken for an option, and one with a dot is not listed.
+    safe = safe.lstrip("-.") or "run"
+    return (directory or Path.cwd()) / (safe + (f"-{digest}" if digest else "") + SUFFIX)
 
 
-def identity(name: str, arguments: Mapping[str, str]) -> str:
-    """What a state belongs to, as a person can read it."""
-    return f"{name} {_as_text(arguments)}" if arguments else name
-
-
-def _as_text(arguments: Mapping[str, str]) -> str:
-    return json.dumps(dict(arguments), sort_keys=True)
+def arguments_digest(arguments: Mapping[str, str]) -> str:
+    """Return the digest of the arguments of ``get_jobs``; "" if there are none."""
+    if not arguments:
+        return ""
+    text = json.dumps(dict(arguments), sort_keys=True)
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()

@@ -14,7 +14,8 @@ from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import TargetError
-from taskmaster.options.commands import MasterOptions, from_keywords
+from taskmaster.options.commands import MasterOptions
+from taskmaster.options.keywords import from_keywords
 from taskmaster.user_code import target
 
 CORE = """

@@ -10,6 +10,7 @@ import pytest
 from taskmaster.errors import KeyUnstorable, SourceError, UsageError
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.model import Job
@@ -133,17 +134,17 @@ def test_without_a_state_a_run_begins_at_the_first_job(tmp_path):
 def test_a_state_is_read_and_not_touched(tmp_path, checkpoint, said):
     """While a master holds it as well as afterwards."""
     path = tmp_path / "x.tmstate"
-    store = SqliteStore.open(path, "x", "x")
+    store = SqliteStore.open(path, RunIdentity.named("x"), "x")
     if checkpoint is not None:
         store.write(checkpoint)
     during = {file: file.read_bytes() for file in tmp_path.iterdir() if not file.name.endswith("-shm")}
 
-    assert said in resume_point(path, "x", "x")
+    assert said in resume_point(path, RunIdentity.named("x"), "x")
     assert {file: file.read_bytes() for file in during} == during
 
     store.close()
     content = path.read_bytes()
 
-    assert said in resume_point(path, "x", "x")
+    assert said in resume_point(path, RunIdentity.named("x"), "x")
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == content

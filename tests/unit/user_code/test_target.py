@@ -100,7 +100,7 @@ def test_a_module_that_raises_shows_the_users_lines(directory: Path, text: str) 
 
 def test_loading_is_known_to_be_going_on(directory: Path) -> None:
     """So that a script without a guard can be told."""
-    (directory / "asks.py").write_text("from taskmaster import target\nwas = target.loading()\n")
+    (directory / "asks.py").write_text("from taskmaster.user_code import target\nwas = target.loading()\n")
 
     assert targets.load(targets.parse("asks")).was
     assert not targets.loading()

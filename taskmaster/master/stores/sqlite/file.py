@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from taskmaster.errors import StateRefused
+from taskmaster.errors import StateRefused, StateUnwritable
 from taskmaster.master.stores.sqlite.owner import check_made
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "is_whole",
     "log_of",
     "put_aside",
+    "see_that_it_is_there",
 ]
 
 logger = logging.getLogger(__name__)
@@ -176,6 +177,33 @@ def put_aside(path: Path, suffix: str) -> None:
             f"The state {path} cannot be kept as {aside.name}: {exc.strerror}. Name another with --state=PATH."
         ) from exc
     logger.warning("the state %s cannot be resumed; it is kept as %s, and a new one is begun.", path, aside.name)
+
+
+def see_that_it_is_there(path: Path, opened: os.stat_result | None) -> None:
+    """Refuse to write to a file that has no name any more: it is lost with this process.
+
+    Args:
+        path: where the file was.
+        opened: what was opened there; None if nothing was.
+
+    Raises:
+        StateUnwritable: another file is there, or none. The connection stays as it is, because a
+            file that was moved may be moved back.
+    """
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        there = None
+    except OSError as exc:
+        raise StateUnwritable(f"The state {path} cannot be reached: {exc.strerror}.") from exc
+    if opened is None or (there is not None and os.path.samestat(there, opened)):
+        return
+    what = "removed" if there is None else "replaced by another file"
+    raise StateUnwritable(
+        f"The state {path} was {what} while this run has it: what is written now would be lost. If it was "
+        "moved, move it back, and the run goes on. Else end the run, put a copy of the state there, and start it "
+        "again; it goes on from that copy."
+    )
 
 
 def is_whole(path: Path, opened: os.stat_result) -> None:

@@ -59,13 +59,14 @@ BROKEN = "Restore it from a copy, or begin from zero with another file: --state=
 _KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed": ("run", "id")}
 
 
-def fill(connection: sqlite3.Connection, identity: str) -> None:
-    """Make the tables, with a first run."""
+def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make the tables, with a first run; gives the connection back."""
     for statement in SCHEMA.split(";"):
         if statement.strip():
             connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('identity', ?), ('current', '')", (identity,))
+    connection.execute("INSERT INTO meta VALUES ('current', '')")
     new_run(connection)
+    return connection
 
 
 def new_run(connection: sqlite3.Connection) -> str:

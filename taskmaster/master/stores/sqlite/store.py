@@ -17,10 +17,12 @@ from typing import Any
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
 from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking
-from taskmaster.master.stores.sqlite.file import Unresumable, create, has_log, inspect, put_aside
+from taskmaster.master.stores.sqlite.file import Unresumable, create, has_log, inspect, put_aside, see_that_it_is_there
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.owner import check, check_opened, followed, warn_of_directory
 from taskmaster.master.stores.sqlite.rows import (
@@ -33,7 +35,6 @@ from taskmaster.master.stores.sqlite.rows import (
     new_run,
     sealed,
 )
-from taskmaster.redaction import without_password
 
 __all__ = ["SqliteStore"]
 
@@ -52,19 +53,23 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None  # what was opened
         self._run = ""
+        self.remark = ""  # what a person should know of how the state was found
         self._session = 0
         self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
 
     @classmethod
-    def open(cls, path: str | Path, identity: str, target: str, *, reset: bool = False) -> SqliteStore:
-        """Open the state of a source, or make it.
+    def open(
+        cls, path: str | Path, identity: RunIdentity, target: str, *, reset: bool = False, adopt: bool = False
+    ) -> SqliteStore:
+        """Open the state of a run, or make it.
 
         Args:
             path: the file; links are followed, so that the lock is beside the file itself.
-            identity: what the state belongs to, see ``naming.identity``.
+            identity: what the state has to belong to.
             target: how messages call that.
             reset: a state that cannot be resumed, because it is of an older version or its log is
                 lost, is put aside for a new one.
+            adopt: let a state that belongs to something else belong to this run.
 
         Raises:
             StateLocked: another master has it.
@@ -86,16 +91,7 @@ class SqliteStore:
                     raise
                 put_aside(place, exc.suffix)
                 store._open_or_make(identity)
-            with store._reading():
-                known = store._meta("identity")
-            if known is None:
-                raise StateRefused(f"The state {place} is damaged: it does not say what it belongs to. {BROKEN}")
-            if known != identity:
-                other, own = without_password(known), without_password(identity)
-                raise StateRefused(
-                    f"The state {place} belongs to {other}, not to {own} ({target}). Give this run a state of its own "
-                    "with --state=PATH."
-                )
+            store._belong_to(identity, target, adopt=adopt)
         except BaseException:
             store._abandon()
             raise
@@ -125,6 +121,11 @@ class SqliteStore:
     def place(self) -> str:
         """The full path of the file."""
         return str(self._path)
+
+    def belonging(self) -> Belonging:
+        """What the state belongs to, as it is in the file."""
+        with self._reading():
+            return Belonging(self._meta("identity"), self._meta("belongs"))
 
     def tell(self, where: str) -> None:
         """Say to whoever finds the state locked where its master serves."""
@@ -234,10 +235,20 @@ class SqliteStore:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _open_or_make(self, identity: str) -> None:
+    def _open_or_make(self, identity: RunIdentity) -> None:
         if not inspect(self._path):
-            create(self._path, lambda connection: fill(connection, identity))
+            text = identity.as_text(self._path.parent)
+            create(self._path, lambda connection: write_owner(fill(connection), identity.former, text))
         self._open()
+
+    def _belong_to(self, identity: RunIdentity, target: str, *, adopt: bool) -> None:
+        """Refuse the state of another run; write down where the run's file is now."""
+        found = self.belonging()
+        with self._reading():
+            self.remark = found.check(self._path, identity, target, adopt=adopt)
+        if found.belongs != (text := identity.as_text(self._path.parent)):
+            with self._changing() as connection:
+                write_owner(connection, identity.former, text)
 
     def _open(self) -> None:
         check(self._path)
@@ -280,7 +291,7 @@ class SqliteStore:
             StateUnwritable: nothing; the caller may try again.
         """
         with self._mutex:
-            self._look_at_place()
+            see_that_it_is_there(self._path, self._file)
             try:
                 self._lock.keep()
                 if self._connection is None:
@@ -291,26 +302,6 @@ class SqliteStore:
             except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
                 self._give_up_transaction()
                 raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
-
-    def _look_at_place(self) -> None:
-        """What is written to a file that has no name any more is lost with this process.
-
-        The connection stays as it is: a file that was moved is perhaps moved back.
-        """
-        try:
-            there = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            there = None
-        except OSError as exc:
-            raise StateUnwritable(f"The state {self._path} cannot be reached: {exc.strerror}.") from exc
-        if self._file is None or (there is not None and os.path.samestat(there, self._file)):
-            return
-        what = "removed" if there is None else "replaced by another file"
-        raise StateUnwritable(
-            f"The state {self._path} was {what} while this run has it: what is written now would be lost. If it was "
-            "moved, move it back, and the run goes on. Else end the run, put a copy of the state there, and start it "
-            "again; it goes on from that copy."
-        )
 
     def _give_up_transaction(self) -> None:
         """Leave nothing half-done; after an error of the disk, a fresh connection sees what is

@@ -14,7 +14,7 @@ from taskmaster.master.reading.sampler import BURST, Sampler
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run import Summary
 from taskmaster.model import Job
-from taskmaster.runner.sample_run import Rehearsal
+from taskmaster.runner.sample_run import SampleRun
 from taskmaster.view.snapshot import RunState, Snapshot
 
 BEGINNING = Snapshot(
@@ -122,8 +122,8 @@ def test_reading_is_timed_without_the_waiting() -> None:
     assert sampler.handed_at == BURST
 
 
-def rehearsal_of(jobs: int, share: float) -> Rehearsal:
-    rehearsal = Rehearsal(Source(range(jobs)), Identity(), share)
+def rehearsal_of(jobs: int, share: float) -> SampleRun:
+    rehearsal = SampleRun(Source(range(jobs)), Identity(), share)
     assert list(rehearsal.source.iterate())
     rehearsal._sampler.handed_at = 100.0
     rehearsal._sampler.reading = 5.0

@@ -13,6 +13,7 @@ import pytest
 
 from taskmaster.errors import StateRefused
 from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Checkpoint
 from taskmaster.master.stores.sqlite import file, owner
 from taskmaster.master.stores.sqlite.lock import Lock
@@ -23,7 +24,7 @@ Open = Callable[[Path], SqliteStore]
 
 EITHER_WAY = pytest.mark.parametrize(
     "opened",
-    [lambda path: SqliteStore.open(path, "mod", "mod.py"), SqliteStore.open_existing],
+    [lambda path: SqliteStore.open(path, RunIdentity.named("mod"), "mod.py"), SqliteStore.open_existing],
     ids=["as a master", "as tm-ctl"],
 )
 PARTS = pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal", ".lock"])
@@ -33,7 +34,7 @@ PARTS = pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal", ".lock"]
 def state(tmp_path: Path) -> Path:
     """Make a state with a parked job in it."""
     path = tmp_path / "x.tmstate"
-    store = SqliteStore.open(path, "mod", "mod.py")
+    store = SqliteStore.open(path, RunIdentity.named("mod"), "mod.py")
     store.load()
     store.write(Checkpoint("10", settled=9, park=[ParkedJob(1, "5", pickle.dumps(5), b"\0" * 16)]))
     store.close()
@@ -112,7 +113,7 @@ def test_a_lock_that_is_a_link_to_nothing_makes_no_file(tmp_path: Path):
     (tmp_path / "x.tmstate.lock").symlink_to(tmp_path / "made")
 
     with pytest.raises(StateRefused, match="is a link"):
-        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py")
+        SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py")
     assert not (tmp_path / "made").exists()
 
 
@@ -132,7 +133,7 @@ def test_a_file_that_is_no_lock_is_not_overwritten(tmp_path: Path):
     (tmp_path / "poetry.lock").write_text("# generated\n")
 
     with pytest.raises(StateRefused, match="no lock of a state"):
-        SqliteStore.open(tmp_path / "poetry", "mod", "mod.py")
+        SqliteStore.open(tmp_path / "poetry", RunIdentity.named("mod"), "mod.py")
     assert (tmp_path / "poetry.lock").read_text() == "# generated\n"
 
 
@@ -151,13 +152,13 @@ def test_a_link_to_a_state_is_followed_only_if_the_user_made_it(state: Path):
     """A stranger's link could lead a run to any of the user's states."""
     link = state.with_name("link.tmstate")
     link.symlink_to(state.name)
-    store = SqliteStore.open(link, "mod", "mod.py")
+    store = SqliteStore.open(link, RunIdentity.named("mod"), "mod.py")
     assert store.place == str(state)
     store.close()
     os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
 
     with pytest.raises(StateRefused, match="is a link that"):
-        SqliteStore.open(link, "mod", "mod.py")
+        SqliteStore.open(link, RunIdentity.named("mod"), "mod.py")
 
 
 def test_a_link_to_a_link_is_followed_to_the_state(state: Path):
@@ -179,7 +180,7 @@ def test_a_state_that_root_has_made_is_explained(state: Path):
     os.seteuid(STRANGER)
     try:
         with pytest.raises(StateRefused, match=r"belongs to root.*started as root.*sudo chown"):
-            SqliteStore.open(state, "mod", "mod.py")
+            SqliteStore.open(state, RunIdentity.named("mod"), "mod.py")
     finally:
         os.seteuid(0)
 
@@ -196,12 +197,12 @@ def test_a_file_system_that_keeps_no_owners_or_permissions_is_named_at_the_start
 
     monkeypatch.setattr(os, "fstat", mapped)
     with pytest.raises(StateRefused, match="keeps no permissions"):
-        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py")
+        SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py")
     assert list(tmp_path.iterdir()) == []
 
     monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*really(fd)[:4], 65534, *really(fd)[5:])))
     with pytest.raises(StateRefused, match="maps users"):
-        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py")
+        SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,7 +217,7 @@ def test_a_state_that_is_exchanged_while_it_is_opened_is_refused(state: Path, mo
     )
 
     with pytest.raises(StateRefused, match="was replaced by another file while it was opened"):
-        SqliteStore.open(state, "mod", "mod.py")
+        SqliteStore.open(state, RunIdentity.named("mod"), "mod.py")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_directory_in_which_others_can_replace_the_state_is_warned_of(
     monkeypatch.setattr(owner, "_is_own_group", lambda _: False)
     tmp_path.chmod(mode)
     with caplog.at_level(logging.WARNING, "taskmaster"):
-        SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py").close()
+        SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py").close()
 
     assert ("chmod go-w" in caplog.text) is warned
 
@@ -245,7 +246,7 @@ def test_a_shared_directory_leaves_no_gap_for_a_log_or_a_journal(tmp_path: Path,
         return connected(*args, **options)
 
     monkeypatch.setattr("taskmaster.master.stores.sqlite.connection.sqlite3.connect", connect)
-    SqliteStore.open(tmp_path / "x.tmstate", "mod", "mod.py").close()
+    SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py").close()
 
     assert seen[-1] == ["x.tmstate", "x.tmstate-journal", "x.tmstate-wal", "x.tmstate.lock"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"]
@@ -264,7 +265,7 @@ def test_scratch_files_have_names_that_nobody_can_know(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "open", opened)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        SqliteStore.open(tmp_path / name / "x.tmstate", "mod", "mod.py").close()
+        SqliteStore.open(tmp_path / name / "x.tmstate", RunIdentity.named("mod"), "mod.py").close()
 
     assert len({name for name, _ in made}) == 2
     assert all(flags & os.O_EXCL and flags & os.O_NOFOLLOW for _, flags in made)

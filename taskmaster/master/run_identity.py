@@ -1,0 +1,130 @@
+"""What a state belongs to: what a run reads, with which arguments, and what it calls.
+
+The store writes it into each state and refuses a state that belongs to another run. A file is the
+same file if it is at the same place, if it was named by the same path (a link that was turned to
+another release), or if it lies where it lay as seen from the state: then both were moved together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from taskmaster.redaction import without_password
+
+__all__ = ["Comparison", "RunIdentity"]
+
+LONGEST_SHOWN = 300  # characters of one part of an identity, such as a query, in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How an identity fits a state.
+
+    Attributes:
+        refusal: why the state is another run's; "" if it is not.
+        remark: what a person should know although the state fits; "" for nothing.
+    """
+
+    refusal: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What is read and what is called.
+
+    Attributes:
+        what: the parts that make a run another one, such as function, arguments, callback and
+            query; plain values, in the order in which messages name them.
+        file: real path of the file that says what is read; "" for a module that is installed.
+        given: absolute path by which the file was named, links not followed.
+        code: digest of that file, to tell an edited copy from a folder that was copied.
+        former: what releases before 1.0 wrote into their states for this run.
+        former_is_sure: whether ``former`` means this run and no other one in this directory.
+    """
+
+    what: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    given: str = ""
+    code: str = ""
+    former: str = ""
+    former_is_sure: bool = True
+
+    @classmethod
+    def named(cls, name: str) -> RunIdentity:
+        """Return the identity of something that has nothing but a name."""
+        return cls({"name": name}, former=name)
+
+    def describe(self) -> str:
+        """Return what this is, for a message."""
+        return _described(self.file, self.what)
+
+    def as_text(self, directory: Path) -> str:
+        """Return the text that is kept in a state.
+
+        Args:
+            directory: where that state is, links resolved.
+        """
+        beside = os.path.relpath(self.file, directory) if self.file else ""
+        return json.dumps(
+            {"file": self.file, "given": self.given, "beside": beside, "code": self.code, "what": dict(self.what)}
+        )
+
+    def digest(self, directory: Path) -> str:
+        """Return eight characters that differ where runs differ, for the name of a state.
+
+        They stay as they are when file and directory are moved together.
+        """
+        place = os.path.relpath(self.given or self.file, directory) if self.file else ""
+        text = json.dumps([place, dict(self.what)], sort_keys=True)
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
+    def compare(self, known: str, directory: Path) -> Comparison:
+        """Compare with what a state says that it belongs to.
+
+        Args:
+            known: what ``as_text`` gave when the state was made.
+            directory: where the state is now, links resolved.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        told = json.loads(known)
+        if not isinstance(told, dict) or not isinstance(told.get("what"), dict):
+            raise ValueError("it does not say what it belongs to")  # noqa: TRY004  # the state is damaged, not the call
+        file = str(told.get("file") or "")
+        other = _described(file, told["what"])
+        if json.loads(json.dumps(dict(self.what))) != told["what"]:
+            return Comparison(refusal=other)
+        if self.file == file or (self.given and self.given == told.get("given")):
+            return Comparison()
+        if not self.file or not file or os.path.relpath(self.file, directory) != told.get("beside"):
+            return Comparison(refusal=other)
+        if Path(file).exists() and self.code != told.get("code"):
+            return Comparison(refusal=f"{other}, of which this is a copy that was changed")
+        return Comparison(remark=f"The state was moved or copied together with its file, which was {file}.")
+
+
+def _described(file: str, what: Mapping[str, Any]) -> str:
+    parts = [file] if file else []
+    for name, value in what.items():
+        if not value:
+            continue
+        if name in ("name", "module"):
+            parts.append(str(value))
+        elif name == "function":
+            parts[-1:] = [f"{parts[-1] if parts else ''}:{value}"]
+        elif isinstance(value, Mapping):
+            parts.append("with " + " ".join(f"{key}={text}" for key, text in value.items()))
+        elif isinstance(value, list):
+            parts.append(" ".join(map(str, value)))
+        else:
+            text = str(value)
+            parts.append(f"({name} {text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + '...'})")
+    return without_password(" ".join(parts))

@@ -1,0 +1,107 @@
+"""What a run says at its start and at its end: where it begins, what failed, how it is resumed.
+
+Used by ``taskmaster.runner.session``, which decides when each of these is said.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from taskmaster import keys
+from taskmaster.master.stores.contract import RunRecord, Store
+from taskmaster.master.summary import Summary
+from taskmaster.redaction import without_password
+from taskmaster.runner.excepthook import is_command
+from taskmaster.view.console import Console
+
+__all__ = ["Announcements", "command_again"]
+
+KINDS = 3  # kinds of failure that the end of a run shows
+
+
+class Announcements:
+    """Says what there is to say of one run.
+
+    Args:
+        console: where it is said.
+        store: the run's state.
+    """
+
+    def __init__(self, console: Console, store: Store) -> None:
+        self._say = console.say
+        self._console = console
+        self._store = store
+
+    def start(self, record: RunRecord, given_up: RunRecord | None) -> None:
+        """Say where the run begins, and what ``--reset`` gave up."""
+        place = self._store.place
+        if given_up is not None:
+            reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
+            self._say(
+                f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
+                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, '--state', place])}"
+            )
+        if record.finished is not None:
+            return  # this is said when it is known whether there is anything new
+        if record.mark is None and not record.settled:
+            self._say(f"New run; its state is {place}")
+            return
+        reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
+        # The number of parked jobs explains how the key can be further than what is settled.
+        parked = f", {len(record.parked)} parked ones go first" if record.parked else ""
+        self._say(f"Resuming at {reached} ({record.settled} jobs settled so far{parked}); the state is {place}")
+
+    def finished_before(self, record: RunRecord, now: str) -> None:
+        """Say that the run had come to its end already.
+
+        Args:
+            record: the run.
+            now: what becomes of it now; ``{}`` stands for the key after which it ended.
+        """
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
+        after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
+        failed = f", {record.failures} of them failed" if record.failures else ""
+        self._say(
+            f"This run finished at {at} with {record.settled} jobs{failed}; {now.format(after)}. Its state is "
+            f"{self._store.place}"
+        )
+
+    def failures(self, summary: Summary) -> None:
+        """Say which kinds of failure are the most frequent, and what can be done about them."""
+        if summary.failed:
+            self.kinds()
+            self._say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.place])}")
+            self._say(f"Run them again, when the cause is mended, with: {command_again('--failed')}")
+
+    def kinds(self) -> None:
+        """Say which kinds of failure are the most frequent."""
+        self._console.say_kinds(self._store.kinds(KINDS))
+
+    def failed_again(self, summary: Summary) -> None:
+        """Say that the failed jobs were run again of a run that has not come to its end."""
+        self._say(
+            f"The failed jobs were run again, and {summary.failed} of them failed once more. The run itself has not "
+            f"come to its end; {summary.settled} jobs are settled so far."
+        )
+        self.failures(summary)
+        self._say(f"Resume it with: {command_again(without='--failed')}")
+
+
+def command_again(*more: str, without: str = "") -> str:
+    """Return the command line that this process was started with, without what must not be said
+    twice.
+
+    Args:
+        more: options to add; a script that calls ``Taskmaster`` has them as keywords.
+        without: an option to leave out.
+    """
+    once = ("--reset", "--adopt", without, *more)
+    rest = [without_password(word) for word in sys.argv[1:] if word not in once]
+    if is_command():
+        return shlex.join([Path(sys.argv[0]).name, *rest, *more])
+    script = shlex.join(["python", sys.argv[0], *rest])
+    keywords = "".join(f", {word.lstrip('-').replace('-', '_')}=True" for word in more)
+    return f"{script}, with Taskmaster(...{keywords})" if more else script

@@ -1,0 +1,285 @@
+"""What a run is, from what a command or a script was given; and which state file is its own.
+
+``of_target`` and ``of_script`` make the identity that the state is compared with, and the name that
+the state has if nobody gives one. Nothing of the user's is imported or called.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from taskmaster.errors import StateError
+from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
+from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.options.commands import RunOptions
+from taskmaster.user_code import target as targets
+from taskmaster.user_code.code_version import code_of_file, file_of
+
+__all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "under_test"]
+
+PACKAGE = Path(__file__).parents[1]
+PLAIN = (str, int, float, bool, bytes, type(None))
+# Words of a script's command line that say how it works and not on what: Django's, and those that
+# many scripts have. Taskmaster's own options are left out, too.
+NOT_OF_THE_RUN = {"-v": 1, "--verbosity": 1, "--settings": 1, "--pythonpath": 1, "--no-color": 0, "--force-color": 0,
+                  "--traceback": 0, "--skip-checks": 0, "-q": 0, "--quiet": 0, "--verbose": 0}  # fmt: skip
+OWN_OPTIONS = {f"--{one.name.replace('_', '-')}": int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What a run is, and where its state is if nobody says so.
+
+    Attributes:
+        identity: what the state has to belong to.
+        states: places where the state can be, the one for a new state first.
+        former: where releases before 1.0 would have kept it.
+    """
+
+    identity: RunIdentity
+    states: tuple[Path, ...]
+    former: Path
+
+
+def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: str = "") -> KnownRun:
+    """Return what the run of a command's target is.
+
+    Args:
+        parsed: the target, with the function that yields jobs if one was named.
+        arguments: of that function.
+        callback: name of the function that is called with each job, if it is not the usual one.
+    """
+    here = Path(os.path.realpath(Path.cwd()))
+    function = parsed.function or "get_jobs"
+    found = file_of(parsed)
+    installed = parsed.path is None and (found is None or _is_installed(found))
+    what: dict[str, Any] = {"module": parsed.module if installed else "", "function": function}
+    what |= {"arguments": dict(arguments), "callback": callback}
+    name = targets.name(parsed, "get_jobs")
+    former_place = state_path(name, arguments_digest(arguments))
+    former = f"{name} {arguments_text(arguments)}" if arguments else name
+    suffix = "" if function == "get_jobs" else f"-{function}"
+    digest = arguments_digest(arguments)
+    if installed:
+        identity = RunIdentity({name: value for name, value in what.items() if value}, former=former)
+        digest = identity.digest(here) if callback else digest
+        return KnownRun(identity, (state_path(parsed.module + suffix, digest),), former_place)
+    given = _as_given(parsed, found)
+    real = os.path.realpath(given)
+    below = _dotted_below(real, here)
+    identity = RunIdentity(
+        {name: value for name, value in what.items() if value},
+        file=real,
+        given=given,
+        code=code_of_file(real),
+        former=former,
+        # A file that is not below the working directory was known by the last part of its name.
+        former_is_sure=below is not None,
+    )
+    places = []
+    for place in dict.fromkeys([real, given] if _is_below(real, here) else [given, real]):
+        dotted = _dotted_below(place, here)
+        if dotted is not None:
+            places.append(state_path(dotted + suffix, identity.digest(here) if callback else digest))
+        else:
+            readable = ".".join(Path(place).parts[-2:]).removesuffix(".py")
+            as_named = RunIdentity(identity.what, file=real, given=place)
+            places.append(state_path(readable + suffix, as_named.digest(here)))
+    return KnownRun(identity, tuple(dict.fromkeys(places)), former_place)
+
+
+def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRun:
+    """Return what a run is that a script starts.
+
+    Args:
+        callback: called with each job.
+        jobs: what the script gave as its jobs.
+        source: what that was made into; a queryset is read by a source that can describe itself.
+    """
+    here = Path(os.path.realpath(Path.cwd()))
+    script, text = _script()
+    words = [*text, *_telling_words(sys.argv[1:])]
+    called, read = _name_of_function(callback), _described(jobs, source)
+    given = _absolute(script) if Path(script).is_file() else ""
+    real = os.path.realpath(given) if given else ""
+    managed = Path(script).name in ("manage.py", "django-admin") and len(sys.argv) > 1
+    stem = (Path(script).stem or "script") + (f".{sys.argv[1]}" if managed else "")
+    name = f"{stem}.{getattr(callback, '__name__', 'callback')}"
+    former = f"{Path(sys.argv[0] or 'interactive').stem or 'interactive'}.{getattr(callback, '__name__', 'callback')}"
+    beside = bool(given) and Path(given).parent == here
+    plain = beside and called.isidentifier() and read == "get_jobs" and not words
+    identity = RunIdentity(
+        {"name": "" if given else script, "words": words, "callback": called, "source": read},
+        file=real,
+        given=given,
+        code=code_of_file(real) if real else "",
+        former=former,
+        former_is_sure=beside and not words and not managed and _is_function(jobs),
+    )
+    path = state_path(name, "" if plain else identity.digest(here))
+    return KnownRun(identity, (path,), state_path(former))
+
+
+def find_state(known: KnownRun) -> Path:
+    """Return where the state of a run is, or is to be made, if nobody says so."""
+    for path in known.states:
+        if path.exists():
+            return path
+    if known.former.exists() and _may_be_of(known.former, known.identity):
+        return known.former
+    return known.states[0]
+
+
+def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> Path:
+    """Return the state file that somebody means who asks about a run.
+
+    Args:
+        state: the file, or a target.
+        arguments: of the target's function.
+        get_jobs: name of that function, if the target names none.
+
+    Raises:
+        TargetError: it is neither.
+    """
+    path = Path(state)
+    if not arguments and not get_jobs and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
+        return path
+    return find_state(of_target(targets.with_function(state, get_jobs), arguments))
+
+
+def arguments_text(arguments: Mapping[str, str]) -> str:
+    """Return the arguments as releases before 1.0 wrote them."""
+    return json.dumps(dict(arguments), sort_keys=True)
+
+
+def under_test() -> bool:
+    """Whether this process runs tests: a state that one of them leaves would end the next run."""
+    program = Path(sys.argv[0])
+    return (
+        # The variable alone is inherited by what a test starts.
+        ("PYTEST_CURRENT_TEST" in os.environ and "pytest" in sys.modules)
+        or (program.name in ("manage.py", "django-admin") and sys.argv[1:2] == ["test"])
+        or program.parts[-2:] == ("unittest", "__main__.py")
+        or program.name == "python -m unittest"
+    )
+
+
+# -- inside ----------------------------------------------------------------------------------------
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether a file belongs to an installed distribution, which may be elsewhere tomorrow."""
+    if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
+        return True
+    return file.is_relative_to(sysconfig.get_paths()["stdlib"])
+
+
+def _as_given(parsed: targets.Target, found: Path | None) -> str:
+    """The absolute path by which a target names its file, links not followed."""
+    if parsed.path is None:
+        return _absolute(found or "")
+    where = parsed.text.rpartition(":")[0] if parsed.function and ":" in parsed.text else parsed.text
+    return _absolute(where if Path(where).is_file() else parsed.path)
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # Path.resolve follows links
+
+
+def _is_below(place: str, directory: Path) -> bool:
+    return Path(place).is_relative_to(directory)
+
+
+def _dotted_below(place: str, directory: Path) -> str | None:
+    """The dotted name of a file below a directory; None if it is elsewhere or has no such name."""
+    path = Path(place)
+    if not path.is_relative_to(directory):
+        return None
+    parts = list(path.relative_to(directory).with_suffix("").parts)
+    if len(parts) > 1 and parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts) if all(part.isidentifier() for part in parts) else None
+
+
+def _script() -> tuple[str, list[str]]:
+    """What the process runs, and what else is known of that: a script, a notebook, a command."""
+    name = sys.argv[0]
+    notebook = os.environ.get("JPY_SESSION_NAME") or getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", None)
+    if "ipykernel" in sys.modules and Path(name).stem == "ipykernel_launcher":
+        return (str(notebook) if notebook else "notebook"), []
+    if name == "-c":
+        text = sys.orig_argv[sys.orig_argv.index("-c") + 1 :][:1] if "-c" in sys.orig_argv else []
+        return "command", text
+    if name in ("", "-"):
+        return "interactive" if hasattr(sys, "ps1") else "stdin", []
+    return name, []
+
+
+def _telling_words(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command line that can say on what a script works."""
+    skip = 0
+    for word in words:
+        name, equals, _ = word.partition("=")
+        takes = {**OWN_OPTIONS, **NOT_OF_THE_RUN}.get(name)
+        if skip:
+            skip -= 1
+        elif takes is not None:
+            skip = 0 if equals else takes
+        else:
+            yield word
+
+
+def _is_function(jobs: Any) -> bool:
+    return hasattr(jobs, "__code__")
+
+
+def _name_of_function(function: Any) -> str:
+    """A function's module and name; of one of the script, the name alone."""
+    if isinstance(function, functools.partial):
+        given = [repr(value) for value in function.args if isinstance(value, PLAIN)]
+        given += [f"{name}={value!r}" for name, value in function.keywords.items() if isinstance(value, PLAIN)]
+        return f"{_name_of_function(function.func)}({', '.join(given)})"
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        return _name_of_function(type(function))
+    module = str(getattr(function, "__module__", None) or "")
+    return str(name) if module in ("", "__main__") else f"{module}.{name}"
+
+
+def _described(jobs: Any, source: Any) -> str:
+    """What is read, as far as it can be told without reading it."""
+    identity = getattr(source, "identity", None) or getattr(jobs, "identity", None)
+    if callable(identity):
+        return str(identity())
+    if callable(jobs) and not isinstance(jobs, type):
+        return _name_of_function(jobs)
+    code = getattr(jobs, "gi_code", None)
+    if code is not None:
+        return f"generator {getattr(code, 'co_qualname', code.co_name)}"
+    file = getattr(jobs, "name", None)
+    if isinstance(file, str):
+        return f"file {Path(file).name}"
+    if isinstance(jobs, range):
+        return "range"
+    return _name_of_function(type(jobs))
+
+
+def _may_be_of(path: Path, identity: RunIdentity) -> bool:
+    """Whether a state under a name of releases before 1.0 can be this run's."""
+    try:
+        store = SqliteStore.open_existing(path)
+    except StateError:
+        return True  # it is in use or damaged: who opens it says so
+    try:
+        return store.belonging().may_be(identity, Path(store.place))
+    finally:
+        store.close()

@@ -1,0 +1,152 @@
+"""From a TARGET, or from what a script gives, to one value that says what is run.
+
+``tm-master``, ``tm-run`` and ``Taskmaster`` each make a ``LoadedRun``, and hand it to one session.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.guards import hooks_of
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.source import Source
+from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
+from taskmaster.user_code import target as targets
+from taskmaster.user_code.code_version import (
+    callback_in_memory,
+    callback_of,
+    code_in_memory,
+    code_of,
+    importable,
+    place_in_memory,
+    place_of,
+)
+
+__all__ = ["LoadedRun", "load_script", "load_target"]
+
+NAMELESS = (
+    "This callback has no name to call the state after, so that the run cannot be resumed; "
+    'state="NAME.tmstate" makes it resumable.'
+)
+IN_TEST = (
+    "This is a test, which has to find the same each time: no state is kept, so that the run cannot be resumed; "
+    'state="NAME.tmstate" keeps one.'
+)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """What is run.
+
+    Attributes:
+        source: where jobs come from.
+        identity: tells jobs apart.
+        hooks: what the user has named as ``throttle``.
+        name: how messages call the run.
+        known: what the state has to belong to, and where it is by default.
+        stateless: why no state is kept if nobody names one, as a sentence; "" if one is.
+        given: the objects that a script gave, callback and jobs; empty for a command.
+        told_slaves: what slaves are to be started with, for a message.
+        slave_target: what slaves are started with; None if they cannot be started elsewhere.
+        callback: module of the callback that belongs to the jobs; "" if none does.
+        code: digest of the file with that callback; "" if that is not known.
+        place: real path of that file, likewise.
+    """
+
+    source: Source
+    identity: Identity
+    hooks: tuple[Callable[[], Any], ...]
+    name: str
+    known: KnownRun
+    slave_target: str | None
+    told_slaves: str
+    stateless: str = ""
+    given: tuple[Any, ...] = ()
+    callback: str = ""
+    code: str = ""
+    place: str = ""
+
+
+def load_target(
+    target: str, arguments: Mapping[str, str], get_jobs: str | None, handle_job: str | None = None, *, local: bool
+) -> LoadedRun:
+    """Load what a command's target names.
+
+    Args:
+        target: what the user named, see ``taskmaster.user_code.target``.
+        arguments: of the function that yields jobs.
+        get_jobs: name of that function, if the target names none.
+        handle_job: name of the callback, if it is not the usual one.
+        local: workers of this machine are started, so that there has to be a callback.
+
+    Raises:
+        TargetError: it cannot be loaded, or lacks a function.
+    """
+    parsed = targets.with_function(target, get_jobs)
+    module = targets.load(parsed)
+    jobs = targets.find(module, parsed, ["get_jobs"])
+    source = Source(jobs, arguments, targets.optional(module, "count_jobs"), getattr(jobs, "__name__", "get_jobs"))
+    where = targets.without_function(target)
+    slave_target = where + (f":{handle_job}" if handle_job else "")
+    called = targets.parse(slave_target)
+    if local:
+        targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
+    has_callback = any(callable(getattr(module, name, None)) for name in ("handle_job", "handle_jobs"))
+    usual = handle_job in (None, "handle_job", "handle_jobs")
+    compared = local or has_callback
+    return LoadedRun(
+        source=source,
+        identity=Identity(targets.optional(module, "job_key")),
+        hooks=hooks_of(getattr(module, "throttle", None), f"throttle in {where}"),
+        name=target,
+        known=of_target(parsed, arguments, "" if usual or handle_job is None else handle_job),
+        slave_target=slave_target,
+        told_slaves=slave_target if compared else "",
+        callback=callback_of(slave_target) if compared else "",
+        code=code_of(slave_target) if compared else "",
+        place=place_of(slave_target) if compared else "",
+    )
+
+
+def load_script(
+    callback: Callable[[Any], Any],
+    jobs: Any,
+    source: Source,
+    identity: Identity,
+    hooks: tuple[Callable[[], Any], ...],
+    *,
+    plain: bool,
+) -> LoadedRun:
+    """Say what a script runs.
+
+    Args:
+        callback: called with each job.
+        jobs: what the script gave.
+        source: made of that.
+        identity: tells jobs apart.
+        hooks: what holds the run back.
+        plain: there is nothing but the callback, so that a worker can import it by its name.
+    """
+    slave_target = importable(callback) if plain else None
+    stateless = ""
+    if getattr(callback, "__name__", "<lambda>") == "<lambda>":
+        stateless = NAMELESS
+    elif under_test():
+        stateless = IN_TEST
+    return LoadedRun(
+        source=source,
+        identity=identity,
+        hooks=hooks,
+        name=getattr(callback, "__qualname__", type(callback).__name__),
+        known=of_script(callback, jobs, source),
+        slave_target=slave_target,
+        told_slaves=slave_target or sys.argv[0],
+        stateless=stateless,
+        given=(callback, jobs),
+        callback=callback_of(slave_target) if slave_target else callback_in_memory(callback),
+        code=code_of(slave_target) if slave_target else code_in_memory(callback),
+        place=place_of(slave_target) if slave_target else place_in_memory(callback),
+    )

@@ -1,0 +1,74 @@
+"""Two runs of one process that cannot be told apart by their names.
+
+A loop that defines ``get_jobs`` anew for each table gives each run the same state. What a process
+has run is remembered here, so that the second one is refused instead of being taken for the first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+from taskmaster.errors import StateRefused
+
+__all__ = ["note_run", "refuse_repeated"]
+
+
+@dataclass
+class _Former:
+    given: tuple[Any, ...]
+    finished: bool
+
+
+_formers: dict[str, _Former] = {}
+
+
+def note_run(place: Path, given: tuple[Any, ...], *, finished: bool) -> None:
+    """Remember that this process runs what it was given with a state.
+
+    Args:
+        place: the state file.
+        given: callback and jobs; empty for a command.
+        finished: the run has come to its end.
+    """
+    if given:
+        _formers[os.path.realpath(place)] = _Former(given, finished)
+
+
+def refuse_repeated(place: Path, given: tuple[Any, ...], *, chosen: bool) -> None:
+    """Refuse another callback or other jobs with a state that this process has used by its default
+    name.
+
+    Somebody who types defines functions again and again: only a finished run is refused there.
+
+    Args:
+        place: the state file.
+        given: callback and jobs; empty for a command.
+        chosen: somebody has said that it is this state that is meant.
+
+    Raises:
+        StateRefused: the run would be taken for the former one.
+    """
+    former = _formers.get(os.path.realpath(place))
+    if former is None or chosen or not given or all(map(_same, former.given, given)):
+        return
+    if (hasattr(sys, "ps1") or "ipykernel" in sys.modules) and not former.finished:
+        return
+    raise StateRefused(
+        f"This process has already run another callback or other jobs of the same name with the state {place}, and "
+        "what comes now would be taken for that run. Give each run a state of its own, such as "
+        "--state=NAME.tmstate, or begin this one anew with --reset."
+    )
+
+
+def _same(former: Any, now: Any) -> bool:
+    if former is now:
+        return True
+    if isinstance(now, MethodType | range | list | tuple):
+        return bool(type(former) is type(now) and former == now)
+    identity, other = getattr(now, "identity", None), getattr(former, "identity", None)
+    return callable(identity) and callable(other) and identity() == other()

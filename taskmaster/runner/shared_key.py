@@ -1,0 +1,106 @@
+"""The shared key: the one that was given, else one that is made, found or asked for.
+
+Called by ``taskmaster.api``. The key belongs to the address of a master: a master without one makes
+it and leaves it for slaves of the same user on this machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskmaster.errors import ConnectError, UsageError
+from taskmaster.options.commands import MasterOptions, SlaveOptions
+from taskmaster.transport import keyfile
+from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
+
+__all__ = ["SharedKey", "address_of", "of_master", "of_slave"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class SharedKey:
+    """A master's key.
+
+    Attributes:
+        text: the key itself.
+        generated: nobody gave it; slaves of this user on this machine find it.
+    """
+
+    text: str
+    generated: bool
+
+    def leave(self, port: int, *, needed: bool) -> None:
+        """Leave the key for slaves on this machine.
+
+        Args:
+            port: of the master.
+            needed: slaves have no other way to it, so that a home that cannot be written matters.
+
+        Raises:
+            UsageError: it is needed and cannot be left.
+        """
+        try:
+            keyfile.leave(port, self.text)
+        except UsageError as exc:
+            if needed:
+                raise
+            logger.info("%s", exc)
+
+
+def address_of(options: MasterOptions) -> Address:
+    """Return where a master listens; a run that nobody from elsewhere joins has a free port."""
+    return parse(options.host) if options.host else Address("127.0.0.1", 0)
+
+
+def of_master(options: MasterOptions) -> SharedKey:
+    """Return the key that was given to a master, else a new one.
+
+    Raises:
+        UsageError: there is no key, and other machines reach the address.
+    """
+    address = address_of(options)
+    text = keyfile.resolve(options.key, options.key_file, os.environ)
+    if text is None:
+        if not is_loopback(address.host):
+            raise UsageError(
+                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
+                "code on the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
+            )
+        return SharedKey(keyfile.generate(), generated=True)
+    if keyfile.weak(text) and not is_loopback(address.host):
+        sys.stderr.write("taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.\n")
+    return SharedKey(text, generated=False)
+
+
+def of_slave(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:
+    """Return a function that gives the key for the next connection: a master that was restarted may
+    have a new one.
+    """
+    given = keyfile.resolve(options.key, options.key_file, os.environ)
+    if given is None and not is_this_machine(address.host):
+        given = _ask(target, address)
+
+    def provide() -> str | None:
+        if options.key_file and not options.key:
+            return keyfile.read(options.key_file)
+        return given if given is not None else keyfile.find(address.port)
+
+    return provide
+
+
+def _ask(target: str, address: Address) -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        import click
+
+        return str(click.prompt(f"Key of the master at {address}", hide_input=True, err=True))
+    command = shlex.join(["tm-slave", target, f"--host={address}", "--key-file=tm.key"])
+    raise ConnectError(
+        f"The master at {address} is on another machine, and there is no key for it. Copy the master's key file to "
+        f"this machine and run: {command}"
+    )
