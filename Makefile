@@ -38,7 +38,7 @@ help:
 	@echo "make demo-postgres  denormalise 300,000 rows on a PostgreSQL server of its own"
 	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
 	@echo "make lint    ruff and mypy"
-	@echo "make check   lint, and all tests, the slow ones too"
+	@echo "make check   lint, all tests, the slow ones too, and how much of the code they run"
 	@echo "make prove   the proofs that nothing is lost at their full size (hours)"
 	@echo "make clean   remove what these made"
 	@echo "PYTHON=python3.12 names the interpreter; the default is $(PYTHON)."
@@ -62,8 +62,10 @@ lint: $(VENV)/developer
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy" --strict taskmaster
 
+# All tests, and how much of the code they run: branches too, and in every child process.
 check: lint
-	$(PYTEST)
+	rm -rf build/coverage
+	$(PYTEST) --cov --cov-report=term
 
 # What has no time in `make check`: the same tests, larger. Hours.
 prove: $(VENV)/developer

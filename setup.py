@@ -39,6 +39,7 @@ setup(
             "psutil>=6.0",
             "psycopg[binary]>=3.2",
             "pytest>=9.0",
+            "pytest-cov>=7.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
         ],
