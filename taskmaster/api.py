@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskmaster.django_orm import integration
 from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import Identity
@@ -225,6 +226,8 @@ class Taskmaster:
             )
         options = self._options
         options.check()
+        if options.processes != 0 and options.dry_run is None:
+            integration.check_start()
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
         slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)

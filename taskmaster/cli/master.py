@@ -35,7 +35,7 @@ __all__ = ["main", "tm_master"]
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
 @options("rate", "guard")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")
-@options("get_jobs_callback", "django_settings", "timeout")
+@options("get_jobs_callback", "django_settings", "other_databases", "timeout")
 @common
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.

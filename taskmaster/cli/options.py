@@ -23,6 +23,7 @@ from taskmaster import __version__
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.cli.stop_options import STOPPING
 from taskmaster.cli.throttle_options import THROTTLING
+from taskmaster.django_orm.integration import OTHER_DATABASES
 from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options.commands import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
@@ -183,6 +184,10 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "help": "Settings of the Django project of TARGET; or set DJANGO_SETTINGS_MODULE.",
         },
     ),
+    "other_databases": (
+        ("--other-databases",),
+        {"is_flag": True, "help": "Let slaves use other Django databases, or settings, than the master."},
+    ),
     "json": (("--json", "as_json"), {"is_flag": True, "help": "As JSON, for programs."}),
     "log_level": (
         ("--log-level",),
@@ -287,6 +292,8 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     if given.get("django_settings"):
         # Where Django looks for it; forked and started processes have it from here.
         os.environ[SETTINGS_VARIABLE] = given["django_settings"]
+    if "other_databases" in given:
+        os.environ[OTHER_DATABASES] = "1" if given["other_databases"] else ""
     if given.pop("no_progress", False):
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())

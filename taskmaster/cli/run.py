@@ -44,7 +44,7 @@ __all__ = ["main", "tm_run"]
     help="Where slaves from elsewhere may help. Any address but this machine's own needs a key.  "
     "[default: a free port of this machine]",
 )
-@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "django_settings", "timeout")
+@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "django_settings", "other_databases", "timeout")
 @common
 @click.pass_context
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:

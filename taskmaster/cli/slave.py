@@ -25,7 +25,7 @@ _UNUSED = {
 @click.argument("target")
 @option("host", help=_WHERE)
 @options("key", "key_file", "processes", "threads", "concurrency", "batch", "wait", "grace")
-@options("handle_job_callback", "django_settings")
+@options("handle_job_callback", "django_settings", "other_databases")
 @option("no_progress", **_UNUSED)
 @options("retries_of_old", "timeout")
 @common
@@ -48,7 +48,7 @@ def tm_slave(target: str, **given: Any) -> int:
 @click.argument("processes", metavar="N", type=click.IntRange(min=1))
 @option("host", help=_WHERE)
 @options("key", "key_file", "threads", "concurrency", "batch", "wait", "grace")
-@options("handle_job_callback", "django_settings")
+@options("handle_job_callback", "django_settings", "other_databases")
 @option("no_progress", **_UNUSED)
 @options("retries_of_old", "timeout")
 @common

@@ -14,9 +14,21 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections, connections, reset_queries
 
-__all__ = ["close", "close_before_fork", "drop_after_fork", "refresh"]
+__all__ = [
+    "JobLeftTransaction",
+    "TransactionCheck",
+    "close",
+    "close_before_fork",
+    "drop_after_fork",
+    "refresh",
+]
 
 logger = logging.getLogger(__name__)
+
+
+class JobLeftTransaction(Exception):
+    """A job ended, and a transaction that it had begun did not."""
+
 
 # Of the parent process: kept, for an object that is thrown away says goodbye to the server in the
 # parent's name.
@@ -33,6 +45,77 @@ def refresh() -> None:
             close_old_connections()
         except Exception:
             logger.warning("Django's connections could not be looked after", exc_info=True)
+
+
+class TransactionCheck:
+    """Finds transactions that a job leaves open on the connections of this thread.
+
+    Args:
+        surrounded: what is open now is not the job's: it runs in the process that started the run,
+            which may be in a test, and that is a transaction.
+    """
+
+    def __init__(self, *, surrounded: bool) -> None:
+        self._connections = _all()
+        self._left_alone = {one.alias for one in self._connections if surrounded and _may_be_open(one)}
+
+    def check(self) -> None:
+        """See that no transaction is open.
+
+        Raises:
+            JobLeftTransaction: one is; it was rolled back, as Django does at the end of a request.
+        """
+        for connection in self._connections:
+            if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
+                if connection.alias in self._left_alone:
+                    continue
+                try:
+                    _end_transaction(connection)
+                finally:
+                    self._connections = _all()
+
+
+def _all() -> list[Any]:
+    """Return this thread's connections, made if they are not: looking them up takes longer than
+    many a job.
+    """
+    try:
+        return list(connections.all())
+    except Exception:  # a driver is not installed; a connection of that kind is none of a job's
+        return list(connections.all(initialized_only=True))
+
+
+def _may_be_open(connection: Any) -> bool:
+    return connection.connection is not None and (connection.in_atomic_block or not connection.autocommit)
+
+
+def _end_transaction(connection: Any) -> None:
+    alias = connection.alias
+    written = connection.in_atomic_block or _is_written(connection)
+    # Given up whole: the next job gets a connection that is as it should be.
+    connection.close()
+    del connections[alias]
+    if written:
+        raise JobLeftTransaction(
+            f"The job left a transaction of the database {alias!r} open, so that what it wrote was rolled back: end it "
+            "with commit(), or use transaction.atomic() as a context."
+        )
+
+
+def _is_written(connection: Any) -> bool:
+    """Return whether there is something that a commit would keep."""
+    raw = connection.connection
+    try:
+        if connection.vendor == "postgresql":
+            with raw.cursor() as cursor:
+                cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+                return bool(cursor.fetchone()[0])
+        if connection.vendor == "sqlite":
+            return bool(raw.in_transaction)
+    except Exception:  # as of a transaction that has failed
+        return True
+    # Nobody knows; where the project has no autocommit, a job that has committed looks alike.
+    return bool(connection.settings_dict["AUTOCOMMIT"])
 
 
 def close() -> None:

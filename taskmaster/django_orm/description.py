@@ -24,12 +24,13 @@ from taskmaster.django_orm.key import Key, ReadableQuerySet
 __all__ = ["describe"]
 
 PLACES = re.compile(r"\bIN \((?:%s(?:, %s)*)\)|%s|%%")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.(?!000000)\d{6}(?:[+-][\d:]+)?")
 LONGEST_QUERY = 200  # characters of a query that are shown; a digest stands for the rest
 SCALARS = (str, bytes, int, float, Decimal, date, time, UUID)
 
 
-def describe(queryset: ReadableQuerySet, key: Key) -> dict[str, str]:
-    """Return the parts by which a run over a queryset is told from another one.
+def describe(queryset: ReadableQuerySet, key: Key) -> str:
+    """Return the text by which a run over a queryset is told from another one.
 
     Args:
         queryset: the queryset, without an order.
@@ -40,11 +41,8 @@ def describe(queryset: ReadableQuerySet, key: Key) -> dict[str, str]:
     engine, name = str(found["ENGINE"]).rpartition(".")[2], found.get("NAME")
     if engine.startswith(("sqlite", "spatialite")):
         name = PurePath(str(name)).name  # the project may be moved, with its states
-    return {
-        "model": f"{key}{', descending' if key.descending else ''}",
-        "database": f"{alias}, {engine} {name}",
-        "query": _short(_query_of(queryset, alias)),
-    }
+    way = ", descending" if key.descending else ""
+    return f"{key}{way} of the database {alias!r} ({engine} {name}): {_short(_query_of(queryset, alias))}"
 
 
 def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
@@ -74,7 +72,7 @@ def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as text that is the same in each process."""
-    if isinstance(value, datetime) and value.microsecond:
+    if isinstance(value, datetime | str) and MOMENT.fullmatch(str(value)):
         return "<a moment>"  # most likely that at which the script was started
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"

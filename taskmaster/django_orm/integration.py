@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +19,15 @@ __all__ = [
     "ProjectOptions",
     "advice",
     "as_source",
+    "changed_settings",
+    "check_start",
     "close_before_fork",
     "close_connections",
     "drop_after_fork",
     "explanation",
+    "failing_if_open",
+    "other_databases",
+    "project_facts",
     "refresh_connections",
     "set_up_project",
     "settings_of",
@@ -28,6 +35,9 @@ __all__ = [
 
 SETTINGS = "DJANGO_SETTINGS_MODULE"
 """The environment variable that names a project's settings."""
+
+OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
+"""The environment variable of ``--other-databases``; workers have it from their slave."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class ProjectOptions:
         metadata={"commands_only": "here, call django.setup() before the models are imported"},
     )
     """Settings of the Django project that the target belongs to, as a dotted name."""
+    other_databases: bool = field(
+        default=False, metadata={"commands_only": "here, give --other-databases to the slaves that have others"}
+    )
+    """Let workers use other databases, or other settings, than the master's process."""
 
 
 def set_up_project() -> None:
@@ -105,6 +119,86 @@ def advice(job: Any) -> str:
         f"Jobs are instances of {label}, which are as old as the queue when a worker gets them, and large: "
         "keys, .values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
     )
+
+
+def check_start() -> None:
+    """See, where a run is started, that other connections find what those of this thread have.
+
+    Raises:
+        UsageError: they would not, as inside of a transaction.
+    """
+    if "django.db" in sys.modules:
+        from taskmaster.django_orm.start_check import check
+
+        check()
+
+
+def changed_settings() -> str:
+    """Return how Django's settings here differ from those that a new process would load, as the
+    middle of a sentence; "" if they do not.
+    """
+    if "django.conf" not in sys.modules:
+        return ""
+    from taskmaster.django_orm.databases import changed_settings as changed
+
+    return changed()
+
+
+def project_facts() -> dict[str, Any] | None:
+    """Return the settings' module and the databases of this process as plain values, without
+    passwords; None if there are none, or if workers may have others (``--other-databases``).
+    """
+    if "django.db" not in sys.modules or os.environ.get(OTHER_DATABASES):
+        return None
+    from taskmaster.django_orm.databases import facts
+
+    return facts()
+
+
+def other_databases(masters: Any) -> str:
+    """Return why this process must not run the jobs of a master that uses these databases; "" if it
+    may.
+
+    Args:
+        masters: what ``project_facts`` gave there.
+    """
+    own = project_facts() if isinstance(masters, dict) else None
+    if own is None:
+        return ""
+    from taskmaster.django_orm.databases import difference
+
+    why = difference(masters, own, theirs="the master's process", ours="the workers'")
+    return why and (
+        f"{why} Start both with the same settings and environment; --other-databases, on both sides or on one, if "
+        "this is the same database under another name."
+    )
+
+
+def failing_if_open(call: Callable[[Any], Any], *, surrounded: bool = False) -> Callable[[Any], Any]:
+    """Return a callback that fails a job which leaves a transaction open; the same one where there
+    is no Django.
+
+    Args:
+        call: the callback; used in this thread alone.
+        surrounded: transactions that are open now are not the job's.
+    """
+    if "django.db" not in sys.modules:
+        return call
+    from taskmaster.django_orm.connections import JobLeftTransaction, TransactionCheck
+
+    check = TransactionCheck(surrounded=surrounded).check
+
+    def checked(job: Any) -> Any:
+        try:
+            result = call(job)
+        except BaseException:
+            with suppress(JobLeftTransaction):
+                check()
+            raise
+        check()
+        return result
+
+    return checked
 
 
 def refresh_connections() -> None:

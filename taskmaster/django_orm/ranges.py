@@ -156,7 +156,7 @@ class QuerySetRanges(RangeSource):
     def __repr__(self) -> str:
         return f"ranges of {self._key}"
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> str:
         """Return what is read, as ``describe`` does: a state belongs to it."""
         return describe(self._queryset, self._key)
 

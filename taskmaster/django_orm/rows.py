@@ -166,7 +166,7 @@ class RangeQuerySetWrapper:
         """Return the key of a row."""
         return self._key.joined(self._parts(job))
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> str:
         """Return what is read, as ``describe`` does: a state belongs to it."""
         return describe(self._bounded(self._queryset, own_ends=False), self._key)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster import __version__
+from taskmaster.django_orm.integration import project_facts
 from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease, Session, Stretch
@@ -150,6 +151,7 @@ class Service:
             "job_timeout": self._broker.limits.job_timeout,
             "taken": taken,
             "warn": verdict.warning,
+            "project": project_facts(),
         }
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:

@@ -69,6 +69,7 @@ class Welcome:
         lease: Seconds after which a slave that says nothing is given up.
         job_timeout: Seconds that a job may take, None for any time.
         taken: Token, index and new token of each job that the master takes over.
+        project: Django's settings and databases where the master is; None if it has none.
     """
 
     incarnation: str
@@ -77,6 +78,7 @@ class Welcome:
     lease: float
     job_timeout: float | None
     taken: tuple[tuple[str, int, str], ...]
+    project: Any = None
 
     @classmethod
     def from_wire(cls, value: Any) -> Welcome:
@@ -94,6 +96,7 @@ class Welcome:
                 float(value["lease"]),
                 None if timeout is None else float(timeout),
                 tuple((str(token), int(index), str(new)) for token, index, new in value.get("taken", ())),
+                value.get("project"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"the master's welcome makes no sense: {exc!r}") from None

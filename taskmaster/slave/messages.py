@@ -124,11 +124,19 @@ class RunBatch(NamedTuple):
 
 
 class AboutRun(NamedTuple):
-    """What the worker works for, as in ``taskmaster.runtime.context``."""
+    """What the worker works for, as in ``taskmaster.runtime.context``.
+
+    Attributes:
+        run: Id of the run.
+        slave: Name of the slave.
+        job_timeout: Seconds that a job may take, None for any time.
+        project: Django's settings and databases where the master is, which must be the worker's.
+    """
 
     run: str
     slave: str
     job_timeout: float | None
+    project: Any = None
 
 
 class Quit(NamedTuple):

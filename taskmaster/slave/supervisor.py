@@ -30,6 +30,7 @@ from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
+from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
@@ -297,7 +298,7 @@ class Supervisor:
             self._warned = welcome.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._ask_at = 0.0
-        self._pool.tell(welcome.run, self._link.name, welcome.job_timeout)
+        self._pool.tell(AboutRun(welcome.run, self._link.name, welcome.job_timeout, welcome.project))
         former = self._in_flight.tokens
         for token, index, new in welcome.taken:
             self._in_flight.adopt(token, index, new)

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from taskmaster.django_orm import integration
 from taskmaster.errors import TaskmasterError
 from taskmaster.user_code import target as targets
 
@@ -92,9 +93,11 @@ def code_of_file(path: str | Path | None) -> str:
 
 
 def importable(callback: Callable[[Any], Any]) -> str | None:
-    """The target by which a worker can import the callback, None if it cannot."""
+    """The target by which a worker can import the callback, None if it cannot; or must not, because
+    it would load other settings of Django's than this process has.
+    """
     module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
-    if module in (None, "__main__") or not name.isidentifier():
+    if module in (None, "__main__") or not name.isidentifier() or integration.changed_settings():
         return None
     if getattr(sys.modules.get(str(module)), name, None) is not callback:
         return None

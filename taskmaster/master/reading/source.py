@@ -214,6 +214,14 @@ class Source:
         found: Callable[[Any], Any] | None = self._ask("job_key")
         return found if callable(found) else None
 
+    @property
+    def identity(self) -> Callable[[], str] | None:
+        """What gives the text by which a run over it is told from another one, if it has that: of a
+        queryset, model, database and query.
+        """
+        found: Callable[[], str] | None = self._ask("identity")
+        return found if callable(found) else None
+
     def fix(self, bound: Any) -> Any:
         """Say at the start of a session where the source ends, so that it ends there after each
         restart.

@@ -90,10 +90,10 @@ class Pool:
         """The workers by process id."""
         return self.workforce.workers
 
-    def tell(self, run: str, slave: str, job_timeout: float | None) -> None:
+    def tell(self, about: AboutRun) -> None:
         """Let the workers know what they work for; those that come later, too."""
-        self.job_timeout = job_timeout
-        self._about = AboutRun(run, slave, job_timeout)
+        self.job_timeout = about.job_timeout
+        self._about = about
         for worker in self.workers.values():
             if worker.ready:
                 worker.send(self._about)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from taskmaster.django_orm.integration import close_connections, refresh_connections
+from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.messages import BatchEnded, MessageSender, WorkerBatch, flush
 from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
@@ -131,7 +131,7 @@ def run_threads(
             if batch is not at:
                 refresh_connections()
                 at = batch
-            call = batch.opening(handle)
+                call = failing_if_open(batch.opening(handle))
             caught: BaseException | None = None
             try:
                 call(batch.jobs[index])

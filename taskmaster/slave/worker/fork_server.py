@@ -58,10 +58,13 @@ def fork_template(
     integration.close_before_fork()  # first: a pool of connections has threads
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
     if others:
+        changed = integration.changed_settings()
+        why = f"Django's settings {changed}" if changed else "The callback cannot be imported by its name"
+        cure = "use processes=0," if changed else "Define the callback in a module of its own,"
         raise UsageError(
-            "The callback cannot be imported by its name, so that this process would have to be forked; but it "
-            f"already runs other threads ({', '.join(others[:3])}), and forking them is not safe. Define the "
-            "callback in a module of its own, or call start() before anything starts a thread."
+            f"{why}, so that this process would have to be forked; but it already runs other threads "
+            f"({', '.join(others[:3])}), and forking them is not safe. {cure.capitalize()} or call start() before "
+            "anything starts a thread."
         )
     ours, theirs = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):

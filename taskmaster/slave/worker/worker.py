@@ -17,7 +17,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from taskmaster.django_orm.integration import close_connections, refresh_connections
+from taskmaster.django_orm.integration import (
+    close_connections,
+    failing_if_open,
+    other_databases,
+    refresh_connections,
+)
 from taskmaster.errors import TargetError
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.malloc import keep_freed_memory
@@ -109,7 +114,10 @@ def read_batches(
         if isinstance(message, Quit):
             return
         if isinstance(message, AboutRun):
-            HERE.run, HERE.slave, HERE.job_timeout = message
+            HERE.run, HERE.slave, HERE.job_timeout, project = message
+            if why := other_databases(project):
+                sender.say(CannotRun(Cause.TARGET, why, ""))
+                return
             continue
         region, separate, alone, timeout, found = message
         scoreboard.heads[region][1] = OPENING
@@ -131,7 +139,7 @@ def run_one_by_one(
     for batch in batches:
         refresh_connections()  # the worker may have waited for it for hours
         batch.began = time.perf_counter()
-        stop = _run(batch, scoreboard, batch.opening(handle), sender)
+        stop = _run(batch, scoreboard, failing_if_open(batch.opening(handle)), sender)
         seconds = time.perf_counter() - batch.began
         refresh_connections()
         flush()
@@ -176,7 +184,7 @@ def run_together(
         indices, jobs = _opened(batch, stop, sender, scoreboard)
         try:
             if jobs:
-                result = handle(jobs)
+                result = failing_if_open(handle)(jobs)
                 if inspect.isawaitable(result):
                     import asyncio
 

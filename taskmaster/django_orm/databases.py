@@ -1,0 +1,118 @@
+"""Which settings and which databases this process uses, and whether another process uses the same.
+
+A callback that is imported by a new process loads the settings anew. It would write to the real
+database where the run was started in a test, whose database has another name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import UserSettingsHolder, settings
+from django.db import connections
+
+from taskmaster.redaction import without_password
+
+__all__ = ["changed_settings", "difference", "facts"]
+
+logger = logging.getLogger(__name__)
+
+Facts = dict[str, Any]
+"""``settings``: the name of the module; ``databases``: what each alias stands for. Plain values."""
+
+CONFIGURED = "settings.configure()"
+DUMMY = "django.db.backends.dummy"
+WHERE = ("service", "host", "port", "dbname", "database", "db", "unix_socket", "read_default_file", "options",
+         "init_command", "assume_role")  # fmt: skip
+"""Options of a database that may say which rows it has."""
+
+
+def facts() -> Facts | None:
+    """Return what this process uses; None if Django has no settings, or none that can be used."""
+    if not settings.configured:
+        return None
+    try:
+        named = dict(connections.settings)
+        named.update({one.alias: one.settings_dict for one in connections.all(initialized_only=True)})
+    except Exception:  # of the settings: whatever asks for a connection is told
+        logger.debug("Django's databases cannot be listed", exc_info=True)
+        return None
+    found = {alias: _place(one) for alias, one in sorted(named.items()) if one["ENGINE"] != DUMMY}
+    return {"settings": _module() or CONFIGURED, "databases": found}
+
+
+def difference(there: Facts, here: Facts, *, theirs: str, ours: str) -> str:
+    """Return what differs between two processes, as a sentence; "" if nothing does.
+
+    Args:
+        there: what another process uses.
+        here: what this one uses.
+        theirs: how the sentence calls the other process.
+        ours: how it calls this one.
+    """
+    known, own = there.get("databases") or {}, here["databases"]
+    for alias in sorted({*known, *own}):
+        if known.get(alias) != own.get(alias):
+            return (
+                f"The database {alias!r} is {own.get(alias, 'not there')} in {ours}, and "
+                f"{known.get(alias, 'not there')} in {theirs}: jobs would be done to other rows than those that were "
+                "read."
+            )
+    if there.get("settings") != here["settings"]:
+        return f"Django's settings are {here['settings']} in {ours}, and {there.get('settings')} in {theirs}."
+    return ""
+
+
+def changed_settings() -> str:
+    """Return how the settings of this process differ from those that a new one would load, as the
+    middle of a sentence; "" if they do not.
+    """
+    if not settings.configured:
+        return ""
+    if isinstance(settings._wrapped, UserSettingsHolder):
+        return "were changed by override_settings()" if _module() else f"come from {CONFIGURED}"
+    test = sys.modules.get("django.test.utils")
+    if test is not None and hasattr(test._TestState, "saved_data"):
+        return "are those of a test"
+    name = _module()
+    if os.environ.get("DJANGO_SETTINGS_MODULE") != name:
+        return f"are {name}, which DJANGO_SETTINGS_MODULE does not say"
+    module, held = sys.modules.get(name), vars(settings._wrapped)
+    for one in filter(str.isupper, dir(module)):
+        given = getattr(module, one)
+        if held.get(one) is not given and held.get(one) != given:
+            return f"were changed by an assignment to settings.{one}"
+    return ""
+
+
+def _module() -> str:
+    """Return the name of the settings' module; "" if they come from settings.configure()."""
+    held: Any = settings._wrapped
+    while isinstance(held, UserSettingsHolder):
+        held = held.default_settings
+    return str(getattr(held, "SETTINGS_MODULE", None) or "")
+
+
+def _place(found: dict[str, Any]) -> str:
+    """Return what a database is, in words without a password."""
+    engine = str(found["ENGINE"]).removeprefix("django.db.backends.")
+    name, host, port = (str(found.get(one) or "") for one in ("NAME", "HOST", "PORT"))
+    options = {one: value for one, value in (found.get("OPTIONS") or {}).items() if one in WHERE and value}
+    if engine in ("postgresql", "postgis"):
+        # What libpq takes from the environment where the settings are silent.
+        name, host, port = (
+            said or os.environ.get(variable, "")
+            for said, variable in ((name, "PGDATABASE"), (host, "PGHOST"), (port, "PGPORT"))
+        )
+        if service := os.environ.get("PGSERVICE"):
+            options.setdefault("service", service)
+    if engine.endswith(("sqlite3", "spatialite")) and "memory" not in name:
+        name = str(Path(name).absolute())
+    server = f"at {host}{f':{port}' if port else ''}" if host or port else ""
+    return without_password(
+        " ".join(filter(None, [f"{engine} {name}", server, *(f"{one}={options[one]}" for one in options)]))
+    )

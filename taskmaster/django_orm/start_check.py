@@ -1,0 +1,103 @@
+"""What must not be so where a run is started: the rows are read, and written, by other connections
+than that of the script.
+
+An open transaction, a database in memory, and what a connection was told with SET are the script's
+alone. Each is refused with what to do instead; most often it is ``processes=0``, which runs the
+jobs in the script's own process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from taskmaster.errors import UsageError
+
+__all__ = ["check"]
+
+logger = logging.getLogger(__name__)
+
+HERE = "processes=0 runs the jobs in this process, with its own connection"
+# What decides which rows a statement sees, or what it does to them.
+DECISIVE = ("user", "database", "search_path", "row_security", "session_replication_role",
+            "default_transaction_read_only", "attached")  # fmt: skip
+QUERIES = {
+    "postgresql": (
+        "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name IN ('search_path') "
+        "UNION ALL SELECT 'user', current_user::text UNION ALL SELECT 'database', current_database()::text"
+    ),
+    "mysql": "SELECT 'database', DATABASE() UNION ALL SELECT 'sql_mode', @@SESSION.sql_mode",
+    "sqlite": "SELECT 'attached', group_concat(name || ' ' || file, ', ') FROM pragma_database_list "
+    "WHERE name NOT IN ('main', 'temp')",
+}
+
+
+def check() -> None:
+    """See that other connections find what this thread's connections have.
+
+    Raises:
+        UsageError: they would not.
+    """
+    for connection in _opened():
+        alias = connection.alias
+        if connection.in_atomic_block or not (connection.autocommit or not connection.settings_dict["AUTOCOMMIT"]):
+            raise UsageError(
+                f"The run was started inside of a transaction of the database {alias!r} (transaction.atomic(), a "
+                "TestCase, ATOMIC_REQUESTS or set_autocommit(False)). Its rows are seen by no other connection, and "
+                f"what it has locked waits for its end. Start the run after it; or {HERE}."
+            )
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            raise UsageError(
+                f"The database {alias!r} is SQLite's in memory, which other processes do not have: what they write "
+                f"would be lost: {HERE}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in DATABASES."
+            )
+        _check_session(connection)
+
+
+def _check_session(connection: Any) -> None:
+    """See that a connection has been told nothing that a new one does not know."""
+    query = QUERIES.get(connection.vendor)
+    if query is None:
+        return
+    new = connection.copy()
+    new.settings_dict["OPTIONS"] = {
+        name: value for name, value in (new.settings_dict.get("OPTIONS") or {}).items() if name != "pool"
+    }
+    try:
+        told, plain = _asked(connection, query), _asked(new, query)
+    except Exception as exc:  # such as one connection too many
+        logger.debug("the session of the database %r cannot be compared: %s", connection.alias, exc)
+        return
+    finally:
+        new.close()
+    changed = [name for name in sorted({*told, *plain}) if told.get(name) != plain.get(name)]
+    decisive = next((name for name in DECISIVE if name in changed), None)
+    if decisive is not None:
+        raise UsageError(
+            f"The connection {connection.alias!r} has {decisive} = {told.get(decisive)!r}, and a new one has "
+            f"{plain.get(decisive)!r}: the run reads and writes with connections of its own, and would do so to other "
+            "rows. Set it for each connection (OPTIONS, or the signal connection_created), or in get_jobs and in the "
+            f"callback, and start the run without it; or {HERE}."
+        )
+    if changed:
+        logger.warning(
+            "the connection %r was told %s, which the run's own connections are not: set it in OPTIONS, or in the "
+            "callback, if they need it",
+            connection.alias,
+            ", ".join(f"{name} = {told.get(name)!r}" for name in changed),
+        )
+
+
+def _asked(connection: Any, query: str) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return dict(cursor.fetchall())
+
+
+def _opened() -> Iterator[Any]:
+    if settings.configured:
+        yield from (one for one in connections.all(initialized_only=True) if one.connection is not None)

@@ -1,0 +1,256 @@
+"""Workers use the databases of the process that has started the run, or there is no run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.commands import free_port
+from support.django_projects import environment_of
+from support.playground import Playground
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "django_backfill"
+Sql = Callable[..., list[tuple]]
+
+JOBS = """
+from blog.models import Author
+from taskmaster import Taskmaster
+
+def touch(pk):
+    assert Author.objects.filter(pk=pk).update(name="touched") == 1, f"no author {pk}"
+
+def run(**options):
+    return Taskmaster(touch, Author.objects.values_list("pk", flat=True), processes=1, **options).start()
+"""
+
+TESTS = """
+import os
+from django.conf import settings
+from django.test import TestCase, TransactionTestCase, override_settings
+from blog import jobs
+from blog.models import Author
+from taskmaster.errors import UsageError
+
+def run():
+    return jobs.run(state=os.path.join(os.environ["TMPDIR"], "t.tmstate"), retries=0, reset=True)
+
+class InTransactionTestCase(TransactionTestCase):
+    def setUp(self):
+        Author.objects.bulk_create(Author(id=n, name="new") for n in range(1, 6))
+
+    def test_importable(self):
+        self.assertEqual(run().exit_code, 0)
+        self.assertEqual(Author.objects.filter(name="touched").count(), 5)
+
+    @override_settings(WORD="overridden")
+    def test_override(self):
+        self.assertEqual(jobs.words(), 0)
+        self.assertEqual(set(Author.objects.values_list("name", flat=True)), {"overridden"})
+
+class InTestCase(TestCase):
+    def test_refused(self):
+        with self.assertRaisesMessage(UsageError, "inside of a transaction of the database 'default'"):
+            run()
+"""
+
+WORDS = """
+def word(pk):
+    from django.conf import settings
+    Author.objects.filter(pk=pk).update(name=settings.WORD)
+
+def words():
+    authors = Author.objects.values_list("pk", flat=True)
+    return Taskmaster(word, authors, processes=1, state="w.tmstate").start().exit_code
+"""
+
+
+@pytest.fixture
+def project(database: str, sql: Sql, playground: Playground) -> dict[str, str]:
+    """The example's project, migrated, with 10 authors; gives the environment of its commands."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    (playground.directory / "blog" / "jobs.py").write_text(JOBS + WORDS)
+    with (playground.directory / "config" / "settings.py").open("a") as settings:
+        settings.write("\nWORD = 'plain'\n")
+    environment = {**environment_of(database), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=playground.directory, env={**playground.environment, **environment}, check=True)
+    sql("INSERT INTO blog_author SELECT n, 'author ' || n FROM generate_series(1, 10) n")
+    return environment
+
+
+TOUCHED = "SELECT count(*) FROM blog_author WHERE name NOT LIKE 'author %'"
+
+
+def test_a_run_in_django_s_tests_leaves_the_real_database_alone(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """The callback is one that a worker could import: it would find the real rows."""
+    playground.write("blog/tests.py", TESTS)
+    done = playground.run("python", "manage.py", "test", "--noinput", TMPDIR=str(playground.directory), **project)
+
+    assert done.process.returncode == 0, done.output
+    assert "Ran 3 tests" in done.output
+    assert sql(TOUCHED) == [(0,)]
+
+
+SQLITE_TESTS = """
+from django.test import TransactionTestCase
+from blog import jobs
+from blog.models import Author
+from taskmaster.errors import UsageError
+
+class InTransactionTestCase(TransactionTestCase):
+    def test_refused(self):
+        Author.objects.create(name="new")
+        with self.assertRaisesMessage(UsageError, "in memory, which other processes do not have"):
+            jobs.run(state="t.tmstate")
+"""
+SQLITE = """
+from config.settings import *
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "real.sqlite3"}}
+"""
+
+
+def test_a_database_in_memory_is_refused_at_once(playground: Playground) -> None:
+    """It was tried again for an hour, or what workers wrote was lost."""
+    shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
+    (playground.directory / "blog" / "jobs.py").write_text(JOBS)
+    (playground.directory / "blog" / "tests.py").write_text(SQLITE_TESTS)
+    playground.write("lite.py", SQLITE)
+    done = playground.run("python", "manage.py", "test", "--settings=lite")
+
+    assert done.process.returncode == 0, done.output
+
+
+CONFIGURED = """
+import os, sys
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["blog"], WORD="configured", DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ["PGDATABASE"]}},
+)
+import django
+django.setup()
+from blog import jobs
+
+if __name__ == "__main__":
+    assert jobs.words() == 0
+    jobs.run(state="b.tmstate")
+"""
+
+
+def test_a_script_that_configures_the_settings_itself_runs(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """Its workers have what it has; a new process would have no settings."""
+    playground.write("script.py", CONFIGURED)
+    del project["DJANGO_SETTINGS_MODULE"]
+    done = playground.run("python", "script.py", **project)
+
+    assert done.process.returncode == 0, done.output
+    assert sql("SELECT DISTINCT name FROM blog_author") == [("touched",)]
+
+
+CHANGED = """
+import django
+django.setup()
+from django.db import connection
+from blog import jobs
+
+connection.settings_dict["NAME"] = "OTHER"
+
+if __name__ == "__main__":
+    jobs.run(state="b.tmstate")
+"""
+
+
+def test_a_database_that_was_changed_under_the_settings_is_noticed_by_the_workers(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """The settings say nothing of it: no job is run."""
+    name = project["PGDATABASE"]
+    playground.write("script.py", CHANGED.replace("OTHER", name))
+    done = playground.run("python", "script.py", **{**project, "PGDATABASE": "postgres"})
+
+    assert done.process.returncode == 2, done.output
+    assert "The database 'default' is postgresql postgres at " in done.output
+    assert f"and postgresql {name} at " in done.output
+    assert sql(TOUCHED) == [(0,)]
+
+
+TARGET = """
+import os
+from blog.models import Author
+
+get_jobs = Author.objects.values_list("pk", flat=True)
+
+def handle_job(pk):
+    Author.objects.filter(pk=pk).update(name="touched")
+"""
+
+
+def test_a_slave_with_another_database_than_the_master_is_refused(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """It says which, and runs nothing; with --other-databases, somebody has thought of it."""
+    playground.write("mod.py", TARGET)
+    playground.write("lite.py", SQLITE)
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "mod.py", "--progress=lines", host, **project)
+    master.wait_for_output("Start slaves with")
+    lite = {**project, "DJANGO_SETTINGS_MODULE": "lite"}
+    other = playground.run("tm-slave", "mod.py", "--processes=1", host, **lite)
+    away = playground.run("tm-slave", "mod.py", "--processes=1", host, **{**project, "PGPORT": "1"})
+    assert other.process.returncode == 2, other.output
+    assert "The database 'default' is sqlite3 " in other.output
+    assert "in the workers', and postgresql " in other.output
+    assert "--other-databases" in other.output
+    assert away.process.returncode == 2, away.output
+    assert sql(TOUCHED) == [(0,)]
+    # The same server under another name.
+    same = playground.run(
+        "tm-slave", "mod.py", "--processes=1", host, "--other-databases", **{**project, "PGHOST": "localhost"}
+    )
+
+    assert same.process.returncode == 0, same.output
+    assert master.end() == 0, master.output
+    assert sql(TOUCHED) == [(10,)]
+
+
+LEAVES = """
+from django.db import connection, transaction
+from blog.models import Author
+
+get_jobs = Author.objects.values_list("pk", flat=True)
+
+def handle_job(pk):
+    if pk % 5 == 0:
+        transaction.set_autocommit(False)
+    elif pk % 5 == 1:
+        transaction.atomic().__enter__()
+    Author.objects.filter(pk=pk).update(name="touched")
+
+def handle_jobs(pks):
+    for pk in pks:
+        handle_job(pk)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["mod.py"], ["mod.py", "--threads=3"], ["mod.py", "--handle-job-callback=handle_jobs"]]
+)
+def test_a_job_that_leaves_a_transaction_open_fails(
+    project: dict[str, str], sql: Sql, playground: Playground, words: list[str]
+) -> None:
+    """And no other: the rest is written, and the run ends with 3."""
+    playground.write("mod.py", LEAVES)
+    done = playground.run("tm-run", words[0], "1", *words[1:], "--retries=0", "--progress=lines", **project)
+
+    assert done.process.returncode == 3, done.output
+    assert "4 x JobLeftTransaction" in done.output
+    assert sql(TOUCHED) == [(6,)]
