@@ -126,8 +126,9 @@ class Pool:
                 extra = scoreboard.ended_beyond(region, position, held.keep) if worker.several else ()
                 ended.append((held, position, extra))
         self._listen(worker)
-        if worker.behind:
-            return  # a failure may be in what is not heard yet: the job would count as done
+        if worker.behind or worker.garbled:
+            # A failure may be in what is not heard yet, or was lost: the job would count as done.
+            return
         for held, position, extra in ended:
             if held in worker.held:
                 self._in_flight.progress(held, position, extra)
@@ -172,15 +173,16 @@ class Pool:
         """
         self._look(worker)
         worked = any(held is not None and worker.scoreboard.begun(region) for region, held in enumerate(worker.held))
-        for region, held in enumerate(worker.held):
-            if held is None:
-                continue
+        blame = death.blame
+        for region, held in worker.oldest_first:
             worker.release(region)
             if death.blame and worker.scoreboard.opening(region) and not held.lent.separate:
                 # It died while it unpickled the batch: sent job by job, the guilty one is found.
                 self._in_flight.unreadable(held)
                 continue
-            suspects = worker.scoreboard.running(region, held.keep, several=worker.several) if death.blame else []
+            suspects = self._suspects(worker, region, held) if blame else []
+            # What it did after it wrote to its socket is not to blame for that.
+            blame = blame and not (worker.garbled and suspects)
             if worker.timed_out is None:
                 self._in_flight.crash(held, suspects, death.how)
                 continue
@@ -190,6 +192,17 @@ class Pool:
             suspects = [index for index in suspects if late is held and (index == guilty or worker.together)]
             self._in_flight.crash(held, suspects, too_long(self.job_timeout or 0.0), timed_out=True)
         return worked
+
+    @staticmethod
+    def _suspects(worker: WorkerProcess, region: int, held: HeldBatch) -> list[int]:
+        """Return the jobs of which the worker may have died."""
+        running = worker.scoreboard.running(region, held.keep, several=worker.several)
+        if not worker.garbled:
+            return running
+        # Any job that has ended since the worker last made sense may have written to its socket.
+        position = worker.scoreboard.position(region)
+        ended = {*range(held.upto, position), *worker.scoreboard.ended_beyond(region, position, held.keep)}
+        return sorted((ended | set(running)).difference(held.extra))
 
     # -- batches -----------------------------------------------------------------------------------
 

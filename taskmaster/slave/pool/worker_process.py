@@ -45,6 +45,7 @@ class WorkerProcess:
         gone: It has closed its end of the socket; the fork server tells how it ended.
         cut_off: It was killed because it had closed its end and lived on.
         behind: It may have said more than was read so far.
+        garbled: What it said last made no sense, so that a failure may have been lost.
         warned_after: Seconds after which the next warning says that it is not ready.
         held: The batches that it works on, by region.
     """
@@ -56,8 +57,9 @@ class WorkerProcess:
         self.scoreboard = Scoreboard(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = self.together = self.coroutines = self.behind = self.cut_off = False
+        self.quitting = self.together = self.coroutines = self.behind = self.cut_off = self.garbled = False
         self.warned_after = FIRST_WARNING_SECONDS
+        self._newest = 0
         self.timed_out: tuple[HeldBatch, int] | None = None
         self.held: list[HeldBatch | None] = [None] * REGIONS
         self._blobs: list[Any] = [None] * REGIONS  # kept where they are until the worker has done with them
@@ -73,7 +75,16 @@ class WorkerProcess:
         """Note that the worker has a batch; return the region where it is."""
         region = self.held.index(None)
         self.held[region], self._blobs[region] = held, blob
+        self._newest = region
         return region
+
+    @property
+    def oldest_first(self) -> list[tuple[int, HeldBatch]]:
+        """Return the batches that it works on with their regions, in the order in which it got
+        them.
+        """
+        found = [(region, held) for region, held in enumerate(self.held) if held is not None]
+        return sorted(found, key=lambda pair: pair[0] == self._newest)
 
     def release(self, region: int) -> HeldBatch | None:
         """Note that the worker is done with a region's batch; return the batch."""
@@ -139,8 +150,9 @@ class WorkerProcess:
                     complete, message = self.reader.more()
             except (BlockingIOError, InterruptedError):
                 return found
-            except (OSError, ValueError, pickle.UnpicklingError):
-                # It died, perhaps in the middle of a message; or user code has written to its
-                # socket, so that nothing it says can be believed any more.
-                self.gone = True
+            except OSError:
+                self.gone = True  # it died
+            except (ValueError, pickle.UnpicklingError):
+                # User code has written to its socket: nothing it says can be believed any more.
+                self.gone = self.garbled = True
         return found
