@@ -107,6 +107,8 @@ def work(target: str, options: SlaveOptions) -> int:
         threads=options.threads,
         concurrency=options.concurrency,
         batch=options.batch,
+        jobs_per_worker=options.jobs_per_worker,
+        memory_per_worker=options.memory_per_worker,
         wait=options.wait,
         grace=options.grace,
         code=code_of(target),

@@ -10,7 +10,7 @@ import re
 
 from taskmaster.errors import UsageError
 
-__all__ = ["rate_of", "seconds_of", "share_of", "show_seconds", "show_share"]
+__all__ = ["bytes_of", "rate_of", "seconds_of", "share_of", "show_bytes", "show_seconds", "show_share"]
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
@@ -92,6 +92,45 @@ def rate_of(option: str, value: object) -> float:
             "or day, like 30/m, 6000/h or 5000/d."
         )
     return found
+
+
+_BYTE_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
+
+
+def bytes_of(option: str, value: object) -> int:
+    """Return an amount of memory as a number of bytes.
+
+    Args:
+        option: What was given, for the message.
+        value: A number of bytes, or a text like ``500M``, ``1.5G`` or ``2GiB``; each unit is 1,024
+            of the one below.
+
+    Raises:
+        UsageError: It is no amount, or nothing at all.
+    """
+    found = 0
+    if isinstance(value, str):
+        if match := _BYTES.fullmatch(value.strip().lower()):
+            found = int(float(match[1]) * _BYTE_UNITS.get(match[2], 1))
+    elif type(value) is int:
+        found = value
+    if found <= 0:
+        raise UsageError(f"{option} is {value!r}: give an amount of memory above zero, like 500M, 1.5G or 800000000.")
+    return found
+
+
+def show_bytes(count: int) -> str:
+    """Return an amount of memory in the largest unit that leaves a number of one or more.
+
+    Example::
+
+        show_bytes(524288000) == "500M"
+    """
+    for unit, size in reversed(_BYTE_UNITS.items()):
+        if count >= size:
+            return f"{count / size:.4g}{unit.upper()}"
+    return str(count)
 
 
 def show_seconds(seconds: float) -> str:

@@ -23,6 +23,7 @@ from taskmaster import __version__
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.cli.stop_options import STOPPING
 from taskmaster.cli.throttle_options import THROTTLING
+from taskmaster.cli.worker_options import WORKERS
 from taskmaster.django_orm.integration import OTHER_DATABASES
 from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import TaskmasterError, UsageError
@@ -144,23 +145,6 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--lease-grace",),
         {"type": float, "metavar": "SECONDS", "help": "What a slave has to come back after its connection closed."},
     ),
-    "processes": (
-        ("--processes",),
-        {"type": int, "metavar": "N", "help": "Worker processes.  [default: as many as there are usable CPUs]"},
-    ),
-    "threads": (("--threads",), {"type": int, "metavar": "N", "help": "Jobs at once in each worker, in threads."}),
-    "concurrency": (
-        ("--concurrency",),
-        {"type": int, "metavar": "N", "help": "Jobs at once in each worker, if the callback is an `async def`."},
-    ),
-    "batch": (
-        ("--batch",),
-        {
-            "type": int,
-            "metavar": "N",
-            "help": "Jobs in a batch, if not chosen by what they take; never fewer than a worker runs at once.",
-        },
-    ),
     "wait": (
         ("--wait",),
         {
@@ -233,7 +217,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "retries_of_old": (("--retries",), {"hidden": True, "expose_value": False, "callback": _gone}),
 }
 
-_KNOWN |= STOPPING | THROTTLING
+_KNOWN |= WORKERS | STOPPING | THROTTLING
 
 _WITHOUT_VARIABLE = (
     "key",

@@ -19,7 +19,7 @@ __all__ = ["main", "tm_run"]
 @click.command(context_settings=SETTINGS)
 @click.argument("target")
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
-@options("processes", "threads", "concurrency", "batch")
+@options("processes", "threads", "concurrency", "batch", "jobs_per_worker", "memory_per_worker")
 @options(
     "state",
     "state_timeout",

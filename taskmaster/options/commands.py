@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from taskmaster.django_orm.integration import ProjectOptions
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
 from taskmaster.options.throttle import ThrottleOptions
 from taskmaster.options.values import check_choice, check_number, check_seconds, check_text
-from taskmaster.units import seconds_of, share_of
+from taskmaster.units import bytes_of, seconds_of, share_of
 
 __all__ = [
     "LOG_LEVELS",
@@ -76,6 +77,12 @@ class WorkerOptions(CommonOptions):
     """Jobs at once in each worker, for an asynchronous callback."""
     batch: int | None = None
     """Jobs in a batch; None: chosen by how long the jobs turn out to take."""
+    jobs_per_worker: int | None = None
+    """Most jobs that a worker runs before another one takes its place; None: any number."""
+    memory_per_worker: int | None = None
+    """Bytes that a worker may take between two jobs before another one takes its place; None: any
+    number.
+    """
     handle_job_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
     """Name of the callback, if not ``handle_job``."""
 
@@ -95,6 +102,15 @@ class WorkerOptions(CommonOptions):
         check_number("--concurrency", self.concurrency, 1, MAX_BATCH)
         if self.batch is not None:
             check_number("--batch", self.batch, 1, MAX_BATCH)
+        if self.jobs_per_worker is not None:
+            check_number("--jobs-per-worker", self.jobs_per_worker, 1)
+        if self.memory_per_worker is not None:
+            bytes_of("--memory-per-worker", self.memory_per_worker)
+            if not Path("/proc/self/statm").exists():
+                raise UsageError(
+                    "--memory-per-worker is given, and this system has no /proc, which says how much memory a worker "
+                    "takes. Use --jobs-per-worker."
+                )
 
 
 @dataclass(frozen=True)

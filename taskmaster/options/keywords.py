@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from taskmaster.errors import CallError
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
-from taskmaster.units import rate_of, seconds_of, share_of
+from taskmaster.units import bytes_of, rate_of, seconds_of, share_of
 
 __all__ = ["from_keywords"]
+
+# Options that may be written with a unit.
+_AMOUNTS: dict[str, Callable[[str, object], float]] = {
+    "run_time": seconds_of,
+    "sample": share_of,
+    "rate": rate_of,
+    "memory_per_worker": bytes_of,
+}
 
 _Options = TypeVar("_Options", MasterOptions, SlaveOptions, RunOptions)
 
@@ -20,8 +28,8 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
     """Make options from the keywords of a call.
 
     ``address`` and ``no_progress`` mean what ``--address`` and ``--no-progress`` mean;
-    ``run_time``, ``sample`` and ``rate`` may be written as on the command line, ``"2h"``,
-    ``"0.1%"`` and ``"100/m"``.
+    ``run_time``, ``sample``, ``rate`` and ``memory_per_worker`` may be written as on the command
+    line, ``"2h"``, ``"0.1%"``, ``"100/m"`` and ``"500M"``.
 
     Raises:
         CallError: there is no such option; names the nearest. It is a TypeError, too.
@@ -38,7 +46,7 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
             raise CallError("no_progress is progress='none': give one of them")
         if given.pop("no_progress"):
             given["progress"] = "none"
-    for name, convert in (("run_time", seconds_of), ("sample", share_of), ("rate", rate_of)):
+    for name, convert in _AMOUNTS.items():
         if isinstance(given.get(name), str) and name in names:
             given[name] = convert(f"--{name.replace('_', '-')}", given[name])
     for name in given:

@@ -88,6 +88,8 @@ class LocalSlaveSpec:
             "threads": options.threads,
             "concurrency": options.concurrency,
             "batch": options.batch,
+            "jobs_per_worker": options.jobs_per_worker,
+            "memory_per_worker": options.memory_per_worker,
             "grace": options.grace,
             "wait": WAIT_SECONDS,
             "log_level": options.log_level,

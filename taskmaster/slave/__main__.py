@@ -54,6 +54,8 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         threads=told["threads"],
         concurrency=told["concurrency"],
         batch=told["batch"],
+        jobs_per_worker=told["jobs_per_worker"],
+        memory_per_worker=told["memory_per_worker"],
         wait=told["wait"],
         grace=told["grace"],
         path=tuple(told["path"]),

@@ -24,9 +24,11 @@ class BatchSize:
     Args:
         slots: How many jobs a worker runs at once; a batch has at least as many.
         fixed: The size, if the user has chosen it.
+        most: Jobs after which a worker is replaced: a batch has at most as many.
     """
 
-    def __init__(self, slots: int = 1, fixed: int | None = None) -> None:
+    def __init__(self, slots: int = 1, fixed: int | None = None, most: int | None = None) -> None:
+        self._most = MAX_BATCH if most is None else min(most, MAX_BATCH)
         self._slots = slots
         self._fixed = fixed
         self._recent: deque[float] = deque(maxlen=RECENT_BATCHES)
@@ -55,24 +57,24 @@ class BatchSize:
         if self._fixed is not None:
             # Never fewer than run at once: a worker holds two batches, and its threads or
             # coroutines would have nothing to do.
-            return min(max(self._fixed, self._slots), MAX_BATCH)
-        return max(self._slots, min(self._within(TARGET_SECONDS), self._largest * GROWTH, MAX_BATCH))
+            return min(max(self._fixed, self._slots), self._most)
+        return min(self._most, max(self._slots, min(self._within(TARGET_SECONDS), self._largest * GROWTH)))
 
     @property
     def reason(self) -> str:
         """Why ``size`` is not larger."""
+        if self.size == self._most < MAX_BATCH:
+            return "a worker is replaced then (--jobs-per-worker)"
         if self._fixed is not None:
-            if self._fixed < self._slots:
-                return f"--batch={self._fixed}, but one for each that a worker runs at once"
-            return "chosen with --batch"
+            more = f"--batch={self._fixed}, but one for each that a worker runs at once"
+            return more if self._fixed < self._slots else "chosen with --batch"
         if not self._recent:
             return "nothing is known of the jobs yet"
         within, grown = self._within(TARGET_SECONDS), self._largest * GROWTH
         if within > self._slots and within <= min(grown, MAX_BATCH):
             return f"{TARGET_SECONDS:g} s of work, at {1000 * TARGET_SECONDS / within:.3g} ms a job"
-        if within <= self._slots:
-            return "slow jobs: one for each that a worker runs at once"
-        return "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"
+        unknown = "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"
+        return "slow jobs: one for each that a worker runs at once" if within <= self._slots else unknown
 
     @property
     def small(self) -> int:

@@ -24,6 +24,8 @@ class SlaveConfig:
         threads: How many jobs each of them runs at once, in threads.
         concurrency: The same for a coroutine function.
         batch: Jobs in a batch, None to choose by what they take.
+        jobs_per_worker: Most jobs that a worker runs before it is replaced, None for any number.
+        memory_per_worker: Bytes that a worker may take before it is replaced, None for any number.
         wait: How long to wait for the master.
         grace: How long running jobs have after the first signal.
         path: Where else modules are looked for; the master's ``sys.path`` in a local run.
@@ -41,6 +43,8 @@ class SlaveConfig:
     threads: int = 1
     concurrency: int = 1
     batch: int | None = None
+    jobs_per_worker: int | None = None
+    memory_per_worker: int | None = None
     wait: float = 3600.0
     grace: float = 30.0
     path: tuple[str, ...] = ()

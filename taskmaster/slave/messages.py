@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from taskmaster.model import Failure, FailureKind
+from taskmaster.runtime.exhaustion import is_exhausted
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.scoreboard import REGIONS
+from taskmaster.slave.scoreboard import REGIONS, Scoreboard
 from taskmaster.slave.unusable import Cause
 from taskmaster.transport.channel import Channel
 
@@ -26,6 +27,7 @@ __all__ = [
     "BatchUnreadable",
     "CallRaised",
     "CannotRun",
+    "Exhausted",
     "JobFailed",
     "MessageSender",
     "Quit",
@@ -143,7 +145,17 @@ class Quit(NamedTuple):
     """Tear down and end, once the jobs at hand have ended."""
 
 
-ToSupervisor = Ready | CannotRun | JobFailed | CallRaised | BatchEnded | BatchUnreadable
+class Exhausted(NamedTuple):
+    """The worker has run out of something, and starts no more jobs: it is to be replaced.
+
+    Attributes:
+        why: The exception that says so.
+    """
+
+    why: str
+
+
+ToSupervisor = Ready | CannotRun | JobFailed | CallRaised | BatchEnded | BatchUnreadable | Exhausted
 ToWorker = RunBatch | AboutRun | Quit
 KindOf = Callable[[BaseException], tuple[FailureKind, float]]
 
@@ -154,6 +166,7 @@ _KINDS: dict[type, str] = {
     CallRaised: "raised",
     BatchEnded: "ended",
     BatchUnreadable: "unreadable",
+    Exhausted: "exhausted",
     RunBatch: "run",
     AboutRun: "about",
     Quit: "quit",
@@ -179,34 +192,25 @@ def to_supervisor(plain: Any) -> ToSupervisor:
     """
     try:
         kind, *fields = plain
-        message = _of_worker(kind, fields)
-    except (TypeError, ValueError) as exc:
-        raise ValueError(f"not a worker's message: {exc}") from None
-    if not isinstance(message, Ready | CannotRun) and message.region not in range(REGIONS):
+        message = _FROM_WORKER[kind](*fields)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ValueError(f"not a worker's message: {exc!r}") from None
+    if not isinstance(message, Ready | CannotRun | Exhausted) and message.region not in range(REGIONS):
         raise ValueError("not a worker's message: it names no region of the scoreboard")
     return message
 
 
-def _of_worker(kind: str, fields: list[Any]) -> ToSupervisor:
-    if kind == "ended":
-        region, stop, seconds = fields
-        return BatchEnded(region, int(stop), float(seconds))
-    if kind == "failed":
-        region, failure = fields
-        return JobFailed(region, Failure.from_wire(failure))
-    if kind == "raised":
-        region, indices, failure = fields
-        return CallRaised(region, tuple(indices), Failure.from_wire(failure))
-    if kind == "ready":
-        slots, several, together, coroutines = fields
-        return Ready(int(slots), bool(several), bool(together), bool(coroutines))
-    if kind == "cannot run":
-        cause, sentence, traceback = fields
-        return CannotRun(Cause(cause), str(sentence), str(traceback))
-    if kind == "unreadable":
-        region, text = fields
-        return BatchUnreadable(region, str(text))
-    raise ValueError(f"{kind!r} is of no known kind")
+_FROM_WORKER: dict[str, Callable[..., ToSupervisor]] = {
+    "ended": lambda region, stop, seconds: BatchEnded(region, int(stop), float(seconds)),
+    "failed": lambda region, failure: JobFailed(region, Failure.from_wire(failure)),
+    "raised": lambda region, indices, failure: CallRaised(region, tuple(indices), Failure.from_wire(failure)),
+    "ready": lambda slots, several, together, coroutines: Ready(
+        int(slots), bool(several), bool(together), bool(coroutines)
+    ),
+    "cannot run": lambda cause, sentence, traceback: CannotRun(Cause(cause), str(sentence), str(traceback)),
+    "unreadable": lambda region, text: BatchUnreadable(region, str(text)),
+    "exhausted": lambda why: Exhausted(str(why)),
+}
 
 
 def to_worker(plain: Any) -> ToWorker:
@@ -253,15 +257,22 @@ class MessageSender:
     Args:
         channel: The socket to it.
         kind_of: Says what an exception means for its job; see ``Callbacks.kind``.
+        scoreboard: Where the worker's own limits are lowered once it is exhausted.
+
+    Attributes:
+        exhausted: The worker has run out of memory or the like, and starts no more jobs.
     """
 
     def __init__(
         self,
         channel: Channel,
         kind_of: KindOf = lambda _: (FailureKind.ERROR, -1.0),
+        scoreboard: Scoreboard | None = None,
     ) -> None:
+        self.exhausted = False
         self._channel = channel
         self._kind_of = kind_of
+        self._scoreboard = scoreboard
         self._lock = threading.Lock()
 
     def say(self, message: ToSupervisor) -> None:
@@ -275,18 +286,33 @@ class MessageSender:
     def failed(self, region: int, index: int, exc: BaseException) -> None:
         """Say that a job has failed."""
         flush()
+        self._give_up_if_exhausted(exc)
         self.say(JobFailed(region, self._failure(index, exc)))
 
     def raised(self, region: int, indices: Sequence[int], exc: BaseException) -> None:
         """Say that the one call that was given these jobs has raised."""
         flush()
+        self._give_up_if_exhausted(exc)
         self.say(CallRaised(region, tuple(indices), self._failure(indices[0], exc)))
+
+    def unreadable(self, region: int, exc: BaseException) -> None:
+        """Say that a batch as a whole cannot be unpickled."""
+        self._give_up_if_exhausted(exc)
+        self.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}"))
 
     def timed_out(self, region: int, index: int, seconds: float) -> None:
         """Say that a job was cancelled because it took too long."""
         flush()
         failure = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
         self.say(JobFailed(region, failure))
+
+    def _give_up_if_exhausted(self, exc: BaseException) -> None:
+        """Start no more jobs in this worker if what has happened would happen to all of them."""
+        if self.exhausted or self._scoreboard is None or not is_exhausted(exc):
+            return
+        self.exhausted = True
+        self._scoreboard.start_no_more()
+        self.say(Exhausted(f"a job has raised {type(exc).__qualname__}: {message_of(exc)}"))
 
     def _failure(self, index: int, exc: BaseException) -> Failure:
         kind, after = self._kind_of(exc)

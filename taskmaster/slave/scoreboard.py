@@ -83,6 +83,12 @@ class Scoreboard:
         states = bytes(self.states[region][:count])
         return tuple(index for index in range(position, count) if states[index] == ENDED)
 
+    def start_no_more(self) -> None:
+        """Start no more jobs of any batch; the worker itself does this."""
+        for region in range(REGIONS):
+            self.heads[region][0] = 0
+            self.lowered[region][0] = 1
+
     def lower(self, region: int, keep: int, count: int, *, several: bool) -> int:
         """Ask for the jobs from ``keep`` on; returns from which on none will be started."""
         head = self.heads[region]

@@ -34,6 +34,7 @@ from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
+from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.user_code.code_version import callback_of, place_of
 
@@ -104,7 +105,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
         slots = max(config.threads, config.concurrency)
-        self._batch_size = BatchSize(fixed=config.batch)
+        self._batch_size = BatchSize(fixed=config.batch, most=config.jobs_per_worker)
         self._pool = Pool(
             {
                 "target": config.target,
@@ -117,6 +118,7 @@ class Supervisor:
             self._batch_size,
             self._selector,
             ForkClient(config.template, config.template_process),
+            Retirement(config.jobs_per_worker, config.memory_per_worker),
             stopping=lambda: signals.received > 0,
         )
         target = "" if config.template else config.target  # such a fork server brings its callback along

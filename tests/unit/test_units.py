@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.errors import UsageError
-from taskmaster.units import rate_of, seconds_of, share_of, show_seconds, show_share
+from taskmaster.units import bytes_of, rate_of, seconds_of, share_of, show_bytes, show_seconds, show_share
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,40 @@ def test_what_is_no_rate_is_named(value):
     """With the option, the value and the forms."""
     with pytest.raises(UsageError, match=r"^--rate is .*30/m"):
         rate_of("--rate", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (1, 1),
+        ("800000000", 800_000_000),
+        ("500M", 500 * 2**20),
+        (" 500 mb ", 500 * 2**20),
+        ("1.5G", 3 * 2**29),
+        ("2GiB", 2**31),
+        ("64k", 65_536),
+        ("1T", 2**40),
+        ("10b", 10),
+    ],
+)
+def test_amounts_of_memory_are_read(value: object, count: int) -> None:
+    """As people write them; a unit is 1,024 of the one below."""
+    assert bytes_of("--memory-per-worker", value) == count
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.5, True, None, "", "0", "0M", "-5M", "M", "5 X", "5MM", "1e9", "nan"])
+def test_what_is_no_amount_of_memory_is_refused(value: object) -> None:
+    """With the value, and with what could be meant."""
+    with pytest.raises(UsageError, match=r"--memory-per-worker is .*500M"):
+        bytes_of("--memory-per-worker", value)
+
+
+def test_amounts_of_memory_are_shown_as_they_are_read() -> None:
+    """In the largest unit that fits."""
+    assert [show_bytes(count) for count in (1, 1023, 1024, 500 * 2**20, 3 * 2**29)] == [
+        "1",
+        "1023",
+        "1K",
+        "500M",
+        "1.5G",
+    ]

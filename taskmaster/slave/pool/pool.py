@@ -20,6 +20,7 @@ from taskmaster.slave.messages import (
     BatchEnded,
     CallRaised,
     CannotRun,
+    Exhausted,
     JobFailed,
     Ready,
     RunBatch,
@@ -28,6 +29,7 @@ from taskmaster.slave.messages import (
 )
 from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.watchdog import Watchdog
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.pool.workforce import Death, Workforce
@@ -48,6 +50,7 @@ class Pool:
         batch_size: Is told what batches took.
         selector: The supervisor's.
         fork_client: Has the workers forked; the pool closes it.
+        retirement: Says which workers are replaced.
         stopping: Whether the slave was told to end, so that no worker is replaced.
 
     Attributes:
@@ -63,6 +66,7 @@ class Pool:
         batch_size: BatchSize,
         selector: selectors.BaseSelector,
         fork_client: ForkClient,
+        retirement: Retirement | None = None,
         *,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -73,6 +77,7 @@ class Pool:
         self._batch_size = batch_size
         self._selector = selector
         self._buffers = Buffers(count * REGIONS)
+        self._retirement = retirement or Retirement(None, None)
         self._about: AboutRun | None = None
         self.workforce = Workforce(
             spec,
@@ -142,17 +147,35 @@ class Pool:
             held = worker.held[message.region]
             if held is not None:
                 held.fail(message.failure)
+        elif isinstance(message, Exhausted):
+            worker.exhausted = True
+            self._retire(worker, message.why)
         elif (held := worker.release(message.region)) is not None:
             if isinstance(message, BatchEnded):
+                worker.ran += message.stop
                 # Of a cause that makes all jobs fail, and quickly, the master should hear before
                 # many have failed.
                 if 2 * held.failed <= message.stop:
                     self._batch_size.note(message.stop, message.seconds)
                 self._in_flight.finish(held, message.stop, message.seconds)
             elif isinstance(message, CallRaised):
+                worker.ran += len(message.indices)
                 self._in_flight.raised(held, message.indices, message.failure)
             else:
                 self._in_flight.unreadable(held)
+            self._retire(worker, worker.retiring or self._retirement.worn_out(worker))
+
+    def _retire(self, worker: WorkerProcess, why: str) -> None:
+        """Replace a worker, if there is a reason, as soon as the jobs that run in it have ended."""
+        if not why:
+            return
+        if not worker.retiring:
+            worker.retiring = why
+            for held in worker.held:
+                if held is not None:
+                    self.recall(held, 0)
+        if not any(worker.held):
+            self.workforce.retire(worker)
 
     def _welcome(self, worker: WorkerProcess, message: Ready) -> None:
         worker.several, worker.together, worker.coroutines = message.several, message.together, message.coroutines
@@ -209,7 +232,11 @@ class Pool:
     @property
     def free(self) -> int:
         """Return how many more batches the workers can take."""
-        return sum(worker.free for worker in self.workers.values())
+        return sum(self._room(worker) for worker in self.workers.values())
+
+    def _room(self, worker: WorkerProcess) -> int:
+        """Return how many more batches a worker can take."""
+        return worker.free if worker.free and self._retirement.allowance(worker) > 0 else 0
 
     def buffer(self, size: int) -> Buffer | None:
         """Return where a batch of ``size`` bytes is to be received."""
@@ -217,16 +244,19 @@ class Pool:
 
     def give(self, lent: WireBatch) -> None:
         """Give a batch to the worker that holds the fewest."""
-        others = [worker for worker in self.workers.values() if worker.free and worker.pid != lent.avoid]
-        worker = max(others or self.workers.values(), key=lambda worker: worker.free, default=None)
+        others = [worker for worker in self.workers.values() if self._room(worker) and worker.pid != lent.avoid]
+        worker = max(others or self.workers.values(), key=self._room, default=None)
         blob = lent.blob
         held = self._in_flight.take(lent._replace(blob=b""))
-        if worker is None or not worker.free:
+        if worker is None or not self._room(worker):
             self._in_flight.drop(held)  # a worker has died meanwhile
             return
+        allowance = self._retirement.allowance(worker)
         region = worker.assign(held, blob)
         held.together = worker.together
         worker.scoreboard.prepare(region, lent.count)
+        if allowance < lent.count:  # the rest goes back at once
+            held.keep = worker.scoreboard.lower(region, allowance, lent.count, several=worker.several)
         where = (blob.offset, len(blob)) if isinstance(blob, Buffer) else bytes(blob)
         worker.send(RunBatch(region, lent.separate, lent.alone, self.job_timeout, where))
         if worker.pending:
@@ -250,6 +280,8 @@ class Pool:
 
     def enforce(self, now: float) -> float:
         """End workers whose job takes too long; return the seconds until the next check."""
+        for worker, why in self._retirement.too_large(self.workers.values()):
+            self._retire(worker, why)
         return self._watchdog.over_jobs(self.workers.values(), self.job_timeout, now)
 
     def give_back_waiting(self) -> None:

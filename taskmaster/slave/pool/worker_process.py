@@ -48,6 +48,9 @@ class WorkerProcess:
         garbled: What it said last made no sense, so that a failure may have been lost.
         warned_after: Seconds after which the next warning says that it is not ready.
         held: The batches that it works on, by region.
+        ran: How many jobs have ended in it.
+        exhausted: It has said that it has run out of memory or the like.
+        retiring: Why it is replaced as soon as its jobs have ended, "" if it is not.
     """
 
     def __init__(self, pid: int, sock: socket.socket, memory: int, pipes: list[Forwarder]) -> None:
@@ -58,6 +61,9 @@ class WorkerProcess:
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
         self.quitting = self.together = self.coroutines = self.behind = self.cut_off = self.garbled = False
+        self.ran = 0
+        self.exhausted = False
+        self.retiring = ""
         self.warned_after = FIRST_WARNING_SECONDS
         self._newest = 0
         self.timed_out: tuple[HeldBatch, int] | None = None
@@ -69,7 +75,14 @@ class WorkerProcess:
     @property
     def free(self) -> int:
         """Return how many more batches it can take."""
-        return self.held.count(None) if self.ready and not (self.quitting or self.gone) else 0
+        if not self.ready or self.quitting or self.gone or self.retiring:
+            return 0
+        return self.held.count(None)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has begun with a batch that it holds."""
+        return any(held is not None and self.scoreboard.begun(region) for region, held in enumerate(self.held))
 
     def assign(self, held: HeldBatch, blob: Any) -> int:
         """Note that the worker has a batch; return the region where it is."""

@@ -222,6 +222,18 @@ class Workforce:
             pause = self.restart_policy.cannot_run(*message, time.monotonic())
             logger.warning("%s It is tried again in %.0f s.", message.sentence, pause)
 
+    def retire(self, worker: WorkerProcess) -> None:
+        """Have a worker tear down and end; another one takes its place."""
+        if not worker.quitting:
+            worker.quitting = True
+            logger.log(
+                logging.WARNING if worker.exhausted else logging.INFO,
+                "worker %d is replaced: %s",
+                worker.pid,
+                worker.retiring,
+            )
+            worker.send(Quit())
+
     # -- the end -----------------------------------------------------------------------------------
 
     def quit(self) -> None:

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from taskmaster.django_orm import integration
 from taskmaster.errors import UsageError
 from taskmaster.runtime.child_process import kill_group
+from taskmaster.runtime.randomness import reseed
 from taskmaster.slave.messages import flush
 from taskmaster.slave.worker import worker
 from taskmaster.slave.worker.callbacks import Callbacks, Classes
@@ -218,6 +219,7 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.pop("TASKMASTER_KEY", None)
+        reseed()
         worker.main(sock, memory, buffers, callbacks, spec)
         status = 0
     except BaseException:

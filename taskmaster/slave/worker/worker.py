@@ -30,7 +30,6 @@ from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import (
     AboutRun,
     BatchEnded,
-    BatchUnreadable,
     CannotRun,
     MessageSender,
     Quit,
@@ -38,7 +37,6 @@ from taskmaster.slave.messages import (
     WorkerBatch,
     capped,
     flush,
-    message_of,
     to_worker,
 )
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
@@ -78,7 +76,7 @@ def work(
         sender.say(CannotRun(Cause.SETUP, sentence, capped(users_traceback(exc))))
         return
     flush()
-    sender = MessageSender(channel, callbacks.kind)
+    sender = MessageSender(channel, callbacks.kind, scoreboard)
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
     sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
@@ -125,8 +123,10 @@ def read_batches(
         try:
             jobs = pickle.loads(blob)
         except BaseException as exc:
-            sender.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}"))
+            sender.unreadable(region, exc)
             continue
+        if sender.exhausted:
+            scoreboard.start_no_more()  # this batch was sent before the supervisor has heard of it
         # It may wait for its turn: until that comes, a death is not of its unpickling.
         scoreboard.heads[region][1] = NOT_BEGUN
         yield WorkerBatch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)

@@ -110,3 +110,17 @@ def test_what_a_worker_runs_at_once_is_known_when_it_is_ready() -> None:
     batch_size.note_slots(8)
 
     assert batch_size.size == 8
+
+
+def test_no_batch_is_larger_than_what_a_worker_runs_until_it_is_replaced() -> None:
+    """The rest of it would only go back; not even a chosen size is, and the status says why."""
+    batch_size = BatchSize(fixed=50, most=20)
+    batch_size.note_slots(30)
+
+    assert (batch_size.size, batch_size.reason) == (20, "a worker is replaced then (--jobs-per-worker)")
+
+    batch_size = BatchSize(most=20)
+    for _ in range(5):
+        batch_size.note(batch_size.size, batch_size.size * 1e-6)
+
+    assert batch_size.size == 20

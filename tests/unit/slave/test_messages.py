@@ -13,6 +13,7 @@ from taskmaster.slave.messages import (
     BatchUnreadable,
     CallRaised,
     CannotRun,
+    Exhausted,
     JobFailed,
     Quit,
     Ready,
@@ -38,6 +39,7 @@ FAILURE = Failure(3, "ValueError", "no", "Traceback", FailureKind.RETRY, 2.5, 47
         CallRaised(0, (3, 4, 5), FAILURE),
         BatchEnded(1, 12, 0.25),
         BatchUnreadable(0, "EOFError"),
+        Exhausted("a job has raised MemoryError"),
     ],
 )
 def test_what_a_worker_says_arrives_as_it_was(message: ToSupervisor) -> None:
