@@ -1,8 +1,8 @@
-"""The errors that Taskmaster raises on purpose: one tree, each class with the exit code of its
-command.
+"""The errors that Taskmaster raises on purpose: one tree, each class with the exit code with which
+it ends a command.
 
-Raised anywhere, printed by ``taskmaster.cli``. The message is for the person at the terminal: a
-full sentence with what happened and the value, why, and the option or command that cures it.
+A message is for the person at the terminal: full sentences that say what happened, with the value;
+why; and which option or command cures it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class TaskmasterError(Exception):
     """Something went wrong that Taskmaster can explain.
 
     Args:
-        message: what happened, why, and what cures it.
-        user_traceback: the formatted traceback of the user's own code, where it is the cause;
+        message: What happened, why, and what cures it.
+        user_traceback: The formatted traceback of the user's own code, if that is the cause. It is
             always shown.
     """
 
@@ -46,8 +46,8 @@ class TaskmasterError(Exception):
 
 
 class SourceError(TaskmasterError):
-    """``get_jobs`` raised, or yielded what cannot be worked with; the run stops and can be
-    resumed.
+    """``get_jobs`` raised an exception or yielded something that is no job. The run stops and can
+    be resumed.
     """
 
     exit_code = 1
@@ -60,13 +60,13 @@ class UsageError(TaskmasterError):
 
 
 class CallError(UsageError, TypeError):
-    """A function of Taskmaster's was called with what it does not take, such as an option that
-    there is not.
+    """A function of Taskmaster was called with arguments that it does not take, such as an unknown
+    option.
     """
 
 
 class TargetError(UsageError):
-    """A target does not parse, does not import, or lacks the function."""
+    """A TARGET cannot be parsed or imported, or lacks the function."""
 
 
 class KeyUnstorable(UsageError):
@@ -74,13 +74,13 @@ class KeyUnstorable(UsageError):
 
 
 class BudgetSpent(TaskmasterError):
-    """Too much failed, or the callback asked to stop; the run can be resumed."""
+    """Too many jobs failed, or the callback raised ``Abort``. The run can be resumed."""
 
     exit_code = 4
 
 
 class StateError(TaskmasterError):
-    """The state cannot be used; whatever is in it is left as it was."""
+    """The state cannot be used. It is left as it was."""
 
     exit_code = 5
 
@@ -89,7 +89,7 @@ class StateLocked(StateError):
     """Another master owns the state.
 
     Attributes:
-        address: where that master can be asked, ``HOST:PORT``; None if that is not known.
+        address: Where that master serves, ``HOST:PORT``; None if that is not known.
     """
 
     def __init__(self, message: str, address: str | None = None) -> None:
@@ -106,8 +106,8 @@ class StateUnwritable(StateError):
 
 
 class StateBusy(StateUnwritable):
-    """A checkpoint is being written, or could not be; whoever wants to read the state asks
-    again.
+    """The state cannot be read now, because a checkpoint is being written or could not be written.
+    Reading it again later can succeed.
     """
 
 
@@ -128,11 +128,11 @@ class ListenError(TaskmasterError):
 
 
 class Stopped(TaskmasterError):
-    """The run has not come to its end, as was wanted (``--run-time``, ``--limit``, ``--failed``);
-    it can be resumed.
+    """The run stopped before its end because an option asked for that (``--run-time``, ``--limit``,
+    ``--failed``). It can be resumed.
 
-    The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": neither an error nor the end,
-    so that a script can call the same command again until it gives another one.
+    The exit code is EX_TEMPFAIL of ``sysexits.h``, "try again later": it is neither an error nor
+    the end, so that a script can repeat the command until the exit code is another one.
     """
 
     exit_code = 75
@@ -142,8 +142,8 @@ class Interrupted(TaskmasterError):
     """A signal ended the command; the run can be resumed.
 
     Args:
-        message: what to say.
-        signum: the signal; the exit code is 128 + signum.
+        message: What to say.
+        signum: The signal's number. The exit code is 128 + ``signum``.
     """
 
     def __init__(self, message: str, signum: int) -> None:

@@ -1,5 +1,6 @@
-"""What a callback can raise to say what is to become of its job, where an exception like any other
-would not do.
+"""Exceptions with which a callback says what happens to its job: ``Retry``, ``Skip``, ``Abort``.
+
+Any other exception is a failed attempt.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ __all__ = ["Abort", "Outcome", "Retry", "Skip"]
 
 
 class Outcome(Exception):
-    """What becomes of a job; see its subclasses.
+    """The base of ``Retry``, ``Skip`` and ``Abort``.
 
     Args:
-        reason: for people.
+        reason: Why, for people.
     """
 
     kind = FailureKind.ERROR
@@ -23,12 +24,12 @@ class Outcome(Exception):
 
 
 class Retry(Outcome):
-    """Try this job again later. It counts as an attempt, like any exception: after ``--retries`` of
-    them, the job has failed.
+    """Try this job again later. It counts as a failed attempt, so that the job fails for good when
+    its ``--retries`` are used up.
 
     Args:
-        reason: for people.
-        after: seconds until the next attempt; None: as after any other exception.
+        reason: Why, for people.
+        after: Seconds until the next attempt; None: as after any other exception.
 
     Example::
 
@@ -46,14 +47,14 @@ class Retry(Outcome):
 
 
 class Skip(Outcome):
-    """Leave this job out: it is settled, and counted as skipped."""
+    """Leave this job out. It is settled, and counted as skipped."""
 
     kind = FailureKind.SKIP
 
 
 class Abort(Outcome):
-    """Stop the whole run where it can be resumed (exit code 4). Nothing is held against this job:
-    it runs again.
+    """Stop the whole run so that it can be resumed (exit code 4). The job is not charged with an
+    attempt and runs again on resume.
     """
 
     kind = FailureKind.ABORT

@@ -21,11 +21,11 @@ __all__ = ["Console", "Failed"]
 
 
 class Failed(Protocol):
-    """A failed job as the store gives it: what the end of a run shows of it."""
+    """A failed job, as far as the end of a run shows it."""
 
     @property
     def key(self) -> str | None:
-        """Its encoded key."""
+        """The job's encoded key."""
 
     @property
     def type(self) -> str:
@@ -33,11 +33,11 @@ class Failed(Protocol):
 
     @property
     def message(self) -> str:
-        """What it said."""
+        """The exception's message."""
 
     @property
     def traceback(self) -> str:
-        """Where it was raised."""
+        """The exception's traceback."""
 
 
 class Console:
@@ -77,19 +77,19 @@ class Console:
         self._progress.close(snapshot)
 
     def write(self, line: str, stream: TextIO) -> None:
-        """A line of a callback, above the bar."""
+        """Write a line of a callback above the bar."""
         self._progress.write(line, stream)
 
     def say(self, line: str) -> None:
-        """A line of Taskmaster's own; in a script, with options as that spells them."""
+        """Write a line of Taskmaster's own. In a script, options are spelled as keywords."""
         self.say_as_it_is(self._respell(line))
 
     def say_as_it_is(self, line: str) -> None:
-        """A line that may have something of the user's in it."""
+        """Write a line in which options are not respelled, because it may hold text of the user."""
         self._progress.write(line + "\n", sys.stderr)
 
     def say_end(self, settled: int, failed: int, elapsed: float) -> None:
-        """The last words of a run that is over.
+        """Write how the run ended.
 
         Args:
             settled: jobs settled over the whole run.
@@ -103,7 +103,7 @@ class Console:
         self.say(f"Finished: {settled} jobs settled, {failed} of them failed; this session took {took}.")
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
-        """The most frequent kinds of failure: how many, and an example."""
+        """Write the most frequent kinds of failure, each with its number and an example."""
         for count, example in kinds:
             if example.traceback:
                 self.say_as_it_is("\n".join(clean(line) for line in example.traceback.rstrip().splitlines()))
@@ -114,7 +114,7 @@ class Console:
 
 
 class _Handler(logging.Handler):
-    """Log lines above the bar."""
+    """Writes log lines above the bar."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()

@@ -1,9 +1,8 @@
 """Progress on the terminal: a bar, a line now and then, or JSON.
 
-Called by ``taskmaster.view.console`` from the main thread (``update``, ``close``) and from the
-threads that bring the callbacks' output (``write``). It decides itself when to draw, so that it can
-be told as often as one likes; and nothing that goes wrong with the terminal stops a run, which can
-do without a spectator.
+``update`` may be called at any rate: ``Progress`` decides when to draw. The main thread calls
+``update`` and ``close``; other threads call ``write`` with what callbacks print. No error of the
+terminal stops the run.
 """
 
 from __future__ import annotations
@@ -23,42 +22,42 @@ from taskmaster.view.status import Rate, status_line, to_json
 
 __all__ = ["TIME_OF_DAY", "Cadence", "Progress"]
 
-REDRAW = 0.25  # seconds between two drawings of the bar
-FIRST = 1.0  # seconds after which the first line is written, and a missing slave is missed
-OFTEN, SELDOM = 5.0, 30.0  # seconds between two lines, in the first minute and later
-MINUTE = 60.0
+REDRAW_SECONDS = 0.25  # between two drawings of the bar
+FIRST_LINE_SECONDS = 1.0  # until the first line is written, and a missing slave is said
+EARLY_LINE_SECONDS, LATE_LINE_SECONDS = 5.0, 30.0  # between two lines, in the first minute and later
+EARLY_SECONDS = 60.0
 TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"  # as log lines have it
-NARROWEST = 8  # columns below which a bar says nothing
+NARROWEST_BAR = 8  # columns; a shorter bar says nothing
 
 
 class Cadence:
-    """When the next line is due: after a second, then every 5 seconds for a minute, then every 30.
+    """Tells when the next line is due: after a second, then every 5 seconds for a minute, then
+    every 30.
 
     Args:
-        began: now, in seconds of a clock that never goes back.
+        began: Monotonic seconds at the start.
     """
 
     def __init__(self, began: float) -> None:
         self._began = began
         self._last = began
-        self._next = began + FIRST
+        self._next = began + FIRST_LINE_SECONDS
         self._about: object = None
 
     def due(self, now: float, about: object) -> bool:
-        """Whether to write a line now; if so, the next one is put off.
+        """Return whether a line is due now; if so, the next one is put off.
 
         Args:
-            now: the clock.
-            about: what a person waits to hear of. When it changes, the line comes early: a second
-                after the one before.
+            now: Monotonic seconds.
+            about: A value whose change makes a line due early, a second after the one before.
         """
         if about != self._about:
             self._about = about
-            self._next = min(self._next, self._last + FIRST)
+            self._next = min(self._next, self._last + FIRST_LINE_SECONDS)
         if now < self._next:
             return False
         self._last = now
-        self._next = now + (OFTEN if now - self._began < MINUTE else SELDOM)
+        self._next = now + (EARLY_LINE_SECONDS if now - self._began < EARLY_SECONDS else LATE_LINE_SECONDS)
         return True
 
 
@@ -66,14 +65,14 @@ class Progress:
     """Shows snapshots.
 
     Args:
-        mode: "bar"; "lines"; "json", one object a line on ``out``; "none"; or "auto": a bar on a
-            terminal, else lines.
-        stream: where people read.
-        out: where programs read.
-        clock: seconds that never go back.
-        slave_command: the command that starts a slave, shown while there is none; "" if one was
-            brought along.
-        now: the time of day, before each line: in a log of three days one asks when.
+        mode: "bar"; "lines"; "json" (one object a line on ``out``); "none"; or "auto", which is a
+            bar on a terminal and lines elsewhere.
+        stream: Where people read.
+        out: Where programs read.
+        clock: Monotonic seconds.
+        slave_command: The command that starts a slave, shown while there is none; "" if the run
+            brings its own slave.
+        now: The time of day that stands before each line.
     """
 
     def __init__(
@@ -100,21 +99,21 @@ class Progress:
         self._lock = threading.RLock()
 
     def update(self, snapshot: Snapshot) -> None:
-        """Take in how things stand, and show it if it is time to."""
+        """Note the snapshot, and show it if a drawing or a line is due."""
         with self._lock:
             if self._closed:
                 return
             self._rate.add(snapshot.elapsed, snapshot.settled_here)
             now = self._clock()
             if self._mode == "bar":
-                if self._bar is None or now - self._drawn >= REDRAW:
+                if self._bar is None or now - self._drawn >= REDRAW_SECONDS:
                     self._drawn = now
                     self._draw(snapshot)
             elif self._mode != "none" and self._cadence.due(now, (snapshot.state, snapshot.slaves == 0)):
                 self._print(snapshot)
 
     def close(self, snapshot: Snapshot) -> None:
-        """Show the end."""
+        """Show the last snapshot."""
         with self._lock:
             if self._closed:
                 return
@@ -129,10 +128,10 @@ class Progress:
                 self._print(snapshot)
 
     def write(self, line: str, stream: TextIO) -> None:
-        """Write a line above the bar; whatever thread calls it, no line is torn.
+        """Write a line above the bar. Any thread may call this; lines stay whole.
 
-        In mode "json", what callbacks print to ``out`` goes to ``stream`` instead: ``out`` is for
-        programs then.
+        In mode "json", what callbacks print to ``out`` goes to the stream for people instead,
+        because programs read ``out`` then.
         """
         with self._lock:
             if self._mode == "json" and stream is self._out:
@@ -162,8 +161,8 @@ class Progress:
 
 
 class _Bar:
-    """The status line with what is done drawn behind it, by tqdm: one line that is drawn over and
-    over.
+    """The status line with a bar behind it, drawn by tqdm again and again in one line of the
+    terminal.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -173,14 +172,13 @@ class _Bar:
         from tqdm.utils import disp_len, disp_trim
 
         class OwnTqdm(tqdm):  # type: ignore[type-arg]  # it iterates over nothing
-            """Leaves what a script does with tqdm itself alone: no monitor thread, and a list of
-            bars of its own.
+            """A bar that does not touch what a script does with tqdm itself: it has no monitor
+            thread, and a list of bars of its own.
             """
 
             monitor_interval = 0
             _instances: ClassVar[Any] = WeakSet()
-            # A lock of tqdm's own making would be one between processes, for which Python may start
-            # a process.
+            # tqdm's own lock works between processes, and Python may start a process for it.
             _lock: ClassVar[Any] = threading.RLock()
 
         self._make = OwnTqdm
@@ -190,16 +188,16 @@ class _Bar:
         self._width = 0
 
     def draw(self, text: str, done: int, total: int | None, width: int) -> None:
-        """Draw it.
+        """Draw the line and the bar.
 
         Args:
-            text: the status line; cut where the screen ends.
-            done: jobs settled.
-            total: of how many; None if unknown.
-            width: columns that may be used.
+            text: The status line. It is cut where the screen ends.
+            done: Settled jobs.
+            total: All jobs; None if unknown.
+            width: Columns that may be used.
         """
         text = self._cut(text, width)
-        if not total or done > total or width - self._length(text) < NARROWEST:
+        if not total or done > total or width - self._length(text) < NARROWEST_BAR:
             total = None
         bar_format = "{desc} |{bar}|" if total else "{desc}"
         if self._tqdm is None:
@@ -222,23 +220,23 @@ class _Bar:
         bar.refresh()
 
     def hide(self) -> None:
-        """Take it off the screen, so that a line can be written in its place."""
+        """Remove the bar from the screen, so that a line can be written in its place."""
         if self._tqdm is not None:
             self._tqdm.clear()
 
     def show(self) -> None:
-        """Put it back."""
+        """Draw the bar again after ``hide``."""
         if self._tqdm is not None:
             self._tqdm.refresh()
 
     def close(self) -> None:
-        """Leave it as it is, and go on in the next line."""
+        """Leave the bar as it is and go on in the next line."""
         if self._tqdm is not None:
             self._tqdm.close()
 
 
 class _Sink:
-    """The stream as tqdm is given it: writing to it never fails."""
+    """The stream that tqdm writes to. Writing never fails."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -248,7 +246,7 @@ class _Sink:
         _write(text, self._stream)
 
     def flush(self) -> None:
-        """Every write is whole, and flushed."""
+        """Do nothing: every write is flushed already."""
 
 
 def _resolve(mode: str, stream: TextIO) -> str:
@@ -269,7 +267,7 @@ def _same_screen(stream: TextIO, other: TextIO) -> bool:
 
 
 def _put(line: str, stream: TextIO) -> None:
-    """Write one whole line, at once."""
+    """Write one whole line at once."""
     _write(line if line.endswith("\n") else line + "\n", stream)
 
 
@@ -286,8 +284,8 @@ def _write(text: str, stream: TextIO) -> None:
 
 
 def _width(stream: TextIO) -> int:
-    """Columns that can be written to: one less than there are, because some terminals wrap after
-    the last one.
+    """Return the columns that can be used: one fewer than there are, because some terminals wrap
+    after the last one.
     """
     try:
         columns = os.get_terminal_size(stream.fileno()).columns

@@ -1,4 +1,4 @@
-"""The run at one moment: what the master says of itself, and every view shows. Pure: values."""
+"""The run at one moment, as the master describes it and as every view shows it. Pure: values."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ class Snapshot:
     """The run at one moment; what every view shows. Durations in seconds.
 
     Attributes:
-        run: id of the run.
-        target: what the user named on the command line.
-        state: what the run is doing.
-        reason: why the run waits, or goes no faster, as a sentence for a person; "" when it does
-            not.
-        settled: jobs done or written down as failed, over the whole run, restarts included.
-        failed: those of them that failed.
-        settled_here: settled in this session, without what earlier sessions did.
-        elapsed: seconds of this session.
-        total: how many jobs the run has, if known.
-        queued: jobs read and not handed out.
-        leased: jobs handed out and not settled.
-        parked: jobs that the watermark has passed while they still run or wait.
-        waiting: jobs that failed and wait for another attempt.
-        skipped: jobs that the callback left out; they count as settled.
-        slaves: connected slaves.
-        workers: worker processes of these.
-        batch: jobs in the batch that was handed out last; 0 if none was.
-        batch_reason: why it was not larger.
-        watermark: the key up to which all is settled or parked, as text; "" when there is none.
-        address: where the master serves, ``HOST:PORT``.
-        share: which share of the work is settled, from 0 to 1, if the source can tell by the keys,
-        share_here: and how much of that in this session.
+        run: The id of the run.
+        target: The TARGET on the command line.
+        state: What the run is doing.
+        reason: Why the run waits or goes no faster, as a sentence for a person; "" if nothing holds
+            it.
+        settled: Jobs of the whole run that are done or written down as failed, restarts included.
+        failed: Settled jobs that failed.
+        settled_here: Jobs that this session settled.
+        elapsed: Seconds of this session.
+        total: Number of jobs of the run; None if unknown.
+        queued: Jobs that were read and not handed out.
+        leased: Jobs that were handed out and are not settled.
+        parked: Jobs that the watermark has passed while they still run or wait.
+        waiting: Failed jobs that wait for another attempt.
+        skipped: Settled jobs that the callback left out.
+        slaves: Connected slaves.
+        workers: Worker processes of the connected slaves.
+        batch: Jobs in the batch that was handed out last; 0 if there was none.
+        batch_reason: Why that batch was not larger.
+        watermark: The key up to which all jobs are settled or parked, as text; "" if there is none.
+        address: Where the master serves, ``HOST:PORT``.
+        share: Part of the work that is settled, from 0 to 1; None if the source cannot tell it from
+            the keys.
+        share_here: Part of the work that this session settled.
     """
 
     run: str
@@ -80,8 +81,9 @@ class Snapshot:
 
     @classmethod
     def from_wire(cls, value: Mapping[str, Any]) -> Snapshot:
-        """Rebuild what ``to_wire`` gave. A master of another release may tell more than is known
-        here, or less.
+        """Return the snapshot of which ``to_wire`` gave the fields.
+
+        A master of another release may send more fields, or fewer.
         """
         known = {one.name: value.get(one.name, _NOTHING.get(str(one.type))) for one in fields(cls)}
         try:

@@ -16,22 +16,22 @@ from taskmaster.view.snapshot import RunState, Snapshot
 __all__ = ["SCHEMA", "Rate", "clean", "eta", "status_line", "to_json"]
 
 SCHEMA = 1
-"""Version of what ``to_json`` gives; raised when a field changes its meaning or goes, not when one
-is added.
+"""Version of what ``to_json`` returns. It rises when a field changes its meaning or goes, not when
+one is added.
 """
 
-STRETCH = 10.0  # seconds over which the rate is measured
-SPACING = 0.5  # seconds between two remembered samples, so that few are kept however often one comes
-EARLIEST_ETA = 10.0  # seconds of this session before which there is no saying how long it will take
-FEW = 10  # jobs settled within STRETCH below which the time left is reckoned from the whole session
+RATE_SECONDS = 10.0  # over which the rate is measured
+SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
+EARLIEST_ETA_SECONDS = 10.0  # of this session, before which the time left is not estimated
+FEW_JOBS = 10  # settled within RATE_SECONDS; below, the time left is estimated from the whole session
 LONGEST_REASON = 300  # characters
 SEPARATOR = " | "
 ELLIPSIS = "..."
 
 
 class Rate:
-    """Jobs settled per second over about the last ten seconds of this session, or all of it while
-    it is younger.
+    """Jobs settled per second over the last ten seconds of this session, or over all of it while it
+    is younger.
     """
 
     def __init__(self) -> None:
@@ -41,28 +41,28 @@ class Rate:
         self._latest = (0.0, 0)
 
     def add(self, elapsed: float, settled_here: int) -> None:
-        """Take in how things stand ``elapsed`` seconds after the beginning of the session."""
+        """Note how many jobs this session had settled ``elapsed`` seconds after its start."""
         self._latest = (elapsed, settled_here)
-        if elapsed - self._samples[-1][0] >= SPACING:
+        if elapsed - self._samples[-1][0] >= SAMPLE_SECONDS:
             self._samples.append(self._latest)
-        while len(self._samples) > 1 and self._samples[1][0] <= elapsed - STRETCH:
+        while len(self._samples) > 1 and self._samples[1][0] <= elapsed - RATE_SECONDS:
             self._samples.popleft()
 
     @property
     def recently(self) -> int:
-        """Jobs settled within the stretch."""
+        """Return the jobs settled in the measured seconds."""
         return self._latest[1] - self._samples[0][1]
 
     @property
     def value(self) -> float:
-        """Jobs per second; 0.0 while no time has passed."""
+        """Return the jobs per second; 0.0 while no time has passed."""
         seconds = self._latest[0] - self._samples[0][0]
         return self.recently / seconds if seconds > 0 else 0.0
 
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:
-    """Seconds until all jobs are settled, None where there is no saying."""
-    if snapshot.state is not RunState.RUNNING or snapshot.elapsed < EARLIEST_ETA:
+    """Return the seconds until all jobs are settled; None if they cannot be estimated."""
+    if snapshot.state is not RunState.RUNNING or snapshot.elapsed < EARLIEST_ETA_SECONDS:
         return None
     if snapshot.share is not None:
         # By the place of the key: where there are gaps among the keys, the rate of the jobs says
@@ -73,7 +73,7 @@ def eta(snapshot: Snapshot, rate: Rate) -> float | None:
     if total is None or snapshot.settled >= total:
         return None
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
-    speed = rate.value if rate.recently >= FEW else snapshot.settled_here / snapshot.elapsed
+    speed = rate.value if rate.recently >= FEW_JOBS else snapshot.settled_here / snapshot.elapsed
     return (total - snapshot.settled) / speed if speed > 0 else None
 
 
@@ -129,13 +129,13 @@ def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
 
 
 def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
-    """Why it waits, what has failed, then as much of the rest as fits, the most useful first."""
+    """Return why the run waits and what has failed, then what fits of the rest, by usefulness."""
     left = eta(snapshot, rate)
     parts = [
         *_failed(snapshot),
         f"{snapshot.settled} jobs",
         *(part.partition(" of ")[0] for part in _of_total(snapshot)),
-        f"{rate.value:.{0 if rate.value >= FEW else 2}f}/s",
+        f"{rate.value:.{0 if rate.value >= FEW_JOBS else 2}f}/s",
         *([f"ETA {_duration(left)}"] if left is not None else []),
         _duration(snapshot.elapsed),
         *([f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),
@@ -156,8 +156,8 @@ def _cut(text: str, width: int) -> str:
 
 
 def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
-    """A snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second) and ``eta``
-    (seconds, or None).
+    """Return a snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second) and
+    ``eta`` (seconds, or None).
     """
     left = eta(snapshot, rate)
     return {
@@ -170,8 +170,8 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """The text without characters that would move the cursor, change colours or begin a new
-    line.
+    """Return the text with a ``?`` for each character that would move the cursor, change colours or
+    begin a new line.
     """
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
@@ -188,7 +188,7 @@ def _of_total(snapshot: Snapshot) -> list[str]:
 
 
 def _why_not(snapshot: Snapshot, slave_command: str) -> list[str]:
-    """The state if it is not just running, and why the run waits."""
+    """Return the state unless it is just running, and why the run waits."""
     reason = _cut(snapshot.reason, LONGEST_REASON)
     if snapshot.state is not RunState.RUNNING:
         return [f"{snapshot.state}: {reason}" if reason else snapshot.state]
