@@ -20,7 +20,7 @@ from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions

@@ -1,8 +1,9 @@
-"""The keeper: turns the broker's books into checkpoints, several a second, in a thread of its own.
+"""The checkpointer: turns what the broker knows into checkpoints, several a second, in a thread of
+its own.
 
-Started by ``taskmaster.master.master``. Whatever the store cannot write stays in the books and is
-in the next attempt; nothing is handed out meanwhile. One caller at a time: the thread, and after
-``stop`` the master itself for the last checkpoint.
+Whatever the store cannot write stays with the broker and is in the next attempt; nothing is handed
+out meanwhile. One caller at a time: the thread, and after ``stop`` the master itself for the last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -15,40 +16,41 @@ from dataclasses import replace
 
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
-from taskmaster.master.broker.broker import Broker, Changes
-from taskmaster.master.broker.watermark import END, Settled, settled_piece
-from taskmaster.master.completion import Share
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.watermark import END, SettledRange, settled_range
+from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Earlier
-from taskmaster.master.stores.contract import Checkpoint, Piece, RunRecord, Store
+from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
+from taskmaster.master.stores.contract import Store
 from taskmaster.runtime.backoff import Backoff
 
-__all__ = ["Keeper", "within"]
+__all__ = ["Checkpointer", "within"]
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 0.25  # seconds between checkpoints
+INTERVAL_SECONDS = 0.25  # between checkpoints
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
-TICK = 0.1  # seconds between two looks at a last checkpoint that is under way
-SHARE = 20  # a checkpoint that takes t seconds is followed by a wait of at least SHARE * t: it costs 5 % at most
-SLOW = 5.0  # seconds that a checkpoint may take before the run waits for it
-IDLE = 5.0  # seconds after which one is written although nothing but the clock has moved
+TICK_SECONDS = 0.1  # between two looks at a last checkpoint that is under way
+REST = 20  # a checkpoint that takes t seconds is followed by a wait of at least REST * t: it costs 5 % at most
+SLOW_SECONDS = 5.0  # that a checkpoint may take before the run waits for it
+IDLE_SECONDS = 5.0  # after which one is written although nothing but the clock has moved
 
 
-class Keeper(threading.Thread):
+class Checkpointer(threading.Thread):
     """Writes checkpoints.
 
     Args:
         store: where to.
-        broker: whose books.
-        lock: guards them.
+        broker: knows which job is where.
+        lock: guards the broker.
         identity: tells jobs apart.
         earlier: what earlier sessions settled and the source has not yielded again.
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
-        share: reckons which share of the work is settled; None: nobody can.
+        completion: says which share of the work is settled; None: nothing can.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class Keeper(threading.Thread):
         earlier: Earlier,
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
-        share: Share | None = None,
+        completion: Completion | None = None,
     ) -> None:
-        super().__init__(name="taskmaster-keeper", daemon=True)
+        super().__init__(name="taskmaster-checkpointer", daemon=True)
         self._store = store
         self._broker = broker
         self._lock = lock
@@ -78,11 +80,11 @@ class Keeper(threading.Thread):
         self._failing: float | None = None  # since when no checkpoint could be written
         self._writing: float | None = None  # since when one is being written
         self._refilled = 0  # id of the last failed job that is run again
-        self._share = share
+        self._completion = completion
 
     def run(self) -> None:
         """The thread."""
-        least, pause = 0.0, INTERVAL
+        least, pause = 0.0, INTERVAL_SECONDS
         backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while not self._stop_asked.wait(least):
             self._due.wait(pause - least)
@@ -104,8 +106,8 @@ class Keeper(threading.Thread):
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
             else:
                 backoff.reset()
-                least = SHARE * (self._clock() - before)
-                pause = max(INTERVAL, least)
+                least = REST * (self._clock() - before)
+                pause = max(INTERVAL_SECONDS, least)
                 self._pause("")
 
     def hurry(self) -> None:
@@ -146,10 +148,10 @@ class Keeper(threading.Thread):
 
         writer = threading.Thread(target=write, name="taskmaster-last-checkpoint", daemon=True)
         writer.start()
-        writer.join(TICK)
+        writer.join(TICK_SECONDS)
         while writer.is_alive():
             meanwhile()
-            writer.join(TICK)
+            writer.join(TICK_SECONDS)
         if failed:
             raise failed[0]
 
@@ -162,110 +164,87 @@ class Keeper(threading.Thread):
         self._look_at_successor()
         self._park()
         with self._lock:
-            changes = self._broker.collect()
-            prints = b"".join(piece.prints or b"" for piece in changes.recognised)
+            collected = self._broker.collect()
+            prints = b"".join(found.prints or b"" for found in collected.recognised)
             self._earlier.settled_again(keys.separate(prints))
             waiting = self._earlier.waiting()
-            edge = self._earlier.edge(changes.mark)
-        checkpoint = self._as_checkpoint(changes, edge, waiting)
-        state = (
-            checkpoint.mark,
-            checkpoint.bound,
-            checkpoint.edge,
-            checkpoint.settled,
-            checkpoint.failures,
-            checkpoint.finished,
-        )
-        news = (
-            changes.cleared or changes.pieces or changes.failed or changes.park or changes.unpark or waiting is not None
+            edge = self._earlier.edge(collected.checkpoint.mark)
+        checkpoint = replace(
+            collected.checkpoint,
+            edge=edge + _existing(b"".join(map(self._prints, collected.edge))),
+            add=[row for settled in collected.ranges for row in self._rows(settled)],
+            waiting=waiting,
+            seconds=self._record.seconds + self._clock() - self._began,
         )
         now = self._clock()
-        if news or state != self._written or now - self._written_at > IDLE:
+        standing = checkpoint.standing()
+        if checkpoint.has_news() or standing != self._written or now - self._written_at > IDLE_SECONDS:
             self._writing = now
             try:
                 self._store.write(checkpoint)
             finally:
                 self._writing = None
-            self._written, self._written_at = state, now
+            self._written, self._written_at = standing, now
             with self._lock:
-                self._broker.confirm(changes)
+                self._broker.confirm(collected)
                 if waiting is not None and waiting == self._earlier.waiting():
                     self._earlier.written()
-        self._reckon(checkpoint)
+        self._note_completion(checkpoint)
 
     def refill(self) -> None:
-        """Where failed jobs are run again: bring the next ones from the store, while there is room
+        """Bring the next failed jobs from the store where they are run again, while there is room
         for them.
         """
         with self._lock:
-            broker = self._broker
-            room = broker.limits.size - broker.returned - broker.waiting
-            if not broker.replay.on or broker.replay.exhausted or 2 * room < broker.limits.size:
-                return
-        page = self._store.failed(self._refilled, max(1, room))
+            room = self._broker.replay_room()
+        if not room:
+            return
+        page = self._store.failed(self._refilled, room)
         self._refilled = page[-1].id if page else self._refilled
         with self._lock:
-            broker.add_failed([job for job in page if job.payload is not None])
-            broker.replay.exhausted = not page
+            self._broker.add_failed([job for job in page if job.payload is not None], last=not page)
 
-    def _reckon(self, checkpoint: Checkpoint) -> None:
-        """See which share is settled; whatever goes wrong in the source, the run goes on without
+    def _note_completion(self, checkpoint: Checkpoint) -> None:
+        """See how much is settled; whatever goes wrong in the source, the run goes on without
         that.
         """
-        if self._share is None:
+        if self._completion is None:
             return
         try:
-            self._share.update(checkpoint)
+            self._completion.update(checkpoint)
         except Exception:
             logger.exception("position(key) or extent(key) of the source failed; the progress is shown without them")
-            self._share.settled = None
-            self._share = None
+            self._completion.settled = None
+            self._completion = None
 
-    def _as_checkpoint(self, changes: Changes, edge: bytes, waiting: bytes | None) -> Checkpoint:
-        return Checkpoint(
-            mark=changes.mark,
-            bound=changes.bound,
-            edge=edge + _existing(b"".join(map(self._prints, changes.edge))),
-            add=[row for piece in changes.pieces for row in self._rows(piece)],
-            forget_below=changes.cut,
-            waiting=waiting,
-            failed=changes.failed,
-            cleared=changes.cleared,
-            park=changes.park,
-            unpark=changes.unpark,
-            settled=self._record.settled + changes.settled,
-            failures=self._record.failures + changes.failures,
-            skipped=self._record.skipped + changes.skipped,
-            seconds=self._record.seconds + self._clock() - self._began,
-            finished=changes.finished,
-        )
-
-    def _rows(self, piece: Settled) -> list[Piece]:
-        """A piece as the store keeps it: split where the watermark may come to stand, so that no
-        row is half passed.
+    def _rows(self, settled: SettledRange) -> list[SettledRow]:
+        """Return a settled range as the store keeps it: split where the watermark may come to
+        stand, so that no row is half passed.
         """
-        prints = self._prints(piece)
-        cut, end = piece.end - piece.tail, piece.end
-        parts = [(piece.first, cut), (cut, end)] if piece.before is not None else [(piece.first, end)]
+        prints = self._prints(settled)
+        cut, end = settled.end - settled.tail, settled.end
+        parts = [(settled.first, cut), (cut, end)] if settled.before is not None else [(settled.first, end)]
         size = keys.FINGERPRINT
-        return [Piece(a, b, _existing(prints[(a - piece.first) * size : (b - piece.first) * size])) for a, b in parts]
+        offsets = [((a - settled.first) * size, (b - settled.first) * size) for a, b in parts]
+        return [SettledRow(*part, _existing(prints[a:b])) for part, (a, b) in zip(parts, offsets, strict=True)]
 
-    def _prints(self, piece: Settled) -> bytes:
-        if piece.prints is None:
-            fingerprints = map(self._identity.fingerprint, piece.jobs or ())
-            piece.prints = b"".join(print_ or keys.NO_FINGERPRINT for print_ in fingerprints)
-            piece.jobs = None
-        return piece.prints
+    def _prints(self, settled: SettledRange) -> bytes:
+        if settled.prints is None:
+            fingerprints = map(self._identity.fingerprint, settled.jobs or ())
+            settled.prints = b"".join(print_ or keys.NO_FINGERPRINT for print_ in fingerprints)
+            settled.jobs = None
+        return settled.prints
 
     def _look_at_successor(self) -> None:
         """Let the watermark reach the end of what is settled, if the job after it is known to have
         another key.
         """
         with self._lock:
-            self._broker.settle_known()
-            low = self._broker.watermark.low
-            at_end = self._broker.exhausted and self._broker.read == low
-            head = self._broker.head_at_low()
+            intake, watermark = self._broker.intake, self._broker.watermark
+            intake.settle_known()
+            low = watermark.low
+            at_end = intake.exhausted and intake.read == low
+            head = intake.head_at_low()
         if at_end:
             successor: str | None = END
         elif head:
@@ -275,29 +254,29 @@ class Keeper(threading.Thread):
         else:
             return
         with self._lock:
-            if self._broker.watermark.low == low:
-                self._broker.watermark.settle_successor(successor)
+            if watermark.low == low:
+                watermark.settle_successor(successor)
 
     def _park(self) -> None:
         with self._lock:
-            waiting = self._broker.to_park()
-        parked: list[tuple[Settled | None, int, ParkedJob]] = []
-        for position, job, attempts in waiting:
+            wanted = self._broker.relief.wanted()
+        parked: list[tuple[SettledRange | None, int, ParkedJob]] = []
+        for position, job, attempts in wanted:
             if isinstance(job, ParkedJob):
                 parked.append((None, position, replace(job, attempts=attempts)))
                 continue
-            piece = settled_piece(position, [job], self._identity.text)
+            settled = settled_range(position, [job], self._identity.text)
             fingerprint = self._identity.fingerprint(job)
-            if piece.last is None or not fingerprint:
+            if settled.last is None or not fingerprint:
                 continue  # without a key it cannot be taken up again
             try:
                 payload = pickled(job)
             except BaseException:  # noqa: S112  # it fails, with its traceback, as soon as it is handed out
                 continue
-            parked.append((piece, position, ParkedJob(-1, piece.last, payload, fingerprint, attempts)))
+            parked.append((settled, position, ParkedJob(-1, settled.last, payload, fingerprint, attempts)))
         if parked:
             with self._lock:
-                self._broker.park(parked)
+                self._broker.relief.park(parked)
 
     def trouble(self) -> tuple[float, str]:
         """For how many seconds no checkpoint could be written, and why; 0.0 and "" when all is
@@ -306,7 +285,7 @@ class Keeper(threading.Thread):
         A write that hangs pauses the run from here: the thread that is in it cannot.
         """
         now, writing, failing = self._clock(), self._writing, self._failing
-        if writing is not None and now - writing > SLOW:
+        if writing is not None and now - writing > SLOW_SECONDS:
             hangs = f"a checkpoint has been under way for {now - writing:.0f} s: the disk hangs, or is very slow."
             self._pause(hangs, writing)
             failing = self._failing if self._writing != writing else min(writing, self._failing or writing)
@@ -325,7 +304,7 @@ class Keeper(threading.Thread):
             if writing is not None and self._writing != writing:
                 return
             before, since = self._broker.paused, self._failing
-            self._broker.paused = reason
+            self._broker.pause(reason)
             self._failing = None if not reason else now if since is None else since
         if reason and not before:
             logger.error("the run is paused: %s", reason)
@@ -341,7 +320,7 @@ def _existing(prints: bytes) -> bytes:
 
 
 def within(seconds: float) -> Callable[[], None]:
-    """What raises when it is called after so many seconds; for ``Keeper.last_checkpoint``."""
+    """What raises when it is called after so many seconds; for ``Checkpointer.last_checkpoint``."""
     deadline = time.monotonic() + seconds
 
     def check() -> None:

@@ -1,8 +1,8 @@
 """Which share of the work is settled, where the source can reckon with keys.
 
-Updated by the keeper after each checkpoint, with what the store has. The watermark passes what is
-parked, and parked is not done: of the share up to the watermark, that of the parked jobs is taken
-off.
+Updated by the checkpointer after each checkpoint, with what the store has. The watermark passes
+what is parked, and parked is not done: of the share up to the watermark, that of the parked jobs is
+taken off.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from taskmaster import keys
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 
-__all__ = ["Place", "Share"]
+__all__ = ["Completion", "Extents"]
 
 
-class Place(Protocol):
+class Extents(Protocol):
     """What a source says of its keys, see ``taskmaster.master.reading.source.Source``."""
 
     def position(self, key: object, /) -> float | None:
@@ -26,11 +26,11 @@ class Place(Protocol):
         """Which share of the work the job with a key is."""
 
 
-class Share:
+class Completion:
     """See the module. What the source raises is passed through.
 
     Args:
-        place: the source.
+        source: says where its keys lie.
         record: the run as it was at the start of this session.
 
     Attributes:
@@ -38,10 +38,10 @@ class Share:
         before: what it was at the start of this session.
     """
 
-    def __init__(self, place: Place, record: RunRecord) -> None:
+    def __init__(self, source: Extents, record: RunRecord) -> None:
         self.settled: float | None = None
         self.before = 0.0
-        self._place = place
+        self._extents_of = source
         self._record: RunRecord | None = record if record.mark is not None else None  # until ``before`` is known
         self._parked = {job.id: job.key for job in record.parked}
         self._extents: dict[str, float | None] = {}  # by key, of those that are parked
@@ -55,18 +55,18 @@ class Share:
         if checkpoint.mark is not None:
             if self._record is not None and self._record.mark is not None:
                 parked = [job.key for job in self._record.parked]
-                before = self._reckoned(self._record.mark, parked, self._record.settled)
+                before = self._completed(self._record.mark, parked, self._record.settled)
                 if before is None:
                     return  # the source does not know yet
                 self.before, self._record = before, None
                 self._extents = {key: self._extents[key] for key in self._parked.values() if key in self._extents}
-            self.settled = self._reckoned(checkpoint.mark, self._parked.values(), checkpoint.settled)
+            self.settled = self._completed(checkpoint.mark, self._parked.values(), checkpoint.settled)
         if checkpoint.finished and self.settled is not None:
             self.settled = 1.0
 
-    def _reckoned(self, mark: str, parked: Iterable[str], settled: int) -> float | None:
+    def _completed(self, mark: str, parked: Iterable[str], settled: int) -> float | None:
         if self._position is None or self._position[0] != mark:
-            position = self._place.position(keys.decode(mark))
+            position = self._extents_of.position(keys.decode(mark))
             if position is None:
                 return None
             self._position = (mark, position)
@@ -84,5 +84,5 @@ class Share:
 
     def _extent(self, key: str) -> float | None:
         if key not in self._extents:
-            self._extents[key] = self._place.extent(keys.decode(key))
+            self._extents[key] = self._extents_of.extent(keys.decode(key))
         return self._extents[key]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
 
 __all__ = ["remarks"]

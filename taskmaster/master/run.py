@@ -1,5 +1,5 @@
-"""A run: wires source, broker, keeper and server together, watches over them, and brings them to an
-end.
+"""A run: wires source, broker, checkpointer and server together, watches over them, and brings them
+to an end.
 
 Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the
 progress and hears signals. A run ends finished, stopped by what the source raised, by ``--limit``
@@ -17,18 +17,22 @@ from contextlib import suppress
 
 from taskmaster import keys
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, TaskmasterError
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.checkpointer import Keeper, within
-from taskmaster.master.completion import Share
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.checkpointer import Checkpointer, within
+from taskmaster.master.completion import Completion
+from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.remarks import remarks
+from taskmaster.master.reports import Reports
+from taskmaster.master.run_record import RunRecord
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
-from taskmaster.master.stores.contract import RunRecord, Store
+from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Companion, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Answer, AnswerState
@@ -38,16 +42,16 @@ from taskmaster.transport.server import Server
 from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 
-__all__ = ["Companion", "Run", "Summary", "View"]
+__all__ = ["Run"]
 
 logger = logging.getLogger(__name__)
 
-TICK = 0.2  # seconds between two looks at the leases and two updates of the progress
-HANGS = 5.0  # seconds that the end of a run waits for a checkpoint that is under way
-FAREWELL = 3.0  # seconds that a finished run stays up, so that every slave hears of it
-FIRST_LOOK = 1.0  # seconds that the start waits for the first job: a source may fail before all else
-CLOSING = 1.0  # seconds that the end of a run waits for the source to run its ``finally`` blocks
-LOOK_AHEAD = 1.0  # seconds that --limit waits for the job after the last one, whose key the watermark needs
+TICK_SECONDS = 0.2  # between two looks at the leases and two updates of the progress
+HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
+FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
+FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
+CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
+SUCCESSOR_SECONDS = 1.0  # that --limit waits for the job after the last one, whose key the watermark needs
 
 
 class Run:
@@ -63,6 +67,7 @@ class Run:
         grace: seconds that running jobs have to end after the first signal.
         total: how many jobs there are, if the user said so.
         throttle: holds the handing out back; None: nothing does.
+        skew: compares the slaves of the run.
     """
 
     def __init__(  # noqa: PLR0913  # what a run is made of, each part once
@@ -77,6 +82,7 @@ class Run:
         grace: float = 30.0,
         total: int | None = None,
         throttle: Throttle | None = None,
+        skew: Skew | None = None,
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -92,39 +98,36 @@ class Run:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        incarnation = f"{record.id}.{secrets.token_hex(8)}"
-        earlier = Earlier(record)
-        self._broker = Broker(incarnation, limits, record.mark, record.parked)
-        self._share = Share(source, record)
-        self._keeper = Keeper(store, self._broker, self._lock, identity, earlier, record, share=self._share)
-        self._checks = JobChecks(identity)
-        parts = (source, self._broker, self._lock, identity, earlier, record.mark, record.bound)
-        self._reader = Reader(*parts, planned=self._keeper.hurry, checks=self._checks)
+        incarnation, earlier = f"{record.id}.{secrets.token_hex(8)}", Earlier(record)
+        self._broker = Broker(incarnation, limits, record)
+        self._completion = Completion(source, record)
+        guarded = (self._broker, self._lock)
+        self._checkpointer = Checkpointer(store, *guarded, identity, earlier, record, completion=self._completion)
+        self._checks = checks = JobChecks(identity)
+        hurry = self._checkpointer.hurry
+        self._reader = Reader(source, *guarded, identity, earlier, record.mark, planned=hurry, checks=checks)
+        self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
+        took = self._after_exchange
         self._service = Service(
-            self._broker,
-            self._lock,
-            identity,
+            *guarded,
+            Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=checks),
+            self._reports,
             run=record.id,
             incarnation=incarnation,
-            next_failed=record.next_failed,
-            took=self._after_exchange,
+            took=took,
             status=lambda: self.snapshot().to_wire(),
             failures=store.failed,
-            throttle=self._throttle,
-            checks=self._checks,
+            skew=skew,
         )
 
-    def serve_on(self, server: Server, skew: Skew | None = None) -> None:
-        """Name the server that slaves reach, and what compares them; nobody is answered before
-        ``work``.
-        """
-        self._service.skew = skew or Skew()
+    def serve_on(self, server: Server) -> None:
+        """Name the server that slaves reach; nobody is answered before ``work``."""
         server.serve(self._service)
         self._address = str(server.where)
 
     def failed_only(self) -> None:
-        """Run the failed jobs again in this session, and nothing else; said before ``begin``."""
-        self._broker.replay_only(was_finished=self._record.finished is not None)
+        """Run failed jobs again in this session, and nothing else; said before ``begin``."""
+        self._broker.replay_only()
 
     def begin(self) -> bool:
         """Start to read.
@@ -136,12 +139,12 @@ class Run:
             TaskmasterError: the source failed before its first job.
         """
         if self._broker.replay.on:
-            self._keeper.refill()
+            self._checkpointer.refill()
             return True
         self._reader.start()
-        self._reader.started_reading.wait(FIRST_LOOK)
+        self._reader.started_reading.wait(FIRST_JOB_SECONDS)
         error = self._reader.error
-        if error is not None and not self._broker.read and not self._broker.plan.made:
+        if error is not None and not self._broker.intake.read and not self._broker.intake.write_ahead.made:
             raise error
         if self._total is None:
             threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
@@ -150,7 +153,7 @@ class Run:
         # A source that includes `last` yields the last job again: it is recognised, and nothing
         # new.
         with self._lock:
-            self._broker.settle_known()
+            self._broker.intake.settle_known()
             return not self._broker.over
 
     def work(
@@ -178,28 +181,28 @@ class Run:
         self._run_time = run_time
         self._throttle.start()
         server.start()
-        self._keeper.start()
+        self._checkpointer.start()
         try:
             ending = self._watch(view, signals, companion)
             self._reader.stop()
-            while not self._keeper.stop(TICK):
-                self._give_up(*self._keeper.trouble())
+            while not self._checkpointer.stop(TICK_SECONDS):
+                self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)
             if ending is None:
                 self._farewell(server)
         except BaseException:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
-            if self._keeper.stop(HANGS):
+            if self._checkpointer.stop(HANGING_SECONDS):
                 with suppress(StateUnwritable):
-                    self._keeper.last_checkpoint(within(HANGS))
+                    self._checkpointer.last_checkpoint(within(HANGING_SECONDS))
             raise
         finally:
             self._reader.stop()
-            self._keeper.stop(HANGS)
+            self._checkpointer.stop(HANGING_SECONDS)
             server.stop()
             self._throttle.stop()
-            self._reader.wait_closed(CLOSING)
+            self._reader.wait_closed(CLOSING_SECONDS)
             view.close(self.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         counted = self._total if self._counted else None
         for line in remarks(self._source, self._record, self.summary(), self._checks, counted, over=ending is None):
@@ -225,34 +228,22 @@ class Run:
         """Return the run at this moment, which is its end where one is named."""
         now = time.monotonic()
         with self._lock:
-            broker = self._broker
-            mark = broker.watermark.mark
-            share = self._share.settled
+            counts = self._broker.counts()
             state, reason = self._state(end, now)
-            return Snapshot(
-                run=self._record.id,
-                target=self._target,
-                state=state,
-                reason=reason,
-                settled=self._record.settled + broker.settled,
-                failed=self._record.failures + broker.failures - broker.replay.mended,
-                settled_here=broker.settled + broker.replay.ended,
-                elapsed=now - self._began,
-                total=self._total,
-                share=share,
-                share_here=max(0.0, (share or 0.0) - self._share.before),
-                queued=len(broker.queue) + broker.returned,
-                leased=sum(lease.open for lease in broker.leases.values()),
-                parked=broker.parked,
-                waiting=broker.waiting,
-                skipped=self._record.skipped + broker.skipped,
-                slaves=broker.sessions.connected,
-                workers=broker.sessions.workers,
-                batch=broker.batch,
-                batch_reason=broker.batch_reason,
-                watermark=keys.show(mark) if mark is not None else "",
-                address=self._address,
-            )
+            share = self._completion.settled
+        return Snapshot(
+            run=self._record.id,
+            target=self._target,
+            state=state,
+            reason=reason,
+            elapsed=now - self._began,
+            total=self._total,
+            share=share,
+            share_here=max(0.0, (share or 0.0) - self._completion.before),
+            watermark=keys.show(counts.mark) if counts.mark is not None else "",
+            address=self._address,
+            **counts.shown(),
+        )
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -266,7 +257,7 @@ class Run:
         return (RunState.THROTTLED, why) if why else (RunState.RUNNING, self._throttle.limiting(now))
 
     def _after_exchange(self) -> None:
-        if 2 * len(self._broker.queue) < self._broker.limits.size:
+        if 2 * self._broker.intake.queued < self._broker.limits.size:
             self._reader.room.set()
         if self._broker.over or self._broker.spent:
             self._wake.set()
@@ -284,13 +275,12 @@ class Run:
         while True:
             with self._lock:
                 lost = self._broker.tick(time.monotonic())
-                self._broker.ask_back()
                 finished = self._broker.over
                 pending = not self._broker.at_rest
-                stop = self._broker.stop
+                stop = self._broker.settlement.stop
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
-            self._service.fail_doomed()
+            self._reports.fail_doomed()
             error = self._reader.error
             if finished and error is None:
                 return None
@@ -298,7 +288,7 @@ class Run:
                 return self._drain(view, signals)
             if stop or self._checks.error is not None:
                 return self._stop(view, signals, stop)
-            self._give_up(*self._keeper.trouble())
+            self._give_up(*self._checkpointer.trouble())
             if error is not None and not pending:
                 return error
             if self._broker.spent:
@@ -308,14 +298,14 @@ class Run:
             if companion is not None:
                 companion.check()
             view.update(self.snapshot())
-            self._wake.wait(TICK)
+            self._wake.wait(TICK_SECONDS)
             self._wake.clear()
 
     def _drain(self, view: View, signals: Signals) -> Interrupted:
         """A signal has come: end what is running, and stop."""
-        signum = signals.received
+        interrupted = Interrupted("", signals.received)
         self._let_end(view, signals, f"{signals.name}: ", "the same signal again ends at once")
-        return Interrupted("", signum)
+        return interrupted
 
     def _stop(self, view: View, signals: Signals, why: str) -> TaskmasterError:
         """So much fails that it is better to stop, the callback wants it, or a job has no key."""
@@ -324,7 +314,7 @@ class Run:
             return Interrupted("", signals.received)
         if not why and self._checks.error is not None:
             return self._checks.error
-        example = self._broker.example
+        example = self._broker.settlement.example
         return BudgetSpent(
             f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
         )
@@ -344,27 +334,27 @@ class Run:
 
     def _stop_at_limit(self) -> TaskmasterError:
         """``--limit`` is reached; the source may raise where the next session begins."""
-        deadline = time.monotonic() + LOOK_AHEAD
-        while not (self._broker.queue or self._reader.ended.is_set()) and time.monotonic() < deadline:
+        deadline = time.monotonic() + SUCCESSOR_SECONDS
+        while not (self._broker.intake.queued or self._reader.ended.is_set()) and time.monotonic() < deadline:
             time.sleep(0.005)
-        why = f"--limit ({self._broker.settled} jobs) is reached"
+        why = f"--limit ({self._broker.settlement.settled} jobs) is reached"
         return self._reader.error or self._checks.error or Stopped(why)
 
     def _let_end(self, view: View, signals: Signals, why: str, how: str) -> None:
         """Hand out nothing more, and give what is running its time to end."""
         before = signals.received
         with self._lock:
-            self._broker.draining = True
+            self._broker.drain()
         self._reader.stop()
         view.say(f"{why}nothing more is handed out; running jobs have {self._grace:g} s to end ({how}).")
         deadline = time.monotonic() + self._grace
         while time.monotonic() < deadline and not signals.repeated and signals.received == before:
             with self._lock:
                 self._broker.tick(time.monotonic())
-                if not self._broker.leases:
+                if not len(self._broker.leases):
                     break
             view.update(self.snapshot())
-            self._wake.wait(TICK)
+            self._wake.wait(TICK_SECONDS)
             self._wake.clear()
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
@@ -375,7 +365,7 @@ class Run:
         began = time.monotonic()
         while True:
             try:
-                self._keeper.last_checkpoint(lambda: self._give_up(*self._keeper.trouble()))
+                self._checkpointer.last_checkpoint(lambda: self._give_up(*self._checkpointer.trouble()))
                 return
             except StateUnwritable as exc:
                 attempts += 1
@@ -393,11 +383,11 @@ class Run:
         """
         self._service.over = True
         server.tell_all(Answer(AnswerState.OVER).to_wire())
-        deadline = time.monotonic() + FAREWELL
+        deadline = time.monotonic() + FAREWELL_SECONDS
         while time.monotonic() < deadline:
             with self._lock:
                 self._broker.tick(time.monotonic())
-                if not self._broker.sessions:
+                if not len(self._broker.slaves):
                     return
             time.sleep(0.005)
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from taskmaster import keys
-from taskmaster.master.stores.contract import RunRecord, Store
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import without_password
 from taskmaster.runner.excepthook import is_command

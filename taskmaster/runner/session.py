@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
-from taskmaster.master.broker.broker import Limits
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run import Run
+from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
-from taskmaster.master.stores.contract import RunRecord, Store
+from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
@@ -165,8 +166,9 @@ class RunSession:
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
             throttle=Throttle(options.rate, [*loaded.hooks, *options.guards()]),
+            skew=self._skew(),
         )
-        run.serve_on(server, self._skew())
+        run.serve_on(server)
         store.tell(str(_reached(server.where)))
         respell = str if is_command() else as_keywords
         command = "" if self._slave is not None else self._slave_command(server.where)

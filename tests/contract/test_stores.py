@@ -18,7 +18,8 @@ import pytest
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint, Piece, Store
+from taskmaster.master.run_record import Checkpoint, SettledRow
+from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.connection import looking
 from taskmaster.master.stores.sqlite.store import SqliteStore
@@ -73,7 +74,7 @@ def test_what_was_written_is_there_after_a_restart(reopen: Reopen) -> None:
     parked = ParkedJob(3, '"k"', b"\0payload", prints("p"), (DIED, TRIED))
     store.write(
         Checkpoint(
-            "5", prints("e"), [Piece(7, 9, prints("a", "b"))], 6, None, [failed()], (), [parked], (), 12, 1, 2, 3.5
+            "5", prints("e"), [SettledRow(7, 9, prints("a", "b"))], 6, None, [failed()], (), [parked], (), 12, 1, 2, 3.5
         )
     )
     record = reopen().load()
@@ -90,7 +91,9 @@ def test_pieces_are_forgotten_when_the_watermark_has_passed_them(reopen: Reopen)
     store = reopen()
     store.load()
     store.write(
-        Checkpoint("1", add=[Piece(9, 10, prints("d")), Piece(2, 4, prints("a", "b")), Piece(5, 6, prints("c"))])
+        Checkpoint(
+            "1", add=[SettledRow(9, 10, prints("d")), SettledRow(2, 4, prints("a", "b")), SettledRow(5, 6, prints("c"))]
+        )
     )
 
     assert reopen().load().remembered == prints("a", "b", "c", "d")
@@ -100,7 +103,7 @@ def test_pieces_below_the_cut_go(reopen: Reopen) -> None:
     """In the session that wrote them."""
     store = reopen()
     store.load()
-    store.write(Checkpoint("1", add=[Piece(2, 4, prints("a", "b")), Piece(5, 6, prints("c"))]))
+    store.write(Checkpoint("1", add=[SettledRow(2, 4, prints("a", "b")), SettledRow(5, 6, prints("c"))]))
     store.write(Checkpoint("4", forget_below=4))
 
     assert reopen().load().remembered == prints("c")
@@ -110,16 +113,16 @@ def test_the_positions_of_two_sessions_are_not_mixed(reopen: Reopen) -> None:
     """What an earlier session remembered stays until ``waiting`` says what is left of it."""
     store = reopen()
     store.load()
-    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a")), Piece(5, 6, prints("b"))]))
+    store.write(Checkpoint("1", add=[SettledRow(2, 3, prints("a")), SettledRow(5, 6, prints("b"))]))
     store = reopen()
     store.load()
-    store.write(Checkpoint("2", add=[Piece(2, 3, prints("c"))], forget_below=2))
+    store.write(Checkpoint("2", add=[SettledRow(2, 3, prints("c"))], forget_below=2))
 
     assert sorted(reopen().load().remembered) == sorted(prints("a", "b", "c"))
 
     store = reopen()
     store.load()
-    store.write(Checkpoint("3", add=[Piece(0, 1, prints("d"))], waiting=prints("b")))
+    store.write(Checkpoint("3", add=[SettledRow(0, 1, prints("d"))], waiting=prints("b")))
 
     assert reopen().load().remembered == prints("b", "d")
 
@@ -128,8 +131,8 @@ def test_the_same_piece_twice_is_one(reopen: Reopen) -> None:
     """A checkpoint may repeat what an earlier one said."""
     store = reopen()
     store.load()
-    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a"))]))
-    store.write(Checkpoint("1", add=[Piece(2, 3, prints("a"))]))
+    store.write(Checkpoint("1", add=[SettledRow(2, 3, prints("a"))]))
+    store.write(Checkpoint("1", add=[SettledRow(2, 3, prints("a"))]))
 
     assert reopen().load().remembered == prints("a")
 

@@ -10,7 +10,7 @@ import pytest
 from support.playground import PREAMBLE, Playground
 
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.master.stores.contract import Checkpoint
+from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 STRANGER = 54321

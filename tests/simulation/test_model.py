@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support import proof
+from support.master import settle
 
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.broker.failure_policy import Tried
-from taskmaster.master.broker.leases import Lease, Session
-from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.leases import Lease
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
@@ -41,9 +42,9 @@ class Model(RuleBasedStateMachine):
         self.crashes: list[int] = []
         self.failed: set[int] = set()
         self.skipped: set[int] = set()
-        self.slaves: dict[str, Session] = {}
+        self.slaves: dict[str, ConnectedSlave] = {}
         self.leases: dict[str, Lease] = {}
-        self.voided: list[tuple[str, Session]] = []
+        self.voided: list[tuple[str, ConnectedSlave]] = []
         for name in ("a", "b"):
             self.enter(name)
         self.read(3)
@@ -61,7 +62,7 @@ class Model(RuleBasedStateMachine):
     def read(self, count: int) -> None:
         """So many more jobs are queued."""
         first = len(self.where)
-        self.broker.queue.extend(range(first, first + count))
+        self.broker.intake.add(range(first, first + count))
         self.where += [QUEUED] * count
         self.errors += [0] * count
         self.crashes += [0] * count
@@ -75,15 +76,15 @@ class Model(RuleBasedStateMachine):
         if lease is None:
             return
         assert not full
-        assert len(lease.stretch.jobs) <= size
-        for job in lease.stretch.jobs:
+        assert len(lease.batch.jobs) <= size
+        for job in lease.batch.jobs:
             assert self.where[job] == QUEUED, f"job {job} was {self.where[job]} when it was handed out"
             self.where[job] = HELD
         self.leases[lease.token] = lease
 
     def jobs_of(self, lease: Lease) -> list[int]:
         """Those that the slave still holds."""
-        return [lease.stretch.jobs[index] for index in lease.unended()]
+        return [lease.batch.jobs[index] for index in lease.unended()]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -103,7 +104,7 @@ class Model(RuleBasedStateMachine):
 
     def report_of(self, lease: Lease, data: st.DataObject) -> None:
         """Some jobs went well, some failed, the rest runs on, or goes back, or died."""
-        session = self.slaves[lease.session]
+        session = self.slaves[lease.slave]
         upto = data.draw(st.integers(lease.upto, lease.keep))
         ended = [index for index in range(lease.upto, upto) if index not in lease.extra]
         kinds = {i: data.draw(st.sampled_from(["", "", "error", "final", "skip", "timeout"])) for i in ended}
@@ -118,15 +119,15 @@ class Model(RuleBasedStateMachine):
         held = self.jobs_of(lease)
         self.say(session, lease, Report(lease.token, upto, (), failures, lease.keep, end, suspects))
         for index in ended:
-            self.ended(lease.stretch.jobs[index], kinds[index])
-        rest = [lease.stretch.jobs[index] for index in left]
-        assert sorted(rest + [lease.stretch.jobs[index] for index in ended]) == sorted(held)
+            self.ended(lease.batch.jobs[index], kinds[index])
+        rest = [lease.batch.jobs[index] for index in left]
+        assert sorted(rest + [lease.batch.jobs[index] for index in ended]) == sorted(held)
         if not end:
             return
         for job in rest:
             self.where[job] = QUEUED
         if suspects:
-            self.ended(lease.stretch.jobs[suspects[0]], "died")
+            self.ended(lease.batch.jobs[suspects[0]], "died")
         self.leases.pop(lease.token, None)
 
     def ended(self, job: int, kind: str) -> None:
@@ -148,24 +149,10 @@ class Model(RuleBasedStateMachine):
         elif kind:
             self.failed.add(job)
 
-    def say(self, session: Session, lease: Lease, report: Report) -> None:
+    def say(self, session: ConnectedSlave, lease: Lease, report: Report) -> None:
         """What the service does around ``settle``."""
-        jobs = lease.stretch.jobs
-        first = lease.stretch.first
-        pieces = [
-            settled_piece(first + a, jobs[a:b], str) for a, b in self.broker.newly_settled(lease, report) if first >= 0
-        ]
-        tried = {}
-        for failure in report.failures:
-            attempt = Attempt(0.0, "s", "E", "", "", failure.kind == "timeout")
-            record = FailedJob(1, str(jobs[failure.index]), "", b"", (attempt,))
-            tried[failure.index] = Tried(attempt, failure, record)
-        for index in report.suspects:
-            attempt = Attempt(0.0, "s", "D", "", "", crash=True)
-            record = FailedJob(1, str(jobs[index]), "", b"", (attempt,))
-            tried[index] = Tried(attempt, Failure(index, "D", "", "", FailureKind.TIMEOUT), record)
-        assert self.broker.holder(session, lease.token) is lease
-        assert self.broker.settle(lease, report, pieces, tried)
+        assert self.broker.leases.held_as(session, lease.token) is lease
+        assert settle(self.broker, lease, report, str)
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 3.0, 5.0]))
     def time_passes(self, seconds: float) -> None:
@@ -176,7 +163,7 @@ class Model(RuleBasedStateMachine):
         for session in self.slaves.values():
             session.renewed = self.now
         assert self.broker.tick(self.now) == []
-        waiting = {stretch.first for stretch in self.broker._waiting}
+        waiting = {batch.first for batch in self.broker.redelivery.waiting}
         for job, where in enumerate(self.where):
             if where == WAITING and job not in waiting:
                 self.where[job] = QUEUED
@@ -195,18 +182,18 @@ class Model(RuleBasedStateMachine):
         if politely:
             self.broker.leave(session)
         else:
-            self.broker._lose(session)
-        for stretch in self.broker.doomed:  # lost with too many slaves: the caller writes it down
-            (job,) = stretch.jobs
+            self.broker.redelivery.lose(session)
+        for batch in list(self.broker.redelivery.doomed):  # lost with too many slaves: the caller writes it down
+            (job,) = batch.jobs
             self.where[job] = SETTLED
             self.failed.add(job)
             attempt = Attempt(0.0, "", "SlaveLost", "", "", crash=True)
-            self.broker.fail(stretch, FailedJob(1, str(job), "", b"", (attempt,)))
+            self.broker.settlement.fail(batch, FailedJob(1, str(job), "", b"", (attempt,)))
         self.enter(name)
 
     def enter(self, name: str) -> None:
         """A slave of that name comes, with nothing in its hands."""
-        session = Session(name, name, 2, 2, self.now)
+        session = ConnectedSlave(name, name, 2, 2, self.now)
         self.broker.enter(session, ())
         self.slaves[name] = session
 
@@ -216,13 +203,13 @@ class Model(RuleBasedStateMachine):
     def the_books_agree(self) -> None:
         """Each job is where the model has it, in one place only."""
         settled = self.where.count(SETTLED)
-        assert self.broker.settled == settled
-        assert self.broker.failures == len(self.failed)
-        assert self.broker.skipped == len(self.skipped)
-        assert self.broker.waiting == self.where.count(WAITING)
-        assert len(self.broker.queue) + self.broker.returned == self.where.count(QUEUED)
-        assert sum(lease.open for lease in self.broker.leases.values()) == self.where.count(HELD)
-        assert set(self.broker.leases) == set(self.leases)
+        assert self.broker.settlement.settled == settled
+        assert self.broker.settlement.failures == len(self.failed)
+        assert self.broker.settlement.skipped == len(self.skipped)
+        assert len(self.broker.redelivery.waiting) == self.where.count(WAITING)
+        assert self.broker.intake.queued + self.broker.redelivery.jobs == self.where.count(QUEUED)
+        assert sum(lease.open for lease in self.broker.leases) == self.where.count(HELD)
+        assert {lease.token for lease in self.broker.leases} == set(self.leases)
 
     @invariant()
     def the_watermark_is_the_settled_prefix(self) -> None:
@@ -234,11 +221,11 @@ class Model(RuleBasedStateMachine):
     def void_reports_do_not_count(self) -> None:
         """Whatever a lost slave says later."""
         for token, session in self.voided[-3:]:
-            assert self.broker.holder(session, token) is None
+            assert self.broker.leases.held_as(session, token) is None
 
     def teardown(self) -> None:
         """Without further faults, everything is settled in a bounded number of steps."""
-        self.broker.exhausted = True
+        self.broker.intake.exhaust()
         for _ in range(20 * len(self.where) + 200):
             self.time_passes(400.0)
             for name in ("a", "b"):
@@ -246,7 +233,7 @@ class Model(RuleBasedStateMachine):
             for lease in list(self.leases.values()):
                 for job in self.jobs_of(lease):
                     self.where[job] = SETTLED
-                self.say(self.slaves[lease.session], lease, Report(lease.token, lease.keep, end=ReportEnd.FINISHED))
+                self.say(self.slaves[lease.slave], lease, Report(lease.token, lease.keep, end=ReportEnd.FINISHED))
                 del self.leases[lease.token]
             if self.broker.finished:
                 break

@@ -1,4 +1,4 @@
-"""Thousands of seeded schedules through the real broker, keeper, reader and service, and the
+"""Thousands of seeded schedules through the real broker, checkpointer, reader and service, and the
 slaves' real in_flight.
 
 ``TASKMASTER_SEED`` replays one.
@@ -99,7 +99,7 @@ def test_no_schedule_of_many_loses_a_job(part: int) -> None:
         total = sum(pool.imap_unordered(figures, seeds, chunksize=50), Counter())
     print(total)
     proof.record(
-        "seeded schedules through broker, keeper, reader, store and in_flight",
+        "seeded schedules through broker, checkpointer, reader, store and in_flight",
         tried=PART,
         survived=total["schedules"],
         repeated=total["executions"] - total["jobs"] + total["failed"],

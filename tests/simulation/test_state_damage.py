@@ -28,7 +28,7 @@ from taskmaster import keys
 from taskmaster.errors import StateRefused
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint, Piece
+from taskmaster.master.run_record import Checkpoint, SettledRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 FIELDS = (
@@ -223,7 +223,7 @@ def filled(path: Path, jobs: int) -> bytes:
         Checkpoint(
             "100",
             edge=b"e" * 16,
-            add=[Piece(3 * n, 3 * n + 2, bytes([n % 250]) * 32) for n in range(jobs)],
+            add=[SettledRow(3 * n, 3 * n + 2, bytes([n % 250]) * 32) for n in range(jobs)],
             failed=[FailedJob(n + 1, str(n), f"job {n}", b"payload", tried) for n in range(jobs)],
             park=[ParkedJob(n, str(n), b"payload", bytes([n % 250]) * 16, tried[: n % 2]) for n in range(jobs)],
             settled=300,

@@ -9,7 +9,7 @@ from pathlib import Path
 from support.world import Disk, Violation
 from taskmaster import keys
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 

@@ -1,5 +1,5 @@
-"""A world in one thread: the real service, broker, keeper and reader, with slaves, a network and a
-clock that misbehave.
+"""A world in one thread: the real service, broker, checkpointer and reader, with slaves, a
+network and a clock that misbehave.
 
 Every choice comes from one seeded generator, so a seed replays a schedule. What is executed is
 written to a ledger that shares no code with Taskmaster.
@@ -19,17 +19,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from support.master import Master
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.checkpointer import Keeper
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.checkpointer import Checkpointer
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.service import Service
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Job
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 
@@ -202,16 +203,21 @@ class World:
         self.lock = lock = threading.Lock()
         identity = SlowIdentity(self._meanwhile)
         earlier = Earlier(record)
-        self.broker = Broker(f"i{self.generation}", self.limits, record.mark, record.parked)
-        self.reader = Reader(
-            Source(self.make_source()), self.broker, lock, identity, earlier, record.mark, record.bound
+        self.broker = Broker(f"i{self.generation}", self.limits, record)
+        self.reader = Reader(Source(self.make_source()), self.broker, lock, identity, earlier, record.mark)
+        self.checkpointer = Checkpointer(
+            self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now
         )
-        self.keeper = Keeper(self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now)
-        self.service = Service(
-            self.broker, lock, identity, run="run", incarnation=f"i{self.generation}", next_failed=record.next_failed,
-            took=lambda: None,
-            status=dict, clock=lambda: self.now,
-        )  # fmt: skip
+        self.master = Master(
+            self.broker,
+            identity,
+            lock=lock,
+            next_failed=record.next_failed,
+            clock=lambda: self.now,
+            run="run",
+            incarnation=f"i{self.generation}",
+        )
+        self.service = self.master.service
         self.newest = {}
         self.source_failed = False
         self.mail = []
@@ -232,12 +238,12 @@ class World:
             raise Violation("the user's code, or the store, is called under the lock")
         if not self.faults or self.random.random() > 0.03:
             return
-        name = self.random.choice(["service", "reader", "keeper", "clock"])
+        name = self.random.choice(["service", "reader", "checkpointer", "clock"])
         if name in self.busy:
             return
         if name == "reader":
             self.read()
-        elif name == "keeper":
+        elif name == "checkpointer":
             self.checkpoint()
         elif name == "clock":
             self.pass_time(self.random.choice([0.1, 3.0, 90.0]))
@@ -272,19 +278,19 @@ class World:
         return keys.decode(job.key), pickle.loads(job.payload)
 
     def _check_caps(self) -> None:
-        queued = len(self.broker.queue)
+        queued = self.broker.intake.queued
         if queued > self.limits.size:
             raise Violation(f"{queued} jobs are queued, --size allows {self.limits.size}")
         # What was read since the watermark is within the span. Nothing is read while --size jobs
         # are parked, and those that were read before that may be parked, too: another span of them.
-        parked = self.broker.parked
+        parked = len(self.broker.parking)
         if parked > self.limits.size + self.limits.span:
             raise Violation(f"{parked} jobs are parked, --size allows {self.limits.size}, --span {self.limits.span}")
-        returned = self.broker.returned
+        returned = self.broker.redelivery.jobs
         if returned > parked + self.limits.span:
             raise Violation(f"{returned} jobs wait to be handed out again, {parked} parked, --span {self.limits.span}")
-        if self.broker.span > self.limits.span:
-            raise Violation(f"the span is {self.broker.span}")
+        if self.broker.intake.span > self.limits.span:
+            raise Violation(f"the span is {self.broker.intake.span}")
 
     # -- the slaves --------------------------------------------------------------------------------
 
@@ -306,7 +312,7 @@ class World:
         former = slave.in_flight.tokens
         for token, index, new in answer["taken"]:
             self.taken += 1
-            self.newest[self.broker.leases[new].stretch.first] = new
+            self.newest[self.broker.leases[new].batch.first] = new
             slave.in_flight.adopt(token, index, new)
         if slave.incarnation != self.generation:
             for held in slave.in_flight.void(former):
@@ -363,9 +369,10 @@ class World:
             held = slave.in_flight.take(lent._replace(blob=b""))
             held.together = self.together
             slave.work[held] = Work(jobs)
-            lease = self.broker.leases.get(lent.token)  # lost already, if the master took very long to answer
+            # It is lost already, if the master took very long to answer.
+            lease = next((one for one in self.broker.leases if one.token == lent.token), None)
             for index in range(lent.count if lease is not None else 0):
-                self.newest[lease.stretch.first + index] = lent.token
+                self.newest[lease.batch.first + index] = lent.token
         for token, keep in answer.recalls:
             held = slave.in_flight.by_token(token)
             if held is not None:
@@ -482,8 +489,8 @@ class World:
         self.now += seconds
         with self._thread("clock"):
             self.broker.tick(self.now)
-            self.service.fail_doomed()
-            self.broker.ask_back()
+            self.master.reports.fail_doomed()
+            self.broker.recalls.ask_back()
 
     def read(self) -> None:
         if self.reader.done or self.source_failed:
@@ -496,12 +503,12 @@ class World:
 
     def checkpoint(self) -> None:
         try:
-            with self._thread("keeper"):
-                self.keeper.checkpoint()
+            with self._thread("checkpointer"):
+                self.checkpointer.checkpoint()
         except StateUnwritable:
-            self.broker.paused = "full"
+            self.broker.pause("full")
         else:
-            self.broker.paused = ""
+            self.broker.pause("")
 
     def change_rows(self) -> None:
         """While no master runs, rows above the watermark appear, vanish and change."""
@@ -543,8 +550,8 @@ class World:
             for _ in range(ticks):
                 self.now += 0.5
                 self.broker.tick(self.now)
-            self.service.fail_doomed()
-            self.broker.ask_back()
+            self.master.reports.fail_doomed()
+            self.broker.recalls.ask_back()
             self.read()
             self.checkpoint()
             for slave in self.slaves:
@@ -556,7 +563,7 @@ class World:
             self._check_caps()
             if self.disk.finished:
                 return
-        raise Violation(f"the run does not end: {self.broker.leases} {self.broker.queue} {self.broker.span}")
+        raise Violation(f"the run does not end: {list(self.broker.leases)} {self.broker.counts()}")
 
     def check_end(self) -> None:
         """Nothing was lost: every row was run as often as it stands in the source, or is written

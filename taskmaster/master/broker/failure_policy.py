@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from taskmaster.master.broker.leases import Stretch
+from taskmaster.master.broker.batches import Batch
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, FailureKind
 
@@ -70,11 +70,11 @@ class Tried:
         return self.failed
 
 
-def verdict(stretch: Stretch, failure: Failure, retries: int, crashes: int) -> Verdict:
+def verdict(batch: Batch, failure: Failure, retries: int, crashes: int) -> Verdict:
     """What becomes of a job.
 
     Args:
-        stretch: the one it was handed out in; a job that has been tried before is alone in it.
+        batch: the one it was handed out in; a job that has been tried before is alone in it.
         failure: what the slave says of it.
         retries: attempts after the first that may end with an exception.
         crashes: attempts that may end with a dead worker or a time-out.
@@ -86,8 +86,8 @@ def verdict(stretch: Stretch, failure: Failure, retries: int, crashes: int) -> V
     if failure.kind is FailureKind.FINAL:
         return Verdict.FAILED
     if failure.kind is FailureKind.TIMEOUT:
-        return Verdict.FAILED if stretch.crashes + 1 >= crashes else Verdict.AGAIN
-    return Verdict.FAILED if stretch.errors >= retries else Verdict.AGAIN
+        return Verdict.FAILED if batch.crashes + 1 >= crashes else Verdict.AGAIN
+    return Verdict.FAILED if batch.errors >= retries else Verdict.AGAIN
 
 
 def backoff(base: float, attempt: int, chance: random.Random) -> float:
@@ -121,29 +121,29 @@ class Waiting:
     """Jobs that wait for another attempt, without holding a slot."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Stretch]] = []
+        self._heap: list[tuple[float, int, Batch]] = []
         self._added = 0
         self._jobs = 0
 
     def __len__(self) -> int:
         return self._jobs
 
-    def __iter__(self) -> Iterator[Stretch]:
-        return (stretch for _, _, stretch in self._heap)
+    def __iter__(self) -> Iterator[Batch]:
+        return (batch for _, _, batch in self._heap)
 
-    def add(self, stretch: Stretch) -> None:
+    def add(self, batch: Batch) -> None:
         """Let these jobs wait until they are due."""
         self._added += 1
-        self._jobs += len(stretch.jobs)
-        heapq.heappush(self._heap, (stretch.due, self._added, stretch))
+        self._jobs += len(batch.jobs)
+        heapq.heappush(self._heap, (batch.due, self._added, batch))
 
-    def due(self, now: float) -> list[Stretch]:
+    def due(self, now: float) -> list[Batch]:
         """Take out what has waited long enough."""
         found = []
         while self._heap and self._heap[0][0] <= now:
-            stretch = heapq.heappop(self._heap)[2]
-            self._jobs -= len(stretch.jobs)
-            found.append(stretch)
+            batch = heapq.heappop(self._heap)[2]
+            self._jobs -= len(batch.jobs)
+            found.append(batch)
         return found
 
 

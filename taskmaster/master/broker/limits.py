@@ -1,15 +1,10 @@
-"""What the broker is told, and what it tells: its caps, and what a checkpoint is made of. Values
-only.
-"""
+"""The caps of a broker. Values only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskmaster.master.broker.watermark import Settled
-from taskmaster.master.job_records import FailedJob, ParkedJob
-
-__all__ = ["Changes", "Limits"]
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +14,8 @@ class Limits:
     Attributes:
         size: jobs queued, returned and parked.
         span: jobs from the watermark to the newest job read.
-        batch_bytes: about how large a batch of several jobs may become,
-        small_bytes: and one of jobs that are done within milliseconds.
+        batch_bytes: about how large a batch of several jobs may become.
+        small_bytes: about how large a batch of jobs may become that are done within milliseconds.
         lease: silence after which a slave's leases end.
         grace: how long a closed connection keeps its leases.
         jobs: jobs handed out, however often each of them; None: all that there are.
@@ -53,41 +48,3 @@ class Limits:
     state_timeout: float = 3600.0
     max_failures: int | None = None
     max_share: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a checkpoint is made of; see ``taskmaster.master.stores.contract.Checkpoint``.
-
-    Attributes:
-        mark: encoded key of the watermark.
-        bound: where the source said at its start that it ends, encoded; None if it did not.
-        cut: its position.
-        edge: the jobs with that key.
-        pieces: settled jobs above it that the store does not have.
-        recognised: jobs of earlier sessions that the source has yielded again; each is collected
-            once.
-        failed: failed jobs that the store does not have.
-        park: jobs to park.
-        unpark: ids of parked jobs that are settled.
-        settled: jobs settled by this session.
-        cleared: ids of failed jobs that went well when they were run again.
-        failures: jobs that failed in this session, less those that were cleared.
-        skipped: those of them that the callback left out.
-        finished: the run is over.
-    """
-
-    mark: str | None
-    bound: str | None
-    cut: int
-    edge: list[Settled]
-    pieces: list[Settled]
-    recognised: list[Settled]
-    failed: list[FailedJob]
-    park: list[ParkedJob]
-    unpark: list[int]
-    settled: int
-    cleared: list[int]
-    failures: int
-    skipped: int
-    finished: bool

@@ -23,12 +23,14 @@ class Parking:
 
     Attributes:
         to_write: parked jobs that the store does not have, or not with their last attempts,
-        to_forget: and ids of those that are settled.
+        to_forget: ids of parked jobs that are settled.
+        version: counts the jobs that were parked.
     """
 
     def __init__(self, known: Sequence[ParkedJob]) -> None:
         self.to_write: list[ParkedJob] = []
         self.to_forget: list[int] = []
+        self.version = 0
         self._ids: dict[int, int] = {}  # position -> id in the store
         self._tickets: dict[int, int] = {}  # position -> what a slave that runs the job for long is given
         self._next = max((job.id for job in known), default=-1) + 1
@@ -84,6 +86,7 @@ class Parking:
         if known is None:
             known = self._ids[position] = self._next
             self._next += 1
+            self.version += 1
         self._asked.pop(position, None)
         parked = replace(job, id=known)
         self._tickets[position] = _ticket(parked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmaster.master.broker.leases import Stretch
+from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.job_records import FailedJob, ParkedJob
 
 __all__ = ["Replay"]
@@ -46,14 +46,19 @@ class Replay:
         """The record of the failed job at a position."""
         return self._jobs.get(position)
 
-    def add(self, jobs: Sequence[FailedJob]) -> list[Stretch]:
-        """Failed jobs come; gives them as what can be handed out."""
+    def start(self, *, was_finished: bool) -> None:
+        """Let this session run failed jobs again, of a run that was finished or not."""
+        self.on, self.was_finished = True, was_finished
+
+    def add(self, jobs: Sequence[FailedJob], *, last: bool) -> list[Batch]:
+        """Return failed jobs as what can be handed out; ``last`` says that no more come."""
+        self.exhausted = last
         found = []
         for job in jobs:
             self._came += 1
             self._jobs[-self._came] = job
             again = ParkedJob(job.id, job.key or "", job.payload or b"", b"")
-            found.append(Stretch(-self._came, [again], separate=True))
+            found.append(Batch(-self._came, [again], BatchKind.REPLAYED, separate=True))
         return found
 
     def end(self, position: int, *, well: bool) -> None:
@@ -63,6 +68,11 @@ class Replay:
         if well:
             self.mended += 1
             self.cleared.append(job.id)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether this session runs failed jobs again, and more of them may come."""
+        return self.on and not self.exhausted
 
     @property
     def over(self) -> bool:

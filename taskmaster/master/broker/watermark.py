@@ -8,7 +8,7 @@ Jobs are counted by *position*, from 0 in the order in which this session read t
     position   0 ............ cut ...... low ............................ read
                settled        settled,   the first job that is            nothing is known
                               one key    not settled; above it            beyond this
-                                         settled pieces and holes
+                                         settled ranges and holes
 
 ``low`` is the end of the settled prefix. ``cut`` is the last position at or below it where the key
 changes: only there may a resumed source start, because a source that continues after a key must not
@@ -25,21 +25,21 @@ from typing import Any
 
 from taskmaster.keys import FINGERPRINT
 
-__all__ = ["END", "Settled", "Watermark", "settled_piece"]
+__all__ = ["END", "SettledRange", "Watermark", "settled_range"]
 
 END = ""
 """Given as the successor's key where the source is exhausted. No encoded key is empty."""
 
 
 @dataclass(slots=True)
-class Settled:
+class SettledRange:
     """Contiguous settled jobs, ``first`` to ``end``, with what is known of their keys.
 
     Attributes:
         last: encoded key of the last job; None when a key among those looked at cannot be stored:
-            then no cut is made inside or right after this piece.
+            then no cut is made inside or right after this range.
         tail: how many jobs at the end have that key.
-        before: encoded key of the job before those, None if there is none in this piece.
+        before: encoded key of the job before those, None if there is none in this range.
         middle: how many jobs right before those have that key.
         jobs: the jobs, until their fingerprints are known.
         prints: the fingerprints of all jobs, one after the other, once they were needed: as bytes
@@ -58,17 +58,17 @@ class Settled:
     prints: bytes | None = None
     written: bool = False
 
-    def part(self, first: int, end: int, key: str) -> Settled:
-        """The jobs between two positions of this piece, which all have the given key."""
+    def part(self, first: int, end: int, key: str) -> SettledRange:
+        """The jobs between two positions of this range, which all have the given key."""
         start, stop = first - self.first, end - self.first
-        whole = self.jobs  # read once: the keeper lets go of the jobs whose fingerprints it has
+        whole = self.jobs  # read once: the checkpointer lets go of the jobs whose fingerprints it has
         jobs = None if whole is None else whole[start:stop]
         prints = None if self.prints is None else self.prints[start * FINGERPRINT : stop * FINGERPRINT]
-        return Settled(first, end, key, stop - start, None, 0, jobs, prints, self.written)
+        return SettledRange(first, end, key, stop - start, None, 0, jobs, prints, self.written)
 
 
-def settled_piece(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str | None]) -> Settled:
-    """Look at the keys at the end of a settled piece; runs the user's code, so never under a lock.
+def settled_range(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str | None]) -> SettledRange:
+    """Look at the keys at the end of a settled range; runs the user's code, so never under a lock.
 
     Normally three keys are looked at, whatever the length: the walk goes back only over equal keys.
 
@@ -81,8 +81,8 @@ def settled_piece(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str 
     last, tail = _equal_run(jobs, count, text_of)
     before, middle = _equal_run(jobs, count - tail, text_of)
     if last is None or (before is None and tail < count):
-        return Settled(first, first + count, None, count, None, 0, jobs)
-    return Settled(first, first + count, last, tail, before, middle, jobs)
+        return SettledRange(first, first + count, None, count, None, 0, jobs)
+    return SettledRange(first, first + count, last, tail, before, middle, jobs)
 
 
 def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | None]) -> tuple[str | None, int]:
@@ -97,7 +97,7 @@ def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | No
 
 
 class Watermark:
-    """Settled pieces in, the resumable prefix out.
+    """SettledRange found in, the resumable prefix out.
 
     Args:
         mark: encoded key that an earlier session had reached, None on a first run.
@@ -108,14 +108,14 @@ class Watermark:
         self.cut = 0
         self.mark = mark
         self._key = mark  # of the job at low - 1; None: unknown or not storable
-        self._run: list[Settled] = []  # the settled jobs up to low that share self._key
-        self._kept: list[Settled] = []  # settled, between cut and low
-        self._above: dict[int, Settled] = {}  # settled, above low, by first position
-        self._edge: list[Settled] = []  # the jobs whose key is the mark
+        self._run: list[SettledRange] = []  # the settled jobs up to low that share self._key
+        self._kept: list[SettledRange] = []  # settled, between cut and low
+        self._above: dict[int, SettledRange] = {}  # settled, above low, by first position
+        self._edge: list[SettledRange] = []  # the jobs whose key is the mark
 
-    def settle(self, piece: Settled) -> None:
-        """Note that the jobs of ``piece`` are settled or parked; each position is settled once."""
-        self._above[piece.first] = piece
+    def settle(self, settled: SettledRange) -> None:
+        """Note that the jobs of a range are settled or parked; each position is settled once."""
+        self._above[settled.first] = settled
         while (following := self._above.pop(self.low, None)) is not None:
             self._pass(following)
 
@@ -142,45 +142,45 @@ class Watermark:
         """
         return self.low, min(self._above, default=self.low)
 
-    def unwritten(self) -> list[Settled]:
-        """Pieces at or above the cut that the store does not have yet."""
-        pieces = [piece for piece in self._kept if not piece.written]
-        pieces += [piece for piece in self._above.values() if not piece.written]
-        return pieces
+    def unwritten(self) -> list[SettledRange]:
+        """Ranges at or above the cut that the store does not have yet."""
+        found = [settled for settled in self._kept if not settled.written]
+        found += [settled for settled in self._above.values() if not settled.written]
+        return found
 
-    def edge(self) -> list[Settled]:
+    def edge(self) -> list[SettledRange]:
         """The settled jobs whose key is the mark: what a source that includes ``last`` yields
         again.
         """
         return list(self._edge)
 
-    def _pass(self, piece: Settled) -> None:
-        self.low = piece.end
-        if piece.last is None:
+    def _pass(self, settled: SettledRange) -> None:
+        self.low = settled.end
+        if settled.last is None:
             self._key, self._run = None, []
-            self._kept.append(piece)
+            self._kept.append(settled)
             return
-        if piece.before is None:
-            if piece.last != self._key:
+        if settled.before is None:
+            if settled.last != self._key:
                 if self._key is not None:
-                    self._cut_at(piece.first, self._key, self._run)
+                    self._cut_at(settled.first, self._key, self._run)
                 self._run = []
-            self._run.append(piece)
-            self._kept.append(piece)
+            self._run.append(settled)
+            self._kept.append(settled)
         else:
-            cut = piece.end - piece.tail
-            start = cut - piece.middle
-            edge = [piece.part(start, cut, piece.before)]
-            if start == piece.first and piece.before == self._key:
+            cut = settled.end - settled.tail
+            start = cut - settled.middle
+            edge = [settled.part(start, cut, settled.before)]
+            if start == settled.first and settled.before == self._key:
                 edge = self._run + edge
-            rest = piece.part(cut, piece.end, piece.last)
+            rest = settled.part(cut, settled.end, settled.last)
             self._kept.append(rest)
-            self._cut_at(cut, piece.before, edge)
+            self._cut_at(cut, settled.before, edge)
             self._run = [rest]
-        self._key = piece.last
+        self._key = settled.last
 
-    def _cut_at(self, position: int, mark: str, edge: list[Settled]) -> None:
+    def _cut_at(self, position: int, mark: str, edge: list[SettledRange]) -> None:
         self.cut = position
         self.mark = mark
         self._edge = edge
-        self._kept = [piece for piece in self._kept if piece.end > position]
+        self._kept = [settled for settled in self._kept if settled.end > position]

@@ -17,21 +17,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.failure_policy import Verdict
-from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.model import Failure, FailureKind
 
-__all__ = ["Plan"]
+__all__ = ["WriteAhead"]
 
-LEAST = 2  # jobs planned beyond two for each worker slot
-STRETCH = 1.0  # seconds' worth of jobs that is planned at least, at the pace at which they are handed out
-SPACING = 0.5  # seconds over which the pace is measured
-TIMES = 1000  # measured times that wait for the source to look at them
+LEAST_AHEAD = 2  # jobs planned beyond two for each worker slot
+AHEAD_SECONDS = 1.0  # seconds' worth of jobs that is planned at least, at the pace at which they are handed out
+PACE_SECONDS = 0.5  # seconds over which the pace is measured
+MOST_TIMES = 1000  # measured times that wait for the source to look at them
 
 
-class Plan:
+class WriteAhead:
     """What is planned and cannot be handed out yet, and what is to be split.
 
     Args:
@@ -49,27 +50,27 @@ class Plan:
         self.on = False
         self.splits = False
         self.made = 0
-        self.times: deque[tuple[tuple[str, ...], float]] = deque(maxlen=TIMES)
+        self.times: deque[tuple[tuple[str, ...], float]] = deque(maxlen=MOST_TIMES)
         self._lowest = lowest
-        self._unwritten: deque[Stretch] = deque()
-        self._to_split: list[Stretch] = []
+        self._unwritten: deque[Batch] = deque()
+        self._to_split: list[Batch] = []
         self._handed = 0
         self._since: float | None = None
         self._pace = 0.0
 
     def __len__(self) -> int:
-        return sum(len(stretch.jobs) for stretch in self._unwritten)
+        return sum(len(batch.jobs) for batch in self._unwritten)
 
-    def add(self, jobs: Sequence[ParkedJob]) -> Stretch:
+    def add(self, jobs: Sequence[ParkedJob]) -> Batch:
         """Give jobs their positions; they are handed out when the store has them."""
         self._lowest -= len(jobs)
         self.made += len(jobs)
-        stretch = Stretch(self._lowest, list(jobs), separate=True, attempts=jobs[0].attempts)
-        stretch.alone = bool(stretch.attempts) and stretch.attempts[-1].crash
-        self._unwritten.append(stretch)
-        return stretch
+        batch = Batch(self._lowest, list(jobs), BatchKind.PLANNED, separate=True, attempts=jobs[0].attempts)
+        batch.alone = bool(batch.attempts) and batch.attempts[-1].crash
+        self._unwritten.append(batch)
+        return batch
 
-    def written(self, known: Callable[[int], int | None]) -> list[Stretch]:
+    def written(self, known: Callable[[int], int | None]) -> list[Batch]:
         """Take out what the store has by now.
 
         Args:
@@ -84,11 +85,16 @@ class Plan:
         """So many have been handed out."""
         self._handed += count
 
+    def took(self, jobs: Sequence[Any], seconds: float) -> None:
+        """Note that these jobs of a batch ended together, within so many seconds."""
+        if self.on and jobs:
+            self.times.append((tuple(job.key for job in jobs), seconds))
+
     def tick(self, now: float) -> None:
         """Time passes."""
         if self._since is None:
             self._since = now
-        elif now - self._since >= SPACING:
+        elif now - self._since >= PACE_SECONDS:
             self._pace = self._handed / (now - self._since)
             self._handed, self._since = 0, now
 
@@ -100,27 +106,27 @@ class Plan:
             slots: jobs that all slaves run at once.
             waiting: planned jobs that can be handed out.
         """
-        wanted = LEAST + 2 * slots + int(STRETCH * self._pace)
+        wanted = LEAST_AHEAD + 2 * slots + int(AHEAD_SECONDS * self._pace)
         return max(0, wanted - waiting - len(self))
 
-    def verdict(self, stretch: Stretch, failure: Failure, plain: Verdict) -> Verdict:
+    def verdict(self, batch: Batch, failure: Failure, plain: Verdict) -> Verdict:
         """The verdict on a failed job, where the plain one is known: what has failed twice, or for
         good, is split.
         """
-        if not self.splits or stretch.whole or plain not in (Verdict.AGAIN, Verdict.FAILED):
+        if not self.splits or batch.whole or plain not in (Verdict.AGAIN, Verdict.FAILED):
             return plain
-        if plain is Verdict.AGAIN and (failure.kind is FailureKind.RETRY or not stretch.attempts):
+        if plain is Verdict.AGAIN and (failure.kind is FailureKind.RETRY or not batch.attempts):
             return plain
         return Verdict.SPLIT
 
-    def ask_split(self, stretch: Stretch) -> None:
+    def ask_split(self, batch: Batch) -> None:
         """Have the source split a job."""
-        self._to_split.append(stretch)
+        self._to_split.append(batch)
 
-    def next_split(self) -> Stretch | None:
+    def next_split(self) -> Batch | None:
         """The job to split next; it stays here until ``split`` says that it was."""
         return self._to_split[0] if self._to_split else None
 
-    def split(self, stretch: Stretch) -> None:
+    def split(self, batch: Batch) -> None:
         """A job was split, or turned out to be as small as can be."""
-        self._to_split.remove(stretch)
+        self._to_split.remove(batch)

@@ -18,7 +18,7 @@ from taskmaster import keys
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, StateRefused, TaskmasterError
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.watermark import Settled
+from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
@@ -67,12 +67,11 @@ class Reader(threading.Thread):
         identity: tells jobs apart.
         earlier: what earlier sessions settled.
         mark: encoded key of the watermark, None on a first run.
-        bound: where the source said, when the run was new, that it ends; encoded.
         planned: called when jobs were planned and none is there that could be handed out meanwhile.
         checks: looks at jobs before they are handed out; told here what the source can do.
     """
 
-    def __init__(  # noqa: PLR0913  # what a run is made of, each part once
+    def __init__(  # what a run is made of, each part once
         self,
         source: Source,
         broker: Broker,
@@ -80,7 +79,6 @@ class Reader(threading.Thread):
         identity: Identity,
         earlier: Earlier,
         mark: str | None,
-        bound: str | None = None,
         *,
         planned: Callable[[], None] = lambda: None,
         checks: JobChecks | None = None,
@@ -99,7 +97,6 @@ class Reader(threading.Thread):
         self._mark = mark
         self._planned = planned
         self._checks = checks or JobChecks(identity)
-        broker.bound = bound
         self._stop_asked = threading.Event()
         self._chunk = 1
         self._chance = random.Random()
@@ -157,7 +154,7 @@ class Reader(threading.Thread):
             order = KeyOrder() if self._mark is None else KeyOrder(self._last)
             self._checks.follow_order(self._source.name, order)
         with self._lock:
-            self._broker.plan.on, self._broker.plan.splits = self._source.parks, self._source.splits
+            self._broker.intake.plan(parks=self._source.parks, splits=self._source.splits)
 
     @property
     def _last(self) -> Any:
@@ -167,7 +164,7 @@ class Reader(threading.Thread):
     def done(self) -> bool:
         """The source is not asked for anything any more."""
         with self._lock:
-            return self._broker.exhausted and not self._broker.may_split
+            return self._broker.intake.exhausted and not self._broker.may_split
 
     def step(self) -> bool:
         """Read a chunk if there is room for it; False if there is none. Raises what the user's code
@@ -192,12 +189,12 @@ class Reader(threading.Thread):
         """
         self._tell_times()
         with self._lock:
-            to_split = self._broker.plan.next_split()
-            room = 0 if self._broker.exhausted else min(PLANNED, self._broker.plan_room())
+            to_split = self._broker.intake.write_ahead.next_split()
+            room = 0 if self._broker.intake.exhausted else min(PLANNED, self._broker.plan_room())
         if to_split is not None:
             parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
             with self._lock:
-                self._broker.split(to_split, parts)
+                self._broker.intake.split(to_split, parts)
             return True
         if room <= 0:
             return False
@@ -206,9 +203,10 @@ class Reader(threading.Thread):
         planned = [self._as_parked(job) for job in itertools.islice(self._iterator, room)]
         with self._lock:
             if planned:
-                self._broker.add_planned(planned)
-            self._broker.exhausted = len(planned) < room
-            hungry = bool(planned) and not self._broker.returned
+                self._broker.intake.add_planned(planned)
+            if len(planned) < room:
+                self._broker.intake.exhaust()
+            hungry = bool(planned) and not self._broker.redelivery.jobs
         if hungry:
             # Workers would wait for the time of the next checkpoint, which for a short run is much.
             self._planned()
@@ -216,7 +214,7 @@ class Reader(threading.Thread):
         return True
 
     def _tell_times(self) -> None:
-        times = self._broker.plan.times
+        times = self._broker.intake.write_ahead.times
         while times:
             jobs, seconds = times.popleft()
             self._source.took([keys.decode(key) for key in jobs], seconds)
@@ -226,7 +224,7 @@ class Reader(threading.Thread):
 
     def _source_error(self, exc: BaseException) -> SourceError:
         error = SourceError(
-            f"{self._source.name} raised {type(exc).__name__} after {self._broker.read} jobs of this session."
+            f"{self._source.name} raised {type(exc).__name__} after {self._broker.intake.read} jobs of this session."
             f"{integration.explanation(exc)} What it had yielded is finished first; the run can be resumed when the "
             "cause is mended.",
             user_traceback=users_traceback(exc),
@@ -249,11 +247,11 @@ class Reader(threading.Thread):
         """Have the source start; before that it says where it ends, or is told what it said when
         the run was new.
         """
-        known = self._broker.bound
+        known = self._broker.intake.bound
         bound = self._source.fix(None if known is None else keys.decode(known))
         if bound is not None:
             with self._lock:
-                self._broker.bound = keys.check(bound)
+                self._broker.intake.bind(keys.check(bound))
         return self._source.iterate(self._last, resume=self._mark is not None)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
@@ -264,15 +262,15 @@ class Reader(threading.Thread):
             step = min(STEP, left)
             left -= step
             with self._lock:
-                before = self._broker.read
+                before = self._broker.intake.read
             jobs = itertools.islice(iterator, step)
-            self._broker.queue.extend(self._snapshots.taken(jobs) if self._snapshots.on else jobs)
+            self._broker.intake.add(self._snapshots.taken(jobs) if self._snapshots.on else jobs)
             self._snapshots.review()
             with self._lock:
-                if self._broker.read - before < step:
-                    self._broker.exhausted = True
+                if self._broker.intake.read - before < step:
+                    self._broker.intake.exhaust()
                     break
-            looked_at = [*self._broker.queue.newest(), *self._broker.queue.some(LOOKED_AT, self._chance)]
+            looked_at = self._broker.intake.newest(LOOKED_AT, self._chance)
             size = max((_size(job) or 0 for job in looked_at), default=0)
         self.started_reading.set()
         self._look_at_newest()
@@ -282,7 +280,7 @@ class Reader(threading.Thread):
         job = next(iterator, _NONE)
         if job is _NONE:
             with self._lock:
-                self._broker.exhausted = True
+                self._broker.intake.exhaust()
                 self._earlier.forget()
             return
         if self._snapshots.on:
@@ -292,12 +290,12 @@ class Reader(threading.Thread):
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
             if fingerprint and self._earlier.recognise(text, fingerprint):
-                at = self._broker.read
-                self._broker.add_known(job, Settled(at, at + 1, text, 1, None, 0, [job], fingerprint))
+                at = self._broker.intake.read
+                self._broker.intake.add_known(job, SettledRange(at, at + 1, text, 1, None, 0, [job], fingerprint))
             else:
-                self._broker.queue.extend([job])
+                self._broker.intake.add([job])
                 self.started_reading.set()
-            if self._broker.read > self._horizon:
+            if self._broker.intake.read > self._horizon:
                 self._earlier.forget()
 
     def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:
@@ -318,9 +316,9 @@ class Reader(threading.Thread):
     def _room(self) -> int:
         """How many jobs to read now."""
         with self._lock:
-            room = self._broker.room()
-            queued = len(self._broker.queue)
-            per_job = self._broker.bytes_per_job
+            room = self._broker.intake.room()
+            queued = self._broker.intake.queued
+            per_job = self._broker.batch_limit.bytes_per_job
             stuck = room == 0 and self._broker.stuck
         if stuck:
             raise self._stuck_error()
@@ -331,16 +329,16 @@ class Reader(threading.Thread):
     def _stuck_error(self) -> SourceError:
         mark = self._broker.watermark.mark
         return SourceError(
-            f"The last {self._broker.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, all "
-            "have one and the same key, or keys that cannot be stored: the run could not be resumed between them, "
+            f"The last {self._broker.intake.span} jobs, read since the key {keys.show(mark) if mark else '(none)'}, "
+            "all have one and the same key, or keys that cannot be stored: the run could not be resumed between them, "
             "and --span allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or "
             "raise --span."
         )
 
     def _look_at_newest(self) -> None:
         self._chunk = min(CHUNK, self._chunk * 2)
-        newest = self._broker.queue.newest()
-        for job in [*newest, *self._broker.queue.some(LOOKED_AT, self._chance)]:
+        newest = self._broker.intake.newest(LOOKED_AT, self._chance)
+        for job in newest:
             self._measure(job)
         if newest:
             self._look_for_change(newest[0])
@@ -353,7 +351,7 @@ class Reader(threading.Thread):
             self._snapshots.look_again(newest)
         except SourceError as exc:
             with self._lock:
-                self._broker.refused = self._broker.draining = True
+                self._broker.refuse()
             self._checks.error = exc
             raise
 
@@ -365,9 +363,7 @@ class Reader(threading.Thread):
         if size is None:
             return
         with self._lock:
-            known = self._broker.bytes_per_job
-            first = not self.started_reading.is_set()
-            self._broker.bytes_per_job = float(size) if first or size > known else 0.9 * known + 0.1 * size
+            self._broker.batch_limit.note(size)
 
     def _close(self) -> None:
         """Let the user's generator run its ``finally`` blocks, and a source give up what it

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 
 __all__ = ["MemoryStore"]
 

@@ -18,7 +18,7 @@ import taskmaster
 from taskmaster.cli import ctl, master, run, slave
 from taskmaster.cli.options import parse_arguments, run_command
 from taskmaster.errors import Interrupted, StateLocked, TargetError, UsageError
-from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.run_record import RunRecord
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions, usable_cpus
 from taskmaster.options.keywords import from_keywords
 from taskmaster.runner import prefork

@@ -1,4 +1,4 @@
-"""What the keeper does about a state that cannot be written, or not in time."""
+"""What the checkpointer does about a state that cannot be written, or not in time."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import threading
 from typing import Any
 
 import pytest
+from support.master import settle
 
 from taskmaster import keys
 from taskmaster.errors import StateUnwritable
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.broker.leases import Session
-from taskmaster.master.broker.watermark import settled_piece
-from taskmaster.master.checkpointer import SLOW, Keeper
-from taskmaster.master.completion import Share
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.watermark import settled_range
+from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
+from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.model import Job, Report, ReportEnd, Want
 
@@ -50,83 +52,83 @@ class Disk(MemoryStore):
         super().write(checkpoint)
 
 
-def keeper_of(disk: Disk, clock: Clock, identity: Identity | None = None) -> tuple[Keeper, Broker]:
+def checkpointer_of(disk: Disk, clock: Clock, identity: Identity | None = None) -> tuple[Checkpointer, Broker]:
     record = RunRecord("run", resumed=False)
     broker = Broker("i", Limits())
     lock = threading.Lock()
-    return Keeper(disk, broker, lock, identity or Identity(), Earlier(record), record, clock), broker
+    return Checkpointer(disk, broker, lock, identity or Identity(), Earlier(record), record, clock), broker
 
 
-def attempt(keeper: Keeper) -> None:
+def attempt(checkpointer: Checkpointer) -> None:
     """What the thread does each time."""
     try:
-        keeper.checkpoint()
+        checkpointer.checkpoint()
     except StateUnwritable as exc:
-        keeper._pause(str(exc))
+        checkpointer._pause(str(exc))
     else:
-        keeper._pause("")
+        checkpointer._pause("")
 
 
 def test_a_state_that_cannot_be_written_pauses_the_run_until_it_can() -> None:
     """With the reason, and for how long; then it goes on by itself."""
     disk, clock = Disk(), Clock()
-    keeper, broker = keeper_of(disk, clock)
+    checkpointer, broker = checkpointer_of(disk, clock)
 
-    assert keeper.trouble() == (0.0, "")
+    assert checkpointer.trouble() == (0.0, "")
 
     disk.full = True
-    attempt(keeper)
+    attempt(checkpointer)
     clock.now += 7.0
-    attempt(keeper)
+    attempt(checkpointer)
     clock.now += 3.0
 
-    assert keeper.trouble() == (10.0, "The disk is full.")
+    assert checkpointer.trouble() == (10.0, "The disk is full.")
     assert broker.paused == "The disk is full."
 
     disk.full = False
-    attempt(keeper)
+    attempt(checkpointer)
 
-    assert keeper.trouble() == (0.0, "")
+    assert checkpointer.trouble() == (0.0, "")
     assert broker.paused == ""
 
 
 def test_a_write_that_hangs_pauses_the_run_too() -> None:
     """Its thread cannot say so; when it is through, the run goes on."""
     disk, clock = Disk(), Clock()
-    keeper, broker = keeper_of(disk, clock)
+    checkpointer, broker = checkpointer_of(disk, clock)
     disk.may_end.clear()
-    thread = threading.Thread(target=attempt, args=(keeper,))
+    thread = threading.Thread(target=attempt, args=(checkpointer,))
     thread.start()
 
     assert disk.inside.wait(10)
 
-    clock.now += SLOW
+    clock.now += SLOW_SECONDS
 
-    assert keeper.trouble() == (0.0, "")
+    assert checkpointer.trouble() == (0.0, "")
 
     clock.now += 3.0
-    seconds, why = keeper.trouble()
+    seconds, why = checkpointer.trouble()
 
-    assert seconds == SLOW + 3.0
+    assert seconds == SLOW_SECONDS + 3.0
     assert "8 s" in why
     assert broker.paused == why
 
     clock.now += 1.0
 
-    assert keeper.trouble()[0] == SLOW + 4.0
+    assert checkpointer.trouble()[0] == SLOW_SECONDS + 4.0
 
     disk.may_end.set()
     thread.join(10)
 
-    assert keeper.trouble() == (0.0, "")
+    assert checkpointer.trouble() == (0.0, "")
     assert broker.paused == ""
 
 
 def test_a_write_that_ends_while_it_is_looked_at_pauses_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Its thread has said that all is well: nobody else would end the pause with a word."""
     disk, clock = Disk(), Clock()
-    keeper, broker = keeper_of(disk, clock)
-    keeper._writing = clock.now
+    checkpointer, broker = checkpointer_of(disk, clock)
+    checkpointer._writing = clock.now
     attempted = []
 
     class Late(Clock):
@@ -134,18 +136,18 @@ def test_a_write_that_ends_while_it_is_looked_at_pauses_nothing(caplog: pytest.L
 
         def __call__(self) -> float:
             if attempted == ["looked"]:
-                keeper._writing = None
+                checkpointer._writing = None
                 attempted.append("ended")
-                keeper._pause("")
+                checkpointer._pause("")
             elif not attempted:
                 attempted.append("looked")
             return self.now
 
     late = Late()
-    late.now = clock.now + SLOW + 3.0
-    keeper._clock = late
+    late.now = clock.now + SLOW_SECONDS + 3.0
+    checkpointer._clock = late
 
-    assert keeper.trouble() == (0.0, "")
+    assert checkpointer.trouble() == (0.0, "")
     assert attempted == ["looked", "ended"]
     assert broker.paused == ""
     assert "paused" not in caplog.text
@@ -156,12 +158,12 @@ def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else()
     let go.
     """
     disk = Disk()
-    keeper, broker = keeper_of(disk, Clock())
+    checkpointer, broker = checkpointer_of(disk, Clock())
     identity = Identity()
     jobs = [1, object(), 2, 2]
-    piece = settled_piece(5, jobs, identity.text)
+    piece = settled_range(5, jobs, identity.text)
     broker.watermark.settle(piece)
-    keeper.checkpoint()
+    checkpointer.checkpoint()
 
     assert disk.load().remembered == b"".join(identity.fingerprint(job) for job in jobs)
     assert len(disk.load().remembered) == 3 * keys.FINGERPRINT
@@ -185,17 +187,16 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
     def do(count: int) -> None:
         lease = broker.take(session, Want(1, count))
         assert lease is not None
-        piece = settled_piece(lease.stretch.first, lease.stretch.jobs, Identity().text)
-        assert broker.settle(lease, Report(lease.token, count, end=ReportEnd.FINISHED), [piece], {})
+        assert settle(broker, lease, Report(lease.token, count, end=ReportEnd.FINISHED), Identity().text)
 
     jobs = [Job(1, "a"), Job(2, "b"), Job(3, "c"), Job(3, "d")]
-    keeper, broker = keeper_of(Disk(), Clock(), Watched())
-    broker.queue.extend(jobs)
-    broker.bytes_per_job = 1.0
-    session = Session("s", "s", 1, 1, 0.0)
+    checkpointer, broker = checkpointer_of(Disk(), Clock(), Watched())
+    broker.intake.add(jobs)
+    broker.batch_limit.note(1.0)
+    session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     do(1)
-    keeper.checkpoint()
+    checkpointer.checkpoint()
 
     assert broker.watermark.low == 3
     assert broker.watermark.mark == "2"  # a source that goes on after 3 would leave the last job out
@@ -215,11 +216,11 @@ def test_a_source_that_cannot_place_its_keys_holds_up_nothing(caplog: pytest.Log
             raise ValueError(key)
 
     disk, record = Disk(), RunRecord("run", resumed=False)
-    broker, share = Broker("i", Limits()), Share(Source(Broken()), record)
-    keeper = Keeper(disk, broker, threading.Lock(), Identity(), Earlier(record), record, Clock(), share)
+    broker, share = Broker("i", Limits()), Completion(Source(Broken()), record)
+    checkpointer = Checkpointer(disk, broker, threading.Lock(), Identity(), Earlier(record), record, Clock(), share)
     for mark in (1, 2):
         broker.watermark.jump(keys.encode(mark))
-        keeper.checkpoint()
+        checkpointer.checkpoint()
 
     assert disk.load().mark == "2"
     assert share.settled is None
@@ -240,32 +241,32 @@ def test_a_last_checkpoint_that_hangs_does_not_hold_the_run() -> None:
         if hangs.is_set():
             raise StateUnwritable("It hangs.")
 
-    keeper, _ = keeper_of(Hanging(), Clock())
+    checkpointer, _ = checkpointer_of(Hanging(), Clock())
     with pytest.raises(StateUnwritable, match="It hangs"):
-        keeper.last_checkpoint(give_up)
+        checkpointer.last_checkpoint(give_up)
 
-    assert not keeper.stop(0.0)
+    assert not checkpointer.stop(0.0)
 
     writes.set()
-    keeper.last_checkpoint(lambda: None)
+    checkpointer.last_checkpoint(lambda: None)
 
-    assert keeper.stop(0.0)
+    assert checkpointer.stop(0.0)
 
 
 def test_who_waits_for_a_checkpoint_gets_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is planned is handed out as soon as the store has it: workers do not wait for the next
     interval.
     """
-    monkeypatch.setattr("taskmaster.master.checkpointer.INTERVAL", 3600.0)
+    monkeypatch.setattr("taskmaster.master.checkpointer.INTERVAL_SECONDS", 3600.0)
     disk = Disk()
-    keeper, broker = keeper_of(disk, Clock())
-    broker.plan.on = True
-    broker.add_planned([ParkedJob(-1, "1", b"a job", b"its print")])
-    keeper.start()
+    checkpointer, broker = checkpointer_of(disk, Clock())
+    broker.intake.write_ahead.on = True
+    broker.intake.add_planned([ParkedJob(-1, "1", b"a job", b"its print")])
+    checkpointer.start()
     assert not disk.inside.is_set()
 
-    keeper.hurry()
+    checkpointer.hurry()
 
     assert disk.inside.wait(10.0)
-    assert keeper.stop(10.0)
-    assert broker.returned == 1
+    assert checkpointer.stop(10.0)
+    assert broker.redelivery.jobs == 1

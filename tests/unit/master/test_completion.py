@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from taskmaster import keys
-from taskmaster.master.completion import Share
+from taskmaster.master.completion import Completion
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.sources.key_ranges import RangeSource
 
 
@@ -69,7 +69,7 @@ def test_ranges_that_are_only_planned_count_for_nothing() -> None:
     """The watermark passes them before anybody has one: each counts with its own share, when it is
     settled.
     """
-    share = Share(ranges(), RunRecord("run", resumed=False))
+    share = Completion(ranges(), RunRecord("run", resumed=False))
     share.update(checkpoint((10, 40), 0, [parked(0, (None, 10)), parked(1, (10, 40))]))
 
     assert share.settled == 0.0
@@ -89,7 +89,7 @@ def test_ranges_that_are_only_planned_count_for_nothing() -> None:
 
 def test_the_halves_of_a_range_that_failed_are_as_much_as_it_was() -> None:
     """One of them is settled, and the other one is not."""
-    share = Share(ranges(), RunRecord("run", resumed=False))
+    share = Completion(ranges(), RunRecord("run", resumed=False))
     share.update(checkpoint((None, 40), 0, [parked(0, (None, 40))]))
     share.update(checkpoint((None, 40), 0, [parked(1, (None, 20)), parked(2, (20, 40))], (0,)))
 
@@ -111,7 +111,7 @@ def test_a_resumed_run_goes_on_with_what_was_settled() -> None:
         parked=[parked(3, (10, 30)), parked(4, (60, 80))],
         settled=2,
     )
-    share = Share(ranges(), record)
+    share = Completion(ranges(), record)
     share.update(checkpoint((60, 80), 3, unpark=(4,)))
 
     assert share.before == pytest.approx(0.4)
@@ -129,7 +129,7 @@ def test_what_was_settled_before_the_source_was_looked_at_is_not_lost() -> None:
     """
     source = Source(Numbers())
     record = RunRecord("run", resumed=True, mark=keys.encode((None, 50)), parked=[parked(0, (None, 50))])
-    share = Share(source, record)
+    share = Completion(source, record)
     share.update(checkpoint((None, 50), 1, unpark=(0,)))
 
     assert share.settled is None
@@ -142,7 +142,7 @@ def test_what_was_settled_before_the_source_was_looked_at_is_not_lost() -> None:
 
 def test_a_parked_job_of_another_source_counts_like_any_other_job() -> None:
     """Nobody knows how much of the work it is: of ten jobs up to the watermark, it is a tenth."""
-    share = Share(Source(Rows()), RunRecord("run", resumed=False))
+    share = Completion(Source(Rows()), RunRecord("run", resumed=False))
     share.update(checkpoint(50, 10))
 
     assert share.settled == 0.5
@@ -158,7 +158,7 @@ def test_a_parked_job_of_another_source_counts_like_any_other_job() -> None:
 
 def test_a_run_that_is_over_is_settled() -> None:
     """Whatever the last key is."""
-    share = Share(Source(Rows()), RunRecord("run", resumed=False))
+    share = Completion(Source(Rows()), RunRecord("run", resumed=False))
     share.update(checkpoint(98, 10, finished=True))
 
     assert share.settled == 1.0
@@ -166,7 +166,7 @@ def test_a_run_that_is_over_is_settled() -> None:
 
 def test_a_source_without_places_has_no_share() -> None:
     """Neither at the start nor at the end."""
-    share = Share(Source([1, 2]), RunRecord("run", resumed=False))
+    share = Completion(Source([1, 2]), RunRecord("run", resumed=False))
     share.update(checkpoint(2, 2, finished=True))
 
     assert share.settled is None

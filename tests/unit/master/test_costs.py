@@ -5,16 +5,16 @@
 from __future__ import annotations
 
 import pickle
-import threading
 from collections import Counter
 from typing import Any
 
 import pytest
+import support.master
 
 from taskmaster.master import pickling
-from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_identity import Identity
-from taskmaster.master.service import Service
 from taskmaster.model import PROTOCOL, Answer, Job, Report, ReportEnd, Want
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import APART, frame
@@ -28,11 +28,9 @@ class Master:
     def __init__(self, jobs: list[Any]) -> None:
         self.keys = 0
         self.broker = Broker("i", Limits())
-        self.broker.queue.extend(jobs)
-        self.broker.bytes_per_job = 8.0
-        self.service = Service(
-            self.broker, threading.Lock(), Identity(self.key), run="r", incarnation="i", took=lambda: None, status=dict
-        )
+        self.broker.intake.add(jobs)
+        self.broker.batch_limit.note(8.0)
+        self.service = support.master.Master(self.broker, Identity(self.key)).service
         about = {"protocol": PROTOCOL, "session": "s", "name": "n", "workers": 1, "slots": 1, "python": "3.11.0"}
         assert self.service.hello(about)["ok"]
 

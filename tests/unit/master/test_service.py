@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+from support.master import Master
 
-from taskmaster.master.broker.broker import Broker, Limits
+from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_policy import ALIKE
-from taskmaster.master.broker.leases import Session
-from taskmaster.master.job_identity import Identity
-from taskmaster.master.service import BUSY, Service
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.dispatch import RELAXED_REPORT_SECONDS, REPORT_SECONDS
+from taskmaster.master.service import Service
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, WireBatch
 from taskmaster.slave.in_flight import InFlight
 
@@ -18,19 +19,10 @@ SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots
 def service_of(jobs: list, **limits: float) -> tuple[Service, Broker]:
     """A service whose jobs have all been read, with one slave."""
     broker = Broker("i", Limits(**limits))  # type: ignore[arg-type]
-    broker.queue.extend(jobs)
-    broker.bytes_per_job = 1.0
-    broker.exhausted = True
-    service = Service(
-        broker,
-        threading.Lock(),
-        Identity(),
-        run="r",
-        incarnation="i",
-        took=lambda: None,
-        status=dict,
-        clock=lambda: 0.0,
-    )
+    broker.intake.add(jobs)
+    broker.batch_limit.note(1.0)
+    broker.intake.exhaust()
+    service = Master(broker, clock=lambda: 0.0).service
     service.hello(SLAVE)
     return service, broker
 
@@ -50,7 +42,7 @@ def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     in_flight.raised(held, (1, 2), Failure(1, "Abort", "the token has expired", "", FailureKind.ABORT))
     service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
-    assert broker.stop == "the callback raised Abort: the token has expired"
+    assert broker.settlement.stop == "the callback raised Abort: the token has expired"
 
 
 def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
@@ -67,7 +59,7 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
         service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
         assert held.lent.count == ALIKE
-        assert bool(broker.stop) is stops
+        assert bool(broker.settlement.stop) is stops
 
 
 def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
@@ -77,14 +69,14 @@ def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
     service, broker = service_of(list(range(25)))
     pauses = [Answer.from_wire(service.exchange("s", [], (1, 10, 10, ""))).pause for _ in range(2)]
 
-    assert pauses == [BUSY[1], BUSY[0]]
+    assert pauses == [RELAXED_REPORT_SECONDS, REPORT_SECONDS]
 
-    broker.queue.extend(range(1000))
+    broker.intake.add(range(1000))
 
-    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[1]
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == RELAXED_REPORT_SECONDS
 
-    hungry = Session("hungry", "h", 1, 1, 0.0)
-    broker.sessions.add(hungry)
-    broker.starve(hungry)
+    hungry = ConnectedSlave("hungry", "h", 1, 1, 0.0)
+    broker.slaves.add(hungry)
+    broker.recalls.starve(hungry)
 
-    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == BUSY[0]
+    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == REPORT_SECONDS

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import platform
-import threading
 
 import pytest
+import support.master
 
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.job_identity import Identity
-from taskmaster.master.service import Service
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.skew import Skew
 from taskmaster.model import PROTOCOL
 
@@ -21,11 +20,7 @@ class Master:
     def __init__(self, skew: Skew) -> None:
         self.broker = Broker("i", Limits())
         self.now = 0.0
-        self.service = Service(
-            self.broker, threading.Lock(), Identity(), run="r", incarnation="i", took=lambda: None, status=dict,
-            clock=lambda: self.now,
-        )  # fmt: skip
-        self.service.skew = skew
+        self.service = support.master.Master(self.broker, skew=skew, clock=lambda: self.now).service
 
     def hello(self, name, **about):
         info = {"protocol": PROTOCOL, "session": name, "name": name, "workers": 1, "slots": 1, **about}
@@ -78,7 +73,7 @@ def test_strict_code_refuses_the_newcomer(master, code):
     assert not refused["ok"]
     for part in ("the slave a has", "--strict-code", "Copy the same file"):
         assert part in refused["why"]
-    assert len(slaves.broker.sessions) == 1
+    assert len(slaves.broker.slaves) == 1
     assert slaves.hello("c", code="c1")["ok"]
 
 
@@ -121,7 +116,7 @@ def test_a_slave_of_another_run_is_refused(master):
     assert not refused["ok"]
     for part in ("started with some/others.py,", "those of pkg/jobs.py", "some/others.py:handle_job", "--host"):
         assert part in refused["why"]
-    assert not slaves.broker.sessions
+    assert not slaves.broker.slaves
 
 
 @pytest.mark.parametrize("callback", ["jobs", "jobs:other", "others:handle_job", "", None, 5])

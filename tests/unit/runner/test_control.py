@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from support.master import Master
 
 from taskmaster.errors import StateBusy
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.service import Service
 from taskmaster.runner import control
 
 FAILED = FailedJob(1, "1", "job", None, (Attempt(5.0, "host:1", "ValueError", "bad", "Traceback"),))
@@ -24,16 +23,7 @@ class Connection:
     def __init__(self, busy: int) -> None:
         self.busy = busy
         self.patience: set[float] = set()
-        self.service = Service(
-            Broker("i", Limits()),
-            threading.Lock(),
-            Identity(),
-            run="r",
-            incarnation="i",
-            took=lambda: None,
-            status=dict,
-            failures=self.page,
-        )
+        self.service = Master(Broker("i", Limits()), failures=self.page).service
 
     def page(self, after: int, most: int, kind: str | None, patience: float) -> Sequence[FailedJob]:
         """As ``Store.failed``."""

@@ -11,7 +11,7 @@ from taskmaster.errors import KeyUnstorable, SourceError, UsageError
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint
+from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.model import Job
 from taskmaster.runner.dry_run import preview, resume_point

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Collection
 
-from taskmaster.master.stores.contract import Checkpoint
+from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.rows import Tally, as_text, printable, seal_run, sealed
 
 __all__ = ["drop", "write"]

@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint, RunRecord
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
 from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking

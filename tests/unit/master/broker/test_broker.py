@@ -2,68 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import pytest
+from support.master import settle
 
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.broker.failure_policy import Tried
-from taskmaster.master.broker.leases import Lease, Session, ranges
-from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.broker.batches import contiguous
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.leases import Lease
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.run_record import RunRecord
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 FAILED = FailedJob(1, "1", "1", b"", (Attempt(0.0, "s", "ValueError", "bad", ""),))
 
 
-def text_of(job: object) -> str:
-    return repr(job)
-
-
 def broker_with(jobs: Collection[int], **limits: int) -> Broker:
     broker = Broker("i", Limits(**limits))
-    broker.queue.extend(jobs)
-    broker.bytes_per_job = 1.0
+    broker.intake.add(jobs)
+    broker.batch_limit.note(1.0)
     return broker
 
 
-def enter(broker: Broker, name: str = "s", workers: int = 2, held: Collection[str] = ()) -> Session:
-    session = Session(name, name, workers, workers, 0.0)
+def enter(broker: Broker, name: str = "s", workers: int = 2, held: Collection[str] = ()) -> ConnectedSlave:
+    session = ConnectedSlave(name, name, workers, workers, 0.0)
     broker.enter(session, held)
     return session
 
 
-def take(broker: Broker, session: Session, count: int) -> Lease:
+def take(broker: Broker, session: ConnectedSlave, count: int) -> Lease:
     lease = broker.take(session, Want(1, count))
     assert lease is not None
     return lease
 
 
-def settle(broker: Broker, lease: Lease, report: Report) -> bool:
-    """What the service does around ``Broker.settle``."""
-    first, jobs = lease.stretch.first, lease.stretch.jobs
-    pieces = [
-        settled_piece(first + a, jobs[a:b], text_of) for a, b in broker.newly_settled(lease, report) if first >= 0
-    ]
-    crash = report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT)
-    said = {f.index: f for f in report.failures}
-    if report.suspects:
-        what = (
-            report.failures[0] if report.end is ReportEnd.RAISED else Failure(report.suspects[0], "WorkerDied", "", "")
-        )
-        said.update(dict.fromkeys(report.suspects, what))
-    tried = {
-        index: Tried(Attempt(0.0, "s", f.type, f.message, "", crash or f.kind is FailureKind.TIMEOUT), f, FAILED)
-        for index, f in said.items()
-    }
-    return broker.settle(lease, report, pieces, tried)
+def resumed(mark: str, parked: list[ParkedJob]) -> RunRecord:
+    """A run with parked jobs."""
+    return RunRecord("run", resumed=True, mark=mark, parked=parked)
+
+
+def counted(broker: Broker) -> tuple[int, int, int, int]:
+    """Settled, failed and waiting jobs, and the watermark."""
+    counts = broker.counts()
+    return counts.settled, counts.failed, counts.waiting, broker.watermark.low
 
 
 def test_ranges_are_contiguous() -> None:
     """Indices that follow each other become one range."""
-    assert ranges([]) == []
-    assert ranges([3]) == [(3, 4)]
-    assert ranges([0, 1, 2, 4, 5, 9]) == [(0, 3), (4, 6), (9, 10)]
+    assert contiguous([]) == []
+    assert contiguous([3]) == [(3, 4)]
+    assert contiguous([0, 1, 2, 4, 5, 9]) == [(0, 3), (4, 6), (9, 10)]
 
 
 def test_a_batch_leaves_work_for_the_other_workers() -> None:
@@ -71,7 +63,7 @@ def test_a_batch_leaves_work_for_the_other_workers() -> None:
     broker = broker_with(range(100))
     session = enter(broker)
 
-    assert take(broker, session, 1000).stretch.jobs == list(range(50))
+    assert take(broker, session, 1000).batch.jobs == list(range(50))
 
 
 def test_a_slave_holds_at_most_two_batches_a_worker() -> None:
@@ -88,13 +80,13 @@ def test_large_jobs_make_small_batches() -> None:
     """A batch is about 250 kB at most, and one job at least."""
     broker = broker_with(range(100))
     session = enter(broker)
-    broker.bytes_per_job = 100_000.0
+    broker.batch_limit.note(100_000.0)
 
-    assert len(take(broker, session, 50).stretch.jobs) == 2
+    assert len(take(broker, session, 50).batch.jobs) == 2
 
-    broker.bytes_per_job = 10_000_000.0
+    broker.batch_limit.note(10_000_000.0)
 
-    assert len(take(broker, session, 50).stretch.jobs) == 1
+    assert len(take(broker, session, 50).batch.jobs) == 1
 
 
 def test_a_report_counts_once() -> None:
@@ -105,12 +97,12 @@ def test_a_report_counts_once() -> None:
     settle(broker, lease, Report(lease.token, 3))
     settle(broker, lease, Report(lease.token, 3))
 
-    assert broker.settled == 3
+    assert broker.settlement.settled == 3
     assert broker.watermark.low == 3
 
     settle(broker, lease, Report(lease.token, 2))
 
-    assert broker.settled == 3
+    assert broker.settlement.settled == 3
 
 
 def test_jobs_that_ended_out_of_order_are_counted() -> None:
@@ -120,11 +112,11 @@ def test_jobs_that_ended_out_of_order_are_counted() -> None:
     lease = take(broker, session, 5)
     settle(broker, lease, Report(lease.token, 1, (3, 4)))
 
-    assert (broker.settled, broker.watermark.low, lease.open) == (3, 1, 2)
+    assert (broker.settlement.settled, broker.watermark.low, lease.open) == (3, 1, 2)
 
     settle(broker, lease, Report(lease.token, 5, end=ReportEnd.FINISHED))
 
-    assert (broker.settled, broker.watermark.low) == (5, 5)
+    assert (broker.settlement.settled, broker.watermark.low) == (5, 5)
     assert lease.token not in broker.leases
 
 
@@ -136,25 +128,25 @@ def test_what_was_not_started_goes_back_without_blame() -> None:
     settle(broker, lease, Report(lease.token, 2, keep=3))
     again = take(broker, session, 10)
 
-    assert again.stretch.jobs == [3, 4, 5]
-    assert again.stretch.crashes == 0
+    assert again.batch.jobs == [3, 4, 5]
+    assert again.batch.crashes == 0
 
     settle(broker, lease, Report(lease.token, 3, keep=3, end=ReportEnd.FINISHED))
 
-    assert broker.settled == 3
+    assert broker.settlement.settled == 3
 
 
 def test_a_crash_is_charged_to_the_job_that_ran() -> None:
     """The others of its batch go on at once; it comes last, alone, and fails at the third crash."""
     broker = broker_with(range(4))
     session = enter(broker, workers=1)
-    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
+    broker.batch_limit.size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]  # one batch of all
     lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 1, end=ReportEnd.CRASHED, suspects=(1,), detail="killed"))
 
-    assert take(broker, session, 10).stretch.jobs == [2, 3]
+    assert take(broker, session, 10).batch.jobs == [2, 3]
 
-    suspect = take(broker, session, 10).stretch
+    suspect = take(broker, session, 10).batch
 
     assert (suspect.jobs, suspect.alone, suspect.crashes) == ([1], True, 1)
 
@@ -169,7 +161,7 @@ def test_a_job_that_kills_three_workers_is_failed() -> None:
         lease = broker.take(session, Want(1, 10))
         if lease is None:
             break
-        jobs = lease.stretch.jobs
+        jobs = lease.batch.jobs
         if 1 in jobs:
             at = jobs.index(1)
             crashes += 1
@@ -181,7 +173,7 @@ def test_a_job_that_kills_three_workers_is_failed() -> None:
 
     assert crashes == 3
     assert sorted(done) == [0, 2]
-    assert (broker.settled, broker.failures, broker.watermark.low) == (3, 1, 3)
+    assert (broker.settlement.settled, broker.settlement.failures, broker.watermark.low) == (3, 1, 3)
 
 
 def test_of_several_suspects_none_is_charged() -> None:
@@ -191,7 +183,7 @@ def test_of_several_suspects_none_is_charged() -> None:
     lease = take(broker, session, 4)
     settle(broker, lease, Report(lease.token, 0, end=ReportEnd.CRASHED, suspects=(0, 2)))
 
-    assert [(s.jobs, s.alone, s.crashes) for s in broker._returned] == [
+    assert [(s.jobs, s.alone, s.crashes) for s in broker.redelivery._returned] == [
         ([1], False, 0),
         ([3], False, 0),
         ([0], True, 0),
@@ -212,7 +204,7 @@ def test_a_silent_slave_loses_its_jobs() -> None:
 
     other = enter(broker, "t")
 
-    assert take(broker, other, 5).stretch.jobs == [2, 3, 4]
+    assert take(broker, other, 5).batch.jobs == [2, 3, 4]
 
 
 def test_a_closed_connection_has_a_short_grace() -> None:
@@ -221,15 +213,15 @@ def test_a_closed_connection_has_a_short_grace() -> None:
     session = enter(broker)
     lease = take(broker, session, 5)
     broker.tick(10.0)
-    broker.close(session, 10.0)
+    broker.slaves.closed(session.id, 10.0)
     back = enter(broker, held=[lease.token])
     broker.tick(11.0)
     broker.tick(12.0)
     broker.tick(13.0)
 
-    assert broker.holder(back, lease.token) is lease
+    assert broker.leases.held_as(back, lease.token) is lease
 
-    broker.close(back, 13.0)
+    broker.slaves.closed(back.id, 13.0)
     broker.tick(14.0)
     broker.tick(15.0)
 
@@ -243,30 +235,30 @@ def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
     broker = broker_with(range(40))
     session = enter(broker)
     lease = take(broker, session, 5)
-    broker._lose(session)
+    broker.redelivery.lose(session)
     back = enter(broker, held=[lease.token])
 
-    assert broker.holder(back, lease.token) is lease
-    assert broker.returned == 0
+    assert broker.leases.held_as(back, lease.token) is lease
+    assert broker.redelivery.jobs == 0
 
-    broker._lose(back)
+    broker.redelivery.lose(back)
     other = enter(broker, "t")
     take(broker, other, 1)
     back = enter(broker, held=[lease.token])
 
-    assert broker.holder(back, lease.token) is None
+    assert broker.leases.held_as(back, lease.token) is None
 
 
 def test_a_ticket_names_the_job_and_not_only_its_id() -> None:
     """When all that was parked is settled, the ids begin again: a slave that was away must not be
     given another job.
     """
-    then = Broker("i", Limits(), "7", [ParkedJob(4, "1", b"x", b"f")])
-    now = Broker("j", Limits(), "8", [ParkedJob(4, "2", b"y", b"g")])
-    ticket = then._parking.ticket(-1)
+    then = Broker("i", Limits(), resumed("7", [ParkedJob(4, "1", b"x", b"f")]))
+    now = Broker("j", Limits(), resumed("8", [ParkedJob(4, "2", b"y", b"g")]))
+    ticket = then.parking.ticket(-1)
 
     assert ticket is not None
-    assert now.reclaim(enter(now), ticket) is None
+    assert now.takeover.reclaim(enter(now), ticket) is None
 
 
 def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
@@ -275,18 +267,18 @@ def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
     session = enter(broker)
     lease = take(broker, session, 1)
     for _ in range(10):
-        broker._lose(session)
+        broker.redelivery.lose(session)
         session = enter(broker, held=[lease.token])
 
-    assert broker.doomed == []
-    assert broker.holder(session, lease.token) is lease
+    assert broker.redelivery.doomed == []
+    assert broker.leases.held_as(session, lease.token) is lease
 
     for name in "tu":
-        broker._lose(session)
+        broker.redelivery.lose(session)
         session = enter(broker, name)
         lease = broker.take(session, Want(1, 1)) or lease
 
-    assert len(broker.doomed) == 1
+    assert len(broker.redelivery.doomed) == 1
 
 
 def test_a_batch_whose_answer_was_lost_is_handed_out_again() -> None:
@@ -296,7 +288,7 @@ def test_a_batch_whose_answer_was_lost_is_handed_out_again() -> None:
     take(broker, session, 5)
     back = enter(broker, held=[])
 
-    assert take(broker, back, 5).stretch.jobs == [0, 1, 2, 3, 4]
+    assert take(broker, back, 5).batch.jobs == [0, 1, 2, 3, 4]
 
 
 def test_an_answer_to_an_old_connection_carries_no_jobs() -> None:
@@ -326,20 +318,20 @@ def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
     for number in range(200):
         session = enter(broker, f"s{number}", workers=1)
         while (lease := broker.take(session, Want(1, 8))) is not None:
-            if guilty in lease.stretch.jobs:
-                broker._lose(session)
+            if guilty in lease.batch.jobs:
+                broker.redelivery.lose(session)
                 break
-            settle(broker, lease, Report(lease.token, len(lease.stretch.jobs), end=ReportEnd.FINISHED))
-            done += lease.stretch.jobs
+            settle(broker, lease, Report(lease.token, len(lease.batch.jobs), end=ReportEnd.FINISHED))
+            done += lease.batch.jobs
         else:
             break
 
     assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
-    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert [batch.jobs for batch in broker.redelivery.doomed] == [[guilty]]
     assert not broker.finished
 
-    broker.exhausted = True
-    broker.fail(broker.doomed[0], FAILED)
+    broker.intake.exhaust()
+    broker.settlement.fail(broker.redelivery.doomed[0], FAILED)
 
     assert broker.finished
 
@@ -347,18 +339,18 @@ def test_a_job_that_takes_its_slave_down_is_found_by_halving() -> None:
 def test_parked_jobs_of_an_earlier_session_come_first() -> None:
     """One by one pickled, and settled without the watermark."""
     parked = [ParkedJob(4, "1", b"x", b"p"), ParkedJob(9, "2", b"y", b"q")]
-    broker = Broker("i", Limits(), "7", parked)
-    broker.bytes_per_job = 1.0
-    broker.queue.extend(range(100))
+    broker = Broker("i", Limits(), resumed("7", parked))
+    broker.batch_limit.note(1.0)
+    broker.intake.add(range(100))
     session = enter(broker, workers=1)
     lease = take(broker, session, 50)
 
-    assert (lease.stretch.jobs, lease.stretch.separate) == (parked, True)
+    assert (lease.batch.jobs, lease.batch.separate) == (parked, True)
 
     settle(broker, lease, Report(lease.token, 1, failures=(Failure(0, "E", "", "", FailureKind.FINAL),)))
 
-    assert broker.collect().unpark == [4]
-    assert (broker.parked, broker.watermark.low, broker.failures) == (1, 0, 1)
+    assert broker.collect().checkpoint.unpark == [4]
+    assert (len(broker.parking), broker.watermark.low, broker.settlement.failures) == (1, 0, 1)
 
 
 def test_what_holds_the_watermark_back_is_parked() -> None:
@@ -368,35 +360,58 @@ def test_what_holds_the_watermark_back_is_parked() -> None:
     slow = take(broker, session, 1)
     quick = take(broker, session, 100)
     while quick is not None:
-        settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end=ReportEnd.FINISHED))
+        settle(broker, quick, Report(quick.token, len(quick.batch.jobs), end=ReportEnd.FINISHED))
         quick = broker.take(session, Want(1, 100))
-    broker.queue.extend(range(10, 14))
+    broker.intake.add(range(10, 14))
     quick = take(broker, session, 1)
-    settle(broker, quick, Report(quick.token, len(quick.stretch.jobs), end=ReportEnd.FINISHED))
+    settle(broker, quick, Report(quick.token, len(quick.batch.jobs), end=ReportEnd.FINISHED))
 
-    assert broker.to_park() == [(0, 0, ())]
+    assert broker.relief.wanted() == [(0, 0, ())]
 
-    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"0", b"f"))])
+    broker.relief.park([(settled_range(0, [0], repr), 0, ParkedJob(-1, "0", b"0", b"f"))])
 
-    assert broker.to_park() == []
+    assert broker.relief.wanted() == []
     assert broker.watermark.low == 11
-    assert [job.key for job in broker.collect().park] == ["0"]
+    assert [job.key for job in broker.collect().checkpoint.park] == ["0"]
     assert not broker.finished
 
     settle(broker, slow, Report(slow.token, 1, end=ReportEnd.FINISHED))
 
-    assert broker.collect().unpark == [0]
+    assert broker.collect().checkpoint.unpark == [0]
     assert broker.watermark.low == 11
 
 
-def test_the_books_may_move_while_keys_are_taken() -> None:
-    """A report whose pieces no longer fit changes nothing and is tried again."""
+def other_report(broker: Broker, lease: Lease) -> None:
+    """The slave says the same over another connection."""
+    settle(broker, lease, Report(lease.token, 1))
+
+
+def parked_meanwhile(broker: Broker, lease: Lease) -> None:
+    """The checkpointer parks a job of the batch."""
+    first = lease.batch.first
+    broker.parking.ask(first, lease.batch.jobs[0], ())
+    broker.relief.park([(settled_range(first, [0], repr), first, ParkedJob(-1, "0", b"0", b"f"))])
+
+
+def lost(broker: Broker, lease: Lease) -> None:
+    """The slave is lost."""
+    broker.redelivery.lose(broker.slaves[lease.slave])
+
+
+@pytest.mark.parametrize("meanwhile", [other_report, parked_meanwhile, lost])
+def test_the_books_may_move_while_keys_are_taken(meanwhile: Callable[[Broker, Lease], None]) -> None:
+    """A report that was prepared before they moved changes nothing, and is prepared again."""
     broker = broker_with(range(40))
     session = enter(broker)
     lease = take(broker, session, 4)
+    prepared = broker.prepare(session, Report(lease.token, 2))
+    assert prepared is not None
+    ranges = [settled_range(0, [0, 1], repr)]
+    meanwhile(broker, lease)
+    before = broker.counts()
 
-    assert not broker.settle(lease, Report(lease.token, 2), [], {})
-    assert broker.settled == 0
+    assert not broker.apply(replace(prepared, ranges=ranges))
+    assert broker.counts() == before
 
 
 @pytest.mark.parametrize("reason", ["draining", "paused"])
@@ -418,35 +433,35 @@ def test_room_is_bounded_by_size_and_span() -> None:
     broker = broker_with(range(6), size=10, span=12)
     session = enter(broker)
 
-    assert broker.room() == 4
+    assert broker.intake.room() == 4
 
     lease = take(broker, session, 1)
 
-    assert broker.room() == 5
+    assert broker.intake.room() == 5
 
-    broker.queue.extend(range(4))
+    broker.intake.add(range(4))
 
-    assert broker.room() == 1
+    assert broker.intake.room() == 1
 
     settle(broker, lease, Report(lease.token, 0, end=ReportEnd.DROPPED))
 
-    assert broker.room() == 0
+    assert broker.intake.room() == 0
 
 
 def test_an_idle_worker_gets_half_of_what_another_has_not_started() -> None:
     """Only when nothing is queued; the job that may be running stays."""
     broker = broker_with(range(8))
     busy = enter(broker, "busy", workers=1)
-    broker._size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
+    broker.batch_limit.size = lambda session, want, waiting: min(want.jobs, 100)  # type: ignore[method-assign]
     lease = take(broker, busy, 8)
     idle = enter(broker, "idle", workers=1)
 
     assert broker.take(idle, Want(1, 8)) is None
 
-    broker.starve(idle)
+    broker.recalls.starve(idle)
 
-    assert broker.recalls(busy) == ((lease.token, 4),)
-    assert broker.recalls(busy) == ()
+    assert broker.recalls.of(busy) == ((lease.token, 4),)
+    assert broker.recalls.of(busy) == ()
 
 
 @pytest.mark.parametrize(
@@ -466,13 +481,13 @@ def test_a_batch_is_no_larger_than_its_reason_says(
     more of both.
     """
     broker = broker_with(range(1000), batch_bytes=5000, small_bytes=10_000)
-    broker.bytes_per_job = per_job
+    broker.batch_limit.bytes_per_job = per_job
 
     lease = broker.take(enter(broker, workers=2), Want(1, jobs, small, "the slave's reason"))
 
     assert lease is not None
-    assert (len(lease.stretch.jobs), broker.batch_reason) == expected
-    assert broker.batch == expected[0]
+    assert (len(lease.batch.jobs), broker.batch_limit.reason) == expected
+    assert broker.batch_limit.last == expected[0]
 
 
 def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
@@ -480,14 +495,14 @@ def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
     once idle.
     """
     broker = broker_with(range(1000))
-    one, other = (Session(name, name, 1, 500, 0.0) for name in ("one", "other"))
+    one, other = (ConnectedSlave(name, name, 1, 500, 0.0) for name in ("one", "other"))
     broker.enter(one, [])
     broker.enter(other, [])
 
     sizes = []
     for session in (one, other, one, other):
         lease = broker.take(session, Want(1, 500))
-        sizes.append(len(lease.stretch.jobs) if lease else 0)
+        sizes.append(len(lease.batch.jobs) if lease else 0)
 
     assert sizes == [500, 250, 125, 63]
 
@@ -497,7 +512,7 @@ def test_a_worker_that_runs_many_jobs_at_once_gets_one_for_each() -> None:
 
 def fail(broker: Broker, lease: Lease, kind: str = "error", after: float = -1.0) -> None:
     """The first job of the batch fails, the others go well."""
-    count = len(lease.stretch.jobs)
+    count = len(lease.batch.jobs)
     failure = Failure(0, "E", "why", "", FailureKind(kind), after, 77)
     settle(broker, lease, Report(lease.token, count, failures=(failure,), end=ReportEnd.FINISHED))
 
@@ -507,10 +522,10 @@ def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
     broker = broker_with(range(2), backoff=10.0, lease=1000)
     broker.tick(100.0)
     one, other = enter(broker, "one", workers=1), enter(broker, "other", workers=1)
-    broker._size = lambda session, want, waiting: 2  # type: ignore[method-assign]
+    broker.batch_limit.size = lambda session, want, waiting: 2  # type: ignore[method-assign]
     fail(broker, take(broker, one, 2))
 
-    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 0, 1, 0)
+    assert counted(broker) == (1, 0, 1, 0)
     assert broker.take(one, Want(1, 5)) is None
     assert not broker.at_rest
 
@@ -519,18 +534,18 @@ def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
     assert broker.take(other, Want(1, 5)) is None
 
     broker.tick(115.0)
-    broker._returned[0].due = 115.0
+    broker.redelivery._returned[0].due = 115.0
 
     assert broker.take(one, Want(1, 5)) is None
 
     again = take(broker, other, 5)
 
-    assert again.stretch.jobs == [0]
-    assert [attempt.message for attempt in again.stretch.attempts] == ["why"]
+    assert again.batch.jobs == [0]
+    assert [attempt.message for attempt in again.batch.attempts] == ["why"]
 
     settle(broker, again, Report(again.token, 1, end=ReportEnd.FINISHED))
 
-    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (2, 0, 0, 2)
+    assert counted(broker) == (2, 0, 0, 2)
 
 
 def test_where_there_is_no_elsewhere_it_comes_to_the_same_slave() -> None:
@@ -539,7 +554,7 @@ def test_where_there_is_no_elsewhere_it_comes_to_the_same_slave() -> None:
     session = enter(broker)
     fail(broker, take(broker, session, 1))
     broker.tick(1.0)
-    again = take(broker, session, 1).stretch
+    again = take(broker, session, 1).batch
 
     assert (again.avoid, again.worker) == (session.id, 77)
 
@@ -557,7 +572,7 @@ def test_retry_after_is_kept_to() -> None:
 
     broker.tick(31.0)
 
-    assert take(broker, session, 1).stretch.jobs == [0]
+    assert take(broker, session, 1).batch.jobs == [0]
 
 
 def test_after_the_last_retry_a_job_has_failed() -> None:
@@ -568,8 +583,8 @@ def test_after_the_last_retry_a_job_has_failed() -> None:
         broker.tick(float(execution))
         fail(broker, take(broker, session, 1))
 
-    assert (broker.settled, broker.failures, broker.waiting, broker.watermark.low) == (1, 1, 0, 1)
-    assert len(broker.collect().failed) == 1
+    assert counted(broker) == (1, 1, 0, 1)
+    assert len(broker.collect().checkpoint.failed) == 1
 
 
 def test_a_skipped_job_is_settled() -> None:
@@ -578,7 +593,7 @@ def test_a_skipped_job_is_settled() -> None:
     session = enter(broker)
     fail(broker, take(broker, session, 1), "skip")
 
-    assert (broker.settled, broker.failures, broker.skipped, broker.watermark.low) == (1, 0, 1, 1)
+    assert (*counted(broker), broker.settlement.skipped) == (1, 0, 0, 1, 1)
 
 
 def test_abort_stops_the_run_and_blames_nobody() -> None:
@@ -587,8 +602,8 @@ def test_abort_stops_the_run_and_blames_nobody() -> None:
     session = enter(broker)
     fail(broker, take(broker, session, 1), "abort")
 
-    assert "Abort: why" in broker.stop
-    assert (broker.settled, broker.watermark.low, broker.returned) == (0, 0, 1)
+    assert "Abort: why" in broker.settlement.stop
+    assert (broker.settlement.settled, broker.watermark.low, broker.redelivery.jobs) == (0, 0, 1)
     assert broker.take(session, Want(1, 1)) is None
 
 
@@ -597,34 +612,34 @@ def test_a_waiting_job_is_parked_with_its_attempts() -> None:
     broker = broker_with(range(2), backoff=0.0)
     session = enter(broker)
     fail(broker, take(broker, session, 1))
-    ((position, job, tried),) = broker.to_park()
+    ((position, job, tried),) = broker.relief.wanted()
 
     assert (position, job, [attempt.message for attempt in tried]) == (0, 0, ["why"])
 
-    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+    broker.relief.park([(settled_range(0, [0], repr), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
 
     assert broker.watermark.low == 1
-    assert [(parked.id, parked.attempts) for parked in broker.collect().park] == [(0, tried)]
-    assert broker.to_park() == []
+    assert [(parked.id, parked.attempts) for parked in broker.collect().checkpoint.park] == [(0, tried)]
+    assert broker.relief.wanted() == []
 
     broker.tick(1.0)
     fail(broker, take(broker, session, 1))
-    ((_, _, tried),) = broker.to_park()
-    broker.park([(settled_piece(0, [0], text_of), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
+    ((_, _, tried),) = broker.relief.wanted()
+    broker.relief.park([(settled_range(0, [0], repr), 0, ParkedJob(-1, "0", b"x", b"f", tried))])
 
     assert len(tried) == 2
-    assert [parked.id for parked in broker.collect().park] == [0, 0]
+    assert [parked.id for parked in broker.collect().checkpoint.park] == [0, 0]
 
-    later = Broker("j", Limits(), "0", [ParkedJob(0, "0", b"x", b"f", tried)])
+    later = Broker("j", Limits(), resumed("0", [ParkedJob(0, "0", b"x", b"f", tried)]))
     again = take(later, enter(later), 5)
 
-    assert again.stretch.attempts == tried
+    assert again.batch.attempts == tried
 
 
 def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None:
     """Only who fails alone is charged; the others are run."""
     broker = broker_with(range(8), backoff=0.0)
-    broker._size = lambda session, want, waiting: 8  # type: ignore[method-assign]
+    broker.batch_limit.size = lambda session, want, waiting: 8  # type: ignore[method-assign]
     session = enter(broker, workers=1)
     sizes, done = [], []
     for now in range(40):
@@ -633,7 +648,7 @@ def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None
         lease = broker.take(session, Want(1, 8))
         if lease is None:
             continue
-        jobs = lease.stretch.jobs
+        jobs = lease.batch.jobs
         if 5 not in jobs:
             settle(broker, lease, Report(lease.token, len(jobs), end=ReportEnd.FINISHED))
             done += jobs
@@ -651,8 +666,8 @@ def test_jobs_of_one_call_are_tried_together_once_more_and_then_halved() -> None
 
     assert sizes == [8, 8, 4, 2]
     assert sorted(done) == [0, 1, 2, 3, 4, 6, 7]
-    assert (broker.failures, broker.settled, broker.watermark.low) == (1, 8, 8)
-    assert len(broker.collect().failed) == 1
+    assert (broker.settlement.failures, broker.settlement.settled, broker.watermark.low) == (1, 8, 8)
+    assert len(broker.collect().checkpoint.failed) == 1
 
 
 def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None:
@@ -660,24 +675,24 @@ def test_neighbours_of_a_job_that_takes_its_slave_down_are_not_charged() -> None
     guilty one alone.
     """
     broker = broker_with(range(64))
-    broker._size = lambda session, want, waiting: 1  # type: ignore[method-assign]
+    broker.batch_limit.size = lambda session, want, waiting: 1  # type: ignore[method-assign]
     guilty, done, company = 5, [], []
     for number in range(100):
         session = enter(broker, f"s{number}", workers=8)
         while (lease := broker.take(session, Want(1, 1))) is not None:
             pass
         held = [broker.leases[token] for token in session.leases]
-        if any(lease.stretch.jobs == [guilty] for lease in held):
+        if any(lease.batch.jobs == [guilty] for lease in held):
             company.append(len(held))
-            broker._lose(session)
+            broker.redelivery.lose(session)
         else:
             for lease in held:
                 settle(broker, lease, Report(lease.token, 1, end=ReportEnd.FINISHED))
-                done += lease.stretch.jobs
+                done += lease.batch.jobs
             broker.leave(session)
 
     assert company == [16, 16, 8, 4, 2, 1, 1, 1, 1, 1]
-    assert [stretch.jobs for stretch in broker.doomed] == [[guilty]]
+    assert [batch.jobs for batch in broker.redelivery.doomed] == [[guilty]]
     assert sorted(done) == sorted(set(range(64)) - {guilty})
 
 
@@ -686,24 +701,24 @@ def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
     gone for good.
     """
     parked = ParkedJob(4, "1", b"x", b"f")
-    broker = Broker("i", Limits(), "7", [parked])
-    broker.queue.extend(range(10))
+    broker = Broker("i", Limits(), resumed("7", [parked]))
+    broker.intake.add(range(10))
     session = enter(broker)
     lease = take(broker, session, 1)
-    ticket = broker._parking.ticket(-1)
+    ticket = broker.parking.ticket(-1)
 
-    assert lease.stretch.jobs == [parked]
+    assert lease.batch.jobs == [parked]
     assert ticket is not None
 
-    broker._lose(session)
+    broker.redelivery.lose(session)
     back = enter(broker)
-    new = broker.reclaim(back, ticket)
+    new = broker.takeover.reclaim(back, ticket)
 
     assert new is not None
-    assert broker.reclaim(back, ticket) is None
-    assert broker.reclaim(back, ticket + 1) is None
+    assert broker.takeover.reclaim(back, ticket) is None
+    assert broker.takeover.reclaim(back, ticket + 1) is None
 
     again = enter(broker, held=[lease.token, new])
 
-    assert broker.holder(again, lease.token) is None
-    assert broker.holder(again, new) is not None
+    assert broker.leases.held_as(again, lease.token) is None
+    assert broker.leases.held_as(again, new) is not None

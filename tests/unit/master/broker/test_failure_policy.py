@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from taskmaster.master.broker.batches import Batch
 from taskmaster.master.broker.failure_policy import (
     ALIKE,
     LONGEST,
@@ -20,7 +21,6 @@ from taskmaster.master.broker.failure_policy import (
     verdict,
     with_attempt,
 )
-from taskmaster.master.broker.leases import Stretch
 from taskmaster.master.job_records import Attempt
 from taskmaster.model import Failure, FailureKind
 
@@ -46,9 +46,9 @@ CRASH = Attempt(0.0, "s", "WorkerDied", "killed", "", crash=True)
 )
 def test_exceptions_and_crashes_are_counted_apart(kind: str, attempts: tuple[Attempt, ...], expected: str) -> None:
     """Three retries make four executions; three crashes are enough."""
-    stretch = Stretch(0, [1], attempts=attempts)
+    batch = Batch(0, [1], attempts=attempts)
 
-    assert verdict(stretch, Failure(0, "E", "", "", FailureKind(kind)), retries=3, crashes=3) == expected
+    assert verdict(batch, Failure(0, "E", "", "", FailureKind(kind)), retries=3, crashes=3) == expected
 
 
 def test_back_off_doubles_and_is_spread() -> None:
@@ -66,13 +66,13 @@ def test_what_waits_comes_when_it_is_due() -> None:
     """In the order of their times, and counted while they wait."""
     waiting = Waiting()
     for due in (3.0, 1.0, 2.0, 1.0):
-        waiting.add(Stretch(int(due), [due, due], due=due))
+        waiting.add(Batch(int(due), [due, due], due=due))
 
     assert len(waiting) == 8
     assert waiting.due(0.5) == []
-    assert [stretch.due for stretch in waiting.due(2.0)] == [1.0, 1.0, 2.0]
+    assert [batch.due for batch in waiting.due(2.0)] == [1.0, 1.0, 2.0]
     assert len(waiting) == 2
-    assert [stretch.due for stretch in waiting] == [3.0]
+    assert [batch.due for batch in waiting] == [3.0]
 
 
 def test_only_the_last_attempts_keep_their_traceback() -> None:

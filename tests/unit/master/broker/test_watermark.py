@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster.master.broker.watermark import END, Watermark, settled_piece
+from taskmaster.master.broker.watermark import END, Watermark, settled_range
 
 
 def text_of(job: object) -> str | None:
@@ -52,7 +52,7 @@ def test_the_cut_is_what_a_naive_model_says_after_each_report(history: tuple, re
     watermark = Watermark(start)
     settled: set[int] = set()
     for first, end in pieces:
-        watermark.settle(settled_piece(first, jobs[first:end], text_of))
+        watermark.settle(settled_range(first, jobs[first:end], text_of))
         settled.update(range(first, end))
         low = watermark.low
         watermark.settle_successor(END if low == len(jobs) else text_of(jobs[low]))
@@ -68,7 +68,7 @@ def test_the_cut_is_what_a_naive_model_says_after_each_report(history: tuple, re
 def test_without_the_successor_the_last_job_is_not_passed() -> None:
     """A job is passed only when the next one is known to have another key."""
     watermark = Watermark()
-    watermark.settle(settled_piece(0, [1, 2, 3], text_of))
+    watermark.settle(settled_range(0, [1, 2, 3], text_of))
 
     assert (watermark.low, watermark.cut, watermark.mark) == (3, 2, "2")
 
@@ -84,11 +84,11 @@ def test_without_the_successor_the_last_job_is_not_passed() -> None:
 def test_a_key_that_cannot_be_stored_is_never_the_mark() -> None:
     """A job without a key is passed only together with a later one that has a key."""
     watermark = Watermark()
-    watermark.settle(settled_piece(0, [1, 2, None], text_of))
+    watermark.settle(settled_range(0, [1, 2, None], text_of))
 
     assert watermark.cut == 0
 
-    watermark.settle(settled_piece(3, [4, 5], text_of))
+    watermark.settle(settled_range(3, [4, 5], text_of))
 
     assert (watermark.cut, watermark.mark) == (4, "4")
 
@@ -98,11 +98,11 @@ def test_a_hole_is_named() -> None:
     piece.
     """
     watermark = Watermark()
-    watermark.settle(settled_piece(0, [1], text_of))
-    watermark.settle(settled_piece(4, [5], text_of))
+    watermark.settle(settled_range(0, [1], text_of))
+    watermark.settle(settled_range(4, [5], text_of))
 
     assert watermark.hole() == (1, 4)
 
-    watermark.settle(settled_piece(1, [2, 3, 4], text_of))
+    watermark.settle(settled_range(1, [2, 3, 4], text_of))
 
     assert watermark.hole() == (5, 5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from taskmaster.master.broker.batches import Batch
 from taskmaster.master.broker.failure_policy import Verdict
-from taskmaster.master.broker.leases import Stretch
-from taskmaster.master.broker.write_ahead import LEAST, Plan
+from taskmaster.master.broker.write_ahead import LEAST_AHEAD, WriteAhead
 from taskmaster.master.job_records import Attempt, ParkedJob
 from taskmaster.model import Failure, FailureKind
 
@@ -20,7 +20,7 @@ def job(number: int, *attempts: Attempt) -> ParkedJob:
 
 def test_nothing_is_handed_out_that_the_store_does_not_have() -> None:
     """What was planned after a checkpoint was collected waits for the next one."""
-    plan = Plan(-3)
+    plan = WriteAhead(-3)
     first = plan.add([job(0), job(1)])
     second = plan.add([job(2)])
     known = {first.first: 7, first.first + 1: 8}
@@ -33,7 +33,7 @@ def test_nothing_is_handed_out_that_the_store_does_not_have() -> None:
 
 def test_positions_go_down_from_what_an_earlier_session_parked() -> None:
     """No two jobs have the same."""
-    plan = Plan(-3)
+    plan = WriteAhead(-3)
 
     assert plan.add([job(0), job(1)]).first == -5
     assert plan.add([job(2)]).first == -6
@@ -41,7 +41,7 @@ def test_positions_go_down_from_what_an_earlier_session_parked() -> None:
 
 def test_a_part_of_what_killed_its_worker_runs_alone() -> None:
     """As a job that an earlier session parked does."""
-    plan = Plan(0)
+    plan = WriteAhead(0)
 
     assert plan.add([job(0, TRIED._replace(crash=True))]).alone
     assert not plan.add([job(0, TRIED)]).alone
@@ -49,18 +49,18 @@ def test_a_part_of_what_killed_its_worker_runs_alone() -> None:
 
 def test_few_are_planned_at_the_beginning_and_as_many_as_are_used_later() -> None:
     """A source that learns from times is not far ahead of them."""
-    plan = Plan(0)
+    plan = WriteAhead(0)
 
-    assert plan.room(slots=0, waiting=0) == LEAST
-    assert plan.room(slots=4, waiting=3) == LEAST + 8 - 3
+    assert plan.room(slots=0, waiting=0) == LEAST_AHEAD
+    assert plan.room(slots=4, waiting=3) == LEAST_AHEAD + 8 - 3
     plan.tick(10.0)
     plan.handed_out(100)
     plan.tick(10.2)
-    assert plan.room(slots=4, waiting=0) == LEAST + 8
+    assert plan.room(slots=4, waiting=0) == LEAST_AHEAD + 8
     plan.tick(11.0)
-    assert plan.room(slots=4, waiting=0) == LEAST + 8 + 100
+    assert plan.room(slots=4, waiting=0) == LEAST_AHEAD + 8 + 100
     plan.tick(12.0)
-    assert plan.room(slots=4, waiting=0) == LEAST + 8
+    assert plan.room(slots=4, waiting=0) == LEAST_AHEAD + 8
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_what_fails_twice_or_for_good_is_split(plain: str, kind: str, attempts: 
     """And nothing else; and nothing where the source cannot, or has said that it is as small as can
     be.
     """
-    plan = Plan(0)
-    stretch = Stretch(-1, [job(0)], attempts=attempts)
+    plan = WriteAhead(0)
+    batch = Batch(-1, [job(0)], attempts=attempts)
     failure = Failure(0, "ValueError", "bad", "", FailureKind(kind))
 
-    assert plan.verdict(stretch, failure, plain) == plain
+    assert plan.verdict(batch, failure, plain) == plain
     plan.splits = True
-    assert plan.verdict(stretch, failure, plain) == expected
-    stretch.whole = True
-    assert plan.verdict(stretch, failure, plain) == plain
+    assert plan.verdict(batch, failure, plain) == expected
+    batch.whole = True
+    assert plan.verdict(batch, failure, plain) == plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskmaster import keys
 from taskmaster.master.reading.dedup import Earlier
-from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.run_record import RunRecord
 
 
 def prints(*letters: str) -> bytes:

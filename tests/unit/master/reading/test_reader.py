@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.master import settle
 
 from taskmaster import keys
 from taskmaster.errors import KeyUnstorable, SourceError, StateRefused
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.broker.failure_policy import Tried
-from taskmaster.master.broker.leases import Session
-from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import Identity
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.reader import QUEUE_BYTES, Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import RunRecord
-from taskmaster.model import Failure, Job, Report, ReportEnd, Want
+from taskmaster.master.run_record import RunRecord
+from taskmaster.model import Job, Report, ReportEnd, Want
 
 
 def prints_of(*jobs: Any) -> bytes:
@@ -30,25 +30,25 @@ def prints_of(*jobs: Any) -> bytes:
 
 def reader_of(jobs: Any, record: RunRecord | None = None, /, **limits: int) -> tuple[Reader, Broker]:
     record = record or RunRecord("run", resumed=False)
-    broker = Broker("i", Limits(**limits), record.mark, record.parked)
+    broker = Broker("i", Limits(**limits), record)
     return Reader(Source(jobs), broker, threading.Lock(), Identity(), Earlier(record), record.mark), broker
 
 
 def read_all(reader: Reader, broker: Broker) -> list[Any]:
     """What a slave would be given."""
     given: list[Any] = []
-    session = Session("s", "s", 1, 1, 0.0)
+    session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     for _ in range(1000):
-        if not broker.exhausted:
+        if not broker.intake.exhausted:
             reader.step()
         lease = broker.take(session, Want(1, 100))
         if lease is not None:
-            given += lease.stretch.jobs
-            first, jobs = lease.stretch.first, lease.stretch.jobs
+            given += lease.batch.jobs
+            jobs = lease.batch.jobs
             report = Report(lease.token, len(jobs), end=ReportEnd.FINISHED)
-            broker.settle(lease, report, [settled_piece(first, jobs, Identity().text)], {})
-        elif broker.exhausted:
+            settle(broker, lease, report, Identity().text)
+        elif broker.intake.exhausted:
             return given
     raise AssertionError("the source is not exhausted")
 
@@ -56,17 +56,15 @@ def read_all(reader: Reader, broker: Broker) -> list[Any]:
 def read_until_spent(reader: Reader, broker: Broker) -> list[Any]:
     """What a slave would be given by a limited session."""
     given: list[Any] = []
-    session = Session("s", "s", 1, 1, 0.0)
+    session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     for _ in range(1000):
-        if not broker.exhausted and not reader.step() and broker.spent:
+        if not broker.intake.exhausted and not reader.step() and broker.spent:
             break
         lease = broker.take(session, Want(1, 7))
         if lease is not None:
-            given += lease.stretch.jobs
-            first, jobs = lease.stretch.first, lease.stretch.jobs
-            pieces = [settled_piece(first, jobs, Identity().text)] if first >= 0 else []
-            broker.settle(lease, Report(lease.token, len(jobs), end=ReportEnd.FINISHED), pieces, {})
+            given += lease.batch.jobs
+            settle(broker, lease, Report(lease.token, len(lease.batch), end=ReportEnd.FINISHED), Identity().text)
     assert broker.spent
     return given
 
@@ -84,7 +82,7 @@ def test_no_more_is_read_than_there_is_room_for() -> None:
     while reader.step():
         pass
 
-    assert len(yielded) == len(broker.queue) == 50
+    assert len(yielded) == broker.intake.queued == 50
 
 
 def test_an_empty_source_is_exhausted() -> None:
@@ -106,11 +104,11 @@ def test_what_was_yielded_before_an_exception_is_kept() -> None:
     reader, broker = reader_of(get_jobs)
     reader.run()
 
-    assert broker.queue.take(3) == [1, 2]
+    assert broker.intake._queue.take(3) == [1, 2]
     assert isinstance(reader.error, SourceError)
     assert "LookupError: gone" in str(reader.error.user_traceback)
     assert isinstance(reader.error.__cause__, LookupError)
-    assert not broker.exhausted
+    assert not broker.intake.exhausted
 
 
 def test_the_first_key_is_tried_at_once() -> None:
@@ -119,7 +117,7 @@ def test_the_first_key_is_tried_at_once() -> None:
     reader.run()
 
     assert isinstance(reader.error, KeyUnstorable)
-    assert not broker.queue
+    assert not broker.intake.queued
 
 
 @pytest.mark.parametrize("inclusive", [True, False])
@@ -183,7 +181,7 @@ def test_huge_jobs_are_not_read_by_the_thousand() -> None:
     while reader.step():
         pass
 
-    assert 1 <= len(broker.queue) <= 8
+    assert 1 <= broker.intake.queued <= 8
 
 
 def test_some_huge_jobs_are_not_overlooked() -> None:
@@ -192,7 +190,7 @@ def test_some_huge_jobs_are_not_overlooked() -> None:
     while reader.step():
         pass
 
-    assert sum(map(len, broker.queue.take(20_000))) < 2.5 * QUEUE_BYTES
+    assert sum(map(len, broker.intake._queue.take(20_000))) < 2.5 * QUEUE_BYTES
 
 
 def test_a_limited_session_reads_one_job_more_than_it_hands_out() -> None:
@@ -211,7 +209,7 @@ def test_a_limited_session_reads_one_job_more_than_it_hands_out() -> None:
     assert read_until_spent(reader, broker) == list(range(30))
     assert len(yielded) == 31
     assert not broker.finished
-    assert broker.head_at_low() == [30]
+    assert broker.intake.head_at_low() == [30]
 
 
 def test_what_earlier_sessions_settled_does_not_count_towards_the_limit() -> None:
@@ -230,7 +228,7 @@ def test_only_as_many_parked_jobs_as_the_limit_are_taken_up() -> None:
     reader, broker = reader_of(lambda last=0: [], record, jobs=2)
 
     assert read_until_spent(reader, broker) == parked[:2]
-    assert broker.exhausted
+    assert broker.intake.exhausted
     assert not broker.finished
 
 
@@ -239,7 +237,7 @@ def test_a_limit_that_is_all_there_is_does_not_finish_the_run() -> None:
     reader, broker = reader_of(range(10), jobs=10)
 
     assert read_until_spent(reader, broker) == list(range(10))
-    assert broker.exhausted
+    assert broker.intake.exhausted
     assert not broker.finished
 
 
@@ -255,7 +253,7 @@ def test_a_limit_above_what_there_is_is_none() -> None:
 def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued() -> None:
     """It waits for nobody when its worker has died: what is queued is not for this session."""
     reader, broker = reader_of(range(10), jobs=1)
-    session = Session("s", "s", 1, 1, 0.0)
+    session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     reader.step()
     reader.step()
@@ -263,14 +261,12 @@ def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued()
     for _ in range(3):
         lease = broker.take(session, Want(1, 100))
         assert lease is not None
-        given += lease.stretch.jobs
+        given += lease.batch.jobs
         died = Report(lease.token, 0, end=ReportEnd.CRASHED, suspects=(0,))
-        attempt = Attempt(0.0, "s", "WorkerDied", "", "", crash=True)
-        failure = Failure(0, "WorkerDied", "", "")
-        broker.settle(lease, died, [], {0: Tried(attempt, failure, FailedJob(0, "0", "0", None, (attempt,)))})
+        settle(broker, lease, died)
 
     assert given == [0, 0, 0]
-    assert (broker.settled, broker.failures, broker.spent) == (1, 1, True)
+    assert (broker.settlement.settled, broker.settlement.failures, broker.spent) == (1, 1, True)
 
 
 def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_out() -> None:
@@ -291,19 +287,19 @@ def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_ou
         Identity(),
         Earlier(record),
         None,
-        planned=lambda: asked.append(broker.plan.made),
+        planned=lambda: asked.append(broker.intake.write_ahead.made),
     )
     reader.prepare()
     reader.step()
-    assert asked == [broker.plan.made]
+    assert asked == [broker.intake.write_ahead.made]
 
-    written = {position: number for number, position in enumerate(range(-broker.plan.made, 0))}
-    broker._returned.extend(broker.plan.written(written.get))
-    broker.enter(Session("s", "s", 4, 4, 0.0), ())
-    before = broker.plan.made
+    written = {position: number for number, position in enumerate(range(-broker.intake.write_ahead.made, 0))}
+    broker.redelivery.append(*broker.intake.write_ahead.written(written.get))
+    broker.enter(ConnectedSlave("s", "s", 4, 4, 0.0), ())
+    before = broker.intake.write_ahead.made
     reader.step()
 
-    assert broker.plan.made > before
+    assert broker.intake.write_ahead.made > before
     assert asked == [before]
 
 
@@ -322,7 +318,7 @@ def test_a_generator_that_is_not_read_to_its_end_is_closed(resumed: bool) -> Non
     reader, broker = reader_of(get_jobs, record, size=10)
     while reader.step():
         pass
-    assert len(broker.queue) == 10
+    assert broker.intake.queued == 10
     assert not closed
     reader.stop()
     reader.start()

@@ -12,7 +12,7 @@ from taskmaster.errors import KeyUnstorable
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.sampler import BURST, Sampler
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run import Summary
+from taskmaster.master.summary import Summary
 from taskmaster.model import Job
 from taskmaster.runner.sample_run import SampleRun
 from taskmaster.view.snapshot import RunState, Snapshot

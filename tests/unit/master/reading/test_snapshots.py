@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.master import settle
 
 from taskmaster import Job, keys
 from taskmaster.errors import SourceError
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.broker.leases import Session
-from taskmaster.master.broker.watermark import settled_piece
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.pickling import PickledAlready, pickle_all, pickled
@@ -21,7 +22,7 @@ from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.snapshots import FIRST_JOBS, Snapshots
 from taskmaster.master.reading.source import Source
-from taskmaster.master.stores.contract import RunRecord
+from taskmaster.master.run_record import RunRecord
 from taskmaster.model import Report, ReportEnd, Want
 
 N = 3000
@@ -107,7 +108,7 @@ def test_each_job_is_what_it_was_when_it_was_yielded(source: Callable[[], Iterat
     texts = [identity.text(job) for job in source()]
     reader, broker = reader_of(source)
     reader.prepare()
-    session = Session("s", "s", 1, 1, 0.0)
+    session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     given: list[Any] = []
     while len(given) < N:
@@ -115,10 +116,9 @@ def test_each_job_is_what_it_was_when_it_was_yielded(source: Callable[[], Iterat
         reader.step()
         lease = broker.take(session, Want(1, 100))
         assert lease is not None
-        given += [(pickled(job), identity.text(job)) for job in lease.stretch.jobs]
-        report = Report(lease.token, len(lease.stretch.jobs), end=ReportEnd.FINISHED)
-        piece = settled_piece(lease.stretch.first, lease.stretch.jobs, identity.text)
-        broker.settle(lease, report, [piece], {})
+        given += [(pickled(job), identity.text(job)) for job in lease.batch.jobs]
+        report = Report(lease.token, len(lease.batch.jobs), end=ReportEnd.FINISHED)
+        settle(broker, lease, report, identity.text)
 
     assert [blob for blob, _ in given] == expected
     assert [text for _, text in given] == texts

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import threading
 from typing import Any
 
 import pytest
+import support.master
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster.master.broker.broker import Broker, Limits
-from taskmaster.master.job_identity import Identity
-from taskmaster.master.service import Service
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.throttle.throttle import LAST_TURN, Bucket, Throttle
 from taskmaster.model import PROTOCOL, Answer, Report, ReportEnd, Want
 
@@ -93,19 +92,9 @@ class Master:
     def __init__(self, throttle: Throttle, slaves: int = 1, jobs: int = 100_000) -> None:
         self.now = 0.0
         self.broker = Broker("i", Limits(lease=1e9))
-        self.broker.bytes_per_job = 1.0
-        self.broker.queue.extend(list(range(jobs)))
-        self.service = Service(
-            self.broker,
-            threading.Lock(),
-            Identity(None),
-            run="r",
-            incarnation="i",
-            took=lambda: None,
-            status=dict,
-            throttle=throttle,
-            clock=lambda: self.now,
-        )
+        self.broker.batch_limit.note(1.0)
+        self.broker.intake.add(list(range(jobs)))
+        self.service = support.master.Master(self.broker, throttle=throttle, clock=lambda: self.now).service
         for number in range(slaves):
             about = {"protocol": PROTOCOL, "session": f"s{number}", "name": "n", "workers": 2, "slots": 2}
             assert self.service.hello({**about, "python": "3.11.0"})["ok"]
@@ -185,7 +174,7 @@ def test_the_rate_says_that_it_is_what_holds_the_run_back() -> None:
     assert throttle.limiting(master.now) == "held at --rate 1000 a second"
     master.now = 1.0
     master.exchange()
-    assert master.broker.batch_reason == "--rate 1000 a second"
+    assert master.broker.batch_limit.reason == "--rate 1000 a second"
     assert throttle.limiting(1000.0) == ""
 
 
@@ -217,9 +206,9 @@ def test_while_a_hook_says_wait_nothing_is_handed_out_and_reports_are_taken() ->
 
     assert (answer.state, answer.batches, answer.recalls, answer.stale) == ("run", (), (), ())
     assert answer.pause == pytest.approx(1.0)
-    assert master.broker.settled == lent.count
-    assert not master.broker.sessions.unfed
-    master.broker.draining = True
+    assert master.broker.settlement.settled == lent.count
+    assert not master.broker.slaves.unfed
+    master.broker.drain()
     assert master.exchange().state == "drain"
     master.service.over = True
     assert master.exchange().state == "over"
@@ -241,7 +230,7 @@ def test_a_run_with_nothing_left_is_over_although_it_is_throttled() -> None:
     master = Master(throttle, jobs=1)
     (lent,) = master.exchange().batches
     throttle._hooks[0]._answer = "lag"
-    master.broker.exhausted = True
+    master.broker.intake.exhaust()
     assert not master.broker.over
 
     master.exchange(0, [Report(lent.token, 1, keep=1, end=ReportEnd.FINISHED)])

@@ -14,7 +14,7 @@ import pytest
 from taskmaster.errors import StateRefused
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.contract import Checkpoint
+from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite import file, owner
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.store import SqliteStore

@@ -1,0 +1,208 @@
+"""The intake: what the source has yielded, how much more of it may be read, and what of it is new.
+
+The reader's side of the broker. Positions count from 0 in the order in which this session reads.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from taskmaster.master.broker.batches import Batch
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.parking import Parking
+from taskmaster.master.broker.queue import Queue
+from taskmaster.master.broker.redelivery import Redelivery
+from taskmaster.master.broker.watermark import SettledRange, Watermark
+from taskmaster.master.broker.write_ahead import WriteAhead
+from taskmaster.master.job_records import ParkedJob
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """See the module.
+
+    Args:
+        limits: the caps.
+        watermark: how far all is settled.
+        parking: what is parked.
+        redelivery: what waits to be handed out again.
+        slots: gives how many jobs all slaves run at once.
+        bound: where the source said, when the run was new, that it ends; encoded.
+        inherited: how many parked jobs this session has taken over.
+
+    Attributes:
+        bound: where the source ends, encoded like a key; None if it did not say.
+        exhausted: the source has yielded all its jobs.
+        refused: a job has no key that can be stored: the run cannot finish, only stop.
+        write_ahead: jobs that are parked before anybody gets them.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        watermark: Watermark,
+        parking: Parking,
+        redelivery: Redelivery,
+        *,
+        bound: str | None = None,
+        inherited: int = 0,
+    ) -> None:
+        self.bound = bound
+        self.exhausted = False
+        self.refused = False
+        self.write_ahead = WriteAhead(-inherited)
+        self._limits = limits
+        self._watermark = watermark
+        self._parking = parking
+        self._redelivery = redelivery
+        self._queue = Queue()
+        self._next = 0  # position of the job at the head of the queue
+        # Jobs that may still be handed out for the first time.
+        self._allowance = (sys.maxsize if limits.jobs is None else limits.jobs) - inherited
+        self._known: deque[SettledRange] = deque()  # read, and settled by an earlier session
+        self._recognised: list[SettledRange] = []
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def add(self, jobs: Iterable[Any]) -> None:
+        """Queue jobs of the source. The one method that needs no lock: a job can be handed out the
+        moment it is yielded, also when the next one takes an hour.
+        """
+        self._queue.extend(jobs)
+
+    def add_known(self, job: Any, settled: SettledRange) -> None:
+        """Queue a job that an earlier session settled: it is never handed out, but has its place in
+        the order.
+
+        Args:
+            job: the job.
+            settled: the job as a settled range, with its position ``read``.
+        """
+        self._known.append(settled)
+        self.add([job])
+
+    def exhaust(self) -> None:
+        """Note that the source has yielded all its jobs."""
+        self.exhausted = True
+
+    def bind(self, bound: str) -> None:
+        """Note where the source says that it ends, encoded like a key."""
+        self.bound = bound
+
+    def refuse(self) -> None:
+        """Note that a job has no key that can be stored: the run cannot finish, only stop."""
+        self.refused = True
+
+    @property
+    def queued(self) -> int:
+        """Jobs read and not handed out."""
+        return len(self._queue)
+
+    @property
+    def read(self) -> int:
+        """How many jobs this session has read."""
+        return self._next + len(self._queue)
+
+    @property
+    def span(self) -> int:
+        """Jobs from the watermark to the newest job read."""
+        return self.read - self._watermark.cut
+
+    def room(self) -> int:
+        """Return how many jobs may be read now."""
+        queued = len(self._queue)
+        waiting = queued + self._redelivery.jobs + len(self._redelivery.waiting) + self._parking.backlog
+        # One job more than may be handed out: its key says whether the watermark can pass the one
+        # before it.
+        fresh = self._allowance + 1 - (queued - len(self._known))
+        return max(0, min(self._limits.size - waiting, self._limits.span - self.span, fresh))
+
+    def newest(self, count: int, chance: random.Random) -> list[Any]:
+        """Return the last job read, and ``count`` of the newest by chance; fewer where they have
+        been handed out.
+        """
+        return [*self._queue.newest(), *self._queue.some(count, chance)]
+
+    # -- jobs that are parked first ----------------------------------------------------------------
+
+    def plan(self, *, parks: bool, splits: bool) -> None:
+        """Note that the source wants its jobs parked first, and whether it can split them."""
+        self.write_ahead.on, self.write_ahead.splits = parks, splits
+
+    def plan_room(self, slots: int) -> int:
+        """Return how many jobs may be planned now, while all slaves run ``slots`` at once."""
+        waiting = self._redelivery.jobs
+        room = self.write_ahead.room(slots, waiting)
+        return max(0, min(room, self._limits.size - waiting - self._parking.backlog, self._allowance))
+
+    def add_planned(self, jobs: Sequence[ParkedJob]) -> None:
+        """Plan jobs that the source has made: the next checkpoint parks them, after which they are
+        handed out.
+        """
+        self._allowance -= len(jobs)
+        self._watermark.jump(jobs[-1].key)
+        self._park_first(jobs)
+
+    def split(self, batch: Batch, parts: Sequence[ParkedJob]) -> None:
+        """Put the parts of a job in its place.
+
+        Args:
+            batch: what ``write_ahead.next_split`` gave.
+            parts: none if it cannot be split: then it is tried as any other job is.
+        """
+        self.write_ahead.split(batch)
+        if not parts:
+            batch.whole, batch.attempts = True, ()
+            self._redelivery.retry_now(batch)
+            return
+        self._parking.settle(batch.first)
+        for part in parts:
+            self._park_first([replace(part, attempts=batch.attempts[-1:])])
+
+    def _park_first(self, jobs: Sequence[ParkedJob]) -> None:
+        first = self.write_ahead.add(jobs).first
+        for position, job in enumerate(jobs, first):
+            self._parking.add(position, job)
+
+    # -- handing out -------------------------------------------------------------------------------
+
+    @property
+    def can_hand_out(self) -> bool:
+        """Whether there are jobs that were not handed out before, and that may be."""
+        return bool(self._queue) and self._allowance > 0
+
+    def take(self, count: int) -> Batch | None:
+        """Take a batch of at most ``count`` jobs off the queue, None if there are none."""
+        if self._known:
+            count = min(count, self._known[0].first - self._next)
+        jobs = self._queue.take(min(count, self._allowance))
+        if not jobs:
+            return None
+        self._allowance -= len(jobs)
+        batch = Batch(self._next, jobs)
+        self._next += len(jobs)
+        return batch
+
+    def settle_known(self) -> None:
+        """Take the jobs at the head of the queue out that an earlier session settled."""
+        while self._known and self._known[0].first == self._next and self._queue:
+            self._queue.take(1)
+            self._next += 1
+            settled = self._known.popleft()
+            self._recognised.append(settled)
+            self._watermark.settle(settled)
+
+    def recognised(self) -> list[SettledRange]:
+        """Take out the jobs of earlier sessions that the source has yielded again."""
+        found, self._recognised = self._recognised, []
+        return found
+
+    def head_at_low(self) -> list[Any]:
+        """Return the first job that is not settled, if it is still in the queue; else nothing."""
+        return self._queue.head() if self._watermark.low == self._next else []

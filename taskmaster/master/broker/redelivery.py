@@ -1,0 +1,280 @@
+"""Jobs that go out again: given back, lost with their slave, failed, or parked by an earlier
+session.
+
+Jobs that wait for another attempt wait here, without holding a slot. After some losses of slaves,
+whatever was among their batches is handed out in ever smaller company and in ever smaller batches,
+until a job that takes its slave down is alone, and charged.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from taskmaster.master.broker.batch_limit import BatchLimit
+from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
+from taskmaster.master.broker.failure_policy import Waiting
+from taskmaster.master.broker.leases import Lease, LeaseTable
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
+from taskmaster.master.job_records import ParkedJob
+
+__all__ = ["Redelivery"]
+
+# Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses
+# in a row are the jobs handed out in halves, to find the one that takes its slave down.
+HALVE_AFTER = 2
+ELSEWHERE_SECONDS = 2.0  # that a job waits for another slave than the one where it failed
+SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
+
+
+class Redelivery:
+    """See the module.
+
+    Args:
+        limits: the caps.
+        slaves: who is there.
+        leases: what they hold.
+        batch_limit: is told why a batch is small.
+        came_back: called with the positions of jobs that no slave runs any more.
+
+    Attributes:
+        jobs: how many jobs can be handed out again now.
+        waiting: jobs that wait for another attempt.
+        doomed: single jobs with which too many slaves were lost, to be failed.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        slaves: ConnectedSlaves,
+        leases: LeaseTable,
+        batch_limit: BatchLimit,
+        came_back: Callable[[range], None],
+    ) -> None:
+        self.jobs = 0
+        self.waiting = Waiting()
+        self.doomed: list[Batch] = []
+        self._limits = limits
+        self._slaves = slaves
+        self._leases = leases
+        self._batch_limit = batch_limit
+        self._came_back = came_back
+        self._returned: deque[Batch] = deque()
+        self._now = 0.0
+        self._withholds = False  # what an earlier session parked is kept for the slaves that may still run it
+        self._withhold_until: float | None = None
+        self._ward: str | None = None  # slave that gets nothing until a job that others were lost with fits
+        self._lost: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
+
+    def __len__(self) -> int:
+        return self.jobs + len(self.waiting) + len(self.doomed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self._returned
+        yield from self.waiting
+        yield from self.doomed
+
+    def tick(self, now: float) -> None:
+        """Make jobs ready whose time has come."""
+        self._now = now
+        if self._withhold_until is None:
+            self._withhold_until = now + self._limits.reclaim
+        self._withholds = self._withholds and now < self._withhold_until
+        self.append(*self.waiting.due(now))
+
+    # -- jobs come ---------------------------------------------------------------------------------
+
+    def inherit(self, parked: Sequence[ParkedJob]) -> None:
+        """Hand out what an earlier session parked, at positions below 0; those that have been tried
+        come last, one by one.
+        """
+        plain = [job for job in parked if not job.attempts]
+        if plain:
+            self.append(Batch(-len(parked), plain, BatchKind.PARKED, separate=True))
+        for first, job in enumerate(parked[len(plain) :], len(plain) - len(parked)):
+            tried = Batch(first, [job], BatchKind.PARKED, separate=True, attempts=job.attempts)
+            tried.alone = job.attempts[-1].crash
+            self.append(tried)
+        self._withholds = self._limits.reclaim > 0 and bool(parked)
+
+    def append(self, *batches: Batch) -> None:
+        """Hand these out again, last in line."""
+        self._returned.extend(batches)
+        self.jobs += sum(map(len, batches))
+
+    def give_back(
+        self, batch: Batch, indices: Iterable[int], *, separate: bool = False, origin: str | None = None
+    ) -> None:
+        """Put jobs of a batch back at the head of the line, in their order.
+
+        Args:
+            batch: what they were handed out in.
+            indices: which of its jobs.
+            separate: pickle them one by one from now on.
+            origin: the lease that they were lost with.
+        """
+        for start, end in reversed(contiguous(indices)):
+            back = batch.part(start, end)
+            back.separate = separate or batch.separate
+            back.origin = origin
+            self._came_back(range(back.first, back.end))
+            self._returned.appendleft(back)
+            self.jobs += len(back)
+
+    def wait(self, batch: Batch, delay: float) -> None:
+        """Let jobs wait for another attempt."""
+        batch.due = self._now + delay
+        self.waiting.add(batch)
+
+    def retry_now(self, batch: Batch) -> None:
+        """Hand jobs out again that need not wait, last in line."""
+        batch.due = self._now
+        self.append(batch)
+
+    def clear(self) -> None:
+        """Leave all that could be handed out again to another session."""
+        self._returned.clear()
+        self.jobs = 0
+
+    # -- slaves come and go ------------------------------------------------------------------------
+
+    def release(self, lease: Lease, origin: str | None = None) -> None:
+        """End a lease; what has not ended of it goes back, without blame."""
+        self._leases.close(lease)
+        self.give_back(lease.batch, lease.unended(), origin=origin)
+
+    def lose(self, slave: ConnectedSlave) -> None:
+        """Take back what a lost slave held."""
+        held = self._leases.held_by(slave)
+        busy = sum(lease.open > 0 for lease in held)
+        for lease in held:
+            batch, indices = lease.batch, lease.unended()
+            lease.before = (batch.losses, batch.solo, batch.company)
+            batch.losses += 1
+            if batch.losses >= HALVE_AFTER:
+                batch.company = (busy + 1) // 2
+            if busy == 1 and len(indices) == 1:
+                batch.solo += 1
+                if batch.solo >= self._limits.losses:
+                    self._leases.close(lease)
+                    self.doomed.append(batch.part(indices[0], indices[0] + 1))
+                    continue
+            self.release(lease, origin=lease.token)
+            self._lost[lease.token] = lease
+        self._slaves.drop(slave.id)
+
+    def revive(self, slave: ConnectedSlave, token: str) -> None:
+        """Give a slave that was taken for lost its batch back, if nobody else has been given a job
+        of it meanwhile.
+        """
+        lease = self._lost.get(token)
+        if lease is None or lease.slave != slave.id:
+            return
+        self._keep_returned(batch for batch in self._returned if batch.origin != token)
+        self._forget_lost(token)
+        # It was away, not lost: that is nobody's fault.
+        lease.batch.losses, lease.batch.solo, lease.batch.company = lease.before
+        self._leases.restore(slave, lease)
+
+    def _forget_lost(self, token: str | None) -> None:
+        if token is not None and self._lost.pop(token, None) is not None:
+            for batch in self._returned:
+                if batch.origin == token:
+                    batch.origin = None
+
+    def _keep_returned(self, batches: Iterable[Batch]) -> None:
+        self._returned = deque(batches)
+        self.jobs = sum(map(len, self._returned))
+
+    # -- jobs go -----------------------------------------------------------------------------------
+
+    def cut_out(self, position: int) -> Batch | None:
+        """Take the one job at a position out, None if it is not here."""
+        for at, batch in enumerate(self._returned):
+            if batch.first <= position < batch.end:
+                self._forget_lost(batch.origin)
+                index = position - batch.first
+                before, single, after = (
+                    batch.part(*part) for part in ((0, index), (index, index + 1), (index + 1, len(batch)))
+                )
+                self._returned[at] = before
+                self._returned.insert(at + 1, after)
+                self._keep_returned(part for part in self._returned if part.jobs)
+                return single
+        return None
+
+    def isolates(self, slave: ConnectedSlave) -> bool:
+        """Return whether the slave is kept free for a job that slaves were lost with, or has one
+        and may hold no more.
+        """
+        held = len(slave.leases)
+        if self._ward == slave.id:
+            suspects = [batch.company for batch in self._returned if batch.company]
+            if not suspects:
+                self._ward = None
+            elif held >= max(suspects):
+                return True
+        company = [lease.batch.company for lease in self._leases.held_by(slave)]
+        return held >= min(filter(None, company), default=held + 1)
+
+    def take(self, slave: ConnectedSlave, size: Callable[[int], int], *, others: bool) -> Batch | None:
+        """Take out what is next for a slave, None if nothing is.
+
+        Args:
+            slave: who gets it.
+            size: gives the most jobs for a batch out of so many.
+            others: there are jobs that were not handed out before.
+        """
+        at = self._next(slave, others=others)
+        if at is None:
+            return None
+        batch = self._returned[at]
+        length = len(batch)
+        count = size(length)
+        self._forget_lost(batch.origin)
+        if batch.alone:
+            count = self._batch_limit.cut(1, "it was running when its worker died")
+        elif batch.losses >= HALVE_AFTER and count > (length + 1) // 2:
+            count = self._batch_limit.cut((length + 1) // 2, "half of what lost slaves held")
+        if count < length:
+            self.jobs -= max(1, count)
+            return batch.split(max(1, count))
+        del self._returned[at]
+        self.jobs -= length
+        if self._ward == slave.id and batch.company:
+            self._ward = None
+        return batch
+
+    def _next(self, slave: ConnectedSlave, *, others: bool) -> int | None:
+        """Return which batch is next for a slave. Jobs whose worker died come between many others:
+        whatever killed it may have been none of their doing, and should not meet them again at
+        once.
+        """
+        plain = alone = None
+        for at, batch in enumerate(self._returned):
+            if not self._may_have(slave, batch):
+                continue
+            if batch.alone:
+                alone = at if alone is None else alone
+            else:
+                plain = at
+                break
+        waits = self._leases.lent % SUSPECTS_EVERY != 0
+        if plain is None:
+            return None if waits and others else alone
+        return plain if waits or alone is None else alone
+
+    def _may_have(self, slave: ConnectedSlave, batch: Batch) -> bool:
+        if self._withholds and batch.kind is BatchKind.PARKED:
+            return False
+        if self._ward == slave.id and not batch.company:
+            return False
+        if batch.company and batch.company <= len(slave.leases):
+            # One slave at a time is kept free for it, or it would wait as long as there is anything
+            # else to do.
+            if self._ward is None or self._slaves.get(self._ward) is None:
+                self._ward = slave.id
+            return False
+        elsewhere = batch.avoid == slave.id and len(self._slaves) > 1
+        return not (elsewhere and self._now < batch.due + ELSEWHERE_SECONDS)

@@ -1,0 +1,142 @@
+"""The connected slaves: who they are, what they hold, and which of them have fallen silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskmaster.master.broker.limits import Limits
+
+__all__ = ["ConnectedSlave", "ConnectedSlaves"]
+
+
+@dataclass(slots=True, eq=False)
+class ConnectedSlave:
+    """A slave, from its first hello until it is lost or says goodbye.
+
+    Attributes:
+        id: random, chosen by the slave's process.
+        name: "host:pid", for people.
+        workers: its worker processes.
+        slots: how many jobs it runs at once.
+        renewed: when it was last heard of (master's monotonic clock).
+        closed: when its last connection closed, None while one is open.
+        connections: how many it has; two for a moment, when a new one comes before the old one is
+            seen to end.
+        leases: tokens of the batches in its hands.
+        idle: how often in a row it has asked for work and got none.
+    """
+
+    id: str
+    name: str
+    workers: int
+    slots: int
+    renewed: float
+    closed: float | None = None
+    connections: int = 1
+    leases: dict[str, None] = field(default_factory=dict)
+    idle: int = 0
+
+
+class ConnectedSlaves:
+    """All connected slaves, with what has to be known of all of them for every batch.
+
+    Args:
+        limits: how long they may be silent, or without a connection.
+
+    Attributes:
+        workers: worker processes of all of them.
+        slots: how many jobs they run at once.
+        unfed: ids of those that asked for a batch and got none, until they get one.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.workers = self.slots = 0
+        self.unfed: set[str] = set()
+        self._limits = limits
+        self._by_id: dict[str, ConnectedSlave] = {}
+        self._ticked: float | None = None
+        self._stalled_since: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[ConnectedSlave]:
+        return iter(list(self._by_id.values()))
+
+    def __getitem__(self, ident: str) -> ConnectedSlave:
+        return self._by_id[ident]
+
+    @property
+    def connected(self) -> int:
+        """How many have a connection; the others may come back, and keep their batches so long."""
+        return sum(slave.closed is None for slave in self._by_id.values())
+
+    @property
+    def connected_ids(self) -> set[str]:
+        """The ids of those that have a connection."""
+        return {slave.id for slave in self._by_id.values() if slave.closed is None}
+
+    def get(self, ident: Any) -> ConnectedSlave | None:
+        """Return the slave with this id, None if there is none."""
+        return self._by_id.get(ident)
+
+    def is_current(self, slave: ConnectedSlave) -> bool:
+        """Return whether the slave has not said hello again meanwhile, over another connection."""
+        return self._by_id.get(slave.id) is slave
+
+    def add(self, slave: ConnectedSlave) -> None:
+        """Add a slave; it takes the place of one with its id."""
+        self.drop(slave.id)
+        self._by_id[slave.id] = slave
+        self.workers += slave.workers
+        self.slots += slave.slots
+
+    def drop(self, ident: str) -> None:
+        """Remove a slave that has gone, if it is not removed already."""
+        slave = self._by_id.pop(ident, None)
+        self.unfed.discard(ident)
+        if slave is not None:
+            self.workers -= slave.workers
+            self.slots -= slave.slots
+
+    # -- who is heard of ---------------------------------------------------------------------------
+
+    def heard(self, ident: Any, now: float) -> ConnectedSlave | None:
+        """Note that a slave has said something; None if it is not known."""
+        slave = self._by_id.get(ident)
+        if slave is not None:
+            slave.renewed = now
+            slave.closed = None  # a connection that was seen to end late was not its last one
+        return slave
+
+    def closed(self, ident: Any, now: float) -> None:
+        """Note that a connection of a slave has ended; it may have another already."""
+        slave = self._by_id.get(ident)
+        if slave is not None:
+            slave.connections -= 1
+            if slave.connections <= 0:
+                slave.closed = now
+
+    def stalled(self, since: float | None) -> None:
+        """Note that no slave is heard from now on, because the user's code runs in the thread that
+        hears them; or, with None, that they are heard again.
+        """
+        self._stalled_since = since
+
+    def tick(self, now: float) -> list[ConnectedSlave]:
+        """Return the slaves that have been silent, or without a connection, for too long."""
+        patience = max(1.0, self._limits.lease / 10)
+        stood_still = any(since is not None and now - since > patience for since in (self._ticked, self._stalled_since))
+        self._ticked = now
+        if stood_still:
+            # The silence may be ours: what the slaves sent meanwhile waits in the sockets.
+            for slave in self._by_id.values():
+                slave.renewed = now
+                slave.closed = now if slave.closed is not None else None
+        return [slave for slave in self._by_id.values() if self._is_gone(slave, now)]
+
+    def _is_gone(self, slave: ConnectedSlave, now: float) -> bool:
+        silent = now - slave.renewed > self._limits.lease
+        return silent or (slave.closed is not None and now - slave.closed > self._limits.grace)

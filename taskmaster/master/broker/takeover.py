@@ -1,0 +1,62 @@
+"""Jobs that run for long: parked, and named to their slaves, so that a restarted master can take
+them over instead of starting them again.
+"""
+
+from __future__ import annotations
+
+from taskmaster.master.broker.batches import BatchKind
+from taskmaster.master.broker.leases import Lease, LeaseTable
+from taskmaster.master.broker.parking import Parking
+from taskmaster.master.broker.redelivery import Redelivery
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.model import Report
+
+__all__ = ["Takeover"]
+
+
+class Takeover:
+    """See the module.
+
+    Args:
+        leases: what slaves hold.
+        parking: what is parked, and under which ticket.
+        redelivery: where a job is that nobody was given by this master.
+    """
+
+    def __init__(self, leases: LeaseTable, parking: Parking, redelivery: Redelivery) -> None:
+        self._leases = leases
+        self._parking = parking
+        self._redelivery = redelivery
+
+    def note(self, lease: Lease, report: Report) -> None:
+        """Have jobs parked that run for long, as the report says."""
+        if not (lease.long or report.long) or lease.batch.kind is BatchKind.REPLAYED:
+            return
+        if self._leases.is_current(lease):
+            lease.long = lease.long.union(report.long).intersection(lease.unended())
+            for index in lease.long:
+                self._parking.ask_running(lease.batch.first + index, lease.batch.jobs[index], lease.batch.attempts)
+
+    def tickets(self, slave: ConnectedSlave) -> tuple[tuple[str, int, int], ...]:
+        """Return what the slave is to show to the next master: token, index and ticket of a job.
+        Each is returned once.
+        """
+        found = []
+        for lease in self._leases.held_by(slave):
+            for index in sorted(lease.long):
+                ticket = self._parking.ticket(lease.batch.first + index)
+                if ticket is not None:
+                    found.append((lease.token, index, ticket))
+                    lease.long.discard(index)
+        return tuple(found)
+
+    def reclaim(self, slave: ConnectedSlave, ticket: int) -> str | None:
+        """Let a slave go on with a job that it was given by an earlier master.
+
+        Returns:
+            The token of the new lease; None if the job has been settled, or handed out to somebody
+                else.
+        """
+        position = self._parking.position_of(ticket)
+        single = None if position is None else self._redelivery.cut_out(position)
+        return None if single is None else self._leases.lend(slave, single).token

@@ -1,0 +1,213 @@
+"""The way out: batches are pickled and handed to slaves, and slaves are told when to ask again.
+
+Keys and pickling run the user's code, so they never happen under the master's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster.master.broker.batches import Batch
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.leases import Lease
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
+from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reports import Reports
+from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want, WireBatch
+from taskmaster.runtime.backoff import pause_after
+from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.transport.frames import Pieces
+
+__all__ = ["Dispatch"]
+
+ANSWER_BYTES = 16 * 1024 * 1024
+"""No further batch goes into an answer that has this many bytes already."""
+
+# Seconds after which a slave that got nothing asks again.
+FIRST_IDLE_SECONDS = 0.001
+LONGEST_IDLE_SECONDS = 0.05  # of a slave that often got nothing
+IDLE_SPACING_SECONDS = 0.008  # between two of many such slaves: what they ask in vain costs the master little
+MOST_IDLE_SECONDS = 8.0  # however many there are
+
+# Seconds after which a slave reports that has no other reason to.
+REPORT_SECONDS = 0.1  # while others wait for what it holds, or soon may
+RELAXED_REPORT_SECONDS = 0.5  # while much is queued: where all processors are busy, each word takes time from a job
+REPORT_SPACING_SECONDS = 0.002  # between two of many slaves
+
+
+class Dispatch:
+    """Hands batches out.
+
+    Args:
+        broker: which job is where.
+        lock: guards the broker.
+        reports: takes what cannot be sent.
+        took: called when jobs were handed out: there may be room in the queue.
+        throttle: says whether jobs may be handed out now; None: always.
+        checks: looks at each job before it is handed out for the first time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        lock: threading.Lock,
+        reports: Reports,
+        *,
+        took: Callable[[], None],
+        checks: JobChecks,
+        throttle: Throttle | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._broker = broker
+        self._lock = lock
+        self._reports = reports
+        self._took = took
+        self._throttle = throttle or Throttle()
+        self._checks = checks
+        self._clock = clock
+
+    def batches(self, slave: ConnectedSlave, want: Want) -> tuple[WireBatch, ...]:
+        """Hand out as many batches as there are, and at most as many as are wanted."""
+        found: list[WireBatch] = []
+        # One more batch after the last look fits into a frame, whatever its size; what is left is
+        # asked for again.
+        most = min(want.batches, 2 * slave.workers)
+        while len(found) < most and sum(len(batch.blob) for batch in found) < ANSWER_BYTES:
+            batch = self._next(slave, want)
+            if batch is None:
+                break
+            found.append(batch)
+        return tuple(found)
+
+    def pause(self, slave: ConnectedSlave, want: Want, *, fed: bool) -> float:
+        """Return when a slave is to ask or to report again, in seconds; under the lock.
+
+        Soon if there may just be a gap in the queue, or if others wait for what it holds; seldom if
+        there are many slaves.
+
+        Args:
+            slave: the slave.
+            want: what it asked for.
+            fed: it got a batch.
+        """
+        if want.batches and not fed:
+            held = self._throttle.turn(want, self._clock())
+            if held:
+                return held
+            self._broker.recalls.starve(slave)
+        slaves = self._broker.slaves
+        unfed = len(slaves.unfed)
+        if slave.id not in slaves.unfed:
+            # Another batch for every worker.
+            plenty = not unfed and self._broker.intake.queued > slaves.workers * self._broker.batch_limit.last
+            report = RELAXED_REPORT_SECONDS if plenty else REPORT_SECONDS
+            return max(report, REPORT_SPACING_SECONDS * len(slaves))
+        most = min(MOST_IDLE_SECONDS, max(LONGEST_IDLE_SECONDS, IDLE_SPACING_SECONDS * unfed))
+        return pause_after(slave.idle, FIRST_IDLE_SECONDS, most)
+
+    def _next(self, slave: ConnectedSlave, want: Want) -> WireBatch | None:
+        """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there
+        is a batch that can.
+        """
+        while True:
+            with self._lock:
+                allowed = self._throttle.allow(want, self._clock())
+                lease = self._broker.take(slave, allowed) if allowed is not None else None
+                if lease is None:
+                    return None
+                self._throttle.spend(lease.keep)
+                # From here on, the user's code runs, and nobody is heard.
+                self._broker.slaves.stalled(self._clock())
+            self._took()  # now, so that the source is read while this is pickled and sent
+            batch = lease.batch
+            try:
+                if self._refuses(batch):
+                    self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
+                    return None
+                blob = None if batch.separate else self._pickle_together(batch)
+                if blob is None:
+                    blob = self._pickle_apart(lease, slave)
+            except BaseException:
+                self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
+                raise
+            finally:
+                self._broker.slaves.stalled(None)
+            if blob is not None:
+                avoid = batch.worker if batch.avoid == slave.id else 0
+                return WireBatch(lease.token, lease.keep, batch.separate, batch.alone, avoid, blob)
+
+    def _refuses(self, batch: Batch) -> bool:
+        """Return whether a job of the batch has no key that can be stored: then none of it is run,
+        and nothing more is handed out.
+        """
+        error = self._checks.look(batch.first, batch.jobs)
+        if error is None:
+            return False
+        with self._lock:
+            self._broker.refuse()
+        self._checks.error = self._checks.error or error
+        return True
+
+    def _pickle_together(self, batch: Batch) -> Pieces | None:
+        """Return one pickle of all payloads; None if one of them cannot be pickled, or together
+        they are too large.
+        """
+        try:
+            blob = pickle_all(batch.jobs)
+        except BaseException:  # the user's __reduce__ may raise SystemExit
+            batch.separate = True
+            return None
+        with self._lock:
+            self._broker.batch_limit.note(len(blob) / len(batch))
+        if len(blob) > MAX_JOB_BYTES:
+            batch.separate = True
+            return None
+        return blob
+
+    def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> Pieces | None:
+        """Return a pickle for each job; those that cannot be sent fail, and what does not fit goes
+        back. None if none is left.
+        """
+        blobs: list[bytes] = []
+        failures: list[Failure] = []
+        total = 0
+        for index, job in enumerate(lease.batch.jobs):
+            blob, failure = _pickle_one(index, job)
+            if failure is not None:
+                failures.append(failure)
+            elif total + len(blob) > MAX_JOB_BYTES and blobs:
+                # An empty blob is never opened: the slave is told below that it does not hold these
+                # jobs.
+                break
+            total += len(blob)
+            blobs.append(blob)
+        bad = tuple(failure.index for failure in failures)
+        if failures or len(blobs) < len(lease.batch):
+            self._reports.take(slave, Report(lease.token, 0, bad, tuple(failures), keep=len(blobs)))
+        if failures:
+            # Positions of a batch are fixed when it is sent: the good ones go back and come as a
+            # batch without the bad.
+            self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
+            return None
+        return pickle_value(blobs)
+
+
+def _pickle_one(index: int, job: Any) -> tuple[bytes, Failure | None]:
+    try:
+        blob = pickled(job)
+    except BaseException as exc:
+        name, traceback = type(exc).__qualname__, users_traceback(exc)
+        return b"", Failure(index, name, f"the job cannot be pickled: {exc}", traceback, FailureKind.FINAL)
+    if len(blob) > MAX_JOB_BYTES:
+        why = (
+            f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key or a "
+            "file name, and let the callback fetch the rest"
+        )
+        return b"", Failure(index, "JobTooLarge", why, "", FailureKind.FINAL)
+    return blob, None

@@ -1,0 +1,139 @@
+"""The way back: what slaves report is settled, with the records of what did not end well.
+
+Keys, reprs and pickling run the user's code, so they never happen under the master's lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from dataclasses import replace
+
+from taskmaster.master.broker.batches import Batch, BatchKind
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.failure_policy import Tried, Verdict, with_attempt
+from taskmaster.master.broker.settlement import Prepared
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.watermark import settled_range
+from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.pickling import pickled
+from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.model import Failure, FailureKind, Report
+
+__all__ = ["Reports"]
+
+MAX_ATTEMPTS = 50  # that are kept of a failed job; beyond, the oldest are forgotten
+
+
+class Reports:
+    """Settles what slaves report.
+
+    Args:
+        broker: which job is where.
+        lock: guards the broker.
+        identity: tells jobs apart.
+        next_failed: an id for the first job that fails.
+        throttle: is given back what was handed out and not begun.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        lock: threading.Lock,
+        identity: Identity,
+        next_failed: int = 1,
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._broker = broker
+        self._lock = lock
+        self._identity = identity
+        self._ids = itertools.count(next_failed)
+        self._throttle = throttle or Throttle()
+
+    def take(self, slave: ConnectedSlave, report: Report) -> bool:
+        """Settle what a report says.
+
+        Returns:
+            False if its lease is no longer the slave's.
+        """
+        while True:
+            with self._lock:
+                prepared = self._broker.prepare(slave, report)
+            if prepared is None:
+                return False
+            prepared = self._fill_in(prepared, slave.name)
+            with self._lock:
+                kept = prepared.lease.keep
+                if self._broker.apply(prepared):
+                    self._throttle.spend(prepared.lease.keep - kept)  # what was not begun
+                    return True
+
+    def fail_doomed(self) -> None:
+        """Write down as failed the jobs with which slave after slave was lost."""
+        for batch in list(self._broker.redelivery.doomed):
+            why = f"{batch.solo} slaves were lost while they held nothing but this job"
+            attempt = _attempt(Failure(0, "SlaveLost", why, "", FailureKind.TIMEOUT), "")
+            failed = self._failed(batch, 0, attempt)
+            with self._lock:
+                self._broker.settlement.fail(batch, failed)
+
+    def _fill_in(self, prepared: Prepared, slave: str) -> Prepared:
+        """Return what was prepared, with the keys of what is settled, and the records of what
+        failed.
+        """
+        batch = prepared.lease.batch
+        ranges = []
+        if batch.kind is BatchKind.READ:
+            whole = [(0, len(batch))]
+            ranges = [
+                settled_range(
+                    batch.first + start,
+                    batch.jobs if prepared.settled == whole else batch.jobs[start:end],
+                    self._identity.text,
+                )
+                for start, end in prepared.settled
+            ]
+        tried = {
+            index: self._tried(batch, index, failure, verdict, slave)
+            for index, (failure, verdict) in prepared.verdicts.items()
+        }
+        if prepared.fault is not None:
+            alone = len(prepared.suspects) == 1
+            verdict = prepared.blame if alone else Verdict.AGAIN
+            fault = self._tried(batch, prepared.suspects[0], prepared.fault, verdict, slave)
+            tried.update(dict.fromkeys(prepared.suspects, fault))
+        return replace(prepared, ranges=ranges, tried=tried)
+
+    def _tried(self, batch: Batch, index: int, failure: Failure, verdict: Verdict, slave: str) -> Tried:
+        """Return what is to be known of a failure; the record of a failed job is only made where it
+        is needed.
+        """
+        attempt = _attempt(failure, slave)
+        failed = self._failed(batch, index, attempt) if verdict is Verdict.FAILED else None
+        return Tried(attempt, failure, failed)
+
+    def _failed(self, batch: Batch, index: int, attempt: Attempt) -> FailedJob:
+        job = batch.jobs[index] if index < len(batch) else None
+        try:
+            payload: bytes | None = pickled(job)
+        except BaseException:
+            payload = None
+        former = self._broker.replay.get(batch.first + index)
+        if former is not None:
+            tried = (*former.attempts, *batch.attempts, attempt)
+            return replace(former, attempts=tried[-MAX_ATTEMPTS:])
+        return FailedJob(
+            id=next(self._ids),
+            key=self._identity.text(job),
+            job=self._identity.show(job),
+            payload=payload,
+            attempts=with_attempt(batch.attempts, attempt),
+        )
+
+
+def _attempt(failure: Failure, slave: str) -> Attempt:
+    crash = failure.kind is FailureKind.TIMEOUT
+    texts = failure.type[:200], failure.message[:2000], failure.traceback[:20_000]
+    return Attempt(time.time(), slave, *texts, crash)

@@ -1,0 +1,114 @@
+"""What is kept of a run: the record that a store gives, and the checkpoint that it is given. Pure.
+
+Keys are text here (``taskmaster.keys.encode``). Fingerprints are 16 bytes each
+(``taskmaster.keys.fingerprint``), concatenated where there are several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskmaster.master.job_records import FailedJob, ParkedJob
+
+__all__ = ["Checkpoint", "RunRecord", "SettledRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRow:
+    """Settled or parked jobs above the watermark: positions ``first`` to ``end`` of this session's
+    reading.
+    """
+
+    first: int
+    end: int
+    fingerprints: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one transaction changes. Nothing in it is a difference to something unwritten: after a
+    failed write, the master sends the same again, merged with what came since.
+
+    Attributes:
+        mark: key of the watermark; None while there is none.
+        edge: fingerprints of the jobs whose key is ``mark``.
+        add: pieces that are remembered from now on.
+        forget_below: pieces of this session that end at or below this position are forgotten.
+        waiting: fingerprints, remembered by earlier sessions, of jobs that the source has not
+            yielded again so far; None: as before.
+        failed: jobs to write down as failed.
+        cleared: ids of failed jobs that count as failed no longer: another attempt was asked for,
+            and went well.
+        park: jobs to park; one with a known id takes the place of what was known of it.
+        unpark: ids of parked jobs that are settled now.
+        settled: jobs settled over the whole run.
+        failures: jobs failed over the whole run.
+        skipped: jobs that the callback left out, over the whole run; they are settled.
+        seconds: how long the run has run, over all its sessions.
+        finished: the source is exhausted and everything is settled.
+        bound: where the source ends, encoded like a key; None: it did not say.
+    """
+
+    mark: str | None
+    edge: bytes = b""
+    add: Sequence[SettledRow] = ()
+    forget_below: int = 0
+    waiting: bytes | None = None
+    failed: Sequence[FailedJob] = ()
+    cleared: Sequence[int] = ()
+    park: Sequence[ParkedJob] = ()
+    unpark: Sequence[int] = ()
+    settled: int = 0
+    failures: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    bound: str | None = None
+
+    def has_news(self) -> bool:
+        """Return whether there is something in it that the store does not have for certain."""
+        return bool(self.cleared or self.add or self.failed or self.park or self.unpark or self.waiting is not None)
+
+    def standing(self) -> tuple[object, ...]:
+        """Return what a checkpoint without news can differ in from the one before it."""
+        return self.mark, self.bound, self.edge, self.settled, self.failures, self.finished
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store remembers it. Times are wall-clock seconds since the epoch, for display
+    only.
+
+    Attributes:
+        id: random and unique.
+        resumed: False when this start made the run.
+        mark: key of the watermark, None when nothing is settled yet.
+        edge: fingerprints of the jobs whose key is ``mark``.
+        remembered: fingerprints of all that is settled or parked above the watermark, in the order
+            they were recorded; one that was recorded twice is here twice.
+        parked: parked jobs, oldest first.
+        settled: jobs settled so far.
+        failures: those of them that failed.
+        skipped: those of them that the callback left out.
+        next_failed: an id that no failed job of the run has, nor any after it.
+        seconds: how long the run has run.
+        started: when it was made.
+        finished: when it finished, None when it has not.
+        bound: where the source said that it ends, None if it did not.
+    """
+
+    id: str
+    resumed: bool
+    mark: str | None = None
+    edge: bytes = b""
+    remembered: bytes = b""
+    parked: Sequence[ParkedJob] = field(default=())
+    settled: int = 0
+    failures: int = 0
+    skipped: int = 0
+    next_failed: int = 1
+    seconds: float = 0.0
+    started: float = 0.0
+    finished: float | None = None
+    bound: str | None = None
