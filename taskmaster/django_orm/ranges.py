@@ -158,7 +158,8 @@ class QuerySetRanges(RangeSource):
 
     def identity(self) -> str:
         """Return what is read, as ``describe`` does: a state belongs to it."""
-        return describe(self._queryset, self._key)
+        # Asked for as borders are: some databases are asked for their version for it.
+        return ask(self._queryset, lambda _: describe(self._queryset, self._key), self._patience)
 
     def fix(self, bound: Any) -> Any:
         """Decide where the run ends, or take over what was decided; see ``RangeSource.fix``."""

@@ -25,7 +25,7 @@ from django.db.models.query import (
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.queries import borrowed, fetch, planned
+from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
@@ -168,7 +168,9 @@ class RangeQuerySetWrapper:
 
     def identity(self) -> str:
         """Return what is read, as ``describe`` does: a state belongs to it."""
-        return describe(self._bounded(self._queryset, own_ends=False), self._key)
+        # Asked for as rows are: some databases are asked for their version for it.
+        read = self._bounded(self._queryset, own_ends=False)
+        return ask(read, lambda _: describe(read, self._key), self._patience)
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class RunIdentity:
     def named(cls, name: str) -> RunIdentity:
         """Return the identity of something that has nothing but a name."""
         return cls({"name": name}, former=name)
+
+    def reading(self, source: str) -> RunIdentity:
+        """Return the identity of a run that reads what a source says of itself."""
+        return replace(self, what={**self.what, "source": source})
 
     def describe(self) -> str:
         """Return what this is, for a message."""

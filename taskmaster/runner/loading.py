@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmaster.guards import hooks_of
@@ -97,12 +97,16 @@ def load_target(
     has_callback = any(callable(getattr(module, name, None)) for name in ("handle_job", "handle_jobs"))
     usual = handle_job in (None, "handle_job", "handle_jobs")
     compared = local or has_callback
+    known = of_target(parsed, arguments, "" if usual or handle_job is None else handle_job)
+    if source.identity is not None:
+        # One file may read another database tomorrow: --django-settings says which.
+        known = replace(known, identity=known.identity.reading(source.identity()))
     return LoadedRun(
         source=source,
         identity=Identity(targets.optional(module, "job_key")),
         hooks=hooks_of(getattr(module, "throttle", None), f"throttle in {where}"),
         name=target,
-        known=of_target(parsed, arguments, "" if usual or handle_job is None else handle_job),
+        known=known,
         slave_target=slave_target,
         told_slaves=slave_target if compared else "",
         callback=callback_of(slave_target) if compared else "",

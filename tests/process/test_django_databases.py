@@ -254,3 +254,55 @@ def test_a_job_that_leaves_a_transaction_open_fails(
     assert done.process.returncode == 3, done.output
     assert "4 x JobLeftTransaction" in done.output
     assert sql(TOUCHED) == [(6,)]
+
+
+TWO_QUERYSETS = """
+import sys
+import django
+django.setup()
+from blog.models import Author
+from django.db.models.functions import Concat
+from django.db.models import Value
+from taskmaster import Taskmaster
+
+def callback(author):
+    author.name = f"{author.name}!"
+    author.save()
+
+if __name__ == "__main__":
+    for queryset in (Author.objects.filter(pk__lte=3), Author.objects.filter(pk__gt=3)):
+        print("settled", Taskmaster(callback, queryset, processes=1).start().settled)
+"""
+
+
+def test_each_queryset_is_a_run_of_its_own(project: dict[str, str], sql: Sql, playground: Playground) -> None:
+    """One script, one callback, two querysets: both are handled, and neither is twice."""
+    playground.write("script.py", TWO_QUERYSETS)
+    first = playground.run("python", "script.py", **project)
+    second = playground.run("python", "script.py", **project)
+
+    assert first.process.returncode == 0, first.output
+    assert [line for line in first.output.splitlines() if line.startswith("settled")] == ["settled 3", "settled 7"]
+    assert second.process.returncode == 0, second.output
+    assert sql(
+        "SELECT count(*), count(*) FILTER (WHERE name LIKE 'author %!' AND name NOT LIKE '%!!') FROM blog_author"
+    )[0] == (10, 10)
+
+
+def test_one_file_over_another_database_is_another_run(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """The state of the run over the first one says so: it had nothing to do, and ended with 0."""
+    playground.write("mod.py", TARGET)
+    playground.write("lite.py", SQLITE)
+    lite = {**project, "DJANGO_SETTINGS_MODULE": "lite"}
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=playground.directory, env={**playground.environment, **lite}, check=True)
+    tried = playground.run("tm-run", "mod.py", "1", "--progress=lines", **lite)
+    refused = playground.run("tm-run", "mod.py", "1", "--progress=lines", **project)
+
+    assert tried.process.returncode == 0, tried.output
+    assert refused.process.returncode == 5, refused.output
+    assert "sqlite3 real.sqlite3" in refused.output
+    assert f"postgresql {project['PGDATABASE']}" in refused.output
+    assert sql(TOUCHED) == [(0,)]
