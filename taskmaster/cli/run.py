@@ -36,7 +36,7 @@ __all__ = ["main", "tm_run"]
     "lease_grace",
 )
 @options("retries", "backoff", "crashes", "job_timeout", "max_failures")
-@options("rate", "guard")
+@options("rate", "hours", "guard")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")
 @option(
     "host",

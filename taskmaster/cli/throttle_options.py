@@ -33,6 +33,14 @@ THROTTLING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "help": "Most jobs a second, for all slaves together, like 100 or 0.5, or 30/m.  [default: no limit]",
         },
     ),
+    "hours": (
+        ("--hours",),
+        {
+            "metavar": "WINDOWS",
+            "help": "Hand jobs out only at these hours, like '22:00-06:00 Europe/Berlin' or "
+            "'mon-fri 20:00-06:00, sat,sun 00:00-24:00'.  [default: always]",
+        },
+    ),
     "guard": (
         ("--guard",),
         {

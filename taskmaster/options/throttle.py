@@ -1,5 +1,5 @@
-"""The options that hold a run back, ``--rate`` and ``--guard``, and what a guard on the command
-line means.
+"""The options that hold a run back, ``--rate``, ``--hours`` and ``--guard``, and what a guard on
+the command line means.
 
 A part of ``taskmaster.options.commands``. A guard is written ``NAME=LIMIT@DSN``; nothing of the DSN
 is ever shown, because there may be a password in it.
@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.guards import Guard
+from taskmaster.options.hours import Hours, parse_hours
+from taskmaster.options.values import check_text
 from taskmaster.units import rate_of
 
 __all__ = ["ThrottleOptions"]
@@ -29,6 +32,8 @@ class ThrottleOptions:
     """Most jobs handed out a second, to all slaves together; None: as many as they can take."""
     guard: tuple[str, ...] = ()
     """Numbers of a database that hold the run back, each as ``NAME=LIMIT@DSN``."""
+    hours: str | None = None
+    """Windows of the week outside of which no jobs are handed out; None: they always are."""
 
     def check_throttle(self) -> None:
         """See that each value is one that it can be.
@@ -38,6 +43,9 @@ class ThrottleOptions:
         """
         if self.rate is not None:
             rate_of("--rate", self.rate)
+        if self.hours is not None:
+            check_text("--hours", self.hours)
+            parse_hours(self.hours)
         given: Any = self.guard
         if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
             raise UsageError("--guard is given as something else than a list of texts: write guard=['NAME=LIMIT@DSN'].")
@@ -47,9 +55,22 @@ class ThrottleOptions:
 
             check("--guard", dsn)
 
-    def guards(self) -> list[Guard]:
-        """The guards that ``guard`` describes."""
-        return [_made(text)[0] for text in self.guard]
+    def throttle_hooks(self) -> list[Callable[[], str]]:
+        """Return what has to allow that jobs are handed out: the hours, and each guard."""
+        hours = [] if self.hours is None else [_HoursHook(parse_hours(self.hours))]
+        return [*hours, *(_made(text)[0] for text in self.guard)]
+
+
+class _HoursHook:
+    """Asks the clock whether it is time."""
+
+    what = "the time of day"
+
+    def __init__(self, hours: Hours) -> None:
+        self._hours = hours
+
+    def __call__(self) -> str:
+        return self._hours.why(datetime.now(UTC))
 
 
 def _made(text: str) -> tuple[Guard, str]:

@@ -165,7 +165,7 @@ class RunSession:
             target=loaded.name,
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
-            throttle=Throttle(options.rate, [*loaded.hooks, *options.guards()]),
+            throttle=Throttle(options.rate, [*loaded.hooks, *options.throttle_hooks()]),
             skew=self._skew(),
         )
         run.serve_on(server)

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -43,6 +44,24 @@ def test_a_rate_is_kept(playground: Playground, options: list[str]) -> None:
     assert len(times) == 150
     for count, at in enumerate(times, 1):
         assert count <= 100 * (at - given) + 1
+
+
+def test_hours_hold_a_run_until_they_come(playground: Playground) -> None:
+    """Outside of them nothing is handed out, and the reason says when it is; within them all is."""
+    playground.write("mod.py", PREAMBLE + FIFTY)
+    now = datetime.now(UTC)
+    later = f"{now + timedelta(hours=2):%H:00}-{now + timedelta(hours=3):%H:00} UTC"
+    run = playground.start("tm-run", "mod", "2", "--progress=lines", f"--hours={later}")
+    run.wait_for_output(f"throttled: outside of the hours {later}; jobs go on")
+    playground.interrupt(run)
+    run.end()
+
+    assert playground.ledger.lines() == []
+    assert run.process.returncode == 130
+
+    near = f"{now - timedelta(hours=1):%H:00}-{now + timedelta(hours=2):%H:00} UTC"
+    assert playground.run("tm-run", "mod", "2", "--progress=none", f"--hours={near}").process.returncode == 0
+    assert len(playground.ledger.ended()) == 50
 
 
 def test_a_hook_says_why_the_run_waits_and_it_goes_on(playground: Playground) -> None:

@@ -216,7 +216,7 @@ def test_guards_of_the_command_line() -> None:
         )
     )
     options.check()
-    made = options.guards()
+    made = options.throttle_hooks()
 
     assert [(guard.what, guard.limit) for guard in made] == [
         ("replication lag", 90.0),
