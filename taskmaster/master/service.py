@@ -7,6 +7,7 @@ taken in ``reports``.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,11 @@ from taskmaster.master.job_records import FailedJob
 from taskmaster.master.reports import Reports
 from taskmaster.master.skew import Skew
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
+from taskmaster.view.status import clean
 
 __all__ = ["Service"]
+
+logger = logging.getLogger(__name__)
 
 MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
@@ -120,6 +124,12 @@ class Service:
         with self._lock:
             self._broker.enter(slave, [token for token in info.get("held", ()) if isinstance(token, str)])
             taken = self._take_over(slave, info)
+        logger.info(
+            "the slave %s is connected: %d worker processes, %d jobs at once",
+            clean(slave.name),
+            slave.workers,
+            slave.slots,
+        )
         return {
             "ok": True,
             "run": self._run,
@@ -168,6 +178,8 @@ class Service:
             slave = self._broker.slaves.get(session)
             if slave is not None:
                 self._broker.leave(slave)
+        if slave is not None:
+            logger.info("the slave %s has left", clean(slave.name))
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""

@@ -15,6 +15,7 @@ import sys
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
+from taskmaster.runtime.titles import set_title
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.supervisor import run_slave
 from taskmaster.transport.address import Address
@@ -36,6 +37,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
             return 0
         line += byte
     told = json.loads(line)
+    set_title("tm-slave", f"slave of {told['target']}")
     logging.basicConfig(
         level=str(told["log_level"]).upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

@@ -136,7 +136,7 @@ class Supervisor:
         self._asked = False
         self._look_every = FIRST_LOOK_SECONDS
         self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
-        self._said_waiting = False
+        self._said_waiting = self._said_connected = False
         self._over = False
         self._orphaned = False
         self._stop_by: float | None = None
@@ -293,9 +293,10 @@ class Supervisor:
 
     def entered(self, welcome: Welcome, another: bool) -> None:
         """Go on with a master that has said welcome."""
-        if self._said_waiting:
-            self._say(f"the master at {self._config.address} is there.")
-        self._said_waiting = False
+        if self._said_waiting or not self._said_connected:
+            workers = f"{self._config.processes} worker process" + "es" * (self._config.processes != 1)
+            self._say(f"connected to the master at {self._config.address}: run {welcome.run}, {workers} here.")
+        self._said_waiting, self._said_connected = False, True
         if welcome.warning != self._warned:
             self._warned = welcome.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")

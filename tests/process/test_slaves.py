@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from support.commands import children_of, free_port, wait_for
@@ -329,3 +331,81 @@ def test_a_local_run_as_in_the_first_release(playground: Playground) -> None:
 
     assert again.process.returncode == 0, again.output
     assert playground.ledger.ended().total() == 70, "another argument is another run"
+
+
+def test_who_connects_and_leaves_is_said_on_both_sides(playground: Playground) -> None:
+    """The slave at once, and the master in its log, with the time."""
+    host = f"--host=127.0.0.1:{free_port()}"
+    playground.hold(5)
+    master = playground.start("tm-master", "jobs.py", host, "--progress=none", "--log-level=info", TOTAL="30")
+    master.wait_for_output("server running")
+    slave = playground.start("tm-slave", "jobs.py", host, "--processes=2")
+    slave.wait_for_output("connected to the master at 127.0.0.1:")
+    leaving = playground.start("tm-slave", "jobs.py", host, "--processes=1")
+    wait_for("jobs in hand", lambda: len(playground.held()) == 3)
+    leaving.signal_group(signal.SIGTERM)
+    playground.let_go()
+
+    assert leaving.end() == 143, leaving.output
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    for text in (f":{slave.pid} is connected: 2 worker processes", f":{leaving.pid} has left"):
+        (line,) = [line for line in master.output.splitlines() if text in line]
+
+        assert re.search(r"\d\d:\d\d:\d\d", line)
+
+
+@pytest.mark.parametrize("option", ["--threads=1", "--threads=3"])
+def test_a_workers_death_names_its_jobs(playground: Playground, option: str) -> None:
+    """Where one ran, that one; where several ran, each of them."""
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "import signal, threading\nthree = threading.Barrier(3)\n"
+        + "def get_jobs():\n    yield from ('a', 'b\\x1b[31m', 'c')\n"
+        + "def handle_job(job):\n"
+        + "    if THREADS > 1 and not os.path.exists('died'):\n        three.wait(20)\n"
+        + "    if job == 'c' and not os.path.exists('died'):\n"
+        + "        open('died', 'w').close()\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        + "    time.sleep(0.5 if THREADS > 1 and not os.path.exists('died') else 0)\n    note(ord(job[0]))\n",
+    )
+    threads = option.removeprefix("--threads=")
+    module = playground.directory / "mod.py"
+    module.write_text(module.read_text().replace("THREADS", threads))
+    run = playground.run("tm-run", "mod", "1", option, "--batch=3", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    assert "crashed by SIGSEGV" in run.output
+    named = "the job with the key 'c'" if threads == "1" else "the jobs with the keys 'a', 'b\\x1b[31m', 'c'"
+    assert f"died while it ran {named}: crashed by SIGSEGV" in run.output
+    assert playground.ledger.ended() == Counter(str(ord(letter)) for letter in "abc")
+
+
+def test_processes_have_names_of_their_own(playground: Playground) -> None:
+    """The short ones of Linux, and whole titles where setproctitle is installed: here, it is
+    played.
+    """
+    playground.write(
+        "setproctitle.py",
+        "import os\ndef setproctitle(title):\n"
+        "    with open(os.path.join(os.path.dirname(__file__), 'titles.txt'), 'a') as file:\n"
+        "        file.write(f'{title}\\n')\n",
+    )
+    playground.hold(3)
+    run = playground.start(
+        "tm-run", "jobs.py", "2", "--progress=none", TOTAL="20", PYTHONPATH=str(playground.directory)
+    )
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    (slave,) = children_of(run.pid)
+    (fork_server,) = children_of(slave)
+    names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in (slave, fork_server, *children_of(fork_server))]
+    playground.let_go()
+
+    assert run.end() == 0, run.output
+    assert names == ["tm-slave", "tm-fork-server", "tm-worker", "tm-worker"]
+    titles = Counter((playground.directory / "titles.txt").read_text().splitlines())
+    assert titles == {
+        "taskmaster: slave of jobs.py": 1,
+        "taskmaster: fork server": 1,
+        "taskmaster: worker of jobs.py": 2,
+    }

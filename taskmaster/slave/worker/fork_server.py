@@ -31,6 +31,7 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import UsageError
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.randomness import reseed
+from taskmaster.runtime.titles import set_title
 from taskmaster.slave.messages import flush
 from taskmaster.slave.worker import worker
 from taskmaster.slave.worker.callbacks import Callbacks, Classes
@@ -109,6 +110,7 @@ def _let_go(keep: int) -> None:
 
 def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
     """Fork workers on request until the supervisor is gone, then end those that are left."""
+    set_title("tm-fork-server", "fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
@@ -220,6 +222,7 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.pop("TASKMASTER_KEY", None)
         reseed()
+        set_title("tm-worker", f"worker of {spec['target']}" if callbacks is None else "worker")
         worker.main(sock, memory, buffers, callbacks, spec)
         status = 0
     except BaseException:
