@@ -26,7 +26,8 @@ Answer = TypeVar("Answer")
 
 # Lost connections, too many of them, a lock that was waited for too long, a deadlock:
 # https://dev.mysql.com/doc/mysql-errors/en/
-MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013}
+MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 4031}
+MYSQL_TOO_LONG = {1317, 1969, 3024}  # max_execution_time, MariaDB's max_statement_time, KILL QUERY
 _let_in: set[str] = set()  # databases that have answered this process
 SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
@@ -70,7 +71,7 @@ def ask(
         # Once it has let us in, such an answer is a server's that is just being replaced.
         if is_final(exc) and vendor == "postgresql" and alias not in _let_in:
             raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
-        if is_cancelled(exc) and not may_be_slow:
+        if _took_too_long(exc, vendor) and not may_be_slow:
             raise TooSlow(str(exc).strip()) from exc
         if lacks := lacking(exc, alias):
             raise UsageError(lacks) from exc
@@ -89,13 +90,22 @@ def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = Tr
     return ask(queryset, list, patience, may_be_slow=may_be_slow)
 
 
+def _took_too_long(exc: BaseException, vendor: str) -> bool:
+    """Return whether a database has ended a statement for its time, or at somebody's wish."""
+    return is_cancelled(exc) or (vendor == "mysql" and _mysql_code(exc) in MYSQL_TOO_LONG)
+
+
 def _passes(exc: BaseException, vendor: str) -> bool:
     if vendor == "postgresql":
         return passes(exc)
     cause = exc.__cause__
     if vendor == "sqlite":
         return str(getattr(cause, "sqlite_errorname", "")).startswith(SQLITE_PASSING)
-    return cause is not None and bool(cause.args) and cause.args[0] in MYSQL_PASSING
+    return _mysql_code(exc) in {*MYSQL_PASSING, *MYSQL_TOO_LONG}
+
+
+def _mysql_code(exc: BaseException) -> Any:
+    return next(iter(getattr(exc.__cause__, "args", ())), None)
 
 
 def planned(queryset: ReadableQuerySet) -> int | None:

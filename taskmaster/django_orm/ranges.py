@@ -7,7 +7,8 @@ that Django knows. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,22 @@ from django.db import connections
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.queries import ask, fetch
+from taskmaster.django_orm.queries import ask
 from taskmaster.django_orm.queryset_form import Form, form_of, with_form
-from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
+from taskmaster.django_orm.readable import (
+    as_objects,
+    in_key_order,
+    readable,
+    refuse_partial_groups,
+    without_conditions,
+)
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["QuerySetRange", "QuerySetRanges"]
+
+logger = logging.getLogger(__name__)
 
 NAME = "QuerySetRanges"
 
@@ -151,7 +161,8 @@ class QuerySetRanges(RangeSource):
         self._patience = patience
         self._form = form_of(self._queryset)
         self._query = None if _is_whole(self._queryset) else self._queryset.query
-        self._plain = as_objects(self._queryset)
+        self._plain = as_objects(self._queryset)  # what borders are asked of
+        self._all_rows = self._query is None
 
     def __repr__(self) -> str:
         return f"ranges of {self._key}"
@@ -170,8 +181,12 @@ class QuerySetRanges(RangeSource):
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
         order = self._key.order(descending=descending)
-        found = _between(self._plain, self._key, lo, hi).order_by(*order).values_list(*self._key.names)
-        rows = fetch(found[count - 1 : count], self._patience)
+
+        def found(rows: Any) -> list[Any]:
+            rows = _between(rows, self._key, lo, hi).order_by(*order).values_list(*self._key.names)
+            return list(rows[count - 1 : count])
+
+        rows = self._ask(found)
         border = self._key.joined(rows[0]) if rows else None
         if border is not None and lo is not None and border == lo:
             raise SourceError(
@@ -181,8 +196,23 @@ class QuerySetRanges(RangeSource):
         return border
 
     def _count(self, lo: Any, hi: Any) -> int:
-        found = _between(self._plain, self._key, lo, hi).order_by()
-        return int(ask(found, lambda rows: rows.count(), self._patience))
+        return int(self._ask(lambda rows: _between(rows, self._key, lo, hi).order_by().count()))
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        """Return the answer to a question that is asked of the rows; where these are too few to be
+        found in time, of all rows of the model, so that some ranges are empty.
+        """
+        try:
+            return ask(self._plain, question, self._patience, may_be_slow=self._all_rows)
+        except TooSlow as exc:
+            logger.warning(
+                "few rows of %s fit the condition of the queryset, and the next one was not found in time (%s): ranges "
+                "are drawn of all rows, and some will be empty",
+                self,
+                exc,
+            )
+            self._plain, self._all_rows = without_conditions(self._queryset), True
+            return self._ask(question)
 
     def _range(self, lo: Any, hi: Any) -> QuerySetRange:
         # Not the database from which it would be read now: a router may have one for reading and

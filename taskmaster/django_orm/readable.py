@@ -17,7 +17,7 @@ from django.db.models.sql import Query
 from taskmaster.django_orm.key import Key, ReadableQuerySet, fields_of
 from taskmaster.errors import UsageError
 
-__all__ = ["as_objects", "in_key_order", "readable", "refuse_partial_groups"]
+__all__ = ["as_objects", "in_key_order", "readable", "refuse_partial_groups", "without_conditions"]
 
 OVER = re.compile(r"\bover\s*\(", re.IGNORECASE)
 
@@ -104,6 +104,15 @@ def as_objects(queryset: ReadableQuerySet) -> ReadableQuerySet:
     plain.query.select_for_update = False
     plain.query.select_related = False
     return plain
+
+
+def without_conditions(queryset: ReadableQuerySet) -> ReadableQuerySet:
+    """Return a queryset of all rows of the model, in the same database.
+
+    An index answers where the n-th row is. With a condition that few rows fit, the server would
+    look at any number of them to find one.
+    """
+    return QuerySet(model=queryset.model, using=queryset._db, hints=queryset._hints or None)
 
 
 def refuse_partial_groups(queryset: ReadableQuerySet, name: str, key: Key) -> None:

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
+from support.django_projects import database_of
 from support.library.models import Author, Post, Seat
 
 from taskmaster import keys
@@ -179,3 +180,27 @@ def test_a_border_is_read_from_the_index_alone(posts: list[int], tables: str) ->
     assert sql.startswith('SELECT "library_post"."id"')
     assert "Sort" not in plan
     assert "Index Only Scan" in plan or "USING INTEGER PRIMARY KEY" in plan
+
+
+def test_ranges_are_drawn_where_few_rows_fit_the_condition(
+    use: Any, database: str, sql: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the server gives no time to find the next one: it was asked for an hour."""
+    options = "-c statement_timeout=200 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
+    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', 0, n FROM generate_series(1, 120) n"
+    )
+    # Each row that is looked at costs 5 ms.
+    sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.005)'")
+    rare = Post.objects.extra(where=["slowly(place) IN (70, 71, 119)"])
+    source = QuerySetRanges(rare, rows=20, target=None, patience=30)
+    found = drawn(source)
+    parts = source.split((60, 80))
+
+    assert [post.id for one in found for post in one.queryset()] == [70, 71, 119]
+    assert [one.hi for one in found] == [20, 40, 60, 80, 100, 120]
+    assert [part.key for part in parts] == [(60, 70), (70, 80)]
+    assert caplog.text.count("was not found in time") == 1
