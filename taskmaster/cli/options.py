@@ -206,6 +206,15 @@ _KNOWN: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--job-timeout",),
         {"type": float, "metavar": "SECONDS", "help": "What a job may take; then it is ended.  [default: no limit]"},
     ),
+    "outage": (
+        ("--outage",),
+        {
+            "type": float,
+            "metavar": "SECONDS",
+            "help": "How long the run may hold back, and try one job now and then, while all jobs fail in the same "
+            "way; then it stops. 0: it never holds back.  [default: 3600; 0 with --max-failures]",
+        },
+    ),
     "max_failures": (
         ("--max-failures",),
         {

@@ -35,7 +35,7 @@ __all__ = ["main", "tm_run"]
     "lease",
     "lease_grace",
 )
-@options("retries", "backoff", "crashes", "job_timeout", "max_failures")
+@options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
 @options("rate", "hours", "guard")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")
 @option(

@@ -14,9 +14,9 @@ from dataclasses import replace
 from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.failure_policy import Tried, Verdict, with_attempt
-from taskmaster.master.broker.settlement import Prepared
+from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import Attempt, FailedJob

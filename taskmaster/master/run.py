@@ -253,7 +253,7 @@ class Run:
             return end or RunState.DRAINING, self._broker.paused
         if self._broker.paused:
             return RunState.PAUSED, self._broker.paused
-        why = self._throttle.why(now)
+        why = self._broker.outage.reason or self._throttle.why(now)
         return (RunState.THROTTLED, why) if why else (RunState.RUNNING, self._throttle.limiting(now))
 
     def _after_exchange(self) -> None:

@@ -149,6 +149,10 @@ class MasterOptions(CommonOptions, ThrottleOptions):
     """Workers that a job may kill, or outstay its time in, until it counts as failed."""
     job_timeout: float | None = None
     """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
+    outage: float | None = None
+    """How long the run may hold back while everything fails in the same way, until it stops; 0: it
+    never holds back; None: an hour, or 0 where ``max_failures`` says how many may fail.
+    """
     max_failures: int | str | None = None
     """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``;
     None: any number.
@@ -189,6 +193,8 @@ class MasterOptions(CommonOptions, ThrottleOptions):
         check_number("--crashes", self.crashes, 1)
         if self.job_timeout is not None:
             check_seconds("--job-timeout", self.job_timeout, 0.01)
+        if self.outage is not None:
+            check_seconds("--outage", self.outage, 0.0)
         failure_budget(self.max_failures)
         if self.failed and self.reset:
             raise UsageError(

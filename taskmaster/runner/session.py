@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
-from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
@@ -291,6 +291,7 @@ class RunSession:
             crashes=options.crashes,
             job_timeout=options.job_timeout,
             state_timeout=options.state_timeout,
+            outage=_outage(options),
             max_failures=most,
             max_share=share,
             reclaim=RECLAIM_SECONDS if self._announce else 0.0,
@@ -312,3 +313,12 @@ class RunSession:
 def _reached(address: Address) -> Address:
     """Where the master is reached from this machine."""
     return Address(EVERYWHERE.get(address.host, address.host), address.port)
+
+
+def _outage(options: MasterOptions) -> float:
+    """Return how long the run may hold back while everything fails; who says how many jobs may fail
+    has them fail.
+    """
+    if options.outage is not None:
+        return options.outage
+    return LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0

@@ -9,8 +9,8 @@ from typing import Any
 
 from taskmaster.master.broker.batches import BatchKind
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.failure_policy import Tried
 from taskmaster.master.broker.leases import Lease
+from taskmaster.master.broker.verdicts import Tried
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.job_identity import Identity
@@ -55,7 +55,9 @@ class Master:
 
 def settle(broker: Broker, lease: Lease, report: Report, text_of: Callable[[Any], str | None] = repr) -> bool:
     """Prepare, fill in and apply a report, as the service does; give whether it was applied."""
-    prepared = broker.settlement.prepare(lease, report)
+    prepared = broker.prepare(broker.slaves[lease.slave], report)
+    if prepared is None:
+        return False
     batch = lease.batch
     read = batch.kind is BatchKind.READ
     ranges = [settled_range(batch.first + a, batch.jobs[a:b], text_of) for a, b in prepared.settled if read]

@@ -23,15 +23,19 @@ from collections.abc import Collection, Sequence, Sized
 
 from taskmaster.master.broker.batch_limit import BatchLimit
 from taskmaster.master.broker.counts import Collected, Counts
+from taskmaster.master.broker.failure_policy import FailurePolicy
+from taskmaster.master.broker.hand_out import HandOut
 from taskmaster.master.broker.intake import Intake
 from taskmaster.master.broker.leases import Lease, LeaseTable
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.outage import Outage
 from taskmaster.master.broker.parking import Parking
+from taskmaster.master.broker.prepared import Preparation, Prepared
 from taskmaster.master.broker.recalls import Recalls
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.relief import Relief
 from taskmaster.master.broker.replay import Replay
-from taskmaster.master.broker.settlement import Prepared, Settlement
+from taskmaster.master.broker.settlement import Settlement
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.master.broker.takeover import Takeover
 from taskmaster.master.broker.watermark import Watermark
@@ -71,16 +75,12 @@ class Broker:
         self.intake = Intake(
             limits, self.watermark, self.parking, self.redelivery, bound=record.bound, inherited=len(inherited)
         )
-        self.settlement = Settlement(
-            limits,
-            self.watermark,
-            self.leases,
-            self.redelivery,
-            self.parking,
-            self.replay,
-            self.intake.write_ahead,
-            random.Random(incarnation),
-        )
+        self.outage = Outage(limits)
+        policy = FailurePolicy(limits, self.intake.write_ahead, self.outage, random.Random(incarnation))
+        self._preparation = Preparation(policy, self.parking)
+        moved = (self.watermark, self.leases, self.redelivery, self.parking, self.replay, self.intake)
+        self.settlement = Settlement(policy, *moved)
+        self._hand_out = HandOut(self.slaves, self.leases, self.redelivery, self.intake, self.batch_limit, self.outage)
         self.takeover = Takeover(self.leases, self.parking, self.redelivery)
         self.recalls = Recalls(limits, self.slaves, self.leases, self.intake, self.redelivery, self.watermark)
         self.relief = Relief(limits, self.watermark, self.leases, self.intake, self.redelivery, self.parking)
@@ -118,31 +118,14 @@ class Broker:
 
     def take(self, slave: ConnectedSlave, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing to hand out now."""
-        if self.draining or self.paused or self.settlement.stop or len(slave.leases) >= 2 * slave.workers:
+        if self.draining or self.paused or self.settlement.stop:
             return None
-        if not self.slaves.is_current(slave):
-            return None  # an answer over the old connection would not reach it
-        if self.redelivery.isolates(slave):
-            return None
-        intake = self.intake
-        batch = self.redelivery.take(
-            slave,
-            lambda length: self.batch_limit.size(slave, want, length + intake.queued),
-            others=intake.can_hand_out,
-        )
-        if batch is None:
-            intake.settle_known()
-            batch = intake.take(self.batch_limit.size(slave, want, intake.queued))
-        if batch is None:
-            return None
-        self.batch_limit.last = len(batch)
-        intake.write_ahead.handed_out(len(batch))
-        return self.leases.lend(slave, batch)
+        return self._hand_out.take(slave, want)
 
     def prepare(self, slave: ConnectedSlave, report: Report) -> Prepared | None:
         """Return what a report comes to, None if its lease is not, or no longer, the slave's."""
         lease = self.leases.held_as(slave, report.token)
-        return None if lease is None else self.settlement.prepare(lease, report)
+        return None if lease is None else self._preparation.of(lease, report)
 
     def apply(self, prepared: Prepared) -> bool:
         """Apply a report.
@@ -150,8 +133,9 @@ class Broker:
         Returns:
             False if the books have moved since it was prepared; nothing was changed then.
         """
-        if not self.settlement.apply(prepared):
+        if not (self.leases.is_current(prepared.lease) and self._preparation.is_current(prepared)):
             return False
+        self.settlement.apply(prepared)
         self.takeover.note(prepared.lease, prepared.report)
         return True
 
@@ -163,12 +147,14 @@ class Broker:
         """
         self.redelivery.tick(now)
         self.intake.write_ahead.tick(now)
+        self.outage.tick(now)
+        self.settlement.stop = self.settlement.stop or self.outage.stop
         lost = []
         for slave in self.slaves.tick(now):
             if slave.leases:
                 lost.append(slave.name)
             self.redelivery.lose(slave)
-        self.recalls.ask_back()
+        self.recalls.ask_back(all_unstarted=self.outage.holding)
         return lost
 
     def plan_room(self) -> int:

@@ -41,6 +41,7 @@ class Intake:
         exhausted: the source has yielded all its jobs.
         refused: a job has no key that can be stored: the run cannot finish, only stop.
         write_ahead: jobs that are parked before anybody gets them.
+        known: jobs read so far that an earlier session had settled.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Intake:
         self.exhausted = False
         self.refused = False
         self.write_ahead = WriteAhead(-inherited)
+        self.known = 0
         self._limits = limits
         self._watermark = watermark
         self._parking = parking
@@ -196,6 +198,7 @@ class Intake:
             self._next += 1
             settled = self._known.popleft()
             self._recognised.append(settled)
+            self.known += 1
             self._watermark.settle(settled)
 
     def recognised(self) -> list[SettledRange]:

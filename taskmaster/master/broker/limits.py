@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["LONGEST_OUTAGE_SECONDS", "Limits"]
+
+LONGEST_OUTAGE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Limits:
         reclaim: for how long jobs that an earlier session parked are kept for the slaves that may
             still run them.
         state_timeout: how long the run waits for a state that cannot be written.
+        outage: how long the run holds back while everything fails alike; 0: it never does.
         max_failures: failed jobs that the session stops after; None: it does not.
         max_share: share of failed jobs that the session stops after; None: it does not.
     """
@@ -46,5 +49,6 @@ class Limits:
     job_timeout: float | None = None
     reclaim: float = 0.0
     state_timeout: float = 3600.0
+    outage: float = LONGEST_OUTAGE_SECONDS
     max_failures: int | None = None
     max_share: float | None = None

@@ -62,10 +62,15 @@ class Recalls:
             # hungry.
             self.ask_back()
 
-    def ask_back(self) -> None:
+    def ask_back(self, *, all_unstarted: bool = False) -> None:
         """Ask jobs back that sit unstarted in a batch while a worker has nothing to do, or while
-        the span fills up.
+        the span fills up; or all that are not started.
         """
+        if all_unstarted:
+            for lease in self._leases:
+                if lease.open > 1 and not lease.asked:
+                    lease.wanted = lease.upto + 1
+            return
         if self._is_starving() and not self._intake.can_hand_out and not self._redelivery.jobs:
             fullest = max(filter(self._can_spare, self._leases), key=lambda lease: lease.open, default=None)
             if fullest is not None:

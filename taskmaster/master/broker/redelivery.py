@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from taskmaster.master.broker.batch_limit import BatchLimit
 from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
-from taskmaster.master.broker.failure_policy import Waiting
 from taskmaster.master.broker.leases import Lease, LeaseTable
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
+from taskmaster.master.broker.waiting import Waiting
 from taskmaster.master.job_records import ParkedJob
 
 __all__ = ["Redelivery"]

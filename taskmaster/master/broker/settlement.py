@@ -1,80 +1,34 @@
-"""The settlement: what a report comes to, and the counters of the session.
-
-A report is settled in three steps, so that none of the user's code runs under the master's lock::
-
-    prepare (under the lock) ─► fill in keys and records (outside) ─► apply (under the lock)
-
-``apply`` refuses what was prepared when the books have moved meanwhile.
-"""
+"""The settlement: reports are applied, and the counters of the session kept."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
 from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
-from taskmaster.master.broker.failure_policy import Budget, Tried, Verdict, backoff, verdict, with_attempt
+from taskmaster.master.broker.failure_policy import FailurePolicy
+from taskmaster.master.broker.intake import Intake
 from taskmaster.master.broker.leases import Lease, LeaseTable
-from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.parking import Parking
+from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.replay import Replay
+from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import SettledRange, Watermark
-from taskmaster.master.broker.write_ahead import WriteAhead
 from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.model import Failure, FailureKind, Report, ReportEnd
+from taskmaster.model import Failure, FailureKind, ReportEnd
 
-__all__ = ["Prepared", "Settlement"]
-
-BLAMED = (ReportEnd.CRASHED, ReportEnd.TIMEOUT, ReportEnd.RAISED)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a report comes to.
-
-    Attributes:
-        lease: what the report speaks for.
-        report: what the slave says.
-        version: of the books that this was read from.
-        ended: index ranges of the jobs that have ended since the last report.
-        settled: index ranges of the jobs that the report settles and that the watermark has not
-            passed already.
-        verdicts: by index, what becomes of each job that has ended and failed.
-        suspects: the jobs that were running when the worker died, or that the failed call was
-            given.
-        fault: what is held against the suspects; None where there are none.
-        blame: the verdict on a suspect that is alone.
-        ranges: a settled range for each of ``settled``; filled in outside the lock.
-        tried: by index, the records of what failed; filled in outside the lock.
-    """
-
-    lease: Lease
-    report: Report
-    version: tuple[int, int]
-    ended: list[tuple[int, int]]
-    settled: list[tuple[int, int]]
-    verdicts: Mapping[int, tuple[Failure, Verdict]]
-    suspects: Sequence[int] = ()
-    fault: Failure | None = None
-    blame: Verdict = Verdict.AGAIN
-    ranges: Sequence[SettledRange] = ()
-    tried: Mapping[int, Tried] = field(default_factory=dict)
+__all__ = ["Settlement"]
 
 
 class Settlement:
     """See the module.
 
     Args:
-        limits: the caps.
+        policy: says when jobs are tried again, and when too much fails.
         watermark: is told what is settled.
         leases: what slaves hold.
         redelivery: takes what goes out again.
         parking: what is parked.
         replay: failed jobs that are run again.
-        write_ahead: is asked to have jobs split.
-        chance: spreads the waits of jobs that failed together.
+        intake: is asked to have jobs split.
 
     Attributes:
         settled: jobs settled in this session.
@@ -86,29 +40,29 @@ class Settlement:
 
     def __init__(
         self,
-        limits: Limits,
+        policy: FailurePolicy,
         watermark: Watermark,
         leases: LeaseTable,
         redelivery: Redelivery,
         parking: Parking,
         replay: Replay,
-        write_ahead: WriteAhead,
-        chance: random.Random,
+        intake: Intake,
     ) -> None:
         self.settled = 0
         self.failures = 0
         self.skipped = 0
         self.stop = ""
         self.failed: list[FailedJob] = []
-        self._limits = limits
+        self._policy = policy
+        self._budget = policy.budget
+        self._outage = policy.outage
         self._watermark = watermark
         self._leases = leases
         self._redelivery = redelivery
         self._parking = parking
         self._replay = replay
-        self._write_ahead = write_ahead
-        self._chance = chance
-        self._budget = Budget(limits.max_failures, limits.max_share)
+        self._intake = intake
+        self._write_ahead = intake.write_ahead
 
     @property
     def done(self) -> int:
@@ -120,71 +74,11 @@ class Settlement:
         """An attempt that has failed in this session."""
         return self._budget.example
 
-    # -- what a report comes to --------------------------------------------------------------------
+    # -- what a slave reports ----------------------------------------------------------------------
 
-    def prepare(self, lease: Lease, report: Report) -> Prepared:
-        """Return what a report comes to; nothing is changed."""
-        ended = lease.newly_ended(report)
-        failures = {failure.index: failure for failure in report.failures}  # a job fails once, however often it is said
-        verdicts = {
-            index: (failures[index], self._verdict(lease.batch, failures[index]))
-            for start, end in (ended if failures else ())
-            for index in range(start, end)
-            if index in failures
-        }
-        suspects = self._suspects(lease, report) if report.end in BLAMED else []
-        fault = _fault(report, suspects[0]) if suspects else None
-        return Prepared(
-            lease,
-            report,
-            self._version(lease),
-            ended,
-            self._newly_settled(lease.batch, ended, verdicts),
-            verdicts,
-            suspects,
-            fault,
-            self._blame_verdict(lease.batch, fault) if fault is not None else Verdict.AGAIN,
-        )
-
-    def _version(self, lease: Lease) -> tuple[int, int]:
-        return lease.version, self._parking.version
-
-    def _verdict(self, batch: Batch, failure: Failure) -> Verdict:
-        plain = verdict(batch, failure, self._limits.retries, self._limits.crashes)
-        return self._write_ahead.verdict(batch, failure, plain)
-
-    def _blame_verdict(self, batch: Batch, fault: Failure) -> Verdict:
-        crashes = batch.crashes + (fault.kind is FailureKind.TIMEOUT)
-        plain = Verdict.FAILED if crashes >= self._limits.crashes else Verdict.AGAIN
-        return self._write_ahead.verdict(batch, fault, plain)
-
-    def _newly_settled(
-        self, batch: Batch, ended: list[tuple[int, int]], verdicts: Mapping[int, tuple[Failure, Verdict]]
-    ) -> list[tuple[int, int]]:
-        if batch.kind is BatchKind.REPLAYED:
-            return []
-        open_ = {index for index, (_, verdict_) in verdicts.items() if not verdict_.settles}
-        if not len(self._parking) and not open_:
-            return ended
-        indices = (index for start, end in ended for index in range(start, end))
-        return contiguous(i for i in indices if batch.first + i not in self._parking and i not in open_)
-
-    def _suspects(self, lease: Lease, report: Report) -> list[int]:
-        """Return the suspects that have not ended, and that the slave keeps."""
-        upto = max(lease.upto, min(report.upto, lease.keep))
-        keep = max(upto, min(report.keep, lease.keep))
-        ended = lease.extra.union(report.extra)
-        return sorted(index for index in set(report.suspects) if upto <= index < keep and index not in ended)
-
-    def apply(self, prepared: Prepared) -> bool:
-        """Apply a report.
-
-        Returns:
-            False if the books have moved since it was prepared; nothing was changed then.
-        """
+    def apply(self, prepared: Prepared) -> None:
+        """Apply a report that was prepared from the books as they are."""
         lease, report = prepared.lease, prepared.report
-        if not self._leases.is_current(lease) or prepared.version != self._version(lease):
-            return False
         if lease.batch.kind is BatchKind.REPLAYED:
             self._count_again(prepared)
         else:
@@ -198,8 +92,10 @@ class Settlement:
         elif lease.open == 0:
             self._leases.close(lease)
         if self.failures and not self.stop:
-            self.stop = self._budget.over(self.failures, self.settled)
-        return True
+            self.stop = self._over_budget()
+
+    def _over_budget(self) -> str:
+        return self._budget.over(self.failures, self.settled, self._intake.known)
 
     def _end(self, prepared: Prepared) -> None:
         """End a lease whose batch the slave has done with."""
@@ -226,7 +122,7 @@ class Settlement:
         self.settled += 1
         self.failures += 1
         self.failed.append(failed)
-        self.stop = self.stop or self._budget.over(self.failures, self.settled)
+        self.stop = self.stop or self._over_budget()
         if not self._parking.settle(batch.first):
             self._watermark.settle(SettledRange(batch.first, batch.end, failed.key, 1, None, 0, batch.jobs))
 
@@ -234,13 +130,17 @@ class Settlement:
 
     def _count(self, prepared: Prepared) -> None:
         batch = prepared.lease.batch
-        self.settled += sum(end - start for start, end in prepared.ended)
-        for index, (_, verdict_) in prepared.verdicts.items():
-            self.settled -= not verdict_.settles
-            self._judge(prepared.lease, verdict_, prepared.tried[index])
-        for index, (failure, verdict_) in prepared.verdicts.items():  # now that it is known how many went well
-            if verdict_ not in (Verdict.BACK, Verdict.SKIPPED) and failure.kind is not FailureKind.RETRY:
-                self._note_first(batch, prepared.tried[index].attempt)
+        ended = sum(end - start for start, end in prepared.ended)
+        self.settled += ended
+        failed = sum(verdict is not Verdict.SKIPPED for _, verdict in prepared.verdicts.values())
+        if ended > failed:
+            self._outage.went_well()
+        for index, (_, verdict) in prepared.verdicts.items():
+            self.settled -= not verdict.settles
+            self._judge(prepared.lease, verdict, prepared.tried[index])
+        for index, (failure, verdict) in prepared.verdicts.items():  # now that it is known how many went well
+            if verdict not in (Verdict.BACK, Verdict.SKIPPED, Verdict.HELD):
+                self._note_first(batch, prepared.tried[index].attempt, failure)
         if self._parking.pending:
             for start, end in prepared.ended:
                 for index in range(start, end):
@@ -251,31 +151,36 @@ class Settlement:
         """Note that a failed job that was run again has ended: it counts as settled already."""
         if not prepared.ended:
             return
-        _, verdict_ = prepared.verdicts.get(0, (None, None))
-        if verdict_ in (Verdict.AGAIN, Verdict.BACK):
-            self._judge(prepared.lease, verdict_, prepared.tried[0])
+        _, verdict = prepared.verdicts.get(0, (None, None))
+        if verdict in (Verdict.AGAIN, Verdict.BACK, Verdict.HELD):
+            self._judge(prepared.lease, verdict, prepared.tried[0])
             return
-        self._replay.end(prepared.lease.batch.first, well=verdict_ is not Verdict.FAILED)
-        if verdict_ is Verdict.FAILED:
+        well = verdict is not Verdict.FAILED
+        self._replay.end(prepared.lease.batch.first, well=well)
+        if well:
+            self._outage.went_well()
+        if verdict is Verdict.FAILED:
             self.failed.append(prepared.tried[0].for_good)
-        self.skipped += verdict_ is Verdict.SKIPPED
+        self.skipped += verdict is Verdict.SKIPPED
 
-    def _judge(self, lease: Lease, verdict_: Verdict, tried: Tried) -> None:
+    def _judge(self, lease: Lease, verdict: Verdict, tried: Tried) -> None:
         """Do with a job as the verdict says; the caller settles it where that is part of it."""
         index = tried.failure.index
-        match verdict_:
+        match verdict:
             case Verdict.SKIPPED:
                 self.skipped += 1
             case Verdict.BACK:
                 self._redelivery.give_back(lease.batch, [index])
                 self._abort(tried.failure)
+            case Verdict.HELD:
+                self._redelivery.append(lease.batch.part(index, index + 1))
             case Verdict.FAILED:
                 self.failures += 1
                 self.failed.append(tried.for_good)
             case _:
                 single = lease.batch.part(index, index + 1)
                 single.attempts = with_attempt(single.attempts, tried.attempt)
-                if verdict_ is Verdict.SPLIT:
+                if verdict is Verdict.SPLIT:
                     self._write_ahead.ask_split(single)
                 else:
                     self._wait(single, lease, tried.failure, len(single.attempts))
@@ -285,9 +190,8 @@ class Settlement:
 
     def _wait(self, batch: Batch, lease: Lease, failure: Failure, attempt: int) -> None:
         """Let jobs wait for another attempt."""
-        asked = failure.after
         batch.avoid, batch.worker = lease.slave, failure.worker
-        self._redelivery.wait(batch, asked if asked >= 0 else backoff(self._limits.backoff, attempt, self._chance))
+        self._redelivery.wait(batch, self._policy.delay(failure.after, attempt))
         self._save(batch)
 
     def _save(self, batch: Batch) -> None:
@@ -299,9 +203,12 @@ class Settlement:
 
     # -- jobs that may be to blame -----------------------------------------------------------------
 
-    def _note_first(self, batch: Batch, attempt: Attempt) -> None:
-        if not batch.attempts and not batch.tries:
-            self.stop = self.stop or self._budget.failed_first(attempt, self.done)
+    def _note_first(self, batch: Batch, attempt: Attempt, failure: Failure) -> None:
+        """Note that a job has failed alone, if it is the first time."""
+        if not batch.attempts:
+            self._outage.failed_first(attempt)
+            if failure.kind is not FailureKind.RETRY:
+                self.stop = self.stop or self._budget.failed_first(attempt, self.done)
 
     def _blame(self, prepared: Prepared) -> None:
         """Charge the job whose worker died. Of several that were running nobody knows which it was:
@@ -313,7 +220,7 @@ class Settlement:
             single.alone = True
             if len(prepared.suspects) == 1:
                 what = prepared.tried[index]
-                self._note_first(batch, what.attempt)
+                self._note_first(batch, what.attempt, what.failure)
                 single.attempts = with_attempt(single.attempts, what.attempt)
                 if prepared.blame is Verdict.SPLIT:
                     self._write_ahead.ask_split(single)
@@ -336,23 +243,28 @@ class Settlement:
             self._redelivery.give_back(lease.batch, suspects)
             self._abort(what.failure)
             return
-        self._note_first(lease.batch, what.attempt)
+        final, excused = what.failure.kind is FailureKind.FINAL, self._policy.excuses(what.failure)
+        if not lease.batch.tries:
+            self._outage.failed_first(what.attempt)
         for start, end in contiguous(suspects):
             whole = lease.batch.part(start, end)
-            whole.tries += 1
-            if whole.tries == 1 and what.failure.kind is not FailureKind.FINAL:
-                self._wait(whole, lease, what.failure, 1)
-                continue
-            half = (end - start + 1) // 2
-            self._redelivery.append(whole.split(half))
-            if whole.jobs:
+            if excused:
                 self._redelivery.append(whole)
+                continue
+            whole.tries += 1
+            if whole.tries == 1 and not final:
+                self._wait(whole, lease, what.failure, 1)
+            else:
+                self._halve(whole)
 
-
-def _fault(report: Report, suspect: int) -> Failure:
-    """Return what is held against the suspects of a report, the first of which is given."""
-    if report.end is ReportEnd.RAISED and report.failures:
-        # Before it, there may be those of jobs that could not be unpickled.
-        return next((f for f in reversed(report.failures) if f.index == suspect), report.failures[-1])
-    name = "TimedOut" if report.end is ReportEnd.TIMEOUT else "WorkerDied"
-    return Failure(suspect, name, report.detail, "", FailureKind.TIMEOUT)
+    def _halve(self, whole: Batch) -> None:
+        """Hand the jobs of a failed call out in halves: last in line; but first, if nothing has
+        gone well so far. When everything fails, single jobs have to show it, and soon.
+        """
+        half = (len(whole) + 1) // 2
+        parts = [(0, half), (half, len(whole))]
+        if not self.done:
+            for start, end in reversed(parts):
+                self._redelivery.give_back(whole, range(start, end))
+        else:
+            self._redelivery.append(*(whole.part(*part) for part in parts if part[0] < part[1]))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster.master.broker.batches import Batch, BatchKind
-from taskmaster.master.broker.failure_policy import Verdict
+from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.model import Failure, FailureKind
 

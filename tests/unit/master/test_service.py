@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.master import Master
 
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.failure_policy import ALIKE
+from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.dispatch import RELAXED_REPORT_SECONDS, REPORT_SECONDS
@@ -50,15 +50,15 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
     none.
     """
     for kind, stops in ((FailureKind.RETRY, False), (FailureKind.ERROR, True)):
-        service, broker = service_of(list(range(2 * ALIKE)))
+        service, broker = service_of(list(range(2 * ALIKE_ATTEMPTS)))
         in_flight = InFlight()
-        held = in_flight.take(lent_by(service, ALIKE))
+        held = in_flight.take(lent_by(service, ALIKE_ATTEMPTS))
         for index in range(held.lent.count):
             held.fail(Failure(index, "Retry", "slow down", "", kind, 1.0))
         in_flight.finish(held, held.lent.count)
         service.exchange("s", [report.to_wire() for report in in_flight.reports()], (0, 1, 0, ""))
 
-        assert held.lent.count == ALIKE
+        assert held.lent.count == ALIKE_ATTEMPTS
         assert bool(broker.settlement.stop) is stops
 
 

@@ -9,18 +9,10 @@ import random
 import pytest
 
 from taskmaster.master.broker.batches import Batch
-from taskmaster.master.broker.failure_policy import (
-    ALIKE,
-    LONGEST,
-    TRACED,
-    Budget,
-    Tried,
-    Verdict,
-    Waiting,
-    backoff,
-    verdict,
-    with_attempt,
-)
+from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS, Budget
+from taskmaster.master.broker.failure_policy import LONGEST_BACKOFF_SECONDS, backoff, verdict
+from taskmaster.master.broker.verdicts import TRACED_ATTEMPTS, Tried, Verdict, with_attempt
+from taskmaster.master.broker.waiting import Waiting
 from taskmaster.master.job_records import Attempt
 from taskmaster.model import Failure, FailureKind
 
@@ -55,7 +47,7 @@ def test_back_off_doubles_and_is_spread() -> None:
     """By up to a half in either direction, up to the longest."""
     chance = random.Random(1)
     for attempt in range(1, 40):
-        expected = min(LONGEST, 2.0 ** (attempt - 1))
+        expected = min(LONGEST_BACKOFF_SECONDS, 2.0 ** (attempt - 1))
         found = [backoff(1.0, attempt, chance) for _ in range(50)]
 
         assert 0.5 * expected <= min(found) < max(found) <= 1.5 * expected
@@ -84,7 +76,9 @@ def test_only_the_last_attempts_keep_their_traceback() -> None:
 
     assert len(attempts) == 300
     assert sum(attempt.crash for attempt in attempts) == 100
-    assert [bool(attempt.traceback) for attempt in attempts] == [False] * (300 - TRACED) + [True] * TRACED
+    assert [bool(attempt.traceback) for attempt in attempts] == [False] * (300 - TRACED_ATTEMPTS) + [
+        True
+    ] * TRACED_ATTEMPTS
     assert sum(len(attempt.message) + len(attempt.traceback) for attempt in attempts) < 300_000
 
 
@@ -93,10 +87,10 @@ def test_a_run_where_all_fail_alike_stops_early() -> None:
     not the cause.
     """
     budget = Budget()
-    for _ in range(ALIKE - 1):
+    for _ in range(ALIKE_ATTEMPTS - 1):
         assert budget.failed_first(ERROR, 0) == ""
     assert budget.failed_first(CRASH, 0) == ""
-    for _ in range(ALIKE - 1):
+    for _ in range(ALIKE_ATTEMPTS - 1):
         assert budget.failed_first(ERROR, 0) == ""
 
     assert budget.failed_first(ERROR, 1) == ""
@@ -107,7 +101,7 @@ def test_who_says_how_many_may_fail_is_not_stopped_early() -> None:
     """The number counts, and nothing else."""
     budget = Budget(most=40)
 
-    assert [budget.failed_first(ERROR, 0) for _ in range(2 * ALIKE)] == [""] * 2 * ALIKE
+    assert [budget.failed_first(ERROR, 0) for _ in range(2 * ALIKE_ATTEMPTS)] == [""] * 2 * ALIKE_ATTEMPTS
     assert budget.over(40, 40) == ""
     assert "41 jobs" in budget.over(41, 41)
     assert "1 job has failed" in Budget(most=0).over(1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.master.broker.batches import Batch
-from taskmaster.master.broker.failure_policy import Verdict
+from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.broker.write_ahead import LEAST_AHEAD, WriteAhead
 from taskmaster.master.job_records import Attempt, ParkedJob
 from taskmaster.model import Failure, FailureKind

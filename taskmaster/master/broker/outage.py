@@ -1,0 +1,123 @@
+"""An outage: everything fails alike, so that the cause is not the jobs' own.
+
+A database that is away for a minute would cost ten thousand jobs all their attempts. So when no job
+has gone well for some seconds and many have failed for the first time in the same way, the run
+*holds back*: nothing is handed out but one job now and then, jobs that fail in that way go back
+without blame, and the first one that goes well ends it. Jobs that are tried again say nothing: at
+the end of a run those that fail are all that is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.job_records import Attempt
+from taskmaster.units import show_seconds
+
+__all__ = ["Outage"]
+
+ALIKE_JOBS = 30  # jobs that have failed for the first time, with none in between that went well
+ALIKE_SECONDS = 3.0  # for how long none has gone well
+ALIKE_AT_ONCE = 500  # jobs that need no such time
+FIRST_PROBE_SECONDS = 1.0  # until one job is tried; each time twice as long
+LONGEST_PROBE_SECONDS = 30.0
+
+
+class Outage:
+    """See the module.
+
+    Args:
+        limits: how long the run may hold back.
+
+    Attributes:
+        holding: the run holds back.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.holding = False
+        self._longest = limits.outage
+        self._now = 0.0
+        self._any_went_well = False
+        self._began = 0.0  # when the first of the jobs failed that have failed since one has gone well
+        self._failed: Counter[str] = Counter()
+        self._examples: dict[str, Attempt] = {}  # by class
+        self._example: Attempt | None = None
+        self._held_since = 0.0
+        self._pause = FIRST_PROBE_SECONDS
+        self._probe_at = 0.0
+        self._probes = 0
+
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+        self._now = now
+
+    def went_well(self) -> None:
+        """Note that a job has gone well: whatever it was is over."""
+        self._any_went_well = True
+        self.holding = False
+        if self._failed:
+            self._failed.clear()
+            self._examples.clear()
+
+    def failed_first(self, attempt: Attempt) -> None:
+        """Note that a job, or a call, has failed at its first attempt."""
+        if not self._longest or not self._any_went_well or self.holding:
+            return
+        if not self._failed:
+            self._began = self._now
+        self._failed[attempt.type] += 1
+        self._examples[attempt.type] = attempt
+        count, kind = self._failed.total(), self._failed.most_common(1)[0][0]
+        long = self._now - self._began >= ALIKE_SECONDS or count >= ALIKE_AT_ONCE
+        if count >= ALIKE_JOBS and long and 2 * self._failed[kind] >= count:
+            self.holding = True
+            self._example = self._examples[kind]
+            self._held_since, self._probes = self._now, 0
+            self._pause = FIRST_PROBE_SECONDS
+            self._probe_at = self._now + self._pause
+
+    def excuses(self, kind: str) -> bool:
+        """Return whether a failure of this class is not held against its job."""
+        return self.holding and kind in self._failed
+
+    def probe_is_due(self) -> bool:
+        """Return whether one job is to be tried now."""
+        return self._now >= self._probe_at
+
+    @property
+    def wants_fresh(self) -> bool:
+        """Whether the next job to try is one that was not handed out before: those that were may
+        all be bad ones.
+        """
+        return self._probes % 2 == 1
+
+    def probed(self) -> None:
+        """Note that one job was handed out; the next one follows after a while."""
+        self._probes += 1
+        self._pause = min(LONGEST_PROBE_SECONDS, 2 * self._pause)
+        self._probe_at = self._now + self._pause
+
+    @property
+    def reason(self) -> str:
+        """Why the run holds back, as a sentence; "" if it does not."""
+        if not self.holding or self._example is None:
+            return ""
+        return (
+            f"the last {self._failed.total()} jobs failed alike ({self._example.type}: {self._example.message}): one "
+            f"job is tried now and then, since {self._held_for()}"
+        )
+
+    @property
+    def stop(self) -> str:
+        """Why the run has to stop, "" if it need not: it has held back for too long."""
+        if not self.holding or self._example is None or self._now - self._held_since < self._longest:
+            return ""
+        return (
+            f"for {self._held_for()} all jobs have failed alike "
+            f"({self._example.type}: {self._example.message}), and --outage allows no more. If it is the jobs' own "
+            "fault, say with --max-failures how many may fail"
+        )
+
+    def _held_for(self) -> str:
+        return show_seconds(float(max(1, round(self._now - self._held_since))))
