@@ -1,9 +1,15 @@
-"""Django: querysets as sources of jobs, key ranges of them, and what a project wants around its
-work.
+"""Django: querysets as sources of jobs, key ranges of them, and the care of a project's
+connections.
 
-``RangeQuerySetWrapper`` and ``QuerySetRanges`` are for the user's module, on the master and on the
-slaves; the other modules are called by Taskmaster itself where a project is used. Nothing here is
-imported elsewhere, and nothing of it knows a database driver.
+- ``rows``, ``ranges``: the sources, for the user's module.
+- ``readable``, ``key``, ``queryset_form``, ``description``: which querysets can be
+  read, along which key, and what they are.
+- ``queries``: one question to a database, asked again where that helps.
+- ``integration``: what the rest of Taskmaster may import, also where Django is not installed.
+- ``project``, ``databases``, ``start_check``, ``connections``: the settings, whose databases are
+  used, what must not be where a run starts, and what is closed when.
+
+Only ``integration`` is imported from other rooms; nothing here knows a database driver.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ __all__ = ["QuerySetRange", "QuerySetRanges", "RangeQuerySetWrapper"]
 
 
 def __getattr__(name: str) -> Any:
-    # A worker imports this package for its connections alone.
+    # Lazily: a worker that only has its connections looked after needs no source.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     place = "rows" if name == "RangeQuerySetWrapper" else "ranges"

@@ -1,8 +1,8 @@
-"""Django's connections around what workers and the master do, as Django treats them around
-requests.
+"""The care of Django's connections: around batches and jobs as Django does around requests, and
+around forks.
 
-Called through ``taskmaster.django_orm.integration``, and only in a process that uses Django.
-Connections belong to a thread: each function is about those of the thread that calls it.
+Used through ``taskmaster.django_orm.integration``, only in a process that uses Django. Connections
+belong to a thread: each function is about those of the thread that calls it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class JobLeftTransaction(Exception):
     """A job ended, and a transaction that it had begun did not."""
 
 
-# Of the parent process: kept, for an object that is thrown away says goodbye to the server in the
-# parent's name.
+# Connections of the parent process. They are kept: one that is thrown away would close the parent's
+# session on the server.
 _inherited: list[Any] = []
 
 
@@ -119,7 +119,7 @@ def _is_written(connection: Any) -> bool:
 
 
 def close() -> None:
-    """Close this thread's connections: it ends."""
+    """Close this thread's connections, because it ends."""
     for connection in _opened():
         try:
             connection.close()
@@ -128,17 +128,17 @@ def close() -> None:
 
 
 def close_before_fork() -> None:
-    """Close what a forked child would have, too; a transaction that is open stays the caller's."""
+    """Close connections that a forked child would share; one with an open transaction stays."""
     for connection in _opened():
         if not connection.in_atomic_block:
             connection.close()
-            # psycopg's pool, whose threads would not be there after the fork.
+            # The threads of psycopg's pool would not exist after the fork.
             if hasattr(connection, "close_pool"):
                 connection.close_pool()
 
 
 def drop_after_fork() -> None:
-    """Let the child open its own; those of the parent are neither used nor closed here."""
+    """Let the child open its own connections; the parent's are neither used nor closed here."""
     for connection in _opened():
         _inherited.append(connection)
         del connections[connection.alias]
@@ -148,6 +148,7 @@ def _opened() -> Iterator[Any]:
     try:
         return iter(list(connections.all(initialized_only=True)) if settings.configured else ())
     except Exception:
-        # DATABASES cannot be used; then nothing is open, and whoever asks for a connection is told.
+        # DATABASES cannot be used: nothing is open, and a request for a connection raises the
+        # reason.
         logger.debug("Django's connections cannot be listed", exc_info=True)
         return iter(())

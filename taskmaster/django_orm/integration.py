@@ -1,8 +1,8 @@
-"""Where Taskmaster makes room for a Django project, without Django where there is none.
+"""The bridge from the rest of Taskmaster to a Django project; without Django it does nothing.
 
-Called by the parts of the core that import, fork, run or read the user's code. Django is imported
-only if its settings are named; all else happens only where the user's code has imported it already.
-What is done is in ``taskmaster.django_orm``.
+The parts of the core that import, fork, run or read the user's code call these functions. Django is
+imported here only if its settings are named; everything else happens only where the user's code has
+imported Django already.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
 
 @dataclass(frozen=True)
 class ProjectOptions:
-    """What all commands can be told of a project."""
+    """Options about a Django project that every command has."""
 
     django_settings: str | None = field(
         default=None,
@@ -56,10 +56,11 @@ class ProjectOptions:
 
 
 def set_up_project() -> None:
-    """Set the project up whose settings the environment names; before a target is imported.
+    """Set up the project whose settings the environment names; to be called before a target is
+    imported.
 
     Raises:
-        TargetError: that is not possible.
+        TargetError: the project cannot be set up.
     """
     settings = os.environ.get(SETTINGS)
     if settings:
@@ -69,9 +70,10 @@ def set_up_project() -> None:
 
 
 def explanation(exc: BaseException) -> str:
-    """What a project lacks that alone made the user's code raise this; "" if that is not the cause.
+    """Return a sentence about what a project lacks, if that made the user's code raise an error; ""
+    if it has another cause.
 
-    A sentence that says more than the end of the traceback, which leads through nothing but Django.
+    The sentence says more than the traceback, whose end lies in Django.
     """
     if "django" not in sys.modules:
         return ""
@@ -81,8 +83,8 @@ def explanation(exc: BaseException) -> str:
 
 
 def settings_of(exc: BaseException) -> str:
-    """Which settings there are, as a sentence to add to the message about a target that raised
-    this; "" if it does not look as if they had to do with it.
+    """Return a sentence that names the settings, for the message about a target that raised an
+    error; "" if the error does not look as if it came from them.
     """
     settings = os.environ.get(SETTINGS)
     theirs = any(kind.__module__.partition(".")[0] == "django" for kind in type(exc).__mro__)
@@ -92,11 +94,10 @@ def settings_of(exc: BaseException) -> str:
 
 
 def as_source(jobs: Any) -> Any:
-    """What the user gave; if it is a queryset or a manager, as a source that reads it by pages.
+    """Return what the user gave; a queryset or a manager becomes a source that reads it by pages.
 
     Raises:
-        UsageError: the queryset is none that can be read in this way; or it is a model, which has
-            none of its own.
+        UsageError: the queryset cannot be read by pages, or a model was given.
     """
     models = sys.modules.get("django.db.models")
     kinds = tuple(getattr(models, name) for name in ("QuerySet", "Manager") if hasattr(models, name))
@@ -108,9 +109,7 @@ def as_source(jobs: Any) -> Any:
 
 
 def advice(job: Any) -> str:
-    """What there is to say to somebody who has such jobs, as a sentence: model instances are better
-    not jobs.
-    """
+    """Return a sentence of advice about a job; "" if it is no model instance."""
     model = getattr(sys.modules.get("django.db.models"), "Model", None)
     if model is None or not isinstance(job, model):
         return ""
@@ -202,7 +201,9 @@ def failing_if_open(call: Callable[[Any], Any], *, surrounded: bool = False) -> 
 
 
 def refresh_connections() -> None:
-    """Before and after a batch, after a job that has failed, and around each call of a hook."""
+    """Close connections that are unusable or too old: before and after a batch, after a job that
+    has failed, and around each call of a hook.
+    """
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import refresh
 
@@ -210,7 +211,7 @@ def refresh_connections() -> None:
 
 
 def close_connections() -> None:
-    """At the end of a thread that ran the user's code."""
+    """Close the connections of a thread that ran the user's code and ends."""
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import close
 
@@ -218,7 +219,7 @@ def close_connections() -> None:
 
 
 def close_before_fork() -> None:
-    """In a process that is about to fork."""
+    """Close connections in a process that is about to fork."""
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import close_before_fork as close
 
@@ -226,7 +227,7 @@ def close_before_fork() -> None:
 
 
 def drop_after_fork() -> None:
-    """In the child, before anything else of the user's."""
+    """Let go of the parent's connections in a forked child, before it runs any user code."""
     if "django.db" in sys.modules:
         from taskmaster.django_orm.connections import drop_after_fork as drop
 

@@ -25,7 +25,7 @@ __all__ = ["Key", "ReadableQuerySet", "fields_of"]
 ReadableQuerySet = Any
 """A queryset; Django has no types."""
 
-# Databases that find a row comparison in an index; others would read all that lies before.
+# Databases that answer a row comparison from an index; others would read all rows before.
 ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
@@ -34,7 +34,7 @@ TEXTS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
 PLAIN = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
-SQLITE_DIGITS = 15  # of a decimal, which SQLite keeps as a float
+SQLITE_DIGITS = 15  # of a decimal that SQLite keeps exactly, as a float
 
 
 class _Compared(Func):  # type: ignore[misc]  # Django has no types

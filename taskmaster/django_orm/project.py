@@ -1,9 +1,8 @@
-"""A Django project, set up before any of the user's code is imported; and what is said when it is
-not as it should be.
+"""How a Django project is set up before the user's code is imported, and what its errors mean.
 
-Called through ``taskmaster.django_orm.integration``: by ``taskmaster.user_code.target`` in each
-process that imports a target, when ``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the
-project's settings; and where the user's code has raised.
+Used through ``taskmaster.django_orm.integration``: in each process that imports a target while
+``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings, and where the
+user's code has raised an error.
 """
 
 from __future__ import annotations
@@ -69,11 +68,11 @@ def set_up(settings: str) -> None:
 
 
 def explain(exc: BaseException) -> str:
-    """What the project lacks that made the user's code raise this, as a sentence after a space; ""
-    if it is not that.
+    """Return a sentence, after a space, about what the project lacks, if that made the user's code
+    raise an error; "" if it has another cause.
 
     Args:
-        exc: what was raised while a target was imported, or by a source of the user's.
+        exc: raised while a target was imported, or by a source of the user's.
     """
     from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
@@ -88,25 +87,25 @@ def explain(exc: BaseException) -> str:
             " It uses models of Django's before the project is set up: leave that to Taskmaster, which is told the "
             f"settings with {name}, or with DJANGO_SETTINGS_MODULE in the environment; or call django.setup() first."
         )
-    # Of a statement that the user has written, the line is wanted where that is done.
+    # The cause of an error in the user's own SQL is best shown by its traceback.
     of_models = any(_module_of(trace) == "django.db.models.sql.compiler" for trace in _traces(exc))
     return f" {why}" if of_models and (why := lacking(exc)) else ""
 
 
 def lacking(exc: BaseException, alias: str = "") -> str:
-    """What to say of an error of Django's for a table or a column of a model that is not there; ""
-    for any other error.
+    """Return a sentence about an error of Django's, if a table or a column of a model is missing;
+    "" for any other error.
 
     Args:
         exc: the error.
-        alias: of the database, if that is known.
+        alias: the alias of the database, if that is known.
     """
     from django.apps import apps
 
     code = sqlstate(exc) or next(iter(getattr(exc.__cause__, "args", ())), None)
     if not (code in MISSING or str(code).startswith(SQLITE_MISSING)):
         return ""
-    # What no model has is a slip of the user's own SQL, as of extra().
+    # A name that no model has is a slip in the user's own SQL, such as that of extra().
     tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
     if tables.isdisjoint(re.findall(r"[\w$-]+", str(exc).partition("\n")[0])):
         return ""
@@ -129,13 +128,13 @@ def _no_settings(settings: str, missing: str) -> str:
 
 
 def _known_settings() -> list[str]:
-    """Modules below the working directory that are called as settings are."""
+    """Return the modules below the working directory whose names begin with ``settings``."""
     here = Path.cwd()
     return sorted(".".join(path.relative_to(here).with_suffix("").parts) for path in here.glob("*/settings*.py"))
 
 
 def _traces(exc: BaseException) -> list[TracebackType]:
-    """Where it came through, the place that raised it at the end."""
+    """Return the places that an error passed through, the one that raised it last."""
     found = []
     trace = exc.__traceback__
     while trace is not None:
@@ -149,8 +148,8 @@ def _module_of(trace: TracebackType) -> str:
 
 
 def _is_machinery(trace: TracebackType) -> bool:
-    """Whether it is Django's, or ours, or of Python's that Django calls with what the settings
-    say.
+    """Return whether a place is in Django, in Taskmaster, or in what Django calls with the
+    settings.
     """
     return _module_of(trace).partition(".")[0] in ("django", "importlib", "logging", "taskmaster")
 
@@ -160,8 +159,8 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _keep_our_logging() -> None:
-    """A project's LOGGING switches off, unless it says otherwise, all loggers that there are,
-    Taskmaster's too.
+    """Switch Taskmaster's loggers on again: a project's LOGGING switches off all that exist, unless
+    it says otherwise.
     """
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "taskmaster" and isinstance(logger, logging.Logger):

@@ -1,8 +1,8 @@
-"""One page at a time from Django's connection, asked for again when it was lost.
+"""One question at a time over Django's connection, asked again after the connection was lost.
 
-Called by the sources of this package, in the thread that iterates them. A page is a query of its
-own: nothing stays open between two of them, no cursor lives on the server, and no queryset keeps
-its rows.
+For the sources of this package, in the thread that iterates them. A page is a query of its own:
+nothing stays open between two of them, no cursor lives on the server, and no queryset keeps its
+rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 # https://dev.mysql.com/doc/mysql-errors/en/
 MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 4031}
 MYSQL_TOO_LONG = {1317, 1969, 3024}  # max_execution_time, MariaDB's max_statement_time, KILL QUERY
-_let_in: set[str] = set()  # databases that have answered this process
+_answered: set[str] = set()  # aliases of databases that have answered this process
 SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
@@ -39,19 +39,19 @@ def ask(
     *,
     may_be_slow: bool = True,
 ) -> Answer:
-    """What a question to a database gives.
+    """Return the answer of a database to a question.
 
     Args:
-        queryset: its database is asked: the one that it names, or that a router says, another one
-            each time maybe.
-        question: asks it, of the queryset that it is given.
+        queryset: tells the database: the one that it names, or the one that a router chooses, which
+            may be another one each time.
+        question: called with the queryset to ask.
         patience: seconds for which a database that cannot be read is asked again.
-        may_be_slow: a query that is cancelled for its time is asked again as it is.
+        may_be_slow: ask again, as it is, a query that the database has cancelled for its time.
 
     Raises:
         TooSlow: it took longer than the database lets a statement take.
-        UsageError: the server lets nobody in under that name; or the database lacks what the models
-            have.
+        UsageError: the server refuses the connection for good, or the database lacks what the
+            models have.
         SourceError: the database could not be read for longer than ``patience``.
         Exception: Django's own, for whatever does not pass by itself.
     """
@@ -63,13 +63,13 @@ def ask(
         nonlocal rows
         rows = queryset.using(queryset.db)
         found = question(rows)
-        _let_in.add(rows.db)
+        _answered.add(rows.db)
         return found
 
     def why(exc: Exception) -> str:
         alias, vendor = rows.db, connections[rows.db].vendor
-        # Once it has let us in, such an answer is a server's that is just being replaced.
-        if is_final(exc) and vendor == "postgresql" and alias not in _let_in:
+        # A server that has answered before and refuses now is most likely being replaced.
+        if is_final(exc) and vendor == "postgresql" and alias not in _answered:
             raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
         if _took_too_long(exc, vendor) and not may_be_slow:
             raise TooSlow(str(exc).strip()) from exc
@@ -86,7 +86,7 @@ def ask(
 
 
 def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:
-    """The rows of a queryset, asked for as ``ask`` says."""
+    """Return the rows of a queryset, asked for as ``ask`` does."""
     return ask(queryset, list, patience, may_be_slow=may_be_slow)
 
 
@@ -121,8 +121,8 @@ def planned(queryset: ReadableQuerySet) -> int | None:
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Connections that are opened in this block are closed at its end: its thread has no other use
-    for them.
+    """Close, at the end of this block, the connections that were opened in it: the thread has no
+    other use for them.
     """
     before = {connection.alias for connection in connections.all(initialized_only=True) if connection.connection}
     try:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 from taskmaster.django_orm.description import describe
@@ -23,6 +22,7 @@ from taskmaster.django_orm.queryset_form import Form, form_of, with_form
 from taskmaster.django_orm.readable import (
     as_objects,
     in_key_order,
+    is_whole,
     readable,
     refuse_partial_groups,
     without_conditions,
@@ -160,7 +160,7 @@ class QuerySetRanges(RangeSource):
         self._label = label
         self._patience = patience
         self._form = form_of(self._queryset)
-        self._query = None if _is_whole(self._queryset) else self._queryset.query
+        self._query = None if is_whole(self._queryset) else self._queryset.query
         self._plain = as_objects(self._queryset)  # what borders are asked of
         self._all_rows = self._query is None
 
@@ -235,16 +235,3 @@ def _between(queryset: Any, key: Key, lo: Any, hi: Any) -> Any:
         if end is not None:
             queryset = queryset.filter(key.compared(sign, end, vendor))
     return queryset
-
-
-def _is_whole(queryset: Any) -> bool:
-    """Return whether it has every row of its model, and nothing but these; then ranges need no
-    query with them.
-    """
-    whole = queryset.model._base_manager.using(queryset.db)
-    if type(queryset.query) is not type(whole.query) or queryset._fields is not None:
-        return False
-    try:
-        return bool(str(queryset.query) == str(whole.query))
-    except EmptyResultSet:
-        return False

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db.models import Model, QuerySet, Subquery, Window
 from django.db.models.expressions import Col, F, OrderBy, RawSQL
 from django.db.models.sql import Query
@@ -17,7 +18,7 @@ from django.db.models.sql import Query
 from taskmaster.django_orm.key import Key, ReadableQuerySet, fields_of
 from taskmaster.errors import UsageError
 
-__all__ = ["as_objects", "in_key_order", "readable", "refuse_partial_groups", "without_conditions"]
+__all__ = ["as_objects", "in_key_order", "is_whole", "readable", "refuse_partial_groups", "without_conditions"]
 
 OVER = re.compile(r"\bover\s*\(", re.IGNORECASE)
 
@@ -47,7 +48,7 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
     if query.is_sliced:
         raise UsageError(
             f"The queryset is sliced, and {name} takes slices of it itself, one page after the other. Leave out the "
-            "[:n]; --limit (limit= in a script) stops a run after so many jobs, and filter(...) what is read."
+            "[:n]; --limit (limit= in a script) ends a run after n jobs, and filter(...) limits what is read."
         )
     if query.combinator:
         raise UsageError(
@@ -104,6 +105,19 @@ def as_objects(queryset: ReadableQuerySet) -> ReadableQuerySet:
     plain.query.select_for_update = False
     plain.query.select_related = False
     return plain
+
+
+def is_whole(queryset: ReadableQuerySet) -> bool:
+    """Return whether it has every row of its model, and nothing but these; then ranges need no
+    query with them.
+    """
+    whole = queryset.model._base_manager.using(queryset.db)
+    if type(queryset.query) is not type(whole.query) or queryset._fields is not None:
+        return False
+    try:
+        return bool(str(queryset.query) == str(whole.query))
+    except EmptyResultSet:
+        return False
 
 
 def without_conditions(queryset: ReadableQuerySet) -> ReadableQuerySet:

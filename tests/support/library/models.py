@@ -28,6 +28,28 @@ class Post(models.Model):
         return self.slug
 
 
+class ProxyPost(Post):
+    class Meta:
+        proxy = True
+        ordering = ["-year"]
+
+    def shout(self) -> str:
+        return self.slug.upper()
+
+
+class Review(Post):
+    """A child with a table of its own."""
+
+    stars = models.IntegerField(default=0)
+
+
+class Profile(models.Model):
+    """Its primary key is a foreign key."""
+
+    author = models.OneToOneField(Author, primary_key=True, on_delete=models.CASCADE)
+    friends = models.ManyToManyField(Author, related_name="admirers")
+
+
 class Seat(models.Model):
     pk = models.CompositePrimaryKey("hall", "number")
     hall = models.CharField(max_length=10)
