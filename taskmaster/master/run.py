@@ -14,14 +14,16 @@ import secrets
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 from taskmaster import keys
-from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped, TaskmasterError
+from taskmaster.errors import StateUnwritable, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer, within
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
+from taskmaster.master.ending import Ending
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
@@ -39,7 +41,6 @@ from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport.server import Server
-from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Run"]
@@ -51,7 +52,6 @@ HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is un
 FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
 FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
 CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
-SUCCESSOR_SECONDS = 1.0  # that --limit waits for the job after the last one, whose key the watermark needs
 
 
 class Run:
@@ -98,6 +98,7 @@ class Run:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._held_back = False
         incarnation, earlier = f"{record.id}.{secrets.token_hex(8)}", Earlier(record)
         self._broker = Broker(incarnation, limits, record)
         self._completion = Completion(source, record)
@@ -271,7 +272,10 @@ class Run:
             )
 
     def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
-        """Until the run is over; returns why it ended if not because all is done."""
+        """Wait until the run is over; return why it ended if not because all is done."""
+        guarded = (self._broker, self._lock)
+        show = partial(self._show, view)
+        ending = Ending(*guarded, self._reader, self._checks, view, signals, grace=self._grace, show=show)
         while True:
             with self._lock:
                 lost = self._broker.tick(time.monotonic())
@@ -285,77 +289,39 @@ class Run:
             if finished and error is None:
                 return None
             if signals.received:
-                return self._drain(view, signals)
+                return ending.by_signal()
             if stop or self._checks.error is not None:
-                return self._stop(view, signals, stop)
+                return ending.by_failures(stop)
             self._give_up(*self._checkpointer.trouble())
             if error is not None and not pending:
                 return error
             if self._broker.spent:
-                return self._stop_at_limit()
+                return ending.at_limit()
             if self._out_of_time():
-                return self._stop_in_time(view, signals)
+                return ending.in_time(self._run_time or 0.0)
             if companion is not None:
                 companion.check()
-            view.update(self.snapshot())
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
+            self._show(view)
 
-    def _drain(self, view: View, signals: Signals) -> Interrupted:
-        """A signal has come: end what is running, and stop."""
-        interrupted = Interrupted("", signals.received)
-        self._let_end(view, signals, f"{signals.name}: ", "the same signal again ends at once")
-        return interrupted
+    def _show(self, view: View) -> None:
+        """Show how the run stands, and wait a moment."""
+        snapshot = self.snapshot()
+        view.update(snapshot)
+        self._say_outage()
+        self._wake.wait(TICK_SECONDS)
+        self._wake.clear()
 
-    def _stop(self, view: View, signals: Signals, why: str) -> TaskmasterError:
-        """So much fails that it is better to stop, the callback wants it, or a job has no key."""
-        self._let_end(view, signals, "The run stops: ", "Ctrl-C ends at once")
-        if signals.received:
-            return Interrupted("", signals.received)
-        if not why and self._checks.error is not None:
-            return self._checks.error
-        example = self._broker.settlement.example
-        return BudgetSpent(
-            f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
-        )
+    def _say_outage(self) -> None:
+        """Log that the run begins to hold back, or goes on."""
+        reason = self._broker.outage.reason
+        if reason and not self._held_back:
+            logger.warning("the run holds back: %s", reason)
+        elif self._held_back and not reason:
+            logger.warning("the run goes on: a job has gone well again")
+        self._held_back = bool(reason)
 
     def _out_of_time(self) -> bool:
         return self._run_time is not None and time.monotonic() - self._began >= self._run_time
-
-    def _stop_in_time(self, view: View, signals: Signals) -> TaskmasterError | None:
-        """``--run-time`` is over; None if everything has come to its end meanwhile."""
-        why = f"--run-time ({show_seconds(self._run_time or 0.0)}) is over"
-        self._let_end(view, signals, f"{why}: ", "Ctrl-C ends at once")
-        if signals.received:
-            return Interrupted("", signals.received)
-        if self._broker.over:
-            return None
-        return self._reader.error or self._checks.error or Stopped(why)
-
-    def _stop_at_limit(self) -> TaskmasterError:
-        """``--limit`` is reached; the source may raise where the next session begins."""
-        deadline = time.monotonic() + SUCCESSOR_SECONDS
-        while not (self._broker.intake.queued or self._reader.ended.is_set()) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        why = f"--limit ({self._broker.settlement.settled} jobs) is reached"
-        return self._reader.error or self._checks.error or Stopped(why)
-
-    def _let_end(self, view: View, signals: Signals, why: str, how: str) -> None:
-        """Hand out nothing more, and give what is running its time to end."""
-        before = signals.received
-        with self._lock:
-            self._broker.drain()
-        self._reader.stop()
-        view.say(f"{why}nothing more is handed out; running jobs have {self._grace:g} s to end ({how}).")
-        deadline = time.monotonic() + self._grace
-        while time.monotonic() < deadline and not signals.repeated and signals.received == before:
-            with self._lock:
-                self._broker.tick(time.monotonic())
-                if not len(self._broker.leases):
-                    break
-            view.update(self.snapshot())
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
         """Nothing may be called over before it is durable; a state that cannot be written is tried
