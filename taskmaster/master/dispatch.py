@@ -14,7 +14,7 @@ from taskmaster.master.broker.batches import Batch
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.pickling import MAX_JOB_BYTES, pickle_all, pickle_value, pickled
+from taskmaster.master.pickling import MAX_JOB_BYTES, TooLarge, pickle_all, pickle_value, pickled
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reports import Reports
 from taskmaster.master.throttle.throttle import Throttle
@@ -158,16 +158,19 @@ class Dispatch:
         """Return one pickle of all payloads; None if one of them cannot be pickled, or together
         they are too large.
         """
+        blob: Pieces | None = None
+        size = MAX_JOB_BYTES
         try:
             blob = pickle_all(batch.jobs)
+            size = len(blob)
+        except TooLarge:
+            pass
         except BaseException:  # the user's __reduce__ may raise SystemExit
             batch.separate = True
             return None
         with self._lock:
-            self._broker.batch_limit.note(len(blob) / len(batch))
-        if len(blob) > MAX_JOB_BYTES:
-            batch.separate = True
-            return None
+            self._broker.batch_limit.note(size / len(batch))
+        batch.separate = batch.separate or blob is None
         return blob
 
     def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> Pieces | None:

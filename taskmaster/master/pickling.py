@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.model import Job
 from taskmaster.transport.frames import Pieces
 
-__all__ = ["MAX_JOB_BYTES", "PickledAlready", "pickle_all", "pickle_value", "pickled"]
+__all__ = ["MAX_JOB_BYTES", "PickledAlready", "TooLarge", "pickle_all", "pickle_value", "pickled"]
 
 MAX_JOB_BYTES = 32 * 1024 * 1024
 """The largest pickled job that is sent; half of the largest frame."""
@@ -45,21 +46,26 @@ def _refuse_pickled(_: PickledJob) -> Any:
     raise PickledAlready
 
 
+class TooLarge(Exception):
+    """Jobs are larger together than what is sent at once."""
+
+
 def pickle_all(jobs: list[Any]) -> Pieces:
     """Return the payloads of jobs as one pickle; raises whatever pickling them raises.
 
     Raises:
         PickledAlready: they cannot be made one pickle.
+        TooLarge: it would be larger than ``MAX_JOB_BYTES``; what there was of it is gone.
     """
     # To look at the type of each job would cost as much as to pickle it; the pickler looks at it
     # anyway.
     found = {**copyreg.dispatch_table, PickledJob: _refuse_pickled}
     if type(jobs[0]) is not Job:
         try:
-            return pickle_value(jobs, {**found, Job: _refuse_job})
+            return pickle_value(jobs, {**found, Job: _refuse_job}, MAX_JOB_BYTES)
         except _JobAmongThem:
             pass
-    return pickle_value([payload_of(job) for job in jobs], found)
+    return pickle_value([payload_of(job) for job in jobs], found, MAX_JOB_BYTES)
 
 
 class _Sink:
@@ -67,17 +73,34 @@ class _Sink:
     copied.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.pieces: list[bytes] = []
+        self._left = most
 
     def write(self, piece: Any) -> None:
-        """What is not bytes (a buffer of the user's object) may change before it is sent."""
-        self.pieces.append(piece if type(piece) is bytes else bytes(piece))
+        """Take a piece. What is not bytes (a buffer of the user's object) may change before it is
+        sent.
+
+        Raises:
+            TooLarge: there are too many bytes.
+        """
+        whole = piece if type(piece) is bytes else bytes(piece)
+        self._left -= len(whole)
+        if self._left < 0:
+            self.pieces.clear()
+            raise TooLarge
+        self.pieces.append(whole)
 
 
-def pickle_value(value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None) -> Pieces:
-    """Anything as one pickle, in pieces that nobody has to copy into one."""
-    sink = _Sink()
+def pickle_value(
+    value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None, most: int = sys.maxsize
+) -> Pieces:
+    """Return anything as one pickle, in pieces that nobody has to copy into one.
+
+    Raises:
+        TooLarge: it has more than ``most`` bytes.
+    """
+    sink = _Sink(most)
     pickler = pickle.Pickler(sink, protocol=5)
     if dispatch_table is not None:
         pickler.dispatch_table = dispatch_table

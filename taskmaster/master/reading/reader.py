@@ -11,7 +11,8 @@ import itertools
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
 from typing import Any
 
 from taskmaster import keys
@@ -27,6 +28,7 @@ from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.source import Source
+from taskmaster.master.reading.weights import LIGHT_BYTES, Weights, is_light, weigh
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Reader"]
@@ -34,20 +36,26 @@ __all__ = ["Reader"]
 logger = logging.getLogger(__name__)
 
 QUEUE_BYTES = 64 * 1024 * 1024
-"""About how many bytes of pickled jobs may be queued, whatever ``--size`` says."""
+"""About how many bytes of jobs may be queued, whatever ``--size`` says."""
 
-CHUNK = 8192
-"""Most jobs taken from the source between two looks at how large they are; fewer where that would
-be
+CHUNK_JOBS = 8192
+CHUNK_BYTES = 1024 * 1024
+"""Most jobs, and about most bytes of them, that are taken from the source before it is asked again
+whether there is room.
 """
 
-STEP = 1024  # jobs
-LOOKED_AT = 2  # jobs of a step beside the last one: every other job may be large
+STEP_JOBS = 1024
+"""Most jobs taken before it is looked at how large they are."""
 
-CHUNK_BYTES = 1024 * 1024
-"""more than about so many bytes."""
+SAMPLED_JOBS = 2
+"""Jobs of a step that are looked at beside the last one: every other job may be large."""
 
-PLANNED = 32
+HEAVY_LOOKED_AT = 0.1
+"""Share of the chunks of large jobs after which one is looked at again, which takes as long as to
+send it.
+"""
+
+PLANNED_JOBS = 32
 """Most planned jobs taken from the source before they are on their way to the store."""
 
 _NONE = object()
@@ -101,6 +109,8 @@ class Reader(threading.Thread):
         self._chunk = 1
         self._chance = random.Random()
         self._snapshots = Snapshots(source.name, identity)
+        self._weights = Weights(self._chance.random)
+        self._light = False  # the newest jobs are of a kind that cannot be large
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
@@ -190,7 +200,7 @@ class Reader(threading.Thread):
         self._tell_times()
         with self._lock:
             to_split = self._broker.intake.write_ahead.next_split()
-            room = 0 if self._broker.intake.exhausted else min(PLANNED, self._broker.plan_room())
+            room = 0 if self._broker.intake.exhausted else min(PLANNED_JOBS, self._broker.plan_room())
         if to_split is not None:
             parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
             with self._lock:
@@ -241,6 +251,7 @@ class Reader(threading.Thread):
             return iterator
         self._identity.check(first)
         self._measure(first)
+        self._light = is_light(first)
         return itertools.chain([first], iterator)
 
     def _begin(self) -> Iterator[Any]:
@@ -255,25 +266,41 @@ class Reader(threading.Thread):
         return self._source.iterate(self._last, resume=self._mark is not None)
 
     def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
-        left, size = room, 0
         # In steps, so that jobs that become large all at once are noticed before many more of them
         # are read.
-        while left > 0 and size * STEP < 8 * CHUNK_BYTES:
-            step = min(STEP, left)
-            left -= step
-            with self._lock:
-                before = self._broker.intake.read
-            jobs = itertools.islice(iterator, step)
-            self._broker.intake.add(self._snapshots.taken(jobs) if self._snapshots.on else jobs)
-            self._snapshots.review()
-            with self._lock:
-                if self._broker.intake.read - before < step:
-                    self._broker.intake.exhaust()
-                    break
-            looked_at = self._broker.intake.newest(LOOKED_AT, self._chance)
-            size = max((_size(job) or 0 for job in looked_at), default=0)
+        while room > 0 and self._read_step(iterator, min(STEP_JOBS, room)):
+            room -= STEP_JOBS
+        self._chunk = min(CHUNK_JOBS, self._chunk * 2)
         self.started_reading.set()
-        self._look_at_newest()
+        newest = self._broker.intake.newest(0, self._chance)
+        if newest and (not self._weights.cut or self._chance.random() < HEAVY_LOOKED_AT):
+            self._look_for_change(newest[0])
+
+    def _read_step(self, iterator: Iterator[Any], step: int) -> bool:
+        """Read some jobs; False if no more should be read now."""
+        intake = self._broker.intake
+        with self._lock:
+            before = intake.read
+        jobs: Iterable[Any] = itertools.islice(iterator, step)
+        if self._snapshots.on:
+            jobs = self._snapshots.taken(jobs)
+        light = self._light
+        intake.add(jobs if light else self._weights.weighed(jobs, CHUNK_BYTES))
+        self._snapshots.review()
+        with self._lock:
+            end = intake.read
+            cut = not light and self._weights.cut
+            if end - before < step and not cut:
+                intake.exhaust()
+        newest = intake.newest(0 if cut else SAMPLED_JOBS, self._chance)
+        self._light = all(map(is_light, newest)) if newest else light
+        sizes = [self._measure(job) for job in newest]
+        if end > before:
+            # What weighing cannot see into is pickled. Of three jobs, the middle one counts: a
+            # large one among many small ones is no measure for all.
+            least = 0.0 if cut else (end - before) * (LIGHT_BYTES if light else float(median(sizes or [0])))
+            self._weights.add(end, least if light else max(least, self._weights.newest))
+        return not cut and not intake.exhausted and light == self._light
 
     def _read_one(self, iterator: Iterator[Any]) -> None:
         """Read a job that an earlier session may have settled."""
@@ -295,6 +322,7 @@ class Reader(threading.Thread):
             else:
                 self._broker.intake.add([job])
                 self.started_reading.set()
+            self._weights.add(self._broker.intake.read, weigh(job))
             if self._broker.intake.read > self._horizon:
                 self._earlier.forget()
 
@@ -318,12 +346,13 @@ class Reader(threading.Thread):
         with self._lock:
             room = self._broker.intake.room()
             queued = self._broker.intake.queued
+            head = self._broker.intake.read - queued
             per_job = self._broker.batch_limit.bytes_per_job
             stuck = room == 0 and self._broker.stuck
         if stuck:
             raise self._stuck_error()
-        # One job always fits; where the queue is empty, a chunk of them has to fit too.
-        room = min(room, max(int(queued == 0), int(QUEUE_BYTES / max(1.0, per_job)) - queued))
+        if queued and self._weights.queued(head) >= QUEUE_BYTES:
+            return 0
         return min(room, self._chunk, max(1, int(CHUNK_BYTES / max(1.0, per_job))))
 
     def _stuck_error(self) -> SourceError:
@@ -334,14 +363,6 @@ class Reader(threading.Thread):
             "and --span allows no more. Give the jobs keys that differ, with Job(key, payload) or job_key(job), or "
             "raise --span."
         )
-
-    def _look_at_newest(self) -> None:
-        self._chunk = min(CHUNK, self._chunk * 2)
-        newest = self._broker.intake.newest(LOOKED_AT, self._chance)
-        for job in newest:
-            self._measure(job)
-        if newest:
-            self._look_for_change(newest[0])
 
     def _look_for_change(self, newest: Any) -> None:
         """See that the source leaves alone what it has yielded; else nothing that is queued may be
@@ -355,15 +376,16 @@ class Reader(threading.Thread):
             self._checks.error = exc
             raise
 
-    def _measure(self, job: Any) -> None:
-        """Let large jobs count: at once when they become larger, slowly when they become
-        smaller.
+    def _measure(self, job: Any) -> int:
+        """Return the size of a job's pickle, and let it count for the size of batches; 0 where it
+        cannot be pickled.
         """
         size = _size(job)
         if size is None:
-            return
+            return 0
         with self._lock:
             self._broker.batch_limit.note(size)
+        return size
 
     def _close(self) -> None:
         """Let the user's generator run its ``finally`` blocks, and a source give up what it

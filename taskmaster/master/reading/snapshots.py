@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from typing import Any
 
 from taskmaster import keys
@@ -48,9 +47,9 @@ class Snapshots:
         self._name = name
         self._identity = identity
         self._changes = False
-        self._first: list[tuple[Any, bytes]] = []  # jobs that were pickled at once, and what came of it
+        self._first: list[tuple[Any, int]] = []  # jobs that were pickled at once, and the hash of what came of it
         self._jobs, self._bytes = FIRST_JOBS, FIRST_BYTES  # that may still come, until the source is trusted
-        self._sample: tuple[Any, bytes] | None = None
+        self._sample: tuple[Any, int] | None = None
 
     def taken(self, jobs: Iterable[Any]) -> Iterator[Any]:
         """Return the jobs as they are now, one by one as they come."""
@@ -73,7 +72,7 @@ class Snapshots:
             return job
         self._bytes -= len(blob)
         if not self._changes:
-            self._first.append((payload, _digest(blob)))
+            self._first.append((payload, hash(blob)))
         return PickledJob(-1, text, blob, self._identity.fingerprint(job), job=self._identity.show(job))
 
     def review(self) -> None:
@@ -112,7 +111,7 @@ class Snapshots:
         if isinstance(newest, ParkedJob) or _is_fixed(payload):
             return
         try:
-            self._sample = newest, _digest(pickle.dumps(payload, protocol=5))
+            self._sample = newest, hash(pickle.dumps(payload, protocol=5))
         except BaseException:  # it fails when it is handed out, with its key
             return
 
@@ -123,12 +122,8 @@ def _is_fixed(payload: Any) -> bool:
     return kind in keys.SCALARS or (kind is tuple and set(map(type, payload)) <= keys.SCALARS)
 
 
-def _digest(blob: bytes) -> bytes:
-    return blake2b(blob, digest_size=16).digest()
-
-
-def _changed(payload: Any, digest: bytes) -> bool:
+def _changed(payload: Any, digest: int) -> bool:
     try:
-        return _digest(pickle.dumps(payload, protocol=5)) != digest
+        return hash(pickle.dumps(payload, protocol=5)) != digest
     except BaseException:
         return True

@@ -1,0 +1,125 @@
+"""How much memory the jobs of the queue take, so that it is capped in bytes and not only in jobs.
+
+Used by the reader. Jobs that are numbers or moments all weigh the same and cost nothing here. Texts
+are weighed one by one, all else by chance, and a chunk ends with the job that makes it heavy: rows
+that become wide without notice are found after a few of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from itertools import islice
+from sys import getsizeof
+from typing import Any
+from uuid import UUID
+
+from taskmaster.keys import payload_of
+from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.model import Job
+
+__all__ = ["LIGHT_BYTES", "Weights", "is_light", "weigh"]
+
+LIGHT = frozenset({type(None), bool, int, float, datetime, date, time, timedelta, UUID})
+FLAT = LIGHT | {str, bytes}
+LIGHT_BYTES = 100.0  # that such a job is taken to weigh
+WEIGHED = 0.25  # of the jobs that are no texts: to weigh one costs about as much as to hand it out
+DEPTH = 4  # containers within containers
+PARTS = 1000  # of a container with others in it that are weighed
+
+
+class Weights:
+    """The bytes that were read, by position, less those that have left the queue.
+
+    Args:
+        chance: gives numbers from 0 to 1.
+
+    Attributes:
+        newest: Bytes of the chunk that was read last, as far as it was weighed.
+        cut: Whether that chunk ended because it was heavy.
+    """
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self.cut = False
+        self.newest = 0.0
+        self._chance = chance
+        self._chunks: deque[tuple[int, float]] = deque()  # where each ends, and what it weighs
+        self._queued = 0.0
+
+    def weighed(self, jobs: Iterable[Any], most: int) -> Iterator[Any]:
+        """Yield the jobs of a chunk until they weigh more than ``most`` bytes."""
+        self.cut, self.newest = False, 0.0
+        chance = self._chance
+        for job in jobs:
+            yield job
+            kind = type(job)
+            if kind is str or kind is bytes:
+                self.newest += getsizeof(job)
+            elif kind is PickledJob:
+                self.newest += len(job.payload)
+            elif chance() < WEIGHED:
+                self.newest += weigh(job) / WEIGHED
+            if self.newest > most:
+                self.cut = True
+                return
+
+    def add(self, end: int, weight: float) -> None:
+        """Note what was read.
+
+        Args:
+            end: position behind its last job.
+            weight: bytes of all of it.
+        """
+        self._chunks.append((end, weight))
+        self._queued += weight
+
+    def queued(self, head: int) -> float:
+        """Return the bytes of what is in the queue, whose first job has the position ``head``."""
+        while self._chunks and self._chunks[0][0] <= head:
+            self._queued -= self._chunks.popleft()[1]
+        return self._queued if self._chunks else 0.0
+
+
+def is_light(job: Any) -> bool:
+    """Return whether jobs of this kind cannot be large."""
+    return type(payload_of(job)) in LIGHT
+
+
+def weigh(value: Any, depth: int = DEPTH) -> int:
+    """Return about how many bytes of memory a value takes, with what it holds."""
+    kind = type(value)
+    if kind in FLAT:
+        return getsizeof(value)
+    if kind is Job:
+        return weigh(value.payload, depth)
+    if isinstance(value, ParkedJob):
+        return len(value.payload)
+    own = _size_of(value)
+    if isinstance(value, dict):
+        parts: Any = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    else:
+        parts = [*getattr(value, "__dict__", {}).values(), *_in_slots(value)]
+    if FLAT.issuperset(map(type, parts)):
+        return own + sum(map(getsizeof, parts))
+    if not depth:
+        return own
+    found = sum(weigh(part, depth - 1) for part in islice(parts, PARTS))
+    return own + int(found * max(1.0, len(parts) / PARTS))
+
+
+def _size_of(value: Any) -> int:
+    try:
+        return max(getsizeof(value), getattr(value, "nbytes", 0))
+    except Exception:  # the user's __sizeof__ may raise
+        return 0
+
+
+def _in_slots(value: Any) -> Iterator[Any]:
+    for base in type(value).__mro__:
+        names = base.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            yield getattr(value, name, None)
