@@ -27,8 +27,11 @@ DECISIVE = ("user", "database", "search_path", "row_security", "session_replicat
             "default_transaction_read_only", "attached")  # fmt: skip
 QUERIES = {
     "postgresql": (
-        "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name IN ('search_path') "
-        "UNION ALL SELECT 'user', current_user::text UNION ALL SELECT 'database', current_database()::text"
+        "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name = 'search_path' "
+        "UNION ALL SELECT 'user', current_user::text UNION ALL SELECT 'database', current_database()::text "
+        # Settings of a project's own are listed nowhere; policies name those that decide on rows.
+        "UNION SELECT said[1], current_setting(said[1], true) FROM pg_policies, "
+        r"regexp_matches(concat(qual, with_check), 'current_setting\(''([\w.]+)''', 'g') AS said"
     ),
     "mysql": "SELECT 'database', DATABASE() UNION ALL SELECT 'sql_mode', @@SESSION.sql_mode",
     "sqlite": "SELECT 'attached', group_concat(name || ' ' || file, ', ') FROM pragma_database_list "
@@ -75,7 +78,8 @@ def _check_session(connection: Any) -> None:
     finally:
         new.close()
     changed = [name for name in sorted({*told, *plain}) if told.get(name) != plain.get(name)]
-    decisive = next((name for name in DECISIVE if name in changed), None)
+    # With a dot: a setting of an extension, or one that a policy of row-level security looks at.
+    decisive = next((name for name in changed if name in DECISIVE or "." in name), None)
     if decisive is not None:
         raise UsageError(
             f"The connection {connection.alias!r} has {decisive} = {told.get(decisive)!r}, and a new one has "

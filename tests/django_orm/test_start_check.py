@@ -55,6 +55,10 @@ def test_sqlite_in_memory_is_refused_once_it_is_used(use: Any) -> None:
         ("SET row_security = off", "row_security"),
         ("SET session_replication_role = replica", "session_replication_role"),
         ("SET default_transaction_read_only = on", "default_transaction_read_only"),
+        (
+            "CREATE POLICY own ON library_author USING (name = current_setting('app.tenant')); SET app.tenant = 't1'",
+            "app.tenant",
+        ),
     ],
 )
 def test_what_a_connection_was_told_is_refused_where_it_decides_on_rows(
