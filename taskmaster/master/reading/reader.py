@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from statistics import median
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskmaster import keys
@@ -23,37 +21,16 @@ from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
+from taskmaster.master.reading.chunks import Chunks
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.source import Source
-from taskmaster.master.reading.weights import LIGHT_BYTES, Weights, is_light, weigh
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Reader"]
 
 logger = logging.getLogger(__name__)
-
-QUEUE_BYTES = 64 * 1024 * 1024
-"""About how many bytes of jobs may be queued, whatever ``--size`` says."""
-
-CHUNK_JOBS = 8192
-CHUNK_BYTES = 1024 * 1024
-"""Most jobs, and about most bytes of them, that are taken from the source before it is asked again
-whether there is room.
-"""
-
-STEP_JOBS = 1024
-"""Most jobs taken before it is looked at how large they are."""
-
-SAMPLED_JOBS = 2
-"""Jobs of a step that are looked at beside the last one: every other job may be large."""
-
-HEAVY_LOOKED_AT = 0.1
-"""Share of the chunks of large jobs after which one is looked at again, which takes as long as to
-send it.
-"""
 
 PLANNED_JOBS = 32
 """Most planned jobs taken from the source before they are on their way to the store."""
@@ -106,11 +83,7 @@ class Reader(threading.Thread):
         self._planned = planned
         self._checks = checks or JobChecks(identity)
         self._stop_asked = threading.Event()
-        self._chunk = 1
-        self._chance = random.Random()
-        self._snapshots = Snapshots(source.name, identity)
-        self._weights = Weights(self._chance.random)
-        self._light = False  # the newest jobs are of a kind that cannot be large
+        self._chunks = Chunks(broker, lock, identity, self._checks, source.name)
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
@@ -190,7 +163,8 @@ class Reader(threading.Thread):
         if len(self._earlier):
             self._read_one(self._iterator)
         else:
-            self._read_chunk(self._iterator, room)
+            self._chunks.read(self._iterator, room)
+            self.started_reading.set()
         return True
 
     def _step_planned(self) -> bool:
@@ -250,8 +224,7 @@ class Reader(threading.Thread):
         if first is _NONE:
             return iterator
         self._identity.check(first)
-        self._measure(first)
-        self._light = is_light(first)
+        self._chunks.expect(first)
         return itertools.chain([first], iterator)
 
     def _begin(self) -> Iterator[Any]:
@@ -265,43 +238,6 @@ class Reader(threading.Thread):
                 self._broker.intake.bind(keys.check(bound))
         return self._source.iterate(self._last, resume=self._mark is not None)
 
-    def _read_chunk(self, iterator: Iterator[Any], room: int) -> None:
-        # In steps, so that jobs that become large all at once are noticed before many more of them
-        # are read.
-        while room > 0 and self._read_step(iterator, min(STEP_JOBS, room)):
-            room -= STEP_JOBS
-        self._chunk = min(CHUNK_JOBS, self._chunk * 2)
-        self.started_reading.set()
-        newest = self._broker.intake.newest(0, self._chance)
-        if newest and (not self._weights.cut or self._chance.random() < HEAVY_LOOKED_AT):
-            self._look_for_change(newest[0])
-
-    def _read_step(self, iterator: Iterator[Any], step: int) -> bool:
-        """Read some jobs; False if no more should be read now."""
-        intake = self._broker.intake
-        with self._lock:
-            before = intake.read
-        jobs: Iterable[Any] = itertools.islice(iterator, step)
-        if self._snapshots.on:
-            jobs = self._snapshots.taken(jobs)
-        light = self._light
-        intake.add(jobs if light else self._weights.weighed(jobs, CHUNK_BYTES))
-        self._snapshots.review()
-        with self._lock:
-            end = intake.read
-            cut = not light and self._weights.cut
-            if end - before < step and not cut:
-                intake.exhaust()
-        newest = intake.newest(0 if cut else SAMPLED_JOBS, self._chance)
-        self._light = all(map(is_light, newest)) if newest else light
-        sizes = [self._measure(job) for job in newest]
-        if end > before:
-            # What weighing cannot see into is pickled. Of three jobs, the middle one counts: a
-            # large one among many small ones is no measure for all.
-            least = 0.0 if cut else (end - before) * (LIGHT_BYTES if light else float(median(sizes or [0])))
-            self._weights.add(end, least if light else max(least, self._weights.newest))
-        return not cut and not intake.exhausted and light == self._light
-
     def _read_one(self, iterator: Iterator[Any]) -> None:
         """Read a job that an earlier session may have settled."""
         job = next(iterator, _NONE)
@@ -310,9 +246,7 @@ class Reader(threading.Thread):
                 self._broker.intake.exhaust()
                 self._earlier.forget()
             return
-        if self._snapshots.on:
-            job = self._snapshots.take(job)
-            self._snapshots.review()
+        job = self._chunks.taken(job)
         text = self._identity.text(job)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
@@ -322,7 +256,7 @@ class Reader(threading.Thread):
             else:
                 self._broker.intake.add([job])
                 self.started_reading.set()
-            self._weights.add(self._broker.intake.read, weigh(job))
+            self._chunks.add_alone(job)
             if self._broker.intake.read > self._horizon:
                 self._earlier.forget()
 
@@ -345,15 +279,10 @@ class Reader(threading.Thread):
         """How many jobs to read now."""
         with self._lock:
             room = self._broker.intake.room()
-            queued = self._broker.intake.queued
-            head = self._broker.intake.read - queued
-            per_job = self._broker.batch_limit.bytes_per_job
             stuck = room == 0 and self._broker.stuck
         if stuck:
             raise self._stuck_error()
-        if queued and self._weights.queued(head) >= QUEUE_BYTES:
-            return 0
-        return min(room, self._chunk, max(1, int(CHUNK_BYTES / max(1.0, per_job))))
+        return self._chunks.room(room)
 
     def _stuck_error(self) -> SourceError:
         mark = self._broker.watermark.mark
@@ -364,29 +293,6 @@ class Reader(threading.Thread):
             "raise --span."
         )
 
-    def _look_for_change(self, newest: Any) -> None:
-        """See that the source leaves alone what it has yielded; else nothing that is queued may be
-        run.
-        """
-        try:
-            self._snapshots.look_again(newest)
-        except SourceError as exc:
-            with self._lock:
-                self._broker.refuse()
-            self._checks.error = exc
-            raise
-
-    def _measure(self, job: Any) -> int:
-        """Return the size of a job's pickle, and let it count for the size of batches; 0 where it
-        cannot be pickled.
-        """
-        size = _size(job)
-        if size is None:
-            return 0
-        with self._lock:
-            self._broker.batch_limit.note(size)
-        return size
-
     def _close(self) -> None:
         """Let the user's generator run its ``finally`` blocks, and a source give up what it
         holds.
@@ -396,13 +302,3 @@ class Reader(threading.Thread):
         except BaseException as exc:  # whatever it is, the run waits for this thread to end
             said = users_traceback(exc)
             logger.error("%s raised while it was closed:\n%s", self._source.name, said)  # noqa: TRY400  # that is whole
-
-
-def _size(job: Any) -> int | None:
-    """Bytes of a job's pickle; None for one that cannot be pickled, which fails when it is handed
-    out, with its key.
-    """
-    try:
-        return len(pickled(job))
-    except BaseException:
-        return None

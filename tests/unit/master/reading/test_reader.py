@@ -16,8 +16,9 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.reading.chunks import QUEUE_BYTES
 from taskmaster.master.reading.dedup import Earlier
-from taskmaster.master.reading.reader import QUEUE_BYTES, Reader
+from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.model import Job, Report, ReportEnd, Want
