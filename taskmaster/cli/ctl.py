@@ -236,6 +236,7 @@ def _described(status: Mapping[str, Any]) -> list[str]:
         ("Run", snapshot.run),
         ("Address", snapshot.address),
         ("State", f"{snapshot.state}: {snapshot.reason}" if snapshot.reason else snapshot.state),
+        ("Rate", "above is the mean of this session; a progress line shows that of the last 10 seconds"),
         ("Watermark", snapshot.watermark or "none yet"),
         ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
         ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),

@@ -41,6 +41,7 @@ from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport.server import Server
+from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Run"]
@@ -51,6 +52,7 @@ TICK_SECONDS = 0.2  # between two looks at the leases and two updates of the pro
 HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
 FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
 FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
+SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
 CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
 
 
@@ -255,7 +257,16 @@ class Run:
         if self._broker.paused:
             return RunState.PAUSED, self._broker.paused
         why = self._broker.outage.reason or self._throttle.why(now)
-        return (RunState.THROTTLED, why) if why else (RunState.RUNNING, self._throttle.limiting(now))
+        if why:
+            return RunState.THROTTLED, why
+        return RunState.RUNNING, self._throttle.limiting(now) or self._slow_source(now)
+
+    def _slow_source(self, now: float) -> str:
+        """Say that workers wait for the source, and for how long already."""
+        seconds = self._reader.waits(now)
+        if seconds < SLOW_SOURCE_SECONDS or self._broker.intake.queued or not self._broker.slaves.unfed:
+            return ""
+        return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"
 
     def _after_exchange(self) -> None:
         if 2 * self._broker.intake.queued < self._broker.limits.size:

@@ -294,3 +294,18 @@ def test_a_job_without_a_key_is_refused_each_time_and_never_run(playground: Play
         assert run.process.returncode == 2, run.output
         assert "if it did not hold a dict" in run.output
         assert not {"2", "3"} & set(playground.ledger.ended())
+
+
+def test_a_slow_source_is_named(playground: Playground) -> None:
+    """The line says that the workers wait for get_jobs, and for how long."""
+    playground.write(
+        "mod.py",
+        "import os, time\n"
+        "def get_jobs():\n    yield 0\n    while not os.path.exists('go'):\n        time.sleep(0.05)\n    yield 1\n"
+        "def handle_job(n):\n    pass\n",
+    )
+    run = playground.start("tm-run", "mod.py", "1", "--progress=lines")
+    run.wait_for_output("waiting for get_jobs, for")
+    playground.write("go", "")
+
+    assert run.end() == 0

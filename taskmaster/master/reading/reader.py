@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 PLANNED_JOBS = 32
 """Most planned jobs taken from the source before they are on their way to the store."""
+
+WORDS_OF_THREADS = ("created in a thread", "main thread", "event loop in thread", "different thread", "another thread")
+"""What the errors of sqlite3, signal, asyncio and others say when the thread is not theirs."""
 
 _NONE = object()
 
@@ -83,6 +87,8 @@ class Reader(threading.Thread):
         self._planned = planned
         self._checks = checks or JobChecks(identity)
         self._stop_asked = threading.Event()
+        self._asking = False  # the source's own code is running
+        self._progress = (0, time.monotonic())  # jobs read, and when that number last changed
         self._chunks = Chunks(broker, lock, identity, self._checks, source.name)
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
@@ -103,12 +109,28 @@ class Reader(threading.Thread):
         if self.is_alive():
             self.join(seconds)
 
+    def waits(self, now: float) -> float:
+        """Return for how many seconds the source has been asked for a job and has yielded none; 0
+        while nobody waits for it. Asked several times a second, under the lock.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        read = self._broker.intake.read + self._broker.intake.write_ahead.made
+        if read != self._progress[0] or not self._asking or self.ended.is_set():
+            self._progress = (read, now)
+        return now - self._progress[1]
+
     def run(self) -> None:
         """The thread."""
         try:
+            self._asking = True
             self.prepare()
             while not self._stop_asked.is_set() and not self.done:
-                if not self.step():
+                self._asking = True
+                stepped = self.step()
+                self._asking = False
+                if not stepped:
                     # Woken when the queue has run half empty; the time-out covers all other reasons
                     # for room.
                     self.room.wait(0.05)
@@ -209,8 +231,8 @@ class Reader(threading.Thread):
     def _source_error(self, exc: BaseException) -> SourceError:
         error = SourceError(
             f"{self._source.name} raised {type(exc).__name__} after {self._broker.intake.read} jobs of this session."
-            f"{integration.explanation(exc)} What it had yielded is finished first; the run can be resumed when the "
-            "cause is mended.",
+            f"{integration.explanation(exc)}{_of_its_thread(exc, self._source.name)} What it had yielded is finished "
+            "first; the run can be resumed when the cause is mended.",
             user_traceback=users_traceback(exc),
         )
         error.__cause__ = exc  # what a script sees that does not catch it
@@ -302,3 +324,16 @@ class Reader(threading.Thread):
         except BaseException as exc:  # whatever it is, the run waits for this thread to end
             said = users_traceback(exc)
             logger.error("%s raised while it was closed:\n%s", self._source.name, said)  # noqa: TRY400  # that is whole
+
+
+def _of_its_thread(exc: BaseException, name: str) -> str:
+    """Return what there is to say of an error that is about the thread in which the source is read;
+    "" of any other.
+    """
+    said = str(exc)
+    if not any(words in said for words in WORDS_OF_THREADS):
+        return ""
+    return (
+        f" {name} is read in a thread of its own, not in the main thread: open connections and event loops inside of "
+        "it, and set signal handlers where the module is imported."
+    )

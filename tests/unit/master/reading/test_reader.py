@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -350,3 +352,48 @@ def test_a_generator_that_raises_while_it_is_closed_ends_no_less(
     assert "get_jobs raised while it was closed:" in caplog.text
     assert "raise error" in caplog.text
     assert "master/reader.py" not in caplog.text
+
+
+def test_how_long_a_source_is_waited_for() -> None:
+    """From when it was asked and yielded nothing more; a job that comes begins the count anew."""
+    asked, go = threading.Event(), threading.Event()
+
+    def get_jobs() -> Iterator[int]:
+        yield 1
+        asked.set()
+        go.wait()
+        yield 2
+
+    reader, broker = reader_of(get_jobs)
+    began = time.monotonic()
+    assert reader.waits(began + 100) == 0.0  # nobody has asked it so far
+    reader.start()
+    asked.wait()
+    reader.waits(began + 200)
+
+    assert reader.waits(began + 207) == 7.0
+    go.set()
+    reader.ended.wait()
+    assert reader.waits(began + 300) == 0.0
+    assert broker.intake.read == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.ProgrammingError("SQLite objects created in a thread can only be used in that same thread."),
+        ValueError("signal only works in main thread of the main interpreter"),
+        RuntimeError("There is no current event loop in thread 'taskmaster-source'."),
+    ],
+)
+def test_an_error_that_is_about_the_thread_says_so(error: Exception) -> None:
+    """The source is read in one of its own, which nothing in the user's code shows."""
+
+    def get_jobs() -> Iterator[int]:
+        raise error
+        yield
+
+    reader, _ = reader_of(get_jobs)
+    reader.run()
+
+    assert "in a thread of its own" in str(reader.error)
