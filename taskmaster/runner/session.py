@@ -35,6 +35,7 @@ from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
+from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
@@ -176,6 +177,7 @@ class RunSession:
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
         signals = stack.enter_context(Signals())
+        stack.enter_context(exit_guarded())
         note_run(Path(store.place), loaded.given, finished=False)
         slave = None
         if self._slave is not None:

@@ -381,3 +381,30 @@ def test_a_home_that_cannot_be_written_only_matters_without_a_key(playground: Pl
 
     assert slave.process.returncode == 0, slave.output
     assert given.end() == 0, given.output
+
+
+LEAVES = {
+    "in get_jobs": (
+        "import os\ndef get_jobs(last=0):\n    for i in range(last + 1, 101):\n"
+        "        if i == 50:\n            os._exit(0)\n        yield i\ndef handle_job(i):\n    pass\n"
+    ),
+    "while a job is pickled": (
+        "import os\nfrom taskmaster import Job\nclass Bad:\n    def __reduce__(self):\n        os._exit(0)\n"
+        "def get_jobs(last=0):\n    for i in range(last + 1, 101):\n        yield Job(i, Bad() if i == 50 else i)\n"
+        "def handle_job(i):\n    pass\n"
+    ),
+    "in job_key": (
+        "import os\ndef job_key(i):\n    return i if i != 50 else os._exit(0)\n"
+        "def get_jobs(last=0):\n    yield from range(last + 1, 101)\ndef handle_job(i):\n    pass\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("where", LEAVES)
+def test_a_run_that_the_users_code_ends_has_not_succeeded(playground: Playground, where: str) -> None:
+    """``os._exit(0)`` in the middle would be taken for all done by the script that started it."""
+    playground.write("mod.py", LEAVES[where])
+    ended = playground.run("tm-run", "mod.py", "2", "--progress=none")
+
+    assert ended.process.returncode == 1, ended.output
+    assert "called os._exit(0) before the run was over" in ended.output
