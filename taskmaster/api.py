@@ -27,11 +27,13 @@ from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.runner import control, shared_key
 from taskmaster.runner.excepthook import for_scripts
+from taskmaster.runner.in_process import InProcessSpec
 from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import standard_streams
+from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of
@@ -83,7 +85,10 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     options.check()
     key = shared_key.of_master(options)
     loaded = load_target(target, arguments, options.get_jobs_callback, options.handle_job_callback, local=True)
-    return RunSession(loaded, options, LocalSlaveSpec(options, prefork), lambda: key).run()
+    slave: LocalSlaveSpec | InProcessSpec = LocalSlaveSpec(options, prefork)
+    if options.in_process:
+        slave = InProcessSpec(options, lambda: load(str(loaded.slave_target)))
+    return RunSession(loaded, options, slave, lambda: key).run()
 
 
 def work(target: str, options: SlaveOptions) -> int:
@@ -232,7 +237,11 @@ class Taskmaster:
             integration.check_start()
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
-        slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
+        slave: LocalSlaveSpec | InProcessSpec
+        if options.in_process:
+            slave = InProcessSpec(options, self._callbacks)
+        else:
+            slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:
             return RunSession(loaded, options, slave, lambda: shared_key.of_master(options)).run()
         except Interrupted as exc:
@@ -240,13 +249,16 @@ class Taskmaster:
                 print(exc, file=sys.stderr)
             raise SystemExit(exc.exit_code) from None
 
+    def _callbacks(self) -> Callbacks:
+        retry_on, give_up_on = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on")
+        return Callbacks(self._callback, self._setup, self._teardown, retry_on, give_up_on or ())
+
     def _fork(self) -> tuple[socket.socket, int]:
         """Fork a process that holds the callback."""
-        from taskmaster.slave.worker.callbacks import classes_of
         from taskmaster.slave.worker.fork_server import fork_template
 
-        rules = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on") or ()
-        return fork_template(self._callback, self._setup, self._teardown, *rules)
+        found = self._callbacks()
+        return fork_template(found.handle, found.setup, found.teardown, found.retry_on, found.give_up_on)
 
 
 def _name_of(jobs: Any) -> str:

@@ -71,8 +71,8 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
 
     # First: it gets ready while the master is imported. No worker may have the key in its memory,
     # though.
-    needed = options.dry_run is None and options.key is None and "TASKMASTER_KEY" not in os.environ
-    prefork = prepare() if needed else None
+    keyless = options.key is None and "TASKMASTER_KEY" not in os.environ
+    prefork = prepare() if keyless and options.dry_run is None and not options.in_process else None
     try:
         from taskmaster import api
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "drop_after_fork",
     "explanation",
     "failing_if_open",
+    "kept_connections",
     "other_databases",
     "project_facts",
     "refresh_connections",
@@ -38,6 +40,9 @@ SETTINGS = "DJANGO_SETTINGS_MODULE"
 
 OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
 """The environment variable of ``--other-databases``; workers have it from their slave."""
+
+
+_KEPT = threading.local()
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def failing_if_open(call: Callable[[Any], Any], *, surrounded: bool = False) -> 
         return call
     from taskmaster.django_orm.connections import JobLeftTransaction, TransactionCheck
 
-    check = TransactionCheck(surrounded=surrounded).check
+    check = TransactionCheck(surrounded=surrounded or _are_kept()).check
 
     def checked(job: Any) -> Any:
         try:
@@ -200,11 +205,27 @@ def failing_if_open(call: Callable[[Any], Any], *, surrounded: bool = False) -> 
     return checked
 
 
+@contextmanager
+def kept_connections() -> Iterator[None]:
+    """Leave this thread's connections as they are meanwhile: they are the caller's, who may be
+    inside of a transaction, or of a test.
+    """
+    _KEPT.depth = getattr(_KEPT, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _KEPT.depth -= 1
+
+
+def _are_kept() -> bool:
+    return getattr(_KEPT, "depth", 0) > 0
+
+
 def refresh_connections() -> None:
     """Close connections that are unusable or too old: before and after a batch, after a job that
     has failed, and around each call of a hook.
     """
-    if "django.db" in sys.modules:
+    if "django.db" in sys.modules and not _are_kept():
         from taskmaster.django_orm.connections import refresh
 
         refresh()

@@ -94,7 +94,8 @@ class Ending:
         """
         deadline = time.monotonic() + SUCCESSOR_SECONDS
         while not (self._broker.intake.queued or self._reader.ended.is_set()) and time.monotonic() < deadline:
-            time.sleep(0.005)
+            if not self._reader.turn():
+                time.sleep(0.005)
         why = f"--limit ({self._broker.settlement.settled} jobs) is reached"
         return self._reader.error or self._checks.error or Stopped(why)
 

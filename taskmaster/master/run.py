@@ -28,6 +28,7 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
 from taskmaster.master.remarks import remarks
 from taskmaster.master.reports import Reports
@@ -35,12 +36,11 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
 from taskmaster.master.stores.contract import Store
-from taskmaster.master.summary import Companion, Summary, View
+from taskmaster.master.summary import Companion, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
-from taskmaster.transport.server import Server
 from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 
@@ -70,6 +70,7 @@ class Run:
         total: how many jobs there are, if the user said so.
         throttle: holds the handing out back; None: nothing does.
         skew: compares the slaves of the run.
+        by_turns: the source is read by ``read_here``, in no thread of its own.
     """
 
     def __init__(  # noqa: PLR0913  # what a run is made of, each part once
@@ -85,6 +86,7 @@ class Run:
         total: int | None = None,
         throttle: Throttle | None = None,
         skew: Skew | None = None,
+        by_turns: bool = False,
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -107,8 +109,8 @@ class Run:
         guarded = (self._broker, self._lock)
         self._checkpointer = Checkpointer(store, *guarded, identity, earlier, record, completion=self._completion)
         self._checks = checks = JobChecks(identity)
-        hurry = self._checkpointer.hurry
-        self._reader = Reader(source, *guarded, identity, earlier, record.mark, planned=hurry, checks=checks)
+        hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
+        self._reader = kind(source, *guarded, identity, earlier, record.mark, planned=hurry, checks=checks)
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
         took = self._after_exchange
         self._service = Service(
@@ -123,7 +125,12 @@ class Run:
             skew=skew,
         )
 
-    def serve_on(self, server: Server) -> None:
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._record.id
+
+    def serve_on(self, server: SlaveServer) -> None:
         """Name the server that slaves reach; nobody is answered before ``work``."""
         server.serve(self._service)
         self._address = str(server.where)
@@ -144,13 +151,12 @@ class Run:
         if self._broker.replay.on:
             self._checkpointer.refill()
             return True
-        self._reader.start()
-        self._reader.started_reading.wait(FIRST_JOB_SECONDS)
+        self._reader.begin(FIRST_JOB_SECONDS)
         error = self._reader.error
         if error is not None and not self._broker.intake.read and not self._broker.intake.write_ahead.made:
             raise error
         if self._total is None:
-            threading.Thread(target=self._count_jobs, name="taskmaster-count", daemon=True).start()
+            self._reader.beside(self._count_jobs)
         if self._record.finished is None:
             return True
         # A source that includes `last` yields the last job again: it is recognised, and nothing
@@ -159,9 +165,13 @@ class Run:
             self._broker.intake.settle_known()
             return not self._broker.over
 
+    def read_here(self) -> bool:
+        """Read some of the source by turns; False if nothing was read."""
+        return not self._broker.replay.on and self._reader.turn()
+
     def work(
         self,
-        server: Server,
+        server: SlaveServer,
         view: View,
         signals: Signals,
         companion: Companion | None = None,
@@ -312,14 +322,14 @@ class Run:
                 return ending.in_time(self._run_time or 0.0)
             if companion is not None:
                 companion.check()
-            self._show(view)
+            self._show(view, TICK_SECONDS if companion is None else companion.pause)
 
-    def _show(self, view: View) -> None:
+    def _show(self, view: View, seconds: float = TICK_SECONDS) -> None:
         """Show how the run stands, and wait a moment."""
         snapshot = self.snapshot()
         view.update(snapshot)
         self._say_outage()
-        self._wake.wait(TICK_SECONDS)
+        self._wake.wait(seconds)
         self._wake.clear()
 
     def _say_outage(self) -> None:
@@ -354,7 +364,7 @@ class Run:
                     said = True
                 self._wake.wait(1.0)
 
-    def _farewell(self, server: Server) -> None:
+    def _farewell(self, server: SlaveServer) -> None:
         """Let every slave hear that the run is over: those that wait to ask again are told at
         once.
         """

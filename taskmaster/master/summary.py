@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from taskmaster.view.snapshot import Snapshot
 
-__all__ = ["Companion", "Summary", "View"]
+__all__ = ["Companion", "SlaveServer", "Summary", "View"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,32 @@ class View(Protocol):
         """Print a line of Taskmaster's own."""
 
 
+class SlaveServer(Protocol):
+    """What slaves reach the run's service through; see ``taskmaster.transport.server``."""
+
+    @property
+    def where(self) -> object:
+        """The address, for people."""
+
+    def serve(self, service: Any) -> None:
+        """Name what is served."""
+
+    def start(self) -> None:
+        """Answer slaves from now on."""
+
+    def tell_all(self, message: Any) -> None:
+        """Send a message to every slave that waits."""
+
+    def stop(self) -> None:
+        """Answer nobody any more."""
+
+
 class Companion(Protocol):
     """A slave that was started together with the run."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which the run looks after it again, if nothing happens before."""
 
     def check(self) -> None:
         """Raise the error with which the slave ended, if it did."""

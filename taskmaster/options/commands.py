@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from taskmaster.django_orm.integration import ProjectOptions
 from taskmaster.errors import UsageError
@@ -86,6 +87,8 @@ class WorkerOptions(CommonOptions):
     handle_job_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
     """Name of the callback, if not ``handle_job``."""
 
+    fewest_processes: ClassVar[int] = 1
+
     @property
     def workers(self) -> int:
         """How many worker processes there are on this machine."""
@@ -96,7 +99,7 @@ class WorkerOptions(CommonOptions):
         super().check()
         check_text("--handle-job-callback", self.handle_job_callback, optional=True)
         if self.processes is not None:
-            check_number("--processes", self.processes, 1)
+            check_number("--processes", self.processes, self.fewest_processes)
         # A worker keeps a table with a place for each job that runs at once.
         check_number("--threads", self.threads, 1, MAX_BATCH)
         check_number("--concurrency", self.concurrency, 1, MAX_BATCH)
@@ -249,6 +252,30 @@ class RunOptions(MasterOptions, WorkerOptions):
     """Where slaves from elsewhere may connect, ``HOST:PORT``; None: nowhere, on a free port of this
     machine.
     """
+
+    fewest_processes: ClassVar[int] = 0  # then jobs run in this process
+
+    @property
+    def in_process(self) -> bool:
+        """Whether jobs run one after the other in this very process."""
+        return self.processes == 0
+
+    def check(self) -> None:
+        """As for ``CommonOptions``."""
+        super().check()
+        if not self.in_process:
+            return
+        for name, value in (
+            ("--threads", self.threads != 1 and self.threads),
+            ("--concurrency", self.concurrency != 1 and self.concurrency),
+            ("--job-timeout", self.job_timeout),
+            ("--host", self.host),
+        ):
+            if value:
+                raise UsageError(
+                    f"--processes 0 runs jobs one after the other in this process, so that {name}={value} means "
+                    "nothing: leave it out, or give --processes=1 or more."
+                )
 
 
 def failure_budget(value: int | str | None) -> tuple[int | None, float | None]:

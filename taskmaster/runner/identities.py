@@ -91,7 +91,9 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         if dotted is not None:
             places.append(state_path(dotted + suffix, identity.digest(here) if callback else digest))
         else:
-            readable = ".".join(Path(place).parts[-2:]).removesuffix(".py")
+            path = Path(place)
+            inner = path.relative_to(here).parts if path.is_relative_to(here) else path.parts[-1:]
+            readable = ".".join(inner).removesuffix(".py")
             as_named = RunIdentity(identity.what, file=real, given=place)
             places.append(state_path(readable + suffix, as_named.digest(here)))
     return KnownRun(identity, tuple(dict.fromkeys(places)), former_place)

@@ -33,6 +33,8 @@ __all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec"]
 # to find a job that takes its slave down, by handing a batch out in halves.
 RESTARTS = 40
 RESTART_SPAN = 60.0
+# Seconds between two looks whether the slave is alive.
+LOOK_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
 WAIT_SECONDS = 60.0
 
@@ -124,6 +126,11 @@ class LocalSlave:
         self._relays: list[threading.Thread] = []
         self._process: subprocess.Popen[bytes] | Prefork = prefork or self._popen()
         self._instruct()
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which the run looks after the slave again."""
+        return LOOK_SECONDS
 
     def check(self) -> None:
         """Start the slave again if it was killed; raise if it ended by itself or is killed again

@@ -30,6 +30,7 @@ from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.excepthook import as_keywords, is_command
 from taskmaster.runner.identities import find_state
+from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
 from taskmaster.runner.repeated import note_run, refuse_repeated
@@ -57,11 +58,11 @@ class _Parts:
 
     run: Run
     record: RunRecord
-    server: Server
+    server: Server | InProcessServer
     console: Console
     says: Announcements
     signals: Signals
-    slave: LocalSlave | None
+    slave: LocalSlave | InProcessSlave | None = None
 
 
 class RunSession:
@@ -79,7 +80,7 @@ class RunSession:
         self,
         loaded: LoadedRun,
         options: MasterOptions,
-        slave: LocalSlaveSpec | None,
+        slave: LocalSlaveSpec | InProcessSpec | None,
         key: Callable[[], SharedKey],
     ) -> None:
         self._loaded = loaded
@@ -88,6 +89,7 @@ class RunSession:
         self._key = key
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
+        self._in_process = isinstance(slave, InProcessSpec)
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
 
     def run(self) -> Summary:
@@ -101,7 +103,7 @@ class RunSession:
         with ExitStack() as stack:
             if self._slave is not None:
                 self._slave.provide(stack)
-            key = self._key()
+            key = None if self._in_process else self._key()
             store = stack.enter_context(self._opened_store())
             return self._serve(store, key)
 
@@ -133,7 +135,7 @@ class RunSession:
 
     # -- the work ----------------------------------------------------------------------------------
 
-    def _serve(self, store: Store, key: SharedKey) -> Summary:
+    def _serve(self, store: Store, key: SharedKey | None) -> Summary:
         with ExitStack() as stack:
             parts = self._begin(stack, store, key)
             if not self._read(parts):
@@ -146,14 +148,10 @@ class RunSession:
             note_run(Path(store.place), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
             return self._end(parts, summary)
 
-    def _begin(self, stack: ExitStack, store: Store, key: SharedKey) -> _Parts:
+    def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
         """Listen, open the run, and start what belongs to it."""
         options, loaded = self._options, self._loaded
-        server = bind(address_of(options), keyfile.as_bytes(key.text))
-        stack.callback(server.stop)
-        port = server.where.port
-        key.leave(port, needed=self._announce and key.generated)
-        stack.callback(keyfile.remove, port, key.text)
+        server = self._listen(stack, key)
         # Only now: a run is not given up for a command that cannot even begin.
         given_up = store.reset() if options.reset else None
         record = store.load()
@@ -168,22 +166,45 @@ class RunSession:
             total=None if options.failed or self._sample is not None else options.total,
             throttle=Throttle(options.rate, [*loaded.hooks, *options.throttle_hooks()]),
             skew=self._skew(),
+            by_turns=self._in_process,
         )
         run.serve_on(server)
-        store.tell(str(_reached(server.where)))
+        if key is not None:
+            store.tell(str(_reached(server.where)))
         respell = str if is_command() else as_keywords
         command = "" if self._slave is not None else self._slave_command(server.where)
-        console = stack.enter_context(Console(options.progress, command, respell))
+        # What callbacks print here is not led past a bar.
+        progress = "lines" if self._in_process and options.progress == "auto" else options.progress
+        console = stack.enter_context(Console(progress, command, respell))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
-        signals = stack.enter_context(Signals())
+        notify = self._slave.notify if isinstance(self._slave, InProcessSpec) else None
+        parts = _Parts(run, record, server, console, says, stack.enter_context(Signals(notify)))
         stack.enter_context(exit_guarded())
         note_run(Path(store.place), loaded.given, finished=False)
-        slave = None
-        if self._slave is not None:
-            slave = self._slave.start(loaded, _reached(server.where), key.text, console.write)
-            stack.callback(slave.stop, 0.0)
-        return _Parts(run, record, server, console, says, signals, slave)
+        parts.slave = self._start_slave(parts, key)
+        if parts.slave is not None:
+            stack.callback(parts.slave.stop, 0.0)
+        return parts
+
+    def _listen(self, stack: ExitStack, key: SharedKey | None) -> Server | InProcessServer:
+        """Listen where slaves reach this master, and leave the key for those of this machine."""
+        if key is None:
+            return InProcessServer()
+        server = bind(address_of(self._options), keyfile.as_bytes(key.text))
+        stack.callback(server.stop)
+        port = server.where.port
+        key.leave(port, needed=self._announce and key.generated)
+        stack.callback(keyfile.remove, port, key.text)
+        return server
+
+    def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | None:
+        if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
+            return self._slave.start(self._loaded, parts.run, parts.server, parts.signals)
+        if isinstance(self._slave, LocalSlaveSpec) and key is not None:
+            where = _reached(parts.server.where)
+            return self._slave.start(self._loaded, where, key.text, parts.console.write)
+        return None
 
     def _say_start(
         self, console: Console, says: Announcements, store: Store, record: RunRecord, given_up: RunRecord | None

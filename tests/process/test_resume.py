@@ -202,7 +202,7 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
     place = playground.directory / "states"
     place.mkdir()
     playground.hold(50)
-    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="1000")
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="20000")
     wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     place.rename(playground.directory / "away")
     playground.let_go()
@@ -214,7 +214,7 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
 
     assert run.end() == 0, run.output
     assert "the run goes on" in run.output
-    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 1000
+    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 20000
 
 
 def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:

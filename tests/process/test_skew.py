@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from support.commands import free_port, wait_for
 from support.playground import Playground
@@ -12,14 +10,11 @@ from support.playground import Playground
 pytestmark = pytest.mark.slow
 
 
-def changed_copy(playground: Playground) -> str:
-    """Another machine's copy of the module, with a change."""
-    other = playground.directory / "other"
-    other.mkdir()
-    shutil.copy(playground.directory / "jobs.py", other)
-    with (other / "jobs.py").open("a") as file:
+def changed(playground: Playground) -> str:
+    """Change the module, as on a machine that has another version of it."""
+    with (playground.directory / "jobs.py").open("a") as file:
         file.write("\n# a change\n")
-    return "other/jobs.py"
+    return "jobs.py"
 
 
 def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: Playground) -> None:
@@ -31,7 +26,7 @@ def test_another_version_of_the_callback_is_warned_of_on_both_sides(playground: 
     wait_for("some work", lambda: playground.ledger.ended().total() >= 5)
     same = playground.start("tm-slave", "jobs.py:handle_job", host, "--processes=1")
     wait_for("the second slave", lambda: len(playground.held()) == 2)
-    other = playground.start("tm-slave", changed_copy(playground), host, "--processes=1")
+    other = playground.start("tm-slave", changed(playground), host, "--processes=1")
     other.wait_for_output("warning: the file with the callback is not the one")
     playground.let_go()
 
@@ -50,7 +45,7 @@ def test_strict_code_refuses_the_newcomer(playground: Playground) -> None:
     master = playground.start("tm-master", "jobs.py", host, "--no-progress", "--strict-code", TOTAL="500")
     first = playground.start("tm-slave", "jobs.py", host, "--processes=1")
     wait_for("some work", lambda: playground.ledger.ended().total() >= 5)
-    other = playground.run("tm-slave", changed_copy(playground), host, "--processes=1")
+    other = playground.run("tm-slave", changed(playground), host, "--processes=1")
     playground.let_go()
 
     assert other.process.returncode == 6, other.output
@@ -98,7 +93,7 @@ def test_slaves_from_elsewhere_are_compared_with_the_local_one(playground: Playg
     own = "jobs.py" if kind == "importable" else "script.py"
     same = playground.start("tm-slave", own, f"--host=127.0.0.1:{port}", "--processes=1")
     wait_for("the second slave", lambda: len(playground.held()) == 2)
-    other = playground.run("tm-slave", changed_copy(playground), f"--host=127.0.0.1:{port}", "--processes=1")
+    other = playground.run("tm-slave", changed(playground), f"--host=127.0.0.1:{port}", "--processes=1")
 
     assert other.process.returncode == 6, other.output
     expected = "the one that the master has" if kind == "importable" else "the jobs here are those of script.py"

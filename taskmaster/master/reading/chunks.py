@@ -102,6 +102,10 @@ class Chunks:
         if newest and (not self._weights.cut or self._chance.random() < HEAVY_LOOKED_AT):
             self._look_for_change(newest[0])
 
+    def begin_small(self) -> None:
+        """Read a single job next, and more from one chunk to the next."""
+        self._most = 1
+
     def taken(self, job: Any) -> Any:
         """Return a job that is read alone, as it is now."""
         if self._snapshots.on:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from taskmaster import keys
@@ -95,6 +96,21 @@ class Reader(threading.Thread):
         # between since.
         self._horizon = 2 * broker.limits.span + len(earlier)
 
+    def begin(self, seconds: float) -> None:
+        """Start the thread, and wait some seconds for the first job."""
+        self.start()
+        self.started_reading.wait(seconds)
+
+    def turn(self) -> bool:
+        """Read some of the source in the caller's thread; this reader has one of its own, and reads
+        nothing here.
+        """
+        return False
+
+    def beside(self, function: Callable[[], None]) -> None:
+        """Call a function of the user's beside the reading."""
+        threading.Thread(target=function, name="taskmaster-count", daemon=True).start()
+
     def stop(self) -> None:
         """Read nothing more; a source that is inside the user's code is left there, its thread is a
         daemon.
@@ -124,28 +140,34 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """The thread."""
         try:
-            self._asking = True
-            self.prepare()
-            while not self._stop_asked.is_set() and not self.done:
+            with self._kept_error():
                 self._asking = True
-                stepped = self.step()
-                self._asking = False
-                if not stepped:
-                    # Woken when the queue has run half empty; the time-out covers all other reasons
-                    # for room.
-                    self.room.wait(0.05)
-                    self.room.clear()
+                self.prepare()
+                while not self._stop_asked.is_set() and not self.done:
+                    self._asking = True
+                    stepped = self.step()
+                    self._asking = False
+                    if not stepped:
+                        # Woken when the queue has run half empty; the time-out covers all other
+                        # reasons for room.
+                        self.room.wait(0.05)
+                        self.room.clear()
+        finally:
+            self._close()
+            integration.close_connections()
+            self.ended.set()
+            self.started_reading.set()
+
+    @contextmanager
+    def _kept_error(self) -> Iterator[None]:
+        try:
+            yield
         except _Stopped:
             pass
         except TaskmasterError as exc:
             self.error = exc
         except BaseException as exc:
             self.error = self._source_error(exc)
-        finally:
-            self._close()
-            integration.close_connections()
-            self.ended.set()
-            self.started_reading.set()
 
     def prepare(self) -> None:
         """Learn what the source can do: before a job that an earlier session has parked can

@@ -581,7 +581,7 @@ def test_defaults_are_allowed(cls):
         (SlaveOptions(batch=10**9), "--batch is 1000000000"),
         (SlaveOptions(wait=-1.0), "--wait is -1.0"),
         (RunOptions(size=0), "--size is 0"),
-        (RunOptions(processes=0), "--processes is 0"),
+        (RunOptions(processes=-1), "--processes is -1"),
         (RunOptions(key=5), "--key is 5"),
         (RunOptions(run_time=0), "--run-time is 0"),
         (RunOptions(run_time=float("nan")), "--run-time is nan"),

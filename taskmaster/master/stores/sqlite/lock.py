@@ -127,12 +127,12 @@ class Lock:
                 descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
                 made = True
             except FileExistsError:
-                descriptor = os.open(self._path, flags | os.O_NONBLOCK)
-        except FileNotFoundError:
+                descriptor = self._open_existing(flags)
+                if descriptor < 0:
+                    return None
+        except OSError as exc:
             if not self._state.parent.is_dir():
                 raise StateRefused(f"The directory {self._state.parent} of the state is gone.") from None
-            return None
-        except OSError as exc:
             check(self._state)  # says who has put there what cannot be opened
             raise StateRefused(
                 f"The state {self._state} cannot be kept there: {exc.strerror}{self._whose(exc)}. Name a place that "
@@ -146,6 +146,13 @@ class Lock:
                 self._path.unlink(missing_ok=True)
             raise
         return descriptor
+
+    def _open_existing(self, flags: int) -> int:
+        """Open the lock file that is there; -1 if it has just been removed."""
+        try:
+            return os.open(self._path, flags | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return -1
 
     def _whose(self, exc: OSError) -> str:
         """Whose the lock file is, where that is why it cannot be opened."""

@@ -1,0 +1,368 @@
+"""Jobs that run in the master's own process, one after the other: ``--processes 0``.
+
+For tests, notebooks, ``breakpoint()``, and callbacks that need a connection or a temporary database
+of this very process. The service, the broker, the checkpoints and the worker's own code are those
+of any run; only the network and the processes between them are left out. The source is read here,
+too, in the thread that called ``start()``, so that both see what that thread sees.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster import __version__
+from taskmaster.django_orm import integration
+from taskmaster.errors import Interrupted, TargetError
+from taskmaster.master.run import Run
+from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, Report, ReportEnd
+from taskmaster.options.commands import RunOptions
+from taskmaster.runner.loading import LoadedRun
+from taskmaster.runner.loop import Loop
+from taskmaster.runtime.context import HERE
+from taskmaster.runtime.signals import Signals
+from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.messages import (
+    BatchEnded,
+    BatchUnreadable,
+    CallRaised,
+    JobFailed,
+    MessageSender,
+    Quit,
+    RunBatch,
+    to_plain,
+    to_supervisor,
+)
+from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.worker.callbacks import Callbacks, is_async
+from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_together
+from taskmaster.transport.address import Address
+
+__all__ = ["InProcessServer", "InProcessSlave", "InProcessSpec"]
+
+TURN_SECONDS = 0.2  # after which the run looks at its signals, limits and progress again
+IDLE_SECONDS = 0.05  # between two looks for a job that may be there by now
+NOBODY = Address("this process", 0)
+
+
+@dataclass
+class InProcessSpec:
+    """What runs jobs here.
+
+    Attributes:
+        options: of the run.
+        callbacks: gives what is called.
+    """
+
+    options: RunOptions
+    callbacks: Callable[[], Callbacks]
+    _slave: InProcessSlave | None = None
+
+    def provide(self, _stack: ExitStack) -> None:
+        """Nothing has to be forked."""
+
+    def notify(self) -> None:
+        """Hear of a signal, inside of its handler."""
+        if self._slave is not None:
+            self._slave.notify()
+
+    def start(self, loaded: LoadedRun, run: Run, server: InProcessServer, signals: Signals) -> InProcessSlave:
+        """Set up, and say hello.
+
+        Args:
+            loaded: what is run.
+            run: reads the source in this thread.
+            server: where the run's service is.
+            signals: asked between two jobs.
+        """
+        about = {"code": loaded.code, "callback": loaded.callback, "target": loaded.told_slaves, "place": loaded.place}
+        options = self.options
+        self._slave = InProcessSlave(
+            self.callbacks(), server, run.read_here, batch=options.batch, grace=options.grace, about=about
+        )
+        self._slave.enter(run.id, signals)
+        return self._slave
+
+
+class InProcessServer:
+    """Stands where the server stands that slaves reach: there is one slave, and it is here.
+
+    Attributes:
+        where: what messages call the master's address.
+        service: what the slave asks, once the run serves.
+    """
+
+    where: Address = NOBODY
+
+    def __init__(self) -> None:
+        self.service: Any = None
+        self.told: Callable[[], None] = lambda: None
+
+    def serve(self, service: Any) -> None:
+        """Take note of what is served."""
+        self.service = service
+
+    def start(self) -> None:
+        """Nobody connects."""
+
+    def tell_all(self, _message: Any) -> None:
+        """Let the slave hear that the run is over."""
+        self.told()
+
+    def stop(self) -> None:
+        """Nobody is connected."""
+
+
+class _Mailbox:
+    """Stands where the socket between a supervisor and its worker stands."""
+
+    def __init__(self) -> None:
+        self.inbox: deque[tuple[Any, ...]] = deque()
+        self.outbox: list[Any] = []
+
+    def recv(self) -> tuple[Any, ...]:
+        """Give the next message for the worker; after the last one, it is to quit."""
+        return self.inbox.popleft() if self.inbox else to_plain(Quit())
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Take what the worker says."""
+        self.outbox.append(to_supervisor(message))
+
+
+class _GivenUp(BaseException):
+    """The job that runs was interrupted: it has not failed, and goes back."""
+
+
+class _Sender(MessageSender):
+    """Says what the worker's code says; an interrupted job is no failed one."""
+
+    interrupted = False
+
+    def failed(self, region: int, index: int, exc: BaseException) -> None:
+        """Say that a job has failed, unless that was asked for."""
+        if self.interrupted:
+            raise _GivenUp from exc
+        super().failed(region, index, exc)
+
+    def raised(self, region: int, indices: Any, exc: BaseException) -> None:
+        """Say that a call has failed, unless that was asked for."""
+        if self.interrupted:
+            raise _GivenUp from exc
+        super().raised(region, indices, exc)
+
+
+class InProcessSlave:
+    """Runs the jobs of one run here, whenever the run looks after its slave.
+
+    Args:
+        callbacks: what is called.
+        server: where the service is.
+        read: reads some of the source in this thread; gives False if there is no room or no more.
+        batch: jobs in a batch; None: chosen by how long the jobs take.
+        grace: seconds that the job that runs has to end after the first signal.
+        about: what the slave says of its code in its hello.
+
+    Raises:
+        TargetError: ``setup`` raised.
+    """
+
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        server: InProcessServer,
+        read: Callable[[], bool],
+        *,
+        batch: int | None,
+        grace: float,
+        about: dict[str, str],
+    ) -> None:
+        self._callbacks = callbacks
+        self._service = server.service
+        self._read = read
+        self._grace = grace
+        self._about = about
+        self._mailbox = _Mailbox()
+        self._sender = _Sender(self._mailbox, callbacks.kind)  # type: ignore[arg-type]  # a channel that leads nowhere
+        self._scoreboard = Scoreboard(-1)
+        self._size = BatchSize(1, batch)
+        self._session = uuid.uuid4().hex
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._signals: Signals | None = None
+        self._running = False
+        self._timer: threading.Timer | None = None
+        self._torn_down = False
+        self._idle = False
+        self._loop = Loop()
+        self._handle = callbacks.handle
+        if is_async(callbacks.handle) and not callbacks.together:
+            self._handle = lambda job: self._loop.awaited(callbacks.handle(job))
+        server.told = self._leave
+        self._set_up()
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which the run looks after this slave again."""
+        return IDLE_SECONDS if self._idle else 0.0
+
+    def enter(self, run: str, signals: Signals) -> None:
+        """Say hello.
+
+        Args:
+            run: id of the run.
+            signals: asked between two jobs.
+        """
+        self._signals = signals
+        HERE.run, HERE.slave, HERE.job_timeout = run, self._name, None
+        self._service.hello(
+            {
+                "protocol": PROTOCOL,
+                "version": __version__,
+                "python": platform.python_version(),
+                "session": self._session,
+                "name": self._name,
+                "workers": 1,
+                "slots": 1,
+                **self._about,
+            }
+        )
+
+    def check(self) -> None:
+        """Run jobs for a while, if there are some; read the source where none is there."""
+        until = time.monotonic() + TURN_SECONDS
+        self._idle = False
+        reports: list[Report] = []
+        while time.monotonic() < until and not self._stopping:
+            answer = self._exchange(reports, 1)
+            reports = []
+            for batch in answer.batches:
+                reports.append(self._run(batch))
+            if answer.state is not AnswerState.RUN or not (answer.batches or self._read()):
+                self._idle = True
+                break
+        if reports:
+            self._exchange(reports, 0)
+
+    def stop(self, _seconds: float) -> None:
+        """Tear down, once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._torn_down:
+            return
+        self._torn_down = True
+        HERE.run = HERE.slave = ""
+        if self._callbacks.teardown is not None:
+            try:
+                self._loop.awaited(self._callbacks.teardown())
+            except BaseException as exc:
+                sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
+        self._loop.close()
+
+    def notify(self) -> None:
+        """Hear of a signal, inside of its handler: the first one lets the running job end."""
+        signals = self._signals
+        if signals is None or not self._running:
+            return
+        if signals.repeated:
+            self._sender.interrupted = True
+            raise KeyboardInterrupt
+        self._scoreboard.heads[0][0] = 0
+        self._scoreboard.lowered[0][0] = 1
+        if self._timer is None:
+            sys.stderr.write(
+                f"\n{signals.name}: the job that runs here has {self._grace:g} s to end; the same signal again ends it "
+                "at once.\n"
+            )
+            self._timer = threading.Timer(self._grace, self._end_at_last, (signals.received,))
+            self._timer.daemon = True
+            self._timer.start()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    @property
+    def _stopping(self) -> bool:
+        return self._signals is not None and self._signals.received > 0
+
+    def _set_up(self) -> None:
+        if self._callbacks.setup is None:
+            return
+        try:
+            self._loop.awaited(self._callbacks.setup())
+        except Exception as exc:
+            raise TargetError(
+                f"setup() raised {type(exc).__qualname__}, so that no job can be run.",
+                user_traceback=users_traceback(exc),
+            ) from exc
+
+    def _exchange(self, reports: list[Report], batches: int) -> Answer:
+        want = self._size.want(batches)
+        return Answer.from_wire(
+            self._service.exchange(self._session, [report.to_wire() for report in reports], tuple(want))
+        )
+
+    def _leave(self) -> None:
+        self._service.bye(self._session)
+
+    def _run(self, batch: Any) -> Report:
+        """Run a batch; gives what there is to report of it."""
+        blob = b"".join(batch.blob.parts) if hasattr(batch.blob, "parts") else bytes(batch.blob)
+        self._mailbox.inbox.append(to_plain(RunBatch(0, batch.separate, batch.alone, None, blob)))
+        self._scoreboard.prepare(0, batch.count)
+        batches = read_batches(self._mailbox, self._sender, self._scoreboard, memoryview(b""))  # type: ignore[arg-type]  # as above
+        run = run_together if self._callbacks.together else run_one_by_one
+        self._running = True
+        try:
+            with integration.kept_connections():
+                run(batches, self._scoreboard, self._handle, self._sender)
+        except (_GivenUp, KeyboardInterrupt):
+            return self._given_up(batch)
+        finally:
+            self._running = False
+        return self._report_of(batch)
+
+    def _report_of(self, batch: Any) -> Report:
+        failures: list[Failure] = []
+        said, self._mailbox.outbox = self._mailbox.outbox, []
+        for message in said:
+            if isinstance(message, JobFailed):
+                failures.append(message.failure)
+            elif isinstance(message, CallRaised):
+                return Report(
+                    batch.token, 0, (), (message.failure,), batch.count, ReportEnd.RAISED, message.indices,
+                    together=True,
+                )  # fmt: skip
+            elif isinstance(message, BatchUnreadable):
+                return Report(batch.token, 0, end=ReportEnd.UNREADABLE, detail=message.text)
+            elif isinstance(message, BatchEnded):
+                self._size.note(message.stop, message.seconds)
+                return Report(
+                    batch.token, message.stop, (), tuple(failures), message.stop, ReportEnd.FINISHED,
+                    seconds=message.seconds,
+                )  # fmt: skip
+        raise RuntimeError("a batch ended without a word")
+
+    def _given_up(self, batch: Any) -> Report:
+        """What was settled before the job that was interrupted is; the rest goes back."""
+        done = 0 if self._callbacks.together else self._scoreboard.position(0)
+        failures = tuple(said.failure for said in self._mailbox.outbox if isinstance(said, JobFailed))
+        self._mailbox.outbox = []
+        if self._signals is None or not self._signals.received:
+            raise Interrupted("", signal.SIGINT)
+        return Report(batch.token, done, (), failures, batch.count, ReportEnd.DROPPED)
+
+    def _end_at_last(self, number: int) -> None:
+        """The time of the job that runs is over."""
+        if self._running and self._signals is not None:
+            self._signals.repeated = True
+            signal.pthread_kill(threading.main_thread().ident or 0, number)

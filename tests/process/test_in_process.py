@@ -1,0 +1,161 @@
+"""``processes=0``: jobs run one after the other in the process that calls ``start()``."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from support.playground import Playground
+
+HEAD = """
+import os, sys, threading, asyncio
+from taskmaster import Taskmaster, Retry, Skip
+seen = []
+def handle(n):
+    assert threading.current_thread() is threading.main_thread()
+    seen.append(n)
+def get_jobs(last=-1):
+    assert threading.current_thread() is threading.main_thread()
+    yield from range(last + 1, 300)
+"""
+
+
+def script(playground: Playground, text: str, *words: str) -> str:
+    """Run a script to its good end; gives what it said."""
+    playground.write("script.py", HEAD + text)
+    ended = playground.run("python", "script.py", *words)
+
+    assert ended.process.returncode == 0, ended.output
+    return ended.output
+
+
+def test_jobs_and_source_run_in_the_calling_thread(playground: Playground) -> None:
+    """In order, each once; no other process is started."""
+    said = script(
+        playground,
+        "summary = Taskmaster(handle, get_jobs, processes=0).start()\n"
+        "print('SUMMARY', summary.settled, summary.exit_code, seen == list(range(300)))\n",
+    )
+
+    assert "SUMMARY 300 0 True" in said
+
+
+def test_a_limited_run_resumes_with_processes_and_without(playground: Playground) -> None:
+    """The state is the same."""
+    for words in (["0", "100"], ["1", "100"], ["0", "None"]):
+        said = script(
+            playground,
+            "def main():\n"
+            "    processes, limit = map(eval, sys.argv[2:])\n"
+            "    summary = Taskmaster(note, get_jobs, processes=processes, limit=limit, state='x.tmstate',\n"
+            "                         adopt=True).start()\n"
+            "    print('SUMMARY', summary.settled)\n"
+            "def get_jobs(last=-1): yield from range(last + 1, 300)\n"
+            "def note(n):\n    with open('done.txt', 'a') as file: file.write(f'{n}\\n')\n"
+            "main()\n",
+            "--",
+            *words,
+        )
+    done = (playground.directory / "done.txt").read_text().split()
+
+    assert "SUMMARY 300" in said
+    assert len(done) == len(set(done)) == 300
+
+
+def test_retries_failures_and_rules_are_those_of_any_run(playground: Playground) -> None:
+    """And failed jobs can be run again, here as well."""
+    said = script(
+        playground,
+        "tries = {}\n"
+        "def handle(n):\n"
+        "    tries[n] = tries.get(n, 0) + 1\n"
+        "    if n == 3 and tries[n] < 3: raise ValueError('passes')\n"
+        "    if n == 5: raise KeyError('never')\n"
+        "    if n == 6: raise Skip('left out')\n"
+        "    if n == 7: sys.exit('no end of the run')\n"
+        "options = dict(processes=0, retries=2, backoff=0.01, state='x.tmstate')\n"
+        "summary = Taskmaster(handle, range(20), give_up_on=KeyError, **options).start()\n"
+        "print('SUMMARY', summary.settled, summary.failed, summary.exit_code, tries[3], tries[5], tries[7])\n"
+        "def handle(n): tries[n] = 0\n"
+        "summary = Taskmaster(handle, range(20), failed=True, **options).start()\n"
+        "print('SUMMARY', summary.failed, summary.exit_code, tries[5])\n",
+    )
+
+    assert "SUMMARY 20 2 3 3 1 3" in said
+    assert "SUMMARY 0 0 0" in said
+
+
+def test_coroutines_lists_setup_and_teardown(playground: Playground) -> None:
+    """One loop for all jobs; also where a loop runs already, as in a notebook."""
+    said = script(
+        playground,
+        "loops = set()\n"
+        "async def setup(): loops.add(asyncio.get_running_loop())\n"
+        "async def each(n):\n    await asyncio.sleep(0)\n    loops.add(asyncio.get_running_loop()); seen.append(n)\n"
+        "def handle_jobs(jobs): seen.extend(jobs)\n"
+        "def teardown(): print('TORN DOWN', len(loops))\n"
+        "options = dict(processes=0, progress='none')\n"
+        "Taskmaster(each, range(50), setup=setup, teardown=teardown, state='a.tmstate', **options).start()\n"
+        "Taskmaster(handle_jobs, range(50, 90), state='b.tmstate', **options).start()\n"
+        "async def notebook():\n    Taskmaster(each, range(90, 99), state='c.tmstate', **options).start()\n"
+        "asyncio.run(notebook())\n"
+        "print('SEEN', sorted(seen) == list(range(99)))\n",
+    )
+
+    assert "TORN DOWN 1" in said
+    assert "SEEN True" in said
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_signal_lets_the_running_job_end(playground: Playground, second: bool) -> None:
+    """Or a second one ends it at once; the job has not failed, and runs again."""
+    playground.write(
+        "jobs0.py",
+        "import os, time\n"
+        "def get_jobs(last=0): yield from range(last + 1, 10)\n"
+        "def handle_job(n):\n"
+        "    print('began', n, flush=True)\n"
+        "    while n == 3 and os.path.exists('wait'):\n        time.sleep(0.01)\n"
+        "    print('ended', n, flush=True)\n",
+    )
+    (playground.directory / "wait").touch()
+    run = playground.start("tm-run", "jobs0.py", "--processes=0")
+    run.wait_for_output("began 3")
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for_output("the same signal again ends it at once")
+    if second:
+        time.sleep(1.1)  # within a second it would count as the same key press
+        run.process.send_signal(signal.SIGINT)
+        run.wait_for_output("resume it with")
+    (playground.directory / "wait").unlink()
+
+    assert run.end() == 130, run.output
+    assert ("ended 3" in run.output) is not second
+    assert "began 4" not in run.output
+
+    again = playground.run("tm-run", "jobs0.py", "--processes=0")
+
+    assert again.process.returncode == 0, again.output
+    assert ("began 3" in again.output) is second
+    assert "All done: 9 jobs settled" in again.output
+
+
+@pytest.mark.parametrize(
+    "words", [["--threads=2"], ["--concurrency=2"], ["--job-timeout=5"], ["--host=127.0.0.1:0"], ["--processes=-1"]]
+)
+def test_what_makes_no_sense_in_one_process_is_refused(playground: Playground, words: list[str]) -> None:
+    """With the option."""
+    ended = playground.run("tm-run", "jobs.py", "--processes=0", *words)
+
+    assert ended.process.returncode == 2, ended.output
+    assert words[0].partition("=")[0] in ended.output
+
+
+def test_setup_that_raises_ends_the_run(playground: Playground) -> None:
+    """With its traceback, and exit code 2, as in a worker."""
+    playground.write("jobs0.py", "def get_jobs(): yield 1\ndef handle_job(n): pass\ndef setup(): 1 / 0\n")
+    ended = playground.run("tm-run", "jobs0.py", "--processes=0")
+
+    assert ended.process.returncode == 2, ended.output
+    assert "ZeroDivisionError" in ended.output
