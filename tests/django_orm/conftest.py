@@ -62,11 +62,13 @@ def also() -> Iterator[Callable[[str, dict[str, Any]], Any]]:
 @pytest.fixture(params=["postgresql", "sqlite"])
 def tables(request: pytest.FixtureRequest, use: Callable[..., None]) -> str:
     """Make all tables, on PostgreSQL and on SQLite; gives which of them it is."""
-    from support.library.models import Author, Parcel, Post, Seat
+    from support.library.models import Author, Parcel, Post, Profile, Review, Seat
+
+    models = (Author, Post, Seat, Parcel, Review, Profile)
 
     if request.param == "sqlite":
         path = request.getfixturevalue("tmp_path") / "library.sqlite"
-        use({"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}, Author, Post, Seat, Parcel)
+        use({"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}, *models)
     else:
-        use(database_of(request.getfixturevalue("database")), Author, Post, Seat, Parcel)
+        use(database_of(request.getfixturevalue("database")), *models)
     return str(request.param)

@@ -229,7 +229,7 @@ def test_a_database_that_lets_nobody_in_is_said_at_once(
     use(database_of(database))
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "NAME", "no_such_database")
-    monkeypatch.setattr(reading, "_let_in", set())
+    monkeypatch.setattr(reading, "_answered", set())
 
     with pytest.raises(UsageError, match=r"'default' refuses the connection: .*no_such_database.* does not exist"):
         next(iter(RangeQuerySetWrapper(Author.objects.all())))

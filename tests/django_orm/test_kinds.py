@@ -21,9 +21,6 @@ from taskmaster.master.reading.source import Source
 @pytest.fixture
 def library(tables: str) -> str:
     """Authors, posts, reviews and profiles; gives which database it is."""
-    with connection.schema_editor() as editor:
-        editor.create_model(Review)
-        editor.create_model(Profile)
     authors = Author.objects.bulk_create(Author(id=n, name=f"Author {n}") for n in range(1, 13))
     Post.objects.bulk_create(
         Post(id=3 * n, author=authors[n % 12], slug=f"p{n * 37 % 61:03}", year=2000 + n % 5) for n in range(1, 41)

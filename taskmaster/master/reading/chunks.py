@@ -56,9 +56,7 @@ class Chunks:
         name: how messages call the source.
     """
 
-    def __init__(
-        self, broker: Broker, lock: threading.Lock, identity: Identity, checks: JobChecks, name: str
-    ) -> None:
+    def __init__(self, broker: Broker, lock: threading.Lock, identity: Identity, checks: JobChecks, name: str) -> None:
         self._broker = broker
         self._lock = lock
         self._checks = checks
