@@ -178,19 +178,18 @@ def other_databases(masters: Any) -> str:
     )
 
 
-def failing_if_open(call: Callable[[Any], Any], *, surrounded: bool = False) -> Callable[[Any], Any]:
+def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a callback that fails a job which leaves a transaction open; the same one where there
     is no Django.
 
     Args:
         call: the callback; used in this thread alone.
-        surrounded: transactions that are open now are not the job's.
     """
     if "django.db" not in sys.modules:
         return call
     from taskmaster.django_orm.connections import JobLeftTransaction, TransactionCheck
 
-    check = TransactionCheck(surrounded=surrounded or _are_kept()).check
+    check = TransactionCheck(surrounded=_are_kept()).check
 
     def checked(job: Any) -> Any:
         try:

@@ -91,8 +91,8 @@ def test_reading_alone_is_no_failure_where_the_server_can_tell(use: Any, databas
 
 def test_a_transaction_around_the_run_is_not_the_job_s(tables: str) -> None:
     """As that of a test, in the same process."""
-    with transaction.atomic():
-        checked = integration.failing_if_open(lambda name: Author.objects.create(name=name).name, surrounded=True)
+    with transaction.atomic(), integration.kept_connections():
+        checked = integration.failing_if_open(lambda name: Author.objects.create(name=name).name)
         assert [checked("a"), checked("b")] == ["a", "b"]
 
     assert Author.objects.count() == 2

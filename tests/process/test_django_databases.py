@@ -19,20 +19,64 @@ Sql = Callable[..., list[tuple]]
 JOBS = """
 from blog.models import Author
 from taskmaster import Taskmaster
+from taskmaster.django_orm import QuerySetRanges
 
 def touch(pk):
     assert Author.objects.filter(pk=pk).update(name="touched") == 1, f"no author {pk}"
 
 def run(**options):
-    return Taskmaster(touch, Author.objects.values_list("pk", flat=True), processes=1, **options).start()
+    options = {"processes": 1, **options}
+    return Taskmaster(touch, Author.objects.values_list("pk", flat=True), **options).start()
+
+def touch_range(authors):
+    authors.queryset().update(name="touched")
+
+def run_ranges(**options):
+    return Taskmaster(touch_range, QuerySetRanges(Author.objects.all(), rows=2), **options).start()
+"""
+
+IN_PROCESS = """
+class InProcess:
+    def make(self):
+        Author.objects.bulk_create(Author(id=n, name="new") for n in range(1, 6))
+
+    def test_rows(self):
+        self.make()
+        self.assertEqual(jobs.run(processes=0).settled, 5)
+        self.assertEqual(Author.objects.filter(name="touched").count(), 5)
+
+    def test_ranges(self):
+        self.make()
+        self.assertEqual(jobs.run_ranges(processes=0).exit_code, 0)
+        self.assertEqual(Author.objects.filter(name="touched").count(), 5)
+
+    def test_failures(self):
+        def callback(author):
+            with transaction.atomic():
+                author.name = "touched"
+                author.save()
+                if author.pk == 3:
+                    Author.objects.create(pk=1)  # IntegrityError
+        self.make()
+        summary = Taskmaster(callback, Author.objects.all(), processes=0, retries=0).start()
+        self.assertEqual((summary.failed, summary.exit_code), (1, 3))
+        self.assertEqual(Author.objects.filter(name="touched").count(), 4)
+
+class InProcessTestCase(InProcess, TestCase):
+    pass
+
+class InProcessTransactionTestCase(InProcess, TransactionTestCase):
+    pass
 """
 
 TESTS = """
 import os
 from django.conf import settings
+from django.db import transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from blog import jobs
 from blog.models import Author
+from taskmaster import Taskmaster
 from taskmaster.errors import UsageError
 
 def run():
@@ -88,19 +132,23 @@ TOUCHED = "SELECT count(*) FROM blog_author WHERE name NOT LIKE 'author %'"
 def test_a_run_in_django_s_tests_leaves_the_real_database_alone(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
-    """The callback is one that a worker could import: it would find the real rows."""
-    playground.write("blog/tests.py", TESTS)
+    """The callback is one that a worker could import: it would find the real rows. With processes=0
+    each kind of test has its own.
+    """
+    playground.write("blog/tests.py", TESTS + IN_PROCESS)
     done = playground.run("python", "manage.py", "test", "--noinput", TMPDIR=str(playground.directory), **project)
 
     assert done.process.returncode == 0, done.output
-    assert "Ran 3 tests" in done.output
+    assert "Ran 9 tests" in done.output
     assert sql(TOUCHED) == [(0,)]
 
 
 SQLITE_TESTS = """
-from django.test import TransactionTestCase
+from django.db import transaction
+from django.test import TestCase, TransactionTestCase
 from blog import jobs
 from blog.models import Author
+from taskmaster import Taskmaster
 from taskmaster.errors import UsageError
 
 class InTransactionTestCase(TransactionTestCase):
@@ -119,11 +167,12 @@ def test_a_database_in_memory_is_refused_at_once(playground: Playground) -> None
     """It was tried again for an hour, or what workers wrote was lost."""
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)
     (playground.directory / "blog" / "jobs.py").write_text(JOBS)
-    (playground.directory / "blog" / "tests.py").write_text(SQLITE_TESTS)
+    (playground.directory / "blog" / "tests.py").write_text(SQLITE_TESTS + IN_PROCESS)
     playground.write("lite.py", SQLITE)
     done = playground.run("python", "manage.py", "test", "--settings=lite")
 
     assert done.process.returncode == 0, done.output
+    assert "Ran 7 tests" in done.output
 
 
 CONFIGURED = """
