@@ -41,8 +41,8 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.
 
     TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a
-    function it is get_jobs. Each KEY=VALUE is passed to it as text. Interrupt the command and give
-    it again: it goes on where it was.
+    function it is get_jobs. Each KEY=VALUE is passed to it, as text or as the type that its
+    annotation says (limit: int). Interrupt the command and give it again: it goes on where it was.
 
     \b
     Examples:

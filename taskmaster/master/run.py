@@ -130,6 +130,11 @@ class Run:
         """The run's id."""
         return self._record.id
 
+    @property
+    def has_met_slaves(self) -> bool:
+        """Whether a slave has been let in, which is told of the end."""
+        return self._service.met
+
     def serve_on(self, server: SlaveServer) -> None:
         """Name the server that slaves reach; nobody is answered before ``work``."""
         server.serve(self._service)

@@ -82,6 +82,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.over = False
+        self.met = False  # a slave has been let in
         self._broker = broker
         self._lock = lock
         self._dispatch = dispatch
@@ -130,6 +131,7 @@ class Service:
             slave.workers,
             slave.slots,
         )
+        self.met = True
         return {
             "ok": True,
             "run": self._run,

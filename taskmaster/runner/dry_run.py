@@ -131,7 +131,8 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
         raise
     except (Exception, SystemExit) as exc:
         raise SourceError(
-            f"{source.name} raised {type(exc).__name__} after {number} jobs.{integration.explanation(exc)}",
+            f"{source.name} raised {type(exc).__name__} after {number} jobs."
+            f"{integration.explanation(exc)}{source.hint(exc)}",
             user_traceback=users_traceback(exc),
         ) from exc
     finally:

@@ -15,6 +15,7 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
 from taskmaster.user_code import target as targets
+from taskmaster.user_code.arguments import converted, texts_of
 from taskmaster.user_code.code_version import (
     callback_in_memory,
     callback_of,
@@ -88,7 +89,9 @@ def load_target(
     parsed = targets.with_function(target, get_jobs)
     module = targets.load(parsed)
     jobs = targets.find(module, parsed, ["get_jobs"])
-    source = Source(jobs, arguments, targets.optional(module, "count_jobs"), getattr(jobs, "__name__", "get_jobs"))
+    typed = converted(jobs, arguments)
+    name = getattr(jobs, "__name__", "get_jobs")
+    source = Source(jobs, typed, targets.optional(module, "count_jobs"), name, texts_of(jobs, typed))
     where = targets.without_function(target)
     slave_target = where + (f":{handle_job}" if handle_job else "")
     called = targets.parse(slave_target)

@@ -286,7 +286,8 @@ class RunSession:
         if summary.exit_code == Stopped.exit_code:
             return summary
         if parts.slave is not None:
-            parts.slave.stop(SLAVE_END_SECONDS)
+            # One that is still starting would wait for this master.
+            parts.slave.stop(SLAVE_END_SECONDS if parts.run.has_met_slaves else 0.0)
         if self._options.failed and parts.record.finished is None:
             parts.says.failed_again(summary)
             return replace(summary, exit_code=Stopped.exit_code)

@@ -253,8 +253,8 @@ class Reader(threading.Thread):
     def _source_error(self, exc: BaseException) -> SourceError:
         error = SourceError(
             f"{self._source.name} raised {type(exc).__name__} after {self._broker.intake.read} jobs of this session."
-            f"{integration.explanation(exc)}{_of_its_thread(exc, self._source.name)} What it had yielded is finished "
-            "first; the run can be resumed when the cause is mended.",
+            f"{integration.explanation(exc)}{_of_its_thread(exc, self._source.name)}{self._source.hint(exc)} "
+            "What it had yielded is finished first; the run can be resumed when the cause is mended.",
             user_traceback=users_traceback(exc),
         )
         error.__cause__ = exc  # what a script sees that does not catch it

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from taskmaster.django_orm import integration
@@ -29,6 +29,7 @@ class Source:
         arguments: keyword arguments for the callable.
         count: the user's ``count_jobs``, if there is one.
         name: how messages call it.
+        texts: arguments that are texts because nothing says what else they are.
 
     Raises:
         UsageError: ``jobs`` is none of these, or does not take the arguments.
@@ -37,13 +38,15 @@ class Source:
     def __init__(
         self,
         jobs: Any,
-        arguments: Mapping[str, str] | None = None,
+        arguments: Mapping[str, Any] | None = None,
         count: Callable[..., int] | None = None,
         name: str = "get_jobs",
+        texts: Sequence[str] = (),
     ) -> None:
+        self._texts = texts
         self._jobs = jobs = integration.as_source(jobs)
         self._from_command = arguments is not None  # whoever calls Taskmaster from a script has no command line
-        self._arguments = dict(arguments or {})
+        self._arguments: dict[str, Any] = dict(arguments or {})
         self._count = count
         self.name = name
         # A class can be iterable itself, as an Enum is; then it is not called.
@@ -108,6 +111,18 @@ class Source:
                 f"functools.partial({self.name}, {missing[0]}=...), which can be called anew for each session."
             )
         return anything or "last" in by_name
+
+    def hint(self, exc: BaseException) -> str:
+        """Return what may be behind an error that the user's function raised, as a sentence; "" for
+        nothing.
+        """
+        if not self._texts or not isinstance(exc, TypeError | ValueError):
+            return ""
+        name = self._texts[0]
+        return (
+            f" {name}={self._arguments[name]} of the command is passed as text: say which type it has, as in "
+            f"`def {self.name}({name}: int)`."
+        )
 
     @property
     def resumes_by_key(self) -> bool:
@@ -289,7 +304,7 @@ def _close(given: Any) -> None:
         close()
 
 
-def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, str]) -> Any:
+def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call with those of the arguments that the function takes: counting rarely needs them all."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

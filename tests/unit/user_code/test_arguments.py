@@ -1,0 +1,69 @@
+"""``key=value`` words: converted by the annotations of the function that gets them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import pathlib
+from typing import Annotated, Any, Optional
+
+import pytest
+
+from taskmaster.errors import UsageError
+from taskmaster.user_code.arguments import converted, texts_of
+
+
+def get_jobs(  # noqa: PLR0917  # a parameter of each kind
+    limit: int = 5,
+    share: float | None = None,
+    quick: bool = False,
+    since: Optional[dt.date] = None,  # noqa: UP045  # as older code has it
+    at: dt.datetime | None = None,
+    place: pathlib.Path = pathlib.Path(),
+    price: Annotated[decimal.Decimal, "of a post"] = decimal.Decimal(0),
+    either: int | str = 0,
+    text: str = "",
+    plain=None,
+    odd: list[int] | None = None,
+    anything: Any = None,
+):
+    """Stand for a source."""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("limit", "10", 10), ("share", "0.5", 0.5), ("quick", "yes", True), ("quick", "False", False),
+        ("since", "2024-01-01", dt.date(2024, 1, 1)), ("place", "a/b", pathlib.Path("a/b")),
+        ("at", "2024-01-01T10:00", dt.datetime(2024, 1, 1, 10)),  # noqa: DTZ001  # the text has none
+        ("price", "1.10", decimal.Decimal("1.10")), ("either", "7", 7), ("either", "seven", "seven"),
+        ("text", "10", "10"), ("plain", "10", "10"), ("odd", "1", "1"), ("anything", "10", "10"),
+    ],
+)  # fmt: skip
+def test_values_have_the_type_that_is_annotated(name, text, value):
+    """A text where nothing is, or where no text can be made into it."""
+    found = converted(get_jobs, {name: text})[name]
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("name", "text"), [("limit", "ten"), ("limit", "1.5"), ("quick", "perhaps"), ("since", "x")])
+def test_what_is_no_such_value_is_refused(name, text):
+    """With the word, the function and the type."""
+    with pytest.raises(UsageError, match=rf"{name}={text} cannot be passed to get_jobs, .* is of the type \w+"):
+        converted(get_jobs, {name: text})
+
+
+def test_annotations_that_only_a_type_checker_knows_leave_texts():
+    """They are strings with names that are not there."""
+
+    def jobs(rows: Nowhere = None, limit: int = 5):  # noqa: F821  # that is the point
+        """Stand for a source."""
+
+    assert converted(jobs, {"rows": "a"}) == {"rows": "a"}
+
+
+def test_texts_are_told_for_a_hint():
+    """Those without an annotation are what surprises."""
+    assert texts_of(get_jobs, {"plain": "10", "text": "10", "limit": 10}) == ["plain"]
