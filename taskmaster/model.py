@@ -26,7 +26,7 @@ __all__ = [
     "WireBatch",
 ]
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
 
 MAX_BATCH = 32_768
@@ -157,6 +157,7 @@ class Report(NamedTuple):
         long: indices that have been running for so long that they are worth taking over by a master
             that is restarted.
         seconds: what the worker took for the batch, where it has finished.
+        worker: process id of the worker in which a job has been running for long; 0 if none has.
     """
 
     token: str
@@ -170,6 +171,7 @@ class Report(NamedTuple):
     together: bool = False
     long: tuple[int, ...] = ()
     seconds: float = 0.0
+    worker: int = 0
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -185,6 +187,7 @@ class Report(NamedTuple):
             self.together,
             tuple(self.long),
             self.seconds,
+            self.worker,
         )
 
     @classmethod
@@ -195,7 +198,7 @@ class Report(NamedTuple):
             ValueError: the value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds = value
+            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds, worker = value
             report = cls(
                 token,
                 upto,
@@ -208,6 +211,7 @@ class Report(NamedTuple):
                 bool(together),
                 tuple(long),
                 float(seconds),
+                int(worker),
             )
         except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None

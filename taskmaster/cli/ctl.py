@@ -13,6 +13,7 @@ import click
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
+from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import SCHEMA, Rate, clean, status_line
 
@@ -242,6 +243,10 @@ def _described(status: Mapping[str, Any]) -> list[str]:
         ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
         ("Batch", f"{snapshot.batch} jobs ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
     ]
+    if snapshot.running:
+        worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
+        run_for = show_seconds(float(round(snapshot.running_for)))
+        pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
     return [status_line(snapshot, rate), *(f"{name + ':':<11}{clean(str(value))}" for name, value in pairs)]
 
 

@@ -75,6 +75,7 @@ class Checkpointer(threading.Thread):
         self._began = clock()
         self._stop_asked = threading.Event()
         self._due = threading.Event()
+        self._pressed = threading.Event()
         self._written: tuple[object, ...] = ()
         self._written_at = self._began
         self._failing: float | None = None  # since when no checkpoint could be written
@@ -86,7 +87,9 @@ class Checkpointer(threading.Thread):
         """The thread."""
         least, pause = 0.0, INTERVAL_SECONDS
         backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
-        while not self._stop_asked.wait(least):
+        while not self._stop_asked.is_set():
+            self._pressed.wait(least)
+            self._pressed.clear()
             self._due.wait(pause - least)
             self._due.clear()
             if self._stop_asked.is_set():
@@ -110,6 +113,14 @@ class Checkpointer(threading.Thread):
                 pause = max(INTERVAL_SECONDS, least)
                 self._pause("")
 
+    def press(self) -> None:
+        """Write the next checkpoint now, because nothing is handed out before it; a store that
+        could not write is not asked again any sooner.
+        """
+        if self._failing is None:
+            self._pressed.set()
+            self._due.set()
+
     def hurry(self) -> None:
         """Somebody waits for the next checkpoint; it comes as soon as it may."""
         self._due.set()
@@ -123,6 +134,7 @@ class Checkpointer(threading.Thread):
                 nobody else may write.
         """
         self._stop_asked.set()
+        self._pressed.set()
         self._due.set()
         if self.is_alive():
             self.join(seconds)

@@ -35,6 +35,7 @@ from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
+from taskmaster.master.standing import Standing
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Companion, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
@@ -106,6 +107,7 @@ class Run:
         incarnation, earlier = f"{record.id}.{secrets.token_hex(8)}", Earlier(record)
         self._broker = Broker(incarnation, limits, record)
         self._completion = Completion(source, record)
+        self._standing = Standing(identity)
         guarded = (self._broker, self._lock)
         self._checkpointer = Checkpointer(store, *guarded, identity, earlier, record, completion=self._completion)
         self._checks = checks = JobChecks(identity)
@@ -249,6 +251,8 @@ class Run:
             counts = self._broker.counts()
             state, reason = self._state(end, now)
             share = self._completion.settled
+        if state is RunState.RUNNING:
+            reason = self._standing.reason(counts) or reason
         return Snapshot(
             run=self._record.id,
             target=self._target,
@@ -261,6 +265,7 @@ class Run:
             watermark=keys.show(counts.mark) if counts.mark is not None else "",
             address=self._address,
             **counts.shown(),
+            **self._standing.running(counts),
         )
 
     # -- inside ------------------------------------------------------------------------------------
@@ -284,6 +289,8 @@ class Run:
         return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"
 
     def _after_exchange(self) -> None:
+        if self._broker.is_behind:
+            self._checkpointer.press()
         if 2 * self._broker.intake.queued < self._broker.limits.size:
             self._reader.room.set()
         if self._broker.over or self._broker.spent:

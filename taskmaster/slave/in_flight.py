@@ -61,6 +61,7 @@ class HeldBatch:
         long: Indices of jobs that have been running for long, in the order in which that was seen.
         tickets: By index, the numbers that name those of them that the master has parked.
         seconds: What the worker took for the batch, once it has finished.
+        worker: Process id of the worker in which a job has been running for long; 0 if none has.
         heirs: By index, jobs of a stale batch that another master has leased to this slave anew.
     """
 
@@ -80,6 +81,7 @@ class HeldBatch:
     long: dict[int, None] = field(default_factory=dict)
     tickets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    worker: int = 0
     heirs: dict[int, HeldBatch] = field(default_factory=dict)
 
     @property
@@ -101,6 +103,7 @@ class HeldBatch:
             self.together,
             tuple(self.long),
             self.seconds,
+            self.worker,
         )
 
     def fail(self, failure: Failure) -> None:
@@ -114,8 +117,9 @@ class HeldBatch:
         self.failed += failure.kind is not FailureKind.SKIP
         self.texts += _length(failure)
 
-    def runs_long(self, index: int) -> None:
-        """Note that a job has been running for long; the master is told once."""
+    def runs_long(self, index: int, worker: int = 0) -> None:
+        """Note that a job has been running for long in a worker; the master is told once."""
+        self.worker = worker
         if index not in self.long and index not in self.tickets and not self.stale:
             self.long[index] = None
 

@@ -50,6 +50,11 @@ class Snapshot:
         share: Part of the work that is settled, from 0 to 1; None if the source cannot tell it from
             the keys.
         share_here: Part of the work that this session settled.
+        running: the key of the job that has been running for longest, as text; "" if none runs, or
+            not for long.
+        running_for: for how long.
+        running_on: "host:pid" of its slave.
+        running_worker: process id of its worker; 0 if that is not known.
     """
 
     run: str
@@ -74,6 +79,10 @@ class Snapshot:
     address: str
     share: float | None = None
     share_here: float = 0.0
+    running: str = ""
+    running_for: float = 0.0
+    running_on: str = ""
+    running_worker: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

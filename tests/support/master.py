@@ -53,7 +53,13 @@ class Master:
         self.service = Service(broker, lock, self.dispatch, self.reports, took=took, skew=skew, **settings, **timed)
 
 
-def settle(broker: Broker, lease: Lease, report: Report, text_of: Callable[[Any], str | None] = repr) -> bool:
+def settle(
+    broker: Broker,
+    lease: Lease,
+    report: Report,
+    text_of: Callable[[Any], str | None] = repr,
+    payload: bytes = b"",
+) -> bool:
     """Prepare, fill in and apply a report, as the service does; give whether it was applied."""
     prepared = broker.prepare(broker.slaves[lease.slave], report)
     if prepared is None:
@@ -64,11 +70,11 @@ def settle(broker: Broker, lease: Lease, report: Report, text_of: Callable[[Any]
     failures = {index: failure for index, (failure, _) in prepared.verdicts.items()}
     if prepared.fault is not None:
         failures.update(dict.fromkeys(prepared.suspects, prepared.fault))
-    tried = {index: _tried(batch.jobs[index], failure) for index, failure in failures.items()}
+    tried = {index: _tried(batch.jobs[index], failure, payload) for index, failure in failures.items()}
     return broker.apply(replace(prepared, ranges=ranges, tried=tried))
 
 
-def _tried(job: Any, failure: Failure) -> Tried:
+def _tried(job: Any, failure: Failure, payload: bytes) -> Tried:
     crash = failure.kind is FailureKind.TIMEOUT
     attempt = Attempt(0.0, "s", failure.type, failure.message, failure.traceback, crash)
-    return Tried(attempt, failure, FailedJob(1, str(job), str(job), b"", (attempt,)))
+    return Tried(attempt, failure, FailedJob(1, str(job), str(job), payload, (attempt,)))

@@ -107,6 +107,11 @@ class Batch:
         return head
 
     @property
+    def texts(self) -> int:
+        """About how many characters of what was tried it holds."""
+        return sum(len(attempt.message) + len(attempt.traceback) for attempt in self.attempts)
+
+    @property
     def crashes(self) -> int:
         """Attempts that ended with the worker's death or a time-out."""
         return sum(attempt.crash for attempt in self.attempts)

@@ -45,6 +45,8 @@ from taskmaster.model import Report, Want
 
 __all__ = ["Broker"]
 
+UNWRITTEN_BYTES = 16 * 1024 * 1024  # of failed and parked jobs that wait for a checkpoint
+
 
 class Broker:
     """See the module.
@@ -95,9 +97,8 @@ class Broker:
         Args:
             slave: the slave; it takes the place of what was known of it.
             held: tokens of the batches that it has. The answer that carried any other batch was
-                lost on its way: those jobs would wait for ever for a slave that does not know of
-                them. A batch that ended with the slave's silence is its again while nobody else was
-                given one of the jobs.
+                lost on its way: its jobs would wait for ever. A batch that ended with the slave's
+                silence is its again while nobody else was given one of the jobs.
         """
         known = self.slaves.get(slave.id)
         if known is not None:
@@ -111,14 +112,14 @@ class Broker:
             self.redelivery.revive(slave, token)
 
     def leave(self, slave: ConnectedSlave) -> None:
-        """Note that a slave says goodbye: what it still holds goes back at once, without blame."""
+        """Note that a slave says goodbye: what it holds goes back at once, without blame."""
         for lease in self.leases.held_by(slave):
             self.redelivery.release(lease)
         self.slaves.drop(slave.id)
 
     def take(self, slave: ConnectedSlave, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing to hand out now."""
-        if self.draining or self.paused or self.settlement.stop:
+        if self.draining or self.paused or self.settlement.stop or self.is_behind:
             return None
         return self._hand_out.take(slave, want)
 
@@ -146,6 +147,7 @@ class Broker:
             The names of the slaves that were lost with jobs in their hands.
         """
         self.redelivery.tick(now)
+        self.leases.tick(now)
         self.intake.write_ahead.tick(now)
         self.outage.tick(now)
         self.settlement.stop = self.settlement.stop or self.outage.stop
@@ -212,6 +214,16 @@ class Broker:
         return self.intake.span >= self.limits.span and self.at_rest
 
     @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for a checkpoint that nothing more is handed out before it."""
+        return self.settlement.failed.size + self.parking.to_write.size > UNWRITTEN_BYTES
+
+    def is_full(self, most: int) -> bool:
+        """Return whether the jobs that wait to be handed out again take ``most`` bytes or more."""
+        again = self.redelivery
+        return len(again) * self.batch_limit.bytes_per_job + again.texts + again.waiting.texts >= most
+
+    @property
     def spent(self) -> bool:
         """Whether all jobs that this session may hand out are settled."""
         return self.settlement.settled >= (sys.maxsize if self.limits.jobs is None else self.limits.jobs)
@@ -251,6 +263,9 @@ class Broker:
             batch=self.batch_limit.last,
             batch_reason=self.batch_limit.reason,
             mark=self.watermark.mark,
+            oldest=self.leases.running(),
+            alone=self.intake.exhausted and not self.intake.queued and not self.redelivery.jobs,
+            next_due=self.redelivery.next_due,
         )
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -263,9 +278,9 @@ class Broker:
             mark=mark.mark,
             bound=self.intake.bound,
             forget_below=mark.cut,
-            failed=list(settled.failed),
+            failed=settled.failed.all(),
             cleared=list(self.replay.cleared),
-            park=list(self.parking.to_write),
+            park=self.parking.to_write.all(),
             unpark=list(self.parking.to_forget),
             settled=counts.settled,
             failures=counts.failed,
@@ -282,4 +297,4 @@ class Broker:
         self.parking.written(checkpoint.park, checkpoint.unpark)
         self.redelivery.append(*self.intake.write_ahead.written(self.parking.ticket))
         del self.replay.cleared[: len(checkpoint.cleared)]
-        del self.settlement.failed[: len(checkpoint.failed)]
+        self.settlement.failed.written(len(checkpoint.failed))

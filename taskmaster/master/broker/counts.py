@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.run_record import Checkpoint
 
-__all__ = ["Collected", "Counts"]
+__all__ = ["Collected", "Counts", "Running"]
+
+
+class Running(NamedTuple):
+    """A job in a slave's hands.
+
+    Attributes:
+        job: the job.
+        seconds: for how long no job of its batch has ended.
+        slave: "host:pid" of the slave.
+        worker: process id of its worker; 0 if the slave has not said it.
+    """
+
+    job: Any
+    seconds: float
+    slave: str
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,10 @@ class Counts:
         batch: jobs in the batch that was handed out last; 0 if none was.
         batch_reason: why it was not larger.
         mark: encoded key of the watermark; None when there is none.
+        oldest: the job that has been running for longest, as far as the leases tell; None if none
+            runs.
+        alone: nothing else is left to be handed out.
+        next_due: seconds until a job that waits is tried again; None if none waits.
     """
 
     settled: int
@@ -45,10 +65,16 @@ class Counts:
     batch: int
     batch_reason: str
     mark: str | None
+    oldest: Running | None
+    alone: bool
+    next_due: float | None
 
     def shown(self) -> dict[str, Any]:
         """Return the numbers by name, as a ``Snapshot`` has them."""
-        return {name: number for name, number in asdict(self).items() if name != "mark"}
+        return {name: getattr(self, name) for name in _SHOWN}
+
+
+_SHOWN = [one.name for one in fields(Counts) if one.name not in ("mark", "oldest", "alone", "next_due")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from taskmaster.master.broker.batches import Batch, contiguous
+from taskmaster.master.broker.counts import Running
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.model import Report
 
@@ -28,6 +29,9 @@ class Lease:
         long: indices that run for long and have no ticket yet.
         before: what was held against the jobs before the lease was taken for lost: losses, solo and
             company.
+        moved: when a job of it ended last, or when it was handed out (master's monotonic clock).
+        worker: process id of the worker in which a job of it has been running for long; 0 if the
+            slave has not said so.
         version: counts what has changed in it since it was handed out.
     """
 
@@ -41,6 +45,8 @@ class Lease:
     asked: bool = False
     long: set[int] = field(default_factory=set)
     before: tuple[int, int, int] = (0, 0, 0)
+    moved: float = 0.0
+    worker: int = 0
     version: int = 0
 
     def newly_ended(self, report: Report) -> list[tuple[int, int]]:
@@ -79,6 +85,7 @@ class LeaseTable:
     def __init__(self, incarnation: str, slaves: ConnectedSlaves) -> None:
         self.lent = 0
         self.open = 0
+        self._now = 0.0
         self._incarnation = incarnation
         self._slaves = slaves
         self._by_token: dict[str, Lease] = {}
@@ -92,12 +99,26 @@ class LeaseTable:
     def __getitem__(self, token: str) -> Lease:
         return self._by_token[token]
 
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+        self._now = now
+
+    def running(self) -> Running | None:
+        """Return the first job that has not ended of the batch that was handed out first."""
+        lease = next(iter(self._by_token.values()), None)
+        if lease is None or not lease.open:
+            return None
+        index = next(index for index in range(lease.upto, lease.keep) if index not in lease.extra)
+        slave = self._slaves.get(lease.slave)
+        name = "" if slave is None else slave.name
+        return Running(lease.batch.jobs[index], max(0.0, self._now - lease.moved), name, lease.worker)
+
     def lend(self, slave: ConnectedSlave, batch: Batch) -> Lease:
         """Hand a batch to a slave."""
         slave.idle = 0
         self._slaves.unfed.discard(slave.id)
         self.lent += 1
-        lease = Lease(f"{self._incarnation}.{self.lent}", slave.id, batch, len(batch))
+        lease = Lease(f"{self._incarnation}.{self.lent}", slave.id, batch, len(batch), moved=self._now)
         self.restore(slave, lease)
         return lease
 
@@ -145,5 +166,8 @@ class LeaseTable:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = {index for index in lease.extra if index < lease.keep}
         lease.version += 1
+        if lease.open < before:
+            lease.moved = self._now
+        lease.worker = report.worker or lease.worker
         self.open += lease.open - before
         return given_back

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from taskmaster.master.broker.unwritten import Unwritten
 from taskmaster.master.job_records import Attempt, ParkedJob
 
 __all__ = ["Parking"]
@@ -28,7 +29,7 @@ class Parking:
     """
 
     def __init__(self, known: Sequence[ParkedJob]) -> None:
-        self.to_write: list[ParkedJob] = []
+        self.to_write: Unwritten[ParkedJob] = Unwritten()
         self.to_forget: list[int] = []
         self.version = 0
         self._ids: dict[int, int] = {}  # position -> id in the store
@@ -119,7 +120,7 @@ class Parking:
         """The store has done so much of what it was to do."""
         if park:
             self._written.update({job.id for job in park}.intersection(self._ids.values()))
-        del self.to_write[: len(park)]
+        self.to_write.written(len(park))
         del self.to_forget[: len(forget)]
 
 

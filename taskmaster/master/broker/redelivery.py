@@ -40,6 +40,7 @@ class Redelivery:
 
     Attributes:
         jobs: how many jobs can be handed out again now.
+        texts: characters of what was tried of them.
         waiting: jobs that wait for another attempt.
         doomed: single jobs with which too many slaves were lost, to be failed.
     """
@@ -52,7 +53,7 @@ class Redelivery:
         batch_limit: BatchLimit,
         came_back: Callable[[range], None],
     ) -> None:
-        self.jobs = 0
+        self.jobs = self.texts = 0
         self.waiting = Waiting()
         self.doomed: list[Batch] = []
         self._limits = limits
@@ -74,6 +75,12 @@ class Redelivery:
         yield from self._returned
         yield from self.waiting
         yield from self.doomed
+
+    @property
+    def next_due(self) -> float | None:
+        """Seconds until a job that waits is tried again; None if none waits."""
+        due = self.waiting.next_due
+        return None if due is None else max(0.0, due - self._now)
 
     def tick(self, now: float) -> None:
         """Make jobs ready whose time has come."""
@@ -100,8 +107,13 @@ class Redelivery:
 
     def append(self, *batches: Batch) -> None:
         """Hand these out again, last in line."""
-        self._returned.extend(batches)
-        self.jobs += sum(map(len, batches))
+        for batch in batches:
+            self._returned.append(batch)
+            self._count(batch, 1)
+
+    def _count(self, batch: Batch, sign: int) -> None:
+        self.jobs += sign * len(batch)
+        self.texts += sign * batch.texts
 
     def give_back(
         self, batch: Batch, indices: Iterable[int], *, separate: bool = False, origin: str | None = None
@@ -120,7 +132,7 @@ class Redelivery:
             back.origin = origin
             self._came_back(range(back.first, back.end))
             self._returned.appendleft(back)
-            self.jobs += len(back)
+            self._count(back, 1)
 
     def wait(self, batch: Batch, delay: float) -> None:
         """Let jobs wait for another attempt."""
@@ -134,8 +146,7 @@ class Redelivery:
 
     def clear(self) -> None:
         """Leave all that could be handed out again to another session."""
-        self._returned.clear()
-        self.jobs = 0
+        self._keep_returned(())
 
     # -- slaves come and go ------------------------------------------------------------------------
 
@@ -185,7 +196,9 @@ class Redelivery:
 
     def _keep_returned(self, batches: Iterable[Batch]) -> None:
         self._returned = deque(batches)
-        self.jobs = sum(map(len, self._returned))
+        self.jobs = self.texts = 0
+        for batch in self._returned:
+            self._count(batch, 1)
 
     # -- jobs go -----------------------------------------------------------------------------------
 
@@ -238,10 +251,11 @@ class Redelivery:
         elif batch.losses >= HALVE_AFTER and count > (length + 1) // 2:
             count = self._batch_limit.cut((length + 1) // 2, "half of what lost slaves held")
         if count < length:
-            self.jobs -= max(1, count)
-            return batch.split(max(1, count))
+            head = batch.split(max(1, count))
+            self._count(head, -1)
+            return head
         del self._returned[at]
-        self.jobs -= length
+        self._count(batch, -1)
         if self._ward == slave.id and batch.company:
             self._ward = None
         return batch

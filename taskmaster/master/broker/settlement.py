@@ -10,6 +10,7 @@ from taskmaster.master.broker.parking import Parking
 from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.replay import Replay
+from taskmaster.master.broker.unwritten import Unwritten
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import SettledRange, Watermark
 from taskmaster.master.job_records import Attempt, FailedJob
@@ -52,7 +53,7 @@ class Settlement:
         self.failures = 0
         self.skipped = 0
         self.stop = ""
-        self.failed: list[FailedJob] = []
+        self.failed: Unwritten[FailedJob] = Unwritten()
         self._policy = policy
         self._budget = policy.budget
         self._outage = policy.outage

@@ -23,7 +23,7 @@ from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
-from taskmaster.master.reading.chunks import Chunks
+from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Earlier
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
@@ -324,9 +324,10 @@ class Reader(threading.Thread):
         with self._lock:
             room = self._broker.intake.room()
             stuck = room == 0 and self._broker.stuck
+            full = self._broker.is_full(QUEUE_BYTES)
         if stuck:
             raise self._stuck_error()
-        return self._chunks.room(room)
+        return 0 if full else self._chunks.room(room)
 
     def _stuck_error(self) -> SourceError:
         mark = self._broker.watermark.mark

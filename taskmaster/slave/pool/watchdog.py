@@ -48,7 +48,7 @@ class Watchdog:
             if not worker.together:
                 for held, index in jobs:
                     if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG:
-                        held.runs_long(index)
+                        held.runs_long(index, worker.pid)
         if limit is None:
             return LOOK
         for worker, jobs in running.items():

@@ -1,0 +1,67 @@
+"""What a run waits for, in words: the job that runs for longest, the next that is tried again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.master.broker.counts import Counts, Running
+from taskmaster.master.job_identity import Identity
+from taskmaster.units import show_seconds
+
+__all__ = ["Standing"]
+
+LONG_SECONDS = 10.0  # that a job runs, until it is worth naming
+
+
+class Standing:
+    """Names what a run waits for. It asks for keys, which runs the user's code: never under a lock.
+
+    Args:
+        identity: gives the keys of jobs.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._known: tuple[Any, str] = (None, "")  # the last job that was named, and its key
+
+    def running(self, counts: Counts) -> dict[str, Any]:
+        """Return what a snapshot says of the job that has been running for longest."""
+        oldest = counts.oldest
+        if oldest is None or oldest.seconds < LONG_SECONDS:
+            return {}
+        return {
+            "running": self._key(oldest),
+            "running_for": oldest.seconds,
+            "running_on": oldest.slave,
+            "running_worker": oldest.worker,
+        }
+
+    def reason(self, counts: Counts) -> str:
+        """Return what the end of the run waits for, "" while there is anything else to do."""
+        oldest = counts.oldest
+        if not counts.alone:
+            return ""
+        if oldest is not None:
+            if oldest.seconds < LONG_SECONDS:
+                return ""
+            worker = f", worker {oldest.worker}" if oldest.worker else ""
+            return (
+                f"waiting for the job {self._key(oldest)}, which has run for {_for(oldest.seconds)} on "
+                f"{oldest.slave}{worker}"
+            )
+        if counts.waiting and counts.next_due is not None and counts.next_due >= LONG_SECONDS:
+            jobs = "the job that is" if counts.waiting == 1 else f"the {counts.waiting} jobs that are"
+            return f"waiting for {jobs} to be tried again, the next in {_for(counts.next_due)}"
+        return ""
+
+    def _key(self, oldest: Running) -> str:
+        if self._known[0] is not oldest.job:
+            text = self._identity.text(oldest.job)
+            shown = self._identity.show(oldest.job) if text is None else keys.show(text)
+            self._known = (oldest.job, shown)
+        return self._known[1]
+
+
+def _for(seconds: float) -> str:
+    return show_seconds(float(round(seconds)))
