@@ -29,7 +29,7 @@ from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
-from taskmaster.sources.key_ranges import share
+from taskmaster.sources.key_bounds import fraction
 
 __all__ = ["RangeQuerySetWrapper"]
 
@@ -160,7 +160,7 @@ class RangeQuerySetWrapper:
         if self._ends is None or not self._key.number:
             return None
         low, high, at = (float(end) for end in (*self._ends, key))
-        return share(high, low, at) if self._key.descending else share(low, high, at)
+        return fraction(high, low, at) if self._key.descending else fraction(low, high, at)
 
     def job_key(self, job: Any) -> Any:
         """Return the key of a row."""

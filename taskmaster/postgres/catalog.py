@@ -1,20 +1,21 @@
 """What the server says of a table: its name and columns as SQL, and whether a key can lead through
 it.
 
-Called by the sources of this package before the first page. All quoting is done by the server.
+Asked by the sources of this package before the first page. All quoting is done by the server.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.statements import Reading
-from taskmaster.sources.database_errors import Refused
+from taskmaster.sources.database_errors import StatementRefused
 
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 
@@ -22,10 +23,24 @@ PLAIN = {"smallint": int, "integer": int, "bigint": int, "text": str, "character
 """Types whose values the drivers give as what they are; the others travel as the server's own text.
 """
 
+SHORT = {
+    *("smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "uuid", "oid", "interval"),
+    *("timestamp without time zone", "timestamp with time zone", "time without time zone", "time with time zone"),
+    *("inet", "cidr", "macaddr", "money", '"char"', "name"),
+}
+"""Types of which no value has more than some bytes, so that none makes a row wide."""
+
+AS_THEY_COME = {"text", "character varying", "character", "bytea"}
+"""Types whose length in bytes the server knows without opening a value that is stored elsewhere."""
+
 ALONG = ({0}, {3})
-"""The ways of an index's columns, by which it can be read in the order that ORDER BY has by
-default, or backwards.
-"""
+"""Directions of an index's columns with which it serves ORDER BY, forwards or backwards."""
+
+logger = logging.getLogger(__name__)
+
+SHORT_TEXT = 500  # characters of a declared length that makes no row wide
+SMALL_BYTES = 100  # of a value as it is stored; compressed, it may stand for some hundred times as many
+EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
 
 NUMBERS = {*PLAIN, "numeric", "real", "double precision"} - {"text", "character varying"}
 
@@ -35,56 +50,80 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: as it is.
-        quoted: as SQL.
-        type: as a cast wants it.
-        nullable: it may be NULL.
+        name: Its name, unquoted.
+        quoted: Its name as SQL.
+        type: Its type as a cast wants it, with the schema unless it is one of PostgreSQL's own.
+        nullable: Whether it may be NULL.
+        collation: What says how its texts are sorted; "" where its type has no collation.
     """
 
     name: str
     quoted: str
     type: str
     nullable: bool
+    collation: str = ""
 
     @property
     def sql(self) -> str:
-        """It in a statement that is executed with values: a percent sign in it is none of a
-        placeholder.
-        """
+        """Its name in a statement that is executed with values, where %% is a percent sign."""
         return self.quoted.replace("%", "%%")
 
     @property
     def base(self) -> str:
-        """The type without its length or precision."""
+        """Its type without a length or precision."""
         return self.type.partition("(")[0]
 
     @property
     def plain(self) -> bool:
-        """Its values are Python's int or str, and travel as they are."""
+        """Whether its values are Python's int or str, and travel as they are."""
         return self.base in PLAIN
 
     @property
     def number(self) -> bool:
-        """One can reckon with its values."""
+        """Whether one can reckon with its values."""
         return self.base in NUMBERS
 
     @property
+    def order(self) -> str:
+        """What the order of its values depends on; whole numbers of any size have one order."""
+        base = "integer" if PLAIN.get(self.base) is int else "text" if self.base in PLAIN else self.type
+        return f"{base} COLLATE {self.collation}" if self.collation else base
+
+    @property
+    def octets(self) -> str:
+        """SQL for about how many bytes a value takes in the master; "" where that is never many."""
+        length = self.type.removesuffix(")").rpartition("(")[2]
+        if self.base in SHORT or (
+            self.base.startswith("character") and length.isdecimal() and int(length) <= SHORT_TEXT
+        ):
+            return ""
+        if self.base in AS_THEY_COME:
+            return f"octet_length({self.sql})"
+        # Documents, arrays and the like become objects of Python, which take several times as much.
+        # Only those that may be large, as they are stored, are opened to be measured.
+        stored = f"pg_column_size({self.sql})"
+        return f"{EXPANSION} * CASE WHEN {stored} > {SMALL_BYTES} THEN octet_length({self.sql}::text) ELSE {stored} END"
+
+    @property
+    def value(self) -> str:
+        """Its value as SQL, such that it comes back as it went."""
+        return self.sql if self.plain else f"{self.sql}::text"
+
+    @property
     def selected(self) -> str:
-        """It in a list of what is selected, as a value that comes back as it went."""
+        """Its value in a SELECT list."""
         # Without a name of its own, the text would take the column's, and ORDER BY would sort by
         # the text.
-        return self.sql if self.plain else f'{self.sql}::text AS "text of {self.sql.strip(chr(34))}"'
+        return self.value if self.plain else f'{self.value} AS "text of {self.sql.strip(chr(34))}"'
 
     @property
     def compared_as(self) -> str:
-        """The type that a value is cast to: without a text's length, as a longer one is to be
-        compared, not cut.
-        """
+        """Its type for a cast: without a text's length, as a longer one is compared, not cut."""
         return (self.base if self.plain else self.type).replace("%", "%%")
 
     @property
-    def placed(self) -> str:
-        """A placeholder for a value of it."""
+    def placeholder(self) -> str:
+        """A placeholder for one of its values."""
         # Not %s::smallint, where the minus of -32768 would be applied to what the cast has refused.
         return f"CAST(%s AS {self.compared_as})"
 
@@ -94,10 +133,10 @@ class Table:
     """A table and the key that leads through it.
 
     Attributes:
-        quoted: its name with its schema, as SQL.
-        columns: by name.
-        key: the columns of the key.
-        partitioned: its rows are in other tables.
+        quoted: Its name with its schema, as SQL.
+        columns: Its columns by name.
+        key: The columns of the key.
+        partitioned: Whether its rows are in other tables.
     """
 
     quoted: str
@@ -107,7 +146,7 @@ class Table:
 
     @property
     def sql(self) -> str:
-        """It in a statement that is executed with values."""
+        """Its name in a statement that is executed with values."""
         return self.quoted.replace("%", "%%")
 
     @property
@@ -117,51 +156,69 @@ class Table:
         return names if len(self.key) == 1 else f"({names})"
 
     @property
-    def key_placed(self) -> str:
-        """Placeholders for a key."""
-        places = ", ".join(column.placed for column in self.key)
-        return places if len(self.key) == 1 else f"({places})"
-
-    @property
     def key_selected(self) -> str:
-        """The key's columns in a list of what is selected."""
+        """The key's columns in a SELECT list."""
         return ", ".join(column.selected for column in self.key)
 
-    def index(self, *, unique: bool = False) -> str:
-        """The statement that makes an index over the key; where it can, without a lock for as long
-        as that takes.
+    @property
+    def key_order(self) -> str:
+        """What the order of the keys depends on."""
+        return ", ".join(column.order for column in self.key)
+
+    def compared(self, sign: str, key: Any) -> tuple[str, list[Any]]:
+        """Return the condition that a row's key is above or below one, and its values.
+
+        Args:
+            sign: ``<``, ``<=``, ``>`` or ``>=``.
+            key: as jobs have it.
         """
+        values = list(self.values_of(key))
+        placeholders = [column.placeholder for column in self.key]
+        if len(self.key) == 1:
+            return f"{self.key_sql} {sign} {placeholders[0]}", values
+        condition = f"{self.key_sql} {sign} ({', '.join(placeholders)})"
+        if not self.partitioned:
+            return condition, values
+        # The server leaves out partitions by single columns alone, not by a row of them.
+        return f"{condition} AND {self.key[0].sql} {sign[0]}= {placeholders[0]}", [*values, values[0]]
+
+    def index(self, *, unique: bool = False) -> str:
+        """Return the statement that makes an index over the key; without a lock if possible."""
         names = ", ".join(column.quoted for column in self.key)
         kind = f"{'UNIQUE ' if unique else ''}INDEX{'' if self.partitioned else ' CONCURRENTLY'}"
         return f"CREATE {kind} ON {self.quoted} ({names})"
 
     def order(self, *, descending: bool = False) -> str:
-        """For ORDER BY."""
+        """Return the key for ORDER BY."""
         return ", ".join(f"{column.sql} DESC" if descending else column.sql for column in self.key)
 
     def key_of(self, values: Sequence[Any]) -> Any:
-        """A key as jobs have it: the value, or a tuple of them."""
+        """Return a key as jobs have it: the value, or a tuple of them."""
         return values[0] if len(self.key) == 1 else tuple(values)
 
     def values_of(self, key: Any) -> tuple[Any, ...]:
-        """A key as the values of its columns.
+        """Return a key as the values of its columns.
 
         Raises:
-            UsageError: it is none of this table's.
+            UsageError: it is none of this table's, or of another type than its columns have now.
         """
         values = (key,) if len(self.key) == 1 else key
-        several = isinstance(values, tuple | list) and len(values) == len(self.key)
-        if several and all(type(value) in (int, str) for value in values):
+        if (
+            isinstance(values, tuple | list)
+            and len(values) == len(self.key)
+            and all(type(value) is PLAIN.get(column.base, str) for value, column in zip(values, self.key, strict=True))
+        ):
             return tuple(values)
         names = ", ".join(column.name for column in self.key)
         raise UsageError(
-            f"{key!r} is no key ({names}) of {self.quoted}: the run that it comes from had another source. Start a new "
-            "run with --reset, or give this one a state of its own with --state=PATH."
+            f"{key!r} is no key ({names}) of {self.quoted}: the run that it comes from had another source, or the type "
+            "of the key has been changed since. Start a new run with --reset, or give this one a state of its own with "
+            "--state=PATH."
         )
 
 
 def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: bool = True) -> Table:
-    """Find a table, and make sure that its key can lead through it.
+    """Find a table, and check that its key can lead through it and that all rows are seen.
 
     Args:
         reading: asks the server.
@@ -171,20 +228,20 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
 
     Raises:
         UsageError: there is no such table or column, or the key is nullable, not unique or not
-            indexed; with the statement that mends it.
+            indexed, with the statement that mends it; or row-level security hides rows.
     """
     names = (key,) if isinstance(key, str) else tuple(key)
     if not names or len(set(names)) < len(names):
         raise UsageError(f"key={key!r}: name at least one column, and each of them once.")
     try:
         found = reading.fetch(_TABLE, (table,))
-    except Refused as exc:
+    except StatementRefused as exc:
         raise UsageError(f"{table!r} is no name of a table: {exc.why}. Write it as in SQL, with its schema.") from exc
     if not found or found[0][0] is None:
         raise UsageError(
             f"There is no table {table or repr(table)}{_like(reading, table)}. Write it as in SQL, with its schema."
         )
-    oid, sql, kind, partitioned, heirs = found[0]
+    oid, sql, kind, partitioned, heirs, filtered, allowed = found[0]
     if kind not in "rp":
         what = {"v": "a view", "f": "a foreign table", "m": "a materialized view", "S": "a sequence", "i": "an index"}
         raise UsageError(
@@ -195,14 +252,30 @@ def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: b
         raise UsageError(
             f"Other tables inherit from {sql}, and no index covers the rows of all: read each of them by itself."
         )
-    rows = reading.fetch(_COLUMNS, (oid,))
-    columns = {name: Column(name, quoted, type_, not full) for name, quoted, type_, full in rows}
+    if filtered:
+        _say_filtered(sql, allowed=allowed)
+    # With no search path, types are named so that a worker with any other one finds them.
+    rows = reading.fetch(_COLUMNS, (oid,), local="SET LOCAL search_path = pg_catalog;")
+    columns = {name: Column(name, quoted, type_, not full, collation) for name, quoted, type_, full, collation in rows}
     for name in names:
         if name not in columns:
             raise UsageError(f"{sql} has no column {name!r}{_near(name, columns)}.")
     chosen = Table(sql, columns, tuple(columns[name] for name in names), partitioned)
     _check(reading, oid, chosen, unique=unique)
     return chosen
+
+
+def _say_filtered(table: str, *, allowed: bool) -> None:
+    """Refuse a table whose rows row-level security may hide; warn where that is wanted."""
+    hidden = f"Row-level security is active on {table} for this role: rows that its policies hide are left out"
+    if allowed:
+        logger.warning("%s, as row_security=on says.", hidden)
+        return
+    raise UsageError(
+        f"{hidden} without a word. Connect, here and in the workers, as a role that sees all rows (the table's owner, "
+        "unless FORCE ROW LEVEL SECURITY is set, or one with BYPASSRLS). If just the rows that the policies show are "
+        "wanted, say so in the DSN: options='-c row_security=on'."
+    )
 
 
 def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
@@ -218,11 +291,12 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
             )
     indexes = reading.fetch(_INDEXES, (oid,))
     proved = any(
-        is_unique and None not in ways and set(columns) <= set(names) for is_unique, columns, ways, _ in indexes
+        is_unique and None not in directions and set(columns) <= set(names)
+        for is_unique, columns, directions, _ in indexes
     )
     ordered = any(
-        sorts and columns[: len(names)] == names and set(ways[: len(names)]) in ALONG
-        for _, columns, ways, sorts in indexes
+        sorts and columns[: len(names)] == names and set(directions[: len(names)]) in ALONG
+        for _, columns, directions, sorts in indexes
     )
     how = table.index(unique=unique)
     if unique and not proved:
@@ -238,21 +312,19 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
 
 
 def plan_of(reading: Reading, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
-    """The server's plan of a query, as its EXPLAIN gives it; with settings of the transaction, as
-    SQL.
-    """
+    """Return the server's plan of a query, as EXPLAIN gives it; ``local`` are settings, as SQL."""
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
     return found
 
 
 def estimate(reading: Reading, sql: str, values: Sequence[Any]) -> int:
-    """About how many rows a query has, from the statistics alone: nothing is counted."""
+    """Return about how many rows a query has, by the statistics alone: nothing is counted."""
     return int(plan_of(reading, sql, values)["Plan Rows"])
 
 
 def _like(reading: Reading, table: str) -> str:
-    """Tables whose name is nearly that, wherever they are."""
+    """Return tables whose name is nearly that, in any schema, as the end of a sentence."""
     names = [str(name) for (name,) in reading.fetch(_NAMES)]
     found = difflib.get_close_matches(table.rpartition(".")[2].strip('"'), [name.rpartition(".")[2] for name in names])
     near = [name for name in names if name.rpartition(".")[2] in found]
@@ -266,7 +338,10 @@ def _near(name: str, columns: dict[str, Column]) -> str:
 
 _TABLE = """
 SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relkind = 'p',
-    EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+    EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
+    row_security_active(c.oid),
+    EXISTS (SELECT FROM pg_settings s
+            WHERE s.name = 'row_security' AND s.source NOT IN ('default', 'configuration file'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)
 """
 _NAMES = """
@@ -274,24 +349,28 @@ SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oi
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 10000
 """
 _COLUMNS = """
-SELECT attname::text, quote_ident(attname), format_type(atttypid, atttypmod), attnotnull
-FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+SELECT a.attname::text, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    CASE WHEN o.collname = 'default' THEN (SELECT datcollate::text FROM pg_database WHERE datname = current_database())
+         ELSE coalesce(quote_ident(n.nspname) || '.' || quote_ident(o.collname), '') END
+FROM pg_attribute a LEFT JOIN pg_collation o ON o.oid = a.attcollation
+LEFT JOIN pg_namespace n ON n.oid = o.collnamespace
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
-# Valid indexes over all rows, and of each column: its name (NULL of an expression), and its way: 1
-# for DESC, plus 2 for NULLS FIRST, without which ASC comes and which DESC brings; NULLs count for
-# the order although there are none. What is equal in a column is what is equal in a comparison, if
-# the index has its collation and the type's own operators; else its way is NULL. An index leads
-# along its first columns if it is a B-tree, too, with all of them in one way.
+# Valid indexes over all rows, with the name of each column (NULL for an expression) and its
+# direction: 1 for DESC, plus 2 for NULLS FIRST, which DESC implies and ASC does not; NULLs count
+# for the order although there are none. The direction is NULL where the index has another collation
+# than the column, or other operators than the type's own: there, other values are equal than in a
+# comparison. A B-tree serves the order of its first columns if all of them have one direction.
 _INDEXES = """
 SELECT i.indisunique,
     array_agg(a.attname::text ORDER BY k.place),
-    array_agg(CASE WHEN k.sorted = a.attcollation AND o.opcdefault THEN k.way & 3 END ORDER BY k.place),
+    array_agg(CASE WHEN k.sorted = a.attcollation AND o.opcdefault THEN k.direction & 3 END ORDER BY k.place),
     am.amname = 'btree'
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam
 CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[], i.indoption::int2[])
-    WITH ORDINALITY AS k(number, sorted, class, way, place)
+    WITH ORDINALITY AS k(number, sorted, class, direction, place)
 JOIN pg_opclass o ON o.oid = k.class
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0
 WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts

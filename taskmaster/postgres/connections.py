@@ -1,9 +1,9 @@
 """The one connection of a worker to a database.
 
-Called by the user's callback. Opened when it is first asked for, in the process and thread that
-uses it; looked at when it has been idle for a while, and opened anew when it was lost. A statement
+For the user's callback. It is opened when it is first asked for, in the process and thread that
+uses it; tested when it has been idle for a while, and opened anew when it was lost. A statement
 never outlives its worker: the server is asked to notice by itself that nobody waits for it any
-more.
+more. A worker does not outwait a server whose machine is gone: ``taskmaster.postgres.dead_links``.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.postgres import dead_links
 from taskmaster.postgres.statements import DEFAULT_NAME, Dsn, connector
 from taskmaster.redaction import without_password
 from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.context import HERE
 from taskmaster.sources.database_errors import is_final, said
-from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, passes
+from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, is_lost, passes
 
 __all__ = ["connect"]
 
 logger = logging.getLogger(__name__)
 
 INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
-IDLE = 2.0  # seconds without use after which a connection is looked at before the next one
-SHARE = 0.9  # of the job's time-out, after which the server ends a statement: before the worker is killed for it
-NAME = 63  # bytes of an application_name
+UNTESTED_SECONDS = 2.0  # without use, after which a connection is tested before it is used
+STATEMENT_PART = 0.9  # of the job's time-out, after which the server ends a statement: before the worker is killed
+NAME_BYTES = 63  # of an application_name
+PREPARED_BY_DEFAULT = 5  # psycopg 3's prepare_threshold, where nobody has said another
 
 
 class _Kept:
@@ -43,17 +45,22 @@ class _Kept:
         self.settings = {"application_name": DEFAULT_NAME}  # as they were made here
         self.used = time.monotonic()
         self.busy = False
+        if getattr(connection, "prepare_threshold", None) == PREPARED_BY_DEFAULT:
+            # psycopg 3 prepares what it has run five times: behind a pooler, the next transaction
+            # is in a session that knows nothing of it.
+            connection.prepare_threshold = None
+        dead_links.watch(connection)
 
 
 _local = threading.local()
-# Of a parent process: neither used nor closed here, for to close it would say goodbye to the server
-# in its name.
+# Connections of a parent process are neither used nor closed here: that would say goodbye to the
+# server in the parent's name.
 _inherited: list[_Kept] = []
 
 
 @contextmanager
 def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
-    """The worker's connection to a database, for one transaction: committed at the end of the
+    """Give the worker's connection to a database for one transaction: committed at the end of the
     block, rolled back when an exception leaves it.
 
     One connection is opened for each process, thread and ``dsn``, and kept. It is called
@@ -95,15 +102,15 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
         yield kept.connection
         _refuse_failed(kept.connection)
         kept.connection.commit()
-    except BaseException:
-        _roll_back(known, dsn)
+    except BaseException as exc:
+        _clear_up(known, dsn, exc)
         raise
     finally:
         kept.busy, kept.used = False, time.monotonic()
 
 
 def _refuse_failed(connection: Any) -> None:
-    """See that a commit will keep what the block has done.
+    """Check that a commit will keep what the block has done.
 
     Raises:
         UsageError: the server would roll back instead, and say so in a word that no driver passes
@@ -119,7 +126,7 @@ def _refuse_failed(connection: Any) -> None:
 
 
 def _opened(dsn: Dsn, patience: float) -> Any:
-    """A new connection; a server that cannot be reached just now is waited for."""
+    """Open a connection; wait for a server that cannot be reached just now."""
     if HERE.job_timeout is not None:
         patience = min(patience, HERE.job_timeout / 2)
     open_, began = connector(dsn), time.monotonic()
@@ -138,14 +145,14 @@ def _opened(dsn: Dsn, patience: float) -> Any:
 
 
 def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
-    """The connection that is kept, if it can be used."""
+    """Return the connection that is kept, if it can be used."""
     kept = known.get(dsn)
     if kept is None or kept.busy:
         return kept
     if kept.process != os.getpid():
         _inherited.append(known.pop(dsn))
         return None
-    if time.monotonic() - kept.used < IDLE and not getattr(kept.connection, "closed", False):
+    if time.monotonic() - kept.used < UNTESTED_SECONDS and not getattr(kept.connection, "closed", False):
         return kept
     try:
         with kept.connection.cursor() as cursor:
@@ -159,12 +166,12 @@ def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
 
 
 def _settle(kept: _Kept, wanted: dict[str, str]) -> None:
-    """Tell the server what is known of the run: at first, and when that has changed."""
+    """Tell the server what is known of the run, at first and whenever that has changed."""
     for name, value in wanted.items():
         try:
             with kept.connection.cursor() as cursor:
-                # Only where nobody has said anything else; a server that does not have the setting
-                # has no such row.
+                # Only where nobody has said anything else; a server that has no such setting has no
+                # such row.
                 cursor.execute(
                     "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND (source IN "
                     "('default', 'configuration file') OR setting = %s)",
@@ -180,7 +187,7 @@ def _settle(kept: _Kept, wanted: dict[str, str]) -> None:
 def _settings() -> dict[str, str]:
     name = "/".join(filter(None, ("taskmaster", HERE.run, HERE.slave)))
     found = {
-        "application_name": name.encode()[:NAME].decode(errors="ignore"),
+        "application_name": name.encode()[:NAME_BYTES].decode(errors="ignore"),
         # Ends the statement of a worker that was killed, and frees its locks (PostgreSQL 14, on
         # Linux and macOS): https://www.postgresql.org/docs/current/runtime-config-connection.html
         "client_connection_check_interval": "1000",
@@ -190,20 +197,26 @@ def _settings() -> dict[str, str]:
         "tcp_keepalives_count": "3",
     }
     if HERE.job_timeout is not None:
-        found["statement_timeout"] = str(max(1, int(1000 * SHARE * HERE.job_timeout)))
+        found["statement_timeout"] = str(max(1, int(1000 * STATEMENT_PART * HERE.job_timeout)))
     return found
 
 
-def _roll_back(known: dict[Dsn, _Kept], dsn: Dsn) -> None:
+def _clear_up(known: dict[Dsn, _Kept], dsn: Dsn, exc: BaseException) -> None:
+    """Roll back what a block has done that failed; give up a connection that was lost."""
     try:
         known[dsn].connection.rollback()
     except Exception:
-        # It was lost, which is why the block has raised; the next one gets another.
+        _close(known, dsn)
+        return
+    # A driver may not have noticed, or have nothing to roll back: the next job would get the error.
+    if is_lost(exc):
         _close(known, dsn)
 
 
 def _close(known: dict[Dsn, _Kept], dsn: Dsn) -> None:
+    connection = known.pop(dsn).connection
+    dead_links.forget(connection)
     try:
-        known.pop(dsn).connection.close()
+        connection.close()
     except Exception:
         logger.debug("the connection could not be closed", exc_info=True)

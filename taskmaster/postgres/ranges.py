@@ -1,13 +1,13 @@
 """Key ranges of a table as jobs: the master reads nothing but borders, and the workers their rows.
 
-Called by the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are
-some hundred thousand ranges. How they are drawn is in ``taskmaster.sources.key_ranges``.
+For the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are some
+hundred thousand ranges. How they are drawn is in ``taskmaster.sources.key_ranges``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -24,13 +24,14 @@ class KeyRange:
     """The rows whose key is above ``lo`` and up to ``hi``.
 
     Attributes:
-        lo: the key below the first row, None before the first row of the table; a tuple, if the key
+        lo: The key below the first row, None before the first row of the table; a tuple, if the key
             has several columns. Keys that are neither int nor text are the server's text for them.
-        hi: the key of the last row.
-        table: the table's name, as SQL.
-        key: the key's columns, as SQL.
-        types: their types.
-        label: what ``ranges`` was given as such.
+        hi: The key of the last row.
+        table: The table's name, as SQL.
+        key: The key's columns, as SQL.
+        types: The types of the key's columns, as SQL.
+        label: The ``label`` that ``ranges`` was given.
+        partitioned: Whether the table's rows are in partitions.
 
     Example::
 
@@ -48,9 +49,16 @@ class KeyRange:
     key: tuple[str, ...]
     types: tuple[str, ...]
     label: Any = None
+    partitioned: bool = False
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # A state from before ``partitioned`` has one value less.
+        for at, field in enumerate(fields(self)):
+            object.__setattr__(self, field.name, state[at] if at < len(state) else field.default)
 
     def where(self, *columns: str) -> str:
-        """The condition that chooses these rows, with the placeholders that ``values`` is for.
+        """Return the condition that chooses these rows, with the placeholders that ``values``
+        fills.
 
         Args:
             columns: the key's columns as the statement calls them, as SQL (``"c.id"``); default: as
@@ -60,19 +68,22 @@ class KeyRange:
         if len(names) != len(self.key):
             raise UsageError(f"The key has the columns {', '.join(self.key)}, and where() was given {len(names)}.")
         left = ", ".join(names) if len(names) == 1 else f"({', '.join(names)})"
-        parts = [] if self.lo is None else [f"{left} > {self._placed('lo')}"]
-        return " AND ".join([*parts, f"{left} <= {self._placed('hi')}"])
+        parts = [] if self.lo is None else [f"{left} > {self._placeholders('lo')}"]
+        parts.append(f"{left} <= {self._placeholders('hi')}")
+        if self.partitioned and len(names) > 1:
+            parts += self._bounds(names)
+        return " AND ".join(parts)
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values for the placeholders of ``where``; add your own beside them."""
+        """Values for the placeholders of ``where``; add your own beside them."""
         found = {f"tm_hi{at}": value for at, value in enumerate(self._parts(self.hi))}
         if self.lo is not None:
             found.update({f"tm_lo{at}": value for at, value in enumerate(self._parts(self.lo))})
         return found
 
     def fetch(self, connection: Any, columns: str = "*") -> list[Any]:
-        """The rows themselves, in the order of their keys.
+        """Return the rows themselves, in the order of their keys.
 
         Args:
             connection: of any DB-API driver that takes ``%(name)s``.
@@ -87,9 +98,22 @@ class KeyRange:
     def _parts(self, key: Any) -> tuple[Any, ...]:
         return (key,) if len(self.key) == 1 else tuple(key)
 
-    def _placed(self, end: str) -> str:
-        places = [f"CAST(%(tm_{end}{at})s AS {type_})" for at, type_ in enumerate(self.types)]
-        return places[0] if len(places) == 1 else f"({', '.join(places)})"
+    def _bounds(self, names: Sequence[str]) -> Iterator[str]:
+        """Give bounds of single columns: by a row of them, the server leaves out no partition."""
+        low, high = None if self.lo is None else self._parts(self.lo), self._parts(self.hi)
+        for at, name in enumerate(names):
+            if low is not None:
+                yield f"{name} >= {self._placeholder('lo', at)}"
+            yield f"{name} <= {self._placeholder('hi', at)}"
+            if low is None or low[at] != high[at]:
+                return  # the next column may have any value in between
+
+    def _placeholder(self, end: str, at: int) -> str:
+        return f"CAST(%(tm_{end}{at})s AS {self.types[at]})"
+
+    def _placeholders(self, end: str) -> str:
+        each = [self._placeholder(end, at) for at in range(len(self.types))]
+        return each[0] if len(each) == 1 else f"({', '.join(each)})"
 
 
 def ranges(
@@ -103,7 +127,7 @@ def ranges(
     statement_timeout: float = 60.0,
     patience: float = 3600.0,
 ) -> Ranges:
-    """Key ranges of a table as jobs; the callback gets a ``KeyRange``.
+    """Give key ranges of a table as jobs; the callback gets a ``KeyRange``.
 
     The last range ends at the highest key that the table has when the run is new. A range that
     fails twice is split, until the row is found that fails.
@@ -154,12 +178,12 @@ class Ranges(RangeSource):
         return f"ranges of {self._name} by {self._key}"
 
     def iterate(self, last: Any) -> Iterator[Job]:
-        """The ranges after one, or all of them."""
+        """Return the ranges after one, or all of them."""
         self._found()
         return super().iterate(last)
 
     def close(self) -> None:
-        """Nothing more is asked."""
+        """Give the connection up: nothing more is asked."""
         self._reading.close()
 
     # -- what the database says --------------------------------------------------------------------
@@ -172,18 +196,21 @@ class Ranges(RangeSource):
     def _check_end(self, key: Any) -> None:
         self._found().values_of(key)
 
+    def _order(self) -> str | None:
+        return self._found().key_order
+
     def _reckons(self) -> bool:
-        # Of a table that was not looked at nothing is known; another thread asks, which must not
-        # use the connection.
+        # Nothing is known before the table was looked up; the thread that asks this must not use
+        # the connection.
         return self._table is not None and len(self._table.key) == 1 and self._table.key[0].number
 
     def _range(self, lo: Any, hi: Any) -> KeyRange:
         table = self._found()
         names, types = zip(*((column.sql, column.compared_as) for column in table.key), strict=True)
-        return KeyRange(lo, hi, table.sql, names, types, self._label)
+        return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned)
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
-        """An index-only scan of as many entries; the rows themselves are not read."""
+        """Scan ``count`` entries of the index; the rows themselves are not read."""
         table = self._found()
         where, values = _between(table, lo, hi)
         sql = (
@@ -204,6 +231,7 @@ def _between(table: Table, lo: Any, hi: Any) -> tuple[str, list[Any]]:
     values: list[Any] = []
     for end, sign in ((lo, ">"), (hi, "<=")):
         if end is not None:
-            parts.append(f"{table.key_sql} {sign} {table.key_placed}")
-            values += table.values_of(end)
+            condition, needed = table.compared(sign, end)
+            parts.append(condition)
+            values += needed
     return (f" WHERE {' AND '.join(parts)}" if parts else ""), values

@@ -1,43 +1,46 @@
 """One statement at a time, tried again until it goes through.
 
-Called by the sources of this package, each in one thread. A page or a border is a short read-only
-transaction of its own: nothing stays open between two of them, no cursor lives on the server, and a
-connection pooler may stand between. What passes by itself (a lost connection, a server that
-restarts, a standby that is in the way) is waited for.
+For the sources of this package, each in one thread. A page or a border is a short read-only
+transaction of its own: nothing stays open between two of them, no cursor and no prepared statement
+lives on the server, and a connection pooler may stand between. What passes by itself (a lost
+connection, a server that restarts, a standby that is in the way) is waited for.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.errors import UsageError
+from taskmaster.errors import SourceError, UsageError
 from taskmaster.postgres.dsn import check, complete
+from taskmaster.postgres.values import read_exactly
 from taskmaster.redaction import without_password
-from taskmaster.sources.database_errors import Refused, is_final, is_refused, said
-from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently
+from taskmaster.sources.database_errors import StatementRefused, is_final, is_refused, said
+from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently, sqlstate
 
-__all__ = ["Connect", "Dsn", "Reading", "connector", "durations"]
+__all__ = ["Connect", "Dsn", "Reading", "Unreadable", "connector", "durations"]
 
 logger = logging.getLogger(__name__)
 
 Connect = Callable[[], Any]
 Dsn = str | Connect
 
-# Milliseconds that what was sent may be without an acknowledgement; how long the answer takes does
-# not matter. Not for workers: a server that does not take the data of a COPY for so long, because
-# its first row waits for a lock, is well.
-UNACKNOWLEDGED = 30_000
-BYTEA, BYTEAS = 17, 1001  # the type and its array, as the server numbers them
+# How long what was sent may be without an acknowledgement; how long the answer takes does not
+# matter. Not for workers: Linux counts it also while a server that is well has no room for the data
+# of a COPY, whose first row may wait for a lock. See taskmaster.postgres.dead_links for theirs.
+UNACKNOWLEDGED_MILLISECONDS = 30_000
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 
+class Unreadable(SourceError):
+    """The driver cannot turn what the server has answered into values of Python."""
+
+
 def durations(**given: float | None) -> None:
-    """See that what was given for these names is a number of seconds, or None.
+    """Check that what was given under these names is a number of seconds, or None.
 
     Raises:
         UsageError: names it, and the value.
@@ -48,7 +51,7 @@ def durations(**given: float | None) -> None:
 
 
 def connector(dsn: Dsn, **defaults: int) -> Connect:
-    """What opens a connection: the user's own function, or psycopg2 with a DSN.
+    """Return what opens a connection: the user's own function, or psycopg2 with a DSN.
 
     Args:
         dsn: the function, or libpq's connection string or URL.
@@ -93,8 +96,10 @@ class Reading:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dsn = dsn
-        self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED)
+        self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED_MILLISECONDS)
         self._was_connected = False
+        self._was_lost = False
+        self._answered = False  # the server has; what goes wrong now is the driver's
         self._patience = patience
         self._timeout = timeout
         self._sleep = sleep
@@ -104,7 +109,7 @@ class Reading:
     def fetch(
         self, sql: str, values: Sequence[Any] = (), *, may_be_slow: bool = True, local: str = ""
     ) -> list[tuple[Any, ...]]:
-        """The rows of a query, in a transaction of its own.
+        """Return the rows of a query, in a transaction of its own.
 
         Args:
             sql: with ``%s`` for each value.
@@ -115,14 +120,15 @@ class Reading:
 
         Raises:
             TooSlow: the statement took longer than it may, and is not to be tried again.
-            Refused: the statement is wrong or not allowed.
+            Unreadable: the driver cannot turn a value into one of Python's.
+            StatementRefused: the statement is wrong or not allowed.
             UsageError: the server lets nobody in under that name.
             SourceError: it failed again and again, for longer than ``patience``.
             Exception: whatever the user's own function raises.
         """
         return persistently(
             lambda: self._fetch(sql, values, local),
-            self.close,
+            self._give_up,
             lambda exc: self._explained(exc, sql, may_be_slow=may_be_slow),
             patience=self._patience,
             sleep=self._sleep,
@@ -130,8 +136,8 @@ class Reading:
         )
 
     def written_out(self, sql: str, values: Sequence[Any]) -> str:
-        """A part of a statement with its values in it, as a person can give it to the server:
-        nothing is asked.
+        """Return a part of a statement with its values in it, as a person can give it to the
+        server.
 
         Args:
             sql: with ``%s`` for each value, and ``%%`` for a percent sign.
@@ -155,11 +161,17 @@ class Reading:
             except Exception:
                 logger.debug("the connection could not be closed", exc_info=True)
 
+    def _give_up(self) -> None:
+        """Close the connection after an error; note whether it was lost already."""
+        self._was_lost = bool(getattr(self._connection, "closed", False))
+        self.close()
+
     def _explained(self, exc: Exception, sql: str, *, may_be_slow: bool) -> str:
-        """What has happened, if it passes by itself.
+        """Return what has happened, if it passes by itself.
 
         Raises:
             TooSlow: the statement took longer than it may.
+            Unreadable: the driver cannot turn a value into one of Python's.
             UsageError: somebody has to mend the statement, or how the server is reached.
             Exception: what it was, if that is neither the server's nor the connection's.
         """
@@ -173,20 +185,37 @@ class Reading:
                 f"statement_timeout={self._timeout:g}."
             )
         if is_refused(exc):
-            raise Refused(sql, why) from exc
+            raise StatementRefused(sql, why) from exc
         # Once it has let us in, such an answer is a server's that is just being replaced.
-        if is_final(exc) and not self._was_connected:
-            raise UsageError(f"The server refuses the connection: {why}") from exc
-        if not passes(exc):
+        if is_final(exc):
+            if not self._was_connected:
+                raise UsageError(f"The server refuses the connection: {why}") from exc
+            return why
+        if passes(exc) or (self._was_lost and not sqlstate(exc)):
+            return why
+        if sqlstate(exc) or not self._answered:
             raise exc
-        return why
+        cure = ""
+        if isinstance(exc, UnicodeDecodeError):
+            cure = (
+                " The text is in another encoding than the connection is told: put client_encoding=LATIN1, or "
+                "whichever it is in, into the DSN."
+            )
+        raise Unreadable(
+            f"The driver cannot read what the server has answered: {type(exc).__name__}: {why}.{cure}"
+        ) from exc
 
     def _fetch(self, sql: str, values: Sequence[Any], local: str) -> list[tuple[Any, ...]]:
+        self._answered = False
         if self._connection is None:
             self._connection = self._connect()
             self._was_connected = True
             self._connection.autocommit = True
-            _give_bytes(self._connection)
+            if hasattr(self._connection, "prepare_threshold"):
+                # psycopg 3: behind a pooler, the next transaction is in another session, which has
+                # not prepared the statement.
+                self._connection.prepare_threshold = None
+            read_exactly(self._connection)
         with self._connection.cursor() as cursor:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is
             # somebody else's.
@@ -197,22 +226,8 @@ class Reading:
             )
             # With values, also if there are none: only then is %% a percent sign.
             cursor.execute(sql, tuple(values))
+            self._answered = True
             rows: list[tuple[Any, ...]] = cursor.fetchall()
+            self._answered = False
             cursor.execute("COMMIT")
         return rows
-
-
-def _give_bytes(connection: Any) -> None:
-    """Have psycopg2 give bytea as bytes: its memoryview cannot be sent to a worker."""
-    # Asked of what is loaded: with another driver, psycopg2 is not imported for this.
-    driver = sys.modules.get("psycopg2.extensions")
-    if driver is None or not isinstance(connection, driver.connection):
-        return
-    import psycopg2
-
-    def as_bytes(value: Any, cursor: Any) -> bytes | None:
-        return None if value is None else bytes(psycopg2.BINARY(value, cursor))
-
-    one = driver.new_type((BYTEA,), "BYTES", as_bytes)
-    driver.register_type(one, connection)
-    driver.register_type(driver.new_array_type((BYTEAS,), "BYTES[]", one), connection)

@@ -1,8 +1,7 @@
-"""Errors of a driver that stay until somebody mends something, and what they say; what passes:
-``taskmaster.sources.database_retry``.
+"""Errors of a database that stay until somebody mends something, and what they say.
 
-Called where this package talks to a server. Drivers are told apart by nothing but what the DB-API
-says: psycopg2 and psycopg 3 name their classes alike, and both have the server's five letters.
+No driver is imported: psycopg2 and psycopg 3 name their classes alike, and all have the server's
+five letters (SQLSTATE). Errors that pass are in ``taskmaster.sources.database_retry``.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import re
 
 from taskmaster.errors import UsageError
-from taskmaster.sources.database_retry import is_operational, sqlstate
+from taskmaster.sources.database_retry import is_lost, passes, sqlstate
 
-__all__ = ["Refused", "is_final", "is_refused", "said"]
+__all__ = ["StatementRefused", "is_final", "is_refused", "said"]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 WRONG = (
@@ -20,16 +19,28 @@ WRONG = (
     "22",  # a value that does not fit, or a division by zero
     "42",  # syntax, names and rights
 )
-# Of a failed connection there is no code, only what the server has said. In another language it is
-# tried again.
+NOT_LET_IN = (
+    "28",  # a wrong user, password or method of authentication
+    "3D",  # a database that does not exist
+)
+# psycopg2 and psycopg 3 give no code for a connection that failed, only what was said. A server
+# that speaks another language is tried again.
 FINAL = re.compile(
-    r"does not exist|authentication failed|no pg_hba\.conf entry|permission denied|not permitted|no password supplied|"
+    # What the server, or a pooler, says of names, passwords and rights.
+    r"does not exist|authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|[Pp]ermission denied|"
+    r"not permitted|no password supplied|no such (?:database|user)|is not currently accepting connections|"
     # An option that makes no sense.
-    r"invalid (?:port number|\w+ value|value for)|unrecognized configuration parameter"
+    r"invalid (?:port number|\w+ value|value for|connection option|command-line)|unrecognized configuration parameter|"
+    r"cannot be changed|not compiled in|socket path .* is too long|definition of service|service file .* not found|"
+    # Encryption and authentication, on whose terms the two sides do not agree.
+    r"certificate|private key|does not support (?:SSL|GSSAPI|channel)|channel binding|authentication method|"
+    r"weak sslmode|(?:wrong|unsupported) (?:SSL )?(?:version|protocol)|alert protocol version|unknown ca|"
+    # Something else than PostgreSQL listens there.
+    r"invalid response to (?:SSL|GSSAPI) negotiation|expected authentication request"
 )
 
 
-class Refused(UsageError):
+class StatementRefused(UsageError):
     """A statement is wrong, or not allowed.
 
     Args:
@@ -43,17 +54,20 @@ class Refused(UsageError):
 
 
 def said(exc: BaseException) -> str:
-    """An error in one line, without the statement that the server repeats."""
+    """Return an error in one line, without the statement that the server repeats."""
     diagnosis = getattr(exc, "diag", None)
     parts = [getattr(diagnosis, f"message_{part}", None) for part in ("primary", "hint")]
     return " ".join(" ".join(filter(None, parts)).split() if parts[0] else str(exc).split())
 
 
 def is_refused(exc: BaseException) -> bool:
-    """Whether a statement is wrong, or not allowed."""
-    return sqlstate(exc).startswith(WRONG)
+    """Return whether a statement is wrong, or not allowed."""
+    return sqlstate(exc).startswith(WRONG) and not passes(exc)
 
 
 def is_final(exc: BaseException) -> bool:
-    """Whether a connection was refused for a reason that stays: a wrong name, password or right."""
-    return not sqlstate(exc) and is_operational(exc) and FINAL.search(str(exc)) is not None
+    """Return whether a connection was refused for a reason that stays: a wrong name, password,
+    right or option.
+    """
+    code = sqlstate(exc)
+    return code.startswith(NOT_LET_IN) if code else is_lost(exc) and FINAL.search(str(exc)) is not None

@@ -1,13 +1,17 @@
-"""What a database refuses for now is asked again: a lost connection, a server that restarts, a
+"""Ask a database again what it refuses only for now: a lost connection, a server that restarts, a
 standby in the way.
 
-Called by the sources of ``taskmaster.postgres`` and ``taskmaster.django_orm``. No driver is
-imported: errors are known by the server's five letters, and by what the DB-API calls their classes.
+No driver is imported. Errors are known by the server's five letters (SQLSTATE), by the names that
+the DB-API gives to their classes, and by the operating system's own.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +19,7 @@ from typing import TypeVar
 from taskmaster.errors import SourceError
 from taskmaster.runtime.backoff import Backoff
 
-__all__ = ["TooSlow", "is_cancelled", "is_operational", "passes", "persistently", "sqlstate"]
+__all__ = ["TooSlow", "is_cancelled", "is_lost", "is_operational", "passes", "persistently", "sqlstate"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +32,36 @@ CANCELED = (
     "57014",  # statement_timeout, or somebody's pg_cancel_backend
     "25P04",  # transaction_timeout
 )
-PASSING = (
-    *CANCELED,
-    "08",  # connection exceptions
-    "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
-    "40P01",  # deadlock
-    "53",  # out of connections, memory or disk
+LOST = (
+    "08",  # connection exceptions; poolers say so of theirs
     "57P01",  # the server shuts down,
     "57P02",  # has crashed,
     "57P03",  # or starts
     "57P05",  # the connection was idle for longer than idle_session_timeout,
-    "25P03",  # or idle_in_transaction_session_timeout, lets it
-    "55P03",  # a lock was not to be had within lock_timeout
+    "25P03",  # or idle_in_transaction_session_timeout, allows
 )
+PASSING = (
+    *CANCELED,
+    *LOST,
+    "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
+    "40003",  # nobody knows how it ended; what only reads is asked again
+    "40P01",  # deadlock
+    "53",  # out of connections, memory or disk
+    "55P03",  # a lock was not to be had within lock_timeout
+    "26000",  # a pooler gave another session than the one in which the statement was prepared,
+    "42P05",  # or one in which its name is taken
+)
+# Errors of a driver that bear neither a code nor a class of their own.
+LOST_IN_WORDS = re.compile(
+    r"server closed the connection|terminating connection|connection (?:\w+ )*(?:closed|lost|reset|broken|timed out)|"
+    r"(?:no|lost) connection to the server|lost synchronization with server|SSL SYSCALL|EOF detected|"
+    r"could not (?:receive|send) (?:data|\w+ data) (?:from|to) (?:the )?server|no message from the libpq|"
+    r"network error|Broken pipe|server login has been failing",
+    re.IGNORECASE,
+)
+# What the operating system says of a connection; drivers without libpq pass it on as it is.
+OF_THE_SYSTEM = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
 class TooSlow(SourceError):
@@ -56,18 +77,18 @@ def persistently(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
-    """What an attempt returns; one that fails for a reason that passes is made again.
+    """Return what an attempt returns; make one again that fails for a reason that passes.
 
     Args:
         attempt: asks the database.
-        recover: called after each failure, before anything else: gives the connection up.
-        why: says of an error that passes by itself what has happened, and raises where it does not.
-        patience: seconds for which it is tried.
+        recover: is called after each failure, before anything else: gives the connection up.
+        why: says what has happened if an error passes by itself, and raises if it does not.
+        patience: seconds for which attempts are made.
         sleep: waits.
         clock: monotonic seconds.
 
     Raises:
-        SourceError: it failed again and again, for longer than ``patience``.
+        SourceError: every attempt failed, for longer than ``patience``.
         Exception: whatever ``why`` raises.
     """
     began, backoff = clock(), Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
@@ -88,27 +109,50 @@ def persistently(
 
 
 def sqlstate(exc: BaseException) -> str:
-    """The server's five letters for an error, or for its cause; "" where it said none."""
+    """Return the server's five letters for an error, or for its cause; "" where it has none."""
     found = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
+    if not found and exc.args and isinstance(exc.args[0], dict):
+        found = exc.args[0].get("C")  # pg8000 gives the fields of the server's message as they are
     if not found and exc.__cause__ is not None:
         return sqlstate(exc.__cause__)  # Django's errors have the driver's as their cause
-    return str(found or "")
+    return found if isinstance(found, str) else ""
 
 
 def is_cancelled(exc: BaseException) -> bool:
-    """Whether a statement was ended because it took too long, or because somebody wanted so."""
+    """Return whether a statement was ended because it took too long, or on somebody's demand."""
     return sqlstate(exc) in CANCELED
 
 
 def passes(exc: BaseException) -> bool:
-    """Whether the same statement may go through later."""
+    """Return whether the same statement may go through later."""
+    code = sqlstate(exc)
+    return code.startswith(PASSING) if code else is_lost(exc)
+
+
+def is_lost(exc: BaseException) -> bool:
+    """Return whether an error means that the connection is gone, or could not be made."""
     code = sqlstate(exc)
     if code:
-        return code.startswith(PASSING)
-    # The driver's own: the connection was lost, or could not be made.
-    return is_operational(exc)
+        return code.startswith(LOST)
+    if isinstance(exc, OSError) and exc.errno in UNREACHABLE:
+        return True
+    return is_operational(exc) or isinstance(exc, OF_THE_SYSTEM) or _is_lost_in_words(exc)
 
 
 def is_operational(exc: BaseException) -> bool:
-    """Whether a driver blames what is between it and the server."""
+    """Return whether a driver blames what is between it and the server."""
     return any(kind.__name__ in ("OperationalError", "InterfaceError") for kind in type(exc).__mro__)
+
+
+def _is_lost_in_words(exc: BaseException) -> bool:
+    """Return whether an error of a driver, without a code, is about a lost connection.
+
+    psycopg2 raises a DatabaseError, and no class below it, when the server has taken its leave with
+    no more than a warning: as after the crash of another session, over a Unix socket.
+    """
+    kinds = [kind.__name__ for kind in type(exc).__mro__]
+    if kinds[0] == "DatabaseError" and not type(exc).__module__.startswith("django."):
+        return True
+    if exc.__cause__ is not None and kinds[0] == "DatabaseError":
+        return is_lost(exc.__cause__)  # Django's errors have the driver's as their cause
+    return "DatabaseError" in kinds and LOST_IN_WORDS.search(str(exc)) is not None

@@ -35,8 +35,8 @@ def nothing_is_kept() -> Iterator[None]:
     """Each test begins without a connection, and leaves none."""
     yield
     known = connections._local.__dict__.pop("known", {})
-    for kept in known.values():
-        kept.connection.close()
+    for dsn in list(known):
+        connections._close(known, dsn)
 
 
 @pytest.fixture(params=["psycopg2", "psycopg", "dsn"])
@@ -132,7 +132,7 @@ def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pyte
     assert second != pid
 
     sql("SELECT pg_terminate_backend(%s)", second)
-    monkeypatch.setattr(connections, "IDLE", 0.0)
+    monkeypatch.setattr(connections, "UNTESTED_SECONDS", 0.0)
 
     assert ask(dsn, "SELECT pg_backend_pid()") not in (pid, second)
 

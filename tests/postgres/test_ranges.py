@@ -88,7 +88,7 @@ def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql
     again.fix(ends)
     rest = drawn(again, keys.decode(keys.check(second.key)))
 
-    assert ends == (3, 3000)
+    assert ends == (3, 3000, "integer")
     assert rest[0].lo == second.payload.hi
     assert rest[-1].hi == 3000
     assert again.position(second.key) == (second.payload.hi - 3) / (3000 - 3)

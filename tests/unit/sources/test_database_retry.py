@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from taskmaster.errors import SourceError
-from taskmaster.sources.database_retry import is_cancelled, passes, persistently, sqlstate
+from taskmaster.sources.database_retry import is_cancelled, is_lost, passes, persistently, sqlstate
 
 
 class OperationalError(Exception):
@@ -105,3 +108,78 @@ def test_the_cause_of_an_error_may_have_the_server_s_letters():
     assert sqlstate(error) == "40001"
     assert passes(error)
     assert not passes(RuntimeError("without"))
+
+
+class Error(Exception):
+    """The DB-API's root of what drivers raise."""
+
+
+class DatabaseError(Error):
+    """What psycopg2 raises, without a code, after a farewell that is only a warning."""
+
+
+class InternalError(DatabaseError):
+    """A class below it, for which there may be many reasons."""
+
+
+def of_the_system(number: int) -> OSError:
+    """What a driver without libpq passes on."""
+    return OSError(number, "the system said so")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("server closed the connection unexpectedly"),
+        DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq"),
+        InternalError("SSL SYSCALL error: EOF detected"),
+        InternalError("could not receive data from server: Connection timed out"),
+        OperationalError(),
+        OperationalError("57P01"),
+        OperationalError("57P02"),
+        OperationalError("57P03"),
+        OperationalError("08006"),
+        OperationalError("08P01"),
+        Error({"S": "FATAL", "C": "57P01", "M": "as pg8000 gives it"}),
+        ConnectionResetError("as asyncpg gives it"),
+        BrokenPipeError(),
+        TimeoutError(),
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        of_the_system(errno.EHOSTUNREACH),
+        of_the_system(errno.ENETUNREACH),
+    ],
+    ids=repr,
+)
+def test_a_lost_connection_passes_however_it_is_spelled(error):
+    """With the server's letters, in the driver's words, or as the system says it."""
+    assert is_lost(error)
+    assert passes(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalError("no COPY in progress"),
+        Error({"C": "42703"}),
+        of_the_system(errno.ENOSPC),
+        OperationalError("57P04"),  # the database was dropped
+        RuntimeError("server closed the connection unexpectedly"),
+        ValueError("year -44 is out of range"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_lost_connection_is_raised(error):
+    """Also where no code says what it is."""
+    assert not is_lost(error)
+    assert not passes(error)
+
+
+def test_an_error_of_django_s_own_is_no_lost_connection():
+    """Only where the driver's is its cause."""
+    kind = type("DatabaseError", (Error,), {"__module__": "django.db.utils"})
+    own, wrapped = kind("Save with update_fields did not affect any rows."), kind("server closed the connection")
+    wrapped.__cause__ = DatabaseError("server closed the connection unexpectedly")
+
+    assert not passes(own)
+    assert passes(wrapped)

@@ -1,0 +1,60 @@
+"""Whether an index has just the rows that a condition asks for, in the order of the key.
+
+Asked by ``taskmaster.postgres.rows`` before the first page. A run without such an index is as
+right, and slower: the server looks at rows that it does not give.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from taskmaster.postgres.catalog import estimate, plan_of
+from taskmaster.postgres.pages import PageStatements
+from taskmaster.postgres.statements import Reading
+
+__all__ = ["warn_without_index"]
+
+logger = logging.getLogger(__name__)
+
+# Settings with which a plan reads along an index, if there is any that it can read along.
+ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))
+
+
+def warn_without_index(reading: Reading, statements: PageStatements, until: Any) -> None:
+    """Warn, with the plan and the index that mends it, if no index covers the condition."""
+    request, table = statements.request, statements.table
+    if request.condition is None:
+        return
+    sql, values = statements.keys(None, until, f"LIMIT {request.chunk}")
+    # A small table is sorted whatever there is: what counts is what the server can do when it may
+    # not.
+    forced = _nodes(plan_of(reading, sql, values, ORDERED))
+    if not any("Filter" in node or "Sort" in node["Node Type"] for node in forced):
+        return
+    where, bounds = statements.where(None, until)
+    wanted = estimate(reading, f"SELECT FROM {table.sql}{where}", bounds)
+    every = estimate(reading, f"SELECT FROM {table.sql}", ())
+    condition = reading.written_out(request.condition, request.values)
+    logger.warning(
+        "no index covers the condition (%s) in the order of the key: the server looks at about %.3g rows of %s "
+        "for each that it gives. The plan is: %s. Where that is too many, an index mends it: %s WHERE %s",
+        condition,
+        max(1, every) / max(1, min(wanted, every)),
+        table.quoted,
+        " <- ".join(_step(node) for node in _nodes(plan_of(reading, sql, values))),
+        table.index(),
+        condition,
+    )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _nodes(part)
+
+
+def _step(node: dict[str, Any]) -> str:
+    what = f"{node['Node Type']}{' on ' + node['Index Name'] if 'Index Name' in node else ''}"
+    return what + (f", filter {node['Filter']}" if "Filter" in node else "")

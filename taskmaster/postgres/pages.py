@@ -1,0 +1,207 @@
+"""The statements of ``taskmaster.postgres.rows``: pages of a table along its key, and what a row of
+them has.
+
+Nothing is asked here. The server itself ends a page at so many bytes, before it sends any, so
+that rows which become wide all at once do not fill the master's memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.model import Job
+from taskmaster.postgres.catalog import Column, Table
+from taskmaster.postgres.statements import Dsn, Reading
+
+__all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
+
+PAGE_BYTES = 8 * 1024 * 1024  # after which a page ends, with the row that goes beyond; three may be there at once
+SAMPLED_ROWS = 8  # of a page, by which it is known how large they are
+
+Statement = tuple[str, list[Any]]
+"""SQL, and the values for its placeholders."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``rows`` was asked for.
+
+    Attributes:
+        dsn: See ``rows``, here and below.
+        table: The table as it was named.
+        key: The key's columns.
+        columns: What the callback gets.
+        condition: The condition as SQL with placeholders; None if there is none.
+        values: The values for the placeholders.
+        chunk: Most rows of a page.
+        descending: Whether the highest key comes first.
+        follow: Whether rows that come later are read, too.
+        statement_timeout: Seconds that a page may take.
+        patience: Seconds for which a page is tried again.
+    """
+
+    dsn: Dsn
+    table: str
+    key: str | Sequence[str]
+    columns: str | Sequence[str] | None
+    condition: str | None
+    values: tuple[Any, ...]
+    chunk: int
+    descending: bool
+    follow: bool
+    statement_timeout: float
+    patience: float
+
+    def reading(self) -> Reading:
+        """Return a connection for reading."""
+        return Reading(self.dsn, self.patience, self.statement_timeout)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a row has, as it is selected, and how a job is made of it.
+
+    Attributes:
+        columns: What the callback gets.
+        bare: Whether that is a value, and no tuple.
+        key_at: Where the key's values are among these; empty if they are not there as keys.
+        beside: Columns of the key that are selected beside these.
+    """
+
+    columns: tuple[Column, ...]
+    bare: bool
+    key_at: tuple[int, ...]
+    beside: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, table: Table, columns: str | Sequence[str] | None) -> Shape:
+        """Return the shape of rows of a table for ``rows(columns=...)``.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        names = [column.name for column in table.key] if columns is None else columns
+        names = [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if name not in table.columns:
+                raise UsageError(f"{table.quoted} has no column {name!r}; it has {', '.join(table.columns)}.")
+        # An int or a text is its own key; of all else the server's text is.
+        inside = all(column.plain and column.name in names for column in table.key)
+        return cls(
+            columns=tuple(table.columns[name] for name in names),
+            bare=len(names) == 1 and (columns is None or isinstance(columns, str)),
+            key_at=tuple(names.index(column.name) for column in table.key) if inside else (),
+            beside=() if inside else table.key,
+        )
+
+    @property
+    def selected(self) -> list[str]:
+        """What is selected, as SQL."""
+        return [column.sql for column in self.columns] + [column.selected for column in self.beside]
+
+    @property
+    def octets(self) -> str:
+        """SQL for about how many bytes a row takes; "" if no row can be wide."""
+        return " + ".join(f"coalesce({column.octets}, 0)" for column in self.columns if column.octets)
+
+    def key_of(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the values of a row's key."""
+        return tuple([row[at] for at in self.key_at] if self.key_at else row[len(self.columns) :])
+
+    def jobs(self, table: Table, page: list[tuple[Any, ...]]) -> list[Any]:
+        """Return the jobs of a page's rows."""
+        if not self.beside:
+            return [row[0] for row in page] if self.bare else page
+        width = len(self.columns)
+        return [Job(table.key_of(row[width:]), row[0] if self.bare else row[:width]) for row in page]
+
+
+@dataclass(frozen=True)
+class PageStatements:
+    """SELECT statements over a table, in the order of its key.
+
+    Attributes:
+        request: What was asked for.
+        table: The table.
+        shape: What is selected of a row.
+    """
+
+    request: Request
+    table: Table
+    shape: Shape
+
+    @property
+    def ordered(self) -> str:
+        """ORDER BY in the order of the run."""
+        return f"ORDER BY {self.table.order(descending=self.request.descending)}"
+
+    def where(self, after: Any, until: Any, *, conditioned: bool = True) -> Statement:
+        """Return the WHERE of a page.
+
+        Args:
+            after: the key after which it begins; None: at the beginning.
+            until: the last key; None: no end.
+            conditioned: with the condition that was asked for.
+        """
+        down = self.request.descending
+        parts: list[str] = []
+        values: list[Any] = []
+        if self.request.condition is not None and conditioned:
+            parts.append(f"({self.request.condition}\n)")  # it may end with a comment
+            values += self.request.values
+        for key, sign in ((after, "<" if down else ">"), (until, ">=" if down else "<=")):
+            if key is not None:
+                condition, needed = self.table.compared(sign, key)
+                parts.append(condition)
+                values += needed
+        return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+    def keys(self, after: Any, until: Any, limit: str, *, conditioned: bool = True) -> Statement:
+        """Return the keys of a page alone; ``limit`` is its LIMIT, and OFFSET, as SQL."""
+        where, values = self.where(after, until, conditioned=conditioned)
+        return f"SELECT {self.table.key_selected} FROM {self.table.sql}{where} {self.ordered} {limit}", values
+
+    def page(self, after: Any, until: Any, count: int) -> Statement:
+        """Return a page of at most ``count`` rows.
+
+        The server adds up how many bytes the rows have, without opening those that are stored
+        elsewhere, and sends none after those that are enough.
+        """
+        where, values = self.where(after, until)
+        rest = f"FROM {self.table.sql}{where} {self.ordered} LIMIT {count}"
+        if not self.shape.octets or count == 1:
+            return f"SELECT {', '.join(self.shape.selected)} {rest}", values
+        each = [column.sql for column in self.shape.columns] + [column.value for column in self.shape.beside]
+        names = [f"c{at}" for at in range(len(each))]
+        named = [f"{what} AS {name}" for what, name in zip(each, names, strict=True)]
+        keys = [f"{column.sql} AS k{at}" for at, column in enumerate(self.table.key)]
+        order = ", ".join(f"k{at}{' DESC' if self.request.descending else ''}" for at in range(len(keys)))
+        return (
+            f"SELECT {', '.join(names)} FROM (SELECT *, sum(octets) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) "
+            f"- octets AS before FROM (SELECT {', '.join(named + keys)}, {self.shape.octets} AS octets {rest}) AS page"
+            f") AS page WHERE before < {PAGE_BYTES} ORDER BY {order}"
+        ), values
+
+
+def rows_that_fit(page: Sequence[tuple[Any, ...]], *, of: int) -> int:
+    """Return how many rows make a page, if they are as large as a few of this one.
+
+    Args:
+        page: its rows.
+        of: how many were asked for; with fewer, the server has found enough bytes in them.
+    """
+    some = page[:: -(-len(page) // SAMPLED_ROWS)]
+    fit = max(1, PAGE_BYTES * len(some) // sum(map(_bytes_of, some)))
+    return fit if len(page) >= of else min(fit, 2 * len(page))
+
+
+def _bytes_of(value: Any) -> int:
+    """Return the bytes that a value takes in memory, with all that is in it."""
+    parts = chain.from_iterable(value.items()) if isinstance(value, dict) else value
+    inside = parts if isinstance(value, tuple | list | dict) else ()
+    return sys.getsizeof(value) + sum(map(_bytes_of, inside))

@@ -1,0 +1,123 @@
+"""Where a run over a table ends, and how far a key is on the way there.
+
+What key ranges and rows by pages have in common. A run has an end, which is fixed when it is new:
+the highest key there is then. Rows that come later, above that key, are none of the run's.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+from taskmaster.errors import UsageError
+
+__all__ = ["BoundedSource", "fraction"]
+
+
+def fraction(first: float, last: float, at: float) -> float | None:
+    """Return the fraction of the way from ``first`` to ``last`` at which ``at`` lies.
+
+    None where one cannot reckon with them: NaN and infinity are keys like others.
+    """
+    if first == last or not all(map(math.isfinite, (first, last, at))):
+        return None
+    return (at - first) / (last - first)
+
+
+class BoundedSource(ABC):
+    """A source whose lowest and highest key are fixed when the run is new.
+
+    A subclass says how the ends are read, and calls ``fix`` before it reads if nobody else has.
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
+        self._fixed = False
+
+    # -- what the master calls ---------------------------------------------------------------------
+
+    def fix(self, bound: Any) -> Any:
+        """Decide which rows belong to the run, or take over what was decided.
+
+        Args:
+            bound: what this returned when the run was new; None if it is.
+
+        Returns:
+            The lowest and the highest key, and the order that they are in, if that can be told;
+            None if there is no row.
+
+        Raises:
+            UsageError: the bound is none of this source's, or its keys are in another order now.
+        """
+        order = self._order()
+        if bound is not None:
+            low, high, *former = bound
+            self._check_order(former[0] if former else None, order)
+            self._check_end(low)
+            self._check_end(high)
+            self._ends = (low, high)
+        else:
+            low, high = (self._end(descending=way) for way in (False, True))
+            self._ends = None if low is None or high is None else (low, high)
+        self._fixed = True
+        if self._ends is None:
+            return None
+        return self._ends if order is None else (*self._ends, order)
+
+    def position(self, key: Any) -> float | None:
+        """Return the fraction of the keys up to one, 0 to 1; None where keys are no numbers."""
+        return self._fraction(key)
+
+    def later(self) -> bool | None:
+        """Return whether there are rows above the run's end, which came after it was new.
+
+        None as long as that end is not fixed. Asked in the thread that iterates.
+        """
+        if not self._fixed:
+            return None
+        if self._ends is None:
+            return self._end(descending=True) is not None
+        return self._is_below_another(self._ends[1])
+
+    # -- what the database says --------------------------------------------------------------------
+
+    @abstractmethod
+    def _end(self, *, descending: bool) -> Any:
+        """Return the lowest key there is, or the highest; None if there is no row."""
+
+    @abstractmethod
+    def _is_below_another(self, key: Any) -> bool:
+        """Return whether a row has a higher key."""
+
+    @abstractmethod
+    def _check_end(self, key: Any) -> None:
+        """See that a key which an earlier session has noted is one of this source's.
+
+        Raises:
+            UsageError: it is not.
+        """
+
+    @abstractmethod
+    def _reckons(self) -> bool:
+        """Return whether keys are single numbers."""
+
+    def _order(self) -> str | None:
+        """Return what the order of the keys depends on, such as their types; None if unknown."""
+        return None
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _check_order(self, former: str | None, order: str | None) -> None:
+        if former is not None and order is not None and former != order:
+            raise UsageError(
+                f"The keys of the {self!r} are in another order than when this run was new: it was that of {former}, "
+                f"and is that of {order} now, so that what lies before the last key was not read, or was read already. "
+                "Start a new run with --reset, or change the key back."
+            )
+
+    def _fraction(self, key: Any, *, descending: bool = False) -> float | None:
+        if self._ends is None or not self._reckons():
+            return None
+        low, high, at = (float(one) for one in (*self._ends, key))
+        return fraction(high, low, at) if descending else fraction(low, high, at)

@@ -1,0 +1,94 @@
+"""Where a run ends is decided once, and what came later, or is in another order now, is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskmaster.errors import UsageError
+from taskmaster.sources.key_bounds import BoundedSource, fraction
+
+
+class Numbers(BoundedSource):
+    """The numbers of a list."""
+
+    def __init__(self, keys: list[int], order: str | None = None) -> None:
+        super().__init__()
+        self.keys = keys
+        self.order = order
+
+    def __repr__(self) -> str:
+        return "numbers"
+
+    def _end(self, *, descending: bool) -> Any:
+        return (max if descending else min)(self.keys, default=None)
+
+    def _is_below_another(self, key: Any) -> bool:
+        return any(key < other for other in self.keys)
+
+    def _check_end(self, key: Any) -> None:
+        if type(key) is not int:
+            raise UsageError(f"{key!r} is no key")
+
+    def _reckons(self) -> bool:
+        return True
+
+    def _order(self) -> str | None:
+        return self.order
+
+
+def test_the_ends_are_fixed_when_the_run_is_new():
+    """A later session takes them over, whatever there is then."""
+    bound = Numbers([1, 5, 9]).fix(None)
+    later = Numbers([5, 20])
+
+    assert bound == (1, 9)
+    assert later.fix(bound) == bound
+    assert [later.position(key) for key in (1, 5, 9)] == [0.0, 0.5, 1.0]
+    assert Numbers([]).fix(None) is None
+    with pytest.raises(UsageError, match="'a' is no key"):
+        later.fix((1, "a"))
+
+
+@pytest.mark.parametrize(
+    ("now", "later"), [([1, 9], False), ([1], False), ([1, 9, 10], True), ([10], True), ([], False)]
+)
+def test_what_came_later_is_known(now, later):
+    """Also where the highest row of then is gone."""
+    bound = Numbers([1, 9]).fix(None)
+    source = Numbers(now)
+
+    assert source.later() is None
+    source.fix(bound)
+    assert source.later() is later
+
+
+def test_a_table_that_was_empty_has_later_rows():
+    """There was no end to remember."""
+    source = Numbers([])
+    source.fix(None)
+    assert source.later() is False
+    source.keys = [1]
+    assert source.later() is True
+
+
+def test_another_order_is_refused():
+    """A key that became a text is sorted in another way; an older state has noted no order."""
+    bound = Numbers([1, 9], "integer").fix(None)
+
+    assert bound == (1, 9, "integer")
+    assert Numbers([1, 9], "integer").fix(bound) == bound
+    assert Numbers([1, 9], "integer").fix((1, 9)) == bound
+    assert Numbers([1, 9]).fix(bound) == (1, 9)
+    with pytest.raises(UsageError, match=r"that of integer, and is that of text now.*--reset"):
+        Numbers([1, 9], "text").fix(bound)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "at", "expected"),
+    [(0, 10, 5, 0.5), (10, 0, 9, 0.1), (3, 3, 3, None), (0, float("inf"), 1, None), (float("nan"), 1, 1, None)],
+)
+def test_a_fraction_of_the_way(first, last, at, expected):
+    """In either direction; None where one cannot reckon."""
+    assert fraction(first, last, at) == (None if expected is None else pytest.approx(expected))
