@@ -159,10 +159,6 @@ class Broker:
         self.recalls.ask_back(all_unstarted=self.outage.holding)
         return lost
 
-    def plan_room(self) -> int:
-        """Return how many jobs may be planned now."""
-        return self.intake.plan_room(self.slaves.slots)
-
     # -- what the run is told ----------------------------------------------------------------------
 
     def pause(self, reason: str) -> None:
@@ -237,9 +233,9 @@ class Broker:
         return done and self.at_rest and not len(self.parking)
 
     @property
-    def may_split(self) -> bool:
-        """Whether a job may have to be split before the run is over."""
-        return self.intake.write_ahead.splits and not self.finished
+    def reading_is_over(self) -> bool:
+        """Whether the source is not asked for anything any more, not even to split a job."""
+        return self.intake.exhausted and (self.finished or not self.intake.write_ahead.splits)
 
     @property
     def over(self) -> bool:

@@ -191,7 +191,7 @@ class Reader(threading.Thread):
     def done(self) -> bool:
         """The source is not asked for anything any more."""
         with self._lock:
-            return self._broker.intake.exhausted and not self._broker.may_split
+            return self._broker.reading_is_over
 
     def step(self) -> bool:
         """Read a chunk if there is room for it; False if there is none. Raises what the user's code
@@ -218,7 +218,11 @@ class Reader(threading.Thread):
         self._tell_times()
         with self._lock:
             to_split = self._broker.intake.write_ahead.next_split()
-            room = 0 if self._broker.intake.exhausted else min(PLANNED_JOBS, self._broker.plan_room())
+            room = (
+                0
+                if self._broker.intake.exhausted
+                else min(PLANNED_JOBS, self._broker.intake.plan_room(self._broker.slaves.slots))
+            )
         if to_split is not None:
             parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
             with self._lock:
