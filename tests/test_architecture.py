@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 
 THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported only where PostgreSQL is used
 # The preview opens what it has pickled itself a moment before.
-UNPICKLES = {"taskmaster.transport.frames", "taskmaster.slave.worker.worker", "taskmaster.runner.dry_run"}
+UNPICKLES = {"taskmaster.transport.plain", "taskmaster.slave.worker.worker", "taskmaster.runner.dry_run"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
 
 LONG = 400  # lines of a module

@@ -15,7 +15,9 @@ __all__ = ["HeldBatch", "InFlight", "ReportState"]
 
 SHORT_MESSAGE_CHARACTERS = 100  # of a failure's message that are kept where a batch has very many failures
 MOST_FAILURE_BYTES = 4 * 1024 * 1024  # of one batch that wait to be reported; beyond that, texts are left out
-MOST_REPORTED_BYTES = 16 * 1024 * 1024  # of failures that one exchange carries: a frame is limited
+# Of failures that one exchange carries, beside those of the last batch in it: the master takes 16
+# MiB at once, and 600,000 values, of which a failure has up to 13.
+MOST_REPORTED_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class HeldBatch:
             return  # it was started at the moment it was given back, and runs elsewhere
         if self.texts > MOST_FAILURE_BYTES:
             left_out = "(left out: many other jobs of this batch have failed at once)\n"
-            failure = failure._replace(message=failure.message[:SHORT_MESSAGE_CHARACTERS], traceback=left_out)
+            message = failure.message[:SHORT_MESSAGE_CHARACTERS] if self.texts < 2 * MOST_FAILURE_BYTES else ""
+            failure = failure._replace(message=message, traceback=left_out)
         self.failures.append(failure)
         self.failed += failure.kind is not FailureKind.SKIP
         self.texts += _length(failure)
@@ -373,4 +376,4 @@ class InFlight:
 def _length(failure: Failure) -> int:
     """Return the bytes that a failure takes in a frame, at most."""
     texts = failure.type, failure.message, failure.traceback
-    return 64 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+    return 256 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

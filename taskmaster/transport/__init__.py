@@ -1,8 +1,8 @@
-"""The wire between master and slaves: ``multiprocessing.managers`` as a hardened network server.
+"""How master and slaves talk: ``multiprocessing.managers``, hardened, and named nowhere else.
 
-``server`` accepts connections and sees them through the ``handshake``; ``reactor`` is the one
-thread that then answers all of them; ``client`` is the other end. ``channel`` and ``frames`` are
-what goes over the wire, ``address`` and ``keyfile`` say where and with which key. No other room
-names ``multiprocessing.managers``. Nothing is unpickled before a peer has proved that it has the
-key.
+From below: ``plain`` (values as pickles), ``seal`` (a code for each frame), ``frames``, ``channel``
+(frames over a socket), ``handshake``; ``listener``, ``reactor`` and ``server`` are the master's
+side, ``client`` the slave's; ``address`` and ``keyfile`` read what people give. Both wings use it;
+it knows neither of them. Guarantees: nothing is unpickled before both sides have proved the key,
+and then plain values only; what a peer does, or does not do, never keeps the others waiting.
 """

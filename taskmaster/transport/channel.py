@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from taskmaster.transport.frames import MAX_FRAME, FrameReader, Hold, frame
+from taskmaster.transport.frames import MAX_FRAME, STAGE, FrameReader, Hold, frame, sealed
+from taskmaster.transport.seal import Seal, ends
 
 __all__ = ["Channel"]
 
@@ -47,6 +48,7 @@ class Channel:
         self._limit = limit
         self._deadline: float | None = None
         self._reader = FrameReader(limit)
+        self._seal: Seal | None = None
         sock.setblocking(True)
 
     def deadline(self, seconds: float | None) -> None:
@@ -54,6 +56,19 @@ class Channel:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         if seconds is None:
             self._socket.settimeout(None)
+
+    def seal(self, sent: Seal | None, received: Seal | None) -> None:
+        """Seal each frame from here on, and take none without its seal; None: neither."""
+        self._seal, self._reader.seal = sent, received
+
+    def take_frames_up_to(self, limit: int) -> None:
+        """Change the limit, in bytes, of the frames that are received."""
+        self._reader.limit = limit
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of memory that a frame takes which has not arrived whole."""
+        return self._reader.unfinished
 
     def send(self, value: Any) -> None:
         """Send a plain value.
@@ -66,10 +81,14 @@ class Channel:
 
     def send_frame(self, pieces: list[bytes]) -> None:
         """Send what ``frame`` gave."""
-        rest = deque(memoryview(piece) for piece in pieces)
+        rest = deque(memoryview(piece) for piece in self.sealed(pieces))
         while rest:
             self._hurry()
             _drop(rest, self._socket.sendmsg(list(islice(rest, AT_ONCE))))
+
+    def sealed(self, pieces: list[bytes]) -> list[bytes]:
+        """Return the pieces of a frame as they are sent: each with its seal, in this order."""
+        return pieces if self._seal is None else sealed(pieces, self._seal)
 
     def send_now(self, rest: deque[memoryview]) -> bool:
         """Send as much as the peer takes without waiting, and remove it; True if that is all."""
@@ -117,6 +136,15 @@ class Channel:
             raise OSError("bad message length")
         return self._recv_exactly(length)
 
+    def drain(self) -> None:
+        """Read and forget what the peer still sends, until it has closed: to close before that
+        would take back what it has not read.
+        """
+        while True:
+            self._hurry()
+            if not self._socket.recv(STAGE):
+                return
+
     def close(self) -> None:
         """Close the connection, also as the peer sees it."""
         self.abort()
@@ -145,6 +173,10 @@ class Channel:
     def fileno(self) -> int:
         """For selectors."""
         return self._socket.fileno()
+
+    def ends(self, role: Literal["master", "slave"]) -> str:
+        """Return what both ends say alike if they are on one machine, and nobody is between."""
+        return ends(self._socket, role)
 
     def __enter__(self) -> Self:
         return self

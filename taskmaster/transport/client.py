@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import Hold, frame
 from taskmaster.transport.handshake import prove_both
-from taskmaster.transport.server import QUEUE, keep_alive
+from taskmaster.transport.listener import keep_alive
+from taskmaster.transport.server import QUEUE
 
 __all__ = ["Declined", "MasterConnection", "connect"]
 
@@ -56,14 +58,18 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
             f"No master can be reached at {address}: {_reason(exc)}. Check --host, and that the master is running."
         ) from exc
     channel = Channel(sock)
+    proved = False
     try:
         keep_alive(sock)
         channel.deadline(max(0.0, deadline - time.monotonic()))
-        prove_both(channel, key, "slave")
-        channel.send((None, "accept_connection", ("slave",), {}))
-        kind, _ = channel.recv()
+        channel.seal(*prove_both(channel, key, "slave"))
+        proved = True
+        channel.send((None, "accept_connection", ("slave", channel.ends("slave")), {}))
+        kind, nobody_between = channel.recv()
         if kind != "#RETURN":
             raise ConnectError(f"What listens at {address} refused the connection. Check --host.")
+        if nobody_between is True:
+            channel.seal(None, None)
         channel.deadline(None)
     except multiprocessing.AuthenticationError as exc:
         channel.close()
@@ -75,6 +81,12 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
         raise
     except (EOFError, OSError, AssertionError, ValueError, TypeError, pickle.UnpicklingError) as exc:
         channel.close()
+        if proved and not isinstance(exc, TimeoutError):
+            raise ConnectError(
+                f"The master at {address} has the same key, but does not go on from there: {_reason(exc)}. It runs an "
+                f"older Taskmaster than {__version__}, or has no room for another slave; or what is sent is changed on "
+                "the way. Install the same Taskmaster on both machines."
+            ) from exc
         raise ConnectError(
             f"What listens at {address} does not answer as a Taskmaster master: {_reason(exc)}. Check --host."
         ) from exc

@@ -1,37 +1,43 @@
 """Frames: values as byte strings, and byte strings as values.
 
-Called by ``taskmaster.transport.channel``, and by the slave for the sockets to its workers. Frame:
-4 bytes length of the header, 4 bytes number of buffers, 8 bytes length of each buffer, then the
-header and the buffers. The header is a pickle of plain values; byte strings of 4 KiB and more
-travel beside it, as they are.
+Called by ``taskmaster.transport.channel``, and by the slave for the sockets to its workers. A frame
+is: 4 bytes length of the header; 4 bytes number of buffers, of which the highest bit says that the
+frame is sealed; 8 bytes length of each buffer; then the header and the buffers; and the seal. The
+header is a pickle of plain values; byte strings of 4 KiB and more travel beside it, as they are.
 
-Guarantees: nothing but None, bool, int, float, str, bytes, bytearray, tuple, list, dict and sets of
-these is ever pickled or unpickled; nothing is allocated for a frame above the limit; a value that
-is above the limit or not plain is refused before a byte of it is sent.
+Guarantees: only plain values are pickled and unpickled, and nothing of a sealed frame before its
+seal was found right; memory grows with what has arrived, not with what was announced, and nothing
+is allocated for a frame above the limit; a value that is above the limit or not plain is refused
+before a byte of it is sent.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import struct
 from collections.abc import Callable, Sequence
+from pickle import PickleBuffer
 from typing import Any, Protocol
+
+from taskmaster.transport.plain import TooManyValues, plain_dumps, plain_loads
+from taskmaster.transport.seal import TAG, Seal
 
 __all__ = [
     "MAX_FRAME",
+    "FrameForged",
     "FrameReader",
     "FrameTooLarge",
+    "FrameUnsealed",
     "Hold",
     "Pieces",
     "frame",
-    "plain_dumps",
-    "plain_loads",
+    "sealed",
 ]
 
 MAX_FRAME = 64 * 1024 * 1024
 APART = 4096  # byte strings of this size travel beside the pickle
 MAX_BUFFERS = 65_536
+SEALED = 0x8000_0000  # beside the number of buffers; a reader of an older version takes it for far too many
+PART = 100  # bytes that a part takes beside itself
 STAGE = 16_384  # bytes of a reader's buffer: a thousand connections have one each
 _HEAD = struct.Struct("!II")
 
@@ -42,94 +48,12 @@ class FrameTooLarge(OSError):
     """
 
 
-class _PlainPickler(pickle.Pickler):
-    """Refuses what the receiver would refuse."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        # Called for whatever is not exactly one of the plain types.
-        raise pickle.PicklingError(f"refused to pickle a {type(obj).__name__}: only plain values can be sent")
+class FrameForged(OSError):
+    """The seal of a frame is wrong: not the peer of the handshake has sent it, or not like that."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Refuses whatever could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"refused to unpickle {module}.{name}: only plain values are accepted here")
-
-    def persistent_load(self, _: Any) -> Any:
-        raise pickle.UnpicklingError("refused to unpickle a persistent id: only plain values are accepted here")
-
-
-def _opcodes() -> tuple[list[int], list[int]]:
-    """For each opcode of a plain pickle, the bytes it takes, and how many of them tell a length
-    that follows.
-    """
-    fixed = {b"N\x88\x89)\x85\x86\x87t(]ae}su\x8f\x90\x91\x94\x97\x98": 0, b"\x80Kh": 1, b"M": 2, b"Jj": 4, b"G\x95": 8}
-    counted = {b"\x8a\x8cC": 1, b"\x8bXB": 4, b"\x8d\x8e\x96": 8}
-    sizes, lengths = [0] * 256, [0] * 256
-    for codes, width in [*fixed.items(), *counted.items()]:
-        for code in codes:
-            sizes[code] = 1 + width
-    for codes, width in counted.items():
-        for code in codes:
-            lengths[code] = width
-    return sizes, lengths
-
-
-_SIZES, _LENGTHS = _opcodes()
-_STOP = ord(".")
-
-
-def _check_plain(data: bytes | bytearray) -> None:
-    """Refuse a pickle with an opcode that ``plain_dumps`` never writes, or a length beyond its end.
-
-    ``find_class`` stops code from being run, but not harm: nine bytes that store a memo entry of a
-    high number make the unpickler allocate gigabytes, until Python 3.14 at least, and it holds the
-    interpreter's lock meanwhile.
-    """
-    sizes, lengths = _SIZES, _LENGTHS
-    at, end = 0, len(data) - 1
-    while at < end:
-        code = data[at]
-        size = sizes[code]
-        if not size:
-            raise pickle.UnpicklingError(f"refused to unpickle opcode {code:#04x}: only plain values are accepted here")
-        width = lengths[code]
-        at += size + int.from_bytes(data[at + 1 : at + 1 + width], "little") if width else size
-    if at != end or data[at] != _STOP:
-        raise pickle.UnpicklingError("not a pickle of plain values: it is cut off, or something follows it")
-
-
-def plain_dumps(value: Any) -> bytes:
-    """Pickle plain values.
-
-    Raises:
-        pickle.PicklingError: something in it is not plain.
-    """
-    return _dumped(value, None)
-
-
-def _dumped(value: Any, buffer_callback: Any) -> bytes:
-    file = io.BytesIO()
-    _PlainPickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
-    return file.getvalue()
-
-
-def plain_loads(data: bytes | bytearray, buffers: Sequence[Any] = ()) -> Any:
-    """Unpickle plain values, as ``plain_dumps`` writes them.
-
-    Raises:
-        pickle.UnpicklingError: it is no pickle, or holds anything else.
-    """
-    _check_plain(data)
-    try:
-        return _PlainUnpickler(io.BytesIO(data), buffers=buffers).load()
-    except pickle.UnpicklingError:
-        raise
-    except RecursionError:
-        raise pickle.UnpicklingError("refused to unpickle a value that is nested too deeply") from None
-    except Exception as exc:
-        raise pickle.UnpicklingError(f"not a pickle of plain values: {type(exc).__name__}") from exc
+class FrameUnsealed(OSError):
+    """A frame has no seal where each must have one: the peer is an older version, or a stranger."""
 
 
 class Pieces:
@@ -159,7 +83,7 @@ class Hold(Protocol):
 
 # Stands in the pickle for whatever travels beside it. It looks writable: then the receiver's
 # unpickler takes what came as it is, and makes no view of it.
-_BESIDE = pickle.PickleBuffer(bytearray())
+_BESIDE = PickleBuffer(bytearray())
 
 
 def _set_apart(value: Any, found: list[Any]) -> Any:
@@ -185,14 +109,17 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
 
 
 def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
-    """The pieces of a value's frame, to be sent one after the other.
+    """Return the pieces of a value's frame, to be sent one after the other.
 
     Raises:
-        FrameTooLarge: together they are above the limit.
+        FrameTooLarge: together they are above the limit, or there are too many values.
         pickle.PicklingError: something in the value is not plain.
     """
     buffers: list[bytes | Pieces] = []
-    header = _dumped(_set_apart(value, buffers), lambda _: None)
+    try:
+        header = plain_dumps(_set_apart(value, buffers), lambda _: None)
+    except TooManyValues as exc:
+        raise FrameTooLarge(f"{exc} are more than a frame may have") from None
     lengths = b"".join(struct.pack("!Q", len(buffer)) for buffer in buffers)
     total = len(header) + sum(map(len, buffers))
     if total > limit:
@@ -208,11 +135,21 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
     return pieces
 
 
+def sealed(pieces: list[bytes], seal: Seal) -> list[bytes]:
+    """Return the pieces of a frame with its seal behind them."""
+    first = bytearray(pieces[0])
+    first[4] |= SEALED >> 24
+    pieces = [bytes(first), *pieces[1:]]
+    for piece in pieces:
+        seal.update(piece)
+    return [*pieces, seal.finish()]
+
+
 class FrameReader:
     """Puts frames together from whatever arrives, without ever waiting.
 
     What arrives goes through one small buffer, so that a short frame takes a single system call;
-    the rest of anything longer is received where it stays. ::
+    the rest of anything longer is received where it stays, in memory that doubles as it fills. ::
 
         count = sock.recv_into(reader.space())
         complete, value = reader.filled(count)
@@ -227,23 +164,38 @@ class FrameReader:
         limit: largest frame accepted, in bytes.
         hold: asked, with a size in bytes, where a long byte string is to be received; None for
             memory of its own.
+
+    Attributes:
+        seal: each frame has to have this seal; None: no frame is sealed.
     """
 
     def __init__(self, limit: int = MAX_FRAME, hold: Callable[[int], Hold | None] | None = None) -> None:
         self.hold = hold
-        self._limit = limit
+        self.limit = limit
+        self.seal: Seal | None = None
         self._staged = memoryview(bytearray(STAGE))
         self._from = self._to = 0  # what has arrived and is not looked at yet
-        self._part: bytearray | Hold | None = None  # a part of the frame that has not arrived whole,
-        self._missing = self._staged[:0]  # and what is missing of it
+        self._part: bytearray | None = None  # a part of the frame that has not arrived whole, in memory of its own
+        self._held: Hold | None = None  # or where ``hold`` wants it
+        self._arrived = 0  # bytes of it
         self._next = _HEAD.size  # bytes of the part that comes next
         self._stage: Callable[[Any], bool] = self._take_head
         self._lengths: list[int] = []
         self._parts: list[Any] = []
+        self._kept = 0  # bytes of ``_parts``
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of memory that a frame takes which has not arrived whole."""
+        return self._kept + (0 if self._part is None else len(self._part))
 
     def space(self) -> memoryview:
-        """Where the next bytes belong; never empty."""
-        return self._staged if self._part is None else self._missing
+        """Return where the next bytes belong; never empty."""
+        if self._part is not None:
+            return memoryview(self._part)[self._arrived :]
+        if self._held is not None:
+            return self._held.view[self._arrived :]
+        return self._staged
 
     def filled(self, count: int) -> tuple[bool, Any]:
         """Say how many bytes were put into ``space``.
@@ -253,34 +205,44 @@ class FrameReader:
 
         Raises:
             FrameTooLarge: a frame above the limit was announced.
+            FrameForged, FrameUnsealed: a frame has the wrong seal, or none.
             pickle.UnpicklingError: a frame holds anything but plain values.
         """
-        if self._part is None:
+        if self._part is None and self._held is None:
             self._from, self._to = 0, count
         else:
-            self._missing = self._missing[count:]
+            self._arrived += count
         return self.more()
 
     def more(self) -> tuple[bool, Any]:
-        """A further frame of what has arrived already; as ``filled``."""
+        """Return a further frame of what has arrived already; as ``filled``."""
         while True:
-            part = self._arrived()
+            part = self._next_part()
             if part is None:
                 return False, None
             if self._stage(part):
                 header, *buffers = self._parts
                 self._parts = []
+                self._kept = 0
                 self._expect(_HEAD.size, self._take_head)
                 return True, plain_loads(header, buffers)
 
-    def _arrived(self) -> bytes | bytearray | Hold | None:
-        """The next part if all of it is here."""
+    def _next_part(self) -> bytes | bytearray | Hold | None:
+        """Return the next part of the frame if all of it is here."""
+        size = self._next
         if self._part is not None:
-            if self._missing:
+            if self._arrived < size:
+                if self._arrived == len(self._part):
+                    self._grow(min(self._arrived, size - self._arrived))
                 return None
             part, self._part = self._part, None
             return part
-        size, start = self._next, self._from
+        if self._held is not None:
+            if self._arrived < size:
+                return None
+            held, self._held = self._held, None
+            return held
+        start = self._from
         if self._to - start >= size:
             self._from += size
             return bytes(self._staged[start : start + size])
@@ -290,20 +252,34 @@ class FrameReader:
 
     def _begin(self, size: int) -> None:
         """Make room for a part that is not here yet, or not all of it."""
-        held = self.hold(size) if self.hold is not None and self._parts else None
-        self._part = bytearray(size) if held is None else held
-        whole = memoryview(self._part) if isinstance(self._part, bytearray) else self._part.view
+        if self.hold is not None and self._stage == self._take_part and self._parts:
+            self._held = self.hold(size)
+        if self._held is None:
+            self._part = bytearray(min(size, max(2 * (self._to - self._from), STAGE)))
+        self._arrived = 0
         count = self._to - self._from
-        whole[:count] = self._staged[self._from : self._to]
+        self.space()[:count] = self._staged[self._from : self._to]
+        self._arrived = count
         self._from = self._to
-        self._missing = whole[count:]
+
+    def _grow(self, count: int) -> None:
+        if self._part is not None:
+            try:
+                self._part += bytes(count)
+            except BufferError:  # whoever has filled it still has the view
+                self._part = self._part + bytes(count)  # a copy
 
     def _expect(self, size: int, stage: Callable[[Any], bool]) -> None:
         self._next, self._stage = size, stage
 
     def _take_head(self, part: bytes | bytearray) -> bool:
         size, number = _HEAD.unpack(part)
-        if size > self._limit or number > MAX_BUFFERS:
+        if self.seal is not None:
+            if not number & SEALED:
+                raise FrameUnsealed("a frame came that has no seal")
+            number &= ~SEALED
+            self.seal.update(part)
+        if size > self.limit or number > MAX_BUFFERS:
             raise FrameTooLarge(f"a frame of {size:,} bytes and {number:,} buffers was announced")
         self._lengths = [size]
         if number:
@@ -313,15 +289,29 @@ class FrameReader:
         return False
 
     def _take_lengths(self, part: bytes | bytearray) -> bool:
+        if self.seal is not None:
+            self.seal.update(part)
         self._lengths += [length for (length,) in struct.iter_unpack("!Q", part)]
-        if sum(self._lengths) > self._limit:
+        if sum(self._lengths) > self.limit:
             raise FrameTooLarge(f"a frame of {sum(self._lengths):,} bytes was announced")
         self._expect(self._lengths[0], self._take_part)
         return False
 
     def _take_part(self, part: bytes | bytearray | Hold) -> bool:
+        if self.seal is not None:
+            self.seal.update(part if isinstance(part, (bytes, bytearray)) else part.view)
         self._parts.append(part)
-        if len(self._parts) == len(self._lengths):
+        if isinstance(part, (bytes, bytearray)):
+            self._kept += len(part) + PART
+        if len(self._parts) < len(self._lengths):
+            self._next = self._lengths[len(self._parts)]
+            return False
+        if self.seal is None:
             return True
-        self._next = self._lengths[len(self._parts)]
+        self._expect(TAG, self._take_tag)
         return False
+
+    def _take_tag(self, part: bytes | bytearray) -> bool:
+        if self.seal is not None and not self.seal.matches(part):
+            raise FrameForged("the seal of a frame is wrong: somebody else has sent it, or has changed it")
+        return True

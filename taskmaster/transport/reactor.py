@@ -1,9 +1,12 @@
-"""The switchboard: one thread that answers all who have proved that they have the key.
+"""The reactor: one thread that answers all peers that have proved that they have the key.
 
 Started by ``taskmaster.transport.server``. With a thread for each connection, a thousand slaves are
 a thousand threads that wait for the interpreter's lock, and most of the time goes into passing that
 on. Nothing here waits for a peer: what has arrived is read, what a peer does not take yet is kept
 for it, and it is not listened to meanwhile.
+
+Guarantees: frames that have not arrived whole take a bounded amount of memory, of all peers
+together; the one that was begun longest ago is given up with its connection if they take more.
 """
 
 from __future__ import annotations
@@ -15,23 +18,30 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import FrameTooLarge
 
-__all__ = ["Line", "Switchboard"]
+__all__ = ["Peer", "Reactor"]
 
 logger = logging.getLogger(__name__)
 
+MAX_UNFINISHED = 32 * 1024 * 1024
+"""Bytes of memory that frames may take, of all peers together, before they have arrived whole."""
 
-class Line:
-    """One connection.
+
+class Peer:
+    """The other end of one connection.
 
     Attributes:
-        channel: to the peer.
-        sessions: that have said hello on it.
-        pending: what is left of an answer.
-        full: the peer does not take more for now, and is not listened to meanwhile.
+        channel: The connection.
+        sessions: The sessions that have said hello on it.
+        pending: What is left to be sent of answers.
+        full: The peer does not take more for now, and is not listened to meanwhile.
+        unfinished: Bytes of memory that its unfinished frame takes.
+        begun: A number that is higher for a frame that was begun later.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -39,27 +49,35 @@ class Line:
         self.sessions: set[str] = set()
         self.pending: deque[memoryview] = deque()
         self.full = False
+        self.unfinished = 0
+        self.begun = 0
+
+    def say(self, pieces: list[bytes]) -> None:
+        """Put a frame behind what is to be sent."""
+        self.pending.extend(map(memoryview, self.channel.sealed(pieces)))
 
 
-class Switchboard(threading.Thread):
-    """See the module.
+class Reactor(threading.Thread):
+    """The thread; see the module.
 
     Args:
-        answer: gives the frame that answers a request; raises nothing.
-        ended: called with a line that has ended, and why.
+        answer: Gives the frame that answers a request; raises nothing.
+        ended: Called with a peer whose connection has ended, and why.
     """
 
     def __init__(
-        self, answer: Callable[[Any, Line], list[bytes]], ended: Callable[[Line, BaseException], None]
+        self, answer: Callable[[Any, Peer], list[bytes]], ended: Callable[[Peer, BaseException], None]
     ) -> None:
-        super().__init__(name="taskmaster-switchboard", daemon=True)
+        super().__init__(name="taskmaster-reactor", daemon=True)
         self._answer = answer
         self._ended = ended
         self._selector = selectors.DefaultSelector()
-        self._lines: set[Line] = set()
+        self._peers: set[Peer] = set()
         self._new: deque[Channel] = deque()
         self._news: deque[list[bytes]] = deque()
-        self._eager: set[Line] = set()  # lines whose next request may have been received already
+        self._eager: set[Peer] = set()  # peers whose next request may have been received already
+        self._unfinished = 0  # of all peers
+        self._numbers = count(1)
         self._stopped = self._finished = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -79,7 +97,7 @@ class Switchboard(threading.Thread):
         self._wake()
 
     def stop(self) -> None:
-        """End all lines, and the thread; it may never have been started."""
+        """End all connections, and the thread; it may never have been started."""
         self._stopped = True
         if self.is_alive():
             self._wake()
@@ -88,24 +106,24 @@ class Switchboard(threading.Thread):
             self._close()
 
     def run(self) -> None:
-        """The thread."""
+        """Answer until stopped."""
         while not self._stopped:
             try:
                 eager, self._eager = self._eager, set()
-                for line in eager & self._lines:
-                    self._turn(line)
+                for peer in eager & self._peers:
+                    self._turn(peer)
                 for key, _ in self._selector.select(0 if self._eager else None):
-                    if isinstance(key.data, Line):
-                        if key.data in self._lines:  # else it has just been ended, by what somebody else was told
+                    if isinstance(key.data, Peer):
+                        if key.data in self._peers:  # else it has just been ended, by what another was told
                             self._turn(key.data)
                     else:
                         self._heed()
             except BaseException:
                 # Whatever it is (the code of a user's job may raise SystemExit), it must not make
                 # the master deaf.
-                logger.exception("the switchboard goes on after an error of its own")
-        for line in list(self._lines):
-            self._end(line, EOFError())
+                logger.exception("the reactor goes on after an error of its own")
+        for peer in list(self._peers):
+            self._end(peer, EOFError())
         self._close()
 
     def _turn_away(self) -> None:
@@ -115,7 +133,7 @@ class Switchboard(threading.Thread):
                 channel = self._new.popleft()
             except IndexError:
                 return
-            self._ended(Line(channel), EOFError())
+            self._ended(Peer(channel), EOFError())
 
     def _close(self) -> None:
         self._finished = True
@@ -129,49 +147,68 @@ class Switchboard(threading.Thread):
             self._wake_out.send(b"w")
 
     def _heed(self) -> None:
+        """Do what other threads have asked for."""
         with contextlib.suppress(BlockingIOError):
             self._wake_in.recv(4096)
         while self._new:
-            line = Line(self._new.popleft())
-            self._lines.add(line)
+            peer = Peer(self._new.popleft())
+            self._peers.add(peer)
             try:
-                self._selector.register(line.channel, selectors.EVENT_READ, line)
+                self._selector.register(peer.channel, selectors.EVENT_READ, peer)
             except (OSError, ValueError, KeyError) as exc:
-                self._end(line, exc)
+                self._end(peer, exc)
                 continue
-            self._turn(line)  # its first request may have come together with the end of the handshake
+            self._turn(peer)  # its first request may have come together with the end of the handshake
         while self._news:
             pieces = self._news.popleft()
-            for line in [line for line in self._lines if line.sessions]:
-                line.pending.extend(memoryview(piece) for piece in pieces)
-                if line in self._lines:
-                    self._turn(line)
+            for peer in [peer for peer in self._peers if peer.sessions]:
+                peer.say(pieces)
+                if peer in self._peers:
+                    self._turn(peer)
 
-    def _turn(self, line: Line) -> None:
-        """Do for a line what can be done now."""
+    def _turn(self, peer: Peer) -> None:
+        """Do for a peer what can be done now: send, and answer one request."""
         try:
-            while line.channel.send_now(line.pending):
-                complete, request = line.channel.receive_now()
+            while peer.channel.send_now(peer.pending):
+                complete, request = peer.channel.receive_now()
                 if not complete:
                     break
-                line.pending.extend(map(memoryview, self._answer(request, line)))
-                if line.channel.send_now(line.pending):
+                peer.say(self._answer(request, peer))
+                if peer.channel.send_now(peer.pending):
                     # It may have said more, which the selector does not know of; the others come
                     # first.
-                    self._eager.add(line)
+                    self._eager.add(peer)
                 break
-            if line.full != bool(line.pending):
-                line.full = not line.full
-                event = selectors.EVENT_WRITE if line.full else selectors.EVENT_READ
-                self._selector.modify(line.channel, event, line)
+            if peer.full != bool(peer.pending):
+                peer.full = not peer.full
+                event = selectors.EVENT_WRITE if peer.full else selectors.EVENT_READ
+                self._selector.modify(peer.channel, event, peer)
         except BaseException as exc:
             # Whatever a peer did wrong, it is told nothing.
-            self._end(line, exc)
+            self._end(peer, exc)
+        else:
+            self._weigh(peer, peer.channel.unfinished)
 
-    def _end(self, line: Line, why: BaseException) -> None:
-        if line not in self._lines:
+    def _weigh(self, peer: Peer, unfinished: int) -> None:
+        """Note how much memory a peer's unfinished frame takes; give the oldest ones up if all
+        together take too much.
+        """
+        if unfinished == peer.unfinished:
+            return
+        if not peer.unfinished:
+            peer.begun = next(self._numbers)
+        self._unfinished += unfinished - peer.unfinished
+        peer.unfinished = unfinished
+        while self._unfinished > MAX_UNFINISHED:
+            oldest = min((one for one in self._peers if one.unfinished), key=lambda one: one.begun)
+            self._end(oldest, FrameTooLarge("all frames that are on their way are too much together"))
+
+    def _end(self, peer: Peer, why: BaseException) -> None:
+        if peer not in self._peers:
             return
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(line.channel)
-        self._lines.discard(line)
-        self._ended(line, why)
+            self._selector.unregister(peer.channel)
+        self._peers.discard(peer)
+        self._unfinished -= peer.unfinished
+        peer.unfinished = 0
+        self._ended(peer, why)

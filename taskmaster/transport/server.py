@@ -16,7 +16,6 @@ import contextlib
 import errno
 import logging
 import resource
-import socket
 import sys
 import threading
 import time
@@ -24,13 +23,14 @@ from collections.abc import Callable
 from multiprocessing import managers
 from typing import Any, Protocol
 
+from taskmaster import __version__
 from taskmaster.errors import ListenError
-from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import frame
+from taskmaster.transport.frames import FrameUnsealed, frame
 from taskmaster.transport.handshake import SECONDS, prove_both
-from taskmaster.transport.reactor import Line, Switchboard
+from taskmaster.transport.listener import Listener
+from taskmaster.transport.reactor import Peer, Reactor
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
@@ -41,9 +41,16 @@ QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 4096
 MAX_PENDING = 128  # connections that have not proved anything yet
-BACKLOG = 1024
 SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 RESERVE = 64  # descriptors that are left for everything else
+MAX_FIRST = 4096
+"""Bytes of the first frame after the handshake."""
+MAX_REQUEST = 16 * 1024 * 1024
+"""Bytes of what a slave says at once: reports with tracebacks, which it keeps below that."""
+OLDER = (
+    f"It runs an older Taskmaster, whose messages carry no seal, and the master runs Taskmaster {__version__}. "
+    f"Install Taskmaster {__version__} on the slave's machine."
+)
 
 
 class Served(Protocol):
@@ -63,56 +70,6 @@ class Served(Protocol):
 
     def closed(self, session: str) -> None:
         """A connection has ended on which this session had said hello."""
-
-
-class Listener:
-    """Accepts connections; does nothing with them, so that no peer can hold up the next one."""
-
-    def __init__(self, address: Any, backlog: int) -> None:  # noqa: ARG002  # BaseManager says 16: too few
-        host, port = address
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.address = Address(*self._socket.getsockname()[:2])
-        # A forked child's copies would keep the port when the master is gone, let slaves connect to
-        # nobody, and keep their connections open to nobody.
-        forget_in_children(self)
-
-    def accept(self) -> Channel:
-        """The next connection."""
-        sock, peer = self._socket.accept()
-        try:
-            keep_alive(sock)
-        except OSError:
-            sock.close()  # it is gone already
-            raise
-        channel = Channel(sock, peer=str(Address(*peer[:2])))
-        forget_in_children(channel)
-        return channel
-
-    def close(self) -> None:
-        """Give the port back; wakes the accepter up."""
-        with contextlib.suppress(OSError):
-            # Without this, a thread that is blocked in accept() keeps the port.
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    def forget(self) -> None:
-        """Close this process's copy only."""
-        self._socket.close()
-
-
-def keep_alive(sock: socket.socket) -> None:
-    """No delay for small packets; a peer whose machine vanished is noticed within a minute or
-    so.
-    """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    idle = "TCP_KEEPALIVE" if sys.platform == "darwin" else "TCP_KEEPIDLE"
-    for name, value in ((idle, 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000)):
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _most_connections() -> int:
@@ -155,7 +112,7 @@ class Server(managers.Server):
         self._served: Served | None = None
         self._cap = _most_connections()
         self._accepter: threading.Thread | None = None
-        self._switchboard = Switchboard(self._answer, self._end)
+        self._reactor = Reactor(self._answer, self._end)
         self.stop_event = threading.Event()
 
     @property
@@ -171,13 +128,13 @@ class Server(managers.Server):
 
     def start(self) -> None:
         """Begin to accept, in a thread."""
-        self._switchboard.start()
+        self._reactor.start()
         self._accepter = threading.Thread(target=self.accepter, name="taskmaster-accepter", daemon=True)
         self._accepter.start()
 
     def tell_all(self, result: Any) -> None:
         """Give every session an answer to its next question before it has asked."""
-        self._switchboard.tell_all(frame(("#RETURN", result)))
+        self._reactor.tell_all(frame(("#RETURN", result)))
 
     def stop(self) -> None:
         """Stop accepting, close every connection, give the port back."""
@@ -187,7 +144,7 @@ class Server(managers.Server):
             channels = [*self._pending, *self._connected]
         for channel in channels:
             channel.abort()  # its thread closes it
-        self._switchboard.stop()
+        self._reactor.stop()
         if self._accepter is not None:
             self._accepter.join(5.0)
 
@@ -206,9 +163,11 @@ class Server(managers.Server):
             if not self._admit(channel):
                 channel.close()
                 continue
-            peer = threading.Thread(target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True)
+            handshake = threading.Thread(
+                target=self.handle_request, args=(channel,), name="taskmaster-peer", daemon=True
+            )
             try:
-                peer.start()
+                handshake.start()
             except RuntimeError:
                 # No thread to be had (a container's limit): this peer has to come again.
                 self._dismiss(channel)
@@ -255,24 +214,24 @@ class Server(managers.Server):
             logger.info("the connection from %s was refused or lost: %s", channel.peer, why)
 
     def handle_request(self, channel: Any) -> None:
-        """See a new connection through the handshake, in a thread of its own; then the switchboard
+        """See a new connection through the handshake, in a thread of its own; then the reactor
         has it.
         """
         try:
             if self._welcome(channel):
-                self._switchboard.connect(channel)
+                self._reactor.connect(channel)
                 return
         except Exception as exc:
             # Whatever a peer did wrong, it is told nothing.
             self._log_refusal(channel, f"{type(exc).__name__} {exc}"[:200])
         self._dismiss(channel)
 
-    def _end(self, line: Line, why: BaseException) -> None:
+    def _end(self, peer: Peer, why: BaseException) -> None:
         """A connection that had proved itself has ended."""
         if not isinstance(why, EOFError):
-            self._log_refusal(line.channel, f"{type(why).__name__} {why}"[:200])
-        self._dismiss(line.channel)
-        for session in line.sessions:
+            self._log_refusal(peer.channel, f"{type(why).__name__} {why}"[:200])
+        self._dismiss(peer.channel)
+        for session in peer.sessions:
             self._tell_closed(session)
 
     def _welcome(self, channel: Channel) -> bool:
@@ -280,8 +239,13 @@ class Server(managers.Server):
         with.
         """
         channel.deadline(SECONDS)
-        prove_both(channel, self._key, "master")
-        _, name, _, _ = channel.recv()
+        channel.take_frames_up_to(MAX_FIRST)
+        channel.seal(*prove_both(channel, self._key, "master"))
+        try:
+            _, name, words, _ = channel.recv()
+        except FrameUnsealed:
+            self._say_older(channel)
+            raise
         if name not in self.public:
             return False
         with self._lock:
@@ -290,10 +254,24 @@ class Server(managers.Server):
             del self._pending[channel]
             self._connected.add(channel)
         channel.deadline(None)
-        channel.send(("#RETURN", None))
+        channel.take_frames_up_to(MAX_REQUEST)
+        nobody_between = len(words) > 1 and words[1] != "" and words[1] == channel.ends("master")
+        channel.send(("#RETURN", nobody_between))
+        if nobody_between:
+            channel.seal(None, None)
         return True
 
-    def _answer(self, request: Any, line: Line) -> list[bytes]:
+    @staticmethod
+    def _say_older(channel: Channel) -> None:
+        """Answer, in their own way, an older slave that has just asked to be accepted, and the
+        hello that it will say; nothing of what it says is read.
+        """
+        channel.seal(None, None)
+        for value in (None, {"ok": False, "why": OLDER}):
+            channel.send(("#RETURN", value))
+        channel.drain()
+
+    def _answer(self, request: Any, peer: Peer) -> list[bytes]:
         """Call the method, and put what it gives into a frame."""
         ident, method, args, kwargs = request
         if ident != QUEUE or not isinstance(method, str) or method not in METHODS or kwargs:
@@ -302,7 +280,7 @@ class Server(managers.Server):
         try:
             result = getattr(found, method)(*args)
             if method == "hello" and result.get("ok"):
-                self._now_speaks_for(line, args[0]["session"])
+                self._now_speaks_for(peer, args[0]["session"])
             return frame(("#RETURN", result))
         except BaseException as exc:
             # Also a result that is not plain, or above the limit: nothing of it was sent, so that
@@ -311,13 +289,13 @@ class Server(managers.Server):
             logger.debug("its traceback", exc_info=True)
             return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
 
-    def _now_speaks_for(self, line: Line, session: str) -> None:
-        """A line speaks for the session that has said hello on it last: a peer must not fill the
+    def _now_speaks_for(self, peer: Peer, session: str) -> None:
+        """A peer speaks for the session that has said hello on it last: a peer must not fill the
         books with others.
         """
-        for former in line.sessions - {session}:
+        for former in peer.sessions - {session}:
             self._tell_closed(former)
-        line.sessions = {session}
+        peer.sessions = {session}
 
     def _tell_closed(self, session: str) -> None:
         if self._served is None:

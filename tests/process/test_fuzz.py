@@ -17,7 +17,7 @@ from support.ledger import ENDLESS
 from support.playground import Playground
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.transport import client, frames, keyfile
+from taskmaster.transport import client, keyfile, plain
 from taskmaster.transport.handshake import SECONDS
 
 CONNECTIONS = proof.size(5_000, 100_000)
@@ -264,7 +264,7 @@ def test_whoever_has_the_key_cannot_break_the_master(playground: Playground, mon
     code runs.
     """
     # This side sends whatever it likes.
-    monkeypatch.setattr(frames._PlainPickler, "reducer_override", lambda *_: NotImplemented)
+    monkeypatch.setattr(plain._PlainPickler, "reducer_override", lambda *_: NotImplemented)
     dice = random.Random(proof.seed())
     marker = playground.directory / "executed"
     master, slave, port = start(playground)

@@ -30,7 +30,7 @@ import pytest
 from support.commands import wait_for
 
 from taskmaster.errors import AuthError, ConnectError, ListenError
-from taskmaster.transport import client, handshake, server
+from taskmaster.transport import client, handshake, listener, server
 from taskmaster.transport.address import Address, is_this_machine
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import MAX_FRAME, FrameTooLarge, frame
@@ -98,9 +98,11 @@ class Master:
         """A channel on which the key was proved, but that is free to send anything."""
         channel = Channel(self.peer())
         channel.deadline(10.0)
-        handshake.prove_both(channel, KEY, "slave")
-        channel.send((None, "accept_connection", ("insider",), {}))
-        assert channel.recv() == ("#RETURN", None)
+        channel.seal(*handshake.prove_both(channel, KEY, "slave"))
+        # Like this, nothing of what it then sends has to be sealed.
+        channel.send((None, "accept_connection", ("insider", channel.ends("slave")), {}))
+        assert channel.recv() == ("#RETURN", True)
+        channel.seal(None, None)
         return channel
 
     def serves(self):
@@ -484,7 +486,7 @@ def test_far_more_silent_peers_than_places_keep_nobody_out(master):
     wait_for("them to be forgotten", lambda: master.counts() == (0, 0, 0))
 
 
-def test_an_error_of_the_switchboard_itself_makes_nobody_deaf(master, monkeypatch, caplog):
+def test_an_error_of_the_reactor_itself_makes_nobody_deaf(master, monkeypatch, caplog):
     """It is logged, and the others are answered."""
     failed = []
 
@@ -495,7 +497,7 @@ def test_an_error_of_the_switchboard_itself_makes_nobody_deaf(master, monkeypatc
 
     one, other = master.slave(), master.slave()
     one.call("status")
-    monkeypatch.setattr(master.server._switchboard, "_ended", fail)
+    monkeypatch.setattr(master.server._reactor, "_ended", fail)
     one.close()
     wait_for("the bug", lambda: failed)
     monkeypatch.undo()
@@ -511,7 +513,7 @@ def test_a_peer_that_takes_no_answer_holds_up_nobody(master):
     slow, other = master.slave(), master.slave()
     master.served.answer = (blob,)
     slow.post("exchange", "s", [], (1, 1, 0, ""))
-    wait_for("an answer too long for the network", lambda: any(line.full for line in master.server._switchboard._lines))
+    wait_for("an answer too long for the network", lambda: any(peer.full for peer in master.server._reactor._peers))
 
     for _ in range(3):
         assert other.call("status")
@@ -663,7 +665,7 @@ def test_nothing_but_a_connection_can_be_had_at_the_door(master, name):
     """The standard library would end the master for whoever has the key."""
     channel = Channel(master.peer())
     channel.deadline(10.0)
-    handshake.prove_both(channel, KEY, "slave")
+    channel.seal(*handshake.prove_both(channel, KEY, "slave"))
     channel.send((None, name, (), {}))
 
     with pytest.raises(EOFError):
@@ -719,9 +721,10 @@ def test_a_master_with_the_key_runs_no_code_in_the_slave(tmp_path):
 
     def serve():
         with Channel(listener.accept()[0]) as channel:
-            handshake.prove_both(channel, KEY, "master")
+            channel.seal(*handshake.prove_both(channel, KEY, "master"))
             channel.recv()
-            channel.send(("#RETURN", None))
+            channel.send(("#RETURN", True))
+            channel.seal(None, None)
             channel.recv()
             channel._socket.sendall(next(evil_frames(str(canary))))
 
@@ -988,7 +991,7 @@ def test_a_port_of_the_administrator_is_said_as_such(monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(server.socket, "create_server", refuse)
+    monkeypatch.setattr(listener.socket, "create_server", refuse)
     with pytest.raises(ListenError, match=r"ports below 1024 .*--host=127\.0\.0\.1:5050"):
         server.bind(Address("127.0.0.1", 80), KEY, Served())
 
@@ -1200,7 +1203,7 @@ def test_without_asserts_the_wire_is_as_closed(tmp_path):
         for request in ATTEMPTS:
             with socket.create_connection(where, timeout=10.0) as sock:
                 channel = Channel(sock)
-                handshake.prove_both(channel, KEY, "slave")
+                channel.seal(*handshake.prove_both(channel, KEY, "slave"))
                 channel.send((None, "accept_connection", (), {}))
                 channel.recv()
                 channel.send(request)

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.transport import frames as channels
+from taskmaster.transport import plain
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import APART, FrameReader, FrameTooLarge, Pieces, frame, plain_dumps, plain_loads
+from taskmaster.transport.frames import APART, FrameReader, FrameTooLarge, Pieces, frame
+from taskmaster.transport.plain import plain_dumps, plain_loads
 
 PLAIN = st.recursive(
     st.none()
@@ -237,7 +239,7 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path):
 def test_the_unpickler_refuses_by_itself(tmp_path, monkeypatch):
     """Also if the check of the opcodes let something through: there are two locks on this door."""
     canary = str(tmp_path / "canary")
-    monkeypatch.setattr(channels, "_check_plain", lambda data: None)
+    monkeypatch.setattr(plain, "check_plain", lambda data: None)
     for data in [pickle.dumps(Evil(canary), protocol=5), pickle.dumps(OrderedDict(a=1)), b"\x80\x05K\x01Q.", b"Pid\n."]:
         with pytest.raises(pickle.UnpicklingError, match="refused to unpickle"):
             plain_loads(data)

@@ -17,7 +17,8 @@ from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Scoreboard
 from taskmaster.slave.worker.worker import read_batches
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import frame, plain_dumps, plain_loads
+from taskmaster.transport.frames import frame
+from taskmaster.transport.plain import plain_dumps, plain_loads
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""A hostile peer that has the key: what it announces, sends and asks for costs the master little,
+and the honest slave is served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from support.commands import free_port, wait_for
+from support.ledger import ENDLESS
+from support.playground import Playground
+
+from taskmaster.transport import client, handshake, keyfile, plain, reactor
+from taskmaster.transport.channel import Channel
+from taskmaster.transport.frames import Pieces, frame
+from taskmaster.transport.server import MAX_REQUEST
+
+KEY = "a key that one slave should not have"
+MEGABYTES = 300
+
+
+def insider(port: int) -> Channel:
+    """Open a connection on which the key was proved, and nothing has to be sealed any more."""
+    channel = Channel(socket.create_connection(("127.0.0.1", port), timeout=20.0))
+    channel.deadline(60.0)
+    channel.seal(*handshake.prove_both(channel, keyfile.as_bytes(KEY), "slave"))
+    channel.send((None, "accept_connection", ("insider", channel.ends("slave")), {}))
+    assert channel.recv() == ("#RETURN", True)
+    channel.seal(None, None)
+    return channel
+
+
+def peak(pid: int) -> int:
+    """Give the most memory that a process has had, in megabytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+
+def head(size: int, *buffers: int) -> bytes:
+    return struct.pack("!II", size, len(buffers)) + b"".join(struct.pack("!Q", length) for length in buffers)
+
+
+def pickled(values: bytes) -> bytes:
+    data = b"\x80\x05(" + values + b"t."
+    return head(len(data)) + data
+
+
+MILLION = 1_000_000
+MOST = plain.MAX_OPCODES - 10
+BODIES = {
+    "a million sets": pickled(b"\x8f" * MILLION),
+    "as many sets as are taken": pickled(b"\x8f" * (MOST // 4)),
+    "sixteen million lists": pickled(b"]" * (16 * MILLION)),
+    "as many lists as are taken": pickled(b"]" * MOST),
+    "as many texts as are taken": pickled(b"\x8c\x04\xc3\xa9\xc3\xa9" * MOST),
+    "a text that is four times as long in memory": b"".join(frame("a" * (MAX_REQUEST - 100) + "\U0001f600")),
+    "a frame that is only announced": head(MAX_REQUEST),
+    "a frame of which a byte is missing": head(MAX_REQUEST) + bytes(MAX_REQUEST - 1),
+    "bytes beside the header": b"".join(frame(Pieces([bytes(MAX_REQUEST - 1000)]))),
+    "tens of thousands of parts": head(1, *[300] * 60_000) + b"N" + bytes(300 * 59_999),
+}  # fmt: skip
+
+
+@pytest.mark.timeout(240)
+def test_a_hostile_peer_with_the_key_costs_the_master_little(playground: Playground) -> None:
+    """Many connections of each kind: memory stays below 300 MB, and all honest jobs are
+    done.
+    """
+    port = free_port()
+    playground.write("jobs.py", ENDLESS)
+    environment = {"TASKMASTER_KEY": KEY, "SLEEP": "0.002", "TOTAL": "0"}
+    master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", "--progress=none", **environment)
+    slave = playground.start("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", "--processes=1", **environment)
+    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    for kind, body in BODIES.items():
+        before = playground.ledger.ended().total()
+        opened = []
+        for _ in range(60 if len(body) < 1000 else 3):
+            channel = insider(port)
+            opened.append(channel)
+            with contextlib.suppress(OSError):  # it was cut off
+                channel._socket.sendall(body)
+        status = client.connect("127.0.0.1", port, keyfile.as_bytes(KEY))
+        assert status.call("status", timeout=30.0)["slaves"] == 1, kind
+        status.close()
+        wait_for("the honest slave to go on", lambda: playground.ledger.ended().total() > before + 20)  # noqa: B023
+        assert peak(master.pid) < MEGABYTES, (kind, peak(master.pid))
+        for channel in opened:
+            channel.close()
+    playground.write("enough", "")
+
+    assert master.end() == 0, master.output
+    assert slave.end() == 0, slave.output
+    jobs = int((playground.directory / "jobs.txt").read_text())
+    assert len(playground.ledger.ended()) == jobs
+
+
+def test_the_frame_that_was_begun_first_is_given_up_when_all_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An honest slave's long report arrives in a moment; one that never comes keeps nobody out."""
+    from taskmaster.transport import server
+    from taskmaster.transport.address import Address
+
+    class Served:
+        def status(self):
+            return {"settled": 7}
+
+    monkeypatch.setattr(reactor, "MAX_UNFINISHED", 1_200_000)
+    running = server.bind(Address("127.0.0.1", 0), keyfile.as_bytes(KEY), Served())  # type: ignore[arg-type]
+    running.start()
+    try:
+        channels = [insider(running.where.port) for _ in range(3)]
+        for number, channel in enumerate(channels[:2]):
+            channel._socket.sendall(head(5_000_000) + bytes(400_000))
+            wait_for("its arrival", lambda: running._reactor._unfinished > 400_000 * (number + 1))  # noqa: B023
+        channels[2]._socket.sendall(head(5_000_000) + bytes(400_000))
+        channels[0]._socket.settimeout(20.0)
+        assert channels[0]._socket.recv(1) == b""
+        peer = client.connect(*running.where, keyfile.as_bytes(KEY))
+        assert peer.call("status") == {"settled": 7}
+        channels[1]._socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            channels[1]._socket.recv(1)
+        peer.close()
+        for channel in channels:
+            channel.close()
+        wait_for("the end of all connections", lambda: not running._connected)
+        assert running._reactor._unfinished == 0
+    finally:
+        running.stop()

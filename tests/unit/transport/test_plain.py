@@ -1,0 +1,92 @@
+"""Plain pickles: how much they may hold."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from taskmaster.model import MAX_BATCH, Failure, Report, ReportEnd
+from taskmaster.transport import plain
+from taskmaster.transport.frames import FrameReader, FrameTooLarge, frame
+from taskmaster.transport.plain import plain_dumps, plain_loads
+from taskmaster.transport.server import MAX_REQUEST
+
+MARK, TUPLE = b"\x80\x05(", b"t."
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [b"]" * MANY, b"\x8f" * MANY, b"}" * MANY, b")" * MANY, b"N" * MANY, b"(" * MANY, b"K\0" * MANY, b"]\x94" * MANY,
+     b"\x8c\x00" * MANY, b"G\0\0\0\0\0\0\0\0" * MANY, b"\x8e" + bytes(8) + b"\x96\0\0\0\0\0\0\0\0" * MANY],
+    ids=["lists", "sets", "dicts", "tuples", "nothing", "marks", "numbers", "remembered", "texts", "floats", "bytes"],
+)  # fmt: skip
+def test_a_pickle_of_very_many_values_is_refused(values: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any of them is made, whatever they are."""
+    monkeypatch.setattr(plain, "MAX_OPCODES", 10_000)
+    monkeypatch.setattr(plain, "_PlainUnpickler", None)  # is not even asked
+
+    with pytest.raises(pickle.UnpicklingError, match="more than 10,000 values"):
+        plain_loads(MARK + values + TUPLE)
+
+
+def test_the_longest_honest_report_is_taken() -> None:
+    """Each job of the largest batch has failed, with a text of its own."""
+    failures = (Failure(n, "ValueError", f"bad row {n}", f"left out {n}", worker=n) for n in range(MAX_BATCH))
+    report = Report("token", MAX_BATCH, failures=tuple(failures), end=ReportEnd.FINISHED)
+
+    (piece,) = frame(("queue", "exchange", ("session", [report.to_wire()], (1, 1, 0, "")), {}), MAX_REQUEST)
+    assert plain_loads(piece[8:])[2][1][0][0] == "token"
+
+
+def test_a_set_counts_more_than_another_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes more memory."""
+    monkeypatch.setattr(plain, "MAX_OPCODES", 10_000)
+
+    assert len(plain_loads(MARK + b"\x8f" * 2400 + TUPLE)) == 2400
+    with pytest.raises(pickle.UnpicklingError):
+        plain_loads(MARK + b"\x8f" * 2600 + TUPLE)
+
+
+def test_too_many_values_are_refused_by_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a byte of them is sent; the connection goes on."""
+    monkeypatch.setattr(plain, "MAX_OPCODES", 1000)
+
+    with pytest.raises(FrameTooLarge, match="1,000 values"):
+        frame(list(range(2000)))
+    assert plain_dumps(["x" * 3000])
+
+
+def test_memory_grows_with_what_arrives() -> None:
+    """What is announced costs next to nothing, and what arrives at most twice itself."""
+    size = 60 * 1024 * 1024
+    reader = FrameReader()
+    head = frame(["x"])[0][:8]
+    reader.space()[:8] = size.to_bytes(4) + bytes(4)
+    assert reader.filled(8) == (False, None)
+    assert reader.unfinished <= 20_000
+    arrived = 0
+    for _ in range(1000):
+        space = reader.space()
+        count = min(len(space), 5000)
+        space[:count] = bytes(count)
+        arrived += count
+        assert reader.filled(count) == (False, None)
+        assert reader.unfinished <= 2 * arrived + 20_000
+    assert arrived > 1_000_000
+    assert len(head) == 8
+
+
+def test_the_memory_of_many_parts_counts() -> None:
+    """A frame's parts that have arrived whole are held until all have."""
+    reader = FrameReader()
+    data = (1).to_bytes(4) + (3).to_bytes(4) + b"".join(n.to_bytes(8) for n in (50_000, 50_000, 50_000)) + b"N"
+    data += bytes(100_001)
+    while data:
+        space = reader.space()
+        count = min(len(space), len(data))
+        space[:count], data = data[:count], data[count:]
+        assert reader.filled(count) == (False, None)
+
+    assert 100_000 <= reader.unfinished <= 200_000
