@@ -108,7 +108,11 @@ class Channel:
         """Receive a plain value; raises EOFError when the peer has closed."""
         complete, value = self._reader.more()
         while not complete:
-            complete, value = self._fill(self._reader)
+            self._hurry()
+            count = self._socket.recv_into(self._reader.space())
+            if count == 0:
+                raise EOFError
+            complete, value = self._reader.filled(count)
         return value
 
     def receive_now(self) -> tuple[bool, Any]:
@@ -127,7 +131,8 @@ class Channel:
 
     def send_bytes(self, data: bytes) -> None:
         """Send a short byte string; used by the handshake."""
-        self._send_all(struct.pack("!I", len(data)) + data)
+        self._hurry()
+        self._socket.sendall(struct.pack("!I", len(data)) + data)
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """Receive what ``send_bytes`` sent; OSError if it is longer than ``maxlength``."""
@@ -165,11 +170,6 @@ class Channel:
         """
         self._socket.close()
 
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._socket.fileno() < 0
-
     def fileno(self) -> int:
         """For selectors."""
         return self._socket.fileno()
@@ -191,13 +191,6 @@ class Channel:
         if self._socket.gettimeout() is not None:
             self._socket.settimeout(None)
 
-    def _fill(self, reader: FrameReader) -> tuple[bool, Any]:
-        self._hurry()
-        count = self._socket.recv_into(reader.space())
-        if count == 0:
-            raise EOFError
-        return reader.filled(count)
-
     def _recv_exactly(self, size: int) -> bytes:
         data = bytearray(size)
         filled = 0
@@ -208,10 +201,6 @@ class Channel:
                 raise EOFError
             filled += count
         return bytes(data)
-
-    def _send_all(self, data: bytes) -> None:
-        self._hurry()
-        self._socket.sendall(data)
 
     def _hurry(self) -> None:
         if self._deadline is not None:
