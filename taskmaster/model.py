@@ -128,6 +128,10 @@ class ReportEnd(StrEnum):
     """The worker has done all that the slave keeps: ``upto == keep``."""
     CRASHED = "crashed"
     """The worker died: ``suspects`` were running, the other jobs go back without blame."""
+    LOST = "lost"
+    """All workers of the slave were killed at once: ``suspects`` were running, in ``beside`` of its
+    batches. None of them is charged, unless it keeps happening while nothing else runs there.
+    """
     TIMEOUT = "timeout"
     """The worker was killed because the suspect took too long."""
     RAISED = "raised"
@@ -158,6 +162,8 @@ class Report(NamedTuple):
             that is restarted.
         seconds: what the worker took for the batch, where it has finished.
         worker: process id of the worker in which a job has been running for long; 0 if none has.
+        beside: in how many of the slave's batches jobs were running when all its workers were
+            killed at once, this one included; 0 otherwise.
     """
 
     token: str
@@ -172,6 +178,7 @@ class Report(NamedTuple):
     long: tuple[int, ...] = ()
     seconds: float = 0.0
     worker: int = 0
+    beside: int = 0
 
     def to_wire(self) -> tuple[Any, ...]:
         """As plain tuples."""
@@ -188,6 +195,7 @@ class Report(NamedTuple):
             tuple(self.long),
             self.seconds,
             self.worker,
+            self.beside,
         )
 
     @classmethod
@@ -198,7 +206,7 @@ class Report(NamedTuple):
             ValueError: the value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds, worker = value
+            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds, worker, beside = value
             report = cls(
                 token,
                 upto,
@@ -212,12 +220,13 @@ class Report(NamedTuple):
                 tuple(long),
                 float(seconds),
                 int(worker),
+                beside,
             )
         except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None
         if not (type(report.token) is type(report.detail) is str):
             raise ValueError("not a report: a text is expected where something else came")
-        numbers = [report.upto, report.keep, *report.extra, *report.suspects, *report.long]
+        numbers = [report.upto, report.keep, report.beside, *report.extra, *report.suspects, *report.long]
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
             raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
         if not 0.0 <= report.seconds < math.inf:

@@ -96,7 +96,10 @@ class Reports:
     def fail_doomed(self) -> None:
         """Write down as failed the jobs with which slave after slave was lost."""
         for batch in list(self._broker.redelivery.doomed):
-            why = f"{batch.solo} slaves were lost while they held nothing but this job"
+            why = (
+                f"{batch.solo} times in a row its slave, or all workers of it at once, were killed while nothing but "
+                "this job ran there"
+            )
             attempt = _attempt(Failure(0, "SlaveLost", why, "", FailureKind.TIMEOUT), "")
             failed = self._failed(batch, 0, attempt)
             with self._lock:

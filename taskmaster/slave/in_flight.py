@@ -55,6 +55,7 @@ class HeldBatch:
         end: How the batch ended, as in ``Report``; "" while it is worked on.
         suspects: Indices that were running when the worker died.
         detail: How the worker died.
+        beside: In how many batches jobs were running when all workers were killed at once; else 0.
         stale: The lease is no longer this slave's; nothing is reported.
         told: What the last answered report said, None if the master may know nothing.
         failed: How many of its jobs failed here.
@@ -75,6 +76,7 @@ class HeldBatch:
     end: ReportEnd = ReportEnd.OPEN
     suspects: tuple[int, ...] = ()
     detail: str = ""
+    beside: int = 0
     stale: bool = False
     told: ReportState | None = None
     failed: int = 0
@@ -106,6 +108,7 @@ class HeldBatch:
             tuple(self.long),
             self.seconds,
             self.worker,
+            self.beside,
         )
 
     def fail(self, failure: Failure) -> None:
@@ -198,15 +201,24 @@ class InFlight:
         self.progress(held, stop)
         self._end(held, ReportEnd.FINISHED)
 
-    def crash(self, held: HeldBatch, suspects: Iterable[int], detail: str, *, timed_out: bool = False) -> None:
-        """Note that the worker has died while the suspects ran, or was killed because they took too
-        long.
+    def crash(
+        self, held: HeldBatch, suspects: Iterable[int], detail: str, *, timed_out: bool = False, beside: int = 0
+    ) -> None:
+        """Note that the worker has died while the suspects ran.
+
+        Args:
+            held: The batch.
+            suspects: Indices of the jobs that ran.
+            detail: How the worker died.
+            timed_out: It was killed because they took too long.
+            beside: In how many batches jobs were running, if all workers were killed at once.
         """
         # It may have died between saying that a job has failed and moving on: that job has ended.
         failed = {failure.index for failure in held.failures}
         held.extra = tuple(sorted(failed.union(held.extra).difference(range(held.upto))))
         held.suspects, held.detail = tuple(index for index in suspects if index not in failed), detail
-        how = ReportEnd.TIMEOUT if timed_out else ReportEnd.CRASHED
+        held.beside = beside
+        how = ReportEnd.LOST if beside else ReportEnd.TIMEOUT if timed_out else ReportEnd.CRASHED
         self._end(held, how if held.suspects else ReportEnd.DROPPED)
 
     def raised(self, held: HeldBatch, suspects: Iterable[int], failure: Failure) -> None:
@@ -265,7 +277,7 @@ class InFlight:
                         heir.fail(failure._replace(index=0))
                 self.finish(heir, 1)
             elif index in held.suspects:
-                self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT)
+                self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT, beside=held.beside)
             else:
                 self.drop(heir)
 

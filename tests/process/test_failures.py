@@ -67,10 +67,10 @@ def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
     ("deed", "said"),
     [
         ("os.killpg(0, 9)", "SIGKILL"),
-        ("os.kill(os.getppid(), 9)", "killed together"),
+        ("os.kill(os.getppid(), 9)", "5 times in a row"),
         (
             "os.kill(int(open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1]), 9)",
-            "5 slaves",
+            "5 times in a row",
         ),
     ],
     ids=["its group", "the template", "its slave"],

@@ -250,19 +250,19 @@ def test_a_death_told_while_a_worker_is_forked_is_noticed(slave: Callable[..., S
 
 
 def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callable[..., Slave]) -> None:
-    """Each job that ran is charged: one of them may have done it, and would else be handed out for
-    ever.
-    """
+    """The jobs that ran are named, not charged: one of them may have done it, or nobody here."""
     one = slave(2)
     one.ready(2)
-    held = one.give("sleep", "b")
-    one.turn("it to run", lambda: one.holder(held).scoreboard.heads[0][1] == 0)
+    held, other = one.give("sleep", "b"), one.give("sleep", token="other")
+    running = lambda batch: one.holder(batch).scoreboard.heads[0][1] == 0  # noqa: E731
+    one.turn("them to run", lambda: running(held) and running(other))
     before = set(one.pool.workers)
     parent = int(Path(f"/proc/{min(before)}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
     one.turn("the batch to come back", lambda: held.end)
 
-    assert (held.end, held.suspects) == ("crashed", (0,))
+    assert (held.end, held.suspects, held.beside) == ("lost", (0,), 2)
+    assert (other.end, other.suspects, other.beside) == ("lost", (0,), 2)
 
     one.ready(2)
 

@@ -408,8 +408,19 @@ class World:
             work.begun = self.random.random() < 0.7 and work.at < held.keep and not held.end
             return
 
+    def _lose_workers(self, slave: SimSlave) -> None:
+        """Kill all workers of a slave at once, as with the process that forks them."""
+        running = [held for held, work in slave.work.items() if work.begun and not held.end]
+        for held, work in slave.work.items():
+            if not held.end:
+                suspects = [work.at] if held in running else []
+                slave.in_flight.crash(held, suspects, "killed together", beside=len(running))
+
     def _run(self, slave: SimSlave, held: HeldBatch, work: Work) -> None:
         payload = work.jobs[work.at]
+        if self.faults and self.random.random() < 0.01:
+            self._lose_workers(slave)
+            return
         if payload in self.deadly or (self.faults and self.random.random() < 0.02):
             slave.in_flight.crash(held, [work.at], "killed")
         elif payload in self.hanging:

@@ -39,7 +39,7 @@ class Prepared:
         verdicts: by index, what becomes of each job that has ended and failed.
         suspects: the jobs that were running when the worker died, or that the failed call was
             given.
-        fault: what is held against the suspects; None where there are none.
+        fault: what is held against the suspects; None where nothing is.
         blame: the verdict on a suspect that is alone.
         ranges: a settled range for each of ``settled``; filled in outside the lock.
         tried: by index, the records of what failed; filled in outside the lock.
@@ -80,8 +80,9 @@ class Preparation:
             for index in range(start, end)
             if index in failures
         }
-        suspects = _suspects(lease, report) if report.end in BLAMED else []
-        fault = _fault(report, suspects[0]) if suspects else None
+        running = report.end in BLAMED or report.end is ReportEnd.LOST
+        suspects = _suspects(lease, report) if running else []
+        fault = _fault(report, suspects[0]) if suspects and report.end in BLAMED else None
         return Prepared(
             lease,
             report,

@@ -175,6 +175,28 @@ class Redelivery:
             self._lost[lease.token] = lease
         self._slaves.drop(slave.id)
 
+    def lose_running(self, batch: Batch, indices: Sequence[int], beside: int) -> None:
+        """Take back jobs that were running when all workers of their slave were killed at once. If
+        one of them does that, it is found as one is that takes its slave down.
+
+        Args:
+            batch: what they were handed out in.
+            indices: which of its jobs.
+            beside: in how many batches of the slave jobs were running.
+        """
+        for start, end in contiguous(indices):
+            back = batch.part(start, end)
+            self._came_back(range(back.first, back.end))
+            back.losses += 1
+            if back.losses >= HALVE_AFTER:
+                back.company = (beside + 1) // 2
+            if beside == 1 and len(indices) == 1:
+                back.solo += 1
+                if back.solo >= self._limits.losses:
+                    self.doomed.append(back)
+                    continue
+            self.append(back)  # last in line: what kills workers should not keep those from working
+
     def revive(self, slave: ConnectedSlave, token: str) -> None:
         """Give a slave that was taken for lost its batch back, if nobody else has been given a job
         of it meanwhile.

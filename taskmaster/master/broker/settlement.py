@@ -105,7 +105,9 @@ class Settlement:
         rest = [index for index in lease.unended() if index not in suspects]
         separate = prepared.report.end is ReportEnd.UNREADABLE
         self._redelivery.give_back(lease.batch, rest, separate=separate)
-        if prepared.report.together and len(suspects) > 1:
+        if prepared.report.end is ReportEnd.LOST:
+            self._redelivery.lose_running(lease.batch, suspects, prepared.report.beside)
+        elif prepared.report.together and len(suspects) > 1:
             self._blame_together(prepared)
         else:
             self._blame(prepared)

@@ -207,7 +207,7 @@ class Pool:
             # What it did after it wrote to its socket is not to blame for that.
             blame = blame and not (worker.garbled and suspects)
             if worker.timed_out is None:
-                self._in_flight.crash(held, suspects, death.how)
+                self._in_flight.crash(held, suspects, death.how, beside=death.beside)
                 continue
             # The job may have ended between the last look and the kill; whatever ran then is not to
             # blame.

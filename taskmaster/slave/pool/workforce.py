@@ -46,10 +46,13 @@ class Death:
     Attributes:
         how: In words, for the report.
         blame: Whether a job that was running may have caused it.
+        beside: How many batches had running jobs when all workers were killed at once, else 0: the
+            cause is one of those jobs, or none of them.
     """
 
     how: str
     blame: bool = True
+    beside: int = 0
 
 
 class Workforce:
@@ -167,16 +170,17 @@ class Workforce:
     def _renew_fork_server(self) -> None:
         """Start another fork server: the last one was killed, and every worker with it.
 
-        If a job did that, it was one of those that were running: each is charged, for the guilty
-        one would otherwise be handed out for ever.
+        If a job did that, it was one of those that were running: the master finds it by handing
+        them out in ever smaller company. None is charged for what may have come from outside.
         """
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._fork_client.control)
         if self.closing:
             return
         self._fork_client.close()
+        beside = sum(len({id(held) for held, _ in worker.running()}) for worker in self.workers.values())
         for worker in list(self.workers.values()):
-            self._bury(worker, Death("killed together with the process that forks the workers"))
+            self._bury(worker, Death("killed together with the process that forks the workers", beside=beside))
         if not self._fork_client.replaceable:
             raise Unusable(
                 Cause.FORK_SERVER, "The process that holds the callback was killed, so that no worker can be started."

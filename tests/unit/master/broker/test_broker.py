@@ -811,3 +811,60 @@ def test_a_job_that_is_named_twice_has_failed_once() -> None:
     again = [batch for batch in broker.redelivery if batch.alone]
     assert [(batch.jobs, batch.crashes) for batch in again] == [([3], 1)]
     assert counted(broker)[:2] == (3, 1)
+
+
+def take_all(broker: Broker, slave: ConnectedSlave) -> list[Lease]:
+    """Take as many batches of one job as the slave has workers, and may have."""
+    leases = list(broker.leases.held_by(slave))
+    while len(leases) < slave.workers and (lease := broker.take(slave, Want(1, 1))) is not None:
+        leases.append(lease)
+    return leases
+
+
+def kill_together(broker: Broker, leases: list[Lease]) -> None:
+    """All workers of the slave are killed while each runs the first job of its batch."""
+    for lease in leases:
+        report = Report(lease.token, 0, end=ReportEnd.LOST, suspects=(0,), detail="killed", beside=len(leases))
+        settle(broker, lease, report)
+
+
+def test_jobs_whose_workers_were_all_killed_at_once_are_not_charged() -> None:
+    """Again and again, as an out-of-memory killer does it that takes the process which forks
+    them: it was none of their doing.
+    """
+    broker = broker_with(range(6))
+    slave = enter(broker, workers=3)
+    for _ in range(6):
+        kill_together(broker, take_all(broker, slave))
+    done = []
+    for _ in range(20):
+        for lease in take_all(broker, slave):
+            assert lease.batch.crashes == 0
+
+            settle(broker, lease, Report(lease.token, 1, end=ReportEnd.FINISHED))
+            done += lease.batch.jobs
+
+    assert sorted(done) == list(range(6))
+    assert (broker.settlement.settled, broker.settlement.failures) == (6, 0)
+    assert broker.redelivery.doomed == []
+
+
+def test_a_job_that_kills_all_workers_at_once_is_found() -> None:
+    """It is handed out in ever smaller company, until it is alone; the others are done meanwhile,
+    and not one of them is charged.
+    """
+    broker = broker_with(range(20))
+    slave = enter(broker, workers=3)
+    done: list[int] = []
+    for _ in range(200):
+        leases = take_all(broker, slave)
+        if any(lease.batch.jobs == [7] for lease in leases):
+            kill_together(broker, leases)
+            continue
+        for lease in leases:
+            settle(broker, lease, Report(lease.token, 1, end=ReportEnd.FINISHED))
+            done += lease.batch.jobs
+
+    assert sorted(done) == [number for number in range(20) if number != 7]
+    assert [batch.jobs for batch in broker.redelivery.doomed] == [[7]]
+    assert broker.redelivery.doomed[0].solo == broker.limits.losses
