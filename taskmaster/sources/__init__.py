@@ -1,7 +1,9 @@
 """Sources of jobs: files here, by name; and what the tables of ``postgres`` and the querysets of
 ``django_orm`` share.
 
-``files`` and ``resumable_file`` read lines, CSV and JSON; ``key_ranges`` draws ranges of keys,
+``files`` has the functions for lines, CSV and JSON and says how files are read, ``file_sources``
+what they return, ``resumable_file`` what is under it, ``file_format`` and ``text_encoding`` what a
+file is, ``bad_lines`` what is left out of it; ``key_ranges`` draws ranges of keys,
 ``database_retry`` asks again what a database refuses for now, ``database_errors`` tells what passes
 from what has to be mended. Workers import this package for the ranges they are handed: nothing is
 loaded before it is asked for.

@@ -32,7 +32,8 @@ more, the source fails (exit 1).
 **Lines** end with LF or CR LF. A CR alone is text. The last line need not have an end; but if the
 file has grown meanwhile, it is left for the next session, for it may be half a line.
 
-**Compressed files** (``.gz``, ``.bz2``, ``.xz``) are decompressed as they are read, and positions
+**Compressed files** (of gzip, bzip2, xz, and zstd with the extra ``zstd``; told by their first
+bytes) are decompressed as they are read, and positions
 are those of their content. A resumed run has to decompress all that lies before its position, some
 hundred megabytes a second; what was changed there is found whatever the stamp says. They must not
 grow while they are read.
@@ -40,37 +41,40 @@ grow while they are read.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import zlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from itertools import accumulate, repeat
-from typing import Any, TypeGuard
+from typing import Any
 
-from taskmaster.errors import SourceError, StateRefused, UsageError
-from taskmaster.model import Job
-from taskmaster.sources.resumable_file import Place, SteadyFile
+from taskmaster.sources.bad_lines import BadLines
+from taskmaster.sources.file_sources import CsvRows, FileSource, JsonLines, Lines
+from taskmaster.sources.text_encoding import TextEncoding
 
 __all__ = ["CsvRows", "FileSource", "JsonLines", "Lines", "csv_rows", "jsonl", "lines"]
 
-MAX_LINE = 64 * 1024 * 1024  # bytes
-_ASCII = bytes(range(128))
+MAX_LINE_BYTES = 64 * 1024 * 1024
 
 
-def lines(path: str | os.PathLike[str], *, encoding: str = "utf-8", max_line: int = MAX_LINE) -> Lines:
+def lines(
+    path: str | os.PathLike[str],
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    skip_bad: bool | int = False,
+    max_line: int = MAX_LINE_BYTES,
+) -> Lines:
     """Each line of a text file is a job: a str without the line's end. Empty lines are jobs too.
 
     Args:
         path: of the file, as the master finds it.
         encoding: of the text; UTF-8, or any other that has ASCII's characters as single bytes. A
             byte order mark at the beginning of UTF-8 is no part of the text.
+        errors: what becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
+            ``"replace"``, ``"backslashreplace"`` and others give a text all the same.
+        skip_bad: leave lines out that are no text or too long, and count and list them at the end
+            of the run; True: all of them, a number: at most so many.
         max_line: most bytes of a line; a longer one is an error.
 
     Raises:
-        UsageError: the encoding is unknown, or such that lines cannot be found in it.
+        UsageError: the encoding or ``errors`` is unknown, or such that lines cannot be found in it.
 
     Example::
 
@@ -79,15 +83,17 @@ def lines(path: str | os.PathLike[str], *, encoding: str = "utf-8", max_line: in
         def handle_job(url):
             fetch(url)
     """
-    return Lines(path, encoding, max_line)
+    return Lines(path, TextEncoding(encoding, errors), max_line, BadLines(skip_bad))
 
 
-def csv_rows(
+def csv_rows(  # what a file of CSV may be like
     path: str | os.PathLike[str],
     *,
     header: bool = True,
     encoding: str = "utf-8",
-    max_line: int = MAX_LINE,
+    errors: str = "strict",
+    skip_bad: bool | int = False,
+    max_line: int = MAX_LINE_BYTES,
     **dialect: Any,
 ) -> CsvRows:
     """Each row of a CSV file is a job: a dict of str with the names of the first row, or a tuple of
@@ -101,6 +107,9 @@ def csv_rows(
         header: the first row has the names of the columns, and rows are dicts; otherwise it is a
             row like all, and rows are tuples.
         encoding: as for ``lines``.
+        errors: as for ``lines``.
+        skip_bad: leave rows out that are no text, no CSV, or have more or fewer fields than the
+            first, as for ``lines``. A quote without its end is an error all the same.
         max_line: most bytes of a line of the file.
         **dialect: what ``csv.reader`` takes: ``delimiter=";"``, ``quotechar``,
             ``dialect="excel-tab"`` and so on. Quotes that do not match are errors, unless
@@ -118,240 +127,29 @@ def csv_rows(
         def handle_job(row):
             save(row["name"], row["email"])
     """
-    return CsvRows(path, encoding, max_line, {"strict": True, **dialect}, header=header)
+    bad, text = BadLines(skip_bad), TextEncoding(encoding, errors)
+    return CsvRows(path, text, max_line, bad, {"strict": True, **dialect}, header=header)
 
 
-def jsonl(path: str | os.PathLike[str], *, encoding: str = "utf-8", max_line: int = MAX_LINE) -> JsonLines:
+def jsonl(
+    path: str | os.PathLike[str],
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    skip_bad: bool | int = False,
+    max_line: int = MAX_LINE_BYTES,
+) -> JsonLines:
     """Each line of a JSON Lines file is a job: what ``json.loads`` makes of it. Blank lines are
     left out.
 
     Args:
         path: of the file, as the master finds it.
         encoding: as for ``lines``.
+        errors: as for ``lines``.
+        skip_bad: leave lines out that are no text or no JSON, as for ``lines``.
         max_line: most bytes of a line.
 
     Raises:
         UsageError: as for ``lines``.
     """
-    return JsonLines(path, encoding, max_line)
-
-
-class FileSource(ABC):
-    """A file as a source: see the module.
-
-    Args:
-        path: of the file.
-        encoding: of its text.
-        max_line: most bytes of a line.
-    """
-
-    sure_of_keys = True
-    """Keys are made here, and grow: the master need not look at each of them."""
-
-    def __init__(self, path: str | os.PathLike[str], encoding: str, max_line: int) -> None:
-        self._path = os.fspath(path)
-        self._encoding, self._mark = _checked(encoding)
-        self._max_line = max_line
-        self._file: SteadyFile | None = None
-
-    def iterate(self, last: Any = None) -> Iterator[Job]:
-        """Yield the jobs, those behind ``last`` if it is given.
-
-        Raises:
-            UsageError: there is no such file.
-            StateRefused: it is not the one that ``last`` comes from, or was changed before that
-                place.
-            SourceError: it cannot be read on, does not hold what it should, or is being changed.
-        """
-        with self._open() as file:
-            if last is not None:
-                file.go_to(self._place(last))
-            self._file = file
-            yield from self._jobs(file)
-
-    def total(self) -> int | None:
-        """Not known: the file would have to be read for it."""
-        return None
-
-    def position(self, key: Any) -> float | None:
-        """How much of the file lies before a key, 0 to 1; None while reading has not begun, and for
-        what is no key of a file. Any thread may ask.
-        """
-        return self._file.share(key[0]) if self._file is not None and _is_place(key) else None
-
-    @abstractmethod
-    def _jobs(self, file: SteadyFile) -> Iterator[Job]:
-        """The jobs from where the file is."""
-
-    def _open(self) -> SteadyFile:
-        return SteadyFile(self._path, self._max_line, self._mark)
-
-    def _place(self, key: Any) -> Place:
-        if _is_place(key):
-            return key
-        raise StateRefused(
-            f"The key {key!r} is no place in a file, so that this run was begun with another source than "
-            f"{self._path}. Give that one, or start a new run with --reset."
-        )
-
-    def _text(self, file: SteadyFile, line: bytes, position: int) -> str:
-        try:
-            return line.decode(self._encoding)
-        except UnicodeDecodeError as exc:
-            raise self._not_text(file, exc, position) from None
-
-    def _not_text(self, file: SteadyFile, exc: UnicodeDecodeError, position: int) -> SourceError:
-        return file.error(
-            position,
-            f"byte {position + exc.start} ({exc.object[exc.start]:#04x}) is no {self._encoding} ({exc.reason}); give "
-            'the encoding that the file has, such as encoding="cp1252"',
-        )
-
-
-class Lines(FileSource):
-    """What ``lines`` returns."""
-
-    def _jobs(self, file: SteadyFile) -> Iterator[Job]:
-        for piece in file.pieces():
-            try:
-                text = piece.decode(self._encoding)
-            except UnicodeDecodeError as exc:
-                good = piece.rfind(b"\n", 0, exc.start) + 1
-                yield from _lines_of(piece[:good], piece[:good].decode(self._encoding), file.place)
-                self._text(file, piece[good:], file.place[0] + good)
-                raise
-            yield from _lines_of(piece, text, file.place)
-
-
-class CsvRows(FileSource):
-    """What ``csv_rows`` returns."""
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        encoding: str,
-        max_line: int,
-        dialect: dict[str, Any],
-        *,
-        header: bool,
-    ) -> None:
-        super().__init__(path, encoding, max_line)
-        csv.reader((), **dialect)  # here, so that an unknown option fails where it was written
-        self._dialect = dialect
-        self._header = header
-
-    def _jobs(self, file: SteadyFile) -> Iterator[Job]:
-        with self._open() as beginning:
-            begin, first = next(self._rows(beginning, _Walk(beginning, self._text)), (0, []))
-            width = len(first)
-            if self._header and len(set(first)) < width:
-                twice = next(name for name in first if first.count(name) > 1)
-                raise beginning.error(
-                    begin,
-                    f"the header has the name {twice!r} more than once; mend it, or read tuples with header=False",
-                )
-        fresh = file.place[0] == 0
-        walk = _Walk(file, self._text)
-        rows = self._rows(file, walk)
-        if fresh and self._header:
-            next(rows, None)
-        for begin, row in rows:
-            if len(row) != width:
-                raise file.error(
-                    begin, f"it has {len(row)} fields where the first row has {width}: {row[: width + 1]!r}"[:500]
-                )
-            yield Job(walk.place, dict(zip(first, row, strict=True)) if self._header else tuple(row))
-
-    def _rows(self, file: SteadyFile, walk: _Walk) -> Iterator[tuple[int, list[str]]]:
-        """Where each row begins, and its fields; ``walk`` is right behind it."""
-        reader = csv.reader(walk, **self._dialect)
-        while True:
-            begin = walk.place[0]
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as exc:
-                more = "; csv.field_size_limit(BYTES) in your module allows more" if "limit" in str(exc) else ""
-                raise file.error(begin, f"this is no CSV: {exc}{more}") from None
-            if row:
-                yield begin, row
-
-
-class JsonLines(FileSource):
-    """What ``jsonl`` returns."""
-
-    def _jobs(self, file: SteadyFile) -> Iterator[Job]:
-        walk = _Walk(file, self._text)
-        begin = walk.place[0]
-        for line in walk:
-            if not line.isspace():
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as exc:
-                    raise file.error(begin, f"this is no JSON: {exc}") from None
-                yield Job(walk.place, value)
-            begin = walk.place[0]
-
-
-def _is_place(key: Any) -> TypeGuard[Place]:
-    return isinstance(key, tuple) and len(key) == 3 and all(type(part) is int and part >= 0 for part in key)
-
-
-class _Walk:
-    """The lines of a file one by one, as text with their ends.
-
-    Attributes:
-        place: right behind the newest line.
-    """
-
-    def __init__(self, file: SteadyFile, text: Callable[[SteadyFile, bytes, int], str]) -> None:
-        self.place = file.place
-        self._lines = self._walk(file, text)
-
-    def __iter__(self) -> Iterator[str]:
-        return self._lines
-
-    def _walk(self, file: SteadyFile, text: Callable[[SteadyFile, bytes, int], str]) -> Iterator[str]:
-        for piece in file.pieces():
-            position, crc, stamp = file.place
-            for line in io.BytesIO(piece):
-                decoded = text(file, line, position)
-                position += len(line)
-                crc = zlib.crc32(line, crc)
-                self.place = position, crc, stamp
-                yield decoded
-
-
-def _lines_of(piece: bytes, text: str, place: Place) -> Iterator[Job]:
-    """The jobs of whole lines. All loops but one are C's: this is what a run over short lines pays
-    for.
-    """
-    position, crc, stamp = place
-    pieces = io.BytesIO(piece).readlines()
-    ends = accumulate(map(len, pieces), initial=position)
-    next(ends)
-    sums = [crc := zlib.crc32(line, crc) for line in pieces]
-    texts = text.split("\n")
-    if "\r" in text:
-        texts = [*(line.removesuffix("\r") for line in texts[:-1]), texts[-1]]
-    return map(Job, zip(ends, sums, repeat(stamp), strict=False), texts)
-
-
-def _checked(encoding: str) -> tuple[str, bytes]:
-    """An encoding in which lines can be found by their bytes, and the mark with which a file may
-    begin.
-    """
-    try:
-        ascii_too = _ASCII.decode(encoding) == _ASCII.decode("ascii")
-    except LookupError:
-        raise UsageError(f"encoding={encoding!r} is none that Python knows. Most files are utf-8.") from None
-    except UnicodeError:
-        ascii_too = False
-    if not ascii_too:
-        raise UsageError(
-            f"encoding={encoding!r} has other bytes for ASCII's characters, so that lines cannot be found in the "
-            f"middle of a file. Convert it first: iconv -f {encoding} -t UTF-8 FILE > NEW."
-        )
-    plain = encoding.lower().replace("_", "-")
-    return ("utf-8", b"\xef\xbb\xbf") if plain in ("utf-8", "utf8", "utf-8-sig", "u8") else (encoding, b"")
+    return JsonLines(path, TextEncoding(encoding, errors), max_line, BadLines(skip_bad))

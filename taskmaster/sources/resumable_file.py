@@ -13,61 +13,61 @@ Memory is bounded by the longest line.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import logging
-import lzma
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from taskmaster.errors import SourceError, StateRefused, UsageError
+from taskmaster.sources.file_format import BROKEN, HEAD_BYTES, opener_of, why_no_lines
 
-__all__ = ["Place", "SteadyFile"]
+__all__ = ["FileKey", "ResumableFile"]
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 256 * 1024  # bytes
 NOTICEABLE = 1024**3  # bytes: reading so many again takes seconds, which a person is told of
 
-Place = tuple[int, int, int]
+FileKey = tuple[int, int, int]
 """Position in bytes, CRC-32 of all that lies before it, and the stamp. In a compressed file, those
 of its content.
 """
 
-_OPENERS: dict[str, Callable[[Any], Any]] = {
-    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-}
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
-
-class SteadyFile:
+class ResumableFile:
     """An open file; close it, or use it in a ``with`` statement.
 
     Args:
         path: where it is.
         max_line: most bytes of a line.
         mark: bytes that are not content if the file begins with them.
+        too_long: called with the error of a line that is too long, which is left out then; None:
+            it is raised.
 
     Attributes:
         path: as an absolute one.
-        place: the beginning of the newest piece.
+        at: the key of the beginning of the newest piece.
 
     Raises:
         UsageError: there is no such file, or it cannot be read.
     """
 
-    def __init__(self, path: str, max_line: int, mark: bytes = b"") -> None:
+    def __init__(
+        self,
+        path: str,
+        max_line: int,
+        mark: bytes = b"",
+        too_long: Callable[[SourceError], None] | None = None,
+    ) -> None:
         self.path = Path(path).absolute()
         self._max_line = max_line
         self._mark = mark
+        self._too_long = too_long
         try:
             about = self.path.stat()
             if not stat.S_ISREG(about.st_mode):
@@ -84,12 +84,12 @@ class SteadyFile:
         # Of the open file: under its name there may be another one by now, which the first look
         # notices.
         self._seen = os.fstat(self._raw.fileno())
-        opener = _OPENERS.get(self.path.suffix.lower())
+        opener = opener_of(os.pread(self._raw.fileno(), HEAD_BYTES, 0), self.path.suffix.lower())
         self._packed = opener is not None
         self._stream: IO[bytes] = opener(self._raw) if opener else self._raw
         self._bound = self._seen.st_size
         self._grown = False
-        self.place: Place = (0, 0, zlib.crc32(f"{self._bound} {self._seen.st_mtime_ns}".encode()))
+        self.at: FileKey = (0, 0, zlib.crc32(f"{self._bound} {self._seen.st_mtime_ns}".encode()))
         self._scale = None if self._packed or not self._bound else 1.0 / self._bound
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class SteadyFile:
         self._stream.close()
         self._raw.close()
 
-    def share(self, position: int) -> float | None:
+    def fraction_before(self, position: int) -> float | None:
         """How much of the file lies before a position, 0 to 1; in a compressed one an estimate;
         None if unknown.
         """
@@ -107,7 +107,7 @@ class SteadyFile:
 
     # -- where an earlier session was --------------------------------------------------------------
 
-    def go_to(self, place: Place) -> None:
+    def resume_at(self, key: FileKey) -> None:
         """Go on after a place, if what lies before it is what it was.
 
         A file of the same size and time of change is not read again; any other is, up to the place.
@@ -115,15 +115,15 @@ class SteadyFile:
         Raises:
             StateRefused: it is not.
         """
-        position, crc, stamp = place
+        position, crc, stamp = key
         if not self._packed and position > self._bound:
             raise self._refusal(position, f"it has only {self._bound} now")
-        if self._packed or stamp != self.place[2]:
+        if self._packed or stamp != self.at[2]:
             newest = self._compare(position, crc)
         else:
             self._stream.seek(max(0, position - 1))
             newest = self._read(1) if position else b""
-        self.place = place
+        self.at = key
         if newest not in (b"", b"\n"):
             self._end_line()
 
@@ -151,13 +151,13 @@ class SteadyFile:
         """The line before this place was the last, and had no end: a writer may have ended it
         since, not changed it.
         """
-        position, crc, stamp = self.place
+        position, crc, stamp = self.at
         end = self._read(1)
         if end == b"\r":
             end += self._read(1)
         if end not in (b"", b"\n", b"\r\n"):
             raise self._refusal(position, "the line before that, which was the last and had no end, goes on now")
-        self.place = (position + len(end), zlib.crc32(end, crc), stamp)
+        self.at = (position + len(end), zlib.crc32(end, crc), stamp)
 
     def _refusal(self, position: int, why: str) -> StateRefused:
         return StateRefused(
@@ -169,20 +169,27 @@ class SteadyFile:
     # -- reading -----------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[bytes]:
-        """Whole lines, many in a piece, each with its end; the very last may have none. ``place``
-        is where the newest piece begins.
+        """Whole lines, many in a piece, each with its end; the very last may have none. ``at`` is
+        where the newest piece begins.
 
         Raises:
-            SourceError: a line is too long, the file cannot be read on, or it is being changed.
+            UsageError: the file has no lines: it is no text.
+            SourceError: the file cannot be read on, or it is being changed. What ``too_long``
+                raises for a line that is too long.
         """
         held: list[bytes] = []
         size = 0
-        first = self.place[0] == 0
+        first = self.at[0] == 0
+        dropping = False  # the rest of a line that is too long
         while block := self._next_block(size):
-            if first and block.startswith(self._mark):
-                self._advance(self._mark)
-                block = block[len(self._mark) :]
-            first = False
+            if first:
+                block = self._beginning(block)
+                first = False
+            if dropping:
+                end = block.find(b"\n") + 1 or len(block)
+                dropping = not block.endswith(b"\n", 0, end)
+                self._advance(block[:end])
+                block = block[end:]
             cut = block.rfind(b"\n") + 1
             if cut:
                 yield from self._whole(b"".join((*held, block[:cut])))
@@ -190,7 +197,9 @@ class SteadyFile:
             held.append(block[cut:])
             size += len(block) - cut
             if size > self._max_line:
-                raise self._too_long()
+                self._report_long()
+                self._advance(b"".join(held))
+                held, size, dropping = [], 0, True
         # If the file has grown meanwhile, the line may be one whose end was not written yet: it is
         # left for later.
         if size and not self._grown:
@@ -198,22 +207,44 @@ class SteadyFile:
         if self._grown:
             self._verify()
 
-    def _whole(self, piece: bytes) -> Iterator[bytes]:
-        """Give a piece out, up to a line that is too long."""
-        good = len(piece)
-        if good > self._max_line:
-            ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
-            good = next((begin for begin, end in pairwise(ends) if end - begin > self._max_line), good)
-        if good:
-            yield piece[:good]
-            self._advance(piece[:good])
-        if good < len(piece):
-            raise self._too_long()
+    def _beginning(self, block: bytes) -> bytes:
+        """Return the first block without its mark, if it is of a text."""
+        whole = len(block) < BLOCK
+        why = why_no_lines(block) if whole or len(block) >= HEAD_BYTES else ""
+        if why:
+            inside = "what it decompresses to is" if self._packed else "it is"
+            raise UsageError(f"{self.path} has no lines that could be read: {inside} {why}.")
+        if block.startswith(self._mark):
+            self._advance(self._mark)
+            return block[len(self._mark) :]
+        return block
 
-    def _too_long(self) -> SourceError:
-        return self.error(
-            self.place[0], f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more"
+    def _whole(self, piece: bytes) -> Iterator[bytes]:
+        """Give a piece out, without lines that are too long."""
+        while len(piece) > self._max_line:
+            ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
+            found = next(((begin, end) for begin, end in pairwise(ends) if end - begin > self._max_line), None)
+            if found is None:
+                break
+            begin, end = found
+            if begin:
+                yield piece[:begin]
+                self._advance(piece[:begin])
+            self._report_long()
+            self._advance(piece[begin:end])
+            piece = piece[end:]
+        if piece:
+            yield piece
+            self._advance(piece)
+
+    def _report_long(self) -> None:
+        """Raise that the line that begins here is too long, unless it is to be left out."""
+        error = self.error(
+            self.at[0], f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more"
         )
+        if self._too_long is None:
+            raise error
+        self._too_long(error)
 
     def error(self, position: int, what: str) -> SourceError:
         """An error that names the file and the byte."""
@@ -221,28 +252,28 @@ class SteadyFile:
         return SourceError(f"{self.path}, in the line or record that begins at byte {position}{unpacked}: {what}.")
 
     def _advance(self, piece: bytes) -> None:
-        position, crc, stamp = self.place
-        self.place = (position + len(piece), zlib.crc32(piece, crc), stamp)
+        position, crc, stamp = self.at
+        self.at = (position + len(piece), zlib.crc32(piece, crc), stamp)
 
     def _next_block(self, held: int) -> bytes:
-        left = BLOCK if self._packed else max(0, min(BLOCK, self._bound - self.place[0] - held))
+        left = BLOCK if self._packed else max(0, min(BLOCK, self._bound - self.at[0] - held))
         block = self._read(left) if left else b""
-        self._look()
+        self._check_unchanged()
         if left and not block and not self._packed:
             raise self._changed("it has become shorter")
         if self._packed and block:
-            read = self.place[0] + held + len(block)
+            read = self.at[0] + held + len(block)
             self._scale = self._raw.tell() / (read * max(1, self._bound))
         return block
 
     def _read(self, size: int) -> bytes:
         try:
             return self._stream.read(size)
-        except _BROKEN as exc:
+        except BROKEN as exc:
             damaged = f"it is damaged, or no {self.path.suffix} file" if self._packed else "it cannot be read on"
-            raise SourceError(f"{self.path}, after byte {self.place[0]}: {damaged} ({exc}).") from exc
+            raise SourceError(f"{self.path}, after byte {self.at[0]}: {damaged} ({exc}).") from exc
 
-    def _look(self) -> None:
+    def _check_unchanged(self) -> None:
         """See whether the file is still the one that was opened. Growing is all that it may do."""
         try:
             now = self.path.stat()
@@ -264,7 +295,7 @@ class SteadyFile:
 
     def _verify(self) -> None:
         """See whether the file still holds what was read of it."""
-        position, crc, _ = self.place
+        position, crc, _ = self.at
         with self.path.open("rb") as again:
             if _checksum(again.read, position)[:2] != (crc, position):
                 raise self._changed(f"what was read up to byte {position} is not in it any more")

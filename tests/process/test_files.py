@@ -195,3 +195,19 @@ def test_the_example_imports_a_file_although_it_is_killed(playground: Playground
             assert again.process.returncode == 0, again.output
             assert "Resuming at key (" in again.output
             assert ask("SELECT id, name, email FROM people ORDER BY id") == people
+
+
+def test_bad_lines_are_listed_at_the_end_of_the_run(playground: Playground) -> None:
+    """Left out because that was asked for, and still said; without it, the run stops there."""
+    (playground.directory / "rows.txt").write_bytes(b"one\nb\xe9d\ntwo\n")
+    text = "def get_jobs(skip=''):\n    return sources.lines('rows.txt', skip_bad=bool(skip))\n"
+    playground.write("mod.py", PREAMBLE + SOURCES + text)
+    strict = playground.run("tm-run", "mod.py", "1", "--progress=none")
+    lenient = playground.run("tm-run", "mod.py", "1", "--progress=none", "skip=yes")
+
+    assert strict.process.returncode == 1, strict.output
+    assert "byte 5 (0xe9) is no utf-8" in strict.output
+    assert lenient.process.returncode == 0, lenient.output
+    assert "1 bad lines or rows of rows.txt were left out" in lenient.output
+    assert "byte 5 (0xe9)" in lenient.output
+    assert set(playground.ledger.ended()) == {"one", "two"}

@@ -275,6 +275,11 @@ class Source:
         if callable(took):
             took(jobs, seconds)
 
+    def remarks(self) -> list[str]:
+        """Return what the source has to say at the end of the run."""
+        remarks = self._ask("remarks")
+        return [str(line) for line in remarks()] if callable(remarks) else []
+
     def close(self) -> None:
         """Let the generator that was begun run its ``finally`` blocks, and tell the source that
         nothing more is asked of it; in the thread that has iterated it.

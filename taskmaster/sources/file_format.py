@@ -1,0 +1,122 @@
+"""What a file is, by its first bytes: compressed in a way that can be read, or nothing that has
+lines.
+
+Used by ``resumable_file``. A name proves nothing: a file of gzip's need not end in ``.gz``, and one
+of UTF-16 or of a database is not told from text by its decoding, but by what comes of it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable
+from importlib import import_module
+from typing import IO, Any
+
+from taskmaster.errors import UsageError
+
+__all__ = ["BROKEN", "opener_of", "why_no_lines"]
+
+HEAD_BYTES = 512
+FEWEST_BYTES = 16  # that say whether it is full of zeros
+FEWEST_CRS = 3  # in a content without any LF, from which they are taken for the ends of its lines
+BLANK_SHARE = 0.3  # of the first bytes that are zero, from which a text is taken for one of UTF-16 or UTF-32
+
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What is raised by reading a file that is damaged, or not of the kind that it seems to be."""
+
+Opener = Callable[[IO[bytes]], Any]
+
+
+def _zstd(raw: IO[bytes]) -> Any:
+    for name in ("compression.zstd", "backports.zstd"):  # Python's from 3.14 on, and the extra
+        try:
+            zstd = import_module(name)
+        except ImportError:
+            continue
+        return _Readable(zstd.ZstdFile(raw), zstd.ZstdError)
+    raise UsageError(
+        "The file is compressed with zstd, which needs a library: pip install '.[zstd]' in a checkout of Taskmaster, "
+        "or pip install backports.zstd. Or unpack it: zstd -d FILE."
+    )
+
+
+class _Readable:
+    """A decompressing file whose own errors are OSErrors."""
+
+    def __init__(self, file: Any, error: type[Exception]) -> None:
+        self._file = file
+        self._error = error
+        self.close = file.close
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes of the content."""
+        try:
+            return bytes(self._file.read(size))
+        except self._error as exc:
+            raise OSError(str(exc)) from exc
+
+
+# By what the file begins with.
+OPENERS: tuple[tuple[bytes, Opener], ...] = (
+    (b"\x1f\x8b\x08", lambda raw: gzip.GzipFile(fileobj=raw)),
+    *((b"BZh%d%b" % (size, what), bz2.BZ2File) for size in range(1, 10) for what in (b"1AY&SY", b"\x17rE8P\x90")),
+    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\x28\xb5\x2f\xfd", _zstd),
+)
+# A file that is called so and is not is damaged, or is something else.
+SUFFIXES: dict[str, Opener] = {
+    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+    ".zst": _zstd,
+}
+
+ICONV = "iconv -f {} -t UTF-8 FILE > NEW"
+NO_LINES: tuple[tuple[bytes, str, str], ...] = (
+    (b"\xff\xfe\x00\x00", "text in UTF-32", ICONV.format("UTF-32")),
+    (b"\x00\x00\xfe\xff", "text in UTF-32", ICONV.format("UTF-32")),
+    (b"\xff\xfe", "text in UTF-16", ICONV.format("UTF-16")),
+    (b"\xfe\xff", "text in UTF-16", ICONV.format("UTF-16")),
+    (b"PK\x03\x04", "a zip archive (or a spreadsheet, which is one)", "unzip -p FILE > NEW"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive of 7-Zip's", "7z x FILE"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4", "lz4 -d FILE NEW"),
+    (b"\x1f\x9d", "compressed with compress", "gunzip -c FILE > NEW"),
+    (b"Rar!\x1a\x07", "an archive of RAR's", "unrar p -inul FILE > NEW"),
+    (b"SQLite format 3\x00", "a database of SQLite's", "iterate over its rows in get_jobs"),
+    (b"PAR1", "a file of Parquet's", "iterate over its rows in get_jobs"),
+    (b"%PDF-", "a PDF", "extract its text first"),
+)
+
+
+def opener_of(head: bytes, suffix: str) -> Opener | None:
+    """Return what decompresses a file; None if it is not compressed.
+
+    Args:
+        head: its first bytes.
+        suffix: of its name, with the dot, in small letters.
+    """
+    return next((opener for magic, opener in OPENERS if head.startswith(magic)), SUFFIXES.get(suffix))
+
+
+def why_no_lines(content: bytes) -> str:
+    """Return what a content is that has no lines, and what to do, as the end of a sentence that
+    begins with "it is"; "" if it may have lines.
+
+    Args:
+        content: how it begins, decompressed; as many bytes as there are at hand.
+    """
+    for magic, what, how in NO_LINES:
+        if content.startswith(magic):
+            return f"{what}; convert it first: {how}" if " " in how and "FILE" in how else f"{what}; {how}"
+    head = content[:HEAD_BYTES]
+    if len(head) > FEWEST_BYTES and BLANK_SHARE * len(head) < head.count(0) < len(head):
+        return (
+            "full of zero bytes, as text in UTF-16 or UTF-32 without a byte order mark is; convert it first: "
+            f"{ICONV.format('UTF-16LE')}"
+        )
+    if b"\n" not in content and content.count(b"\r") >= FEWEST_CRS:
+        return "a text whose lines end with CR alone, as on old Macs; convert it first: tr '\\r' '\\n' < FILE > NEW"
+    return ""

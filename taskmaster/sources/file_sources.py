@@ -1,0 +1,304 @@
+"""What ``taskmaster.sources`` gives for a file: an object that yields its lines, rows or values as
+jobs, and goes on after any of their keys.
+
+A line or row that cannot be read is an error with the file and the byte, or is left out, counted
+and said at the end of the run, if that was asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from itertools import accumulate, repeat
+from typing import Any, TypeGuard
+
+from taskmaster.errors import SourceError, StateRefused
+from taskmaster.model import Job
+from taskmaster.sources.bad_lines import BadLines
+from taskmaster.sources.resumable_file import FileKey, ResumableFile
+from taskmaster.sources.text_encoding import TextEncoding
+
+__all__ = ["CsvRows", "FileSource", "JsonLines", "Lines"]
+
+LOST_QUOTE = ("unexpected end of data", "field larger than field limit")
+"""What ``csv`` says when a quote has no end near it."""
+
+
+class FileSource(ABC):
+    """A file as a source: see ``taskmaster.sources.files``.
+
+    Args:
+        path: of the file.
+        encoding: of its text.
+        max_line: most bytes of a line.
+        bad: what becomes of lines and rows that cannot be read.
+    """
+
+    sure_of_keys = True
+    """Keys are made here, and grow: the master need not look at each of them."""
+
+    def __init__(self, path: str | os.PathLike[str], encoding: TextEncoding, max_line: int, bad: BadLines) -> None:
+        self._path = os.fspath(path)
+        self._encoding = encoding
+        self._max_line = max_line
+        self._bad = bad
+        self._file: ResumableFile | None = None
+
+    def iterate(self, last: Any = None) -> Iterator[Job]:
+        """Yield the jobs, those behind ``last`` if it is given.
+
+        Raises:
+            UsageError: there is no such file, or it is no text.
+            StateRefused: it is not the one that ``last`` comes from, or was changed before that
+                place.
+            SourceError: it cannot be read on, does not hold what it should, or is being changed.
+        """
+        self._bad.begin()
+        with self._open() as file:
+            if last is not None:
+                file.resume_at(self._file_key(last))
+            self._file = file
+            jobs = self._jobs(file)
+            first = next(jobs, None)
+            if first is not None:
+                yield first
+                yield from jobs
+            elif last is None:
+                self._bad.check_some_good(file.path)
+
+    def remarks(self) -> list[str]:
+        """Return what was left out, for the end of the run."""
+        return self._bad.remarks(self._path)
+
+    def total(self) -> int | None:
+        """Not known: the file would have to be read for it."""
+        return None
+
+    def position(self, key: Any) -> float | None:
+        """How much of the file lies before a key, 0 to 1; None while reading has not begun, and for
+        what is no key of a file. Any thread may ask.
+        """
+        return self._file.fraction_before(key[0]) if self._file is not None and _is_file_key(key) else None
+
+    @abstractmethod
+    def _jobs(self, file: ResumableFile) -> Iterator[Job]:
+        """The jobs from where the file is."""
+
+    def _open(self) -> ResumableFile:
+        return ResumableFile(self._path, self._max_line, self._encoding.mark, self._bad.leave_out)
+
+    def _file_key(self, key: Any) -> FileKey:
+        if _is_file_key(key):
+            return key
+        raise StateRefused(
+            f"The key {key!r} is no place in a file, so that this run was begun with another source than "
+            f"{self._path}. Give that one, or start a new run with --reset."
+        )
+
+    def _not_text(self, file: ResumableFile, exc: UnicodeDecodeError, position: int) -> SourceError:
+        return file.error(
+            position,
+            f"byte {position + exc.start} ({exc.object[exc.start]:#04x}) is no {self._encoding.name} ({exc.reason}); "
+            'give the encoding that the file has, such as encoding="cp1252", or errors="replace"',
+        )
+
+
+class Lines(FileSource):
+    """What ``lines`` returns."""
+
+    def _jobs(self, file: ResumableFile) -> Iterator[Job]:
+        for piece in file.pieces():
+            try:
+                text = self._encoding.decode(piece)
+            except UnicodeDecodeError:
+                yield from self._one_by_one(file, piece)
+            else:
+                yield from _lines_of(piece, text, file.at)
+
+    def _one_by_one(self, file: ResumableFile, piece: bytes) -> Iterator[Job]:
+        """Yield the lines of a piece, one of which at least is no text."""
+        walk = _Walk(file, self._encoding, self._not_text)
+        for line in walk.of(piece):
+            if (not_text := walk.take_error()) is not None:
+                self._bad.leave_out(not_text)
+            else:
+                yield Job(walk.at, line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line)
+
+
+class CsvRows(FileSource):
+    """What ``csv_rows`` returns."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        encoding: TextEncoding,
+        max_line: int,
+        bad: BadLines,
+        dialect: dict[str, Any],
+        *,
+        header: bool,
+    ) -> None:
+        super().__init__(path, encoding, max_line, bad)
+        csv.reader((), **dialect)  # here, so that an unknown option fails where it was written
+        self._dialect = dialect
+        self._header = header
+
+    def _jobs(self, file: ResumableFile) -> Iterator[Job]:
+        first = self._first_row()
+        width = len(first)
+        fresh = file.at[0] == 0
+        walk = _Walk(file, self._encoding, self._not_text)
+        rows = self._rows(file, walk, self._bad.leave_out)
+        if fresh and self._header:
+            next(rows, None)
+        for begin, row in rows:
+            if len(row) == width:
+                yield Job(walk.at, dict(zip(first, row, strict=True)) if self._header else tuple(row))
+                continue
+            what = f"it has {len(row)} fields where the first row has {width}: {row[: width + 1]!r}"[:500]
+            self._bad.leave_out(file.error(begin, what))
+
+    def _first_row(self) -> list[str]:
+        """Return the row that says how many fields there are, and what they are called; it is never
+        left out.
+        """
+        with ResumableFile(self._path, self._max_line, self._encoding.mark) as file:
+            walk = _Walk(file, self._encoding, self._not_text)
+            begin, first = next(self._rows(file, walk, _raise), (0, []))
+            if self._header and len(set(first)) < len(first):
+                twice = next(name for name in first if first.count(name) > 1)
+                raise file.error(
+                    begin,
+                    f"the header has the name {twice!r} more than once; mend it, or read tuples with header=False",
+                )
+            return first
+
+    def _rows(
+        self, file: ResumableFile, walk: _Walk, bad: Callable[[SourceError], None]
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Yield where each row begins, and its fields; ``walk`` is right behind it."""
+        reader = csv.reader(walk.of_file(), **self._dialect)
+        while True:
+            begin = walk.at[0]
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                error = walk.take_error() or file.error(begin, f"this is no CSV: {_said(exc)}")
+                if any(words in str(exc) for words in LOST_QUOTE):
+                    # All that lies behind the quote may be in it: that is too much to leave out.
+                    raise error from None
+                bad(error)
+                continue
+            if (not_text := walk.take_error()) is not None:
+                bad(not_text)
+            elif row:
+                yield begin, row
+
+
+class JsonLines(FileSource):
+    """What ``jsonl`` returns."""
+
+    def _jobs(self, file: ResumableFile) -> Iterator[Job]:
+        walk = _Walk(file, self._encoding, self._not_text)
+        begin = walk.at[0]
+        for line in walk.of_file():
+            if (not_text := walk.take_error()) is not None:
+                self._bad.leave_out(not_text)
+            elif not line.isspace():
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as exc:
+                    self._bad.leave_out(file.error(begin, f"this is no JSON: {exc}"))
+                else:
+                    yield Job(walk.at, value)
+            begin = walk.at[0]
+
+
+def _is_file_key(key: Any) -> TypeGuard[FileKey]:
+    return isinstance(key, tuple) and len(key) == 3 and all(type(part) is int and part >= 0 for part in key)
+
+
+class _Walk:
+    """The lines of a file one by one, as text with their ends.
+
+    Args:
+        file: where they are.
+        encoding: of the text.
+        not_text: makes an error of a line that is none.
+
+    Attributes:
+        at: The key right behind the newest line.
+    """
+
+    def __init__(
+        self,
+        file: ResumableFile,
+        encoding: TextEncoding,
+        not_text: Callable[[ResumableFile, UnicodeDecodeError, int], SourceError],
+    ) -> None:
+        self.at = file.at
+        self._error: SourceError | None = None
+        self._file = file
+        self._encoding = encoding
+        self._not_text = not_text
+
+    def of_file(self) -> Iterator[str]:
+        """Yield all that are left."""
+        for piece in self._file.pieces():
+            yield from self.of(piece)
+
+    def take_error(self) -> SourceError | None:
+        """Return what was wrong with a line that was no text, since this was last asked."""
+        error, self._error = self._error, None
+        return error
+
+    def of(self, piece: bytes) -> Iterator[str]:
+        """Yield those of a piece."""
+        position, crc, stamp = self._file.at
+        for line in io.BytesIO(piece):
+            try:
+                text = self._encoding.decode(line)
+            except UnicodeDecodeError as exc:
+                self._error = self._error or self._not_text(self._file, exc, position)
+                text = line.decode("ascii", "backslashreplace")
+            position += len(line)
+            crc = zlib.crc32(line, crc)
+            self.at = position, crc, stamp
+            yield text
+
+
+def _raise(error: SourceError) -> None:
+    raise error
+
+
+def _said(exc: csv.Error) -> str:
+    """Return what is wrong with a row, as somebody can mend it who did not open the file."""
+    if "universal-newline" in str(exc) or "new-line character" in str(exc):
+        return (
+            "a CR stands alone in it, outside of quotes; if the lines of the file end so, as on old Macs, convert it: "
+            "tr '\\r' '\\n' < FILE > NEW"
+        )
+    more = "; csv.field_size_limit(BYTES) in your module allows more" if "limit" in str(exc) else ""
+    return f"{exc}{more}"
+
+
+def _lines_of(piece: bytes, text: str, at: FileKey) -> Iterator[Job]:
+    """Return the jobs of whole lines. All loops but one are C's: this is what a run over short
+    lines pays for.
+    """
+    position, crc, stamp = at
+    pieces = io.BytesIO(piece).readlines()
+    ends = accumulate(map(len, pieces), initial=position)
+    next(ends)
+    sums = [crc := zlib.crc32(line, crc) for line in pieces]
+    texts = text.split("\n")
+    if "\r" in text:
+        texts = [*(line.removesuffix("\r") for line in texts[:-1]), texts[-1]]
+    return map(Job, zip(ends, sums, repeat(stamp), strict=False), texts)
