@@ -8,7 +8,7 @@ from taskmaster.model import MAX_BATCH, Want
 
 __all__ = ["BatchLimit"]
 
-SHRINK = 0.2  # weight of a new size that is smaller than what was known
+SHRINK = 0.1  # weight of a new size that is smaller than what was known
 
 
 class BatchLimit:
