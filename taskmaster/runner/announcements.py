@@ -55,6 +55,11 @@ class Announcements:
         parked = f", {len(record.parked)} parked ones go first" if record.parked else ""
         self._say(f"Resuming at {reached} ({record.settled} jobs settled so far{parked}); the state is {place}")
 
+    def start_of_failed(self, record: RunRecord) -> None:
+        """Say that failed jobs are run again, and nothing else."""
+        jobs = "The failed job is" if record.failures == 1 else f"The {record.failures} failed jobs are"
+        self._say(f"{jobs} run again, and nothing else: the source is not read. The state is {self._store.place}")
+
     def finished_before(self, record: RunRecord, now: str) -> None:
         """Say that the run had come to its end already.
 
@@ -82,10 +87,11 @@ class Announcements:
         self._console.say_kinds(self._store.kinds(KINDS))
 
     def failed_again(self, summary: Summary) -> None:
-        """Say that the failed jobs were run again of a run that has not come to its end."""
+        """Say what came of running the failed jobs again, of a run that has not come to its end."""
+        came = f"{summary.failed} of them failed once more" if summary.failed else "all of them went well"
         self._say(
-            f"The failed jobs were run again, and {summary.failed} of them failed once more. The run itself has not "
-            f"come to its end; {summary.settled} jobs are settled so far."
+            f"The failed jobs were run again, and {came}. The run itself has not come to its end; {summary.settled} "
+            "jobs are settled so far."
         )
         self.failures(summary)
         self._say(f"Resume it with: {command_again(without='--failed')}")

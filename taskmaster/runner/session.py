@@ -216,8 +216,10 @@ class RunSession:
             console.say(store.remark)
         if isinstance(store, MemoryStore):
             console.say(self._loaded.stateless)
-        else:
+        elif not self._options.failed:
             says.start(record, given_up)
+        elif record.failures:
+            says.start_of_failed(record)
 
     def _skew(self) -> Skew:
         loaded = self._loaded
@@ -237,9 +239,6 @@ class RunSession:
             return False
         if failed:
             run.failed_only()
-            parts.console.say(
-                f"Failed jobs are run again ({record.failures}), and nothing else: the source is not read."
-            )
         if not run.begin():
             parts.says.finished_before(record, "there is nothing new{}; --reset runs all again")
             parts.says.failures(run.summary())

@@ -1,0 +1,51 @@
+"""What a run says at its start and at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.summary import Summary
+from taskmaster.runner.announcements import Announcements
+
+
+class Said:
+    """A console that keeps what is said, and a store that has a place."""
+
+    place = "/somewhere/run.tmstate"
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def say_kinds(self, kinds: object) -> None:
+        self.lines.append(f"kinds: {kinds}")
+
+    def kinds(self, most: int) -> list:
+        return []
+
+
+@pytest.mark.parametrize(("failures", "jobs"), [(1, "The failed job is"), (7, "The 7 failed jobs are")])
+def test_a_run_of_failed_jobs_does_not_say_that_it_resumes(failures: int, jobs: str) -> None:
+    """It reads nothing: one sentence says what is run, and where the state is."""
+    said = Said()
+    record = RunRecord("run", resumed=True, mark="50000", settled=50_000, failures=failures)
+    Announcements(said, said).start_of_failed(record)  # type: ignore[arg-type]
+
+    assert said.lines == [
+        f"{jobs} run again, and nothing else: the source is not read. The state is /somewhere/run.tmstate"
+    ]
+
+
+@pytest.mark.parametrize(("failed", "came"), [(0, "all of them went well"), (2, "2 of them failed once more")])
+def test_the_end_of_such_a_run_says_what_came_of_it(failed: int, came: str) -> None:
+    """And that the run itself can be resumed."""
+    said = Said()
+    summary = Summary("run", 75, 50_000, failed, 7, 1.0, said.place)
+    Announcements(said, said).failed_again(summary)  # type: ignore[arg-type]
+
+    assert came in said.lines[0]
+    assert "The run itself has not come to its end" in said.lines[0]
+    assert said.lines[-1].startswith("Resume it with: ")
