@@ -2,7 +2,7 @@
 connections.
 
 - ``rows``, ``ranges``: the sources, for the user's module.
-- ``readable``, ``key``, ``queryset_form``, ``description``: which querysets can be
+- ``readable``, ``key``, ``row_keys``, ``queryset_form``, ``description``: which querysets can be
   read, along which key, and what they are.
 - ``queries``: one question to a database, asked again where that helps.
 - ``integration``: what the rest of Taskmaster may import, also where Django is not installed.

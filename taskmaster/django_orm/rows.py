@@ -1,52 +1,56 @@
 """The rows of a queryset, read by pages along a key.
 
-Called by the user's module, in a loop of ``get_jobs`` or as the source itself;
-``taskmaster.django_orm.integration`` wraps a queryset that is given as a source in it. Each page is
-a query that begins after the last key, which an index answers without a look at what lies before.
-Memory holds one page, however many there are.
+For the user's module, in a loop of ``get_jobs`` or as the source itself;
+``taskmaster.django_orm.integration`` makes one of a queryset that is given as a source. Each page
+is a query that begins after the last key, which an index answers without a look at what lies
+before. Memory holds two pages at most, of about 8 MB each.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain, pairwise
 from typing import Any
 
 from django.db import connections, reset_queries
-from django.db.models import Model
-from django.db.models.query import (
-    FlatValuesListIterable,
-    ModelIterable,
-    NamedValuesListIterable,
-    ValuesIterable,
-    ValuesListIterable,
-)
+from django.db.models import Model, QuerySet
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
 from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
-from taskmaster.django_orm.readable import as_objects, in_key_order, readable, refuse_partial_groups
+from taskmaster.django_orm.readable import (
+    as_objects,
+    in_key_order,
+    is_whole,
+    readable,
+    refuse_partial_groups,
+    without_conditions,
+)
+from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
-from taskmaster.sources.key_bounds import fraction
+from taskmaster.sources.keyset_rows import KeysetSource, Page
 
 __all__ = ["RangeQuerySetWrapper"]
 
-logger = logging.getLogger(__name__)
-
 NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
+PAGE_BYTES = 8 * 1024 * 1024  # about what a page takes in memory
+FIRST_PAGE_ROWS = 100  # before it is known how large rows are
+SAMPLED_ROWS = 8  # of a page, by which that is known
 
 
-class RangeQuerySetWrapper:
+class RangeQuerySetWrapper(KeysetSource):
     """Iterates a queryset of any size by pages along a key; also a source that resumes at its key.
 
     Args:
         queryset: or a manager; not sliced, and in no other order than that of the key. ``filter``,
             ``select_related``, ``prefetch_related``, ``only``, ``annotate`` and ``using`` are kept,
             and so are ``values`` and ``values_list`` with the key in them.
-        step: rows of a page; a negative one means ``descending``.
+        step: most rows of a page; a negative one means ``descending``. Pages of wide rows have
+            fewer, and so has the first.
         min_id: the lowest key to read, itself included; a tuple where the key has several fields.
             None: from the lowest there is. In descending order it is where reading ends, and wants
             ``max_id`` beside it.
@@ -95,6 +99,7 @@ class RangeQuerySetWrapper:
         wanted = next((one for one in (key, order_by) if one is not None), "pk")
         self._queryset, down = in_key_order(queryset, NAME, wanted)
         self._key = Key(queryset.model, wanted, descending=descending or step < 0 or down, unique=True, trusted=trusted)
+        super().__init__(abs(step), descending=self._key.descending)
         if self._key.descending and min_id is not NOT_GIVEN and max_id in (NOT_GIVEN, None):
             raise UsageError(
                 f"min_id={min_id!r} without max_id: in descending order reading begins with the highest key and ends "
@@ -106,61 +111,35 @@ class RangeQuerySetWrapper:
             for end, name in ((min_id, "min_id"), (max_id, "max_id"))
         )
         refuse_partial_groups(self._queryset, NAME, self._key)
-        self._step = abs(step)
         self._patience = patience
-        self._parts = _parts_of(self._queryset, self._key)
+        self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)
-        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
-        self._fixed = False
+        self._conditioned = not is_whole(self._queryset)
+        self._by_stretches = False  # a page is asked for within a stretch of the keys
+        self._fitting = FIRST_PAGE_ROWS  # rows of a page that are not too large
 
     def __repr__(self) -> str:
         return f"rows of {self._key}"
 
     def __iter__(self) -> Iterator[Any]:
-        """The rows, in the order of their keys; those too that come meanwhile, above the key that
-        was read last.
+        """Yield the rows in the order of their keys; also those that come meanwhile, above the key
+        that was read last.
         """
         return self._rows(None)
 
     # -- what the master calls, where it is a source -----------------------------------------------
 
-    def fix(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided: those up to the
-        highest key there is.
-
-        Args:
-            bound: what this gave when the run was new.
-
-        Returns:
-            The lowest and the highest key; None if there is no row.
-        """
-        if bound is not None:
-            low, high = (self._key.checked(end, "the key at which this run was to end") for end in bound)
-            self._ends = (low, high)
-        else:
-            ends = [self._end(descending=descending) for descending in (False, True)]
-            self._ends = None if None in ends else (ends[0], ends[1])
-        self._fixed = True
-        return self._ends
-
     def iterate(self, last: Any) -> Iterator[Any]:
-        """The rows after a key, or all of them."""
+        """Return the rows after a key, or all of them."""
         after = None if last is None else self._key.checked(last, "the key from which this run was to be resumed")
         if not self._fixed:
             self.fix(None)
         return self._rows(after, read_by_master=True) if self._ends is not None else iter(())
 
     def total(self) -> int | None:
-        """About how many rows there are; asked in a thread of its own."""
+        """Return about how many rows there are; asked in a thread of its own."""
         with borrowed():
-            return planned(self._bounded(self._queryset))
-
-    def position(self, key: Any) -> float | None:
-        """Which share of the keys lies up to one; None where one cannot reckon with them."""
-        if self._ends is None or not self._key.number:
-            return None
-        low, high, at = (float(end) for end in (*self._ends, key))
-        return fraction(high, low, at) if self._key.descending else fraction(low, high, at)
+            return planned(self._bounded(as_objects(self._queryset)))
 
     def job_key(self, job: Any) -> Any:
         """Return the key of a row."""
@@ -172,76 +151,111 @@ class RangeQuerySetWrapper:
         read = self._bounded(self._queryset, own_ends=False)
         return ask(read, lambda _: describe(read, self._key), self._patience)
 
+    # -- what the database says --------------------------------------------------------------------
+
+    def _end(self, *, descending: bool) -> Any:
+        self._key.check_database(self._vendor)
+        return self._key_at(self._key.order(descending=descending), None)
+
+    def _is_below_another(self, key: Any) -> bool:
+        return self._key_at(self._key.order(descending=False), self._key.compared(">", key, self._vendor)) is not None
+
+    def _key_at(self, order: Sequence[str], condition: Any) -> Any:
+        """Return the first key in an order; None if no row fits."""
+
+        def first(rows: Any) -> Any:
+            rows = self._bounded(rows, own_ends=False)
+            rows = rows if condition is None else rows.filter(condition)
+            return next(iter(rows.order_by(*order).values_list(*self._key.names)[:1]), None)
+
+        try:
+            found = ask(as_objects(self._queryset), first, self._patience, may_be_slow=not self._conditioned)
+        except TooSlow:
+            # Few rows fit the condition; where the others end will do as well.
+            found = ask(without_conditions(self._queryset), first, self._patience)
+        return None if found is None else self._key.joined(found)
+
+    def _check_end(self, key: Any) -> None:
+        self._key.checked(key, "the key at which this run was to end")
+
+    def _reckons(self) -> bool:
+        return self._key.number
+
+    def _page(self, after: Any, rows: int, *, within: int) -> Page:
+        until = self._border(after, within) if self._by_stretches else None
+        # One row more tells whether the last key goes on behind the page.
+        wanted = rows + self._may_repeat
+        least = within == 1 and (self._by_stretches or not self._conditioned)
+        found = fetch(self._query(after, wanted, until), self._patience, may_be_slow=least)
+        full = len(found) == wanted
+        if not found:
+            return Page([], until, last=until is None)
+        given = self._told_apart(found)
+        if len(found) > rows and self.job_key(found[-1]) != self.job_key(found[-2]):
+            given.pop()  # it is read again with the next page
+        end = self.job_key(found[:rows][-1])
+        if after is not None and end == after:
+            raise SourceError(
+                f"The {rows} rows after the key {after!r} end with the same key: the database compares another value "
+                "than it gives, as one that rounds numbers or has its own spelling does. Read along another key."
+            )
+        self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
+        return Page(given, end if full or until is None else until, last=not full and until is None)
+
+    def _most_rows(self) -> int:
+        return self._fitting
+
+    def _was_too_slow(self, rows: int, within: int) -> int:
+        # With a condition that few rows fit, any number of them may lie between two that do.
+        self._by_stretches = self._conditioned
+        return within if self._by_stretches else rows
+
     # -- inside ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _vendor(self) -> str:
+        """What kind of database is read; a router may choose another one of that kind each time."""
+        return str(connections[self._queryset.db].vendor)
 
     def _bounded(self, queryset: Any, *, own_ends: bool = True) -> Any:
         """Return a queryset with the conditions of ``min_id`` and ``max_id``, and of where the run
         ends (``own_ends``).
         """
-        vendor = connections[queryset.db].vendor
         low, high = self._ends if self._ends is not None and own_ends else (None, None)
-        down = self._key.descending
+        down = self._descending
         for sign, end in ((">=", self._low), ("<=", self._high), (">=" if down else "<=", low if down else high)):
             if end is not None:
-                queryset = queryset.filter(self._key.compared(sign, end, vendor))
+                queryset = queryset.filter(self._key.compared(sign, end, self._vendor))
         return queryset
 
-    def _end(self, *, descending: bool) -> Any:
-        self._key.check_database(connections[self._queryset.db].vendor)
-        plain = self._bounded(as_objects(self._queryset))
-        found = plain.order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
-        rows = fetch(found, self._patience)
-        return self._key.joined(rows[0]) if rows else None
+    def _query(self, after: Any, count: int, until: Any = None) -> Any:
+        """Return the query of a page."""
+        return self._after(self._queryset, after, until).order_by(*self._key.order())[:count]
 
-    def _page(self, after: Any, count: int) -> Any:
-        """The query of a page."""
-        queryset = self._bounded(self._queryset)
-        if after is not None:
-            sign = "<" if self._key.descending else ">"
-            queryset = queryset.filter(self._key.compared(sign, after, connections[queryset.db].vendor))
-        return queryset.order_by(*self._key.order())[:count]
+    def _after(self, queryset: Any, after: Any, until: Any = None) -> Any:
+        """Return a queryset with the rows behind a key, up to another one."""
+        queryset = self._bounded(queryset)
+        for sign, end in (("<" if self._descending else ">", after), (">=" if self._descending else "<=", until)):
+            if end is not None:
+                queryset = queryset.filter(self._key.compared(sign, end, self._vendor))
+        return queryset
+
+    def _border(self, after: Any, count: int) -> Any:
+        """Return the key of the row that is ``count`` rows further, whether it fits the condition
+        or not; None at the end.
+        """
+        found = self._after(without_conditions(self._queryset), after).order_by(*self._key.order())
+        rows = fetch(found.values_list(*self._key.names)[count - 1 : count], self._patience, may_be_slow=count == 1)
+        return self._key.joined(rows[0]) if rows else None
 
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
         """Yield the rows after a key, page after page."""
-        self._key.check_database(connections[self._queryset.db].vendor)
-        count = self._step
-        while True:
-            try:
-                # One row more tells whether the last key goes on behind the page.
-                page = fetch(self._page(after, count + self._may_repeat), self._patience, may_be_slow=count == 1)
-            except TooSlow as exc:
-                count = max(1, count // 4)
-                logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, count, exc)
-                continue
+        self._key.check_database(self._vendor)
+        for page in self._walk(after):
             if read_by_master:
                 reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
-            rows = self._told_apart(page)
-            short = len(page) < count + self._may_repeat
-            if len(page) > count and self.job_key(page[-1]) != self.job_key(page[-2]):
-                rows.pop()  # it is read again with the next page
-            if page:
-                # Now: a row may be deleted by whatever gets it, and then it has no key any more.
-                before, after = after, self.job_key(page[:count][-1])
-                self._check_progress(before, after, count)
+            yield from page
             del page
-            yield from rows
-            del rows
-            if short:
-                return
-            # Slowly: where a page was too slow, the next size that is costs as much again.
-            count = min(self._step, count + -(-count // 8))
-
-    def _check_progress(self, before: Any, after: Any, count: int) -> None:
-        """See that a page has led on.
-
-        Raises:
-            SourceError: it has not, and the same rows would be read for ever.
-        """
-        if before is not None and before == after:
-            raise SourceError(
-                f"The {count} rows after the key {before!r} end with the same key: the database compares another value "
-                "than it gives, as one that rounds numbers or has its own spelling does. Read along another key."
-            )
 
     def _told_apart(self, page: list[Any]) -> list[Any]:
         """Return each object once: a condition on many related rows gives it as often as there are
@@ -261,6 +275,31 @@ class RangeQuerySetWrapper:
         return [row for at, row in enumerate(page) if at == 0 or keys[at] != keys[at - 1]]
 
 
+def _bytes_of_a_row(page: Sequence[Any]) -> int:
+    """Return about how many bytes a row of a page takes in memory, with what was read beside it."""
+    some = page[:: -(-len(page) // SAMPLED_ROWS)]
+    found = 0
+    waiting, seen = list(some), set(map(id, some))
+    while waiting:
+        value = waiting.pop()
+        found += sys.getsizeof(value)
+        for inside in _inside(value):
+            if id(inside) not in seen:  # an object may lead back to where it came from
+                seen.add(id(inside))
+                waiting.append(inside)
+    return max(1, found // len(some))
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Model):
+        return chain(vars(value).values(), value._state.fields_cache.values())
+    if isinstance(value, QuerySet):  # one that was prefetched
+        return value._result_cache or ()
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, tuple | list) else ()
+
+
 def _may_repeat(queryset: Any) -> bool:
     """Return whether one key may have several rows: those of a joined table, or of a view."""
     query = queryset.query
@@ -276,62 +315,3 @@ def _alike(one: Any, other: Any) -> bool:
         {**vars(row), "_state": row._state.fields_cache, "_prefetched_objects_cache": None} for row in (one, other)
     )
     return bool(left == right)
-
-
-def _parts_of(queryset: Any, key: Key) -> Callable[[Any], tuple[Any, ...]]:
-    """What takes the values of the key's fields out of a row."""
-    kind = queryset._iterable_class
-    query = queryset.query
-    if issubclass(kind, ModelIterable):
-        _refuse_deferred(query, key)
-        return lambda row: tuple(getattr(row, name) for name in key.names)
-    # In the order of what the rows have: values() without a name is all fields.
-    names = list(queryset._fields or [*query.extra_select, *query.values_select, *query.annotation_select])
-    if "pk" in names and len(key.names) > 1 and key.primary:
-        return _whole_key_of(kind, names)
-    places = [names.index(one) for one in (_called(name, names, key) for name in key.names) if one is not None]
-    if len(places) < len(key.names) or kind not in (
-        ValuesIterable, ValuesListIterable, NamedValuesListIterable, FlatValuesListIterable
-    ):  # fmt: skip
-        wanted = ", ".join(map(repr, key.names))
-        raise UsageError(
-            f"The rows of the queryset have {', '.join(map(str, names)) or 'no field'}, and not the key, {wanted}, at "
-            f"which reading goes on: add it, as in .values_list({wanted}, ...), without flat=True unless it is the key "
-            "alone; or use .only(...), which gives objects."
-        )
-    if issubclass(kind, FlatValuesListIterable):
-        return lambda row: (row,)
-    if issubclass(kind, ValuesIterable):
-        wanted_names = [names[place] for place in places]
-        return lambda row: tuple(row[name] for name in wanted_names)
-    return lambda row: tuple(row[place] for place in places)
-
-
-def _refuse_deferred(query: Any, key: Key) -> None:
-    """See that objects come with their key: each would be asked for its own, one query a row."""
-    names, deferred = query.deferred_loading
-    missing = ", ".join(map(repr, key.left_out(names, deferred=deferred)))
-    if missing:
-        method, cure = ("defer", "take it out") if deferred else ("only", "add it")
-        raise UsageError(
-            f"The queryset's .{method}(...) leaves out {missing}, at which reading goes on: {cure} there, or each row "
-            "would cost a query of its own."
-        )
-
-
-def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """The same where a composite primary key is one value of the row."""
-    if issubclass(kind, FlatValuesListIterable):
-        return tuple
-    place: Any = "pk" if issubclass(kind, ValuesIterable) else names.index("pk")
-    return lambda row: tuple(row[place])
-
-
-def _called(name: str, names: list[str], key: Key) -> str | None:
-    """What a field is called in ``values()``: ``author_id`` may be ``author``, and the primary key
-    ``pk``.
-    """
-    meta = key.model._meta
-    field = next(one for one in meta.concrete_fields if one.attname == name)
-    also = ["pk"] if field is meta.pk else []
-    return next((one for one in (name, field.name, *also) if one in names), None)

@@ -174,9 +174,9 @@ def test_related_rows_are_read_with_the_page(posts: list[int]) -> None:
     """select_related and prefetch_related do for a page what they do for a queryset."""
     for queryset, each in ((Post.objects.select_related("author"), 1), (Post.objects.prefetch_related("author"), 2)):
         with CaptureQueriesContext(connection) as queries:
-            assert {post.author.name for post in RangeQuerySetWrapper(queryset, 200)} == {"Ann"}
+            assert {post.author.name for post in RangeQuerySetWrapper(queryset, 100)} == {"Ann"}
         # The last page is empty, and needs no authors.
-        assert len(queries) == 2 * each + 1
+        assert len(queries) == 4 * each + 1
 
 
 def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
@@ -246,8 +246,8 @@ def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
 
-    assert "Sort" in trusted._page("a", 10).explain()
-    assert "Sort" not in both._page(("a", "b"), 10).explain()
+    assert "Sort" in trusted._query("a", 10).explain()
+    assert "Sort" not in both._query(("a", "b"), 10).explain()
 
 
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
@@ -420,6 +420,47 @@ def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database
     assert not isinstance(caught.value, TooSlow)
 
 
+def test_rows_are_found_where_few_fit_the_condition(
+    use: Any, database: str, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the server gives no time to look at all that lie between two: it is read by stretches."""
+    options = "-c statement_timeout=200 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
+    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, '', 0, n FROM generate_series(1, 120) n"
+    )
+    # Each row that is looked at costs 5 ms.
+    sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.005)'")
+    rare = Post.objects.extra(where=["slowly(place) IN (70, 71, 119)"])
+    for descending in (False, True):
+        wrapper = RangeQuerySetWrapper(rare, 100, descending=descending, patience=30)
+        expected = [119, 71, 70] if descending else [70, 71, 119]
+        assert ids(wrapper.iterate(None)) == expected
+        assert ids(wrapper.iterate(71)) == expected[expected.index(71) + 1 :]
+        assert ids(RangeQuerySetWrapper(rare, -100 if descending else 100, patience=30)) == expected
+
+    assert "too slow, and is asked for again" in caplog.text
+    assert "tried again" not in caplog.text
+
+
+def test_pages_of_wide_rows_have_fewer(use: Any, database: str, sql: Sql) -> None:
+    """The master holds two of them: 1,000 rows of 100 KB would be 200 MB."""
+    use(database_of(database), Author, Post)
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1, 's' || n, repeat('x', 100000), 0, 0 FROM generate_series(1, 300) n"
+    )
+    wrapper = RangeQuerySetWrapper(Post.objects.select_related("author"), 1000)
+    pages = [len(page) for page in wrapper._walk(None)]
+
+    assert sum(pages) == 300
+    assert pages[0] == 100
+    assert 70 <= max(pages[1:]) <= 85
+
+
 def test_a_wrong_query_fails_at_once(posts: list[int]) -> None:
     """What does not pass by itself is Django's own error."""
     from django.db.utils import DatabaseError
@@ -446,7 +487,7 @@ def test_pages_of_a_composite_key_come_from_the_index(use: Any, database: str, s
         for descending in (False, True):
             wrapper = RangeQuerySetWrapper(queryset, 100, key=key, descending=descending)
             wrapper.fix(None)
-            plan = wrapper._page(last, 100).explain(analyze=True)
+            plan = wrapper._query(last, 100).explain(analyze=True)
 
             assert "Index" in plan
             assert "Index Cond" in plan
