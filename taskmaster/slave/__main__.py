@@ -1,7 +1,7 @@
-"""``python -m taskmaster.slave``: the slave of a local run; told what to do by one line of JSON on
-its standard input.
+"""``python -m taskmaster.slave``: the slave of a local run. One line of JSON on its standard input
+tells it what to do.
 
-The end of that input is the end of the master's process, and of this one.
+When that input ends, the master's process has ended, and this one ends, too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from taskmaster.transport.address import Address
 
 
 def main(prepared: socket.socket | None = None, process: Forked | None = None) -> int:
-    """Read the configuration, run the slave.
+    """Read the configuration, and run the slave; return its exit code.
 
     Args:
-        prepared: control socket of a template that is there already, and can be replaced by another
-            one.
-        process: that template.
+        prepared: Control socket of a fork server that is there already, and can be replaced.
+        process: That fork server.
     """
     standard_streams.fill()
     line = bytearray()
@@ -45,10 +44,10 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
     lifeline = os.dup(0)
     os.set_inheritable(lifeline, False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    template = prepared
+    fork_server = prepared
     if told["template_fd"] is not None:
         os.set_inheritable(told["template_fd"], False)
-        template = socket.socket(fileno=told["template_fd"])
+        fork_server = socket.socket(fileno=told["template_fd"])
     config = SlaveConfig(
         target=told["target"],
         address=Address(told["host"], told["port"]),
@@ -63,8 +62,8 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         path=tuple(told["path"]),
         quiet=told["quiet"],
         code=told["code"],
-        template=template,
-        template_process=process,
+        fork_server=fork_server,
+        fork_server_process=process,
         lifeline=lifeline,
     )
     try:

@@ -31,8 +31,8 @@ class SlaveConfig:
         path: Where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: Say nothing of the slave's own; the master of a local run speaks for it.
         code: Digest of the callback's file, "" if that is not known.
-        template: Control socket of a fork server that is there already.
-        template_process: That fork server, if it can be replaced; None if it alone holds the
+        fork_server: Control socket of a fork server that is there already.
+        fork_server_process: That fork server, if it can be replaced; None if it alone holds the
             callback.
         lifeline: Descriptor whose end of file says that the master's process has ended.
     """
@@ -50,6 +50,6 @@ class SlaveConfig:
     path: tuple[str, ...] = ()
     quiet: bool = False
     code: str = ""
-    template: socket.socket | None = None
-    template_process: Forked | None = None
+    fork_server: socket.socket | None = None
+    fork_server_process: Forked | None = None
     lifeline: int | None = None

@@ -1,6 +1,6 @@
 """The clock of running jobs: how long each has run, without the time in which nothing ran.
 
-Called by the pool, several times a second. Pure: what runs is passed in, and the time.
+Pure: what runs is passed in, and the time.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from collections.abc import Hashable, Iterable
 
 __all__ = ["JobClock"]
 
-STANDSTILL = 1.0  # seconds between two looks, beyond which this process did not run
+STANDSTILL_SECONDS = 1.0  # between two looks; in what is beyond, this process did not run
 
 
 class JobClock:
-    """First sight of each running job, on a clock that stands still while this process does.
+    """Measures how long jobs have been seen to run, by a clock that stands still while this process
+    does.
 
-    A machine that is suspended, or a slave that is stopped, takes its workers with it, and nobody
-    is blamed for that.
+    A machine that is suspended, or a slave that is stopped, stops its workers, too, and no job is
+    blamed for that.
+
+    Args:
+        now: The time at which it begins.
     """
 
     def __init__(self, now: float) -> None:
@@ -25,11 +29,11 @@ class JobClock:
         self._seen: dict[Hashable, float] = {}
 
     def look(self, running: Iterable[Hashable], now: float) -> None:
-        """Note what runs now; what does not has ended."""
-        self._time += min(now - self._read, STANDSTILL)
+        """Note what runs now; every other job has ended."""
+        self._time += min(now - self._read, STANDSTILL_SECONDS)
         self._read = now
         self._seen = {job: self._seen.get(job, self._time) for job in running}
 
     def seconds(self, job: Hashable) -> float:
-        """For how long the job has been seen to run; 0.0 for one that does not."""
+        """Return for how long a job has been seen to run; 0.0 if it does not."""
         return self._time - self._seen.get(job, self._time)

@@ -18,24 +18,24 @@ from taskmaster.model import MAX_BATCH
 __all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Scoreboard"]
 
 REGIONS = 2
-NOT_BEGUN = 2**64 - 1
-OPENING = 2**64 - 2  # the worker is unpickling the batch
-RUNNING, ENDED = 1, 2
+NOT_BEGUN = 2**64 - 1  # as a position: the worker has not begun with the batch
+OPENING = 2**64 - 2  # as a position: the worker is unpickling the batch
+RUNNING, ENDED = 1, 2  # states of a job in the table; 0 is a job that has not been started
 _HEAD = 24
 _REGION = _HEAD + MAX_BATCH
-SIZE = REGIONS * _REGION  # bytes of a scoreboard
+SIZE = REGIONS * _REGION  # bytes of the memory
 
 
 class Scoreboard:
     """The two regions of a worker, seen from either side.
 
     Args:
-        descriptor: of shared memory of ``SIZE`` bytes; may be closed afterwards.
+        descriptor: Of shared memory of ``SIZE`` bytes; it may be closed afterwards.
 
     Attributes:
-        heads: for each region, limit and position as a view of numbers.
-        lowered: for each region, a byte that is not 0 once the limit has been lowered.
-        states: for each region, a byte for each job of the batch, used where several jobs run at
+        heads: For each region, limit and position as a view of numbers.
+        lowered: For each region, a byte that is not 0 once the limit has been lowered.
+        states: For each region, a byte for each job of the batch, used where several jobs run at
             once.
     """
 
@@ -47,39 +47,38 @@ class Scoreboard:
         self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
 
     def prepare(self, region: int, count: int) -> None:
-        """Make a region ready for a batch; the supervisor does, before it sends the batch."""
+        """Make a region ready for a batch; the supervisor does this before it sends the batch."""
         self.heads[region][1] = NOT_BEGUN
         self.heads[region][0] = count
         self.lowered[region][0] = 0
         self.states[region][:count] = bytes(count)
 
     def position(self, region: int) -> int:
-        """Every job before this one has ended; 0 also where the batch has not begun."""
+        """Return the index before which every job has ended; 0 for a batch that has not begun."""
         position = self.heads[region][1]
         return 0 if position >= OPENING else position
 
     def begun(self, region: int) -> bool:
-        """Whether the worker has got as far as to open the batch."""
+        """Return whether the worker has begun to open the batch."""
         return self.heads[region][1] != NOT_BEGUN
 
     def opening(self, region: int) -> bool:
-        """Whether the worker is unpickling the batch."""
+        """Return whether the worker is unpickling the batch."""
         return self.heads[region][1] == OPENING
 
     def running(self, region: int, count: int, *, several: bool) -> list[int]:
-        """The jobs that have been started and have not ended, for a batch that was begun."""
+        """Return the jobs that have been started and have not ended."""
         position = self.heads[region][1]
         if position >= OPENING:
             return []
         if not several:
-            # Not compared with the limit: it may have been lowered below a job that was running by
-            # then.
+            # Not compared with the limit, which may have been lowered below a job that was running.
             return [position] if position < count else []
         states = bytes(self.states[region][:count])
         return [index for index in range(count) if states[index] == RUNNING]
 
     def ended_beyond(self, region: int, position: int, count: int) -> tuple[int, ...]:
-        """The jobs above a position read before that have ended, where several run at once."""
+        """Return the jobs that have ended above a position that was read before."""
         states = bytes(self.states[region][:count])
         return tuple(index for index in range(position, count) if states[index] == ENDED)
 
@@ -90,11 +89,11 @@ class Scoreboard:
             self.lowered[region][0] = 1
 
     def lower(self, region: int, keep: int, count: int, *, several: bool) -> int:
-        """Ask for the jobs from ``keep`` on; returns from which on none will be started."""
+        """Ask for the jobs from ``keep`` on; return the index from which none will be started."""
         head = self.heads[region]
         head[0] = min(head[0], keep)
         self.lowered[region][0] = 1
-        # A processor may read ahead of what it has not written out yet. A system call takes longer
+        # A processor may read before its own write is visible to others. A system call takes longer
         # than that.
         time.sleep(0)
         position = head[1]

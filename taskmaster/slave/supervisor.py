@@ -117,11 +117,11 @@ class Supervisor:
             self._in_flight,
             self._batch_size,
             self._selector,
-            ForkClient(config.template, config.template_process),
+            ForkClient(config.fork_server, config.fork_server_process),
             Retirement(config.jobs_per_worker, config.memory_per_worker),
             stopping=lambda: signals.received > 0,
         )
-        target = "" if config.template else config.target  # such a fork server brings its callback along
+        target = "" if config.fork_server else config.target  # such a fork server brings its callback along
         facts = SlaveFacts(
             config.processes,
             config.processes * slots,

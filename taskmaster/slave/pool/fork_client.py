@@ -1,7 +1,4 @@
-"""The supervisor's side of the template: have workers forked, and hear of their end.
-
-Called by ``taskmaster.slave.pool.pool``.
-"""
+"""The supervisor's side of the fork server: has workers forked, and hears of their ends."""
 
 from __future__ import annotations
 
@@ -22,12 +19,11 @@ __all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
 
 
 # What a kernel that is short of memory does to a worker looks the same as a kill from outside.
-OOM = " (out of memory, or killed from outside)"
+KILLED = " (out of memory, or killed from outside)"
 
-
-# Seconds of a wait for the template's answer, and how many such waits: a machine that is suspended
-# loses one only.
-SLICE, SILENT = 0.5, 20
+# The fork server's answer is waited for in slices, because a machine that is suspended loses one
+# slice only.
+SLICE_SECONDS, MOST_SLICES = 0.5, 20
 
 
 class ForkServerGone(TaskmasterError):
@@ -39,23 +35,28 @@ class CannotFork(TaskmasterError):
 
 
 def how_it_ended(status: int) -> str:
-    """A wait status in words."""
+    """Return a wait status in words."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         try:
-            return f"crashed by {signal.Signals(-code).name}" + (OOM if -code == signal.SIGKILL else "")
+            return f"crashed by {signal.Signals(-code).name}" + (KILLED if -code == signal.SIGKILL else "")
         except ValueError:
             return f"crashed by signal {-code}"
     return f"exited with status {code}"
 
 
 class ForkClient:
-    """A template and the workers that it has forked.
+    """A fork server and the workers that it has forked.
 
     Args:
-        inherited: control socket of a template that is there already; None to start one.
-        process: the inherited template, if another one can take its place; None if it alone holds
-            the callback.
+        inherited: Control socket of a fork server that is there already; None to start one.
+        process: The inherited fork server, if another one can take its place; None if it alone
+            holds the callback.
+
+    Attributes:
+        replaceable: Another fork server can take its place.
+        pids: Process ids of the workers that live.
+        control: The socket to the fork server.
     """
 
     def __init__(self, inherited: socket.socket | None = None, process: Forked | None = None) -> None:
@@ -81,20 +82,20 @@ class ForkClient:
         return ours
 
     def spawn(self, spec: dict[str, Any], descriptors: list[int]) -> int:
-        """Have a worker forked; gives its process id.
+        """Have a worker forked; return its process id.
 
         Args:
-            spec: what the worker needs to know.
-            descriptors: its socket, its scoreboard's memory, the buffers', its standard output and
-                error.
+            spec: What the worker needs to know.
+            descriptors: Its socket, its scoreboard's memory, the buffers' memory, its standard
+                output and error.
 
         Raises:
-            ForkServerGone: the template has ended, or does not answer.
-            CannotFork: it could not fork.
+            ForkServerGone: The fork server has ended, or does not answer.
+            CannotFork: It could not fork.
         """
         silent = 0
         try:
-            self.control.settimeout(SLICE)
+            self.control.settimeout(SLICE_SECONDS)
             socket.send_fds(self.control, [json.dumps(spec).encode()], descriptors)
             while True:
                 for event in list(self._events):
@@ -108,16 +109,16 @@ class ForkClient:
                     self._receive()
                 except TimeoutError:
                     silent += 1
-                    if silent >= SILENT:
+                    if silent >= MOST_SLICES:
                         raise
         except OSError as exc:
             raise ForkServerGone("The process that forks the workers has ended.") from exc
 
     def exits(self) -> list[tuple[int, int]]:
-        """Process id and wait status of each worker that has ended since the last call.
+        """Return process id and wait status of each worker that has ended since the last call.
 
         Raises:
-            ForkServerGone: the template has ended.
+            ForkServerGone: The fork server has ended.
         """
         try:
             self.control.setblocking(False)
@@ -133,12 +134,12 @@ class ForkClient:
         return found
 
     def close(self) -> None:
-        """End the template and all its workers, now."""
+        """End the fork server and all its workers, now."""
         with contextlib.suppress(ForkServerGone):
-            self.exits()  # the process id of a worker that has ended may be somebody else's by now
+            self.exits()  # the id of a worker that has ended may be another process's by now
         self.control.close()
         for pid in list(self.pids):
-            kill_group(pid)  # the template does this too, unless it was killed itself
+            kill_group(pid)  # the fork server does this too, unless it was killed itself
         self.pids.clear()
         if self._process is not None:
             try:

@@ -1,9 +1,8 @@
 """What callbacks print: from the workers' pipes to the slave's own standard output and error, in
 whole lines.
 
-Called by ``taskmaster.slave.pool.pool``. Nothing is lost and nothing here waits: while whoever
-reads the slave's output is slow, the pipes are not read, and in the end the callback's own
-``print`` waits.
+Nothing is lost and nothing here waits: while the reader of the slave's output is slow, the pipes
+are not read, and in the end the callback's own ``print`` waits.
 """
 
 from __future__ import annotations
@@ -18,29 +17,31 @@ from collections.abc import Callable
 
 __all__ = ["Forwarder", "Output", "Outputs"]
 
-LONGEST = 65_536  # bytes of a line that has no end; what is longer is broken
-FULL = 65_536  # bytes on their way to a slow reader before no more are read
-LEFT = 1_048_576  # bytes that a pipe can hold
-SLOW = 0.05  # seconds until output is tried again that nobody has read
-PATIENCE = 2.0  # seconds without anything being read before the rest is given up, where it may be
+LONGEST_LINE_BYTES = 65_536  # a longer line is broken
+FULL_BYTES = 65_536  # on their way to a slow reader before no more are read
+PIPE_BYTES = 1_048_576  # that a pipe can hold, at most
+RETRY_SECONDS = 0.05  # until output is tried again that has not been read
+IDLE_SECONDS = 3600.0  # until the next look where nothing waits to be written
+GIVE_UP_SECONDS = 2.0  # without anything being read before the rest is given up, where that is allowed
+FINISH_PAUSE_SECONDS = 0.02  # between two attempts to write the rest
 
 
 class Output:
     """The slave's standard output or error.
 
     Args:
-        target: its descriptor, which others have too: it stays as it is, blocking or not.
+        target: Its descriptor, which other processes have, too: it stays blocking or not, as it is.
     """
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._waiting = bytearray()
-        self._piece = LONGEST if _is_file(target) else select.PIPE_BUF
+        self._most = LONGEST_LINE_BYTES if _is_file(target) else select.PIPE_BUF
 
     @property
     def full(self) -> bool:
         """Whether no more should be added for now."""
-        return len(self._waiting) > FULL
+        return len(self._waiting) > FULL_BYTES
 
     @property
     def empty(self) -> bool:
@@ -48,7 +49,7 @@ class Output:
         return not self._waiting
 
     def add(self, data: bytes) -> None:
-        """Write whole lines, now or later."""
+        """Take whole lines to write, now or later."""
         self._waiting += data
         self.flush()
 
@@ -58,11 +59,11 @@ class Output:
         try:
             # A pipe that is writable takes this much at once.
             while written < len(self._waiting) and select.select([], [self._target], [], 0)[1]:
-                written += os.write(self._target, self._waiting[written : written + self._piece])
+                written += os.write(self._target, self._waiting[written : written + self._most])
         except BlockingIOError:
             pass
         except OSError:
-            written = len(self._waiting)  # nobody reads it any more
+            written = len(self._waiting)  # it has no reader any more
         del self._waiting[:written]
 
     def finish(self, may_give_up: Callable[[], bool]) -> None:
@@ -74,18 +75,18 @@ class Output:
             now = time.monotonic()
             if len(self._waiting) < before:
                 since = now
-            elif now - since > PATIENCE and may_give_up():
+            elif now - since > GIVE_UP_SECONDS and may_give_up():
                 return
             else:
-                time.sleep(0.02)
+                time.sleep(FINISH_PAUSE_SECONDS)
 
 
 class Forwarder:
     """Forwards one pipe.
 
     Args:
-        source: read end of the pipe.
-        output: where its lines go.
+        source: The read end of the pipe.
+        output: Where its lines go.
     """
 
     def __init__(self, source: int, output: Output) -> None:
@@ -95,11 +96,11 @@ class Forwarder:
         self._partial = b""
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the descriptor, for selectors."""
         return self._source
 
     def forward(self) -> bool:
-        """Forward some of what has come; False when there is no more to come."""
+        """Forward some of what has come; return False when there is no more to come."""
         data = self._read()
         if data is None:
             return True
@@ -109,12 +110,12 @@ class Forwarder:
         return True
 
     def close(self) -> None:
-        """Forward what the pipe holds and close it.
+        """Forward what the pipe holds, and close it.
 
-        Somebody may go on writing to it: a program that the callback has started outlives the
-        worker.
+        Another process may go on writing to it: a program that the callback has started and that
+        outlives the worker.
         """
-        for _ in range(LEFT // LONGEST):
+        for _ in range(PIPE_BYTES // LONGEST_LINE_BYTES):
             data = self._read()
             if not data:
                 break
@@ -127,9 +128,9 @@ class Forwarder:
             self._source = -1
 
     def _read(self) -> bytes | None:
-        """What is there; None if nothing is now, b"" if nothing will be."""
+        """Return what is there; None if nothing is now, b"" if nothing will be."""
         try:
-            return os.read(self._source, LONGEST) if self._source >= 0 else b""
+            return os.read(self._source, LONGEST_LINE_BYTES) if self._source >= 0 else b""
         except BlockingIOError:
             return None
         except OSError:
@@ -137,7 +138,7 @@ class Forwarder:
 
     def _take(self, data: bytes) -> None:
         whole, newline, rest = (self._partial + data).rpartition(b"\n")
-        if len(rest) > LONGEST:
+        if len(rest) > LONGEST_LINE_BYTES:
             whole, newline, rest = whole + newline + rest, b"\n", b""
         self._partial = rest
         self.output.add(whole + newline)
@@ -154,7 +155,7 @@ class Outputs:
     """The slave's standard output and error, and the pipes of its workers that lead there.
 
     Args:
-        selector: the supervisor's.
+        selector: The supervisor's.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -163,20 +164,20 @@ class Outputs:
         self._paused: list[Forwarder] = []
 
     def watch(self, out: int, err: int) -> list[Forwarder]:
-        """Pass on what a worker prints; ``close`` each of the pipes when it has ended."""
+        """Pass on what a worker prints; ``close`` each of the pipes when the worker has ended."""
         pipes = [Forwarder(source, target) for source, target in zip((out, err), self._targets, strict=True)]
         for pipe in pipes:
             self._read(pipe)
         return pipes
 
     def write(self) -> float:
-        """Write what workers have printed; gives the seconds until it should be tried again."""
+        """Write what workers have printed; return the seconds until the next attempt."""
         for target in self._targets:
             target.flush()
         for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
             self._paused.remove(pipe)
             self._read(pipe)
-        return 3600.0 if all(target.empty for target in self._targets) else SLOW
+        return IDLE_SECONDS if all(target.empty for target in self._targets) else RETRY_SECONDS
 
     def close(self, pipe: Forwarder) -> None:
         """Read what is left in a pipe, and close it."""
@@ -190,7 +191,7 @@ class Outputs:
         """Write what is left.
 
         Args:
-            may_give_up: whether output that nobody reads may be lost.
+            may_give_up: Whether output that nobody reads may be lost.
         """
         for target in self._targets:
             target.finish(may_give_up)

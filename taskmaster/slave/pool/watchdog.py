@@ -1,9 +1,8 @@
-"""The watch over the workers: whose job takes too long, who cannot be heard any more, who does not
-get ready.
+"""The watchdog: ends workers whose job takes too long, that can no longer be heard, or that do not
+end; names those that do not get ready.
 
-Called by the pool, at every turn of the supervisor's loop and several times a second. Does not
-wait; the time is passed in, and what time counts is that in which this process ran. A worker is
-ended here, and buried when the template tells of its end.
+It does not wait: the time is passed in, and only time in which this process ran counts. A worker is
+killed here, and accounted for when the fork server tells of its end.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ __all__ = ["Watchdog"]
 
 logger = logging.getLogger(__name__)
 
-CANCEL = 5.0  # seconds that a worker has to cancel a coroutine that takes too long
-LONG = 3.0  # seconds after which a job is worth taking over by a master that is restarted
-LOOK = 0.5  # seconds between two looks at what runs for how long; more often where that is limited
-LOST = (1.0, 5.0)  # seconds after which a worker is ended that cannot be heard: one that runs nothing, and any other
+CANCEL_SECONDS = 5.0  # that a worker has to cancel a coroutine that takes too long
+LONG_JOB_SECONDS = 3.0  # after which a job is worth taking over by a master that is restarted
+CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
+IDLE_SILENT_SECONDS, BUSY_SILENT_SECONDS = 1.0, 5.0  # after which a worker that cannot be heard is killed
+ENDING_SECONDS = 60.0  # that a worker which is replaced has for its teardown
 
 
 class Watchdog:
     """See the module.
 
     Args:
-        now: when it begins.
-        end: ends a worker and what its callback has started, by its process id.
+        now: The time at which it begins.
+        end: Kills a worker and what its callback has started, by its process id.
     """
 
     def __init__(self, now: float, end: Callable[[int], None] = kill_group) -> None:
@@ -39,23 +39,23 @@ class Watchdog:
         self._workers = JobClock(now)
 
     def over_jobs(self, workers: Collection[WorkerProcess], limit: float | None, now: float) -> float:
-        """End workers whose job has taken longer than ``limit``, and note what runs for long; gives
-        the seconds until the next look.
+        """Kill workers whose job has taken longer than ``limit``, and note what runs for long;
+        return the seconds until the next check.
         """
         running = {worker: worker.running() for worker in workers}
         self._jobs.look([job for jobs in running.values() for job in jobs], now)
         for worker, jobs in running.items():
             if not worker.together:
                 for held, index in jobs:
-                    if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG:
+                    if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG_JOB_SECONDS:
                         held.runs_long(index, worker.pid)
         if limit is None:
-            return LOOK
+            return CHECK_SECONDS
         for worker, jobs in running.items():
             for held, index in jobs:
                 # A coroutine is cancelled by its own worker, unless it blocks that.
                 cancelled = worker.coroutines and index != UNPICKLING
-                most = 1.5 * limit + CANCEL if cancelled else limit
+                most = 1.5 * limit + CANCEL_SECONDS if cancelled else limit
                 if self._jobs.seconds((held, index)) > most and worker.timed_out is None:
                     worker.timed_out = held, index
                     what = "unpickling a batch has taken" if index == UNPICKLING else "a job has run for"
@@ -64,21 +64,33 @@ class Watchdog:
                         "%s more than %g s (--job-timeout)%s; worker %d is ended", what, limit, still, worker.pid
                     )
                     self._end(worker.pid)
-        return min(LOOK / 2, limit / 4)
+        return min(CHECK_SECONDS / 2, limit / 4)
 
     def over_workers(self, workers: Collection[WorkerProcess], now: float) -> None:
-        """End workers that live on without their socket: nobody would ever hear what becomes of
-        their jobs. Say which of the others do not get ready.
+        """Kill workers that live on without their socket, for nothing is heard of their jobs any
+        more, and those that were told to end and do not. Name those that do not get ready.
         """
         lost = [worker for worker in workers if worker.gone]
         starting = [worker for worker in workers if not (worker.ready or worker.gone or worker.unusable)]
-        self._workers.look([(worker, worker.gone) for worker in (*lost, *starting)], now)
+        ending = [worker for worker in workers if worker.quitting and not worker.gone]
+        seen = [(worker, "lost") for worker in lost] + [(worker, "starting") for worker in starting]
+        self._workers.look(seen + [(worker, "ending") for worker in ending], now)
         for worker in lost:
-            # One that has died is told of by the template, in a moment.
-            if not worker.cut_off and self._workers.seconds((worker, True)) > LOST[bool(worker.running())]:
+            # If it has died, the fork server says so in a moment.
+            silent = BUSY_SILENT_SECONDS if worker.running() else IDLE_SILENT_SECONDS
+            if not worker.cut_off and self._workers.seconds((worker, "lost")) > silent:
                 worker.cut_off = True
                 self._end(worker.pid)
-        slow = [worker for worker in starting if self._workers.seconds((worker, False)) > worker.warned_after]
+        for worker in ending:
+            if not worker.cut_off and self._workers.seconds((worker, "ending")) > ENDING_SECONDS:
+                worker.cut_off = True
+                logger.warning(
+                    "worker %d was told to end, and its teardown has been running for %.0f s; it is killed",
+                    worker.pid,
+                    ENDING_SECONDS,
+                )
+                self._end(worker.pid)
+        slow = [worker for worker in starting if self._workers.seconds((worker, "starting")) > worker.warned_after]
         if slow:
             logger.warning(
                 "setup(), or the import of the target, has been running for %.0f s in %s",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.slave.job_clock import STANDSTILL, JobClock
+from taskmaster.slave.job_clock import STANDSTILL_SECONDS, JobClock
 
 
 def test_a_job_is_timed_from_its_first_sight() -> None:
@@ -26,4 +26,4 @@ def test_a_standstill_is_nobodys_time() -> None:
     clock.look(["a"], 0.25)
     clock.look(["a"], 3600.0)
 
-    assert clock.seconds("a") == STANDSTILL
+    assert clock.seconds("a") == STANDSTILL_SECONDS

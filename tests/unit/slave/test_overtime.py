@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from taskmaster.slave.job_clock import STANDSTILL
+from taskmaster.slave.job_clock import STANDSTILL_SECONDS
 from taskmaster.slave.worker.concurrency import LOOK, Overtime
 
 
@@ -56,7 +56,7 @@ def test_a_standstill_is_no_coroutines_time() -> None:
 
     async def play() -> None:
         overtime = Overtime(0.0)
-        (job,) = await begin(overtime, 2 * STANDSTILL)
+        (job,) = await begin(overtime, 2 * STANDSTILL_SECONDS)
         overtime.look(0.0)
         overtime.look(0.25)
         overtime.look(3600.0)

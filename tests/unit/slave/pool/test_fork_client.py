@@ -12,7 +12,7 @@ from taskmaster.slave.pool.fork_client import ForkClient, ForkServerGone
 
 def test_a_template_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, or stuck on a bad disk: another one takes its place."""
-    monkeypatch.setattr(fork_client, "SLICE", 0.01)
+    monkeypatch.setattr(fork_client, "SLICE_SECONDS", 0.01)
     ours, theirs = socket.socketpair()
     with theirs:
         asked = ForkClient(ours)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskmaster.slave.pool.output import FULL, LONGEST, Forwarder, Output
+from taskmaster.slave.pool.output import FULL_BYTES, LONGEST_LINE_BYTES, Forwarder, Output
 
 
 class Pipe:
@@ -21,7 +21,7 @@ class Pipe:
         """All that is in it now."""
         found = b""
         try:
-            while data := os.read(self.out, LONGEST):
+            while data := os.read(self.out, LONGEST_LINE_BYTES):
                 found += data
         except BlockingIOError:
             pass
@@ -82,14 +82,14 @@ def test_an_endless_line_is_broken(terminal: Pipe, printed: Pipe) -> None:
     output = Output(terminal.into)
     forwarder = Forwarder(printed.out, output)
     sent, seen = 0, b""
-    while sent <= 2 * LONGEST:
+    while sent <= 2 * LONGEST_LINE_BYTES:
         sent += os.write(printed.into, b"x" * 32_768)
         forwarder.forward()
         output.flush()
         seen += terminal.read()
 
     assert b"\n" in seen
-    assert len(seen.replace(b"\n", b"")) > LONGEST
+    assert len(seen.replace(b"\n", b"")) > LONGEST_LINE_BYTES
 
 
 def test_a_slow_reader_loses_nothing_and_holds_nobody_up(terminal: Pipe) -> None:
@@ -110,7 +110,7 @@ def test_a_slow_reader_loses_nothing_and_holds_nobody_up(terminal: Pipe) -> None
 
     assert seen == b"".join(lines)
     assert not output.full
-    assert len(seen) > FULL
+    assert len(seen) > FULL_BYTES
 
 
 def test_a_reader_that_is_gone_is_not_written_to(terminal: Pipe) -> None:

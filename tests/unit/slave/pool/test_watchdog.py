@@ -10,7 +10,13 @@ import pytest
 from taskmaster.model import WireBatch
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.pool.watchdog import CANCEL, LOST, Watchdog
+from taskmaster.slave.pool.watchdog import (
+    BUSY_SILENT_SECONDS,
+    CANCEL_SECONDS,
+    ENDING_SECONDS,
+    IDLE_SILENT_SECONDS,
+    Watchdog,
+)
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
 
@@ -104,7 +110,7 @@ def test_a_coroutine_is_given_the_time_to_be_cancelled(scene: Scene) -> None:
     worker.several = worker.coroutines = True
     scene.give(worker, 0)
     scene.scoreboards[worker].states[0][0] = 1
-    scene.spend(3.0 + CANCEL, limit=2.0)
+    scene.spend(3.0 + CANCEL_SECONDS, limit=2.0)
 
     assert scene.ended == []
 
@@ -120,7 +126,7 @@ def test_the_warning_names_the_limit_that_was_given(scene: Scene, caplog: pytest
     blocked.coroutines = True
     scene.give(late, 1)
     scene.give(blocked, 1)
-    scene.spend(2 * CANCEL, limit=2.0)
+    scene.spend(2 * CANCEL_SECONDS, limit=2.0)
 
     assert caplog.messages == [
         "a job has run for more than 2 s (--job-timeout); worker 100 is ended",
@@ -137,7 +143,7 @@ def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
     scene.give(busy, 3)
     scene.give(well, 3)
     idle.gone = busy.gone = True
-    scene.spend(LOST[False])
+    scene.spend(IDLE_SILENT_SECONDS)
 
     assert scene.ended == []
 
@@ -145,7 +151,7 @@ def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
 
     assert scene.ended == [idle.pid]
 
-    scene.spend(2 * LOST[True])
+    scene.spend(2 * BUSY_SILENT_SECONDS)
 
     assert scene.ended == [idle.pid, busy.pid]
     assert (idle.cut_off, busy.cut_off, well.cut_off) == (True, True, False)
@@ -180,3 +186,18 @@ def test_a_setup_that_takes_long_is_worth_a_word(scene: Scene, caplog: pytest.Lo
         for seconds in (30, 120, 480)
     ]
     assert scene.ended == []
+
+
+def test_a_worker_that_is_replaced_has_its_time_to_end(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """And no more: a teardown that hangs would keep its place for ever. It is killed once."""
+    ending, well = scene.worker(), scene.worker()
+    ending.quitting = True
+    scene.spend(ENDING_SECONDS)
+
+    assert scene.ended == []
+
+    scene.spend(ENDING_SECONDS)
+
+    assert scene.ended == [ending.pid]
+    assert "teardown has been running for 60 s" in caplog.text
+    assert not well.cut_off
