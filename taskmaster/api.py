@@ -21,7 +21,6 @@ from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
@@ -137,20 +136,12 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
 
 def runs(path: str) -> list[RunRecord]:
     """All runs that a state file holds, the newest first."""
-    store = SqliteStore.open_existing(path)
-    try:
-        return list(store.runs())
-    finally:
-        store.close()
+    return control.runs_of(path)
 
 
 def restore(path: str, run: str) -> RunRecord:
     """Make a former run of a state file the current one again; returns it."""
-    store = SqliteStore.open_existing(path)
-    try:
-        return store.restore(run)
-    finally:
-        store.close()
+    return control.restore(path, run)
 
 
 class Taskmaster:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -97,57 +98,70 @@ def status(
 
 
 @tm_ctl.command()
-@click.argument("state")
+@click.argument("state", default=".")
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option("get_jobs_callback")
 def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
-    """List the runs that a state file holds, the newest first.
+    """List the states of a directory, or the runs that a state file holds, the newest first.
 
     STATE is the file, or the TARGET with the arguments that tm-master was given; then the file is
     the one that it has by default in this directory. The run with a * is the one that a master
-    resumes.
+    resumes. Without STATE, or with a directory, each state file there is listed with what it
+    belongs to.
 
     \b
     Examples:
+      tm-ctl runs
       tm-ctl runs backfill.tmstate
       tm-ctl runs backfill.py since=2024-01-01
     """  # noqa: D301
-    from taskmaster import api, keys
+    from taskmaster import api
+    from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
-    path = state_of(state, parse_arguments(arguments), get_jobs_callback)
+    found = parse_arguments(arguments)
+    if not found and Path(state).is_dir():
+        loaded()
+        _list_states(control.states_in(Path(state)), state)
+        return
+    path = state_of(state, found, get_jobs_callback)
 
     loaded()
 
-    rows = [("", "RUN", "STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")]
-    for run in api.runs(str(path)):
-        key = keys.show(run.mark) if run.mark is not None else "-"
-        current = "*" if run.resumed else ""
-        rows.append(
-            (current, run.id, _when(run.started), _when(run.finished), str(run.settled), str(run.failures), key)
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows: list[tuple[str, ...]] = [("", "RUN", *COLUMNS)]
+    rows += [("*" if run.resumed else "", run.id, *_row(run)) for run in api.runs(str(path))]
+    _print_table(rows)
 
 
 @tm_ctl.command()
 @click.argument("run")
-@option("state", required=True, help="The state file.")
-def restore(run: str, state: str) -> None:
+@click.argument("place", metavar="[STATE]", required=False)
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@option("state", help="The state file; the same as STATE.")
+@option("get_jobs_callback")
+def restore(
+    run: str, place: str | None, arguments: tuple[str, ...], state: str | None, get_jobs_callback: str | None
+) -> None:
     """Take back a RUN that --reset gave up: it is the one that the master resumes next.
 
-    RUN is its id, or the beginning of it, as `tm-ctl runs` lists them.
+    RUN is its id, or the beginning of it, as `tm-ctl runs` lists them. STATE is the state file, or
+    the TARGET with the arguments that tm-master was given.
 
     \b
-    Example:
+    Examples:
+      tm-ctl restore 3f2a backfill.py
       tm-ctl restore 3f2a --state backfill.tmstate
     """  # noqa: D301
+    if (place is None) == (state is None):
+        raise click.UsageError("Name the state that holds the run, once: as STATE after it, or with --state.")
     from taskmaster import api, keys
+    from taskmaster.runner.identities import state_of
+
+    path = state_of(place, parse_arguments(arguments), get_jobs_callback) if place is not None else state
 
     loaded()
 
-    record = api.restore(state, run)
+    record = api.restore(str(path), run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
     click.echo(
         f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start "
@@ -165,6 +179,7 @@ def restore(run: str, state: str) -> None:
 @click.option("--job", "wanted", metavar="KEY", multiple=True, help="Only the job with this key, with its tracebacks.")
 @click.option("-v", "--tracebacks", is_flag=True, help="With the traceback of each attempt.")
 @click.option("--drop", "dropped", metavar="KEY", multiple=True, help="Forget the failed job with this key.")
+@click.option("--drop-all", is_flag=True, help="Forget all failed jobs; with --type, those of that class.")
 def failures(  # noqa: PLR0913  # an option each
     *,
     state: str | None,
@@ -176,6 +191,7 @@ def failures(  # noqa: PLR0913  # an option each
     kind: str | None,
     wanted: tuple[str, ...],
     dropped: tuple[str, ...],
+    drop_all: bool,
     as_json: bool,
     as_csv: bool,
     tracebacks: bool,
@@ -204,11 +220,8 @@ def failures(  # noqa: PLR0913  # an option each
     loaded()
 
     style = check_styles(as_json=as_json, as_csv=as_csv)
-    if dropped:
-        if path is None:
-            raise UsageError("--drop changes a state file: stop the run, and name its STATE instead of --host.")
-        for shown, number in control.drop_failures(str(path), dropped).items():
-            click.echo(f"{number} failed {'job' if number == 1 else 'jobs'} with the key {shown} forgotten.", err=True)
+    if dropped or drop_all:
+        _drop(path, dropped, kind, everything=drop_all)
         return
     if path is not None:
         found = control.failures(str(path), kind)
@@ -221,6 +234,53 @@ def failures(  # noqa: PLR0913  # an option each
         raise control.no_such_key(", ".join(wanted))
     if not count and style == "text":
         click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
+
+
+def _drop(path: Path | None, wanted: Sequence[str], kind: str | None, *, everything: bool) -> None:
+    """Forget failed jobs, and say how many."""
+    from taskmaster.runner import control
+
+    if path is None:
+        raise UsageError("--drop changes a state file: stop the run, and name its STATE instead of --host.")
+    if everything and wanted:
+        raise UsageError("--drop and --drop-all are both given: leave one out.")
+    if everything:
+        click.echo(f"{_jobs(control.drop_all_failures(str(path), kind))} forgotten.", err=True)
+        return
+    for shown, number in control.drop_failures(str(path), wanted, kind).items():
+        click.echo(f"{_jobs(number)} with the key {shown} forgotten.", err=True)
+
+
+def _jobs(number: int) -> str:
+    return f"{number} failed {'job' if number == 1 else 'jobs'}"
+
+
+COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
+
+
+def _row(run: Any) -> tuple[str, ...]:
+    """A run, in columns."""
+    from taskmaster import keys
+
+    key = keys.show(run.mark) if run.mark is not None else "-"
+    return (_when(run.started), _when(run.finished), str(run.settled), str(run.failures), key)
+
+
+def _list_states(states: Iterable[Any], directory: str) -> None:
+    rows: list[tuple[str, ...]] = [("STATE", *COLUMNS, "BELONGS TO")]
+    for one in states:
+        columns = _row(one.run) if one.run is not None else ("-",) * len(COLUMNS)
+        rows.append((clean(one.path.name), *columns, clean(one.belongs or one.remark)))
+    if len(rows) == 1:
+        click.echo(f"There is no state file in {directory}.", err=True)
+        return
+    _print_table(rows)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _when(at: float | None) -> str:

@@ -69,6 +69,25 @@ class RunIdentity:
         """Return what this is, for a message."""
         return _described(self.file, self.what)
 
+    @staticmethod
+    def described(known: str) -> str:
+        """Return for a message what ``as_text`` gave.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        told = _read(known)
+        return _described(str(told.get("file") or ""), told["what"])
+
+    @staticmethod
+    def file_in(known: str) -> str:
+        """Return the real path of the file in what ``as_text`` gave.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        return str(_read(known).get("file") or "")
+
     def as_text(self, directory: Path) -> str:
         """Return the text that is kept in a state.
 
@@ -99,9 +118,7 @@ class RunIdentity:
         Raises:
             ValueError: it is no such text.
         """
-        told = json.loads(known)
-        if not isinstance(told, dict) or not isinstance(told.get("what"), dict):
-            raise ValueError("it does not say what it belongs to")  # noqa: TRY004  # the state is damaged, not the call
+        told = _read(known)
         file = str(told.get("file") or "")
         other = _described(file, told["what"])
         if json.loads(json.dumps(dict(self.what))) != told["what"]:
@@ -113,6 +130,13 @@ class RunIdentity:
         if Path(file).exists() and self.code != told.get("code"):
             return Comparison(refusal=f"{other}, of which this is a copy that was changed")
         return Comparison(remark=f"The state was moved or copied together with its file, which was {file}.")
+
+
+def _read(known: str) -> dict[str, Any]:
+    told = json.loads(known)
+    if not isinstance(told, dict) or not isinstance(told.get("what"), dict):
+        raise ValueError("it does not say what it belongs to")  # noqa: TRY004  # the state is damaged, not the call
+    return told
 
 
 def _described(file: str, what: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ class Announcements:
             reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
             self._say(
                 f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
-                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, '--state', place])}"
+                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, place])}"
             )
         if record.finished is not None:
             return  # this is said when it is known whether there is anything new

@@ -6,17 +6,35 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from taskmaster import keys
-from taskmaster.errors import ConnectError, StateBusy, StateLocked, UsageError
+from taskmaster.errors import ConnectError, StateBusy, StateError, StateLocked, UsageError
 from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.stores.default_path import SUFFIX
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
 
-__all__ = ["connect", "drop_failures", "failures", "failures_of", "left_key", "master_of", "no_such_key"]
+__all__ = [
+    "StateLine",
+    "connect",
+    "drop_all_failures",
+    "drop_failures",
+    "failures",
+    "failures_of",
+    "left_key",
+    "master_of",
+    "no_such_key",
+    "restore",
+    "runs_of",
+    "states_in",
+]
 
 BUSY_WAIT = 0.5  # seconds after which a master that was busy is asked again,
 BUSY_WAITS = 20  # and how often
@@ -92,21 +110,97 @@ def failures_of(host: str, key: str | None, key_file: str | None, kind: str | No
         connection.close()
 
 
-def drop_failures(path: str, wanted: Sequence[str]) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class StateLine:
+    """What there is to say of a state file in a list.
+
+    Attributes:
+        path: the file.
+        belongs: what it belongs to; "" if that is not known.
+        run: its current run; None if it cannot be read now.
+        remark: why not, or who is at work on it; "" for nothing.
+    """
+
+    path: Path
+    belongs: str
+    run: RunRecord | None
+    remark: str = ""
+
+
+def states_in(directory: Path) -> Iterator[StateLine]:
+    """The state files of a directory, by their names."""
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        try:
+            store = SqliteStore.open_existing(path)
+        except StateLocked as exc:
+            yield StateLine(path, "", None, f"a run is going on{f', ask {exc.address}' if exc.address else ''}")
+            continue
+        except StateError as exc:
+            yield StateLine(path, "", None, str(exc).partition(". ")[0])
+            continue
+        try:
+            yield StateLine(path, store.belonging().describe(), store.load())
+        except (StateError, ValueError) as exc:
+            yield StateLine(path, "", None, str(exc).partition(". ")[0])
+        finally:
+            store.close()
+
+
+def runs_of(path: str) -> list[RunRecord]:
+    """All runs that a state file holds, the newest first.
+
+    Raises:
+        StateLocked: a run is going on; says how to ask its master.
+    """
+    store = _at_rest(path, "its runs can be listed")
+    try:
+        return list(store.runs())
+    finally:
+        store.close()
+
+
+def restore(path: str, run: str) -> RunRecord:
+    """Make a former run of a state file the current one again; returns it.
+
+    Raises:
+        StateLocked: a run is going on.
+    """
+    store = _at_rest(path, "a former one can be taken back")
+    try:
+        return store.restore(run)
+    finally:
+        store.close()
+
+
+def _at_rest(path: str, what: str) -> SqliteStore:
+    """Open a state that no master has."""
+    try:
+        return SqliteStore.open_existing(path)
+    except StateLocked as exc:
+        raise StateLocked(
+            f"A run is going on with the state {path}: {what} when it has ended. `tm-ctl status {shlex.quote(path)}` "
+            "says how it stands.",
+            exc.address,
+        ) from exc
+
+
+def drop_failures(path: str, wanted: Sequence[str], kind: str | None = None) -> dict[str, int]:
     """Forget the failed jobs with these keys; gives how many there were of each.
 
     Args:
         path: the state file of a run that is not going on.
         wanted: keys as they are shown, or as they are stored.
+        kind: only those that failed with this class of exception at last.
 
     Raises:
         UsageError: no failed job has one of the keys; nothing was changed.
+        StateLocked: a run is going on.
     """
-    store = SqliteStore.open_existing(path)
+    store = _at_rest(path, "its failed jobs can be forgotten")
     try:
         found: dict[str, list[list[int]]] = {key: [[], [], []] for key in wanted}  # by how exact the spelling is
         shown: list[str] = []
-        for job in _pages(store.failed):
+        for job in _pages(lambda after: store.failed(after, kind=kind)):
             names = keys.spellings(job.key)
             shown += names[:1]
             for exactness, name in enumerate(names):
@@ -119,6 +213,25 @@ def drop_failures(path: str, wanted: Sequence[str]) -> dict[str, int]:
                 raise no_such_key(key, shown)
         store.drop({number for jobs in chosen.values() for number in jobs})
         return {key: len(jobs) for key, jobs in chosen.items()}
+    finally:
+        store.close()
+
+
+def drop_all_failures(path: str, kind: str | None = None) -> int:
+    """Forget all failed jobs; gives how many there were.
+
+    Args:
+        path: the state file of a run that is not going on.
+        kind: only those that failed with this class of exception at last.
+
+    Raises:
+        StateLocked: a run is going on.
+    """
+    store = _at_rest(path, "its failed jobs can be forgotten")
+    try:
+        found = [job.id for job in _pages(lambda after: store.failed(after, kind=kind))]
+        store.drop(found)
+        return len(found)
     finally:
         store.close()
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,15 +17,15 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.django_orm import integration
-from taskmaster.errors import SourceError, StateLocked, StateRefused, TaskmasterError, UsageError
+from taskmaster.errors import SourceError, TaskmasterError, UsageError
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
 from taskmaster.master.reading.job_checks import order_warning
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
+from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.view.status import clean
 
@@ -89,22 +87,12 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     place = Path(os.path.realpath(path))
     if not place.exists():
         return f"There is no state {place}: a run would begin at the first job."
-    with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
-        copy = Path(os.path.realpath(directory)) / place.name
-        try:
-            for suffix in ("", "-wal"):
-                if (part := place.with_name(place.name + suffix)).exists():
-                    shutil.copyfile(part, copy.with_name(copy.name + suffix))
-            store = SqliteStore.open_existing(copy)
-        except (OSError, StateRefused, StateLocked) as exc:
-            if place.with_name(place.name + ".lock").exists():
-                return f"A master may be running: the state {place} cannot be read now, so it is not known where it is."
-            raise StateRefused(str(exc).replace(str(copy), str(place))) from exc
-        try:
+    try:
+        with copied_state(place) as store:
             store.belonging().check(place, identity, target, adopt=adopt)
             record = store.load()
-        finally:
-            store.close()
+    except StateBusyNow:
+        return f"A master may be running: the state {place} cannot be read now, so it is not known where it is."
     if record.finished is not None:
         return (
             f"The run whose state is {place} has finished, with {record.settled} jobs settled; --reset runs all again."

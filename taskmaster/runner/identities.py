@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +17,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from taskmaster.errors import StateError
+from taskmaster.errors import StateError, StateRefused
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
-from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.options.commands import RunOptions
+from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of_file, file_of
 
-__all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "under_test"]
+__all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "under_test", "unfinished_elsewhere"]
 
 PACKAGE = Path(__file__).parents[1]
+MOST_NAMED = 5  # states in a message
+MOST_LOOKED_AT = 20  # states that are opened to find an unfinished run
+LONGEST_LOOKED_AT = 16 * 1024 * 1024  # bytes of a state that is copied for that
 PLAIN = (str, int, float, bool, bytes, type(None))
 # Words of a script's command line that say how it works and not on what: Django's, and those that
 # many scripts have. Taskmaster's own options are left out, too.
@@ -155,7 +159,56 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
     path = Path(state)
     if not arguments and not get_jobs and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
         return path
-    return find_state(of_target(targets.with_function(state, get_jobs), arguments))
+    known = of_target(targets.with_function(state, get_jobs), arguments)
+    found = find_state(known)
+    others = [] if found.exists() else sorted(found.parent.glob(f"{_stem(found)}*{SUFFIX}"))
+    if others:
+        names = ", ".join(other.name for other in others[:MOST_NAMED])
+        raise StateRefused(
+            f"There is no state {found}; there are {names}. Give the same arguments as to the run that is meant; "
+            "`tm-ctl runs` says which state belongs to what."
+        )
+    return found
+
+
+def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
+    """Return a sentence about an unfinished run that somebody may have meant who begins a new one;
+    "" if there is none.
+
+    Args:
+        known: the new run.
+        state: its state, which has its default name.
+    """
+    identity = known.identity
+    if not identity.file:
+        return ""
+    beside = Path(identity.file).parent
+    scripted = "source" in identity.what
+    places = sorted(state.parent.glob(f"{_stem(state)}*{SUFFIX}"))[:MOST_LOOKED_AT] if scripted else []
+    if beside != state.parent:
+        places += sorted(beside.glob(f"{Path(identity.file).stem}*{SUFFIX}"))[:MOST_LOOKED_AT]
+    for place in places:
+        if os.path.realpath(place) == os.path.realpath(state) or place.stat().st_size > LONGEST_LOOKED_AT:
+            continue
+        try:
+            with copied_state(Path(os.path.realpath(place))) as store:
+                record, belonging = store.load(), store.belonging()
+                theirs = belonging.describe() if belonging.is_of_file(identity.file) else ""
+        except (StateError, StateBusyNow, OSError, ValueError):
+            continue
+        if record.finished is None and record.settled and theirs:
+            return (
+                f"There is an unfinished run of {theirs}, with {record.settled} jobs settled, in {place}; this one is "
+                f"another, and begins anew. To go on with that one, start it as before, in {place.parent}, or with "
+                f"--state={place}."
+            )
+    return ""
+
+
+def _stem(state: Path) -> str:
+    """The part of a default name that a person reads."""
+    name = state.name.removesuffix(SUFFIX)
+    return name[:-9] if re.search(r"-[0-9a-f]{8}$", name) else name
 
 
 def arguments_text(arguments: Mapping[str, str]) -> str:
@@ -278,10 +331,7 @@ def _described(jobs: Any, source: Any) -> str:
 def _may_be_of(path: Path, identity: RunIdentity) -> bool:
     """Whether a state under a name of releases before 1.0 can be this run's."""
     try:
-        store = SqliteStore.open_existing(path)
-    except StateError:
+        with copied_state(Path(os.path.realpath(path))) as store:
+            return store.belonging().may_be(identity, Path(os.path.realpath(path)))
+    except (StateError, StateBusyNow, OSError, ValueError):
         return True  # it is in use or damaged: who opens it says so
-    try:
-        return store.belonging().may_be(identity, Path(store.place))
-    finally:
-        store.close()

@@ -29,7 +29,7 @@ from taskmaster.options.commands import MasterOptions, failure_budget
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.excepthook import as_keywords, is_command
-from taskmaster.runner.identities import find_state
+from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
@@ -218,6 +218,10 @@ class RunSession:
             console.say(self._loaded.stateless)
         elif not self._options.failed:
             says.start(record, given_up)
+            if self._options.state is None and not record.settled and given_up is None:
+                other = unfinished_elsewhere(self._loaded.known, Path(store.place))
+                if other:
+                    console.say(other)
         elif record.failures:
             says.start_of_failed(record)
 

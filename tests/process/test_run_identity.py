@@ -200,3 +200,75 @@ def test_code_of_the_command_line_and_of_standard_input_has_states(playground: P
     for state in states:
         listed = playground.run("tm-ctl", "runs", state)
         assert listed.process.returncode == 0, listed.output
+
+
+def test_an_unfinished_run_that_was_perhaps_meant_is_named(playground: Playground) -> None:
+    """Beside the file, if the command is given in another directory; and of a script with other
+    words.
+    """
+    services(playground)
+    directory = playground.directory
+    playground.directory = directory / "service-a"
+    playground.run("tm-run", "backfill.py", "1", "--progress=none", "--limit=50")
+    playground.directory = directory
+    other = playground.run("tm-run", "service-a/backfill.py", "1", "--progress=none")
+
+    assert other.process.returncode == 0, other.output
+    assert "There is an unfinished run of" in other.output
+    assert str(directory / "service-a" / "backfill.tmstate") in other.output
+
+    playground.write(
+        "script.py",
+        "from taskmaster import Taskmaster\ndef get_jobs(last=0): yield from range(last + 1, 50)\n"
+        "def handle(key): pass\n"
+        "Taskmaster(handle, get_jobs, processes=0, limit=20).start()\n",
+    )
+    playground.run("python", "script.py", "users")
+    again = playground.run("python", "script.py", "orders")
+
+    assert "There is an unfinished run of" in again.output
+    assert "script.py users" in again.output
+
+
+def test_states_are_listed_with_what_they_belong_to(playground: Playground) -> None:
+    """With their arguments, and one that is missing is told from those that are there; a run that
+    goes on is said to.
+    """
+    playground.write(
+        "shards.py",
+        "import time, os\ndef get_jobs(shard: int, last=0): yield from range(last + 1, 100)\n"
+        "def handle_job(n):\n    if n > 95: raise (ValueError if n == 96 else KeyError)(n)\n"
+        "    while os.path.exists('wait'): time.sleep(0.01)\n",
+    )
+    run = ("tm-run", "shards.py", "1", "--progress=none", "--retries=0")
+    playground.run(*run, "shard=1")
+    (playground.directory / "wait").touch()
+    going_on = playground.start(*run, "shard=2")
+    going_on.wait_for_output("New run")
+    listed = playground.run("tm-ctl", "runs")
+
+    assert listed.process.returncode == 0, listed.output
+    assert "shards.py:get_jobs with shard=1" in listed.output
+    assert "a run is going on, ask 127.0.0.1:" in listed.output
+
+    for words in (("runs",), ("failures", "--drop", "5"), ("restore", "5")):
+        refused = playground.run("tm-ctl", words[0], *words[1:], "shards.py", "shard=2")
+        assert refused.process.returncode == 5, refused.output
+        assert "A run is going on with the state" in refused.output
+        assert "tm-ctl status" in refused.output
+    missing = playground.run("tm-ctl", "status", "shards.py")
+
+    assert missing.process.returncode == 5, missing.output
+    assert "Give the same arguments" in missing.output
+
+    dropped = playground.run("tm-ctl", "failures", "shards.py", "shard=1", "--type", "KeyError", "--drop-all")
+
+    assert "3 failed jobs forgotten" in dropped.output
+    assert "1 x ValueError" in playground.run("tm-ctl", "failures", "shards.py", "shard=1").output
+    (playground.directory / "wait").unlink()
+    assert going_on.end() == 3, going_on.output
+    playground.run(*run, "shard=1", "--reset")
+    former = [line.split()[0] for line in playground.run("tm-ctl", "runs", "shards.py", "shard=1").output.splitlines()]
+    restored = playground.run("tm-ctl", "restore", former[-1], "shards.py", "shard=1")
+
+    assert restored.process.returncode == 0, restored.output

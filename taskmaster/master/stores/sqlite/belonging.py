@@ -40,6 +40,24 @@ class Belonging(NamedTuple):
     former: str | None
     belongs: str | None
 
+    def describe(self) -> str:
+        """Return what the state belongs to, for a person.
+
+        Raises:
+            ValueError: the file does not hold what was written.
+        """
+        if self.belongs is not None:
+            return RunIdentity.described(self.belongs)
+        return without_password(self.former or "?")
+
+    def is_of_file(self, file: str) -> bool:
+        """Whether it is a run of a file, whatever its arguments were.
+
+        Args:
+            file: real path.
+        """
+        return self.belongs is not None and RunIdentity.file_in(self.belongs) == file
+
     def may_be(self, identity: RunIdentity, place: Path) -> bool:
         """Whether the state belongs to a run, or an earlier release can have made it for that."""
         if self.belongs is None:

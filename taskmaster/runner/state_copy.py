@@ -1,0 +1,47 @@
+"""A look into a state that may be in use: at a copy, so that no run finds it locked meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from taskmaster.errors import StateLocked, StateRefused
+from taskmaster.master.stores.sqlite.store import SqliteStore
+
+__all__ = ["StateBusyNow", "copied_state"]
+
+
+class StateBusyNow(Exception):  # no error: it says how things are
+    """A master may just be writing to the state, so that a copy of it cannot be read."""
+
+
+@contextmanager
+def copied_state(place: Path) -> Iterator[SqliteStore]:
+    """Open a copy of a state file; it is as old as the last checkpoint.
+
+    Args:
+        place: the file, links resolved.
+
+    Raises:
+        StateBusyNow: a master has it, and what was copied is not whole.
+        StateRefused: it cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
+        copy = Path(os.path.realpath(directory)) / place.name
+        try:
+            for suffix in ("", "-wal"):
+                if (part := place.with_name(place.name + suffix)).exists():
+                    shutil.copyfile(part, copy.with_name(copy.name + suffix))
+            store = SqliteStore.open_existing(copy)
+        except (OSError, StateRefused, StateLocked) as exc:
+            if place.with_name(place.name + ".lock").exists():
+                raise StateBusyNow from exc
+            raise StateRefused(str(exc).replace(str(copy), str(place))) from exc
+        try:
+            yield store
+        finally:
+            store.close()
