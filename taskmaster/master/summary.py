@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,5 +79,5 @@ class Companion(Protocol):
     def check(self) -> None:
         """Raise the error with which the slave ended, if it did."""
 
-    def stop(self, seconds: float) -> None:
-        """See to its end: on its own within so many seconds, else by force."""
+    def stop(self, hurry: Callable[[], bool]) -> int | None:
+        """See to its end: on its own in its time, else by force; return its exit code."""

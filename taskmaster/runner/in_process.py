@@ -39,14 +39,15 @@ from taskmaster.slave.messages import (
     BatchUnreadable,
     CallRaised,
     JobFailed,
-    MessageSender,
     Quit,
     RunBatch,
     to_plain,
     to_supervisor,
 )
 from taskmaster.slave.scoreboard import Scoreboard
-from taskmaster.slave.worker.callbacks import Callbacks, is_async
+from taskmaster.slave.worker.callbacks import Callbacks, name_of
+from taskmaster.slave.worker.message_sender import MessageSender
+from taskmaster.slave.worker.results import Calls, NothingRan, Results
 from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_together
 from taskmaster.transport.address import Address
 
@@ -134,7 +135,7 @@ class _Mailbox:
 
     def recv(self) -> tuple[Any, ...]:
         """Give the next message for the worker; after the last one, it is to quit."""
-        return self.inbox.popleft() if self.inbox else to_plain(Quit())
+        return self.inbox.popleft() if self.inbox else to_plain(Quit(0.0))
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Take what the worker says."""
@@ -205,9 +206,8 @@ class InProcessSlave:
         self._torn_down = False
         self._idle = False
         self._loop = Loop()
-        self._handle = callbacks.handle
-        if is_async(callbacks.handle) and not callbacks.together:
-            self._handle = lambda job: self._loop.awaited(callbacks.handle(job))
+        results = Results(name_of(callbacks.handle), self._loop.awaited)
+        self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
         server.told = self._leave
         self._set_up()
 
@@ -254,20 +254,23 @@ class InProcessSlave:
         if reports:
             self._exchange(reports, 0)
 
-    def stop(self, _seconds: float) -> None:
-        """Tear down, once."""
+    def stop(self, _hurry: Callable[[], bool] = lambda: False) -> int:
+        """Tear down, once; return 0 if that went well."""
         if self._timer is not None:
             self._timer.cancel()
         if self._torn_down:
-            return
+            return 0
+        code = 0
         self._torn_down = True
         HERE.run = HERE.slave = ""
         if self._callbacks.teardown is not None:
             try:
-                self._loop.awaited(self._callbacks.teardown())
+                Results("teardown()", self._loop.awaited).finish(self._callbacks.teardown())
             except BaseException as exc:
+                code = 1
                 sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
         self._loop.close()
+        return code
 
     def notify(self) -> None:
         """Hear of a signal, inside of its handler: the first one lets the running job end."""
@@ -298,7 +301,9 @@ class InProcessSlave:
         if self._callbacks.setup is None:
             return
         try:
-            self._loop.awaited(self._callbacks.setup())
+            Results("setup()", self._loop.awaited).finish(self._callbacks.setup())
+        except NothingRan as exc:
+            raise TargetError(str(exc)) from None
         except Exception as exc:
             raise TargetError(
                 f"setup() raised {type(exc).__qualname__}, so that no job can be run.",
@@ -324,7 +329,7 @@ class InProcessSlave:
         self._running = True
         try:
             with integration.kept_connections():
-                run(batches, self._scoreboard, self._handle, self._sender)
+                run(batches, self._calls)
         except (_GivenUp, KeyboardInterrupt):
             return self._given_up(batch)
         finally:

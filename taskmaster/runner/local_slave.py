@@ -37,6 +37,8 @@ RESTART_SPAN = 60.0
 LOOK_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
 WAIT_SECONDS = 60.0
+END_SECONDS = 5.0  # that a slave has at least to end
+LATE_SECONDS = 3.0  # that it is waited for beyond the time that its workers have
 
 
 class LocalSlaveEnded(TaskmasterError):
@@ -156,21 +158,40 @@ class LocalSlave:
             raise LocalSlaveEnded(f"{why}; the run stops here and can be resumed.", 1)
         raise LocalSlaveEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
 
-    def stop(self, seconds: float) -> None:
-        """See to the slave's end: within ``seconds`` if it is ending by itself, else now."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._close_stdin()
-            try:
-                self._process.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:
+        """See to the slave's end: its workers have ``--grace`` for what they have left to do.
+
+        Args:
+            hurry: whether nothing may be waited for any more.
+
+        Returns:
+            The slave's exit code, None if it had to be ended.
+        """
+        self._tell_to_end()
+        deadline = time.monotonic() + max(END_SECONDS, self._config["grace"]) + LATE_SECONDS
+        while (code := self._poll(0.05)) is None and time.monotonic() < deadline and not hurry():
+            pass
         self._close_stdin()
+        if code is None and self._poll(END_SECONDS) is None:
+            self._process.kill()
+            self._process.wait()
         self._join_relays()
         if self._template is not None:
             self._template.close()
+        return code
+
+    def _poll(self, seconds: float) -> int | None:
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _tell_to_end(self) -> None:
+        try:
+            self._pipe(self._process.stdin).write(b"end\n")
+            self._pipe(self._process.stdin).flush()
+        except (OSError, ValueError):
+            pass  # it has ended already, or this is the second time
 
     def _popen(self) -> subprocess.Popen[bytes]:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001

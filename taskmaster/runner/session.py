@@ -48,7 +48,6 @@ __all__ = ["RunSession"]
 # Seconds that slaves of an earlier session have to come back, before others get what those ran.
 RECLAIM_SECONDS = 5.0
 # Seconds that the local slave has to end by itself when the run is over.
-SLAVE_END_SECONDS = 5.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
@@ -184,7 +183,7 @@ class RunSession:
         note_run(Path(store.place), loaded.given, finished=False)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
-            stack.callback(parts.slave.stop, 0.0)
+            stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
         return parts
 
     def _listen(self, stack: ExitStack, key: SharedKey | None) -> Server | InProcessServer:
@@ -288,9 +287,12 @@ class RunSession:
         ended = time.monotonic()
         if summary.exit_code == Stopped.exit_code:
             return summary
-        if parts.slave is not None:
-            # One that is still starting would wait for this master.
-            parts.slave.stop(SLAVE_END_SECONDS if parts.run.has_met_slaves else 0.0)
+        if parts.slave is not None and not self._ended_well(parts, parts.slave):
+            # The slave has said what it is: something that callbacks wrote may be lost.
+            parts.console.say(
+                f"{summary.settled} jobs are settled, but their workers could not end as they should: see above."
+            )
+            return replace(summary, exit_code=1)
         if self._options.failed and parts.record.finished is None:
             parts.says.failed_again(summary)
             return replace(summary, exit_code=Stopped.exit_code)
@@ -303,6 +305,14 @@ class RunSession:
         for line in self._sample.report(summary, ended):
             parts.console.say(line)
         return replace(summary, state="")
+
+    @staticmethod
+    def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave) -> bool:
+        """See to the slave's end; return whether its workers could write what they had left."""
+        if not parts.run.has_met_slaves:
+            slave.stop(lambda: True)  # it is still starting, and would wait for this master
+            return True
+        return slave.stop(lambda: parts.signals.repeated) == 0
 
     def _limits(self) -> Limits:
         options = self._options

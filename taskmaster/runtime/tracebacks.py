@@ -33,6 +33,8 @@ def users_traceback(exc: BaseException, first: TracebackType | None = None) -> s
             first = first.tb_next
     if first is None and not isinstance(exc, SyntaxError):
         first = exc.__traceback__  # a SyntaxError names the user's line itself
+        if type(exc).__module__.startswith("taskmaster."):
+            return f"{type(exc).__qualname__}: {exc}\n"  # its message says all
     try:
         lines = traceback.format_exception(type(exc), exc, first)
     except Exception:

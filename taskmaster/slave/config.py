@@ -34,7 +34,8 @@ class SlaveConfig:
         fork_server: Control socket of a fork server that is there already.
         fork_server_process: That fork server, if it can be replaced; None if it alone holds the
             callback.
-        lifeline: Descriptor whose end of file says that the master's process has ended.
+        lifeline: Descriptor whose end of file says that the master's process has ended; what is
+            written to it says that this slave is to end.
     """
 
     target: str

@@ -10,7 +10,9 @@ to compare two numbers.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
 import time
 
 from taskmaster.model import MAX_BATCH
@@ -21,6 +23,7 @@ REGIONS = 2
 NOT_BEGUN = 2**64 - 1  # as a position: the worker has not begun with the batch
 OPENING = 2**64 - 2  # as a position: the worker is unpickling the batch
 RUNNING, ENDED = 1, 2  # states of a job in the table; 0 is a job that has not been started
+_MAP_FIXED = 0x10  # on Linux and macOS; ``mmap`` has no name for it
 _HEAD = 24
 _REGION = _HEAD + MAX_BATCH
 SIZE = REGIONS * _REGION  # bytes of the memory
@@ -41,10 +44,31 @@ class Scoreboard:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, SIZE)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         whole = memoryview(self._memory)
         self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
         self.lowered = [whole[r * _REGION + 16 : r * _REGION + 17] for r in range(REGIONS)]
         self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
+
+    def keep_from_children(self) -> None:
+        """Have the kernel leave this memory out of what a forked child gets, where it can."""
+        if hasattr(mmap, "MADV_DONTFORK"):
+            self._memory.madvise(mmap.MADV_DONTFORK)
+
+    def detach(self) -> None:
+        """In a forked child: have memory of one's own in the place of the shared one.
+
+        Its limits say that nothing is to be started.
+        """
+        library = ctypes.CDLL(None, use_errno=True)
+        library.mmap.restype = ctypes.c_void_p
+        library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+        place = library.mmap(self._address, SIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+        if place != self._address:
+            os._exit(1)  # what a child writes there would be taken for the worker's word
+        for lowered in self.lowered:
+            lowered[0] = 1
 
     def prepare(self, region: int, count: int) -> None:
         """Make a region ready for a batch; the supervisor does this before it sends the batch."""

@@ -35,6 +35,7 @@ from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.retirement import Retirement
+from taskmaster.slave.pool.worker_ends import wind_up
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.user_code.code_version import callback_of, place_of
 
@@ -42,8 +43,6 @@ __all__ = ["Supervisor", "run_slave"]
 
 FIRST_LOOK_SECONDS = 0.25  # between two looks at how far the workers have got, until the master says how often
 HUNGRY_SECONDS = 0.002  # without a batch until the workers share what there is
-TEARDOWN_SECONDS = 5.0  # that workers have for their teardown
-ORPHANED_TEARDOWN_SECONDS = 1.0  # the same, where the master's process has ended
 LAST_REPORTS_SECONDS = 2.0  # to bring the last reports to the master
 
 
@@ -55,9 +54,9 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
         key: Gives the key for the next attempt to connect.
 
     Returns:
-        The exit code: 0 if the run is over, 2 if the target cannot be used, 6 if the master cannot
-            be
-        reached, 130 or 143 after a signal.
+        The exit code: 0 if the run is over, 1 if it is and a worker could not do what it had left
+            to do at its end, 2 if the target cannot be used, 6 if the master cannot be reached, 128
+            and its number after a signal.
     """
     keep_freed_memory()
     with Signals() as signals:
@@ -138,7 +137,7 @@ class Supervisor:
         self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
         self._said_waiting = self._said_connected = False
         self._over = False
-        self._orphaned = False
+        self._orphaned = self._told_to_end = False
         self._stop_by: float | None = None
         self._wakeup = Wakeup(self._selector)
         if config.lifeline is not None:
@@ -176,16 +175,18 @@ class Supervisor:
 
     def _turn(self, now: float) -> int | None:
         """Do what is due now; return an exit code to end the loop."""
-        if self._orphaned:
-            return self._end_orphaned()
+        if self._orphaned or self._told_to_end:
+            return self._end_with_master()
         if self._signals.received:
             return self._turn_to_stop(now)
         if self._over:
             return self._end_over()
         if self._link.refusal is not None:
             self._say(str(self._link.refusal), always=True)
+            self._wind_up()
             return self._link.refusal.exit_code
         if self._link.lost_at is not None and not self._wait_for_master(now):
+            self._wind_up()
             return ConnectError.exit_code
         self._exchange(now)
         return None
@@ -334,19 +335,20 @@ class Supervisor:
 
     def _end_over(self) -> int:
         """End because the run is over."""
-        self._wind_up(TEARDOWN_SECONDS)
+        self._wind_up()
         took = timedelta(seconds=round(time.monotonic() - self._began))
         done, failed = self._in_flight.done, self._in_flight.failed
         self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
         self._link.bye()
-        return 0
+        return 1 if self._pool.workforce.ends.unfinished else 0
 
-    def _end_orphaned(self) -> int:
-        """End because the master's process has ended: nobody would hear of what is done here."""
-        if not self._pool_is_idle():
-            self._pool.workforce.kill()
-        self._wind_up(ORPHANED_TEARDOWN_SECONDS)
-        return 0
+    def _end_with_master(self) -> int:
+        """End because the command that started this slave ends, or is gone: nobody would hear of
+        what is done here.
+        """
+        self._pool.look()
+        self._wind_up()
+        return 1 if self._pool.workforce.ends.unfinished else 0
 
     def _turn_to_stop(self, now: float) -> int | None:
         """End after a signal: give back what has not started, let the rest end in its time, and
@@ -361,12 +363,12 @@ class Supervisor:
                     "ends at once)."
                 )
         if self._signals.repeated or now >= self._stop_by:
-            self._pool.workforce.kill()
+            self._pool.workforce.kill(idle=self._signals.repeated)
         if len(self._in_flight):
             self._exchange(now)
             return None
         self._deliver(now)
-        self._wind_up(TEARDOWN_SECONDS)
+        self._wind_up(self._stop_by - now)
         self._link.bye()
         self._say(
             f"stopped: {self._in_flight.done} jobs done and {self._in_flight.failed} failed attempts by this slave."
@@ -382,22 +384,24 @@ class Supervisor:
             for key, _ in self._selector.select(0.05):
                 key.data()
 
-    def _wind_up(self, seconds: float) -> None:
-        """Have the workers tear down; those that take too long are killed."""
-        self._pool.workforce.quit()
-        deadline = time.monotonic() + seconds
-        while self._pool.workers and time.monotonic() < deadline and not self._signals.repeated:
-            for key, _ in self._selector.select(0.05):
-                key.data()
-            self._pool.workforce.outputs.write()
-        self._pool.workforce.kill()
-
-    def _pool_is_idle(self) -> bool:
-        self._pool.look()
-        return len(self._in_flight) == 0
+    def _wind_up(self, seconds: float | None = None) -> None:
+        """Have the workers end; they have as long as running jobs, where nothing else is said."""
+        wind_up(
+            self._pool.workforce,
+            self._selector,
+            self._config.grace if seconds is None else seconds,
+            hurry=lambda: self._signals.repeated,
+            orphaned=lambda: self._orphaned,
+        )
+        if sentence := self._pool.workforce.ends.summary():
+            self._say(sentence, always=True)
 
     def _read_lifeline(self) -> None:
-        if self._config.lifeline is not None and not os.read(self._config.lifeline, 4096):
+        if self._config.lifeline is None:
+            return
+        if os.read(self._config.lifeline, 4096):
+            self._told_to_end = True
+        else:
             self._selector.unregister(self._config.lifeline)
             self._orphaned = True
 

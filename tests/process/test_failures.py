@@ -240,7 +240,7 @@ def test_a_failure_that_is_said_in_no_known_form_is_no_success(playground: Playg
     playground.write(
         "mod.py",
         PREAMBLE
-        + "from taskmaster.model import Failure\nfrom taskmaster.slave.messages import MessageSender\n"
+        + "from taskmaster.model import Failure\nfrom taskmaster.slave.worker.message_sender import MessageSender\n"
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 200)\n"
         + "def handle_job(n):\n    if n == 77:\n"
         + "        MessageSender._failure = lambda self, index, exc: Failure(index, 'E', '', '', 'bogus')\n"

@@ -25,6 +25,7 @@ from taskmaster.slave.messages import (
     Ready,
     RunBatch,
     ToSupervisor,
+    WorkerClosed,
     too_long,
 )
 from taskmaster.slave.pool.buffers import Buffer, Buffers
@@ -143,6 +144,9 @@ class Pool:
             self._welcome(worker, message)
         elif isinstance(message, CannotRun):
             self.workforce.cannot_run(worker, message)
+        elif isinstance(message, WorkerClosed):
+            worker.closed = True
+            self.workforce.ends.note(worker, message.problems)
         elif isinstance(message, JobFailed):
             held = worker.held[message.region]
             if held is not None:

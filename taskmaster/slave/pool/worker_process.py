@@ -42,6 +42,7 @@ class WorkerProcess:
             worker was killed.
         unusable: It has said that it cannot run jobs, and ends.
         quitting: It was told to end.
+        closed: It has said how its end went.
         gone: It has closed its end of the socket; the fork server tells how it ended.
         cut_off: It was killed because it had closed its end and lived on.
         behind: It may have said more than was read so far.
@@ -60,7 +61,8 @@ class WorkerProcess:
         self.scoreboard = Scoreboard(memory)
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
-        self.quitting = self.together = self.coroutines = self.behind = self.cut_off = self.garbled = False
+        self.quitting = self.closed = self.together = self.coroutines = False
+        self.behind = self.cut_off = self.garbled = False
         self.ran = 0
         self.exhausted = False
         self.retiring = ""

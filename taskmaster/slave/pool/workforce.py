@@ -24,6 +24,7 @@ from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServer
 from taskmaster.slave.pool.output import Outputs
 from taskmaster.slave.pool.restart_policy import RestartPolicy
 from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
+from taskmaster.slave.pool.worker_ends import WorkerEnds
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.scoreboard import SIZE
 from taskmaster.slave.unusable import Cause, Unusable
@@ -32,6 +33,7 @@ __all__ = ["Death", "Workforce"]
 
 logger = logging.getLogger(__name__)
 
+RETIRED_SECONDS = 30.0  # that a worker which is replaced has for its end
 CUT_OFF = (
     "ended because its socket to the slave was closed or written to, as by a callback that closes files which are not "
     "its own"
@@ -72,6 +74,7 @@ class Workforce:
     Attributes:
         workers: By process id.
         outputs: What the workers print, on its way to the slave's own output.
+        ends: How workers have ended that were told to quit.
         closing: No worker is started any more.
         restart_policy: When the next worker may be started.
     """
@@ -90,6 +93,7 @@ class Workforce:
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         self.outputs = Outputs(selector)
+        self.ends = WorkerEnds()
         self.closing = False
         self.restart_policy = RestartPolicy()
         self._spec = spec
@@ -195,6 +199,8 @@ class Workforce:
         worked = self._account_for(worker, death)
         del self.workers[worker.pid]
         self._let_go(worker)
+        if worker.quitting and not worker.closed and death.blame:
+            self.ends.note(worker, death.how)
         if worker.quitting or worker.unusable:
             return
         if death.blame and worker.timed_out is None:
@@ -236,24 +242,33 @@ class Workforce:
                 worker.pid,
                 worker.retiring,
             )
-            worker.send(Quit())
+            worker.send(Quit(RETIRED_SECONDS))
 
     # -- the end -----------------------------------------------------------------------------------
 
-    def quit(self) -> None:
-        """Have the workers tear down and end once the jobs at hand have ended."""
+    def quit(self, seconds: float) -> None:
+        """Have the workers tear down and end once the jobs at hand have ended.
+
+        Args:
+            seconds: How long the end of a worker may take.
+        """
         for worker in self.workers.values():
             if not worker.quitting:
                 worker.quitting = True
-                worker.send(Quit())
+                worker.send(Quit(seconds))
         self.closing = True
 
-    def kill(self) -> None:
-        """End the workers now; no job is blamed."""
+    def kill(self, *, idle: bool = True) -> None:
+        """End the workers now; no job is blamed.
+
+        Args:
+            idle: Also those that run nothing: what they have left to write is lost.
+        """
         self.closing = True
         for worker in list(self.workers.values()):
-            kill_group(worker.pid)
-            self._bury(worker, Death("", blame=False))
+            if idle or any(held is not None for held in worker.held):
+                kill_group(worker.pid)
+                self._bury(worker, Death("", blame=False))
 
     def close(self) -> None:
         """End what is left, the fork server included."""

@@ -14,9 +14,10 @@ from typing import Any
 from taskmaster.errors import TargetError
 from taskmaster.model import FailureKind
 from taskmaster.outcomes import Abort, Retry, Skip
+from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
 
-__all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load"]
+__all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
 
 TOGETHER = "handle_jobs"
 """A callback of this name is called with a list of jobs."""
@@ -56,7 +57,7 @@ class Callbacks:
         for outcome in (Retry, Skip, Abort):
             if isinstance(exc, outcome):  # a subclass of the user's may call itself anything
                 return outcome.kind, _seconds(exc) if outcome is Retry else -1.0
-        hopeless = isinstance(exc, self.give_up_on)
+        hopeless = isinstance(exc, (NothingRan, *self.give_up_on))
         if hopeless or (self.retry_on is not None and not isinstance(exc, self.retry_on)):
             return FailureKind.FINAL, -1.0
         return FailureKind.ERROR, -1.0
@@ -90,6 +91,11 @@ def load(text: str) -> Callbacks:
         classes_of(getattr(module, "retry_on", None), "retry_on", where),
         classes_of(getattr(module, "give_up_on", None), "give_up_on", where) or (),
     )
+
+
+def name_of(handle: Callable[[Any], Any]) -> str:
+    """Return how messages call a callback."""
+    return f"{getattr(handle, '__qualname__', type(handle).__name__)}()"
 
 
 def is_async(handle: Callable[[Any], Any]) -> bool:

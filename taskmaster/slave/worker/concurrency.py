@@ -11,13 +11,14 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
 from taskmaster.slave.job_clock import JobClock
-from taskmaster.slave.messages import BatchEnded, MessageSender, WorkerBatch, flush
+from taskmaster.slave.messages import BatchEnded
 from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
+from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
+from taskmaster.slave.worker.results import Calls
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
 
@@ -102,15 +103,9 @@ class Running:
             self._sender.say(BatchEnded(region, stop, time.perf_counter() - self._began.pop(region)))
 
 
-def run_threads(
-    batches: Iterator[WorkerBatch],
-    scoreboard: Scoreboard,
-    handle: Callable[[Any], Any],
-    sender: MessageSender,
-    count: int,
-) -> None:
+def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
     """Run jobs in ``count`` threads."""
-    running = Running(scoreboard, sender)
+    running = Running(calls.scoreboard, calls.sender)
     changed = threading.Condition()
     over = False
 
@@ -131,13 +126,15 @@ def run_threads(
             if batch is not at:
                 refresh_connections()
                 at = batch
-                call = failing_if_open(batch.opening(handle))
+                call = failing_if_open(batch.opening(calls.handle))
             caught: BaseException | None = None
             try:
-                call(batch.jobs[index])
+                calls.results.finish(call(batch.jobs[index]))
             except BaseException as exc:
+                calls.sender.end_if_child(exc)
                 caught = exc
                 refresh_connections()
+            calls.sender.end_if_child()
             with changed:
                 running.end(batch, index, caught)
                 changed.notify_all()
@@ -196,25 +193,9 @@ class Overtime:
             await asyncio.sleep(self.look(time.monotonic()))
 
 
-def run_coroutines(
-    batches: Iterator[WorkerBatch],
-    scoreboard: Scoreboard,
-    handle: Callable[[Any], Awaitable[Any]],
-    sender: MessageSender,
-    count: int,
-) -> None:
+async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
     """Run jobs as coroutines, ``count`` at once."""
-    asyncio.run(_run_coroutines(batches, scoreboard, handle, sender, count))
-
-
-async def _run_coroutines(
-    batches: Iterator[WorkerBatch],
-    scoreboard: Scoreboard,
-    handle: Callable[[Any], Awaitable[Any]],
-    sender: MessageSender,
-    count: int,
-) -> None:
-    running = Running(scoreboard, sender)
+    running = Running(calls.scoreboard, calls.sender)
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
@@ -239,10 +220,13 @@ async def _run_coroutines(
         if job is not None and batch.timeout is not None:
             overtime.begin(job, batch.timeout)
         try:
-            call = batch.opening(handle)
-            await call(batch.jobs[index])
+            call = batch.opening(calls.handle)
+            result = await call(batch.jobs[index])
+            if type(result) not in calls.results.plain:
+                await calls.results.finish_async(result)
         except BaseException as exc:
             caught = exc
+        calls.sender.end_if_child(caught)
         late = job is not None and overtime.end(job)
         running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
         changed.set()

@@ -24,21 +24,24 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import UsageError
 from taskmaster.runtime.child_process import kill_group
+from taskmaster.runtime.descriptors import open_descriptors
 from taskmaster.runtime.randomness import reseed
 from taskmaster.runtime.titles import set_title
-from taskmaster.slave.messages import flush
 from taskmaster.slave.worker import worker
 from taskmaster.slave.worker.callbacks import Callbacks, Classes
+from taskmaster.slave.worker.ending import forget_inherited_exits, reopen_log_sockets
+from taskmaster.slave.worker.message_sender import flush
+from taskmaster.slave.worker.open_files import Inherited, flush_all, shared_descriptors
 
 __all__ = ["fork_template", "main"]
 
 PR_SET_PDEATHSIG = 1
+KEY_VARIABLE = "TASKMASTER_KEY"
 
 
 def fork_template(
@@ -69,9 +72,9 @@ def fork_template(
             "anything starts a thread."
         )
     ours, theirs = socket.socketpair()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    flush()
+    flush_all()
+    ctypes.CDLL(None).fflush(None)  # what an extension in C has not printed yet
     pid = os.fork()
     if pid == 0:
         _become_template(theirs, Callbacks(callback, setup, teardown, retry_on, give_up_on))
@@ -86,30 +89,54 @@ def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
-        _let_go(control.fileno())
+        _forget_key()
+        _let_go({control.fileno(), *shared_descriptors()})
         integration.drop_after_fork()
-        serve(control, callbacks)
+        serve(control, callbacks, Inherited())
         status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
+        flush()
         os._exit(status)
 
 
-def _let_go(keep: int) -> None:
-    """The script's files, sockets and database connections belong to the script.
+def _forget_key() -> None:
+    """Wipe the key where the system shows it of this process and of all workers that it forks.
+
+    Copies that Python has made of it stay in the memory that was forked.
+    """
+    library = ctypes.CDLL(None)
+    library.getenv.restype = ctypes.c_void_p
+    place = library.getenv(KEY_VARIABLE.encode())
+    if place:
+        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+    os.environ.pop(KEY_VARIABLE, None)
+
+
+def _let_go(keep: set[int]) -> None:
+    """Leave the script's files, sockets and database connections to the script.
 
     Their numbers stay taken: the objects live on in this process's copy, and one that is used or
     closed here must not hit a socket of ours that was given its number. Using one is an error: what
-    a callback writes must not vanish.
+    a callback writes must not vanish. The files in ``keep``, such as a log, workers can write to
+    beside the script.
     """
     while (null := os.open(os.devnull, getattr(os, "O_PATH", os.O_RDONLY))) <= 2:
         pass  # a script without standard streams: nothing of ours may take their place
-    for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
-        if descriptor > 2 and descriptor not in (keep, null):
+    for descriptor in open_descriptors():
+        if descriptor > 2 and descriptor not in keep and descriptor != null:
             os.dup2(null, descriptor, inheritable=False)
 
 
-def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
-    """Fork workers on request until the supervisor is gone, then end those that are left."""
+def serve(control: socket.socket, callbacks: Callbacks | None, inherited: Inherited | None = None) -> None:
+    """Fork workers on request until the supervisor is gone, then end those that are left.
+
+    Args:
+        control: the socket to the supervisor.
+        callbacks: what workers call; None if they load it themselves.
+        inherited: the files of the script that was forked, where the callbacks come from one.
+    """
     set_title("tm-fork-server", "fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -130,7 +157,8 @@ def serve(control: socket.socket, callbacks: Callbacks | None) -> None:
                 data, fds, _, _ = socket.recv_fds(control, 65536, 8)
                 if not data:
                     return
-                pid = _spawn(json.loads(data), fds, [control.fileno(), wake_in, wake_out, selector], callbacks)
+                ours = [control.fileno(), wake_in, wake_out, selector]
+                pid = _spawn(json.loads(data), fds, ours, callbacks, inherited)
                 if pid > 0:
                     children.add(pid)
                 _say(control, {"spawned": pid})
@@ -183,7 +211,13 @@ def _say(control: socket.socket, message: dict[str, int]) -> None:
     control.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Callbacks | None) -> int:
+def _spawn(
+    spec: dict[str, Any],
+    fds: list[int],
+    ours: list[Any],
+    callbacks: Callbacks | None,
+    inherited: Inherited | None,
+) -> int:
     template = os.getpid()
     with warnings.catch_warnings():
         # This process has one thread of Python's. A library that the user's script has loaded may
@@ -220,11 +254,13 @@ def _spawn(spec: dict[str, Any], fds: list[int], ours: list[Any], callbacks: Cal
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        os.environ.pop("TASKMASTER_KEY", None)
+        os.environ.pop(KEY_VARIABLE, None)
         reseed()
         set_title("tm-worker", f"worker of {spec['target']}" if callbacks is None else "worker")
-        worker.main(sock, memory, buffers, callbacks, spec)
-        status = 0
+        forget_inherited_exits()
+        if inherited is not None:
+            reopen_log_sockets()
+        status = worker.main(sock, memory, buffers, callbacks, spec, inherited)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

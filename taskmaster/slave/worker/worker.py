@@ -1,20 +1,19 @@
 """A worker: runs the callback on the jobs of the batches that it is sent, and publishes which one
 it is at.
 
-Forked by the template. The only process that unpickles jobs, and the only one that runs the user's
-callback. What it says to its supervisor is in ``taskmaster.slave.messages``.
+Forked by the fork server. The only process that unpickles jobs, and the only one that runs the
+user's callback. What it says to its supervisor is in ``taskmaster.slave.messages``.
 """
 
 from __future__ import annotations
 
-import inspect
 import mmap
 import os
 import pickle
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from taskmaster.django_orm.integration import (
@@ -27,38 +26,44 @@ from taskmaster.errors import TargetError
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import (
-    AboutRun,
-    BatchEnded,
-    CannotRun,
-    MessageSender,
-    Quit,
-    Ready,
-    WorkerBatch,
-    capped,
-    flush,
-    to_worker,
-)
+from taskmaster.slave.messages import AboutRun, BatchEnded, CannotRun, Quit, Ready, to_worker
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
 from taskmaster.slave.unusable import Cause
-from taskmaster.slave.worker.callbacks import Callbacks, is_async, load
+from taskmaster.slave.worker.callbacks import Callbacks, is_async, load, name_of
+from taskmaster.slave.worker.ending import Ending
+from taskmaster.slave.worker.event_loop import EventLoop
+from taskmaster.slave.worker.forked_children import keep_children_out
+from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
+from taskmaster.slave.worker.open_files import Inherited
+from taskmaster.slave.worker.results import Calls, NothingRan, Results
 from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
 
 
 def work(
-    channel: Channel, scoreboard: Scoreboard, buffers: memoryview, callbacks: Callbacks | None, spec: dict[str, Any]
-) -> None:
-    """The life of a worker: load, set up, run batches until told to quit, tear down.
+    channel: Channel,
+    scoreboard: Scoreboard,
+    buffers: memoryview,
+    callbacks: Callbacks | None,
+    spec: dict[str, Any],
+    loop: EventLoop,
+) -> tuple[list[str], float]:
+    """Load, set up, run batches until told to quit, tear down.
 
     Args:
         channel: the socket to the supervisor.
         scoreboard: where the position is published.
         buffers: where the batches are that are not sent through the channel.
-        callbacks: what the template holds, None to load the target of ``spec``.
+        callbacks: what the fork server holds, None to load the target of ``spec``.
         spec: "target", "threads", "concurrency", and "path": where else modules are looked for.
+        loop: where things are awaited; this thread's.
+
+    Returns:
+        A sentence for each thing that has gone wrong after the last job, and the monotonic time by
+        which the worker is to have ended.
     """
+    forked = callbacks is not None
     sender = MessageSender(channel)
     sys.path += [place for place in spec["path"] if place not in sys.path]
     try:
@@ -66,36 +71,53 @@ def work(
     except TargetError as exc:
         flush()
         sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
-        return
-    try:
-        if callbacks.setup is not None:
-            callbacks.setup()
-    except BaseException as exc:
-        flush()
-        sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
-        sender.say(CannotRun(Cause.SETUP, sentence, capped(users_traceback(exc))))
-        return
-    flush()
-    sender = MessageSender(channel, callbacks.kind, scoreboard)
+        return [], 0.0
+    if not _set_up(callbacks, sender, loop):
+        return [], 0.0
+    sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked)
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
     sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
+    loop.begin_jobs()
     batches = read_batches(channel, sender, scoreboard, buffers)
+    jobs = Calls(callbacks.handle, Results(name_of(callbacks.handle), loop.run), scoreboard, sender)
     try:
         if callbacks.together:
-            run_together(batches, scoreboard, callbacks.handle, sender)
+            run_together(batches, jobs)
         elif coroutines:
             from taskmaster.slave.worker.concurrency import run_coroutines
 
-            run_coroutines(batches, scoreboard, callbacks.handle, sender, slots)
+            loop.run(run_coroutines(batches, jobs, slots))
         elif slots > 1:
             from taskmaster.slave.worker.concurrency import run_threads
 
-            run_threads(batches, scoreboard, callbacks.handle, sender, slots)
+            run_threads(batches, jobs, slots)
         else:
-            run_one_by_one(batches, scoreboard, callbacks.handle, sender)
+            run_one_by_one(batches, jobs)
     finally:
-        _tear_down(callbacks)
+        problems = _tear_down(callbacks, sender, loop)
+    return problems, sender.end_by
+
+
+def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> bool:
+    """Call ``setup``; False if the worker cannot run jobs, which is said."""
+    if callbacks.setup is None:
+        return True
+    try:
+        Results("setup()", loop.run).finish(callbacks.setup())
+    except NothingRan as exc:
+        flush()
+        sender.say(CannotRun(Cause.TARGET, str(exc), ""))
+        return False
+    except BaseException as exc:
+        sender.end_if_child(exc)
+        flush()
+        sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
+        sender.say(CannotRun(Cause.SETUP, sentence, capped(users_traceback(exc))))
+        return False
+    sender.end_if_child()
+    flush()
+    return True
 
 
 def read_batches(
@@ -110,6 +132,7 @@ def read_batches(
         except (EOFError, OSError):
             os._exit(1)
         if isinstance(message, Quit):
+            sender.end_by = time.monotonic() + message.seconds
             return
         if isinstance(message, AboutRun):
             HERE.run, HERE.slave, HERE.job_timeout, project = message
@@ -132,25 +155,26 @@ def read_batches(
         yield WorkerBatch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)
 
 
-def run_one_by_one(
-    batches: Iterator[WorkerBatch], scoreboard: Scoreboard, handle: Callable[[Any], Any], sender: MessageSender
-) -> None:
+def run_one_by_one(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     """Run jobs in their order, one at a time."""
     for batch in batches:
         refresh_connections()  # the worker may have waited for it for hours
         batch.began = time.perf_counter()
-        stop = _run(batch, scoreboard, failing_if_open(batch.opening(handle)), sender)
+        stop = _run(batch, calls)
+        calls.sender.end_if_child()
         seconds = time.perf_counter() - batch.began
         refresh_connections()
         flush()
-        sender.say(BatchEnded(batch.region, stop, seconds))
+        calls.sender.say(BatchEnded(batch.region, stop, seconds))
 
 
-def _run(batch: WorkerBatch, scoreboard: Scoreboard, call: Callable[[Any], Any], sender: MessageSender) -> int:
-    """Run jobs up to the limit; returns at which index it stopped. The inner loop is what every job
+def _run(batch: WorkerBatch, calls: Calls) -> int:
+    """Run jobs up to the limit; return at which index it stopped. The inner loop is what every job
     pays for.
     """
-    head, lowered = scoreboard.heads[batch.region], scoreboard.lowered[batch.region]
+    call = failing_if_open(batch.opening(calls.handle))
+    finish, plain = calls.results.finish, calls.results.plain
+    head, lowered = calls.scoreboard.heads[batch.region], calls.scoreboard.lowered[batch.region]
     numbered = enumerate(batch.jobs)  # after a failure the loop goes on where it was
     while True:
         try:
@@ -159,39 +183,40 @@ def _run(batch: WorkerBatch, scoreboard: Scoreboard, call: Callable[[Any], Any],
             for head[1], job in numbered:
                 if lowered[0] and head[1] >= head[0]:
                     return head[1]
-                call(job)
+                result = call(job)
+                if result is not None and type(result) not in plain:
+                    finish(result)
         except BaseException as exc:
-            sender.failed(batch.region, head[1], exc)
+            calls.sender.failed(batch.region, head[1], exc)
             refresh_connections()  # it may have lost one, which the next job would be given
             continue
         head[1] = len(batch.jobs)
         return len(batch.jobs)
 
 
-def run_together(
-    batches: Iterator[WorkerBatch], scoreboard: Scoreboard, handle: Callable[[list[Any]], Any], sender: MessageSender
-) -> None:
+def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     """Call the callback once with all jobs of a batch."""
+    scoreboard, sender = calls.scoreboard, calls.sender
     for batch in batches:
         refresh_connections()
         began = time.perf_counter()
         region = batch.region
         scoreboard.heads[region][1] = 0
         scoreboard.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
-        # All are announced as running; whoever lowers the limit after this gets nothing back.
+        # All are announced as running; whatever lowers the limit after this gets nothing back.
         stop = min(len(batch.jobs), scoreboard.heads[region][0])
         scoreboard.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
-        indices, jobs = _opened(batch, stop, sender, scoreboard)
+        indices, jobs = _opened(batch, stop, calls)
         try:
-            if jobs:
-                result = failing_if_open(handle)(jobs)
-                if inspect.isawaitable(result):
-                    import asyncio
-
-                    asyncio.run(_await(result))
+            if indices:
+                calls.results.finish(failing_if_open(calls.handle)(jobs))
+                sender.end_if_child()
         except BaseException as exc:
+            sender.end_if_child(exc)
             refresh_connections()
-            if len(jobs) == 1:
+            # The list is the callback's, which may have taken jobs out of it: it says nothing of
+            # what was done.
+            if len(indices) == 1:
                 sender.failed(region, indices[0], exc)
             else:
                 sender.raised(region, indices, exc)
@@ -202,10 +227,8 @@ def run_together(
         sender.say(BatchEnded(region, stop, time.perf_counter() - began))
 
 
-def _opened(
-    batch: WorkerBatch, stop: int, sender: MessageSender, scoreboard: Scoreboard
-) -> tuple[list[int], list[Any]]:
-    """Indices and jobs of a batch; those that cannot be unpickled fail alone."""
+def _opened(batch: WorkerBatch, stop: int, calls: Calls) -> tuple[list[int], list[Any]]:
+    """Return indices and jobs of a batch; those that cannot be unpickled fail alone."""
     if batch.unpickle is None:
         return list(range(stop)), list(batch.jobs[:stop])
     indices, jobs = [], []
@@ -214,31 +237,59 @@ def _opened(
             jobs.append(batch.unpickle(batch.jobs[index]))
             indices.append(index)
         except BaseException as exc:
-            sender.failed(batch.region, index, exc)
-            scoreboard.states[batch.region][index] = ENDED
+            calls.sender.failed(batch.region, index, exc)
+            calls.scoreboard.states[batch.region][index] = ENDED
     return indices, jobs
 
 
-async def _await(result: Awaitable[Any]) -> Any:
-    return await result
-
-
-def _tear_down(callbacks: Callbacks) -> None:
+def _tear_down(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> list[str]:
+    """Call ``teardown``, and let what was begun in the event loop end."""
+    problems = []
+    loop.end_jobs()
     if callbacks.teardown is not None:
         try:
-            callbacks.teardown()
+            Results("teardown()", loop.run).finish(callbacks.teardown())
         except BaseException as exc:
-            sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
+            sender.end_if_child(exc)
+            problems.append(f"teardown() raised {type(exc).__qualname__}")
+            sys.stderr.write(f"{problems[0]}:\n{users_traceback(exc)}")
+        sender.end_if_child()
+    left = loop.close(max(0.0, sender.end_by - time.monotonic()))
+    problems += [f"the task {name} was still running at the end, and was cancelled" for name in left]
     close_connections()
     flush()
+    return problems
 
 
-def main(sock: int, memory: int, buffers: int, callbacks: Callbacks | None, spec: dict[str, Any]) -> None:
-    """What the template calls in the forked process."""
+def main(
+    sock: int,
+    memory: int,
+    buffers: int,
+    callbacks: Callbacks | None,
+    spec: dict[str, Any],
+    inherited: Inherited | None = None,
+) -> int:
+    """Be a worker, in a process that was forked for it.
+
+    Args:
+        sock: descriptor of the socket to the supervisor.
+        memory: descriptor of the scoreboard.
+        buffers: descriptor of the memory in which batches arrive.
+        callbacks: what the fork server holds, None to load the target of ``spec``.
+        spec: as for ``work``.
+        inherited: the files of the script that was forked.
+
+    Returns:
+        The exit status.
+    """
     keep_freed_memory()
     scoreboard = Scoreboard(memory)
     batches = memoryview(mmap.mmap(buffers, 0, access=mmap.ACCESS_READ))
     os.close(memory)
     os.close(buffers)
     with Channel(socket.socket(fileno=sock)) as channel:
-        work(channel, scoreboard, batches, callbacks, spec)
+        loop = EventLoop()
+        keep_children_out(channel.fileno(), scoreboard, loop)
+        ending = Ending(MessageSender(channel), inherited)
+        problems, end_by = work(channel, scoreboard, batches, callbacks, spec, loop)
+        return ending.finish(problems, max(0.5, end_by - time.monotonic()))

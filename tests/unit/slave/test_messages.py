@@ -20,6 +20,7 @@ from taskmaster.slave.messages import (
     RunBatch,
     ToSupervisor,
     ToWorker,
+    WorkerClosed,
     to_plain,
     to_supervisor,
     to_worker,
@@ -40,6 +41,7 @@ FAILURE = Failure(3, "ValueError", "no", "Traceback", FailureKind.RETRY, 2.5, 47
         BatchEnded(1, 12, 0.25),
         BatchUnreadable(0, "EOFError"),
         Exhausted("a job has raised MemoryError"),
+        WorkerClosed("teardown() raised OSError"),
     ],
 )
 def test_what_a_worker_says_arrives_as_it_was(message: ToSupervisor) -> None:
@@ -53,7 +55,12 @@ def test_what_a_worker_says_arrives_as_it_was(message: ToSupervisor) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [RunBatch(1, True, False, 2.0, b"blob"), RunBatch(0, False, True, None, (8, 9)), AboutRun("r", "s", None), Quit()],
+    [
+        RunBatch(1, True, False, 2.0, b"blob"),
+        RunBatch(0, False, True, None, (8, 9)),
+        AboutRun("r", "s", None),
+        Quit(5.0),
+    ],
 )
 def test_what_a_supervisor_says_arrives_as_it_was(message: ToWorker) -> None:
     """Whether the batch comes along or lies in the shared buffers."""

@@ -15,10 +15,12 @@ import pytest
 
 import taskmaster
 from taskmaster.model import Failure, Report
-from taskmaster.slave.messages import TRACEBACK_CHARACTERS, Quit, RunBatch, to_plain
+from taskmaster.slave.messages import Quit, RunBatch, to_plain
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
 from taskmaster.slave.worker.callbacks import LONGEST, Callbacks, is_async
+from taskmaster.slave.worker.event_loop import EventLoop
+from taskmaster.slave.worker.message_sender import TRACEBACK_CHARACTERS
 from taskmaster.slave.worker.worker import work
 from taskmaster.transport.channel import Channel
 
@@ -36,17 +38,14 @@ class Bench:
         worker_board = Scoreboard(memory)
         os.close(memory)
         self._theirs = Channel(theirs)
-        self._thread = threading.Thread(
-            target=work,
-            args=(
-                self._theirs,
-                worker_board,
-                memoryview(b""),
-                callbacks,
-                {"threads": 1, "concurrency": 1, "path": [], **spec},
-            ),
-            daemon=True,
-        )
+        buffers = memoryview(b"")
+        spec = {"threads": 1, "concurrency": 1, "path": [], **spec}
+        self.problems: list[str] = []
+
+        def run() -> None:
+            self.problems, _ = work(self._theirs, worker_board, buffers, callbacks, spec, EventLoop())
+
+        self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
         self.hello = self.channel.recv()
 
@@ -67,7 +66,7 @@ class Bench:
         return (kind, *fields[:-1], *fields[-1]) if kind in ("failed", "raised") else (kind, *fields)
 
     def close(self) -> None:
-        self.channel.send(to_plain(Quit()))
+        self.channel.send(to_plain(Quit(5.0)))
         self._thread.join(10)
         self.channel.close()
         self._theirs.close()

@@ -1,0 +1,90 @@
+"""How workers end that were told to: each has some time for what it has left to do, and says how
+that went.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from taskmaster.slave.pool.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from taskmaster.slave.pool.workforce import Workforce
+
+__all__ = ["WorkerEnds", "wind_up"]
+
+logger = logging.getLogger(__name__)
+
+END_SECONDS = 5.0  # that workers have at least for their teardown and what else is left to be done
+LATE_SECONDS = 1.0  # that a worker is waited for beyond its time, for its own word of what hangs
+ORPHANED_SECONDS = 1.0  # the same when the command that started this slave is gone
+
+
+class WorkerEnds:
+    """Remembers what workers could not do at their end.
+
+    Attributes:
+        unfinished: a sentence for each worker.
+    """
+
+    def __init__(self) -> None:
+        self.unfinished: list[str] = []
+
+    def note(self, worker: WorkerProcess, problem: str) -> None:
+        """Note what a worker could not do; "" if it has done all."""
+        if problem:
+            self.unfinished.append(problem)
+            logger.warning("worker %d could not end well: %s", worker.pid, problem)
+
+    def summary(self) -> str:
+        """Return what a person should know, "" if all workers have done all."""
+        if not self.unfinished:
+            return ""
+        return (
+            f"workers that could not do at their end what was left to be done: {len(self.unfinished)}; the last one: "
+            f"{self.unfinished[-1]}. What they had to write may be lost."
+        )
+
+
+def wind_up(
+    workforce: Workforce,
+    selector: selectors.BaseSelector,
+    seconds: float,
+    *,
+    hurry: Callable[[], bool],
+    orphaned: Callable[[], bool],
+) -> None:
+    """Have the workers tear down, and write what they have left to write.
+
+    Workers that run a job are killed: their jobs are handed out again.
+
+    Args:
+        workforce: has the workers.
+        selector: the supervisor's.
+        seconds: how long the end of a worker may take.
+        hurry: whether all is to end at once.
+        orphaned: whether the command that started this slave is gone.
+    """
+    alone = orphaned()
+    seconds = ORPHANED_SECONDS if alone else max(END_SECONDS, seconds)
+    workforce.kill(idle=False)
+    workforce.quit(seconds)
+    began = time.monotonic()
+    deadline = began + seconds + LATE_SECONDS
+    while workforce.workers and time.monotonic() < deadline and not hurry():
+        if time.monotonic() > began + END_SECONDS and not any(worker.ready for worker in workforce.workers.values()):
+            break  # nothing is left to be done where no job has run
+        for key, _ in selector.select(0.05):
+            key.data()
+        workforce.outputs.write()
+        if orphaned() and not alone:
+            alone, deadline = True, min(deadline, time.monotonic() + ORPHANED_SECONDS)
+    if not hurry():
+        for worker in workforce.workers.values():
+            if worker.ready and not worker.closed:
+                workforce.ends.note(worker, "it had not ended within --grace")
+    workforce.kill()

@@ -1,0 +1,200 @@
+"""The good end of a worker: nothing that its callbacks have left to be done is thrown away.
+
+A worker cannot leave as a Python program does, for it was forked from the middle of another one,
+whose ``finally`` blocks and exit functions must not run here. So the steps of such an end are done
+one by one: threads and executors, exit functions, log handlers, files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import errno
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.slave.messages import WorkerClosed
+from taskmaster.slave.worker.message_sender import MessageSender, flush
+from taskmaster.slave.worker.open_files import Inherited, close_all
+
+__all__ = ["Ending", "forget_inherited_exits", "reopen_log_sockets"]
+
+NOTICE_SECONDS = 1.0  # after which it is said what the end of a worker waits for
+PIPE_SECONDS = 5.0  # that a program has to end when its standard input has been closed
+
+
+def forget_inherited_exits() -> None:
+    """In a forked child: have the exit functions of the parent run in the parent alone.
+
+    They may remove its temporary directory. The standard library's own are put back, for they do
+    nothing about what belongs to another process.
+    """
+    atexit._clear()  # noqa: SLF001  # as multiprocessing does
+    finalizers = weakref.finalize
+    for one in list(finalizers._registry):  # type: ignore[attr-defined]  # noqa: SLF001
+        one.atexit = False
+    if finalizers._registered_with_atexit:  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit.register(finalizers._exitfunc)  # type: ignore[attr-defined]  # noqa: SLF001
+    processes = sys.modules.get("multiprocessing.util")
+    if processes is not None:
+        atexit.register(processes._exit_function)  # noqa: SLF001
+    for handler in _log_handlers():
+        if isinstance(records := getattr(handler, "buffer", None), list):
+            records.clear()  # the parent has them, too
+
+
+def reopen_log_sockets() -> None:
+    """In a worker that was forked from a script: have log handlers connect again.
+
+    The script's connections are the script's. A handler that keeps its own, which was closed, loses
+    a line until it notices.
+    """
+    handlers: Any = sys.modules.get("logging.handlers")
+    for handler in _log_handlers() if handlers else ():
+        if isinstance(handler, handlers.SocketHandler):
+            handler.sock = None
+        elif isinstance(handler, handlers.SysLogHandler):
+            with contextlib.suppress(OSError):
+                handler.createSocket()
+
+
+def _log_handlers() -> list[logging.Handler]:
+    found = [reference() for reference in reversed(logging._handlerList)]  # type: ignore[attr-defined]  # noqa: SLF001
+    return [handler for handler in found if handler is not None]
+
+
+class Ending:
+    """The end of one worker.
+
+    Args:
+        sender: tells the supervisor how it went.
+        inherited: the files that the worker was forked with.
+    """
+
+    def __init__(self, sender: MessageSender, inherited: Inherited | None) -> None:
+        self._sender = sender
+        self._inherited = inherited
+        self._at = ""
+        self._problems: list[str] = []
+        if inherited is not None:
+            self._watch_logging()
+
+    def finish(self, problems: list[str], seconds: float) -> int:
+        """Do what is left, and say how it went.
+
+        Args:
+            problems: what has gone wrong before.
+            seconds: how long the end may take; a worker that needs longer is ended as it is.
+
+        Returns:
+            The exit status of the worker.
+        """
+        self._problems += problems
+        threading.Thread(target=self._watch, args=(seconds,), name="taskmaster-ending", daemon=True).start()
+        self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._step("its exit functions (atexit)", self._run_exit_functions)
+        self._step("its log handlers", self._close_logging)
+        self._step("its files to be written", self._close_files)
+        self._step("the programs that read from it", _wait_for_readers)
+        return self._leave()
+
+    def _step(self, what: str, step: Callable[[], None]) -> None:
+        self._at = what
+        try:
+            step()
+        except BaseException as exc:
+            self._note(f"{type(exc).__qualname__} was raised at the end of a worker", exc)
+
+    def _note(self, sentence: str, exc: BaseException | None = None) -> None:
+        self._problems.append(sentence)
+        if exc is not None:
+            sys.stderr.write(f"taskmaster: {sentence}:\n{users_traceback(exc)}")
+
+    def _run_exit_functions(self) -> None:
+        hooks = sys.unraisablehook, sys.excepthook
+
+        def unraisable(raised: Any) -> None:
+            self._note(f"an exit function raised {raised.exc_type.__qualname__}", raised.exc_value)
+
+        def excepthook(kind: type[BaseException], exc: BaseException, _traceback: Any) -> None:
+            self._note(f"an exit function raised {kind.__qualname__}", exc)
+
+        sys.unraisablehook, sys.excepthook = unraisable, excepthook
+        try:
+            atexit._run_exitfuncs()  # noqa: SLF001
+        finally:
+            sys.unraisablehook, sys.excepthook = hooks
+
+    def _watch_logging(self) -> None:
+        """Notice lines that a log handler of the script could not write: ``logging`` lets the
+        callback go on.
+        """
+        original = logging.Handler.handleError
+
+        def handle_error(handler: logging.Handler, record: logging.LogRecord) -> None:
+            exc = sys.exc_info()[1]
+            sentence = (
+                f"lines were lost that {handler!r} should have written; what the script had opened before start() is "
+                "not there in workers: open it in setup()"
+            )
+            if isinstance(exc, OSError) and exc.errno == errno.EBADF and sentence not in self._problems:
+                self._problems.append(sentence)
+            original(handler, record)
+
+        logging.Handler.handleError = handle_error  # type: ignore[method-assign, assignment]
+
+    def _close_logging(self) -> None:
+        for handler in _log_handlers():
+            try:
+                handler.flush()  # logging.shutdown() keeps an error to itself
+            except Exception as exc:
+                self._note(f"the log handler {handler!r} could not be written", exc)
+        logging.shutdown()
+
+    def _close_files(self) -> None:
+        for sentence in close_all(self._inherited):
+            self._note(sentence)
+        ctypes.CDLL(None).fflush(None)  # what an extension in C has printed
+
+    def _watch(self, seconds: float) -> None:
+        """Say what is waited for, and end the worker when it takes too long."""
+        notice = min(NOTICE_SECONDS, seconds / 2)
+        time.sleep(notice)
+        sys.stderr.write(f"taskmaster: the worker {os.getpid()} waits for {self._waits_for()}, as --grace allows.\n")
+        time.sleep(max(0.0, seconds - notice))
+        self._problems.append(f"it still waited for {self._waits_for()} after {seconds:.0f} s (--grace)")
+        os._exit(self._leave())
+
+    def _waits_for(self) -> str:
+        main = threading.main_thread()
+        left = [one.name for one in threading.enumerate() if not one.daemon and one is not main]
+        return f"{self._at} ({', '.join(left[:3])})" if left else self._at
+
+    def _leave(self) -> int:
+        flush()
+        self._sender.say(WorkerClosed("; ".join(self._problems)))
+        return 1 if self._problems else 0
+
+
+def _wait_for_readers() -> None:
+    """Wait for programs that a callback writes to: their standard input has just been closed.
+
+    What runs in a worker's process group is ended with the worker, and would lose what it has read.
+    """
+    deadline = time.monotonic() + PIPE_SECONDS
+    for one in gc.get_objects():
+        if issubclass(type(one), subprocess.Popen) and one.returncode is None and one.stdin is not None:
+            try:
+                one.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return

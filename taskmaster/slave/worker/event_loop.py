@@ -1,0 +1,128 @@
+"""The one event loop of a worker: whatever is awaited there is awaited in it.
+
+A pool of connections that an ``async def setup()`` opens belongs to the loop in which it was
+opened. So ``setup``, the jobs and ``teardown`` share one loop, however the jobs are run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a worker that awaits nothing does not load it
+    import asyncio
+
+__all__ = ["EventLoop"]
+
+
+class EventLoop:
+    """An event loop that runs in the thread that made it, or in one of its own for other threads.
+
+    The loop is made when something is awaited for the first time.
+    """
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+        self._owner = threading.get_ident()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._before: set[asyncio.Task[Any]] = set()
+
+    def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Await something to its end, from any thread.
+
+        Raises:
+            BaseException: what the awaitable raised.
+        """
+        runner = self._made()
+        if threading.get_ident() == self._owner:
+            return runner.run(_wait_for(awaitable))
+        import asyncio
+
+        self._share(runner.get_loop())
+        return asyncio.run_coroutine_threadsafe(_wait_for(awaitable), runner.get_loop()).result()
+
+    def begin_jobs(self) -> None:
+        """Take note of the tasks that ``setup`` has begun: only those of jobs are waited for."""
+        if self._runner is not None:
+            import asyncio
+
+            self._before = asyncio.all_tasks(self._runner.get_loop())
+
+    def end_jobs(self) -> None:
+        """Have the loop back in the thread that made it, for ``teardown``."""
+        if self._thread is not None and self._runner is not None:
+            loop = self._runner.get_loop()
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            self._thread = None
+
+    def leave(self, leave: Any) -> None:
+        """In a forked child: call ``leave`` as soon as the loop goes on."""
+        if self._runner is not None:
+            self._runner.get_loop().call_soon(leave)
+
+    def close(self, seconds: float) -> list[str]:
+        """Wait for tasks that jobs have left running, then close the loop.
+
+        Args:
+            seconds: how long to wait; what runs for longer is cancelled.
+
+        Returns:
+            The names of the tasks that were cancelled although they were the user's.
+        """
+        if self._runner is None:
+            return []
+        import asyncio
+
+        deadline = time.monotonic() + seconds
+        loop = self._runner.get_loop()
+        while left := [task for task in asyncio.all_tasks(loop) - self._before if _is_users(task)]:
+            if time.monotonic() >= deadline:
+                break
+            self._runner.run(_wait_for_all(left, deadline))
+        names = sorted(_called(task) for task in left)
+        self._runner.close()
+        return names
+
+    def _made(self) -> asyncio.Runner:
+        import asyncio
+
+        with self._lock:
+            if self._runner is None:
+                self._runner = asyncio.Runner()
+                self._runner.get_loop()
+            return self._runner
+
+    def _share(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=loop.run_forever, name="taskmaster-loop", daemon=True)
+                self._thread.start()
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def _wait_for_all(tasks: list[asyncio.Task[Any]], deadline: float) -> None:
+    import asyncio
+
+    await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _is_users(task: asyncio.Task[Any]) -> bool:
+    """Tell whether a task runs the user's code: one of a library is cancelled at the end, as
+    ``asyncio.run`` does.
+    """
+    import sysconfig
+
+    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and not code.co_filename.startswith(libraries)
+
+
+def _called(task: asyncio.Task[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", task.get_name()))

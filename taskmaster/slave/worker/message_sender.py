@@ -1,0 +1,198 @@
+"""The worker's side of its socket: what it says of its jobs, and how an exception becomes a
+failure.
+
+What a callback has printed is flushed before anything is said of its job.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from taskmaster.model import Failure, FailureKind
+from taskmaster.runtime.exhaustion import is_exhausted
+from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.slave.messages import (
+    BatchUnreadable,
+    CallRaised,
+    Exhausted,
+    JobFailed,
+    ToSupervisor,
+    to_plain,
+    too_long,
+)
+from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.transport.channel import Channel
+
+__all__ = ["MessageSender", "WorkerBatch", "capped", "end_child", "flush", "message_of"]
+
+KindOf = Callable[[BaseException], tuple[FailureKind, float]]
+
+MESSAGE_CHARACTERS = 1024  # of an exception's message that are kept
+TRACEBACK_CHARACTERS = 8192  # of its traceback that are kept: the beginning and the end
+NOT_THERE = " (what the script had opened before start() is not there in workers: open it in setup())"
+
+
+@dataclass(slots=True, eq=False)
+class WorkerBatch:
+    """A batch as the worker has it.
+
+    Attributes:
+        region: The scoreboard's region that shows how far the batch has got.
+        jobs: The jobs; each is a pickle of its own if ``separate``.
+        separate: The jobs were pickled one by one.
+        alone: Nothing else may run in this worker meanwhile.
+        unpickle: Opens one job; None unless the jobs are separate.
+        timeout: Seconds that a job may take, None for any time.
+        began: When the batch began, by ``time.perf_counter``.
+    """
+
+    region: int
+    jobs: Sequence[Any]
+    separate: bool
+    alone: bool
+    unpickle: Callable[[bytes], Any] | None = None
+    timeout: float | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    def opening(self, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the callback for these jobs; where they are separate it opens each of them itself,
+        so that a job that cannot be unpickled fails alone.
+        """
+        unpickle = self.unpickle
+        return handle if unpickle is None else lambda blob: handle(unpickle(blob))
+
+
+class MessageSender:
+    """Says things to the supervisor; from any thread.
+
+    Args:
+        channel: The socket to it.
+        kind_of: Says what an exception means for its job; see ``Callbacks.kind``.
+        scoreboard: Where the worker's own limits are lowered once it is exhausted.
+        forked: The callback comes from a script that was forked, whose files are not all there.
+
+    Attributes:
+        exhausted: The worker has run out of memory or the like, and starts no more jobs.
+        end_by: The monotonic time by which the worker is to have ended, once it was told to quit.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        kind_of: KindOf = lambda _: (FailureKind.ERROR, -1.0),
+        scoreboard: Scoreboard | None = None,
+        *,
+        forked: bool = False,
+    ) -> None:
+        self.exhausted = False
+        self.end_by = 0.0
+        self._channel = channel
+        self._kind_of = kind_of
+        self._scoreboard = scoreboard
+        self._forked = forked
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def end_if_child(self, exc: BaseException | None = None) -> None:
+        """End a process that the callback has forked and that has come back from it."""
+        if os.getpid() != self._pid:
+            end_child(exc)
+
+    def say(self, message: ToSupervisor) -> None:
+        """Send a message; end this process if the supervisor is gone."""
+        self.end_if_child()
+        try:
+            with self._lock:
+                self._channel.send(to_plain(message))
+        except OSError:
+            os._exit(1)
+
+    def failed(self, region: int, index: int, exc: BaseException) -> None:
+        """Say that a job has failed."""
+        self.end_if_child(exc)
+        flush()
+        self._give_up_if_exhausted(exc)
+        self.say(JobFailed(region, self._failure(index, exc)))
+
+    def raised(self, region: int, indices: Sequence[int], exc: BaseException) -> None:
+        """Say that the one call that was given these jobs has raised."""
+        self.end_if_child(exc)
+        flush()
+        self._give_up_if_exhausted(exc)
+        self.say(CallRaised(region, tuple(indices), self._failure(indices[0], exc)))
+
+    def unreadable(self, region: int, exc: BaseException) -> None:
+        """Say that a batch as a whole cannot be unpickled."""
+        self._give_up_if_exhausted(exc)
+        self.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}"))
+
+    def timed_out(self, region: int, index: int, seconds: float) -> None:
+        """Say that a job was cancelled because it took too long."""
+        flush()
+        failure = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
+        self.say(JobFailed(region, failure))
+
+    def _give_up_if_exhausted(self, exc: BaseException) -> None:
+        """Start no more jobs in this worker if what has happened would happen to all of them."""
+        if self.exhausted or self._scoreboard is None or not is_exhausted(exc):
+            return
+        self.exhausted = True
+        self._scoreboard.start_no_more()
+        self.say(Exhausted(f"a job has raised {type(exc).__qualname__}: {message_of(exc)}"))
+
+    def _failure(self, index: int, exc: BaseException) -> Failure:
+        kind, after = self._kind_of(exc)
+        traceback = capped(users_traceback(exc))
+        message = message_of(exc)
+        if self._forked and os.strerror(errno.EBADF) in message:
+            message += NOT_THERE
+        return Failure(index, type(exc).__qualname__, message, traceback, kind, after, os.getpid())
+
+
+def end_child(exc: BaseException | None = None) -> NoReturn:
+    """End a forked child that has come back from the callback, as Python would end a program."""
+    status = 0
+    if isinstance(exc, SystemExit):
+        status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
+        if status == 1 and isinstance(exc.code, str):
+            sys.stderr.write(exc.code + "\n")
+    elif exc is not None:
+        status = 1
+        sys.stderr.write(users_traceback(exc))
+    flush()
+    os._exit(status & 0xFF)
+
+
+def flush() -> None:
+    """Write out what the callback has printed, before a message that may end this process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+def message_of(exc: BaseException) -> str:
+    """Return an exception's message, cut to length, whatever its ``__str__`` does."""
+    try:
+        # Exactly a str: the message may be one of a class of the user's, which the supervisor does
+        # not read.
+        text = str.__str__(str(exc))
+    except BaseException as inner:
+        text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
+    return text if len(text) <= MESSAGE_CHARACTERS else text[: MESSAGE_CHARACTERS - 3] + "..."
+
+
+def capped(text: str) -> str:
+    """Return a text, without its middle if it is too long."""
+    if len(text) <= TRACEBACK_CHARACTERS:
+        return text
+    half = TRACEBACK_CHARACTERS // 2
+    return f"{text[:half]}\n  ... {len(text) - TRACEBACK_CHARACTERS} characters left out ...\n{text[-half:]}"

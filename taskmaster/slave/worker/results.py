@@ -1,0 +1,138 @@
+"""What a call of the user's code returns: work that is still to be waited for, or that nobody has
+begun.
+
+A callback that returns a coroutine or a generator has done nothing yet; to count its job as done
+would lose the job in silence. A type that says nothing of the kind is looked at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.worker.message_sender import MessageSender
+
+__all__ = ["Calls", "NothingRan", "Results"]
+
+_CONTAINERS = (list, tuple, set, frozenset)
+_LAZY: dict[type, str] = {
+    map: "a map object",
+    filter: "a filter object",
+    zip: "a zip object",
+    enumerate: "an enumerate object",
+}
+_MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001
+
+
+class NothingRan(Exception):
+    """A call of the user's code has only made something that would have to be run."""
+
+
+class Results:
+    """Looks at what the calls of one function return.
+
+    Args:
+        name: what messages call the function.
+        run: awaits something to its end, from the thread that calls it.
+
+    Attributes:
+        plain: the types that need no look; a caller may compare with it to save the call.
+    """
+
+    def __init__(self, name: str, run: Callable[[Awaitable[Any]], Any]) -> None:
+        self._name = name
+        self._run = run
+        self.plain: set[type] = {type(None), bool, int, float, str, bytes}
+
+    def finish(self, result: Any) -> None:
+        """Wait for what the call has begun.
+
+        Raises:
+            NothingRan: the call has begun nothing.
+            BaseException: what the work that was waited for has raised.
+        """
+        for one in self._unfinished(result):
+            if inspect.isawaitable(one):
+                self.finish(self._run(one))
+            else:
+                self.finish(one.result() if isinstance(one, Future) else one.get())
+
+    async def finish_async(self, result: Any) -> None:
+        """Do as ``finish``, in the event loop."""
+        import asyncio
+
+        for one in self._unfinished(result):
+            if inspect.isawaitable(one):
+                await self.finish_async(await one)
+            elif isinstance(one, Future):
+                await self.finish_async(await asyncio.wrap_future(one))
+            else:
+                await self.finish_async(await asyncio.to_thread(one.get))
+
+    def _unfinished(self, result: Any, *, inside: str = "") -> list[Any]:
+        """Return what has to be waited for: awaitables, futures, results of a pool."""
+        kind = type(result)
+        if kind in self.plain:
+            return []
+        if not inside and (isinstance(result, _CONTAINERS) or kind is dict):
+            among = list(result.values()) if kind is dict else result
+            if set(map(type, among)) <= self.plain:
+                return []
+            where = f" in a {kind.__name__}"
+            return [found for one in among for found in self._unfinished(one, inside=where)]
+        if inspect.isawaitable(result) or isinstance(result, Future) or _is_pool_result(result):
+            return [result]
+        if lazy := _lazy(result):
+            what, cure = lazy
+            raise NothingRan(f"{self._name} returned {what}{inside}, so that nothing of it was run. {cure}")
+        if not (isinstance(result, _CONTAINERS) or kind is dict):
+            self.plain.add(kind)
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of one worker's callback, and where their outcome goes.
+
+    Attributes:
+        handle: the callback.
+        results: looks at what the callback returns.
+        scoreboard: where the position is published.
+        sender: says how a job and a batch have ended.
+    """
+
+    handle: Callable[[Any], Any]
+    results: Results
+    scoreboard: Scoreboard
+    sender: MessageSender
+
+
+def _is_pool_result(result: Any) -> bool:
+    """Tell whether it is what ``multiprocessing.Pool.apply_async`` returns."""
+    pools = sys.modules.get("multiprocessing.pool")
+    return pools is not None and isinstance(result, pools.ApplyResult)
+
+
+def _lazy(result: Any) -> tuple[str, str] | None:
+    """Return what a value is that does nothing until somebody asks for it, and what to do."""
+    kind = type(result)
+    if inspect.isgenerator(result):
+        return "a generator", "A function with a yield in it only makes one: take the yield out."
+    if inspect.isasyncgen(result):
+        return "an async generator", "A function with a yield in it only makes one: take the yield out."
+    if isinstance(result, _MANAGERS):
+        return "a context manager", "Enter it in the function: `with ...:`."
+    if kind in _LAZY or kind.__module__ == "itertools":
+        name = _LAZY.get(kind, f"itertools.{kind.__name__}")
+        return name, "It calls nothing until it is iterated: write a loop, or return list(...)."
+    if inspect.isroutine(result) or isinstance(result, functools.partial):
+        name = getattr(result, "__qualname__", kind.__name__)
+        return f"the function {name}", "Call it, or put the parentheses behind the decorator that wants them."
+    return None

@@ -1,0 +1,264 @@
+"""The good end of a worker: what its callbacks have left to be done is done, or it is said."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+
+import pytest
+from support.commands import free_port, wait_for
+from support.playground import Playground
+
+LEFT = {
+    "a file opened in setup": """
+        def setup():
+            global out
+            out = open(f"part-{os.getpid()}.txt", "w")
+        def handle_job(job):
+            print(job, file=out)
+    """,
+    "a file opened at import": """
+        out = open(f"part-{os.getpid()}.txt", "w")
+        def handle_job(job):
+            out.write(f"{job}\\n")
+    """,
+    "a compressed file": """
+        import gzip, atexit
+        def setup():
+            global out
+            out = gzip.open(f"part-{os.getpid()}.gz", "wt")
+            atexit.register(unpack)
+        def handle_job(job):
+            out.write(f"{job}\\n")
+        def unpack():
+            out.close()
+            with open(f"part-{os.getpid()}.txt", "w") as text:
+                text.write(gzip.open(out.buffer.name if hasattr(out, "buffer") else out.name, "rt").read())
+    """,
+    "threads": """
+        import threading
+        def work(job):
+            go.wait()
+            note(job)
+        go = threading.Event()
+        def handle_job(job):
+            threading.Thread(target=work, args=(job,)).start()
+        def teardown():
+            go.set()
+    """,
+    "an executor": """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        pool, go = ThreadPoolExecutor(2), threading.Event()
+        def work(job):
+            go.wait()
+            note(job)
+        def handle_job(job):
+            pool.submit(work, job)
+        def teardown():
+            go.set()
+    """,
+    "tasks of the loop": """
+        import asyncio
+        tasks = set()
+        async def work(job):
+            await asyncio.sleep(0.2)
+            note(job)
+        async def handle_job(job):
+            tasks.add(asyncio.create_task(work(job)))
+    """,
+    "exit functions": """
+        import atexit
+        def handle_job(job):
+            atexit.register(note, job)
+    """,
+    "finalizers": """
+        import weakref
+        class Kept: pass
+        kept = Kept()
+        def handle_job(job):
+            weakref.finalize(kept, note, job)
+    """,
+    "a log handler that keeps lines": """
+        import logging.handlers
+        def setup():
+            target = logging.FileHandler(f"part-{os.getpid()}.txt")
+            logging.getLogger("kept").addHandler(logging.handlers.MemoryHandler(1000, target=target))
+        def handle_job(job):
+            logging.getLogger("kept").warning("%s", job)
+    """,
+    "a program that reads": """
+        import subprocess
+        def setup():
+            global program
+            program = subprocess.Popen(
+                ["cat"], stdin=subprocess.PIPE, stdout=open(f"part-{os.getpid()}.txt", "w"), text=True
+            )
+        def handle_job(job):
+            program.stdin.write(f"{job}\\n")
+    """,
+}
+HEAD = """
+import os
+def get_jobs():
+    yield from range(40)
+def note(job):
+    with open(f"part-{os.getpid()}.txt", "a") as file:
+        file.write(f"{job}\\n")
+"""
+
+
+def dedented(text: str) -> str:
+    """A module that begins with the lines that all of them have."""
+    return HEAD + "\n".join(line[8:] for line in text.splitlines()) + "\n"
+
+
+def written(playground: Playground) -> list[int]:
+    """The jobs that have left their line in a file."""
+    texts = [path.read_text() for path in playground.directory.glob("part-*.txt")]
+    return sorted(int(line) for text in texts for line in text.splitlines())
+
+
+@pytest.mark.parametrize("kind", LEFT)
+def test_what_a_callback_has_left_to_be_done_is_done(playground: Playground, kind: str) -> None:
+    """All of it, before the run says that all is done."""
+    playground.write("left.py", dedented(LEFT[kind]))
+    run = playground.run("tm-run", "left.py", "2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    assert "All done: 40 jobs" in run.output
+    assert written(playground) == list(range(40))
+
+
+@pytest.mark.parametrize("stop", ["--limit=20", "signal"])
+def test_a_run_that_is_stopped_loses_nothing_either(playground: Playground, stop: str) -> None:
+    """What is settled has been written when the run ends."""
+    playground.write("left.py", dedented(LEFT["a file opened in setup"]).replace("range(40)", "range(10**6)"))
+    if stop != "signal":
+        run = playground.run("tm-run", "left.py", "2", "--progress=none", stop)
+
+        assert run.process.returncode == 75, run.output
+    else:
+        run = playground.start("tm-run", "left.py", "2", "--progress=none")
+        wait_for("a checkpoint", playground.in_state)
+        run.signal_group(signal.SIGINT)
+
+        assert run.end() == 130, run.output
+    assert len(written(playground)) >= playground.look("SELECT settled FROM run")[0] > 0
+
+
+BROKEN = {
+    "teardown() raised OSError": "def teardown(): raise OSError('the server is away')",
+    "No space left": "out = open('/dev/full', 'w')\ndef handle_job(job): out.write('x')",
+    "exit function raised": "import atexit\ndef setup(): atexit.register(lambda: 1 / 0)",
+    "--grace": "from threading import *\ndef teardown(): Thread(target=Event().wait, name='never').start()",
+    "not end": "import os, atexit\ndef setup(): atexit.register(os._exit, 7)",
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playground, what: str) -> None:
+    """The run's and the slave's; "All done" is not said."""
+    playground.write("broken.py", f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN[what]}\n")
+    run = playground.run("tm-run", "broken.py", "1", "--progress=none", "--grace=1")
+
+    assert run.process.returncode == 1, run.output
+    assert "All done" not in run.output
+    assert (what in run.output) or what == "not end"
+    assert "could not" in run.output
+    assert playground.left() == {}
+
+
+def test_a_slave_of_its_own_says_it_too(playground: Playground) -> None:
+    """With its own exit code."""
+    text = f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN['No space left']}\n"
+    playground.write("broken.py", text)
+    port = free_port()
+    master = playground.start("tm-master", "broken.py", "--progress=none", f"--host=127.0.0.1:{port}")
+    slave = playground.start("tm-slave", "broken.py", f"--host=127.0.0.1:{port}", "--processes=1")
+
+    assert slave.end() == 1, slave.output
+    assert master.end() == 0, master.output
+    assert "No space left" in slave.output
+
+
+SCRIPT = """
+import gzip, logging, logging.handlers, os, atexit, sys
+from taskmaster import Taskmaster
+
+def main():
+    logging.basicConfig(filename="app.log", level=logging.INFO)
+    results = open("part-script.txt", "w")
+    results.write("-1\\n")
+    atexit.register(lambda: open("exits.txt", "a").write(f"{os.getpid()}\\n"))
+    packed = gzip.open("part.gz", "wt")
+    packed.write("only once\\n")
+    def callback(job):
+        logging.info("job %s", job)
+        results.write(f"{job}\\n")
+    summary = Taskmaster(callback, range(40), processes=2, progress="none", state="s.tmstate").start()
+    packed.close()
+    results.close()
+    sys.exit(summary.exit_code)
+
+main()
+"""
+
+
+def test_a_forked_callback_writes_to_the_log_and_the_files_of_its_script(playground: Playground) -> None:
+    """Whole lines, each once; and what is the script's alone is done by the script alone."""
+    playground.write("script.py", SCRIPT)
+    run = playground.run("python", "script.py")
+
+    assert run.process.returncode == 0, run.output
+    assert written(playground) == list(range(-1, 40))
+    logged = (playground.directory / "app.log").read_text().splitlines()
+    assert len([line for line in logged if line.startswith("INFO:root:job ")]) == 40
+    assert gzip.decompress((playground.directory / "part.gz").read_bytes()) == b"only once\n"
+    assert len((playground.directory / "exits.txt").read_text().splitlines()) == 1
+
+
+LOST = {
+    "a pipe": "read, write = os.pipe()\n    out = os.fdopen(write, 'w')\n    def callback(job): out.write(f'{job}\\n')",
+    "a pipe, by its descriptor": "read, out = os.pipe()\n    def callback(job): os.write(out, b'x')",
+    "a compressed file": "out = gzip.open('part.gz', 'wt')\n    def callback(job): out.write(f'{job}\\n')",
+    "a log on a pipe": (
+        "read, write = os.pipe()\n    logging.basicConfig(stream=os.fdopen(write, 'w'))\n"
+        "    def callback(job): logging.warning('%s', job)"
+    ),
+    "a file for reading": "out = open('script.py')\n    def callback(job): out.read(10)",
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_what_workers_cannot_have_of_a_script_is_an_error(playground: Playground, kind: str) -> None:
+    """Of the job, or of the run's end; with the cure."""
+    begin = SCRIPT.index("    logging.basicConfig")
+    end = SCRIPT.index("    summary =")
+    text = (
+        SCRIPT[:begin]
+        + "    "
+        + LOST[kind]
+        + "\n"
+        + SCRIPT[end:].replace("packed", "out").replace("results.close()", "pass")
+    )
+    playground.write("script.py", text.replace("    out.close()\n", ""))
+    run = playground.run("python", "script.py", TASKMASTER_RETRIES="0")
+
+    assert run.process.returncode in (1, 3, 4), run.output
+    assert "open it in setup()" in run.output or "Bad file descriptor" in run.output
+
+
+def test_no_worker_has_the_key_of_a_script(playground: Playground) -> None:
+    """Neither in its environment as the system shows it, nor as Python does."""
+    playground.write(
+        "script.py",
+        "import os, subprocess\nfrom taskmaster import Taskmaster\n"
+        "def look(job):\n    print('FOUND', b'a-very-secret-key' in open('/proc/self/environ', 'rb').read(), "
+        "os.environ.get('TASKMASTER_KEY'))\n"
+        "Taskmaster(lambda job: look(job), [1], processes=1, progress='none').start()\n",
+    )
+    run = playground.run("python", "script.py", TASKMASTER_KEY="a-very-secret-key")
+
+    assert run.process.returncode == 0, run.output
+    assert "FOUND False None" in run.output
