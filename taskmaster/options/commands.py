@@ -268,6 +268,8 @@ class RunOptions(MasterOptions, WorkerOptions):
         for name, value in (
             ("--threads", self.threads != 1 and self.threads),
             ("--concurrency", self.concurrency != 1 and self.concurrency),
+            ("--jobs-per-worker", self.jobs_per_worker),
+            ("--memory-per-worker", self.memory_per_worker),
             ("--job-timeout", self.job_timeout),
             ("--host", self.host),
         ):

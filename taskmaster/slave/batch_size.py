@@ -15,7 +15,7 @@ __all__ = ["BatchSize"]
 TARGET_SECONDS = 0.5  # of work in a batch
 SMALL_SECONDS = 0.005  # of work that is not worth sharing out
 RECENT_BATCHES = 10  # whose times count
-GROWTH = 16  # a batch has at most this many times the jobs of the largest one so far
+BATCH_GROWTH = 16  # a batch has at most this many times the jobs of the largest one so far
 
 
 class BatchSize:
@@ -58,7 +58,7 @@ class BatchSize:
             # Never fewer than run at once: a worker holds two batches, and its threads or
             # coroutines would have nothing to do.
             return min(max(self._fixed, self._slots), self._most)
-        return min(self._most, max(self._slots, min(self._within(TARGET_SECONDS), self._largest * GROWTH)))
+        return min(self._most, max(self._slots, min(self._within(TARGET_SECONDS), self._largest * BATCH_GROWTH)))
 
     @property
     def reason(self) -> str:
@@ -70,7 +70,7 @@ class BatchSize:
             return more if self._fixed < self._slots else "chosen with --batch"
         if not self._recent:
             return "nothing is known of the jobs yet"
-        within, grown = self._within(TARGET_SECONDS), self._largest * GROWTH
+        within, grown = self._within(TARGET_SECONDS), self._largest * BATCH_GROWTH
         if within > self._slots and within <= min(grown, MAX_BATCH):
             return f"{TARGET_SECONDS:g} s of work, at {1000 * TARGET_SECONDS / within:.3g} ms a job"
         unknown = "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"

@@ -21,7 +21,7 @@ __all__ = ["Connector"]
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0  # between two attempts to connect
 PAUSE_FACTOR = 1.5
-LONG_SECONDS = 30.0  # until the next look where there is nothing to do
+NEXT_LOOK_SECONDS = 30.0  # until the next look where there is nothing to do
 
 
 class Connector:
@@ -59,12 +59,12 @@ class Connector:
     def keep_up(self, now: float) -> float:
         """Begin an attempt if it is time for one; return the seconds until the next look."""
         if self._busy:
-            return LONG_SECONDS
+            return NEXT_LOOK_SECONDS
         if now < self._next_at:
             return self._next_at - now
         self._busy = True
         threading.Thread(target=self._connect, name="taskmaster-connect", daemon=True).start()
-        return LONG_SECONDS
+        return NEXT_LOOK_SECONDS
 
     def wait(self) -> None:
         """Wait a while before the next attempt: a connection was lost, or could not be made."""

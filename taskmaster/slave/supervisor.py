@@ -41,7 +41,7 @@ from taskmaster.user_code.code_version import callback_of, place_of
 
 __all__ = ["Supervisor", "run_slave"]
 
-FIRST_LOOK_SECONDS = 0.25  # between two looks at how far the workers have got, until the master says how often
+FIRST_PROGRESS_SECONDS = 0.25  # between two looks at how far the workers have got, until the master says how often
 HUNGRY_SECONDS = 0.002  # without a batch until the workers share what there is
 LAST_REPORTS_SECONDS = 2.0  # to bring the last reports to the master
 
@@ -133,7 +133,7 @@ class Supervisor:
         self._warned = ""
         self._ask_at = 0.0
         self._asked = False
-        self._look_every = FIRST_LOOK_SECONDS
+        self._look_every = FIRST_PROGRESS_SECONDS
         self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
         self._said_waiting = self._said_connected = False
         self._over = False

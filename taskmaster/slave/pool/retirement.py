@@ -18,7 +18,7 @@ from taskmaster.units import show_bytes
 __all__ = ["Retirement", "can_measure", "own_memory"]
 
 UNLIMITED_JOBS = 2**62
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MEMORY_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def can_measure() -> bool:
@@ -30,7 +30,7 @@ def own_memory(pid: int) -> int:
     """Return the bytes of memory that a process shares with no file; 0 if it has ended."""
     with suppress(OSError, ValueError, IndexError):
         resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
-        return (int(resident) - int(shared)) * PAGE_BYTES
+        return (int(resident) - int(shared)) * MEMORY_PAGE_BYTES
     return 0
 
 

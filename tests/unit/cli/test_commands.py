@@ -154,6 +154,7 @@ def test_slave_works_for_the_target(api, command):
     command(
         "tm-slave", "mod:handle", "--host=h:1", "--key=k", "--processes=2", "--threads=3", "--concurrency=4",
         "--batch=5", "--wait=0", "--grace=6", "--handle-job-callback=h", "--no-progress", "--log-level=info",
+        "--jobs-per-worker=1000", "--memory-per-worker=500M",
     )  # fmt: skip
 
     assert api.called == [
@@ -162,7 +163,7 @@ def test_slave_works_for_the_target(api, command):
             "mod:handle",
             SlaveOptions(
                 host="h:1", key="k", processes=2, threads=3, concurrency=4, batch=5, wait=0.0, grace=6.0,
-                handle_job_callback="h", log_level="info",
+                handle_job_callback="h", log_level="info", jobs_per_worker=1000, memory_per_worker=500 * 2**20,
             ),
         )
     ]  # fmt: skip
@@ -579,7 +580,11 @@ def test_defaults_are_allowed(cls):
         (SlaveOptions(concurrency=0), "--concurrency is 0"),
         (SlaveOptions(batch=0), "--batch is 0"),
         (SlaveOptions(batch=10**9), "--batch is 1000000000"),
+        (SlaveOptions(jobs_per_worker=0), "--jobs-per-worker is 0"),
+        (SlaveOptions(memory_per_worker=0), "--memory-per-worker is 0"),
         (SlaveOptions(wait=-1.0), "--wait is -1.0"),
+        (RunOptions(processes=0, jobs_per_worker=5), "--processes 0 runs jobs"),
+        (RunOptions(processes=0, memory_per_worker=5), "--processes 0 runs jobs"),
         (RunOptions(size=0), "--size is 0"),
         (RunOptions(processes=-1), "--processes is -1"),
         (RunOptions(key=5), "--key is 5"),

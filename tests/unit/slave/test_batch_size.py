@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from taskmaster.model import MAX_BATCH
-from taskmaster.slave.batch_size import GROWTH, BatchSize
+from taskmaster.slave.batch_size import BATCH_GROWTH, BatchSize
 
 
 def test_it_starts_with_one_job_for_each_slot() -> None:
@@ -22,7 +22,7 @@ def test_it_grows_step_by_step() -> None:
         batch_size.note(sizes[-1], sizes[-1] * 1e-7)
         sizes.append(batch_size.size)
 
-    assert all(after <= GROWTH * before for before, after in itertools.pairwise(sizes))
+    assert all(after <= BATCH_GROWTH * before for before, after in itertools.pairwise(sizes))
     assert sizes[-1] == MAX_BATCH
 
 

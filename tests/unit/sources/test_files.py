@@ -695,10 +695,7 @@ def test_bad_lines_are_left_out_and_counted(content: list[bytes], block: int) ->
         check_every_resume(source, jobs)
 
 
-ROWS = (
-    b'id,name\n1,one\n2,two,too much\n3,b\xe9d\n4\n5,"quo"ted"\n'
-    b'6,"two\nl\xefnes"\n7,"good\nlines"\n8,eight\n'
-)
+ROWS = b'id,name\n1,one\n2,two,too much\n3,b\xe9d\n4\n5,"quo"ted"\n6,"two\nl\xefnes"\n7,"good\nlines"\n8,eight\n'
 
 
 def test_bad_rows_are_left_out_whole(tmp_path: Path) -> None:
