@@ -337,6 +337,53 @@ def test_every_test_says_what_is_true(path: Path):
     assert wrong == []
 
 
+# Modules without a test file of their own name, and the tests that cover them; `*` is any name.
+COVERED_BY = {
+    "api": "tests/process/test_scripts.py",
+    "errors": "tests/unit/cli/test_commands.py",
+    "example": "tests/process/test_slaves.py",
+    "model": "tests/unit/master/test_service.py",
+    "outcomes": "tests/unit/slave/worker/test_worker.py",
+    "redaction": "tests/process/test_throttle.py",
+    "cli/*": "tests/unit/cli/test_commands.py",
+    "django_orm/*": "tests/django_orm",
+    "master/*": "tests/simulation",
+    "master/broker/*": "tests/unit/master/broker/test_broker.py",
+    "master/reading/*": "tests/unit/master/reading/test_reader.py",
+    "master/stores/*": "tests/contract/test_stores.py",
+    "master/stores/sqlite/*": "tests/contract/test_stores.py",
+    "options/*": "tests/unit/cli/test_commands.py",
+    "postgres/*": "tests/postgres",
+    "runner/*": "tests/process",
+    "runtime/*": "tests/process/test_surroundings.py",
+    "slave/*": "tests/process/test_slaves.py",
+    "slave/pool/*": "tests/process/test_pool.py",
+    "slave/worker/*": "tests/process/test_worker_ends.py",
+    "sources/*": "tests/unit/sources/test_files.py",
+    "transport/*": "tests/process/test_wire.py",
+    "view/*": "tests/unit/view/test_progress.py",
+}
+
+
+def test_every_module_has_its_tests():
+    """tests/unit mirrors the package; a module without a file of its own is covered elsewhere."""
+    alone, used = [], set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem.startswith("__"):
+            continue
+        name = path.relative_to(PACKAGE).with_suffix("")
+        if (ROOT / "tests/unit" / name.parent / f"test_{name.name}.py").exists():
+            continue
+        found = [entry for entry in (str(name), f"{name.parent}/*") if entry in COVERED_BY]
+        used.update(found[:1])
+        alone += [] if found else [str(name)]
+
+    assert alone == []
+    assert set(COVERED_BY) - used == set(), "these have test files of their own now"
+    assert [there for there in COVERED_BY.values() if not (ROOT / there).exists()] == []
+
+
+
 @pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])
 def test_no_test_module_imports_another(path: Path):
     """What tests share is in tests/support, where it can be found."""

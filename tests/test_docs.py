@@ -199,7 +199,19 @@ def test_readme_s_worked_example_is_the_real_one():
 
 # -- where things are ------------------------------------------------------------------------------
 
+CONTRIBUTING = (ROOT / "CONTRIBUTING.rst").read_text("utf-8")
 PROSE_WIDTH = 100
+
+
+def test_every_path_in_contributing_is_there():
+    """The map leads to files: of the repository, or of the package below its name."""
+    named = set(re.findall(r"``([\w/.-]+(?:\.(?:py|rst|toml)|/\w+))``", CONTRIBUTING))
+    named |= set(re.findall(r"^``(\w+(?:/\w+)*)``  ", CONTRIBUTING, re.MULTILINE)) - {"1"}
+
+    assert len(named) > 40
+    roots = (ROOT, ROOT / "taskmaster")
+    missing = [path for path in sorted(named) if not any((root / path).exists() for root in roots)]
+    assert missing == []
 
 
 def test_index_leads_to_every_page():
