@@ -25,10 +25,11 @@ from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.runner import control, shared_key
-from taskmaster.runner.excepthook import for_scripts
+from taskmaster.runner.excepthook import for_scripts, is_interactive
 from taskmaster.runner.in_process import InProcessSpec
 from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
+from taskmaster.runner.one_job import run_one_job
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import standard_streams
@@ -84,9 +85,13 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     options.check()
     key = shared_key.of_master(options)
     loaded = load_target(target, arguments, options.get_jobs_callback, options.handle_job_callback, local=True)
-    slave: LocalSlaveSpec | InProcessSpec = LocalSlaveSpec(options, prefork)
-    if options.in_process:
-        slave = InProcessSpec(options, lambda: load(str(loaded.slave_target)))
+
+    def callbacks() -> Callbacks:
+        return load(str(loaded.slave_target))
+
+    if options.job is not None:
+        return run_one_job(loaded, callbacks, options.job)
+    slave = InProcessSpec(options, callbacks) if options.in_process else LocalSlaveSpec(options, prefork)
     return RunSession(loaded, options, slave, lambda: key).run()
 
 
@@ -209,6 +214,7 @@ class Taskmaster:
         Raises:
             SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again
                 resumes.
+            KeyboardInterrupt: the same at a prompt, where it must not end the interpreter.
             TaskmasterError: it could not start, or stopped half-way. A script that does not catch
                 it ends with its message and its exit code.
         """
@@ -237,7 +243,9 @@ class Taskmaster:
             return RunSession(loaded, options, slave, lambda: shared_key.of_master(options)).run()
         except Interrupted as exc:
             if str(exc):
-                print(exc, file=sys.stderr)
+                sys.stderr.write(f"{exc}\n")
+            if is_interactive():
+                raise KeyboardInterrupt from None  # somebody types, and has not ended
             raise SystemExit(exc.exit_code) from None
 
     def _callbacks(self) -> Callbacks:

@@ -37,7 +37,7 @@ __all__ = ["main", "tm_run"]
 )
 @options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
 @options("rate", "hours", "guard")
-@options("run_time", "limit", "dry_run", "sample", "strict_code")
+@options("run_time", "limit", "dry_run", "sample", "job", "strict_code")
 @option(
     "host",
     default=None,
@@ -73,7 +73,7 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
     # First: it gets ready while the master is imported. No worker may have the key in its memory,
     # though.
     keyless = options.key is None and "TASKMASTER_KEY" not in os.environ
-    prefork = prepare() if keyless and options.dry_run is None and not options.in_process else None
+    prefork = prepare() if keyless and options.needs_slave else None
     try:
         from taskmaster import api
 

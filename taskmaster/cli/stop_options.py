@@ -66,6 +66,13 @@ STOPPING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "help": f"Show the first N jobs ({DRY_RUN}), and see whether they could be run; run nothing.",
         },
     ),
+    "job": (
+        ("--job",),
+        {
+            "metavar": "KEY",
+            "help": "Run only the job with this key, in this process, as for a debugger; the run is not touched.",
+        },
+    ),
     "sample": (
         ("--sample",),
         {

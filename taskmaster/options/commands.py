@@ -253,7 +253,15 @@ class RunOptions(MasterOptions, WorkerOptions):
     machine.
     """
 
+    job: str | None = field(default=None, metadata={"commands_only": "here, call the callback with the job"})
+    """Key of the one job to run, in this process, without touching the run."""
+
     fewest_processes: ClassVar[int] = 0  # then jobs run in this process
+
+    @property
+    def needs_slave(self) -> bool:
+        """Whether jobs run in worker processes."""
+        return self.dry_run is None and self.job is None and not self.in_process
 
     @property
     def in_process(self) -> bool:
@@ -263,6 +271,13 @@ class RunOptions(MasterOptions, WorkerOptions):
     def check(self) -> None:
         """As for ``CommonOptions``."""
         super().check()
+        if self.job is not None and (self.failed, self.reset, self.limit, self.sample, self.dry_run) != (
+            (False, False, None, None, None)
+        ):
+            raise UsageError(
+                "--job runs one job without touching the run: --failed, --reset, --limit, --sample and --dry-run mean "
+                "nothing with it. Leave them out."
+            )
         if not self.in_process:
             return
         for name, value in (

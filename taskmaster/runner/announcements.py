@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taskmaster import keys
@@ -15,7 +16,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import without_password
-from taskmaster.runner.excepthook import is_command
+from taskmaster.runner.excepthook import is_command, is_interactive
 from taskmaster.view.console import Console
 
 __all__ = ["Announcements", "command_again"]
@@ -106,9 +107,19 @@ def command_again(*more: str, without: str = "") -> str:
         without: an option to leave out.
     """
     once = ("--reset", "--adopt", without, *more)
-    rest = [without_password(word) for word in sys.argv[1:] if word not in once]
+    rest = [without_password(word) for word in _without_key(sys.argv[1:]) if word not in once]
     if is_command():
         return shlex.join([Path(sys.argv[0]).name, *rest, *more])
     script = shlex.join(["python", sys.argv[0], *rest])
+    if is_interactive() or sys.argv[0] in ("", "-", "-c"):
+        script = "the same call"
     keywords = "".join(f", {word.lstrip('-').replace('-', '_')}=True" for word in more)
     return f"{script}, with Taskmaster(...{keywords})" if more else script
+
+
+def _without_key(words: Sequence[str]) -> Iterator[str]:
+    """Hide the text of the key: what is printed here stays in logs."""
+    hide = False
+    for word in words:
+        yield "KEY" if hide else "--key=KEY" if word.startswith("--key=") else word
+        hide = word == "--key"

@@ -20,7 +20,7 @@ from types import TracebackType
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
 
-__all__ = ["as_keywords", "for_scripts", "is_command", "say_error"]
+__all__ = ["as_keywords", "for_scripts", "is_command", "is_interactive", "say_error"]
 
 _OPTIONS = {f"--{one.name.replace('_', '-')}": one for one in fields(RunOptions) if "commands_only" not in one.metadata}
 # A command that is quoted whole is for a terminal, and stays; "(limit= in a script)" has been said
@@ -58,6 +58,14 @@ def as_keywords(text: str) -> str:
 def is_command() -> bool:
     """Whether this process is one of Taskmaster's commands, and no script."""
     return Path(sys.argv[0]).name.startswith("tm-")
+
+
+def is_interactive() -> bool:
+    """Whether somebody types at the prompt of Python, IPython or a notebook."""
+    if hasattr(sys, "ps1"):
+        return True
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
@@ -106,5 +114,5 @@ def _uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackTyp
         sys.__excepthook__(kind, exc, trace)
         return
     say_error("taskmaster", exc, debug=_debug)
-    if not hasattr(sys, "ps1"):  # else somebody types, and has not ended
+    if not is_interactive():  # else somebody types, and has not ended
         raise SystemExit(exc.exit_code)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from taskmaster.user_code.code_version import (
 )
 
 __all__ = ["LoadedRun", "load_script", "load_target"]
+
+logger = logging.getLogger(__name__)
 
 NAMELESS = (
     "This callback has no name to call the state after, so that the run cannot be resumed; "
@@ -97,7 +100,14 @@ def load_target(
     called = targets.parse(slave_target)
     if local:
         targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
-    has_callback = any(callable(getattr(module, name, None)) for name in ("handle_job", "handle_jobs"))
+    callbacks = [name for name in ("handle_job", "handle_jobs") if callable(getattr(module, name, None))]
+    has_callback = bool(callbacks)
+    if len(callbacks) > 1 and handle_job is None:
+        logger.warning(
+            "%s defines handle_job and handle_jobs; handle_job is called, with each job. "
+            "--handle-job-callback=handle_jobs calls the other one, with lists of jobs",
+            where,
+        )
     usual = handle_job in (None, "handle_job", "handle_jobs")
     compared = local or has_callback
     known = of_target(parsed, arguments, "" if usual or handle_job is None else handle_job)

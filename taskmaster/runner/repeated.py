@@ -7,13 +7,13 @@ has run is remembered here, so that the second one is refused instead of being t
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 from taskmaster.errors import StateRefused
+from taskmaster.runner.excepthook import is_interactive
 
 __all__ = ["note_run", "refuse_repeated"]
 
@@ -56,7 +56,7 @@ def refuse_repeated(place: Path, given: tuple[Any, ...], *, chosen: bool) -> Non
     former = _formers.get(os.path.realpath(place))
     if former is None or chosen or not given or all(map(_same, former.given, given)):
         return
-    if (hasattr(sys, "ps1") or "ipykernel" in sys.modules) and not former.finished:
+    if is_interactive() and not former.finished:
         return
     raise StateRefused(
         f"This process has already run another callback or other jobs of the same name with the state {place}, and "

@@ -343,7 +343,7 @@ class RunSession:
         if options.key_file:
             parts.append(f"--key-file={options.key_file}")
         elif options.key:
-            parts.append(f"--key={options.key}")
+            parts.append("--key=KEY")  # its text would stay in logs
         return shlex.join(parts)
 
 

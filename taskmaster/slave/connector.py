@@ -83,7 +83,10 @@ class Connector:
         try:
             key = self._key()
             if key is None:
-                raise ConnectError(f"No master of yours has left a key for {self._address} on this machine.")
+                raise ConnectError(
+                    f"No master of yours is running on {self._address}: none has left a key for it on this machine. "
+                    "For one that has another user's key or was started with a key, give that with --key-file."
+                )
             self._arrived.put(client.connect(self._address.host, self._address.port, keyfile.as_bytes(key)))
         except TaskmasterError as exc:
             self._arrived.put(exc)

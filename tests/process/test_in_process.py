@@ -159,3 +159,70 @@ def test_setup_that_raises_ends_the_run(playground: Playground) -> None:
 
     assert ended.process.returncode == 2, ended.output
     assert "ZeroDivisionError" in ended.output
+
+
+def test_one_job_is_run_without_touching_the_run(playground: Playground) -> None:
+    """By its key; breakpoint() has the terminal, and what is not there is said."""
+    playground.write(
+        "jobs0.py",
+        "def get_jobs(last=0): yield from range(last + 1, 100)\n"
+        "def names(): yield from ('a', 'b', 'c')\n"
+        "def setup(): print('SET UP')\n"
+        "def handle_job(n):\n    print('did', n)\n    if n == 7: raise ValueError('bad')\n"
+        "    if n == 'b': breakpoint()\n",
+    )
+    done = playground.run("tm-run", "jobs0.py", "--job", "50")
+
+    assert done.process.returncode == 0, done.output
+    assert "SET UP\ndid 50\n" in done.output
+    failed = playground.run("tm-run", "jobs0.py", "--job=7")
+    assert failed.process.returncode == 3, failed.output
+    assert "ValueError: bad" in failed.output
+    missing = playground.run("tm-run", "jobs0.py", "--job=700")
+    assert missing.process.returncode == 2, missing.output
+    assert "None of the 99 jobs of get_jobs has the key 700" in missing.output
+    stopped = playground.run("tm-run", "jobs0.py:names", "--job=b")
+    assert "(Pdb)" in stopped.output
+    assert not list(playground.directory.glob("*.tmstate"))
+    assert playground.run("tm-run", "jobs0.py", "--job=7", "--limit=5").process.returncode == 2
+
+
+def test_ctrl_c_at_a_prompt_keeps_the_interpreter(playground: Playground) -> None:
+    """KeyboardInterrupt ends the call, and the next line is read."""
+    playground.write(
+        "typed.py",
+        "import os, signal\nfrom taskmaster import Taskmaster\n"
+        "def handle(n): os.kill(os.getpid(), signal.SIGINT)\n\n"
+        "Taskmaster(handle, range(1000), processes=0, batch=1, state='x.tmstate').start()\n"
+        "print('STILL', 'HERE')\n",
+    )
+    playground.write(
+        "shell.py", "import subprocess, sys\nsubprocess.run([sys.executable, '-i', '-q'], stdin=open('typed.py'))\n"
+    )
+    shell = playground.run("python", "shell.py")
+
+    assert "KeyboardInterrupt" in shell.output, shell.output
+    assert "STILL HERE" in shell.output
+    assert "resume it with: the same call" in shell.output
+
+
+def test_a_key_is_not_printed(playground: Playground) -> None:
+    """Neither in the command for slaves nor in the one that resumes: both stay in logs."""
+    for words in (["--key=a-good-long-key-of-some-length"], ["--key", "a-good-long-key-of-some-length"]):
+        options = ["--host=127.0.0.1:0", "--limit=3", "--reset", *words]
+        ended = playground.run("tm-run", "jobs.py", "1", *options, TOTAL="50")
+
+        assert ended.process.returncode == 75, ended.output
+        assert "a-good-long-key" not in ended.output
+        assert "--key" in ended.output
+
+
+def test_a_module_with_both_callbacks_is_told_which_one_is_called(playground: Playground) -> None:
+    """The list one was ignored without a word."""
+    playground.write(
+        "jobs0.py", "def get_jobs(): yield 1\ndef handle_job(n): print('one')\ndef handle_jobs(jobs): print('list')\n"
+    )
+    ended = playground.run("tm-run", "jobs0.py", "--processes=0")
+
+    assert "handle_job is called" in ended.output
+    assert "one" in ended.output
