@@ -172,10 +172,10 @@ class QuerySetRanges(RangeSource):
         # Asked for as borders are: some databases are asked for their version for it.
         return ask(self._queryset, lambda _: describe(self._queryset, self._key), self._patience)
 
-    def fix(self, bound: Any) -> Any:
-        """Decide where the run ends, or take over what was decided; see ``RangeSource.fix``."""
+    def bounds(self, bound: Any) -> Any:
+        """Decide where the run ends, or take over what was decided; see ``RangeSource.bounds``."""
         self._key.check_database(connections[self._queryset.db].vendor)
-        return super().fix(bound)
+        return super().bounds(bound)
 
     # -- what the database says --------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class RangeQuerySetWrapper(KeysetSource):
         """Return the rows after a key, or all of them."""
         after = None if last is None else self._key.checked(last, "the key from which this run was to be resumed")
         if not self._fixed:
-            self.fix(None)
+            self.bounds(None)
         return self._rows(after, read_by_master=True) if self._ends is not None else iter(())
 
     def total(self) -> int | None:

@@ -22,7 +22,7 @@ from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.runtime.backoff import Backoff
@@ -47,7 +47,7 @@ class Checkpointer(threading.Thread):
         broker: knows which job is where.
         lock: guards the broker.
         identity: tells jobs apart.
-        earlier: what earlier sessions settled and the source has not yielded again.
+        dedup: what earlier sessions settled and the source has not yielded again.
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
         completion: says which share of the work is settled; None: nothing can.
@@ -59,7 +59,7 @@ class Checkpointer(threading.Thread):
         broker: Broker,
         lock: threading.Lock,
         identity: Identity,
-        earlier: Earlier,
+        dedup: Dedup,
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
         completion: Completion | None = None,
@@ -69,7 +69,7 @@ class Checkpointer(threading.Thread):
         self._broker = broker
         self._lock = lock
         self._identity = identity
-        self._earlier = earlier
+        self._dedup = dedup
         self._record = record
         self._clock = clock
         self._began = clock()
@@ -178,9 +178,9 @@ class Checkpointer(threading.Thread):
         with self._lock:
             collected = self._broker.collect()
             prints = b"".join(found.prints or b"" for found in collected.recognised)
-            self._earlier.settled_again(keys.separate(prints))
-            waiting = self._earlier.waiting()
-            edge = self._earlier.edge(collected.checkpoint.mark)
+            self._dedup.settled_again(keys.separate(prints))
+            waiting = self._dedup.waiting()
+            edge = self._dedup.edge(collected.checkpoint.mark)
         checkpoint = replace(
             collected.checkpoint,
             edge=edge + _existing(b"".join(map(self._prints, collected.edge))),
@@ -199,8 +199,8 @@ class Checkpointer(threading.Thread):
             self._written, self._written_at = standing, now
             with self._lock:
                 self._broker.confirm(collected)
-                if waiting is not None and waiting == self._earlier.waiting():
-                    self._earlier.written()
+                if waiting is not None and waiting == self._dedup.waiting():
+                    self._dedup.written()
         self._note_completion(checkpoint)
 
     def refill(self) -> None:

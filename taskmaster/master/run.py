@@ -25,7 +25,7 @@ from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.ending import Ending
 from taskmaster.master.job_identity import Identity
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.reader_by_turns import ReaderByTurns
@@ -104,15 +104,15 @@ class Run:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._held_back = False
-        incarnation, earlier = f"{record.id}.{secrets.token_hex(8)}", Earlier(record)
+        incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = Broker(incarnation, limits, record)
         self._completion = Completion(source, record)
         self._standing = Standing(identity)
         guarded = (self._broker, self._lock)
-        self._checkpointer = Checkpointer(store, *guarded, identity, earlier, record, completion=self._completion)
+        self._checkpointer = Checkpointer(store, *guarded, identity, dedup, record, completion=self._completion)
         self._checks = checks = JobChecks(identity)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
-        self._reader = kind(source, *guarded, identity, earlier, record.mark, planned=hurry, checks=checks)
+        self._reader = kind(source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks)
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
         took = self._after_exchange
         self._service = Service(

@@ -136,7 +136,7 @@ class Rows(KeysetSource):
     def iterate(self, last: Any) -> Iterator[Any]:
         """Return the rows after a key, or all of them."""
         if not self._fixed:
-            self.fix(None)
+            self.bounds(None)
         warn_without_index(self._reading, self._statements(), self._last_key())
         return self._jobs(last)
 

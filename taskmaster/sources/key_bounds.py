@@ -28,7 +28,7 @@ def fraction(first: float, last: float, at: float) -> float | None:
 class BoundedSource(ABC):
     """A source whose lowest and highest key are fixed when the run is new.
 
-    A subclass says how the ends are read, and calls ``fix`` before it reads if nobody else has.
+    A subclass says how the ends are read, and calls ``bounds`` before it reads if nobody else has.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class BoundedSource(ABC):
 
     # -- what the master calls ---------------------------------------------------------------------
 
-    def fix(self, bound: Any) -> Any:
+    def bounds(self, bound: Any) -> Any:
         """Decide which rows belong to the run, or take over what was decided.
 
         Args:

@@ -64,7 +64,7 @@ class RangeSource(BoundedSource):
         """Return the ranges after one, or all of them."""
         begin = None if last is None else self._parsed(last)[1]
         if not self._fixed:
-            self.fix(None)
+            self.bounds(None)
         return self._drawn(begin)
 
     def split(self, key: Any) -> list[Job]:

@@ -116,11 +116,11 @@ def test_a_range_is_split_down_to_one_row(posts: list[int]) -> None:
 def test_ranges_are_planned_and_end_where_they_ended(posts: list[int]) -> None:
     """The master parks them; rows that come later are none of the run's."""
     source = QuerySetRanges(Post.objects.all(), rows=100, target=1.0)
-    ends = source.fix(None)
+    ends = source.bounds(None)
     _, second, *_ = source.iterate(None)
     Post.objects.create(id=9000, author=Author.objects.get(), slug="late")
     again = QuerySetRanges(Post.objects.all(), rows=10, target=None)
-    again.fix(ends)
+    again.bounds(ends)
     rest = drawn(again, second.key)
 
     assert Source(source).parks

@@ -113,7 +113,7 @@ def test_composite_primary_keys(tables: str, step: int) -> None:
     expected = seats[:: 1 if step > 0 else -1]
 
     assert [seat.pk for seat in wrapper] == expected
-    assert wrapper.fix(None) == (("a", -1), ("c", 100))
+    assert wrapper.bounds(None) == (("a", -1), ("c", 100))
     for place, key in enumerate(expected):
         assert [seat.pk for seat in wrapper.iterate(key)] == expected[place + 1 :]
         assert keys.key_of(Seat(hall=key[0], number=key[1])) == key
@@ -254,17 +254,17 @@ def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
     """As a source it ends at the same row after each restart; in a loop it goes on with what
     comes.
     """
-    ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).fix(None)))
+    ends = keys.decode(keys.check(RangeQuerySetWrapper(Post.objects.all()).bounds(None)))
     Post.objects.create(id=5000, author=Author.objects.get(), slug="late")
     again = RangeQuerySetWrapper(Post.objects.all(), 100)
-    again.fix(ends)
+    again.bounds(ends)
 
     assert ends == (3, 1200)
     assert ids(again.iterate(1190)) == [1191, 1194, 1197, 1200]
     assert (again.position(3), again.position(1200)) == (0.0, 1.0)
     assert ids(RangeQuerySetWrapper(Post.objects.all(), min_id=1200)) == [1200, 5000]
     backwards = RangeQuerySetWrapper(Post.objects.all(), 100, descending=True)
-    backwards.fix(ends)
+    backwards.bounds(ends)
     assert backwards.position(1200) == 0.0
     Post.objects.create(id=1, author=Author.objects.get(), slug="early")
     assert ids(backwards.iterate(9)) == [6, 3]
@@ -274,7 +274,7 @@ def test_an_empty_table_has_no_rows(tables: str) -> None:
     """And no end to remember; rows that come while the run goes on are none of it."""
     wrapper = RangeQuerySetWrapper(Post.objects.all())
 
-    assert wrapper.fix(None) is None
+    assert wrapper.bounds(None) is None
     Post.objects.create(author=Author.objects.create(name="Ann"), slug="late")
     assert list(wrapper.iterate(None)) == []
 
@@ -486,7 +486,7 @@ def test_pages_of_a_composite_key_come_from_the_index(use: Any, database: str, s
     ):
         for descending in (False, True):
             wrapper = RangeQuerySetWrapper(queryset, 100, key=key, descending=descending)
-            wrapper.fix(None)
+            wrapper.bounds(None)
             plan = wrapper._query(last, 100).explain(analyze=True)
 
             assert "Index" in plan

@@ -81,11 +81,11 @@ def test_a_range_chooses_its_rows_in_any_statement(database: str, comments: None
 def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql: Sql) -> None:
     """Rows that come later are none of the run's; a resumed one goes on after the last range."""
     source = postgres.ranges(database, "comments", rows=100, target=None)
-    ends = keys.decode(keys.check(source.fix(None)))
+    ends = keys.decode(keys.check(source.bounds(None)))
     _, second, *_ = source.iterate(None)
     sql("INSERT INTO comments VALUES (9000, 'late', 0, 0)")
     again = postgres.ranges(database, "comments", rows=10, target=None)
-    again.fix(ends)
+    again.bounds(ends)
     rest = drawn(again, keys.decode(keys.check(second.key)))
 
     assert ends == (3, 3000, "integer")
@@ -302,7 +302,7 @@ def test_ranges_are_brute_force(
         sql("INSERT INTO odd VALUES (%s, %s)", text, number)
     stay = {x for (x,) in sql("SELECT x FROM odd")}
     source = postgres.ranges(database, "odd", key, rows=size, target=target)
-    ends = stored(source.fix(None))
+    ends = stored(source.bounds(None))
     drawn_on, jobs = source.iterate(None), []
     while (job := next(drawn_on, None)) is not None:
         jobs.append(job)
@@ -317,7 +317,7 @@ def test_ranges_are_brute_force(
             stay.remove(doomed)
         elif event == "restart":
             source = postgres.ranges(database, "odd", key, rows=data.draw(st.integers(1, 8)), target=target)
-            source.fix(ends)
+            source.bounds(ends)
             drawn_on = source.iterate(stored(job.key))
     cut = [part for job in jobs for part in ((data.draw(st.booleans()) and source.split(stored(job.key))) or [job])]
     with closing(psycopg2.connect(database)) as connection:

@@ -124,7 +124,7 @@ def test_pages_of_wide_rows_have_fewer(
         sql(f"UPDATE wide SET {column} = {value} WHERE id > 1000")
         dsn = lambda: driver.connect(database)  # noqa: E731
         with closing(postgres.rows(dsn, "wide", columns=["id", column], chunk=400)) as source:
-            source.fix(None)
+            source.bounds(None)
             found = [len(page) for page in source._pages(None)]
 
         assert sum(found) == 2000
@@ -176,10 +176,10 @@ def test_the_end_is_fixed_when_the_run_is_new(database: str, comments: None, sql
     """Rows that come later are none of the run's, also after a restart; with follow=True they
     are.
     """
-    ends = postgres.rows(database, "comments").fix(None)
+    ends = postgres.rows(database, "comments").bounds(None)
     sql("INSERT INTO comments VALUES (5000, 'late', 0), (4, 'between', 0)")
     again = postgres.rows(database, "comments", chunk=100)
-    again.fix(keys.decode(keys.check(ends)))
+    again.bounds(keys.decode(keys.check(ends)))
     seen = list(again.iterate(2990))
 
     assert ends == (3, 3000, "integer")
@@ -200,7 +200,7 @@ def test_an_empty_table_has_no_rows(database: str, sql: Callable[..., list[tuple
     sql("CREATE TABLE none (id int PRIMARY KEY)")
     source = postgres.rows(database, "none")
 
-    assert source.fix(None) is None
+    assert source.bounds(None) is None
     assert list(source.iterate(None)) == []
 
 
@@ -425,7 +425,7 @@ def test_a_page_is_read_along_the_index(
     sql("CREATE INDEX ON comments (body, id)")
     sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
     source = postgres.rows(database, "comments", key, chunk=10, descending=descending)
-    source.fix(None)
+    source.bounds(None)
     plan = plan_of(Reading(database), *source._statements().page(after, source._last_key(), 10))
     nodes = [plan]
     while "Plans" in nodes[-1]:
@@ -683,7 +683,7 @@ def test_the_place_of_a_number(
         sql(f"INSERT INTO odd VALUES (%s::{type_})", value)
     for make, last in ((postgres.rows, lambda job: getattr(job, "key", job)), (ranges_of_one, lambda job: job.key)):
         source = make(database, "odd", "k")
-        source.fix(None)
+        source.bounds(None)
         jobs = list(source.iterate(None))
 
         assert len(jobs) == len(values)

@@ -21,7 +21,7 @@ class Ranges:
         self.world = world
         self.bound = 0
 
-    def fix(self, bound):
+    def bounds(self, bound):
         self.bound = max(self.world.rows, default=0) if bound is None else bound
         return self.bound
 

@@ -27,7 +27,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import Checkpoint, RunRecord
@@ -202,11 +202,11 @@ class World:
         record = self.disk.open()
         self.lock = lock = threading.Lock()
         identity = SlowIdentity(self._meanwhile)
-        earlier = Earlier(record)
+        dedup = Dedup(record)
         self.broker = Broker(f"i{self.generation}", self.limits, record)
-        self.reader = Reader(Source(self.make_source()), self.broker, lock, identity, earlier, record.mark)
+        self.reader = Reader(Source(self.make_source()), self.broker, lock, identity, dedup, record.mark)
         self.checkpointer = Checkpointer(
-            self.disk, self.broker, lock, identity, earlier, record, clock=lambda: self.now
+            self.disk, self.broker, lock, identity, dedup, record, clock=lambda: self.now
         )
         self.master = Master(
             self.broker,

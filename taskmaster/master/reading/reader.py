@@ -1,8 +1,8 @@
 """The reader: iterates the source in a thread of its own, only while the broker has room.
 
-Started by ``taskmaster.master.master``. The user's code runs here and never under the master's
-lock; a job can be handed out as soon as it is yielded. What the source raises ends the reading and
-is kept in ``error``: it is not the end of the source.
+The user's code runs here and never under the master's lock; a job can be handed out as soon as it
+is yielded. What the source raises ends the reading and is kept in ``error``: it is not the end of
+the source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
@@ -44,7 +44,7 @@ _NONE = object()
 
 
 class _Stopped(BaseException):
-    """The master is ending; raised in the reader's thread only."""
+    """The master ends while the source is read up to where the run was."""
 
 
 class Reader(threading.Thread):
@@ -55,10 +55,16 @@ class Reader(threading.Thread):
         broker: whose queue is filled.
         lock: the master's lock, which guards the broker.
         identity: tells jobs apart.
-        earlier: what earlier sessions settled.
+        dedup: knows what earlier sessions have settled.
         mark: encoded key of the watermark, None on a first run.
         planned: called when jobs were planned and none is there that could be handed out meanwhile.
         checks: looks at jobs before they are handed out; told here what the source can do.
+
+    Attributes:
+        error: What has ended the reading, if it was not the end of the source.
+        ended: Is set when nothing more is read, and the source is closed.
+        started_reading: Is set when the first job was read, or nothing is going to be.
+        room: Is set by those that take jobs out of the queue.
     """
 
     def __init__(  # what a run is made of, each part once
@@ -67,7 +73,7 @@ class Reader(threading.Thread):
         broker: Broker,
         lock: threading.Lock,
         identity: Identity,
-        earlier: Earlier,
+        dedup: Dedup,
         mark: str | None,
         *,
         planned: Callable[[], None] = lambda: None,
@@ -78,12 +84,11 @@ class Reader(threading.Thread):
         self.ended = threading.Event()
         self.started_reading = threading.Event()
         self.room = threading.Event()
-        """Set by whoever takes jobs out of the queue."""
         self._source = source
         self._broker = broker
         self._lock = lock
         self._identity = identity
-        self._earlier = earlier
+        self._dedup = dedup
         self._mark = mark
         self._planned = planned
         self._checks = checks or JobChecks(identity)
@@ -94,7 +99,7 @@ class Reader(threading.Thread):
         self._iterator: Iterator[Any] | None = None
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
-        self._horizon = 2 * broker.limits.span + len(earlier)
+        self._horizon = 2 * broker.limits.span + len(dedup)
 
     def begin(self, seconds: float) -> None:
         """Start the thread, and wait some seconds for the first job."""
@@ -119,7 +124,7 @@ class Reader(threading.Thread):
         self.room.set()
 
     def wait_closed(self, seconds: float) -> None:
-        """Wait until the source has been closed, but no longer than so many seconds: it may hang in
+        """Wait until the source has been closed, but not longer than some seconds: it may hang in
         the user's code.
         """
         if self.is_alive():
@@ -138,7 +143,7 @@ class Reader(threading.Thread):
         return now - self._progress[1]
 
     def run(self) -> None:
-        """The thread."""
+        """Read until the end, or until nothing more is wanted."""
         try:
             with self._kept_error():
                 self._asking = True
@@ -170,7 +175,7 @@ class Reader(threading.Thread):
             self.error = self._source_error(exc)
 
     def prepare(self) -> None:
-        """Learn what the source can do: before a job that an earlier session has parked can
+        """Find out what the source can do, before a job that an earlier session has parked can
         fail.
         """
         self._source.resolve(self._last, resume=self._mark is not None)
@@ -189,13 +194,13 @@ class Reader(threading.Thread):
 
     @property
     def done(self) -> bool:
-        """The source is not asked for anything any more."""
+        """Whether the source is asked for nothing any more."""
         with self._lock:
             return self._broker.reading_is_over
 
     def step(self) -> bool:
-        """Read a chunk if there is room for it; False if there is none. Raises what the user's code
-        raises.
+        """Read a chunk if there is room for it; return whether there was. Raises what the user's
+        code raises.
         """
         if self._source.parks:
             return self._step_planned()
@@ -204,7 +209,7 @@ class Reader(threading.Thread):
             return False
         if self._iterator is None:
             self._iterator = self._open()
-        if len(self._earlier):
+        if len(self._dedup):
             self._read_one(self._iterator)
         else:
             self._chunks.read(self._iterator, room)
@@ -212,7 +217,7 @@ class Reader(threading.Thread):
         return True
 
     def _step_planned(self) -> bool:
-        """Have a source whose jobs are parked first make more of them, or split one that has
+        """Let a source whose jobs are parked first make more of them, or split one that has
         failed.
         """
         self._tell_times()
@@ -276,11 +281,11 @@ class Reader(threading.Thread):
         return itertools.chain([first], iterator)
 
     def _begin(self) -> Iterator[Any]:
-        """Have the source start; before that it says where it ends, or is told what it said when
+        """Let the source start; before that it says where it ends, or is told what it said when
         the run was new.
         """
         known = self._broker.intake.bound
-        bound = self._source.fix(None if known is None else keys.decode(known))
+        bound = self._source.bounds(None if known is None else keys.decode(known))
         if bound is not None:
             with self._lock:
                 self._broker.intake.bind(keys.check(bound))
@@ -292,13 +297,13 @@ class Reader(threading.Thread):
         if job is _NONE:
             with self._lock:
                 self._broker.intake.exhaust()
-                self._earlier.forget()
+                self._dedup.forget()
             return
         job = self._chunks.taken(job)
         text = self._identity.text(job)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
-            if fingerprint and self._earlier.recognise(text, fingerprint):
+            if fingerprint and self._dedup.recognise(text, fingerprint):
                 at = self._broker.intake.read
                 self._broker.intake.add_known(job, SettledRange(at, at + 1, text, 1, None, 0, [job], fingerprint))
             else:
@@ -306,12 +311,10 @@ class Reader(threading.Thread):
                 self.started_reading.set()
             self._chunks.add_alone(job)
             if self._broker.intake.read > self._horizon:
-                self._earlier.forget()
+                self._dedup.forget()
 
     def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        """Read up to the first job with the watermark's key; ``_recognise`` decides about that
-        one.
-        """
+        """Read up to the first job with the watermark's key; ``Dedup`` decides about that one."""
         for job in iterator:
             if self._stop_asked.is_set():
                 raise _Stopped
@@ -324,7 +327,7 @@ class Reader(threading.Thread):
         )
 
     def _room(self) -> int:
-        """How many jobs to read now."""
+        """Return how many jobs to read now."""
         with self._lock:
             room = self._broker.intake.room()
             stuck = room == 0 and self._broker.stuck
@@ -358,7 +361,7 @@ def _of_its_thread(exc: BaseException, name: str) -> str:
     "" of any other.
     """
     said = str(exc)
-    if not any(words in said for words in WORDS_OF_THREADS):
+    if threading.current_thread() is threading.main_thread() or not any(words in said for words in WORDS_OF_THREADS):
         return ""
     return (
         f" {name} is read in a thread of its own, not in the main thread: open connections and event loops inside of "

@@ -1,7 +1,6 @@
 """A sample of a source: every job is read, some are passed on.
 
-Made by ``taskmaster.runner.sample_run``. Which jobs are chosen is a matter of their keys alone, so
-that it is the same ones each time.
+Which jobs are chosen is a matter of their keys alone, so that it is the same ones each time.
 """
 
 from __future__ import annotations
@@ -12,42 +11,44 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster.master.job_identity import Identity
+from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.source import Source
+from taskmaster.master.reading.weights import weigh
 
-__all__ = ["BURST", "Sampler"]
+__all__ = ["BURST_JOBS", "Sampler"]
 
-BURST = 1000
-"""Jobs of the sample that are held back until there are so many, or no more: then the workers have
-enough to do that one can see how fast they are.
+BURST_JOBS = 1000
+BURST_BYTES = 16 * 1024 * 1024
+"""Jobs of the sample, and bytes of them, that are held back before they are passed on together:
+then the workers have enough to do that one can see how fast they are.
 """
 
 
 class Sampler:
-    """A source (see ``taskmaster.master.reading.source``) that yields a share of another one's
-    jobs.
+    """A source that yields a part of another one's jobs.
 
     Args:
         source: the other one.
         identity: tells its jobs apart.
-        share: which part of them to yield, above 0 and up to 1.
+        fraction: which part of them to yield, above 0 and up to 1.
         clock: seconds that never go back.
 
     Attributes:
-        read: jobs read so far.
-        chosen: those of them that belong to the sample.
-        reading: seconds that reading has taken, without those that the reader wanted no more.
-        handed_at: when the first job was passed on; None while none was.
+        read: How many jobs were read so far.
+        chosen: How many of them belong to the sample.
+        reading: For how many seconds the source was read, without those in which nobody asked.
+        handed_at: When the first job was passed on; None while none was.
     """
 
     def __init__(
-        self, source: Source, identity: Identity, share: float, clock: Callable[[], float] = time.monotonic
+        self, source: Source, identity: Identity, fraction: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.read = self.chosen = 0
         self.reading = 0.0
         self.handed_at: float | None = None
         self._source = source
         self._identity = identity
-        self._below = share * 2.0**64
+        self._below = fraction * 2.0**64
         self._clock = clock
 
     def iterate(self, last: Any) -> Iterator[Any]:  # noqa: ARG002  # a sample is not resumed
@@ -57,6 +58,8 @@ class Sampler:
             KeyUnstorable: a job has no key, or one that cannot be stored.
         """
         held: list[Any] = []
+        weight = 0
+        snapshots = Snapshots(self._source.name, self._identity)
         began = self._clock()
         try:
             jobs = self._source.iterate()
@@ -65,11 +68,15 @@ class Sampler:
                 self.read += 1
                 if self._belongs(job):
                     self.chosen += 1
+                    if snapshots.on:  # the source may change it before it is passed on
+                        job = snapshots.take(job)  # noqa: PLW2901  # it is the same job
+                        snapshots.review()
                     held.append(job)
-                if len(held) >= BURST:
+                    weight += weigh(job)
+                if len(held) >= BURST_JOBS or weight > BURST_BYTES:
                     self.reading += self._clock() - began
                     yield from self._pass_on(held)
-                    held = []
+                    held, weight = [], 0
                     began = self._clock()
             self.reading += self._clock() - began
             yield from self._pass_on(held)

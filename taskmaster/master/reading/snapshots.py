@@ -49,6 +49,7 @@ class Snapshots:
         self._changes = False
         self._first: list[tuple[Any, int]] = []  # jobs that were pickled at once, and the hash of what came of it
         self._jobs, self._bytes = FIRST_JOBS, FIRST_BYTES  # that may still come, until the source is trusted
+        self._review_at = FIRST_JOBS - 1  # jobs that may still come when the first ones are looked at again
         self._sample: tuple[Any, int] | None = None
 
     def taken(self, jobs: Iterable[Any]) -> Iterator[Any]:
@@ -79,8 +80,10 @@ class Snapshots:
         """See whether one of the first jobs has changed since, and whether the source can be
         trusted; called between two chunks.
         """
-        if not self.on or self._changes:
+        due = self._jobs <= max(0, self._review_at) or self._bytes <= 0
+        if not self.on or self._changes or not due:
             return
+        self._review_at = FIRST_JOBS - 2 * (FIRST_JOBS - self._jobs)  # to look at all after each job takes long
         if any(_changed(payload, digest) for payload, digest in self._first):
             self._changes = True
             self._first.clear()

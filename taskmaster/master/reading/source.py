@@ -1,10 +1,9 @@
 """The source: whatever the user gave, as an iterator that starts at the beginning or after a key.
 
-Called by ``taskmaster.master.reading.reader`` in the source's own thread. Anything iterable, a
-callable ``get_jobs``, or an object with ``iterate(last)`` is a source, and a queryset of Django's
-is made one; so is a function that returns such an object, which is called in that thread and
-nowhere else. A source that takes no ``last`` is resumed by reading it again up to the watermark's
-key.
+Anything iterable, a callable ``get_jobs``, or an object with ``iterate(last)`` is a source, and a
+queryset of Django's is made one; so is a function that returns such an object, which is called in
+the thread in which the source is read, and nowhere else. A source that takes no ``last`` is resumed
+by reading it again up to the watermark's key.
 """
 
 from __future__ import annotations
@@ -165,7 +164,7 @@ class Source:
             self._looked.set()
 
     def iterate(self, last: Any = None, *, resume: bool = False) -> Iterator[Any]:
-        """Begin.
+        """Begin to read.
 
         Args:
             last: the key up to which all is settled.
@@ -194,9 +193,9 @@ class Source:
         return begun
 
     def total(self) -> int | None:
-        """How many jobs there are in all, if the source can tell; may take its time, and raise what
-        the user's code raises. Where only what a function returns can tell, this waits until
-        ``iterate`` has called it.
+        """Return how many jobs there are in all, if the source can tell. This may take long, and
+        raise what the user's code raises. Where only what a function returns can tell, it waits
+        until ``iterate`` has called the function.
         """
         if self._count is not None:
             return _as_count(_call_with_known(self._count, self._arguments))
@@ -237,9 +236,9 @@ class Source:
         found: Callable[[], str] | None = self._ask("identity")
         return found if callable(found) else None
 
-    def fix(self, bound: Any) -> Any:
-        """Say at the start of a session where the source ends, so that it ends there after each
-        restart.
+    def bounds(self, bound: Any) -> Any:
+        """Let the source say at the start of a session where it ends, so that it ends there after
+        each restart.
 
         Args:
             bound: what this gave when the run was new, None if it is.
@@ -247,22 +246,22 @@ class Source:
         Returns:
             A value that can be a key; None if there is nothing to remember.
         """
-        fix = self._ask("fix")
-        return fix(bound) if callable(fix) else None
+        bounds = self._ask("bounds")
+        return bounds(bound) if callable(bounds) else None
 
     def position(self, key: Any) -> float | None:
-        """Which share of the work lies up to a key, from 0 to 1; None if nobody knows."""
-        return self._share_of("position", key)
+        """Return which part of the work lies up to a key, from 0 to 1; None if nobody knows."""
+        return self._fraction("position", key)
 
     def extent(self, key: Any) -> float | None:
-        """Which share of the work the job with a key is itself, from 0 to 1; None if nobody
+        """Return which part of the work the job with a key is itself, from 0 to 1; None if nobody
         knows.
         """
-        return self._share_of("extent", key)
+        return self._fraction("extent", key)
 
     def split(self, key: Any) -> list[Any]:
-        """The parts of a job that fails, as jobs, so that it is found which of them does; empty if
-        it has none.
+        """Return the parts of a job that fails, as jobs, so that it is found which of them does;
+        none if it has no parts.
         """
         split = self._ask("split")
         return list(split(key) or ()) if callable(split) else []
@@ -289,10 +288,10 @@ class Source:
         finally:
             _close(self._found if _iterates(self._found) else None)
 
-    def _share_of(self, question: str, key: Any) -> float | None:
+    def _fraction(self, question: str, key: Any) -> float | None:
         answer = self._ask(question)
-        share = answer(key) if callable(answer) else None
-        return None if share is None else min(1.0, max(0.0, float(share)))
+        found = answer(key) if callable(answer) else None
+        return None if found is None else min(1.0, max(0.0, float(found)))
 
     def _ask(self, name: str, default: Any = None) -> Any:
         return getattr(self._found, name, default) if _iterates(self._found) else default

@@ -18,7 +18,7 @@ from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.memory import MemoryStore
@@ -56,7 +56,7 @@ def checkpointer_of(disk: Disk, clock: Clock, identity: Identity | None = None) 
     record = RunRecord("run", resumed=False)
     broker = Broker("i", Limits())
     lock = threading.Lock()
-    return Checkpointer(disk, broker, lock, identity or Identity(), Earlier(record), record, clock), broker
+    return Checkpointer(disk, broker, lock, identity or Identity(), Dedup(record), record, clock), broker
 
 
 def attempt(checkpointer: Checkpointer) -> None:
@@ -217,7 +217,7 @@ def test_a_source_that_cannot_place_its_keys_holds_up_nothing(caplog: pytest.Log
 
     disk, record = Disk(), RunRecord("run", resumed=False)
     broker, share = Broker("i", Limits()), Completion(Source(Broken()), record)
-    checkpointer = Checkpointer(disk, broker, threading.Lock(), Identity(), Earlier(record), record, Clock(), share)
+    checkpointer = Checkpointer(disk, broker, threading.Lock(), Identity(), Dedup(record), record, Clock(), share)
     for mark in (1, 2):
         broker.watermark.jump(keys.encode(mark))
         checkpointer.checkpoint()

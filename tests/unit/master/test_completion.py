@@ -61,7 +61,7 @@ def checkpoint(mark: object, settled: int, park: tuple = (), unpark: tuple = (),
 def ranges() -> Source:
     """Key ranges whose ends are known, as they are when the source is read."""
     source = Source(Numbers())
-    source.fix(None)
+    source.bounds(None)
     return source
 
 
@@ -134,7 +134,7 @@ def test_what_was_settled_before_the_source_was_looked_at_is_not_lost() -> None:
 
     assert share.settled is None
 
-    source.fix(None)
+    source.bounds(None)
     share.update(checkpoint((None, 50), 1))
 
     assert (share.before, share.settled) == (0.0, 0.5)

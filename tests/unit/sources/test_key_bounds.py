@@ -40,15 +40,15 @@ class Numbers(BoundedSource):
 
 def test_the_ends_are_fixed_when_the_run_is_new():
     """A later session takes them over, whatever there is then."""
-    bound = Numbers([1, 5, 9]).fix(None)
+    bound = Numbers([1, 5, 9]).bounds(None)
     later = Numbers([5, 20])
 
     assert bound == (1, 9)
-    assert later.fix(bound) == bound
+    assert later.bounds(bound) == bound
     assert [later.position(key) for key in (1, 5, 9)] == [0.0, 0.5, 1.0]
-    assert Numbers([]).fix(None) is None
+    assert Numbers([]).bounds(None) is None
     with pytest.raises(UsageError, match="'a' is no key"):
-        later.fix((1, "a"))
+        later.bounds((1, "a"))
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_the_ends_are_fixed_when_the_run_is_new():
 )
 def test_what_came_later_is_known(now, later):
     """Also where the highest row of then is gone."""
-    bound = Numbers([1, 9]).fix(None)
+    bound = Numbers([1, 9]).bounds(None)
     source = Numbers(now)
 
     assert source.later() is None
-    source.fix(bound)
+    source.bounds(bound)
     assert source.later() is later
 
 
 def test_a_table_that_was_empty_has_later_rows():
     """There was no end to remember."""
     source = Numbers([])
-    source.fix(None)
+    source.bounds(None)
     assert source.later() is False
     source.keys = [1]
     assert source.later() is True
@@ -75,14 +75,14 @@ def test_a_table_that_was_empty_has_later_rows():
 
 def test_another_order_is_refused():
     """A key that became a text is sorted in another way; an older state has noted no order."""
-    bound = Numbers([1, 9], "integer").fix(None)
+    bound = Numbers([1, 9], "integer").bounds(None)
 
     assert bound == (1, 9, "integer")
-    assert Numbers([1, 9], "integer").fix(bound) == bound
-    assert Numbers([1, 9], "integer").fix((1, 9)) == bound
-    assert Numbers([1, 9]).fix(bound) == (1, 9)
+    assert Numbers([1, 9], "integer").bounds(bound) == bound
+    assert Numbers([1, 9], "integer").bounds((1, 9)) == bound
+    assert Numbers([1, 9]).bounds(bound) == (1, 9)
     with pytest.raises(UsageError, match=r"that of integer, and is that of text now.*--reset"):
-        Numbers([1, 9], "text").fix(bound)
+        Numbers([1, 9], "text").bounds(bound)
 
 
 @pytest.mark.parametrize(

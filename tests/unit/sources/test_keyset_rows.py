@@ -66,7 +66,7 @@ def test_positions_go_the_way_that_is_read():
     """From the highest key down, the highest is the beginning."""
     for descending, expected in ((False, [0.0, 1.0]), (True, [1.0, 0.0])):
         source = Numbers(11, 5, descending=descending)
-        source.fix(None)
+        source.bounds(None)
         assert [source.position(key) for key in (1, 11)] == expected
 
 

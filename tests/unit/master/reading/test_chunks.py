@@ -13,7 +13,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.reading.chunks import QUEUE_BYTES
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.weights import weigh
@@ -97,7 +97,7 @@ def most_queued(shape: Callable[[int, bytes], Any], sizes: list[int]) -> int:
             yield shape(key, BODIES[size])
 
     broker, record = Broker("i", Limits(size=100_000)), RunRecord("run", resumed=False)
-    reader = Reader(Source(get_jobs), broker, threading.Lock(), Identity(), Earlier(record), None)
+    reader = Reader(Source(get_jobs), broker, threading.Lock(), Identity(), Dedup(record), None)
     reader.prepare()
     most = taken = 0
     while taken < len(sizes):
@@ -133,7 +133,7 @@ def test_narrow_jobs_fill_the_queue() -> None:
     """Also when there was a wide one among them."""
     broker, record = Broker("i", Limits(size=10_000)), RunRecord("run", resumed=False)
     jobs = [{"id": key, "body": BODIES[5 * MEGABYTE if key == 100 else 10]} for key in range(20_000)]
-    reader = Reader(Source(jobs), broker, threading.Lock(), Identity(), Earlier(record), None)
+    reader = Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), None)
     reader.prepare()
     while reader.step():
         pass

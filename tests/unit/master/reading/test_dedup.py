@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskmaster import keys
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.run_record import RunRecord
 
 
@@ -11,71 +11,71 @@ def prints(*letters: str) -> bytes:
     return b"".join(letter.encode() * 16 for letter in letters)
 
 
-def earlier_of(edge: bytes, remembered: bytes, mark: str = "1") -> Earlier:
-    return Earlier(RunRecord("run", True, mark, edge, remembered))
+def dedup_of(edge: bytes, remembered: bytes, mark: str = "1") -> Dedup:
+    return Dedup(RunRecord("run", True, mark, edge, remembered))
 
 
 def test_each_is_recognised_as_often_as_it_was_recorded() -> None:
     """And the rest is counted."""
-    earlier = earlier_of(prints("a"), prints("b", "b"))
+    dedup = dedup_of(prints("a"), prints("b", "b"))
 
-    assert len(earlier) == 3
-    assert earlier.recognise("1", prints("a"))
-    assert not earlier.recognise("1", prints("a"))
-    assert earlier.recognise("2", prints("b"))
-    assert earlier.recognise("2", prints("b"))
-    assert not earlier.recognise("2", prints("b"))
-    assert len(earlier) == 0
+    assert len(dedup) == 3
+    assert dedup.recognise("1", prints("a"))
+    assert not dedup.recognise("1", prints("a"))
+    assert dedup.recognise("2", prints("b"))
+    assert dedup.recognise("2", prints("b"))
+    assert not dedup.recognise("2", prints("b"))
+    assert len(dedup) == 0
 
 
 def test_the_edge_is_met_at_the_beginning_or_never() -> None:
     """The very same job further on is another one: it was never run."""
-    earlier = earlier_of(prints("a"), b"")
+    dedup = dedup_of(prints("a"), b"")
 
-    assert not earlier.recognise("2", prints("b"))
-    assert not earlier.recognise("1", prints("a"))
+    assert not dedup.recognise("2", prints("b"))
+    assert not dedup.recognise("1", prints("a"))
 
 
 def test_a_recognised_job_is_kept_until_it_has_its_place() -> None:
     """The source may be at its end long before: what waits in the queue must not be forgotten."""
-    earlier = earlier_of(b"", prints("a", "b", "gone"[:1]))
-    earlier.recognise("2", prints("a"))
-    earlier.recognise("3", prints("b"))
-    earlier.forget()
+    dedup = dedup_of(b"", prints("a", "b", "gone"[:1]))
+    dedup.recognise("2", prints("a"))
+    dedup.recognise("3", prints("b"))
+    dedup.forget()
 
-    assert keys.separate(earlier.waiting() or b"") == [prints("a"), prints("b")]
+    assert keys.separate(dedup.waiting() or b"") == [prints("a"), prints("b")]
 
-    earlier.settled_again([prints("a")])
+    dedup.settled_again([prints("a")])
 
-    assert earlier.waiting() == prints("b")
+    assert dedup.waiting() == prints("b")
 
-    earlier.settled_again([prints("b")])
+    dedup.settled_again([prints("b")])
 
-    assert earlier.waiting() == b""
+    assert dedup.waiting() == b""
 
 
 def test_nothing_is_said_while_nothing_has_changed() -> None:
     """The state has it already."""
-    earlier = earlier_of(prints("a"), prints("b"))
+    dedup = dedup_of(prints("a"), prints("b"))
 
-    assert earlier.waiting() is None
+    assert dedup.waiting() is None
 
-    earlier.recognise("2", prints("b"))
+    dedup.recognise("2", prints("b"))
 
-    assert earlier.waiting() is None
+    assert dedup.waiting() is None
 
-    earlier.settled_again([prints("b")])
+    dedup.settled_again([prints("b")])
 
-    assert earlier.waiting() == b""
+    assert dedup.waiting() == b""
 
-    earlier.written()
+    dedup.written()
 
-    assert earlier.waiting() is None
+    assert dedup.waiting() is None
 
 
 def test_the_edge_matters_while_its_key_is_the_mark() -> None:
     """A source that includes ``last`` may yield it again at the next resume."""
-    earlier = earlier_of(prints("a"), b"")
+    dedup = dedup_of(prints("a"), b"")
 
-    assert earlier.edge("1") == prints("a")
-    assert earlier.edge("2") == b""
+    assert dedup.edge("1") == prints("a")
+    assert dedup.edge("2") == b""

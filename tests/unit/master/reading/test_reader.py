@@ -19,7 +19,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.chunks import QUEUE_BYTES
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
@@ -34,7 +34,7 @@ def prints_of(*jobs: Any) -> bytes:
 def reader_of(jobs: Any, record: RunRecord | None = None, /, **limits: int) -> tuple[Reader, Broker]:
     record = record or RunRecord("run", resumed=False)
     broker = Broker("i", Limits(**limits), record)
-    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Earlier(record), record.mark), broker
+    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), record.mark), broker
 
 
 def read_all(reader: Reader, broker: Broker) -> list[Any]:
@@ -288,7 +288,7 @@ def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_ou
         broker,
         threading.Lock(),
         Identity(),
-        Earlier(record),
+        Dedup(record),
         None,
         planned=lambda: asked.append(broker.intake.write_ahead.made),
     )
@@ -394,6 +394,7 @@ def test_an_error_that_is_about_the_thread_says_so(error: Exception) -> None:
         yield
 
     reader, _ = reader_of(get_jobs)
-    reader.run()
+    reader.start()
+    reader.join()
 
     assert "in a thread of its own" in str(reader.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -10,7 +11,8 @@ import pytest
 
 from taskmaster.errors import KeyUnstorable
 from taskmaster.master.job_identity import Identity
-from taskmaster.master.reading.sampler import BURST, Sampler
+from taskmaster.master.pickling import pickled
+from taskmaster.master.reading.sampler import BURST_JOBS, Sampler
 from taskmaster.master.reading.source import Source
 from taskmaster.master.summary import Summary
 from taskmaster.model import Job
@@ -85,7 +87,7 @@ def test_the_sample_is_passed_on_by_the_thousand() -> None:
     read: list[int] = []
 
     def get_jobs() -> Iterator[int]:
-        for number in range(10 * BURST):
+        for number in range(10 * BURST_JOBS):
             read.append(number)
             yield number
 
@@ -95,13 +97,13 @@ def test_the_sample_is_passed_on_by_the_thousand() -> None:
     next(iterator)
     before = len(read)
 
-    assert sampler.chosen == BURST
+    assert sampler.chosen == BURST_JOBS
     assert sampler.handed_at is not None
-    for _ in range(BURST - 1):
+    for _ in range(BURST_JOBS - 1):
         next(iterator)
     assert len(read) == before
-    assert 1 + sum(1 for _ in iterator) + BURST - 1 == sampler.chosen
-    assert sampler.read == 10 * BURST
+    assert 1 + sum(1 for _ in iterator) + BURST_JOBS - 1 == sampler.chosen
+    assert sampler.read == 10 * BURST_JOBS
 
 
 def test_reading_is_timed_without_the_waiting() -> None:
@@ -110,7 +112,7 @@ def test_reading_is_timed_without_the_waiting() -> None:
 
     def get_jobs() -> Iterator[int]:
         nonlocal now
-        for number in range(2 * BURST):
+        for number in range(2 * BURST_JOBS):
             now += 1.0
             yield number
 
@@ -118,8 +120,8 @@ def test_reading_is_timed_without_the_waiting() -> None:
     for _ in sampler.iterate(None):
         now += 100.0
 
-    assert sampler.reading == 2.0 * BURST
-    assert sampler.handed_at == BURST
+    assert sampler.reading == 2.0 * BURST_JOBS
+    assert sampler.handed_at == BURST_JOBS
 
 
 def rehearsal_of(jobs: int, share: float) -> SampleRun:
@@ -180,3 +182,32 @@ def test_an_empty_sample_is_said() -> None:
     (line,) = rehearsal_of(1000, 0.1).report(summary(0), now=120.0)
 
     assert line == "Rehearsal: none of the 1000 jobs belongs to a sample of 10%; give a larger --sample."
+
+
+def test_a_job_that_the_source_changes_is_passed_on_as_it_was() -> None:
+    """Jobs are held back for a while, in which one dict may be yielded again and again."""
+
+    def get_jobs() -> Iterator[dict[str, int]]:
+        row: dict[str, int] = {}
+        for number in range(3 * BURST_JOBS):
+            row["id"] = number
+            yield row
+
+    sampler = Sampler(Source(get_jobs), Identity(), 1.0)
+
+    assert [pickle.loads(pickled(job))["id"] for job in sampler.iterate(None)] == list(range(3 * BURST_JOBS))
+
+
+def test_what_is_held_back_is_capped_in_bytes() -> None:
+    """Wide rows are passed on sooner."""
+    read = []
+
+    def get_jobs() -> Iterator[dict[str, object]]:
+        for number in range(100):
+            read.append(number)
+            yield {"id": number, "body": bytes(1_000_000)}
+
+    jobs = Sampler(Source(get_jobs), Identity(), 1.0).iterate(None)
+    next(jobs)
+
+    assert len(read) < 20

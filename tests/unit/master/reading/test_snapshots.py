@@ -18,7 +18,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.pickling import PickledAlready, pickle_all, pickled
-from taskmaster.master.reading.dedup import Earlier
+from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.snapshots import FIRST_JOBS, Snapshots
 from taskmaster.master.reading.source import Source
@@ -31,7 +31,7 @@ N = 3000
 def reader_of(jobs: Any) -> tuple[Reader, Broker]:
     """A reader whose steps are taken by hand."""
     broker, record = Broker("i", Limits()), RunRecord("run", resumed=False)
-    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Earlier(record), None), broker
+    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), None), broker
 
 
 class Record:
