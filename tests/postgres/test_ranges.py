@@ -5,6 +5,8 @@ they take.
 from __future__ import annotations
 
 import logging
+import pickle
+import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from typing import Any
@@ -368,3 +370,130 @@ def test_borders_of_any_type_are_those_of_the_server(
 
         assert [n for some in held for n in some] == expected
         assert len(found) == len(expected) if key == ("k", "n") else len(set(found)) < len(expected)
+
+
+def test_a_range_of_an_older_state_can_be_opened() -> None:
+    """It has one value less, and chooses the same rows as then."""
+    made = postgres.KeyRange(1, 9, "public.t", ("id",), ("integer",), "blog")
+    older = postgres.KeyRange.__new__(postgres.KeyRange)
+    older.__setstate__([1, 9, "public.t", ("id",), ("integer",), "blog"])
+
+    assert older == made
+    assert pickle.loads(pickle.dumps(older)) == made
+    assert older.partitioned is False
+
+
+@pytest.mark.parametrize("last", [("2024-01-03", 20), ("2024-01-03", 29), ("2024-01-04", 35)])
+def test_partitions_are_left_out(database: str, sql: Sql, last: tuple) -> None:
+    """By the condition of a range and by the search for a border, which compare rows of columns;
+    the rows are those of the table.
+    """
+    sql("CREATE TABLE days (at date, id int, n int DEFAULT 0, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)")
+    for day in range(1, 11):
+        sql(
+            f"CREATE TABLE days{day} PARTITION OF days FOR VALUES FROM ('2024-01-{day:02}') TO ('2024-01-{day + 1:02}')"
+        )
+    sql("INSERT INTO days SELECT '2024-01-01'::date + n / 10, n FROM generate_series(0, 99) n; ANALYZE days")
+    source = postgres.ranges(database, "days", ("at", "id"), rows=7, target=None)
+    with closing(source):
+        found = drawn(source)
+        table = source._found()
+        where, values = sys.modules[type(source).__module__]._between(table, ("2024-01-03", 20), last)
+        plan = plan_of(source._reading, f"SELECT at FROM {table.sql}{where}", values)
+    (one,) = (each for each in found if each.lo == ("2024-01-03", 27))
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN UPDATE days d SET n = n + 1 WHERE {one.where('d.at', 'd.id')}", one.values)
+        text = str(cursor.fetchall())
+        held = [row for each in found for row in each.fetch(connection, "id")]
+
+    assert held == [(n,) for n in range(100)]
+    assert one.partitioned
+    assert {day for day in range(1, 11) if f"days{day} " in text} == {3, 4}
+    assert not any(f"days{day}'" in str(plan) for day in (1, 2, 5, 6, 7, 8, 9, 10))
+
+
+def test_types_are_named_with_their_schema(database: str, sql: Sql) -> None:
+    """A worker may have another search path than the master."""
+    sql("CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'ok', 'happy'); SET search_path = app")
+    sql("CREATE TABLE app.people (mood app.mood PRIMARY KEY); INSERT INTO app.people VALUES ('ok'), ('sad')")
+    master = f"{database} options='-c search_path=app'"
+    with closing(postgres.ranges(master, "people", "mood", rows=1, target=None)) as source:
+        found = drawn(source)
+    with closing(psycopg2.connect(database)) as connection:
+        assert [one.fetch(connection) for one in found] == [[("sad",)], [("ok",)]]
+
+
+@pytest.mark.parametrize("make", [postgres.rows, postgres.ranges])
+@pytest.mark.parametrize(
+    ("role", "force", "seen"),
+    [("reader", "", False), ("owner", "", True), ("owner", "FORCE", False), ("above", "FORCE", True)],
+)
+def test_row_level_security_hides_nothing_in_silence(
+    database: str, sql: Sql, caplog: pytest.LogCaptureFixture, make: Any, role: str, force: str, seen: bool
+) -> None:
+    """A role that may not see all rows is refused, unless the DSN says that this is wanted."""
+    name = f"{role}_{psycopg2.extensions.parse_dsn(database)['dbname']}"
+    sql(f"CREATE ROLE {name} LOGIN {'BYPASSRLS' if role == 'above' else ''}")
+    try:
+        sql("CREATE TABLE mine (id int PRIMARY KEY, who text)")
+        sql(f"INSERT INTO mine SELECT n, CASE n % 3 WHEN 0 THEN '{name}' END FROM generate_series(1, 9) n")
+        sql("ALTER TABLE mine ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON mine USING (who = current_user)")
+        sql(f"GRANT SELECT ON mine TO {name}")
+        if role == "owner":
+            sql(f"ALTER TABLE mine OWNER TO {name}")
+        if force:
+            sql("ALTER TABLE mine FORCE ROW LEVEL SECURITY")
+        dsn = psycopg2.extensions.make_dsn(database, user=name)
+        expected = nullcontext() if seen else pytest.raises(UsageError, match=r"Row-level security|row-level security")
+        with closing(make(dsn, "mine")) as source, expected:
+            assert len(list(source.iterate(None))) == (9 if make is postgres.rows else 1)
+        with closing(make(f"{dsn} options='-c row_security=off'", "mine")) as source, expected:
+            source.fix(None)
+        with caplog.at_level(logging.WARNING, "taskmaster"):
+            wanted = make(f"{dsn} options='-c row_security=on'", "mine")
+            with closing(wanted) as source:
+                source.fix(None)
+        assert ("Row-level security is active" in caplog.text) is not seen
+    finally:
+        sql(f"DROP TABLE IF EXISTS mine; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("make", [postgres.rows, postgres.ranges])
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("int", "bigint", True),
+        ("int", "text", False),
+        ("text", "varchar(9)", True),
+        ('text COLLATE "C"', 'text COLLATE "POSIX"', False),
+        ("int", "numeric", False),
+        ("timestamptz", "date", False),
+    ],
+)
+def test_a_key_in_another_order_is_refused(
+    database: str, sql: Sql, make: Any, before: str, after: str, same: bool
+) -> None:
+    """Where its type or collation was changed since the run began."""
+    sql(f"CREATE TABLE t (k {before} PRIMARY KEY)")
+    value = "'2024-01-01'::timestamptz" if before == "timestamptz" else "'7'"
+    sql(f"INSERT INTO t VALUES ({value})")
+    with closing(make(database, "t", "k")) as source:
+        bound = keys.decode(keys.check(source.fix(None)))
+    sql(f"ALTER TABLE t ALTER k TYPE {after}")
+    with (
+        closing(make(database, "t", "k")) as source,
+        nullcontext() if same else pytest.raises(UsageError, match="reset"),
+    ):
+        source.fix(bound)
+
+
+@pytest.mark.parametrize("make", [postgres.rows, postgres.ranges])
+def test_rows_that_came_after_the_end_are_known(database: str, comments: None, sql: Sql, make: Any) -> None:
+    """Also when the row that was the last is gone; what goes is nothing new."""
+    with closing(make(database, "comments")) as source:
+        source.fix(None)
+        assert source.later() is False
+        sql("DELETE FROM comments WHERE id = 3000")
+        assert source.later() is False
+        sql("INSERT INTO comments VALUES (3001, 'late', 0, 0)")
+        assert source.later() is True
