@@ -130,7 +130,7 @@ class Reports:
             verdict = prepared.blame if alone else Verdict.AGAIN
             fault = self._tried(batch, prepared.suspects[0], prepared.fault, verdict, slave)
             tried.update(dict.fromkeys(prepared.suspects, fault))
-        return replace(prepared, ranges=ranges, tried=tried)
+        return prepared._replace(ranges=ranges, tried=tried)
 
     def _tried(self, batch: Batch, index: int, failure: Failure, verdict: Verdict, slave: str) -> Tried:
         """Return what is to be known of a failure; the record of a failed job is only made where it

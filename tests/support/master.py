@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from taskmaster.master.broker.batches import BatchKind
@@ -71,7 +70,7 @@ def settle(
     if prepared.fault is not None:
         failures.update(dict.fromkeys(prepared.suspects, prepared.fault))
     tried = {index: _tried(batch.jobs[index], failure, payload) for index, failure in failures.items()}
-    return broker.apply(replace(prepared, ranges=ranges, tried=tried))
+    return broker.apply(prepared._replace(ranges=ranges, tried=tried))
 
 
 def _tried(job: Any, failure: Failure, payload: bytes) -> Tried:

@@ -10,7 +10,8 @@ What was prepared is refused when the books have moved meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
 from taskmaster.master.broker.failure_policy import FailurePolicy
@@ -25,8 +26,7 @@ __all__ = ["Preparation", "Prepared"]
 BLAMED = (ReportEnd.CRASHED, ReportEnd.TIMEOUT, ReportEnd.RAISED)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What a report comes to.
 
     Attributes:
@@ -55,7 +55,7 @@ class Prepared:
     fault: Failure | None = None
     blame: Verdict = Verdict.AGAIN
     ranges: Sequence[SettledRange] = ()
-    tried: Mapping[int, Tried] = field(default_factory=dict)
+    tried: Mapping[int, Tried] = MappingProxyType({})
 
 
 class Preparation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 import pytest
 from support.master import settle
@@ -410,7 +409,7 @@ def test_the_books_may_move_while_keys_are_taken(meanwhile: Callable[[Broker, Le
     meanwhile(broker, lease)
     before = broker.counts()
 
-    assert not broker.apply(replace(prepared, ranges=ranges))
+    assert not broker.apply(prepared._replace(ranges=ranges))
     assert broker.counts() == before
 
 
