@@ -181,7 +181,7 @@ class Report(NamedTuple):
     beside: int = 0
 
     def to_wire(self) -> tuple[Any, ...]:
-        """As plain tuples."""
+        """Return the fields as plain tuples."""
         return (
             self.token,
             self.upto,
@@ -323,7 +323,7 @@ class Answer(NamedTuple):
     tickets: tuple[tuple[str, int, int], ...] = ()
 
     def to_wire(self) -> tuple[Any, ...]:
-        """As plain tuples."""
+        """Return the fields as plain tuples."""
         return (
             str(self.state),
             self.pause,

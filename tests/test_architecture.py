@@ -383,7 +383,6 @@ def test_every_module_has_its_tests():
     assert [there for there in COVERED_BY.values() if not (ROOT / there).exists()] == []
 
 
-
 @pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])
 def test_no_test_module_imports_another(path: Path):
     """What tests share is in tests/support, where it can be found."""

@@ -84,7 +84,7 @@ class Checkpointer(threading.Thread):
         self._completion = completion
 
     def run(self) -> None:
-        """The thread."""
+        """Write checkpoints until ``stop`` is called."""
         least, pause = 0.0, INTERVAL_SECONDS
         backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         while not self._stop_asked.is_set():
@@ -122,7 +122,7 @@ class Checkpointer(threading.Thread):
             self._due.set()
 
     def hurry(self) -> None:
-        """Somebody waits for the next checkpoint; it comes as soon as it may."""
+        """Write the next checkpoint as soon as that may be, because somebody waits for it."""
         self._due.set()
 
     def stop(self, seconds: float | None = None) -> bool:
@@ -291,8 +291,8 @@ class Checkpointer(threading.Thread):
                 self._broker.relief.park(parked)
 
     def trouble(self) -> tuple[float, str]:
-        """For how many seconds no checkpoint could be written, and why; 0.0 and "" when all is
-        well.
+        """Return for how many seconds no checkpoint could be written, and why; 0.0 and "" when all
+        is well.
 
         A write that hangs pauses the run from here: the thread that is in it cannot.
         """
@@ -325,14 +325,16 @@ class Checkpointer(threading.Thread):
 
 
 def _existing(prints: bytes) -> bytes:
-    """Without the places of jobs that cannot have any."""
+    """Return the fingerprints without the gaps of jobs that cannot have any."""
     if keys.NO_FINGERPRINT not in prints:
         return prints
     return b"".join(print_ for print_ in keys.separate(prints) if print_ != keys.NO_FINGERPRINT)
 
 
 def within(seconds: float) -> Callable[[], None]:
-    """What raises when it is called after so many seconds; for ``Checkpointer.last_checkpoint``."""
+    """Return a function that raises when it is called after so many seconds; for
+    ``Checkpointer.last_checkpoint``.
+    """
     deadline = time.monotonic() + seconds
 
     def check() -> None:

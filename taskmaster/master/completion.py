@@ -20,10 +20,10 @@ class Extents(Protocol):
     """What a source says of its keys, see ``taskmaster.master.reading.source.Source``."""
 
     def position(self, key: object, /) -> float | None:
-        """Which share of the work lies up to a key."""
+        """Return which fraction of the work lies up to a key, None if that is not known."""
 
     def extent(self, key: object, /) -> float | None:
-        """Which share of the work the job with a key is."""
+        """Return which fraction of the work the job with a key is, None if that is not known."""
 
 
 class Completion:
@@ -48,7 +48,7 @@ class Completion:
         self._position: tuple[str, float] | None = None  # the last mark whose position was known
 
     def update(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint was written."""
+        """Take a checkpoint into account that was written."""
         self._parked.update((job.id, job.key) for job in checkpoint.park)
         for number in checkpoint.unpark:
             self._extents.pop(self._parked.pop(number, ""), None)

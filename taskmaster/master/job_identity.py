@@ -51,7 +51,7 @@ class Identity:
         return keys.key_of(job, self._job_key)
 
     def check(self, job: Any) -> str:
-        """The encoded key of a job, after a round trip through the codec.
+        """Return the encoded key of a job, after a round trip through the codec.
 
         Raises:
             KeyUnstorable: the job has no key, or one that would not come back as it went in.
@@ -59,8 +59,8 @@ class Identity:
         return keys.check(self.key(job))
 
     def text(self, job: Any) -> str | None:
-        """The encoded key, None where the job has none that can be stored; whatever the user's code
-        raises.
+        """Return the encoded key, None where the job has none that can be stored, whatever the
+        user's code raises.
         """
         if isinstance(job, ParkedJob):
             return job.key
@@ -70,7 +70,7 @@ class Identity:
             return None
 
     def fingerprint(self, job: Any) -> bytes:
-        """Fingerprint of key and payload; b"" for a job without a key."""
+        """Return the fingerprint of key and payload; b"" for a job without a key."""
         if isinstance(job, ParkedJob):
             return job.fingerprint
         try:
@@ -91,7 +91,7 @@ class Identity:
 
     @staticmethod
     def show(job: Any) -> str:
-        """The job as a person may want to see it: its repr, at most about 200 characters."""
+        """Return the job as a person may want to see it: its repr, at most about 200 characters."""
         if isinstance(job, ParkedJob):
             return job.job if isinstance(job, PickledJob) else keys.show(job.key)
         try:

@@ -24,7 +24,9 @@ MAX_JOB_BYTES = 32 * 1024 * 1024
 
 
 def pickled(job: Any) -> bytes:
-    """A job's payload as bytes, as workers get it; raises whatever pickling it raises."""
+    """Return a job's payload as bytes, as workers get it; whatever pickling it raises is passed
+    through.
+    """
     if isinstance(job, ParkedJob):
         return job.payload
     return pickle.dumps(payload_of(job), protocol=5)

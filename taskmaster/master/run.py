@@ -232,7 +232,7 @@ class Run:
         return self.summary()
 
     def summary(self) -> Summary:
-        """How things stand, as an end."""
+        """Return how the run stands, as its end."""
         snapshot = self.snapshot()
         return Summary(
             run=self._record.id,
@@ -271,7 +271,7 @@ class Run:
     # -- inside ------------------------------------------------------------------------------------
 
     def _state(self, end: RunState | None, now: float) -> tuple[RunState, str]:
-        """What the run is doing, and why not more."""
+        """Return what the run is doing, and why not more."""
         if end is not None or self._broker.draining:
             return end or RunState.DRAINING, self._broker.paused
         if self._broker.paused:
@@ -357,8 +357,8 @@ class Run:
         return self._run_time is not None and time.monotonic() - self._began >= self._run_time
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
-        """Nothing may be called over before it is durable; a state that cannot be written is tried
-        again.
+        """Write the last checkpoint, again and again if it cannot be written: nothing may be called
+        over before it is durable.
         """
         said, attempts = False, 0
         began = time.monotonic()

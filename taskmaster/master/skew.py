@@ -143,7 +143,9 @@ class Skew:
 
 
 def _folders(target: str) -> list[str]:
-    """The folders in a target that was named from the working directory; empty for a full path."""
+    """Return the folders in a target that was named from the working directory; none for a full
+    path.
+    """
     where = target.partition(".py")[0] if ".py" in target else target.partition(":")[0].replace(".", "/")
     return [] if Path(where).is_absolute() else os.path.normpath(where).split("/")[:-1]
 

@@ -77,7 +77,7 @@ class Budget:
 
 
 def sample(share: float) -> int:
-    """How many jobs have to be settled before their share of failures says something: five
+    """Return how many jobs have to be settled before their share of failures says something: five
     failures' worth, and at least 50.
     """
     return max(50, math.ceil(5 / share)) if share > 0 else 50

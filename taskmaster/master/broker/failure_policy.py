@@ -71,7 +71,7 @@ class FailurePolicy:
 
 
 def verdict(batch: Batch, failure: Failure, retries: int, crashes: int) -> Verdict:
-    """What becomes of a job.
+    """Return what becomes of a job that cannot be split, while not everything fails.
 
     Args:
         batch: the one it was handed out in; a job that has been tried before is alone in it.
@@ -91,8 +91,8 @@ def verdict(batch: Batch, failure: Failure, retries: int, crashes: int) -> Verdi
 
 
 def backoff(base: float, attempt: int, chance: random.Random) -> float:
-    """Seconds until the next attempt: doubled each time, and spread, so that what failed together
-    does not come back together.
+    """Return the seconds until the next attempt: doubled each time, and spread, so that what failed
+    together does not come back together.
 
     Args:
         base: seconds after the first attempt.

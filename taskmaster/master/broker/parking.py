@@ -78,7 +78,7 @@ class Parking:
             self._running.add(position)
 
     def asked(self) -> Iterator[tuple[int, Any, tuple[Attempt, ...]]]:
-        """Position, job and attempts of what is to be parked."""
+        """Yield position, job and attempts of what is to be parked."""
         return ((position, job, attempts) for position, (job, attempts) in self._asked.items())
 
     def add(self, position: int, job: ParkedJob) -> None:
@@ -94,7 +94,9 @@ class Parking:
         self.to_write.append(parked)
 
     def settle(self, position: int) -> bool:
-        """Whether the job was parked; if it was, the store is to forget it."""
+        """Note that a job is settled; return whether it was parked, in which case the store is to
+        forget it.
+        """
         self._asked.pop(position, None)
         self._running.discard(position)
         known = self._ids.pop(position, None)
@@ -105,19 +107,19 @@ class Parking:
         return known is not None
 
     def came_back(self, positions: range) -> None:
-        """No slave runs these any more."""
+        """Note that no slave runs these jobs any more."""
         self._running.difference_update(positions)
 
     def ticket(self, position: int) -> int | None:
-        """What names a parked job, once the store has it, in this session and later ones."""
+        """Return what names a parked job, in this session and later ones, once the store has it."""
         return self._tickets.get(position) if self._ids.get(position) in self._written else None
 
     def position_of(self, number: int) -> int | None:
-        """Where the job of a ticket stands; None if it is settled."""
+        """Return where the job of a ticket stands, None if it is settled."""
         return next((position for position, known in self._tickets.items() if known == number), None)
 
     def written(self, park: Sequence[ParkedJob], forget: Sequence[int]) -> None:
-        """The store has done so much of what it was to do."""
+        """Note that the store has written and forgotten so much of what it was to."""
         if park:
             self._written.update({job.id for job in park}.intersection(self._ids.values()))
         self.to_write.written(len(park))
@@ -125,7 +127,7 @@ class Parking:
 
 
 def _ticket(job: ParkedJob) -> int:
-    """Id and fingerprint in one: when all that was parked is settled, the ids begin again, and a
-    slave that was away for long must not be taken to run the job that has the id now.
+    """Return id and fingerprint in one: when all that was parked is settled, the ids begin again,
+    and a slave that was away for long must not be taken to run the job that has the id now.
     """
     return job.id << 128 | int.from_bytes(job.fingerprint)

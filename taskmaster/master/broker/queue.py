@@ -54,16 +54,16 @@ class Queue:
         return jobs
 
     def head(self) -> list[Any]:
-        """The first job alone, if there is one."""
+        """Return the first job in a list; an empty one if there is none."""
         return self._first()[:1]
 
     def newest(self) -> list[Any]:
-        """The last job alone, if it has not been taken yet."""
+        """Return the last job in a list; an empty one if it has been taken."""
         return self._pieces[-1][-1:]
 
     def some(self, count: int, chance: random.Random) -> list[Any]:
-        """A few of the newest jobs, by chance; less than were asked for, or one twice, where few
-        are there.
+        """Return a few of the newest jobs, by chance; fewer than were asked for, or one twice,
+        where few are there.
         """
         piece = self._pieces[-1]
         chosen = [piece[at : at + 1] for at in (chance.randrange(len(piece) or 1) for _ in range(count))]

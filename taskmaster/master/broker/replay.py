@@ -43,7 +43,7 @@ class Replay:
         return position in self._jobs
 
     def get(self, position: int) -> FailedJob | None:
-        """The record of the failed job at a position."""
+        """Return the record of the failed job at a position, None if there is none."""
         return self._jobs.get(position)
 
     def start(self, *, was_finished: bool) -> None:
@@ -62,7 +62,7 @@ class Replay:
         return found
 
     def end(self, position: int, *, well: bool) -> None:
-        """A failed job has come to an end again."""
+        """Note that a failed job has come to an end again."""
         job = self._jobs.pop(position)
         self.ended += 1
         if well:

@@ -62,8 +62,8 @@ class Tried:
 
 
 def with_attempt(attempts: tuple[Attempt, ...], attempt: Attempt) -> tuple[Attempt, ...]:
-    """Attempts and one more. Those that are long ago lose their traceback: all of them are written
-    down again with each attempt.
+    """Return attempts and one more. Those that are long ago lose their traceback: all of them are
+    written down again with each attempt.
     """
     if len(attempts) < TRACED_ATTEMPTS:
         return (*attempts, attempt)

@@ -59,7 +59,7 @@ class SettledRange:
     written: bool = False
 
     def part(self, first: int, end: int, key: str) -> SettledRange:
-        """The jobs between two positions of this range, which all have the given key."""
+        """Return the jobs between two positions of this range, which all have the given key."""
         start, stop = first - self.first, end - self.first
         whole = self.jobs  # read once: the checkpointer lets go of the jobs whose fingerprints it has
         jobs = None if whole is None else whole[start:stop]
@@ -86,7 +86,7 @@ def settled_range(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str 
 
 
 def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | None]) -> tuple[str | None, int]:
-    """The key of the job before ``stop``, and how many jobs that end there have it."""
+    """Return the key of the job before ``stop``, and how many jobs that end there have it."""
     if stop == 0:
         return None, 0
     key = text_of(jobs[stop - 1])
@@ -130,27 +130,27 @@ class Watermark:
             self._cut_at(self.low, self._key, list(self._run))
 
     def jump(self, mark: str) -> None:
-        """All up to a key is parked. For jobs that are parked before they are handed out, and have
-        no positions here; no two of them have the same key.
+        """Move the mark to a key up to which all is parked: jobs that are parked before they are
+        handed out have no positions here. No two of them have the same key.
         """
         self.mark = self._key = mark
         self._edge = []
 
     def hole(self) -> tuple[int, int]:
-        """First and end position of the jobs that hold the watermark back; empty when nothing above
-        is settled.
+        """Return the first and the end position of the jobs that hold the watermark back; equal
+        ones when nothing above is settled.
         """
         return self.low, min(self._above, default=self.low)
 
     def unwritten(self) -> list[SettledRange]:
-        """Ranges at or above the cut that the store does not have yet."""
+        """Return the ranges at or above the cut that the store does not have yet."""
         found = [settled for settled in self._kept if not settled.written]
         found += [settled for settled in self._above.values() if not settled.written]
         return found
 
     def edge(self) -> list[SettledRange]:
-        """The settled jobs whose key is the mark: what a source that includes ``last`` yields
-        again.
+        """Return the settled jobs whose key is the mark: what a source that includes ``last``
+        yields again.
         """
         return list(self._edge)
 

@@ -82,7 +82,7 @@ class WriteAhead:
         return found
 
     def handed_out(self, count: int) -> None:
-        """So many have been handed out."""
+        """Note that so many jobs have been handed out."""
         self._handed += count
 
     def took(self, jobs: Sequence[Any], seconds: float) -> None:
@@ -91,7 +91,7 @@ class WriteAhead:
             self.times.append((tuple(job.key for job in jobs), seconds))
 
     def tick(self, now: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         if self._since is None:
             self._since = now
         elif now - self._since >= PACE_SECONDS:
@@ -99,8 +99,8 @@ class WriteAhead:
             self._handed, self._since = 0, now
 
     def room(self, slots: int, waiting: int) -> int:
-        """How many jobs to plan now: enough to keep workers busy, and no more, so that a source
-        that follows the measured times hears of them before it has made very many.
+        """Return how many jobs to plan now: enough to keep workers busy, and no more, so that a
+        source that follows the measured times hears of them before it has made very many.
 
         Args:
             slots: jobs that all slaves run at once.
@@ -110,8 +110,8 @@ class WriteAhead:
         return max(0, wanted - waiting - len(self))
 
     def verdict(self, batch: Batch, failure: Failure, plain: Verdict) -> Verdict:
-        """The verdict on a failed job, where the plain one is known: what has failed twice, or for
-        good, is split.
+        """Return the verdict on a failed job whose plain verdict is known: a job that has failed
+        twice, or for good, is split.
         """
         if not self.splits or batch.whole or plain not in (Verdict.AGAIN, Verdict.FAILED):
             return plain
@@ -124,9 +124,11 @@ class WriteAhead:
         self._to_split.append(batch)
 
     def next_split(self) -> Batch | None:
-        """The job to split next; it stays here until ``split`` says that it was."""
+        """Return the job to split next, None if there is none; it stays here until ``split`` says
+        that it was.
+        """
         return self._to_split[0] if self._to_split else None
 
     def split(self, batch: Batch) -> None:
-        """A job was split, or turned out to be as small as can be."""
+        """Note that a job was split, or turned out to be as small as can be."""
         self._to_split.remove(batch)
