@@ -1,7 +1,11 @@
 """The master: it owns a run, reads its source, hands its jobs out and writes down how far it is.
 
-``run`` wires the parts together and brings a run to its end; ``service`` is what slaves can ask
-for; ``checkpointer`` writes the state; ``completion`` tells how much is settled; ``skew`` compares
-the slaves; ``pickling`` makes bytes of jobs. The rooms below are the books (``broker``), the way in
-(``reading``), the brakes (``throttle``) and the state (``stores``). Never imports ``slave``.
+``run`` wires the parts together and watches over them; ``ending`` ends a session before all is
+done; ``service`` is what slaves may call, ``dispatch`` the way out to them, ``reports`` the way
+back. ``checkpointer`` writes the state; ``run_record`` and ``job_records`` are what it keeps.
+``completion`` tells how much is settled, ``standing`` what the run waits for, ``skew`` compares the
+slaves, ``job_identity`` tells jobs apart, ``pickling`` makes bytes of them.
+
+The rooms below: ``broker`` knows which job is where, ``reading`` is the way in, ``throttle`` the
+brake, ``stores`` the state. Never imports ``slave``; only ``runner`` and ``cli`` import this room.
 """

@@ -126,7 +126,7 @@ class Checkpointer(threading.Thread):
         self._due.set()
 
     def stop(self, seconds: float | None = None) -> bool:
-        """End the thread; what is in the books is not lost, the caller writes it with
+        """End the thread; what is not written down is not lost, the caller writes it with
         ``checkpoint``.
 
         Returns:
@@ -260,8 +260,8 @@ class Checkpointer(threading.Thread):
         if at_end:
             successor: str | None = END
         elif head:
-            # Outside the lock; whoever is handed the job meanwhile, it stays the job at position
-            # low.
+            # Outside the lock: the job stays the one at position low, also if a slave is handed it
+            # meanwhile.
             successor = self._identity.text(head[0])
         else:
             return
@@ -332,7 +332,7 @@ def _existing(prints: bytes) -> bytes:
 
 
 def within(seconds: float) -> Callable[[], None]:
-    """Return a function that raises when it is called after so many seconds; for
+    """Return a function that raises when it is called after that time; for
     ``Checkpointer.last_checkpoint``.
     """
     deadline = time.monotonic() + seconds

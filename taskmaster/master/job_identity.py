@@ -1,8 +1,7 @@
 """What tells a run's jobs apart: keys and fingerprints, taken with the user's ``job_key`` where the
 module has one.
 
-Called by the parts of the master that may run the user's code, none of which holds the master's
-lock then.
+Runs the user's code, so never under the master's lock.
 """
 
 from __future__ import annotations

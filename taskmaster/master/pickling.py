@@ -1,6 +1,6 @@
 """Jobs as bytes, one by one or a batch at a time.
 
-Called by the service, where a batch is sent, and by the keeper, for what is parked. Runs the user's
+For batches that are sent, and for jobs that are parked. Runs the user's
 code (``__reduce__`` and the like), so never under the master's lock.
 """
 

@@ -1,7 +1,7 @@
 """A run: wires source, broker, checkpointer and server together, watches over them, and brings them
 to an end.
 
-Called by ``taskmaster.api``. The main thread only watches: it takes lost leases back, draws the
+The main thread only watches: it takes lost leases back, draws the
 progress and hears signals. A run ends finished, stopped by what the source raised, by ``--limit``
 or ``--run-time``, or drained by a signal; whatever the reason, the last thing written is a
 checkpoint.

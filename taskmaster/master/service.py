@@ -1,6 +1,6 @@
-"""The service: who may call what of the master.
+"""The service: what slaves and ``tm-ctl`` may call of the master.
 
-Called by ``taskmaster.transport.server``, from one thread that answers all slaves. Nothing that a
+One thread answers all slaves, one after the other. Nothing that a
 slave sends is trusted to be well-formed. What goes out is made in ``dispatch``, what comes back is
 taken in ``reports``.
 """

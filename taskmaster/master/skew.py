@@ -1,7 +1,7 @@
 """Slaves that are not alike: another version of the callback's file, another Python, or another
 callback altogether.
 
-Called by ``taskmaster.master.service`` for each hello. Code that differs is the user's affair: it
+Each slave is compared when it says hello. Code that differs is the user's affair: it
 is said on both sides, and refused only where ``--strict-code`` asks for that. A slave that was
 started for another run is refused always: all masters have the same address unless told otherwise,
 and it would count jobs as done that were never run.
@@ -43,7 +43,7 @@ class Skew:
         place: real path of the callback's file; "" if it has none.
 
     Attributes:
-        code: see there.
+        code: digest of the callback's file where the master is.
     """
 
     def __init__(

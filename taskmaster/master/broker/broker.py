@@ -7,8 +7,8 @@ clock inside, and none of the user's code; ``now`` is passed in. ::
                  ▲               │                   │
                  └─ redelivery ◄─┴────── failed ─────┘
 
-``Broker`` is the face; each part says in its module what it is for. Whoever is outside this room
-calls methods and reads, and assigns to nothing.
+``Broker`` is the face; each part says in its module what it is for. Code outside this room calls
+methods and reads, and assigns to nothing.
 
 Guarantees: a job is in one place at a time; a report counts only while its token is the newest of
 the job; the queue, what was returned, what waits and what is parked together stay within ``size``;
@@ -132,7 +132,7 @@ class Broker:
         """Apply a report.
 
         Returns:
-            False if the books have moved since it was prepared; nothing was changed then.
+            False if a job of the batch has moved since then; nothing was changed.
         """
         if not (self.leases.is_current(prepared.lease) and self._preparation.is_current(prepared)):
             return False

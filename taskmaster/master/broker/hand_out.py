@@ -20,7 +20,7 @@ class HandOut:
     """Hands out what was handed out before, and then what is new.
 
     Args:
-        slaves: who is there.
+        slaves: all that are connected.
         leases: what they hold.
         redelivery: what waits to be handed out again.
         intake: what was not handed out before.

@@ -75,7 +75,7 @@ class LeaseTable:
 
     Args:
         incarnation: random text of this start of the master; part of every token.
-        slaves: who may hold leases.
+        slaves: those that may hold leases.
 
     Attributes:
         lent: how many batches were handed out.

@@ -1,7 +1,6 @@
 """Which jobs are parked: behind the watermark, although they still run or wait. Pure.
 
-Called by the broker, which says by position what should be parked and what is settled; the keeper
-pickles, and the store writes down what is parked here under an id.
+Jobs are named by position here, and by an id in the store.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Parking:
         known: what an earlier session parked.
 
     Attributes:
-        to_write: parked jobs that the store does not have, or not with their last attempts,
+        to_write: parked jobs that the store does not have, or not with their last attempts.
         to_forget: ids of parked jobs that are settled.
         version: counts the jobs that were parked.
     """
@@ -119,7 +118,7 @@ class Parking:
         return next((position for position, known in self._tickets.items() if known == number), None)
 
     def written(self, park: Sequence[ParkedJob], forget: Sequence[int]) -> None:
-        """Note that the store has written and forgotten so much of what it was to."""
+        """Note that the store has written these jobs, and forgotten those."""
         if park:
             self._written.update({job.id for job in park}.intersection(self._ids.values()))
         self.to_write.written(len(park))

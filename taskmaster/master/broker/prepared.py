@@ -4,7 +4,7 @@ A report is settled in three steps, so that none of the user's code runs under t
 
     prepare (under the lock) ─► fill in keys and records (outside) ─► apply (under the lock)
 
-What was prepared is refused when the books have moved meanwhile.
+What was prepared is refused when a job of the batch has moved meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
     Attributes:
         lease: what the report speaks for.
         report: what the slave says.
-        version: of the books that this was read from.
+        version: of the lease and of what is parked, when this was prepared.
         ended: index ranges of the jobs that have ended since the last report.
         settled: index ranges of the jobs that the report settles and that the watermark has not
             passed already.
@@ -96,7 +96,7 @@ class Preparation:
         )
 
     def is_current(self, prepared: Prepared) -> bool:
-        """Return whether the books have not moved since a report was prepared."""
+        """Return whether no job of the batch has moved since its report was prepared."""
         return prepared.version == self._version(prepared.lease)
 
     def _version(self, lease: Lease) -> tuple[int, int]:

@@ -19,7 +19,7 @@ class Recalls:
 
     Args:
         limits: the caps.
-        slaves: who is there.
+        slaves: all that are connected.
         leases: what they hold.
         intake: what is queued.
         redelivery: what waits to be handed out again.

@@ -33,7 +33,7 @@ class Redelivery:
 
     Args:
         limits: the caps.
-        slaves: who is there.
+        slaves: all that are connected.
         leases: what they hold.
         batch_limit: is told why a batch is small.
         came_back: called with the positions of jobs that no slave runs any more.
@@ -257,8 +257,8 @@ class Redelivery:
         """Take out what is next for a slave, None if nothing is.
 
         Args:
-            slave: who gets it.
-            size: gives the most jobs for a batch out of so many.
+            slave: gets it.
+            size: gives the most jobs for a batch, out of a number of jobs.
             others: there are jobs that were not handed out before.
         """
         at = self._next(slave, others=others)

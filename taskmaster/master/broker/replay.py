@@ -1,6 +1,6 @@
 """Failed jobs that a session runs again: what is known of them, and how far they have got. Pure.
 
-Called by the broker. They have positions of their own, below 0: the source is not read in such a
+They have positions of their own, below 0: the source is not read in such a
 session, and the watermark stays where it is.
 """
 
@@ -22,8 +22,8 @@ class Replay:
         exhausted: all failed jobs have come.
         was_finished: the run was finished before; what failed jobs come to does not change that.
         ended: failed jobs that have come to an end again,
-        mended: and those of them that went well.
-        cleared: ids of these, until they are written down.
+        mended: failed jobs that have gone well when they were run again.
+        cleared: ids of jobs that have gone well, until that is written down.
     """
 
     def __init__(self) -> None:

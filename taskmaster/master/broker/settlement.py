@@ -78,7 +78,7 @@ class Settlement:
     # -- what a slave reports ----------------------------------------------------------------------
 
     def apply(self, prepared: Prepared) -> None:
-        """Apply a report that was prepared from the books as they are."""
+        """Apply a report; nothing has moved since it was prepared."""
         lease, report = prepared.lease, prepared.report
         if lease.batch.kind is BatchKind.REPLAYED:
             self._count_again(prepared)

@@ -1,4 +1,4 @@
-"""The connected slaves: who they are, what they hold, and which of them have fallen silent."""
+"""The connected slaves: their names and workers, what they hold, and which have fallen silent."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ConnectedSlaves:
             self.workers -= slave.workers
             self.slots -= slave.slots
 
-    # -- who is heard of ---------------------------------------------------------------------------
+    # -- silence -----------------------------------------------------------------------------------
 
     def heard(self, ident: Any, now: float) -> ConnectedSlave | None:
         """Note that a slave has said something; None if it is not known."""

@@ -1,7 +1,7 @@
 """The watermark: reports in any order become one settled prefix, and a key from which the run can
 be resumed.
 
-Called by the broker. Pure: positions and encoded keys go in, no user code runs here.
+Pure: positions and encoded keys go in, no user code runs here.
 
 Jobs are counted by *position*, from 0 in the order in which this session read them::
 

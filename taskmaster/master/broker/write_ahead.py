@@ -1,6 +1,6 @@
-"""The plan: jobs of a source that could not make the same ones again. Pure.
+"""Write-ahead: jobs that are in the store before anybody gets them. Pure.
 
-Called by the broker. The borders of key ranges depend on the rows that were there, and on how long
+The borders of key ranges depend on the rows that were there, and on how long
 ranges took; a resumed source would draw others. So such jobs are parked before anybody gets them:
 the state knows each as it is, with its payload, and a restarted master hands those out first. The
 source goes on after the last one. ::
@@ -33,7 +33,7 @@ MOST_TIMES = 1000  # measured times that wait for the source to look at them
 
 
 class WriteAhead:
-    """What is planned and cannot be handed out yet, and what is to be split.
+    """Keeps what is planned and cannot be handed out yet, and what is to be split.
 
     Args:
         lowest: the position below which planned jobs get theirs; they have no place in the order of
@@ -41,7 +41,7 @@ class WriteAhead:
 
     Attributes:
         on: the source wants its jobs parked first.
-        splits: it can split a job.
+        splits: the source can split a job.
         made: jobs planned in this session.
         times: keys of jobs that ended together, and the seconds that they took.
     """
@@ -82,11 +82,11 @@ class WriteAhead:
         return found
 
     def handed_out(self, count: int) -> None:
-        """Note that so many jobs have been handed out."""
+        """Note that ``count`` jobs have been handed out."""
         self._handed += count
 
     def took(self, jobs: Sequence[Any], seconds: float) -> None:
-        """Note that these jobs of a batch ended together, within so many seconds."""
+        """Note that these jobs of a batch ended together, and took that time."""
         if self.on and jobs:
             self.times.append((tuple(job.key for job in jobs), seconds))
 
