@@ -170,10 +170,12 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
 
 
 def clean(text: str) -> str:
-    """Return the text with a ``?`` for each character that would move the cursor, change colours or
-    begin a new line.
+    """Return the text in one line: a space for what begins a new line or sets a tab, and a ``?``
+    for each other character that would move the cursor or change colours.
     """
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char in "\t\n\r\v\f" else "?" for char in text)
 
 
 def _of_total(snapshot: Snapshot) -> list[str]:

@@ -239,7 +239,7 @@ def test_control_characters_are_replaced():
     """A reason cannot move the cursor, change colours or begin a new line."""
     text = line(at(2.0, state=RunState.PAUSED, reason="a\x1b[31mb\nc\r\x9b2J"))
 
-    assert text.endswith("paused: a?[31mb?c??2J")
+    assert text.endswith("paused: a?[31mb c ?2J")
     assert clean("Zürich 日本") == "Zürich 日本"
 
 
