@@ -7,10 +7,41 @@ begins anew.
 from __future__ import annotations
 
 import errno
+import mmap
+import os
+from contextlib import suppress
 
-__all__ = ["is_exhausted"]
+__all__ = ["Reserve", "is_exhausted"]
+
+RESERVED_BYTES = 32 * 1024 * 1024  # of addresses: a thread's stack, and what is written at the end
+RESERVED_DESCRIPTORS = 4
 
 _ERRNOS = (errno.ENOMEM, errno.EMFILE)
+
+
+class Reserve:
+    """What a process keeps back for its good end: addresses that take no memory, and descriptors.
+
+    A process that has run out must still be able to say so, and to write what it has left to write.
+    """
+
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+        self._memory: mmap.mmap | None = None
+        with suppress(OSError, ValueError):
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+            self._memory = mmap.mmap(-1, RESERVED_BYTES, flags=flags, prot=0)
+        with suppress(OSError):
+            for _ in range(RESERVED_DESCRIPTORS):
+                self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
+
+    def release(self) -> None:
+        """Give it up, to be used."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 def is_exhausted(exc: BaseException) -> bool:

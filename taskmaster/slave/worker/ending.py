@@ -14,6 +14,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -100,7 +101,7 @@ class Ending:
             The exit status of the worker.
         """
         self._problems += problems
-        threading.Thread(target=self._watch, args=(seconds,), name="taskmaster-ending", daemon=True).start()
+        self._begin_watch(seconds)
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
         self._step("its exit functions (atexit)", self._run_exit_functions)
         self._step("its log handlers", self._close_logging)
@@ -166,14 +167,25 @@ class Ending:
             self._note(sentence)
         ctypes.CDLL(None).fflush(None)  # what an extension in C has printed
 
+    def _begin_watch(self, seconds: float) -> None:
+        try:
+            threading.Thread(target=self._watch, args=(seconds,), name="taskmaster-ending", daemon=True).start()
+        except (RuntimeError, MemoryError):
+            # An exhausted worker, which is why it is replaced, has no memory for a thread.
+            signal.signal(signal.SIGALRM, lambda *_: self._give_up(seconds))
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, NOTICE_SECONDS))
+
+    def _give_up(self, seconds: float) -> None:
+        self._problems.append(f"it still waited for {self._waits_for()} after {seconds:.0f} s (--grace)")
+        os._exit(self._leave())
+
     def _watch(self, seconds: float) -> None:
         """Say what is waited for, and end the worker when it takes too long."""
         notice = min(NOTICE_SECONDS, seconds / 2)
         time.sleep(notice)
         sys.stderr.write(f"taskmaster: the worker {os.getpid()} waits for {self._waits_for()}, as --grace allows.\n")
         time.sleep(max(0.0, seconds - notice))
-        self._problems.append(f"it still waited for {self._waits_for()} after {seconds:.0f} s (--grace)")
-        os._exit(self._leave())
+        self._give_up(seconds)
 
     def _waits_for(self) -> str:
         main = threading.main_thread()

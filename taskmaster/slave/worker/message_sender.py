@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from taskmaster.model import Failure, FailureKind
-from taskmaster.runtime.exhaustion import is_exhausted
+from taskmaster.runtime.exhaustion import Reserve, is_exhausted
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import (
     BatchUnreadable,
@@ -97,6 +97,7 @@ class MessageSender:
         self._kind_of = kind_of
         self._scoreboard = scoreboard
         self._forked = forked
+        self._reserve = Reserve() if scoreboard is not None else None
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -144,8 +145,11 @@ class MessageSender:
         if self.exhausted or self._scoreboard is None or not is_exhausted(exc):
             return
         self.exhausted = True
+        if self._reserve is not None:
+            self._reserve.release()
         self._scoreboard.start_no_more()
-        self.say(Exhausted(f"a job has raised {type(exc).__qualname__}: {message_of(exc)}"))
+        message = message_of(exc)
+        self.say(Exhausted(f"a job has raised {type(exc).__qualname__}" + f": {message}" * bool(message)))
 
     def _failure(self, index: int, exc: BaseException) -> Failure:
         kind, after = self._kind_of(exc)

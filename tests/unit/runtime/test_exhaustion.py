@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
-from taskmaster.runtime.exhaustion import is_exhausted
+from taskmaster.runtime.exhaustion import RESERVED_BYTES, RESERVED_DESCRIPTORS, Reserve, is_exhausted
 
 
 class ArrayMemoryError(MemoryError):
@@ -55,3 +56,23 @@ def looped() -> BaseException:
 def test_other_errors_are_not_taken_for_it(exc: BaseException) -> None:
     """What other processes suffer from as well is not cured by another process."""
     assert not is_exhausted(exc)
+
+
+def test_a_reserve_gives_back_what_it_holds() -> None:
+    """Its descriptors at once, and addresses that never took any memory; twice does no harm."""
+    first = os.open(os.devnull, os.O_RDONLY)
+    os.close(first)
+    reserve = Reserve()
+    behind = os.open(os.devnull, os.O_RDONLY)
+
+    assert behind >= first + RESERVED_DESCRIPTORS
+
+    reserve.release()
+    reserve.release()
+    again = os.open(os.devnull, os.O_RDONLY)
+
+    assert again == first
+    assert RESERVED_BYTES >= 16 * 2**20
+
+    os.close(again)
+    os.close(behind)
