@@ -24,6 +24,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
+from taskmaster.redaction import clean_message
 from taskmaster.runner import control, shared_key
 from taskmaster.runner.excepthook import for_scripts, is_interactive
 from taskmaster.runner.in_process import InProcessSpec
@@ -243,7 +244,7 @@ class Taskmaster:
             return RunSession(loaded, options, slave, lambda: shared_key.of_master(options)).run()
         except Interrupted as exc:
             if str(exc):
-                sys.stderr.write(f"{exc}\n")
+                sys.stderr.write(clean_message(str(exc)) + "\n")
             if is_interactive():
                 raise KeyboardInterrupt from None  # somebody types, and has not ended
             raise SystemExit(exc.exit_code) from None

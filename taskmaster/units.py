@@ -7,10 +7,11 @@ else, shares are fractions, rates are numbers a second.
 from __future__ import annotations
 
 import re
+import time
 
 from taskmaster.errors import UsageError
 
-__all__ = ["bytes_of", "rate_of", "seconds_of", "share_of", "show_bytes", "show_seconds", "show_share"]
+__all__ = ["bytes_of", "rate_of", "seconds_of", "share_of", "show_bytes", "show_moment", "show_seconds", "show_share"]
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
@@ -165,3 +166,13 @@ def show_share(share: float) -> str:
 def _pairs(match: re.Match[str] | None) -> list[tuple[str, float]]:
     groups = match.groups() if match is not None else ()
     return [(number, unit) for number, unit in zip(groups, _UNITS.values(), strict=True) if number is not None]
+
+
+def show_moment(at: float | None) -> str:
+    """Return a time on the clock, in seconds since 1970, as people write it; "-" for None."""
+    if at is None:
+        return "-"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"  # of a clock or a file that is wrong

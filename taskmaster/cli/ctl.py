@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
-from taskmaster.units import show_seconds
+from taskmaster.units import show_moment, show_seconds
 from taskmaster.view.snapshot import Snapshot
-from taskmaster.view.status import SCHEMA, Rate, clean, status_line
+from taskmaster.view.status import SCHEMA, Rate, status_line
 
 __all__ = ["main", "tm_ctl"]
 
@@ -48,9 +47,9 @@ def keygen(path: str) -> None:
     from taskmaster.transport import keyfile
 
     place = keyfile.write_new(path)
-    click.echo(str(place))
+    click.echo(str(place))  # as it is, for scripts
     word = shlex.quote(path)
-    click.echo(
+    echo(
         f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} "
         "HOST:), and start them with --key-file too. Whoever has the key can run code on the slaves.",
         err=True,
@@ -92,9 +91,9 @@ def status(
 
     found = api.status(host if path is None else control.master_of(str(path)), key, key_file)
     if as_json:
-        click.echo(json.dumps({"schema": SCHEMA, **found}))
+        echo_json({"schema": SCHEMA, **found})
     else:
-        click.echo("\n".join(_described(found)))
+        echo(*_described(found))
 
 
 @tm_ctl.command()
@@ -163,7 +162,7 @@ def restore(
 
     record = api.restore(str(path), run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
-    click.echo(
+    echo(
         f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start "
         "the master as before, without --reset, to resume it."
     )
@@ -233,7 +232,7 @@ def failures(  # noqa: PLR0913  # an option each
     if wanted and not count:
         raise control.no_such_key(", ".join(wanted))
     if not count and style == "text":
-        click.echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
+        echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
 
 
 def _drop(path: Path | None, wanted: Sequence[str], kind: str | None, *, everything: bool) -> None:
@@ -245,10 +244,10 @@ def _drop(path: Path | None, wanted: Sequence[str], kind: str | None, *, everyth
     if everything and wanted:
         raise UsageError("--drop and --drop-all are both given: leave one out.")
     if everything:
-        click.echo(f"{_jobs(control.drop_all_failures(str(path), kind))} forgotten.", err=True)
+        echo(f"{_jobs(control.drop_all_failures(str(path), kind))} forgotten.", err=True)
         return
     for shown, number in control.drop_failures(str(path), wanted, kind).items():
-        click.echo(f"{_jobs(number)} with the key {shown} forgotten.", err=True)
+        echo(f"{_jobs(number)} with the key {shown} forgotten.", err=True)
 
 
 def _jobs(number: int) -> str:
@@ -263,16 +262,16 @@ def _row(run: Any) -> tuple[str, ...]:
     from taskmaster import keys
 
     key = keys.show(run.mark) if run.mark is not None else "-"
-    return (_when(run.started), _when(run.finished), str(run.settled), str(run.failures), key)
+    return (show_moment(run.started), show_moment(run.finished), str(run.settled), str(run.failures), key)
 
 
 def _list_states(states: Iterable[Any], directory: str) -> None:
     rows: list[tuple[str, ...]] = [("STATE", *COLUMNS, "BELONGS TO")]
     for one in states:
         columns = _row(one.run) if one.run is not None else ("-",) * len(COLUMNS)
-        rows.append((clean(one.path.name), *columns, clean(one.belongs or one.remark)))
+        rows.append((one.path.name, *columns, one.belongs or one.remark))
     if len(rows) == 1:
-        click.echo(f"There is no state file in {directory}.", err=True)
+        echo(f"There is no state file in {directory}.", err=True)
         return
     _print_table(rows)
 
@@ -280,11 +279,7 @@ def _list_states(states: Iterable[Any], directory: str) -> None:
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _when(at: float | None) -> str:
-    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _described(status: Mapping[str, Any]) -> list[str]:
@@ -307,7 +302,7 @@ def _described(status: Mapping[str, Any]) -> list[str]:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
         run_for = show_seconds(float(round(snapshot.running_for)))
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
-    return [status_line(snapshot, rate), *(f"{name + ':':<11}{clean(str(value))}" for name, value in pairs)]
+    return [status_line(snapshot, rate), *(f"{name + ':':<11}{value}" for name, value in pairs)]
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:

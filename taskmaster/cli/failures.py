@@ -1,21 +1,23 @@
-"""``tm-ctl failures``: what a person sees of failed jobs, and forgets of them."""
+"""``tm-ctl failures``: how failed jobs are printed, and which of them are wanted."""
 
 from __future__ import annotations
 
 import csv
-import json
+import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import click
-
+from taskmaster.cli.echo import echo, echo_json
 from taskmaster.errors import UsageError
-from taskmaster.view.status import SCHEMA, clean
+from taskmaster.redaction import clean_lines
+from taskmaster.units import show_moment
+from taskmaster.view.status import SCHEMA
 
 __all__ = ["check_styles", "show", "with_keys"]
 
+FORMULA = tuple("=+-@")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback")
 
 
@@ -56,19 +58,32 @@ def _plain(job: Any) -> dict[str, Any]:
 def _as_json(found: Iterable[Any]) -> int:
     count = 0
     for count, job in enumerate(found, 1):  # noqa: B007  # the number of the last one is wanted
-        click.echo(json.dumps({"schema": SCHEMA, **_plain(job)}))
+        echo_json({"schema": SCHEMA, **_plain(job)})
     return count
 
 
 def _as_csv(found: Iterable[Any]) -> int:
+    # A stream that cannot show a character must not end the file in its middle.
+    coding = sys.stdout.encoding or "utf-8"
     writer = csv.writer(sys.stdout)
     writer.writerow(COLUMNS)
     count = 0
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
         row["attempts"] = len(row["attempts"])
-        writer.writerow([row[name] for name in COLUMNS])
+        cells = [_cell(row[name]) for name in COLUMNS]
+        writer.writerow([cell.encode(coding, "backslashreplace").decode(coding) for cell in cells])
     return count
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a spreadsheet shows it and does not run it.
+
+    One that takes a text with a sign at its beginning for a formula would run what an exception
+    has said. Numbers stay numbers.
+    """
+    text = clean_lines("" if value is None else str(value))
+    return f"'{text}" if text[:1] in FORMULA and not NUMBER.fullmatch(text) else text
 
 
 def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:
@@ -78,35 +93,32 @@ def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:
         row = _plain(job)
         kind = kinds.setdefault(row["type"], [0, _key(row), row["message"]])
         kind[0] += 1
-        click.echo("\n".join(_lines(row, tracebacks=tracebacks)))
+        echo(*_lines(row, tracebacks=tracebacks))
     if count:
-        click.echo("")
+        echo("")
     for name, (number, key, message) in sorted(kinds.items(), key=lambda item: -item[1][0]):
-        example = clean(str(message).partition("\n")[0])
-        click.echo(f"{number} x {clean(name)}, for example the job with the key {clean(key)}: {example}")
+        example = str(message).partition("\n")[0]
+        echo(f"{number} x {name}, for example the job with the key {key}: {example}")
     return count
 
 
 def _lines(row: dict[str, Any], *, tracebacks: bool) -> Iterator[str]:
     attempts = row["attempts"]
     number = f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}"
-    yield f"{clean(_key(row))}  {clean(row['type'])}: {clean(row['message'].partition(chr(10))[0])}"
-    yield f"    job {clean(row['job'])}; {number}, the last at {_when(row['last'])} by {row['slave'] or 'the master'}"
+    yield f"{_key(row)}  {row['type']}: {row['message'].partition(chr(10))[0]}"
+    when = show_moment(row["last"])
+    yield f"    job {row['job']}; {number}, the last at {when} by {row['slave'] or 'the master'}"
     if tracebacks:
         for attempt in attempts:
             what = f"{attempt['type']}: {attempt['message']}"
-            yield f"    {_when(attempt['at'])}  {attempt['slave']}  {clean(what)}"
-            yield from ("        " + clean(line) for line in attempt["traceback"].splitlines())
+            yield f"    {show_moment(attempt['at'])}  {attempt['slave']}  {what}"
+            yield from ("        " + line for line in attempt["traceback"].splitlines())
 
 
 def _key(row: dict[str, Any]) -> str:
     from taskmaster.keys import NO_KEY
 
     return NO_KEY if row["key"] is None else str(row["key"])
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def check_styles(*, as_json: bool, as_csv: bool) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskmaster import __version__
+from taskmaster.cli.echo import echo
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.cli.stop_options import STOPPING
 from taskmaster.cli.throttle_options import THROTTLING
@@ -30,6 +31,7 @@ from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.options.commands import LOG_LEVELS, PROGRESS_MODES, MasterOptions, RunOptions, SlaveOptions
 from taskmaster.runner.excepthook import say_error
 from taskmaster.runtime import standard_streams
+from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["SETTINGS", "common", "loaded", "merge", "option", "options", "parse_arguments", "run_command"]
 
@@ -330,7 +332,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         words: the command line after the name; None: that of this process.
     """
     if sys.platform == "win32":
-        click.echo(
+        echo(
             f"{name}: Taskmaster does not run on Windows, which cannot fork worker processes. It runs in WSL, the "
             "Windows Subsystem for Linux: install that with `wsl --install`, and Taskmaster inside it.",
             err=True,
@@ -374,20 +376,12 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except Exception as exc:
         if invocation.debug:
             traceback.print_exc()
-        click.echo(f"{name}: unexpected error: {_one_line(exc)}{'' if invocation.debug else _AGAIN}", err=True)
+        echo(f"{name}: unexpected error: {one_line(exc)}{'' if invocation.debug else _AGAIN}", err=True)
         return 1
     return code if isinstance(code, int) else 0
 
 
 _AGAIN = "; run the same command again with --debug to see where"
-
-
-def _one_line(exc: BaseException) -> str:
-    try:
-        text = " ".join(str(exc).split())
-    except Exception:  # a broken __str__ must not hide that there was an error
-        text = ""
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _flushed(code: int) -> int:

@@ -7,12 +7,13 @@ belong to a thread: each function is about those of the thread that calls it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.db import close_old_connections, connections, reset_queries
+
+from taskmaster.runtime.log import clean_logger
 
 __all__ = [
     "JobLeftTransaction",
@@ -23,7 +24,7 @@ __all__ = [
     "refresh",
 ]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 
 class JobLeftTransaction(Exception):

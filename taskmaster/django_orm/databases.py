@@ -6,7 +6,6 @@ database where the run was started in a test, whose database has another name.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -16,10 +15,11 @@ from django.conf import UserSettingsHolder, settings
 from django.db import connections
 
 from taskmaster.redaction import without_password
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["changed_settings", "difference", "facts"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 Facts = dict[str, Any]
 """``settings``: the name of the module; ``databases``: what each alias stands for. Plain values."""

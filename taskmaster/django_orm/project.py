@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from taskmaster.errors import TargetError
-from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.runtime.tracebacks import one_line, users_traceback
 from taskmaster.sources.database_errors import said
 from taskmaster.sources.database_retry import sqlstate
 
@@ -58,10 +58,10 @@ def set_up(settings: str) -> None:
             raise TargetError(_no_settings(settings, missing)) from None
         # Where no line of the project took part, the message says it all.
         theirs = next((trace for trace in _traces(exc) if not _is_machinery(trace)), None)
-        because = f" ({_one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
+        because = f" ({one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
         raise TargetError(
             f"The Django project with the settings {settings} ({OPTION}) cannot be set up: django.setup() raised "
-            f"{_one_line(exc)}{because}",
+            f"{one_line(exc)}{because}",
             user_traceback=None if theirs is None else users_traceback(exc, theirs),
         ) from exc
     _keep_our_logging()
@@ -152,10 +152,6 @@ def _is_machinery(trace: TracebackType) -> bool:
     settings.
     """
     return _module_of(trace).partition(".")[0] in ("django", "importlib", "logging", "taskmaster")
-
-
-def _one_line(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"
 
 
 def _keep_our_logging() -> None:

@@ -17,6 +17,7 @@ from django.db import connections
 from taskmaster.django_orm.key import ReadableQuerySet
 from taskmaster.django_orm.project import lacking
 from taskmaster.errors import UsageError
+from taskmaster.runtime.tracebacks import reason
 from taskmaster.sources.database_errors import is_final, said
 from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently
 
@@ -77,7 +78,7 @@ def ask(
             raise UsageError(lacks) from exc
         if not _passes(exc, vendor):
             raise exc
-        return " ".join(str(exc).split())
+        return reason(exc)
 
     def recover() -> None:
         connections[rows.db].close()  # what was lost; the next attempt may ask another database

@@ -7,7 +7,6 @@ that Django knows. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,12 +27,13 @@ from taskmaster.django_orm.readable import (
     without_conditions,
 )
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["QuerySetRange", "QuerySetRanges"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 NAME = "QuerySetRanges"
 

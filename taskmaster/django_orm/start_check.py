@@ -8,7 +8,6 @@ jobs in the script's own process.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +15,11 @@ from django.conf import settings
 from django.db import connections
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["check"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 HERE = "processes=0 runs the jobs in this process, with its own connection"
 # What decides which rows a statement sees, or what it does to them.

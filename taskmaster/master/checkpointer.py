@@ -8,7 +8,6 @@ checkpoint.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,10 +25,11 @@ from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.runtime.backoff import Backoff
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Checkpointer", "within"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 INTERVAL_SECONDS = 0.25  # between checkpoints
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again

@@ -6,7 +6,6 @@ Keys, reprs and pickling run the user's code, so they never happen under the mas
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from dataclasses import replace
@@ -23,11 +22,11 @@ from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd
-from taskmaster.view.status import clean
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Reports"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 MOST_NAMED = 5  # jobs whose keys a log line has
 MAX_ATTEMPTS = 50  # that are kept of a failed job; beyond, the oldest are forgotten
@@ -86,11 +85,11 @@ class Reports:
         more = len(suspects) - len(shown)
         logger.warning(
             "a worker of the slave %s died while it ran the %s %s%s: %s",
-            clean(slave),
+            slave,
             "job with the key" if len(suspects) == 1 else "jobs with the keys",
             ", ".join(shown),
             f" and {more} more" if more else "",
-            clean(prepared.report.detail),
+            prepared.report.detail,
         )
 
     def fail_doomed(self) -> None:

@@ -9,7 +9,6 @@ checkpoint.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -40,6 +39,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Companion, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Answer, AnswerState
+from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.units import show_seconds
@@ -47,7 +47,7 @@ from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Run"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 TICK_SECONDS = 0.2  # between two looks at the leases and two updates of the progress
 HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way

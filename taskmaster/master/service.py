@@ -7,7 +7,6 @@ taken in ``reports``.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +22,12 @@ from taskmaster.master.job_records import FailedJob
 from taskmaster.master.reports import Reports
 from taskmaster.master.skew import Skew
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
-from taskmaster.view.status import clean
+from taskmaster.redaction import clean
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Service"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
@@ -115,19 +115,20 @@ class Service:
         texts = isinstance(ident, str) and isinstance(name, str) and 0 < len(ident) <= 64
         if not texts or type(workers) is not int or type(slots) is not int:
             return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
+        name = clean(str(name))[:200]  # it is shown and written down in many places
         with self._lock:
             connected = self._broker.slaves.connected_ids
-        verdict = self._skew.look(info, str(name)[:200], connected)
+        verdict = self._skew.look(info, name, connected)
         if verdict.refusal:
             return {"ok": False, "why": verdict.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
-        slave = ConnectedSlave(str(ident), str(name)[:200], workers, max(1, slots), self._clock())
+        slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
         with self._lock:
             self._broker.enter(slave, [token for token in info.get("held", ()) if isinstance(token, str)])
             taken = self._take_over(slave, info)
         logger.info(
             "the slave %s is connected: %d worker processes, %d jobs at once",
-            clean(slave.name),
+            slave.name,
             slave.workers,
             slave.slots,
         )
@@ -181,7 +182,7 @@ class Service:
             if slave is not None:
                 self._broker.leave(slave)
         if slave is not None:
-            logger.info("the slave %s has left", clean(slave.name))
+            logger.info("the slave %s has left", slave.name)
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""

@@ -9,7 +9,6 @@ and it would count jobs as done that were never run.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import threading
@@ -17,9 +16,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from taskmaster.runtime.log import clean_logger
+
 __all__ = ["Skew", "Verdict"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 MOST_TOLD = 100  # different files that the log warns of
 LONGEST_PLACE = 4096  # characters of a path that a slave tells

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.statements import Reading
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused
 
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
@@ -36,7 +36,7 @@ AS_THEY_COME = {"text", "character varying", "character", "bytea"}
 ALONG = ({0}, {3})
 """Directions of an index's columns with which it serves ORDER BY, forwards or backwards."""
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 SHORT_TEXT = 500  # characters of a declared length that makes no row wide
 SMALL_BYTES = 100  # of a value as it is stored; compressed, it may stand for some hundred times as many

@@ -8,7 +8,6 @@ more. A worker does not outwait a server whose machine is gone: ``taskmaster.pos
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -22,12 +21,13 @@ from taskmaster.postgres.statements import DEFAULT_NAME, Dsn, connector
 from taskmaster.redaction import without_password
 from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.context import HERE
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import is_final, said
 from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, is_lost, passes
 
 __all__ = ["connect"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
 UNTESTED_SECONDS = 2.0  # without use, after which a connection is tested before it is used

@@ -6,17 +6,17 @@ right, and slower: the server looks at rows that it does not give.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from taskmaster.postgres.catalog import estimate, plan_of
 from taskmaster.postgres.pages import PageStatements
 from taskmaster.postgres.statements import Reading
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["warn_without_index"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 # Settings with which a plan reads along an index, if there is any that it can read along.
 ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))

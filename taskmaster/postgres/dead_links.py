@@ -12,7 +12,6 @@ was to be.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import struct
@@ -23,10 +22,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from taskmaster.runtime.at_fork import forget_in_children
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["forget", "watch"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 LOOK_SECONDS = 5.0  # between two looks
 SILENCE_SECONDS = 30.0  # for which what was sent may be without an acknowledgement

@@ -8,7 +8,6 @@ connection, a server that restarts, a standby that is in the way) is waited for.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,13 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.postgres.dsn import check, complete
 from taskmaster.postgres.values import read_exactly
 from taskmaster.redaction import without_password
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused, is_final, is_refused, said
 from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently, sqlstate
 
 __all__ = ["Connect", "Dsn", "Reading", "Unreadable", "connector", "durations"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 Connect = Callable[[], Any]
 Dsn = str | Connect

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import without_password
 from taskmaster.runner.excepthook import is_command, is_interactive
+from taskmaster.units import show_moment
 from taskmaster.view.console import Console
 
 __all__ = ["Announcements", "command_again"]
@@ -68,7 +68,7 @@ class Announcements:
             record: the run.
             now: what becomes of it now; ``{}`` stands for the key after which it ended.
         """
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.finished))
+        at = show_moment(record.finished)
         after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
         failed = f", {record.failures} of them failed" if record.failures else ""
         self._say(

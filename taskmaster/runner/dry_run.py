@@ -25,9 +25,9 @@ from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.summary import Summary
+from taskmaster.redaction import clean, clean_message
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.view.status import clean
 
 __all__ = ["preview", "resume_point"]
 
@@ -59,7 +59,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
             _check_pickle(identity, job, text)
             seen.append(text)
             advice = advice or integration.advice(keys.payload_of(job))
-            sys.stdout.write(f"{keys.show(text)}\t{clean(identity.show(job))}\n")
+            sys.stdout.write(f"{clean(keys.show(text))}\t{clean(identity.show(job))}\n")
         whole = len(seen) < count
     finally:
         jobs.close()
@@ -67,7 +67,7 @@ def preview(source: Source, identity: Identity, count: int, state: str) -> Summa
         lines = [_of_number(source, len(seen), whole=whole), _of_last(source), *_of_keys(seen), advice, state]
         if order.fault:
             lines.append(f"Warning: {order_warning(source.name, order.fault)}")
-        sys.stderr.writelines(f"{line}\n" for line in lines if line)
+        sys.stderr.writelines(f"{clean_message(line)}\n" for line in lines if line)
     sys.stderr.write("Dry run: nothing was run, and no state was touched.\n")
     return Summary(run="", exit_code=0, settled=0, failed=0, settled_here=0, elapsed=0.0, state="")
 

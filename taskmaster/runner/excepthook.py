@@ -19,6 +19,7 @@ from types import TracebackType
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
+from taskmaster.redaction import clean_lines, clean_message
 
 __all__ = ["as_keywords", "for_scripts", "is_command", "is_interactive", "say_error"]
 
@@ -76,11 +77,11 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
         exc: the error.
         debug: show Taskmaster's own traceback, too.
     """
-    parts = [exc.user_traceback.rstrip("\n")] if exc.user_traceback else []
+    parts = [clean_lines(exc.user_traceback.rstrip("\n"))] if exc.user_traceback else []
     if debug:
-        parts.append("".join(traceback.format_exception(exc)).rstrip("\n"))
+        parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
     if str(exc):
-        parts.append(f"{name}: {exc}")
+        parts.append(clean_message(f"{name}: {exc}"))
     if sys.stderr is not None:
         sys.stderr.write("".join(f"{part}\n" for part in parts))
 

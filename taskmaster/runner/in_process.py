@@ -28,6 +28,7 @@ from taskmaster.errors import Interrupted, TargetError
 from taskmaster.master.run import Run
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, Report, ReportEnd
 from taskmaster.options.commands import RunOptions
+from taskmaster.redaction import clean_lines
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runtime.context import HERE
@@ -268,7 +269,7 @@ class InProcessSlave:
                 Results("teardown()", self._loop.awaited).finish(self._callbacks.teardown())
             except BaseException as exc:
                 code = 1
-                sys.stderr.write(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}")
+                sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
         self._loop.close()
         return code
 

@@ -6,7 +6,6 @@ it and leaves it for slaves of the same user on this machine.
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import sys
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.options.commands import MasterOptions, SlaveOptions
+from taskmaster.runtime.log import clean_logger
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
 
 __all__ = ["SharedKey", "address_of", "of_master", "of_slave"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,7 +1,7 @@
-"""The user's traceback: an exception's frames without Taskmaster's own.
+"""An exception as people see it: its traceback without our own frames, in one line, or the reason.
 
-Called wherever the user's code was called and has raised. A person who looks for a bug in a
-migration wants the lines of the migration.
+A person who looks for a bug in a migration wants the lines of the migration. Guarantees: an
+exception whose ``__str__`` is broken is shown without its message, and hides nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["users_traceback"]
+__all__ = ["one_line", "reason", "users_traceback"]
 
 _OURS = str(Path(__file__).parents[1]) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
@@ -41,6 +41,27 @@ def users_traceback(exc: BaseException, first: TracebackType | None = None) -> s
         # A broken __str__ or __repr__ in the user's exception must not hide that there was one.
         lines = [*traceback.format_tb(first), f"{type(exc).__qualname__}: <its message cannot be shown>\n"]
     return "".join(lines)
+
+
+def one_line(exc: BaseException) -> str:
+    """Return an exception in one line: its class, and what it says."""
+    text = _message(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def reason(exc: BaseException) -> str:
+    """Return what an exception says, in one line, for the middle of a sentence; its class if it
+    says nothing.
+    """
+    said = exc.strerror if isinstance(exc, OSError) else None
+    return said or _message(exc) or type(exc).__name__
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        return " ".join(str(exc).split())
+    except Exception:
+        return ""
 
 
 def _is_ours(frame: TracebackType) -> bool:

@@ -13,6 +13,7 @@ import socket
 import sys
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.redaction import clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.titles import set_title
@@ -69,7 +70,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
     try:
         return run_slave(config, lambda: str(told["key"]))
     except TaskmasterError as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code
 
 

@@ -24,6 +24,7 @@ from datetime import timedelta
 
 from taskmaster.errors import ConnectError
 from taskmaster.model import Answer, AnswerState
+from taskmaster.redaction import clean_lines, clean_message
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.slave.batch_size import BatchSize
@@ -157,7 +158,7 @@ class Supervisor:
                     key.data()
         except Unusable as exc:
             if exc.traceback:
-                sys.stderr.write(exc.traceback.rstrip() + "\n")
+                sys.stderr.write(clean_lines(exc.traceback.rstrip()) + "\n")
             self._say(str(exc), always=True)
             if exc.cause != Cause.FORK_SERVER:  # a job may have killed that: then this slave is lost with it
                 self._pool.workforce.kill()
@@ -407,5 +408,5 @@ class Supervisor:
 
     def _say(self, sentence: str, *, always: bool = False) -> None:
         if always or not self._config.quiet:
-            sys.stderr.write(f"tm-slave: {sentence}\n")
+            sys.stderr.write(clean_message(f"tm-slave: {sentence}") + "\n")
             sys.stderr.flush()

@@ -8,7 +8,6 @@ the DB-API gives to their classes, and by the operating system's own.
 from __future__ import annotations
 
 import errno
-import logging
 import re
 import socket
 import ssl
@@ -18,10 +17,11 @@ from typing import TypeVar
 
 from taskmaster.errors import SourceError
 from taskmaster.runtime.backoff import Backoff
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["TooSlow", "is_cancelled", "is_lost", "is_operational", "passes", "persistently", "sqlstate"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 Answer = TypeVar("Answer")
 

@@ -7,18 +7,18 @@ page is read. A page that takes the server too long is asked for again with fewe
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_bounds import BoundedSource
 
 __all__ = ["KeysetSource", "Page", "UnreadableRow"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 SHRINK = 4  # by which the rows of a page are divided when it was too slow
 GROWTH = 8  # part of a page's rows by which the next one has more: what was too slow once costs as much again

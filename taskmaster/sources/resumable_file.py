@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import IO, Self
 
 from taskmaster.errors import SourceError, StateRefused, UsageError
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.file_format import BROKEN, HEAD_BYTES, opener_of, why_no_lines
 
 __all__ = ["FileKey", "ResumableFile"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 BLOCK = 256 * 1024  # bytes
 NOTICEABLE = 1024**3  # bytes: reading so many again takes seconds, which a person is told of

@@ -14,6 +14,7 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError
+from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import Hold, frame
@@ -55,7 +56,7 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
         sock = _reach(address, deadline)
     except (OSError, UnicodeError, OverflowError) as exc:
         raise ConnectError(
-            f"No master can be reached at {address}: {_reason(exc)}. Check --host, and that the master is running."
+            f"No master can be reached at {address}: {_why(exc)}. Check --host, and that the master is running."
         ) from exc
     channel = Channel(sock)
     proved = False
@@ -83,12 +84,12 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
         channel.close()
         if proved and not isinstance(exc, TimeoutError):
             raise ConnectError(
-                f"The master at {address} has the same key, but does not go on from there: {_reason(exc)}. It runs an "
+                f"The master at {address} has the same key, but does not go on from there: {_why(exc)}. It runs an "
                 f"older Taskmaster than {__version__}, or has no room for another slave; or what is sent is changed on "
                 "the way. Install the same Taskmaster on both machines."
             ) from exc
         raise ConnectError(
-            f"What listens at {address} does not answer as a Taskmaster master: {_reason(exc)}. Check --host."
+            f"What listens at {address} does not answer as a Taskmaster master: {_why(exc)}. Check --host."
         ) from exc
     return MasterConnection(channel, address)
 
@@ -119,11 +120,8 @@ def _reach(address: Address, deadline: float) -> socket.socket:
     raise problem
 
 
-def _reason(exc: Exception) -> str:
-    """What went wrong, in words; some exceptions have none."""
-    if isinstance(exc, EOFError):
-        return "it closed the connection"
-    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+def _why(exc: Exception) -> str:
+    return "it closed the connection" if isinstance(exc, EOFError) else reason(exc)
 
 
 class MasterConnection:
@@ -197,7 +195,7 @@ class MasterConnection:
 
     def _lost(self, exc: Exception) -> ConnectError:
         self.close()
-        return ConnectError(f"The connection to the master at {self._address} broke: {_reason(exc)}.")
+        return ConnectError(f"The connection to the master at {self._address} broke: {_why(exc)}.")
 
     def _result(self, answer: Any) -> Any:
         try:

@@ -37,6 +37,7 @@ MAX_FRAME = 64 * 1024 * 1024
 APART = 4096  # byte strings of this size travel beside the pickle
 MAX_BUFFERS = 65_536
 SEALED = 0x8000_0000  # beside the number of buffers; a reader of an older version takes it for far too many
+FIRST = 256 * 1024  # bytes of memory for the beginning of a part that has not arrived whole: most end there
 PART = 100  # bytes that a part takes beside itself
 STAGE = 16_384  # bytes of a reader's buffer: a thousand connections have one each
 _HEAD = struct.Struct("!II")
@@ -255,7 +256,7 @@ class FrameReader:
         if self.hold is not None and self._stage == self._take_part and self._parts:
             self._held = self.hold(size)
         if self._held is None:
-            self._part = bytearray(min(size, max(2 * (self._to - self._from), STAGE)))
+            self._part = bytearray(min(size, FIRST))
         self._arrived = 0
         count = self._to - self._from
         self.space()[:count] = self._staged[self._from : self._to]

@@ -19,6 +19,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.tracebacks import reason
 
 __all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
 
@@ -66,16 +67,22 @@ def read(path: str | Path) -> str:
     Raises:
         UsageError: there is no such file, it is empty, or others can read it.
     """
+    return _read(Path(path))
+
+
+def _read(path: Path, *, of_another_user: bool = True) -> str:
     try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
             text = file.read(MAX_KEY).decode("utf-8", "surrogateescape").strip()
     except (OSError, ValueError) as exc:
         raise UsageError(
-            f"The key file {path} cannot be read: {_reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "
+            f"The key file {path} cannot be read: {reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "
             "copy of the master's."
         ) from exc
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if not of_another_user and about.st_uid != os.geteuid():
+        raise UsageError(f"The key file {path} belongs to another user.")
+    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"The key file {path} can be read by others than its owner: chmod 600 {path}")
     if not text:
         raise UsageError(f"The key file {path} is empty. `tm-ctl keygen` makes one with a key in it.")
@@ -122,14 +129,20 @@ def leave(port: int, key: str) -> Path:
                 "TASKMASTER_HOME."
             )
         path = _path(directory, port)
-        scratch = path.with_name(f"{path.name}.{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(as_bytes(key) + b"\n")
-        return scratch.replace(path)
+        # A name that nobody can know, and no link.
+        scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
+                file.write(as_bytes(key) + b"\n")
+            return scratch.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+            raise
     except (OSError, ValueError) as exc:
         raise UsageError(
-            f"The key for slaves on this machine cannot be left in {directory}: {_reason(exc)}. Set TASKMASTER_HOME "
+            f"The key for slaves on this machine cannot be left in {directory}: {reason(exc)}. Set TASKMASTER_HOME "
             "to a directory of yours."
         ) from exc
 
@@ -147,12 +160,9 @@ def find(port: int) -> str | None:
     directory = _directory()
     if directory is None:
         return None
-    path = _path(directory, port)
     try:
-        if path.stat().st_uid != os.geteuid():
-            return None
-        return read(path)
-    except (OSError, UsageError):
+        return _read(_path(directory, port), of_another_user=False)
+    except UsageError:
         return None
 
 
@@ -172,7 +182,3 @@ def _directory() -> Path | None:
 def _path(directory: Path, port: int) -> Path:
     # A home directory may be shared by several machines.
     return directory / f"{socket.gethostname()}-{port}.key"
-
-
-def _reason(exc: Exception) -> str:
-    return getattr(exc, "strerror", None) or str(exc)

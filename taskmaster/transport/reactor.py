@@ -12,7 +12,6 @@ together; the one that was begun longest ago is given up with its connection if 
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 import threading
@@ -21,12 +20,13 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from taskmaster.runtime.log import clean_logger
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import FrameTooLarge
 
 __all__ = ["Peer", "Reactor"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 MAX_UNFINISHED = 32 * 1024 * 1024
 """Bytes of memory that frames may take, of all peers together, before they have arrived whole."""

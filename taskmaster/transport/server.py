@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import resource
 import sys
 import threading
@@ -25,6 +24,8 @@ from typing import Any, Protocol
 
 from taskmaster import __version__
 from taskmaster.errors import ListenError
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import FrameUnsealed, frame
@@ -34,7 +35,7 @@ from taskmaster.transport.reactor import Peer, Reactor
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 METHODS = ("hello", "exchange", "bye", "status", "failures")
 QUEUE = "queue"  # the name under which the one object is served
@@ -361,5 +362,4 @@ def _why_not(address: Address, exc: Exception) -> str:
             f"Listening on {address} is not allowed: ports below 1024 are the administrator's. Choose another one "
             f"with --host={Address(address.host, 5050)}."
         )
-    reason = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
-    return f"Cannot listen on {address}: {reason}. Choose an address of this machine with --host=HOST:PORT."
+    return f"Cannot listen on {address}: {reason(exc)}. Choose an address of this machine with --host=HOST:PORT."

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
+from taskmaster.redaction import clean, clean_lines, clean_message
 from taskmaster.view.progress import TIME_OF_DAY, Progress
 from taskmaster.view.snapshot import Snapshot
-from taskmaster.view.status import clean
 
 __all__ = ["Console", "Failed"]
 
@@ -82,11 +82,11 @@ class Console:
 
     def say(self, line: str) -> None:
         """Write a line of Taskmaster's own. In a script, options are spelled as keywords."""
-        self.say_as_it_is(self._respell(line))
+        self.say_as_it_is(clean_message(self._respell(line)))
 
     def say_as_it_is(self, line: str) -> None:
         """Write a line in which options are not respelled, because it may hold text of the user."""
-        self._progress.write(line + "\n", sys.stderr)
+        self._progress.write(clean_lines(line) + "\n", sys.stderr)
 
     def say_end(self, settled: int, failed: int, elapsed: float) -> None:
         """Write how the run ended.
@@ -106,10 +106,10 @@ class Console:
         """Write the most frequent kinds of failure, each with its number and an example."""
         for count, example in kinds:
             if example.traceback:
-                self.say_as_it_is("\n".join(clean(line) for line in example.traceback.rstrip().splitlines()))
+                self.say_as_it_is(example.traceback.rstrip())
             key = keys.show(example.key) if example.key is not None else keys.NO_KEY
             self.say_as_it_is(
-                f"{count} x {example.type}, for example the job with the key {key}: {clean(example.message)}"
+                clean(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
             )
 
 

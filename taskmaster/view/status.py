@@ -11,9 +11,10 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from taskmaster.redaction import clean
 from taskmaster.view.snapshot import RunState, Snapshot
 
-__all__ = ["SCHEMA", "Rate", "clean", "eta", "status_line", "to_json"]
+__all__ = ["SCHEMA", "Rate", "eta", "status_line", "to_json"]
 
 SCHEMA = 1
 """Version of what ``to_json`` returns. It rises when a field changes its meaning or goes, not when
@@ -167,15 +168,6 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
         "rate": round(rate.value, 3),
         "eta": None if left is None else round(left, 3),
     }
-
-
-def clean(text: str) -> str:
-    """Return the text in one line: a space for what begins a new line or sets a tab, and a ``?``
-    for each other character that would move the cursor or change colours.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else " " if char in "\t\n\r\v\f" else "?" for char in text)
 
 
 def _of_total(snapshot: Snapshot) -> list[str]:

@@ -8,7 +8,6 @@ hundredths of what it costs to hand them out.
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, time
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -21,11 +20,12 @@ from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.model import Job
+from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["JobChecks"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 # A moment can have a time zone that cannot be stored, so that its type alone says nothing.
 SAFE = keys.SCALARS - {datetime, time}

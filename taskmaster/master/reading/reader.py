@@ -8,7 +8,6 @@ the source.
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +27,12 @@ from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
+from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Reader"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 PLANNED_JOBS = 32
 """Most planned jobs taken from the source before they are on their way to the store."""

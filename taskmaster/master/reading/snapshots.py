@@ -13,7 +13,6 @@ Used by the reader, in the source's own thread. Plain values cannot change and c
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,10 +21,11 @@ from taskmaster import keys
 from taskmaster.errors import SourceError
 from taskmaster.master.job_identity import Identity
 from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Snapshots"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 FIRST_JOBS = 1024
 FIRST_BYTES = 4 * 1024 * 1024  # of these jobs, pickled: large ones are kept as they are for a shorter time

@@ -8,7 +8,6 @@ what is not known means wait.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import traceback
@@ -16,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.django_orm import integration
-from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.tracebacks import one_line, users_traceback
 
 __all__ = ["EVERY", "PATIENCE", "Hook"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 EVERY = 1.0  # seconds from the end of a call to the next one
 PATIENCE = 5.0  # seconds that a call may take before its last answer no longer counts
@@ -77,7 +77,7 @@ class Hook:
             said = self._call()
             self._answer = _one_line(said if isinstance(said, str) else f"{self.name} says so") if said else ""
         except BaseException as exc:
-            self._answer = _one_line(f"{self.name} is not known: it raised {_described(exc)}")
+            self._answer = _one_line(f"{self.name} is not known: it raised {one_line(exc)}")
             self._log(exc)
         finally:
             integration.refresh_connections()
@@ -99,18 +99,10 @@ class Hook:
     def _log(self, exc: BaseException) -> None:
         """Log the traceback, once for each error that is not like any before."""
         place = traceback.extract_tb(exc.__traceback__)[-1:]
-        kind = (_described(exc), *(f"{frame.filename}:{frame.lineno}" for frame in place))
+        kind = (one_line(exc), *(f"{frame.filename}:{frame.lineno}" for frame in place))
         if kind not in self._logged and len(self._logged) < DISTINCT:
             self._logged.add(kind)
             logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))
-
-
-def _described(exc: BaseException) -> str:
-    try:
-        text = str(exc)
-    except Exception:  # a broken __str__ must not hide that there was an error
-        text = ""
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _one_line(text: str) -> str:

@@ -6,13 +6,13 @@ and what a worker does not take at once is kept for it.
 
 from __future__ import annotations
 
-import logging
 import selectors
 import time
 from collections.abc import Callable
 from typing import Any
 
 from taskmaster.model import WireBatch
+from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.messages import (
@@ -38,7 +38,7 @@ from taskmaster.slave.scoreboard import REGIONS
 
 __all__ = ["Pool"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 
 class Pool:

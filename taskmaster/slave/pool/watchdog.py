@@ -7,16 +7,16 @@ killed here, and accounted for when the fork server tells of its end.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 
 from taskmaster.runtime.child_process import kill_group
+from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 
 __all__ = ["Watchdog"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 CANCEL_SECONDS = 5.0  # that a worker has to cancel a coroutine that takes too long
 LONG_JOB_SECONDS = 3.0  # after which a job is worth taking over by a master that is restarted

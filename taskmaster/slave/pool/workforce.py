@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.runtime.child_process import kill_group
+from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.messages import CannotRun, Quit
 from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServerGone, how_it_ended
 from taskmaster.slave.pool.output import Outputs
@@ -31,7 +32,7 @@ from taskmaster.slave.unusable import Cause, Unusable
 
 __all__ = ["Death", "Workforce"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 RETIRED_SECONDS = 30.0  # that a worker which is replaced has for its end
 CUT_OFF = (

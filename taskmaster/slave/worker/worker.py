@@ -23,6 +23,7 @@ from taskmaster.django_orm.integration import (
     refresh_connections,
 )
 from taskmaster.errors import TargetError
+from taskmaster.redaction import clean_lines
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
@@ -252,7 +253,7 @@ def _tear_down(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> 
         except BaseException as exc:
             sender.end_if_child(exc)
             problems.append(f"teardown() raised {type(exc).__qualname__}")
-            sys.stderr.write(f"{problems[0]}:\n{users_traceback(exc)}")
+            sys.stderr.write(clean_lines(f"{problems[0]}:\n{users_traceback(exc)}"))
         sender.end_if_child()
     left = loop.close(max(0.0, sender.end_by - time.monotonic()))
     problems += [f"the task {name} was still running at the end, and was cancelled" for name in left]

@@ -10,7 +10,6 @@ while it is in use that there has to be a log.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import shlex
@@ -24,6 +23,8 @@ from typing import Any, BinaryIO
 
 from taskmaster.errors import StateRefused, StateUnwritable
 from taskmaster.master.stores.sqlite.owner import check_made
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.tracebacks import reason
 
 __all__ = [
     "APPLICATION",
@@ -39,7 +40,7 @@ __all__ = [
     "see_that_it_is_there",
 ]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
 SCHEMA_VERSION = 3
@@ -323,9 +324,8 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         _publish(scratch, path)
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise StateRefused(
-            f"The state {path} cannot be made: {reason}. Name a place that can be written with --state=PATH."
+            f"The state {path} cannot be made: {reason(exc)}. Name a place that can be written with --state=PATH."
         ) from exc
     finally:
         if descriptor >= 0:

@@ -10,7 +10,6 @@ part of a state, nor is a link in the place of one; root counts as trusted, as e
 from __future__ import annotations
 
 import grp
-import logging
 import os
 import pwd
 import shlex
@@ -19,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateRefused
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["check", "check_lock", "check_made", "check_opened", "followed", "reserve", "user", "warn_of_directory"]
 
-logger = logging.getLogger(__name__)
+logger = clean_logger(__name__)
 
 BESIDE = ("-wal", "-shm", "-journal", ".lock")
 """What SQLite and we keep beside a state. A journal that somebody else has put there would be

@@ -1,0 +1,75 @@
+"""How failed jobs are printed: nothing of them tells a terminal or a spreadsheet anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from taskmaster.cli.echo import echo_json
+from taskmaster.cli.failures import show
+from taskmaster.master.job_records import Attempt, FailedJob
+
+HOSTILE = "n\x1b]0;PWN\x07\nFAKE LINE\r\u202e\x9b2J\ud800"
+
+
+def failed(**texts: str) -> FailedJob:
+    job = texts.pop("job", HOSTILE)
+    values = {"slave": HOSTILE, "type": HOSTILE, "message": HOSTILE, "traceback": HOSTILE, **texts}
+    return FailedJob(1, json.dumps("k"), job, None, (Attempt(5.0, **values),) * 2)
+
+
+@pytest.mark.parametrize("style", ["text", "json", "csv"])
+@pytest.mark.parametrize("tracebacks", [False, True])
+def test_what_is_printed_of_hostile_jobs_is_clean(
+    style: str, tracebacks: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of slaves, classes, messages, tracebacks and the jobs themselves."""
+    assert show([failed()], style=style, tracebacks=tracebacks) == 1
+
+    out = capsys.readouterr().out
+    assert not set(out.replace("\r\n", "")) & set("\x1b\x07\r\u202e\x9b\ud800")
+    # A line of a traceback is one, and is indented; in a cell it is quoted.
+    assert style == "csv" or "\nFAKE" not in out
+
+
+FORMULAS = ["=HYPERLINK('http://x')", "+cmd|'/c calc'!A1", "-2+3+cmd", "@SUM(1)", "\t=1", "\r=1", "=1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_spreadsheet_runs_nothing_that_an_exception_has_said(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In whatever column it stands."""
+    texts = dict.fromkeys(("slave", "type", "message", "traceback", "job"), text)
+    show([failed(**texts)], style="csv", tracebacks=False)
+
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert not [cell for cell in rows[1] if cell[:1] in tuple("=+-@\t\r")]
+
+
+@pytest.mark.parametrize("job", ["-5", "+1.5", "-1e-07", "17"])
+def test_numbers_stay_numbers_in_a_spreadsheet(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A negative key is no formula."""
+    show([failed(job=job)], style="csv", tracebacks=False)
+
+    assert next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["job"] == job
+
+
+def test_a_stream_that_cannot_show_a_character_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row is written, whatever is in it."""
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    show([failed(message="caf\u00e9"), failed(message="x")], style="csv", tracebacks=False)
+
+    assert b"caf\\xe9" in raw.getvalue()
+
+
+def test_json_has_no_number_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN and infinity would be no JSON."""
+    echo_json({"rate": float("nan"), "attempts": [{"at": float("inf")}, {"at": 1.5}]})
+
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "rate": None,
+        "attempts": [{"at": None}, {"at": 1.5}],
+    }

@@ -1,0 +1,30 @@
+"""The console: Taskmaster's own lines are clean, whatever is in them."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.runtime.log import clean_logger
+from taskmaster.view.console import Console
+
+HOSTILE = "n\x1b]0;PWN\x07\nFAKE LINE\r\u202e\x9b2J"
+
+
+def test_what_the_console_says_is_clean(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of the run, kinds of failure with their class, and log lines."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    job = FailedJob(1, None, "j", None, (Attempt(5.0, HOSTILE, HOSTILE, HOSTILE, f"Traceback\n{HOSTILE}"),))
+    with Console("none", "") as console:
+        console.say(f"Resuming at key {HOSTILE}")
+        console.say_kinds([(3, job)])
+        clean_logger("taskmaster.test_of_the_console").warning("lost the slave %s", HOSTILE)
+        logging.getLogger("taskmaster.of_somebody_else").warning(HOSTILE)
+
+    err = capsys.readouterr().err
+    assert not set(err) & set("\x1b\x07\r\u202e\x9b")
+    assert "3 x n" in err
+    assert "lost the slave n" in err
+    assert "\nFAKE LINE" not in err.partition("Traceback")[0]
