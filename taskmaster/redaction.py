@@ -40,8 +40,8 @@ def _secrets(dsn: str) -> set[str]:
 
 
 def clean(text: str) -> str:
-    """Return the text in one line: a space for what begins a new line or sets a tab, and a ``?`` for
-    each other character that would move the cursor or change colours.
+    """Return the text in one line: a space for what begins a new line or sets a tab, and a ``?``
+    for each other character that would move the cursor or change colours.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
 
