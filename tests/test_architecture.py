@@ -344,7 +344,6 @@ COVERED_BY = {
     "example": "tests/process/test_slaves.py",
     "model": "tests/unit/master/test_service.py",
     "outcomes": "tests/unit/slave/worker/test_worker.py",
-    "redaction": "tests/process/test_throttle.py",
     "cli/*": "tests/unit/cli/test_commands.py",
     "django_orm/*": "tests/django_orm",
     "master/*": "tests/simulation",

@@ -187,6 +187,8 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
     if "django.db" not in sys.modules:
         return call
+    if not _may_be_connected():
+        return lambda job: failing_if_open(call)(job) if _may_be_connected() else call(job)
     from taskmaster.django_orm.connections import JobLeftTransaction, TransactionCheck
 
     check = TransactionCheck(surrounded=_are_kept()).check
@@ -220,11 +222,20 @@ def _are_kept() -> bool:
     return getattr(_KEPT, "depth", 0) > 0
 
 
+def _may_be_connected() -> bool:
+    """Return whether this process may have connections of Django's.
+
+    A library may import Django where no project is set up: its settings are not there then, and
+    asking for connections would raise.
+    """
+    return "django.db" in sys.modules and bool(sys.modules["django.conf"].settings.configured)
+
+
 def refresh_connections() -> None:
     """Close connections that are unusable or too old: before and after a batch, after a job that
     has failed, and around each call of a hook.
     """
-    if "django.db" in sys.modules and not _are_kept():
+    if _may_be_connected() and not _are_kept():
         from taskmaster.django_orm.connections import refresh
 
         refresh()
@@ -232,7 +243,7 @@ def refresh_connections() -> None:
 
 def close_connections() -> None:
     """Close the connections of a thread that ran the user's code and ends."""
-    if "django.db" in sys.modules:
+    if _may_be_connected():
         from taskmaster.django_orm.connections import close
 
         close()
@@ -240,7 +251,7 @@ def close_connections() -> None:
 
 def close_before_fork() -> None:
     """Close connections in a process that is about to fork."""
-    if "django.db" in sys.modules:
+    if _may_be_connected():
         from taskmaster.django_orm.connections import close_before_fork as close
 
         close()
@@ -248,7 +259,7 @@ def close_before_fork() -> None:
 
 def drop_after_fork() -> None:
     """Let go of the parent's connections in a forked child, before it runs any user code."""
-    if "django.db" in sys.modules:
+    if _may_be_connected():
         from taskmaster.django_orm.connections import drop_after_fork as drop
 
         drop()

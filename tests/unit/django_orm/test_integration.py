@@ -8,6 +8,7 @@ import logging
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
@@ -110,3 +111,16 @@ def test_a_project_s_logging_leaves_ours_on():
     other_disabled, other.disabled = other.disabled, False
 
     assert (ours.disabled, other_disabled) == (False, True)
+
+
+def test_a_library_that_imports_django_needs_no_project(monkeypatch):
+    """Where no settings are set up there are no connections, and looking after them is nothing."""
+    conf = types.SimpleNamespace(settings=types.SimpleNamespace(configured=False))
+    monkeypatch.setitem(sys.modules, "django.db", types.ModuleType("django.db"))
+    monkeypatch.setitem(sys.modules, "django.conf", conf)
+
+    integration.refresh_connections()
+    integration.close_connections()
+    integration.close_before_fork()
+    integration.drop_after_fork()
+    assert integration.failing_if_open(lambda job: job + 1)(1) == 2

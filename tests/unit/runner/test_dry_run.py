@@ -39,7 +39,7 @@ def test_jobs_come_with_their_keys_one_a_line(look):
     out, err = look([Job((1, "a"), Odd()), Job("k", "x" * 10_000)])
     lines = out.split("\n")
 
-    assert lines[0] == "(1, 'a')\ttwo?lines?[31m"
+    assert lines[0] == "(1, 'a')\ttwo lines?[31m"
     assert lines[1].startswith("'k'\t'xxx")
     assert len(lines[1]) < 250
     assert lines[2:] == [""]
