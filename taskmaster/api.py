@@ -213,8 +213,8 @@ class Taskmaster:
             How it ended; ``failed`` says how many jobs failed.
 
         Raises:
-            SystemExit: Ctrl-C or SIGTERM ended it, with 130 or 143; running the script again
-                resumes.
+            SystemExit: Ctrl-C, SIGTERM or SIGHUP ended it, with 130, 143 or 129; running the script
+                again resumes.
             KeyboardInterrupt: the same at a prompt, where it must not end the interpreter.
             TaskmasterError: it could not start, or stopped half-way. A script that does not catch
                 it ends with its message and its exit code.

@@ -1,8 +1,7 @@
-"""SIGINT and SIGTERM as something to look at, not something that happens.
+"""SIGINT, SIGTERM and SIGHUP as something to look at, not something that happens.
 
-Used by the master's and the slave's main loop. The first signal asks to end in good order, a second
-one at once; what comes within a second of the first is the same key press or the same ``kill`` to a
-group, and counts once.
+The first signal asks to end in good order, a second one at once. What comes within a second of the
+first is the same key press or the same ``kill`` to a group, and counts once.
 """
 
 from __future__ import annotations
@@ -19,20 +18,23 @@ from typing import Any, Self
 
 __all__ = ["Signals"]
 
-SAME = 1.0  # seconds within which signals are one
-AT_ONCE = 15.0  # seconds that an end at once may take: a disk or a terminal that hangs must not keep the process alive
+SAME_SIGNAL_SECONDS = 1.0  # within which signals are one
+AT_ONCE_SECONDS = 15.0  # that an end at once may take: a disk or a terminal that hangs must not keep the process alive
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Catches the signals while it is entered; elsewhere than in the main thread, where Python
-    allows no handlers, none come.
+    """Catches the signals while it is entered, in the main thread: Python allows no other one.
+
+    A SIGHUP that was ignored, as under ``nohup``, stays ignored. A signal that the process was
+    started with as blocked would never be heard, and is unblocked.
 
     Args:
-        notify: called from the handler, to end a wait.
+        notify: Called from the handler, to end a wait.
 
     Attributes:
-        received: number of the first signal, 0 while there is none.
-        repeated: another came later.
+        received: The number of the first signal, 0 while there is none.
+        repeated: Another signal came later.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
@@ -41,21 +43,25 @@ class Signals:
         self._first_at = 0.0
         self._notify = notify
         self._former: dict[int, Any] = {}
+        self._former_mask: set[int] = set()
 
     @property
     def name(self) -> str:
-        """The first signal as a person calls it."""
+        """Return the first signal as a person calls it."""
         return "Interrupted" if self.received == signal.SIGINT else signal.Signals(self.received).name
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._handle)
+            for number in ENDING:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._handle)
+            self._former_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._former)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
         for number, former in self._former.items():
             signal.signal(number, former if former is not None else signal.SIG_DFL)
 
@@ -63,7 +69,7 @@ class Signals:
         now = time.monotonic()
         if not self.received:
             self.received, self._first_at = number, now
-        elif now - self._first_at > SAME:
+        elif now - self._first_at > SAME_SIGNAL_SECONDS:
             if not self.repeated:
                 threading.Thread(target=_end_for_sure, args=(number,), name="taskmaster-end", daemon=True).start()
             self.repeated = True
@@ -75,8 +81,8 @@ def _end_for_sure(number: int) -> None:
     """End the process after a while, whatever it is in: nothing that has been asked for twice may
     be waited for.
     """
-    time.sleep(AT_ONCE)
-    what = f"taskmaster: the end hangs for {AT_ONCE:.0f} s by now; the process is ended as it is.\n"
+    time.sleep(AT_ONCE_SECONDS)
+    what = f"taskmaster: the end hangs for {AT_ONCE_SECONDS:.0f} s by now; the process is ended as it is.\n"
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [2], [], 0)[1]:
             os.write(2, what.encode())

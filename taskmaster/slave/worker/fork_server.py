@@ -140,6 +140,10 @@ def serve(control: socket.socket, callbacks: Callbacks | None, inherited: Inheri
     set_title("tm-fork-server", "fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _disregard)
+    # What the first process of all had blocked is blocked here, too: no end would be heard of.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGTERM})
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
     signal.set_wakeup_fd(wake_out)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -268,31 +272,38 @@ def _spawn(
         os._exit(status)
 
 
-def _let_terminations_pass() -> None:
-    """SIGTERM to all processes of a service, or of a machine that goes down, is for the supervisor:
-    it lets running jobs end. A ``setup`` that sets a handler of its own has its way; and what a
-    callback starts is ended by SIGTERM.
-    """
+def _disregard(*_: object) -> None:
+    """Do nothing about a signal: the programs that a callback starts would inherit SIG_IGN."""
 
-    def disregard(*_: object) -> None:
-        """Not SIG_IGN, which the programs that a callback starts would inherit."""
+
+def _let_terminations_pass() -> None:
+    """Leave SIGTERM and SIGHUP to the supervisor, which lets running jobs end.
+
+    They come to all processes of a service, or of a machine that goes down. A ``setup`` that sets a
+    handler of its own has its way; and what a callback starts is ended by them.
+    """
+    passing = {signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        passing.discard(signal.SIGHUP)  # as under nohup, also for what a callback starts
+    forking = threading.local()
 
     def before() -> None:
         # A child that is terminated at once must not lose the signal to the handler that it still
         # has.
-        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, passing)
 
     def in_parent() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_child() -> None:
-        if signal.getsignal(signal.SIGTERM) is disregard:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in passing:
+            if signal.getsignal(number) is _disregard:
+                signal.signal(number, signal.SIG_DFL)
         in_parent()
 
-    forking = threading.local()
-    signal.signal(signal.SIGTERM, disregard)
-    signal.siginterrupt(signal.SIGTERM, False)  # not every library calls again what was interrupted
+    for number in passing:
+        signal.signal(number, _disregard)
+        signal.siginterrupt(number, False)  # not every library calls again what was interrupted
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 

@@ -1,0 +1,69 @@
+"""Signals that are counted, in this very process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from taskmaster.runtime import signals as module
+from taskmaster.runtime.signals import ENDING, Signals
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Leave handlers and mask as they were."""
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_the_first_signal_is_noted_and_wakes(number: int) -> None:
+    """Afterwards the handler is the former one again."""
+    heard: list[int] = []
+    former = signal.signal(number, lambda *_: None)
+    handler = signal.getsignal(number)
+    with Signals(lambda: heard.append(1)) as signals:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+
+        assert (signals.received, signals.repeated, heard) == (number, False, [1, 1])
+    assert signal.getsignal(number) is handler
+    signal.signal(number, former)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_blocked_signal_is_heard(number: int) -> None:
+    """As one that was blocked when the process started; afterwards the mask is the former one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    with Signals() as signals:
+        os.kill(os.getpid(), number)
+
+        assert signals.received == number
+    assert number in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_hangup_that_was_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        assert signals.received == 0
+
+
+def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it comes later than the same key press would."""
+    monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", -1.0)
+    monkeypatch.setattr(module, "_end_for_sure", lambda _: None)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        assert (signals.received, signals.repeated, signals.name) == (signal.SIGTERM, True, "SIGTERM")
