@@ -37,6 +37,7 @@ from taskmaster.runtime import standard_streams
 from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
+from taskmaster.user_code.arity import check_callbacks
 from taskmaster.user_code.code_version import code_of
 
 __all__ = [
@@ -202,6 +203,7 @@ class Taskmaster:
             self._retry_on, self._give_up_on = retry_on, give_up_on
             self._hooks = hooks_of(throttle, "throttle=")
             self._options = from_keywords(RunOptions, options)
+            self._job_key = job_key
             self._identity = Identity(job_key)
             self._jobs = jobs
             self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
@@ -231,6 +233,7 @@ class Taskmaster:
             )
         options = self._options
         options.check()
+        check_callbacks(self._callback, self._setup, self._teardown, self._job_key)
         if options.processes != 0 and options.dry_run is None:
             integration.check_start()
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on

@@ -17,6 +17,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
+from taskmaster.user_code.arity import check_callbacks
 from taskmaster.user_code.code_version import (
     callback_in_memory,
     callback_of,
@@ -87,7 +88,7 @@ def load_target(
         local: workers of this machine are started, so that there has to be a callback.
 
     Raises:
-        TargetError: it cannot be loaded, or lacks a function.
+        TargetError: it cannot be loaded, lacks a function, or has one that takes other arguments.
     """
     parsed = targets.with_function(target, get_jobs)
     module = targets.load(parsed)
@@ -98,8 +99,12 @@ def load_target(
     where = targets.without_function(target)
     slave_target = where + (f":{handle_job}" if handle_job else "")
     called = targets.parse(slave_target)
+    usually = targets.optional(module, "handle_job") or targets.optional(module, "handle_jobs")
+    handle = usually if handle_job is None else None
     if local:
-        targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
+        handle = targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
+    around = [targets.optional(module, name) for name in ("setup", "teardown", "job_key")]
+    check_callbacks(handle, *around)
     callbacks = [name for name in ("handle_job", "handle_jobs") if callable(getattr(module, name, None))]
     has_callback = bool(callbacks)
     if len(callbacks) > 1 and handle_job is None:

@@ -16,6 +16,7 @@ from taskmaster.model import FailureKind
 from taskmaster.outcomes import Abort, Retry, Skip
 from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
+from taskmaster.user_code.arity import check_callbacks
 
 __all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
 
@@ -78,16 +79,19 @@ def load(text: str) -> Callbacks:
     """The callbacks of a target.
 
     Raises:
-        TargetError: it does not import, or has no ``handle_job``; or its rules for exceptions are
-            none.
+        TargetError: it does not import, has no ``handle_job``, or one that takes no job; or its
+            rules for exceptions are none.
     """
     parsed = targets.parse(text)
     module = targets.load(parsed)
     where = f" in {module.__name__}"
+    handle = targets.find(module, parsed, ["handle_job", TOGETHER])
+    setup, teardown = targets.optional(module, "setup"), targets.optional(module, "teardown")
+    check_callbacks(handle, setup, teardown)
     return Callbacks(
-        targets.find(module, parsed, ["handle_job", TOGETHER]),
-        targets.optional(module, "setup"),
-        targets.optional(module, "teardown"),
+        handle,
+        setup,
+        teardown,
         classes_of(getattr(module, "retry_on", None), "retry_on", where),
         classes_of(getattr(module, "give_up_on", None), "give_up_on", where) or (),
     )
