@@ -8,9 +8,9 @@ that rows which become wide all at once do not fill the master's memory.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -22,6 +22,7 @@ __all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
 
 PAGE_BYTES = 8 * 1024 * 1024  # after which a page ends, with the row that goes beyond; three may be there at once
 SAMPLED_ROWS = 8  # of a page, by which it is known how large they are
+SAMPLED_PARTS = 64  # of a document or an array
 
 Statement = tuple[str, list[Any]]
 """SQL, and the values for its placeholders."""
@@ -201,7 +202,12 @@ def rows_that_fit(page: Sequence[tuple[Any, ...]], *, of: int) -> int:
 
 
 def _bytes_of(value: Any) -> int:
-    """Return the bytes that a value takes in memory, with all that is in it."""
-    parts = chain.from_iterable(value.items()) if isinstance(value, dict) else value
-    inside = parts if isinstance(value, tuple | list | dict) else ()
-    return sys.getsizeof(value) + sum(map(_bytes_of, inside))
+    """Return about how many bytes a value takes in memory, with all that is in it."""
+    if not isinstance(value, tuple | list | dict):
+        return sys.getsizeof(value)
+    # Of many parts, some stand for all: a look at each would take longer than to read them.
+    some: Iterable[Any] = value.items() if isinstance(value, dict) else value
+    if len(value) > SAMPLED_PARTS:
+        some = islice(some, 0, None, len(value) // SAMPLED_PARTS)
+    sizes = [_bytes_of(part) for part in some]
+    return sys.getsizeof(value) + sum(sizes) * len(value) // max(1, len(sizes))

@@ -8,7 +8,7 @@ number that the server compares with; ``bytea`` is ``bytes``, which can be sent 
 
 from __future__ import annotations
 
-import re
+import functools
 import struct
 import sys
 from collections.abc import Callable
@@ -18,12 +18,45 @@ __all__ = ["read_exactly"]
 
 # The types, and their arrays, as the server numbers them (select oid, typarray from pg_type).
 BYTEA, FLOAT4, NUMERIC = (17, 1001), (700, 1021), (1700, 1231)
-MOMENTS = ((1082, 1182), (1114, 1115), (1184, 1185), (1083, 1183), (1266, 1270), (1186, 1187))
-# Texts of moments that a driver would change. Months and years have no number of days; psycopg2
-# makes them 30 and 365.
-CHANGED = re.compile(r"infinity|\b24:00|mon|year|\bBC", re.IGNORECASE)
+DATES = ((1082, 1182), (1114, 1115), (1184, 1185))  # date, timestamp, timestamptz
+TIMES = ((1083, 1183), (1266, 1270))  # time, timetz
+INTERVAL = (1186, 1187)
 
-Cast = Callable[[str], Any]
+DASH, LAST_OF_BC = ord("-"), ord("C")
+
+
+def is_date_of_python(text: bytes) -> bool:
+    """Return whether a date, alone or with a time, has a year of four digits: 0044-03-15 BC,
+    12024-03-15 and infinity have none.
+    """
+    return len(text) > 4 and text[4] == DASH and text[-1] != LAST_OF_BC
+
+
+def is_time_of_python(text: bytes) -> bool:
+    """Return whether a time is not 24:00."""
+    return text[:2] != b"24"
+
+
+def is_interval_of_python(text: bytes) -> bool:
+    """Return whether an interval has days and seconds alone: drivers make a year of 365 days."""
+    return not (b"mon" in text or b"year" in text or b"infinity" in text)
+
+
+def is_finite(text: bytes) -> bool:
+    """Return whether a numeric is finite, or NaN: psycopg2 sends Decimal("Infinity") as NaN."""
+    return b"Infinity" not in text
+
+
+def single(value: Any) -> Any:
+    """Return the double that equals a ``real``: 0.1 is the double next to it, and none."""
+    return struct.unpack("f", struct.pack("f", value))[0] if isinstance(value, float) else value
+
+
+KINDS: tuple[tuple[tuple[int, int], Callable[[bytes], bool]], ...] = (
+    *((types, is_date_of_python) for types in DATES),
+    *((types, is_time_of_python) for types in TIMES),
+    (INTERVAL, is_interval_of_python),
+)
 
 
 def read_exactly(connection: Any) -> None:
@@ -37,53 +70,38 @@ def read_exactly(connection: Any) -> None:
         _set_up_psycopg(connection)
 
 
-def _moment(text: str, cast: Cast) -> Any:
-    if CHANGED.search(text):
-        return text
-    try:
-        return cast(text)
-    except Exception:  # each driver raises another class for a year that Python has not
-        return text
-
-
-def _finite(text: str, cast: Cast) -> Any:
-    # psycopg2 sends Decimal("Infinity") as NaN.
-    return text if "Infinity" in text else cast(text)
-
-
-def _single(text: str, cast: Cast) -> Any:
-    """Return the double that equals a ``real``: 0.1 is the double next to it, and none."""
-    value = cast(text)
-    return struct.unpack("f", struct.pack("f", value))[0] if isinstance(value, float) else value
-
-
 def _set_up_psycopg2(connection: Any, driver: Any) -> None:
     own = set(map(id, vars(sys.modules["psycopg2._psycopg"]).values()))
 
-    def register(types: tuple[int, int], name: str, convert: Callable[[str, Cast], Any]) -> None:
+    def register(types: tuple[int, int], cast: Callable[[Any, Any, Any], Any]) -> None:
         base = driver.string_types[types[0]]
         if types[0] in connection.string_types or id(base) not in own:
             return  # the user has said how they want it
-
-        def value_of(text: str | None, cursor: Any) -> Any:
-            return None if text is None else convert(text, lambda given: base(given, cursor))
-
-        one = driver.new_type(types[:1], name, value_of)
+        one = driver.new_type(types[:1], "EXACT", functools.partial(cast, base))
         driver.register_type(one, connection)
-        driver.register_type(driver.new_array_type(types[1:], f"{name}[]", one), connection)
+        driver.register_type(driver.new_array_type(types[1:], "EXACT[]", one), connection)
 
-    register(BYTEA, "BYTES", lambda text, cast: bytes(cast(text)))
-    register(FLOAT4, "SINGLE", _single)
-    register(NUMERIC, "FINITE", _finite)
-    for types in MOMENTS:
-        register(types, "MOMENT", _moment)
+    register(BYTEA, lambda base, text, cursor: None if text is None else bytes(base(text, cursor)))
+    register(FLOAT4, lambda base, text, cursor: single(base(text, cursor)))
+    for types, is_of_python in (*KINDS, (NUMERIC, is_finite)):
+        register(types, functools.partial(_cast_or_text, is_of_python))
+
+
+def _cast_or_text(is_of_python: Callable[[bytes], bool], base: Any, text: str | None, cursor: Any) -> Any:
+    if text is None:
+        return None
+    try:
+        return base(text, cursor) if is_of_python(text.encode()) else text
+    except (ValueError, OverflowError):
+        return text
 
 
 def _set_up_psycopg(connection: Any) -> None:
+    from psycopg import DataError
     from psycopg.adapt import Loader
     from psycopg.pq import Format
 
-    def register(oid: int, convert: Callable[[str, Cast], Any]) -> None:
+    def register(oid: int, loaded: Callable[[Any, Any], Any]) -> None:
         base = connection.adapters.get_loader(oid, Format.TEXT)
         if base is None or not base.__module__.startswith(("psycopg.", "psycopg_binary.", "psycopg_c.")):
             return  # the user has said how they want it
@@ -91,13 +109,23 @@ def _set_up_psycopg(connection: Any) -> None:
         class Exact(Loader):
             def __init__(self, oid: int, context: Any = None) -> None:
                 super().__init__(oid, context)
-                self._base = base(oid, context)
+                self._load = base(oid, context).load
 
             def load(self, data: Any) -> Any:
-                return convert(bytes(data).decode(), lambda _: self._base.load(data))
+                return loaded(self._load, data)
 
         connection.adapters.register_loader(oid, Exact)
 
-    register(FLOAT4[0], _single)
-    for oid, _ in MOMENTS:
-        register(oid, _moment)
+    def text_unless(is_of_python: Callable[[bytes], bool]) -> Callable[[Any, Any], Any]:
+        def loaded(load: Any, data: Any) -> Any:
+            text = bytes(data)
+            try:
+                return load(data) if is_of_python(text) else text.decode()
+            except DataError:
+                return text.decode()
+
+        return loaded
+
+    register(FLOAT4[0], lambda load, data: single(load(data)))
+    for (oid, _), is_of_python in KINDS:
+        register(oid, text_unless(is_of_python))

@@ -448,11 +448,11 @@ def test_row_level_security_hides_nothing_in_silence(
         with closing(make(dsn, "mine")) as source, expected:
             assert len(list(source.iterate(None))) == (9 if make is postgres.rows else 1)
         with closing(make(f"{dsn} options='-c row_security=off'", "mine")) as source, expected:
-            source.fix(None)
+            source.bounds(None)
         with caplog.at_level(logging.WARNING, "taskmaster"):
             wanted = make(f"{dsn} options='-c row_security=on'", "mine")
             with closing(wanted) as source:
-                source.fix(None)
+                source.bounds(None)
         assert ("Row-level security is active" in caplog.text) is not seen
     finally:
         sql(f"DROP TABLE IF EXISTS mine; DROP OWNED BY {name}; DROP ROLE {name}")
@@ -478,20 +478,20 @@ def test_a_key_in_another_order_is_refused(
     value = "'2024-01-01'::timestamptz" if before == "timestamptz" else "'7'"
     sql(f"INSERT INTO t VALUES ({value})")
     with closing(make(database, "t", "k")) as source:
-        bound = keys.decode(keys.check(source.fix(None)))
+        bound = keys.decode(keys.check(source.bounds(None)))
     sql(f"ALTER TABLE t ALTER k TYPE {after}")
     with (
         closing(make(database, "t", "k")) as source,
         nullcontext() if same else pytest.raises(UsageError, match="reset"),
     ):
-        source.fix(bound)
+        source.bounds(bound)
 
 
 @pytest.mark.parametrize("make", [postgres.rows, postgres.ranges])
 def test_rows_that_came_after_the_end_are_known(database: str, comments: None, sql: Sql, make: Any) -> None:
     """Also when the row that was the last is gone; what goes is nothing new."""
     with closing(make(database, "comments")) as source:
-        source.fix(None)
+        source.bounds(None)
         assert source.later() is False
         sql("DELETE FROM comments WHERE id = 3000")
         assert source.later() is False
