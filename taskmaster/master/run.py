@@ -166,11 +166,13 @@ class Run:
             self._reader.beside(self._count_jobs)
         if self._record.finished is None:
             return True
-        # A source that includes `last` yields the last job again: it is recognised, and nothing
-        # new.
+        # A source that includes `last` yields the last job again, which is nothing new.
         with self._lock:
             self._broker.intake.settle_known()
-            return not self._broker.over
+            if not self._broker.over:
+                return True
+        self._reader.wait_closed(FIRST_JOB_SECONDS)  # the caller asks the source, and alone
+        return False
 
     def read_here(self) -> bool:
         """Read some of the source by turns; False if nothing was read."""

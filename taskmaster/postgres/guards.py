@@ -10,6 +10,7 @@ unknown, and the run waits. No password is ever shown.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,18 +32,31 @@ SOON = {
 }
 
 # On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected
-# and has replayed all that it has received. On a primary: of the standbys that are connected, what
-# the slowest one needs to replay.
+# and has replayed all that it has received. With it, for how long it has heard nothing from the
+# primary, where even a quiet one would have answered the question that is asked after half of
+# wal_receiver_timeout.
+# On a primary: of the standbys that are connected, what the slowest one needs to replay; for how
+# long the one that is silent for longest has answered nothing although it has something to answer;
+# and who they are. The column reply_time is there from PostgreSQL 12 on.
 LAG = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
              AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0
             ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END,
+       (SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)
+          FROM pg_stat_wal_receiver, pg_settings
+         WHERE name = 'wal_receiver_timeout' AND setting::int > 0
+           AND extract(epoch FROM clock_timestamp() - last_msg_receipt_time) > setting::int / 2000 + 5),
        count(*) FILTER (WHERE state = 'streaming' OR state = 'catchup'),
        count(*) FILTER (WHERE state IS NULL),
        count(*) FILTER (WHERE state = 'catchup' AND replay_lag IS NULL),
-       coalesce(extract(epoch FROM max(replay_lag) FILTER (WHERE state IN ('streaming', 'catchup'))), 0)
-  FROM pg_stat_replication
+       coalesce(extract(epoch FROM max(replay_lag) FILTER (WHERE state IN ('streaming', 'catchup'))), 0),
+       coalesce(extract(epoch FROM clock_timestamp() - min((to_jsonb(s) ->> 'reply_time')::timestamptz)
+                FILTER (WHERE state IN ('streaming', 'catchup') AND flush_lsn < written)), 0),
+       array_agg(application_name || coalesce(' at ' || host(client_addr), ''))
+           FILTER (WHERE state IN ('streaming', 'catchup') AND replay_lsn IS NOT NULL)
+  FROM pg_stat_replication s,
+       (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() END AS written) w
 """
 CONNECTIONS = """
 SELECT count(*) FILTER (WHERE state = 'active' AND backend_type = 'client backend'),
@@ -59,6 +73,9 @@ SELECT coalesce(extract(epoch FROM clock_timestamp()
 """
 LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
+SILENCE_SECONDS = 1.0  # that a standby may take to answer; its last answer may be ten seconds old in quiet times
+AGAIN_SECONDS = 0.3  # after which a standby that seems silent is looked at again: it may just have got something
+
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
 UNTRACKED = "the server does not say what its sessions do: set track_activities = on"
 
@@ -69,13 +86,14 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
     Args:
         limit: seconds, or a text like ``"5s"``.
         dsn: the standby, which knows best; or a primary, which is asked for the slowest of its
-            standbys. A primary that has no standby connected does not know: the run waits.
+            standbys. A primary that has no standby connected does not know: the run waits, as it
+            does for one that has stopped answering, or was connected during this run and is gone.
 
     Example::
 
         throttle = replication_lag("5s", "host=replica dbname=blog")
     """
-    return Guard(_Reading(dsn, LAG, _lag), seconds_of("the limit of replication_lag", limit), "replication lag", "s")
+    return Guard(_Reading(dsn, LAG, _Lag()), seconds_of("the limit of replication_lag", limit), "replication lag", "s")
 
 
 def active_connections(limit: int, dsn: str) -> Guard:
@@ -131,6 +149,9 @@ class _Reading:
 
         try:
             row = self._row()
+            if row is not None and isinstance(self._number, _Lag) and self._number.seems_silent(row):
+                time.sleep(AGAIN_SECONDS)
+                row = self._row()
         except psycopg2.Error as exc:
             self.close()
             raise Unknown(without_password(_first_line(exc), self._dsn)) from None
@@ -163,19 +184,42 @@ class _Reading:
             return row
 
 
-def _lag(row: Sequence[Any]) -> Any:
-    is_standby, behind, standbys, hidden, unmeasured, slowest = row
-    if is_standby:
-        if behind is None:
-            raise Unknown("the standby has not replayed a transaction since it was started")
-        return behind
-    if hidden:
-        raise Unknown(GRANT)
-    if not standbys:
-        raise Unknown("the server is a primary, and no standby is connected to it")
-    if unmeasured:
-        raise Unknown("a standby that was away is catching up")
-    return slowest
+class _Lag:
+    """What a row of ``LAG`` comes to, and which standbys were seen before."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def seems_silent(self, row: Sequence[Any]) -> bool:
+        """Return whether a standby has not answered for long; it may just have got something."""
+        return not row[0] and row[7] > SILENCE_SECONDS
+
+    def __call__(self, row: Sequence[Any]) -> Any:
+        """Return the seconds.
+
+        Raises:
+            Unknown: nobody can tell.
+        """
+        is_standby, behind, unheard, standbys, hidden, unmeasured, slowest, silent, names = row
+        if is_standby:
+            if unheard is not None:
+                raise Unknown(f"the standby has heard nothing from its primary for {unheard:.0f} s")
+            if behind is None:
+                raise Unknown("the standby has not replayed a transaction since it was started")
+            return behind
+        if hidden:
+            raise Unknown(GRANT)
+        gone = self._known.difference(names or ())
+        self._known.update(names or ())
+        if gone:
+            raise Unknown(f"a standby that was connected is gone: {', '.join(sorted(gone))}")
+        if not standbys:
+            raise Unknown("the server is a primary, and no standby is connected to it")
+        if silent > SILENCE_SECONDS:
+            raise Unknown(f"a standby has not answered for {silent:.0f} s")
+        if unmeasured:
+            raise Unknown("a standby that was away is catching up")
+        return slowest
 
 
 def _seen(row: Sequence[Any]) -> Any:

@@ -243,7 +243,13 @@ class RunSession:
         if failed:
             run.failed_only()
         if not run.begin():
-            parts.says.finished_before(record, "there is nothing new{}; --reset runs all again")
+            now = "there is nothing new{}; --reset runs all again"
+            if self._source.later():
+                now = (
+                    "all that there was when it began is done{}. Rows with higher keys have come since, which are none "
+                    "of this run's; --reset runs all again, and them"
+                )
+            parts.says.finished_before(record, now)
             parts.says.failures(run.summary())
             return False
         if record.finished is not None and not failed:

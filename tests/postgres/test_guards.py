@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +12,10 @@ from typing import Any
 
 import psycopg2
 import pytest
+from support.commands import wait_for
 from support.postgres_server import Server, server, standby
 
-from taskmaster.guards import Guard
+from taskmaster.guards import Guard, Unknown
 from taskmaster.postgres import guards
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
@@ -106,6 +109,84 @@ def test_a_standby_without_its_primary_is_behind(pair: tuple[Server, Server]) ->
             copy.execute("SELECT pg_reload_conf()")
         write(primary)
         until(guard, lambda reason: not reason)
+
+
+@pytest.fixture
+def unlimited(pair: tuple[Server, Server]) -> Iterator[Guard]:
+    """Give a guard at the primary that waits only for what it does not know."""
+    with closing(guards.replication_lag(3600, pair[0].dsn())) as guard:
+        until(guard, lambda reason: not reason)
+        yield guard
+
+
+def test_a_standby_that_has_stopped_answering_is_not_believed(pair: tuple[Server, Server], unlimited: Guard) -> None:
+    """Its machine hangs, or is cut off: what it has said last stays as it was."""
+    primary, copy = pair
+    ((receiver,),) = copy.execute("SELECT pid FROM pg_stat_wal_receiver")
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        write(primary)
+        assert "a standby has not answered for" in until(unlimited, bool)
+        ((behind,),) = primary.execute("SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication")
+        assert (behind or 0) < 1
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+    until(unlimited, lambda reason: not reason)
+
+
+def test_a_quiet_standby_is_believed(pair: tuple[Server, Server], unlimited: Guard) -> None:
+    """One that has nothing to answer answers seldom, and one that has just got something has not
+    yet.
+    """
+    primary, copy = pair
+    copy.execute("ALTER SYSTEM SET wal_receiver_status_interval = 0")
+    copy.execute("SELECT pg_reload_conf()")
+    try:
+        write(primary)
+        old = "SELECT clock_timestamp() - max(reply_time) > '2 s' FROM pg_stat_replication"
+        wait_for("a standby without anything to say", lambda: primary.execute(old) == [(True,)])
+        assert unlimited() == ""
+        write(primary)
+        assert unlimited() == ""
+    finally:
+        copy.execute("ALTER SYSTEM SET wal_receiver_status_interval = 1")
+        copy.execute("SELECT pg_reload_conf()")
+
+
+def test_a_standby_that_is_gone_is_missed(pair: tuple[Server, Server], unlimited: Guard) -> None:
+    """Although the other one still answers; it may come back."""
+    primary, _ = pair
+    with standby(primary) as second:
+        conninfo = second.execute("SHOW primary_conninfo")[0][0]
+        second.execute("ALTER SYSTEM SET primary_conninfo = %s", f"{conninfo} application_name=second")
+        second.execute("SELECT pg_reload_conf()")
+        seen = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'second' AND replay_lsn IS NOT NULL"
+        wait_for("the second standby", lambda: primary.execute(seen) == [(1,)])
+        until(unlimited, lambda reason: not reason)
+        second.stop()
+        assert "a standby that was connected is gone: second at 127.0.0.1" in until(unlimited, bool)
+        second.start()
+        until(unlimited, lambda reason: not reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ((True, 0, None, 0, 0, 0, 0, 0, None), 0),
+        ((True, 0, 40.2, 0, 0, 0, 0, 0, None), "the standby has heard nothing from its primary for 40 s"),
+        ((True, None, None, 0, 0, 0, 0, 0, None), "has not replayed"),
+        ((False, None, None, 1, 0, 0, 0.5, 0.9, ["a"]), 0.5),
+        ((False, None, None, 1, 0, 0, 0.5, 9.4, ["a"]), "a standby has not answered for 9 s"),
+        ((False, None, None, 0, 0, 0, 0, 0, None), "no standby is connected"),
+    ],
+)
+def test_what_is_known_of_the_lag(row: tuple, expected: Any) -> None:
+    """At the standby itself, and at its primary."""
+    if isinstance(expected, str):
+        with pytest.raises(Unknown, match=expected):
+            guards._Lag()(row)
+    else:
+        assert guards._Lag()(row) == expected
 
 
 def test_a_primary_without_a_standby_does_not_know_the_lag(database: str) -> None:

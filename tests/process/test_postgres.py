@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from collections.abc import Callable
 
@@ -220,3 +221,38 @@ def test_a_statement_does_not_outlive_its_worker(
     assert all(re.fullmatch(r"taskmaster/[0-9a-f]{12}/\S+:\d+", name) for name in names)
     assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"5400ms"}
     assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]
+
+
+@pytest.mark.parametrize("processes", ["2", "--processes=0"])
+@pytest.mark.parametrize("source", ["rows", "ranges"])
+def test_a_finished_run_says_what_came_later(
+    database: str, sql: Callable[..., list[tuple]], playground: Playground, source: str, processes: str
+) -> None:
+    """Rows above its end are none of its, and are not said to be missing either."""
+    playground.write(
+        "work.py",
+        textwrap.dedent(
+            f"""
+        import os
+        from taskmaster import postgres
+
+        get_jobs = postgres.{source}(os.environ["TEST_DSN"], "comments")
+
+        def handle_job(job):
+            pass
+            """
+        ),
+    )
+    sql("CREATE TABLE comments (id int PRIMARY KEY)")
+    sql("INSERT INTO comments SELECT n FROM generate_series(1, 10) n")
+    command = ["tm-run", "work.py", processes, "--progress=none"]
+
+    assert playground.run(*command, TEST_DSN=database).process.returncode == 0
+    same = playground.run(*command, TEST_DSN=database)
+    sql("INSERT INTO comments SELECT n FROM generate_series(11, 20) n")
+    later = playground.run(*command, TEST_DSN=database)
+
+    assert "there is nothing new" in same.output
+    assert "Rows with higher keys have come since" in later.output
+    assert "--reset" in later.output
+    assert "nothing new" not in later.output

@@ -9,6 +9,7 @@ by reading it again up to the watermark's key.
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
@@ -18,6 +19,8 @@ from taskmaster.errors import SourceError, UsageError, named
 from taskmaster.master.reading.unsuitable import why_unsuitable
 
 __all__ = ["Source"]
+
+logger = logging.getLogger(__name__)
 
 
 class Source:
@@ -273,6 +276,19 @@ class Source:
         took = self._ask("took")
         if callable(took):
             took(jobs, seconds)
+
+    def later(self) -> bool:
+        """Return whether jobs have come after the source's end was fixed, as far as it knows; asked
+        when nobody reads it any more.
+        """
+        later = self._ask("later")
+        try:
+            return bool(later()) if callable(later) else False
+        except Exception as exc:
+            logger.debug("%s does not say whether something came later: %s", self.name, exc)
+            return False
+        finally:
+            self.close()
 
     def remarks(self) -> list[str]:
         """Return what the source has to say at the end of the run."""
