@@ -166,9 +166,8 @@ class Run:
             self._reader.beside(self._count_jobs)
         if self._record.finished is None:
             return True
-        # A source that includes `last` yields the last job again, which is nothing new.
         with self._lock:
-            self._broker.intake.settle_known()
+            self._broker.intake.settle_known()  # a source that includes `last` yields the last job again: nothing new
             if not self._broker.over:
                 return True
         self._reader.wait_closed(FIRST_JOB_SECONDS)  # the caller asks the source, and alone
