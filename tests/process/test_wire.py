@@ -1172,8 +1172,8 @@ def test_a_fork_leaves_the_masters_connections_alone(master):
         slave.call("status")
         pid = os.fork()
         if pid == 0:
-            closed = [each.closed for each in bound._connected], bound.listener._socket.fileno()
-            os._exit(0 if closed == ([True], -1) else 1)
+            left = [each.fileno() for each in bound._connected], bound.listener._socket.fileno()
+            os._exit(0 if left == ([-1], -1) else 1)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         sys.exit(code or slave.call("status") != 7 or client.connect(*bound.where, b"k").call("status") != 7)
         """
