@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -22,6 +23,7 @@ __all__ = ["BROKEN", "opener_of", "why_no_lines"]
 HEAD_BYTES = 512
 FEWEST_BYTES = 16  # that say whether it is full of zeros
 FEWEST_CRS = 3  # in a content without any LF, from which they are taken for the ends of its lines
+QUOTED = re.compile(rb'"[^"]*"')
 BLANK_SHARE = 0.3  # of the first bytes that are zero, from which a text is taken for one of UTF-16 or UTF-32
 
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -117,6 +119,7 @@ def why_no_lines(content: bytes) -> str:
             "full of zero bytes, as text in UTF-16 or UTF-32 without a byte order mark is; convert it first: "
             f"{ICONV.format('UTF-16LE')}"
         )
-    if b"\n" not in content and content.count(b"\r") >= FEWEST_CRS:
+    # A CR in quotes is part of a field of CSV: such a row, without a line end, is no old Mac's.
+    if b"\n" not in content and QUOTED.sub(b"", content).count(b"\r") >= FEWEST_CRS:
         return "a text whose lines end with CR alone, as on old Macs; convert it first: tr '\\r' '\\n' < FILE > NEW"
     return ""

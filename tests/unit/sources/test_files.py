@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from taskmaster import keys, sources
@@ -113,6 +113,7 @@ def test_lines_are_those_of_the_file_and_every_one_can_be_the_last(
     st.booleans(),
     st.booleans(),
 )
+@example([("", "\r", "\r\r")], 4096, "\n", False, False, False)  # no LF at all, and no old Mac's text
 def test_csv_rows_are_those_of_the_csv_module_and_every_one_can_be_the_last(
     rows: list[tuple[str, ...]], block: int, end: str, header: bool, complete: bool, mark: bool
 ) -> None:
