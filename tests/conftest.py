@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 import textwrap
@@ -22,9 +23,20 @@ hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("taskmaster")
 
 PROCESS_TESTS = Path(__file__).parent / "process"
+PACKAGE = Path(__file__).parents[1] / "taskmaster"
 ORDERS = "orders of texts that were tried on PostgreSQL"
 # Read now: each test runs in an environment without Taskmaster's variables.
 GIVEN_DSN = os.environ.get("TASKMASTER_TEST_DSN")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, before there are workers.
+
+    Where ``PYTHONDONTWRITEBYTECODE`` is set, as in many containers, each of a thousand commands
+    would compile it anew, which is half of what a short run costs.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(PACKAGE, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
