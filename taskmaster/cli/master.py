@@ -33,7 +33,7 @@ __all__ = ["main", "tm_master"]
     "lease_grace",
 )
 @options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
-@options("rate", "hours", "guard")
+@options("rate", "nice", "hours", "guard")
 @options("run_time", "limit", "dry_run", "sample", "strict_code")
 @options("get_jobs_callback", "django_settings", "other_databases", "timeout")
 @common

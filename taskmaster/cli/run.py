@@ -36,7 +36,7 @@ __all__ = ["main", "tm_run"]
     "lease_grace",
 )
 @options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
-@options("rate", "hours", "guard")
+@options("rate", "nice", "hours", "guard")
 @options("run_time", "limit", "dry_run", "sample", "job", "strict_code")
 @option(
     "host",

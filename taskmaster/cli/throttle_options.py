@@ -33,6 +33,15 @@ THROTTLING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "help": "Most jobs a second, for all slaves together, like 100 or 0.5, or 30/m.  [default: no limit]",
         },
     ),
+    "nice": (
+        ("--nice",),
+        {
+            "type": float,
+            "metavar": "RATIO",
+            "help": "Let each worker rest after a batch, for RATIO times as long as the batch took: with 0.5 it works "
+            "two thirds of the time, with 1 half of it.",
+        },
+    ),
     "hours": (
         ("--hours",),
         {

@@ -139,6 +139,7 @@ class Service:
             "incarnation": self._incarnation,
             "lease": self._broker.limits.lease,
             "job_timeout": self._broker.limits.job_timeout,
+            "nice": self._broker.limits.nice,
             "taken": taken,
             "warn": verdict.warning,
             "project": project_facts(),

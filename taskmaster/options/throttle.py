@@ -1,5 +1,5 @@
-"""The options that hold a run back, ``--rate``, ``--hours`` and ``--guard``, and what a guard on
-the command line means.
+"""The options that hold a run back, ``--rate``, ``--nice``, ``--hours`` and ``--guard``, and what a
+guard on the command line means.
 
 A part of ``taskmaster.options.commands``. A guard is written ``NAME=LIMIT@DSN``; nothing of the DSN
 is ever shown, because there may be a password in it.
@@ -16,11 +16,12 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.guards import Guard
 from taskmaster.options.hours import Hours, parse_hours
-from taskmaster.options.values import check_text
+from taskmaster.options.values import check_ratio, check_text
 from taskmaster.units import rate_of
 
 __all__ = ["ThrottleOptions"]
 
+MOST_NICE = 100.0  # a hundredth of the time is worked; above it, a wrong unit is likelier than a wish
 LIMIT = re.compile(r"[\w.+-]{1,20}")  # what is repeated in a message; of a DSN whose limit was forgotten nothing is
 
 
@@ -30,6 +31,8 @@ class ThrottleOptions:
 
     rate: float | None = None
     """Most jobs handed out a second, to all slaves together; None: as many as they can take."""
+    nice: float = 0.0
+    """How long each worker rests after a batch, in multiples of the time that the batch took."""
     guard: tuple[str, ...] = ()
     """Numbers of a database that hold the run back, each as ``NAME=LIMIT@DSN``."""
     hours: str | None = None
@@ -43,6 +46,7 @@ class ThrottleOptions:
         """
         if self.rate is not None:
             rate_of("--rate", self.rate)
+        check_ratio("--nice", self.nice, MOST_NICE)
         if self.hours is not None:
             check_text("--hours", self.hours)
             parse_hours(self.hours)

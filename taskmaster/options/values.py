@@ -6,7 +6,7 @@ import os
 
 from taskmaster.errors import UsageError
 
-__all__ = ["check_choice", "check_number", "check_seconds", "check_text"]
+__all__ = ["check_choice", "check_number", "check_ratio", "check_seconds", "check_text"]
 
 
 def check_number(option: str, value: object, least: int, most: int | None = None) -> None:
@@ -24,6 +24,12 @@ def check_seconds(option: str, value: object, least: float) -> None:
     # The comparison is this way round because nan is not at least anything.
     if type(value) not in (int, float) or not value >= least:  # type: ignore[operator]
         raise UsageError(f"{option} is {value!r}: give a number of seconds, {least:g} or more.")
+
+
+def check_ratio(option: str, value: object, most: float) -> None:
+    """Refuse what is no number from 0 to ``most``."""
+    if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]
+        raise UsageError(f"{option} is {value!r}: give a number from 0 to {most:g}.")
 
 
 def check_text(option: str, value: object, *, optional: bool = False) -> None:

@@ -206,6 +206,8 @@ class InProcessSlave:
         self._timer: threading.Timer | None = None
         self._torn_down = False
         self._idle = False
+        self._nice = 0.0
+        self._rests_until = 0.0
         self._loop = Loop()
         results = Results(name_of(callbacks.handle), self._loop.awaited)
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
@@ -226,7 +228,7 @@ class InProcessSlave:
         """
         self._signals = signals
         HERE.run, HERE.slave, HERE.job_timeout = run, self._name, None
-        self._service.hello(
+        welcome = self._service.hello(
             {
                 "protocol": PROTOCOL,
                 "version": __version__,
@@ -238,17 +240,27 @@ class InProcessSlave:
                 **self._about,
             }
         )
+        self._nice = float(welcome.get("nice", 0.0))
 
     def check(self) -> None:
         """Run jobs for a while, if there are some; read the source where none is there."""
-        until = time.monotonic() + TURN_SECONDS
-        self._idle = False
+        began = time.monotonic()
+        until = began + TURN_SECONDS
+        self._idle = began < self._rests_until
+        if self._idle:
+            self._exchange([], 0)  # a slave that rests is not lost
+            return
         reports: list[Report] = []
         while time.monotonic() < until and not self._stopping:
             answer = self._exchange(reports, 1)
             reports = []
             for batch in answer.batches:
+                began = time.monotonic()
                 reports.append(self._run(batch))
+                self._rests_until = (now := time.monotonic()) + self._nice * (now - began)
+            if self._nice and answer.batches:
+                self._idle = True
+                break
             if answer.state is not AnswerState.RUN or not (answer.batches or self._read()):
                 self._idle = True
                 break

@@ -333,6 +333,7 @@ class RunSession:
             backoff=options.backoff,
             crashes=options.crashes,
             job_timeout=options.job_timeout,
+            nice=options.nice,
             state_timeout=options.state_timeout,
             outage=_outage(options),
             max_failures=most,

@@ -70,6 +70,7 @@ class Welcome:
         job_timeout: Seconds that a job may take, None for any time.
         taken: Token, index and new token of each job that the master takes over.
         project: Django's settings and databases where the master is; None if it has none.
+        nice: How long a worker rests after a batch, in multiples of the time that the batch took.
     """
 
     incarnation: str
@@ -79,6 +80,7 @@ class Welcome:
     job_timeout: float | None
     taken: tuple[tuple[str, int, str], ...]
     project: Any = None
+    nice: float = 0.0
 
     @classmethod
     def from_wire(cls, value: Any) -> Welcome:
@@ -97,6 +99,7 @@ class Welcome:
                 None if timeout is None else float(timeout),
                 tuple((str(token), int(index), str(new)) for token, index, new in value.get("taken", ())),
                 value.get("project"),
+                float(value.get("nice", 0.0)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise ValueError(f"the master's welcome makes no sense: {exc!r}") from None

@@ -46,6 +46,24 @@ def test_a_rate_is_kept(playground: Playground, options: list[str]) -> None:
         assert count <= 100 * (at - given) + 1
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_workers_rest_in_proportion_to_their_work(playground: Playground, processes: int) -> None:
+    """Between the ends of two jobs of a process lie the next job and twice the time of the first."""
+    options = [f"--processes={processes}", "--batch=1", "--nice=2", "--progress=none"]
+    run = playground.run("tm-run", "jobs.py", *options, TOTAL="12", SLEEP="0.05")
+
+    assert run.process.returncode == 0, run.output
+    ends: dict[int, float] = {}
+    rests = []
+    for what, _, pid, at in playground.ledger.timed():
+        if what == "end":
+            if pid in ends:
+                rests.append(at - ends[pid])
+            ends[pid] = at
+    assert len(rests) >= 10
+    assert min(rests) >= 0.15
+
+
 def test_hours_hold_a_run_until_they_come(playground: Playground) -> None:
     """Outside of them nothing is handed out, and the reason says when it is; within them all is."""
     playground.write("mod.py", PREAMBLE + FIFTY)

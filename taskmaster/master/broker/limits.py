@@ -27,6 +27,7 @@ class Limits:
         losses: slaves that may be lost with a job that they were given alone, before it counts as
             failed.
         job_timeout: what slaves give a job, or a call; None for as long as it takes.
+        nice: how long a worker rests after a batch, in multiples of the time that the batch took.
         reclaim: for how long jobs that an earlier session parked are kept for the slaves that may
             still run them.
         state_timeout: how long the run waits for a state that cannot be written.
@@ -47,6 +48,7 @@ class Limits:
     crashes: int = 3
     losses: int = 5
     job_timeout: float | None = None
+    nice: float = 0.0
     reclaim: float = 0.0
     state_timeout: float = 3600.0
     outage: float = LONGEST_OUTAGE_SECONDS

@@ -30,6 +30,7 @@ from taskmaster.slave.messages import (
 )
 from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.rests import Rests
 from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.watchdog import Watchdog
 from taskmaster.slave.pool.worker_process import WorkerProcess
@@ -57,6 +58,7 @@ class Pool:
     Attributes:
         workforce: The processes.
         job_timeout: Seconds that a job may take, None for any time.
+        rests: The rests that workers take after a batch.
     """
 
     def __init__(  # it is where they all meet
@@ -72,6 +74,7 @@ class Pool:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job_timeout: float | None = None
+        self.rests = Rests()
         self._slots = max(spec["threads"], spec["concurrency"])
         self._watchdog = Watchdog(time.monotonic())
         self._in_flight = in_flight
@@ -109,7 +112,7 @@ class Pool:
         there is something to do here.
         """
         self._watchdog.over_workers(self.workers.values(), now)
-        return self.workforce.keep_up(now)
+        return min(self.rests.keep_up(self.workers.values(), now), self.workforce.keep_up(now))
 
     # -- what workers say --------------------------------------------------------------------------
 
@@ -155,6 +158,7 @@ class Pool:
             worker.exhausted = True
             self._retire(worker, message.why)
         elif (held := worker.release(message.region)) is not None:
+            self.rests.end(worker, time.monotonic())
             if isinstance(message, BatchEnded):
                 worker.ran += message.stop
                 # Of a cause that makes all jobs fail, and quickly, the master should hear before
@@ -240,7 +244,8 @@ class Pool:
 
     def _room(self, worker: WorkerProcess) -> int:
         """Return how many more batches a worker can take."""
-        return worker.free if worker.free and self._retirement.allowance(worker) > 0 else 0
+        free = worker.free if self._retirement.allowance(worker) > 0 and self.rests.allow(worker) else 0
+        return min(free, 1) if self.rests.ratio else free
 
     def buffer(self, size: int) -> Buffer | None:
         """Return where a batch of ``size`` bytes is to be received."""
@@ -257,6 +262,7 @@ class Pool:
             return
         allowance = self._retirement.allowance(worker)
         region = worker.assign(held, blob)
+        self.rests.begin(worker, time.monotonic())
         held.together = worker.together
         worker.scoreboard.prepare(region, lent.count)
         if allowance < lent.count:  # the rest goes back at once
