@@ -48,7 +48,7 @@ def test_a_rate_is_kept(playground: Playground, options: list[str]) -> None:
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_workers_rest_in_proportion_to_their_work(playground: Playground, processes: int) -> None:
-    """Between the ends of two jobs of a process lie the next job and twice the time of the first."""
+    """Between the ends of two jobs of a process lie one job and twice the time of another."""
     options = [f"--processes={processes}", "--batch=1", "--nice=2", "--progress=none"]
     run = playground.run("tm-run", "jobs.py", *options, TOTAL="12", SLEEP="0.05")
 
