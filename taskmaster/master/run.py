@@ -242,7 +242,7 @@ class Run:
             failed=snapshot.failed,
             settled_here=snapshot.settled_here,
             elapsed=snapshot.elapsed,
-            state=self._store.place,
+            state=self._store.location,
         )
 
     def snapshot(self, end: RunState | None = None) -> Snapshot:
@@ -302,7 +302,7 @@ class Run:
         if seconds > self._broker.limits.state_timeout:
             raise StateUnwritable(
                 f"The run gives up after {seconds:.0f} s without a checkpoint (--state-timeout): {why} The state "
-                f"{self._store.place} is as it was at the last one that succeeded."
+                f"{self._store.location} is as it was at the last one that succeeded."
             )
 
     def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:

@@ -39,7 +39,7 @@ class Announcements:
 
     def start(self, record: RunRecord, given_up: RunRecord | None) -> None:
         """Say where the run begins, and what ``--reset`` gave up."""
-        place = self._store.place
+        place = self._store.location
         if given_up is not None:
             reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
             self._say(
@@ -59,7 +59,7 @@ class Announcements:
     def start_of_failed(self, record: RunRecord) -> None:
         """Say that failed jobs are run again, and nothing else."""
         jobs = "The failed job is" if record.failures == 1 else f"The {record.failures} failed jobs are"
-        self._say(f"{jobs} run again, and nothing else: the source is not read. The state is {self._store.place}")
+        self._say(f"{jobs} run again, and nothing else: the source is not read. The state is {self._store.location}")
 
     def finished_before(self, record: RunRecord, now: str) -> None:
         """Say that the run had come to its end already.
@@ -73,14 +73,14 @@ class Announcements:
         failed = f", {record.failures} of them failed" if record.failures else ""
         self._say(
             f"This run finished at {at} with {record.settled} jobs{failed}; {now.format(after)}. Its state is "
-            f"{self._store.place}"
+            f"{self._store.location}"
         )
 
     def failures(self, summary: Summary) -> None:
         """Say which kinds of failure are the most frequent, and what can be done about them."""
         if summary.failed:
             self.kinds()
-            self._say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.place])}")
+            self._say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.location])}")
             self._say(f"Run them again, when the cause is mended, with: {command_again('--failed')}")
 
     def kinds(self) -> None:

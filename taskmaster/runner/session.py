@@ -144,7 +144,7 @@ class RunSession:
                 parts.console.say(f"Taskmaster server running on {str(parts.server.where)!r}")
                 parts.console.say(f"Start slaves with: {self._slave_command(parts.server.where)}")
             summary = self._work(parts)
-            note_run(Path(store.place), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
+            note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
             return self._end(parts, summary)
 
     def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
@@ -180,7 +180,7 @@ class RunSession:
         notify = self._slave.notify if isinstance(self._slave, InProcessSpec) else None
         parts = _Parts(run, record, server, console, says, stack.enter_context(Signals(notify)))
         stack.enter_context(exit_guarded())
-        note_run(Path(store.place), loaded.given, finished=False)
+        note_run(Path(store.location), loaded.given, finished=False)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
@@ -218,7 +218,7 @@ class RunSession:
         elif not self._options.failed:
             says.start(record, given_up)
             if self._options.state is None and not record.settled and given_up is None:
-                other = unfinished_elsewhere(self._loaded.known, Path(store.place))
+                other = unfinished_elsewhere(self._loaded.known, Path(store.location))
                 if other:
                     console.say(other)
         elif record.failures:

@@ -267,7 +267,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_is_got_over(tmp_path: Path) 
     """The same store writes again when there is room."""
     store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1))
-    store._execute("PRAGMA max_page_count = 12")
+    store._connected().execute("PRAGMA max_page_count = 12")
     with pytest.raises(StateUnwritable, match="full"):
         store.write(Checkpoint("2", settled=2, failed=[failed(number=n) for n in range(1, 501)]))
 
@@ -297,7 +297,7 @@ def test_a_change_that_the_disk_refuses_is_said_and_can_be_made_again(
     store = SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod")
     store.write(Checkpoint("1", settled=1, failures=1, failed=[failed()]))
     before = store.load()
-    store._execute("PRAGMA query_only = 1")
+    store._connected().execute("PRAGMA query_only = 1")
     with pytest.raises(StateUnwritable, match="cannot be written"):
         change(store)
     store._open()
@@ -348,12 +348,12 @@ def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Pa
     begun.wait()
     try:
         with pytest.raises(StateBusy, match="being written"):
-            store.failed(patience=0.01)
+            store.failed(wait=0.01)
     finally:
         ended.set()
         thread.join()
 
-    assert store.failed(patience=0.01) == [failed()]
+    assert store.failed(wait=0.01) == [failed()]
 
     store._give_up_transaction()
     with pytest.raises(StateBusy, match="could not be written"):

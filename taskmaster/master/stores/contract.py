@@ -1,9 +1,7 @@
-"""Where a run's checkpoints are kept: the contract that every store fulfils, and the values that
-pass through it.
+"""Where a run's checkpoints are kept: the contract that every store fulfils.
 
-Called by ``taskmaster.master``. Keys are text here (``taskmaster.keys.encode``); a store never
-looks into them. Fingerprints are 16 bytes each (``taskmaster.keys.fingerprint``), concatenated
-where there are several.
+Keys are text here (``taskmaster.keys.encode``); a store never looks into them. The values that pass
+through it are those of ``taskmaster.master.run_record`` and ``taskmaster.master.job_records``.
 """
 
 from __future__ import annotations
@@ -21,14 +19,16 @@ class Store(Protocol):
     """Keeps one state; owned by one master at a time."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the state is, as a person would name it: the full path of a file."""
 
     def tell(self, where: str) -> None:
-        """Say to whoever finds the state owned where its master serves, ``HOST:PORT``."""
+        """Name the address where the master serves (``HOST:PORT``), for the refusal of a second
+        master.
+        """
 
     def load(self) -> RunRecord:
-        """The current run."""
+        """Return the current run."""
 
     def reset(self) -> RunRecord | None:
         """Begin a new run and return the run that was given up, or None if that one had settled
@@ -43,15 +43,15 @@ class Store(Protocol):
         """
 
     def failed(
-        self, after: int = 0, most: int = 1000, kind: str | None = None, patience: float = -1
+        self, after: int = 0, most: int = 1000, kind: str | None = None, wait: float = -1
     ) -> Sequence[FailedJob]:
-        """A page of the failed jobs of the current run, by their id.
+        """Return a page of the failed jobs of the current run, by their id.
 
         Args:
             after: ids above this one.
             most: how many at most.
             kind: only those that failed with this class of exception at last.
-            patience: seconds to wait for a checkpoint that is being written; below 0: until it has
+            wait: seconds to wait for a checkpoint that is being written; below 0: until it has
                 been.
 
         Raises:
@@ -59,7 +59,7 @@ class Store(Protocol):
         """
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
-        """The most frequent kinds of failure in the current run, each with their number and an
+        """Return the most frequent kinds of failure in the current run, each with its number and an
         example.
         """
 

@@ -16,28 +16,28 @@ __all__ = ["MemoryStore"]
 class MemoryStore:
     """Keeps a run while the process lives."""
 
-    _pieces: dict[tuple[int, int], tuple[int, bytes]]
+    _above: dict[tuple[int, int], tuple[int, bytes]]
     _finished: float | None
 
     def __init__(self) -> None:
         self._begin()
 
     @property
-    def place(self) -> str:
-        """For messages."""
+    def location(self) -> str:
+        """What messages say instead of a path."""
         return "nowhere: this run keeps no state"
 
     def tell(self, where: str) -> None:
-        """Nobody finds it locked."""
+        """Do nothing: no second master can ask for it."""
 
     def load(self) -> RunRecord:
-        """The current run; what is loaded begins a session of its own."""
+        """Return the current run, and begin a session of it."""
         record = self._record()
         self._session += 1
         return record
 
     def reset(self) -> RunRecord | None:
-        """Begin a new run."""
+        """Begin a new run; return the former one, None if it had settled nothing."""
         former = self._record()
         self._begin()
         return former if former.settled or former.mark is not None else None
@@ -46,12 +46,12 @@ class MemoryStore:
         """Keep a checkpoint."""
         if checkpoint.waiting is not None:
             self._waiting = checkpoint.waiting
-            self._pieces = {at: piece for at, piece in self._pieces.items() if at[0] == self._session}
-        for piece in checkpoint.add:
-            self._pieces[self._session, piece.first] = (piece.end, piece.fingerprints)
-        for at, (end, _) in list(self._pieces.items()):
+            self._above = {at: row for at, row in self._above.items() if at[0] == self._session}
+        for row in checkpoint.add:
+            self._above[self._session, row.first] = (row.end, row.fingerprints)
+        for at, (end, _) in list(self._above.items()):
             if at[0] == self._session and end <= checkpoint.forget_below:
-                del self._pieces[at]
+                del self._above[at]
         self._parked.update({job.id: job for job in checkpoint.park})
         for number in checkpoint.unpark:
             self._parked.pop(number, None)
@@ -66,20 +66,20 @@ class MemoryStore:
         after: int = 0,
         most: int = 1000,
         kind: str | None = None,
-        patience: float = -1,  # noqa: ARG002  # nothing here takes time
+        wait: float = -1,  # noqa: ARG002  # nothing here takes time
     ) -> Sequence[FailedJob]:
-        """A page of the failed jobs."""
+        """Return a page of the failed jobs."""
         known = [self._failed[number] for number in sorted(self._failed) if number > after]
         return [job for job in known if kind in (None, job.type)][:most]
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
-        """The most frequent kinds of failure."""
+        """Return the most frequent kinds of failure."""
         failed = list(self._failed.values())
         counted = Counter(job.type for job in failed).most_common(most)
         return [(count, next(job for job in failed if job.type == kind)) for kind, count in counted]
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is kept."""
 
     def _begin(self) -> None:
         self._id = secrets.token_hex(6)
@@ -87,20 +87,20 @@ class MemoryStore:
         self._started = time.time()
         self._finished = None
         self._waiting = b""
-        self._pieces = {}
+        self._above = {}
         self._parked: dict[int, ParkedJob] = {}
         self._failed: dict[int, FailedJob] = {}
         self._last = Checkpoint(mark=None)
 
     def _record(self) -> RunRecord:
-        pieces = b"".join(self._pieces[at][1] for at in sorted(self._pieces))
+        above = b"".join(self._above[at][1] for at in sorted(self._above))
         return RunRecord(
             id=self._id,
             resumed=self._session > 0,
             mark=self._last.mark,
             bound=self._last.bound,
             edge=self._last.edge,
-            remembered=self._waiting + pieces,
+            remembered=self._waiting + above,
             parked=[self._parked[number] for number in sorted(self._parked)],
             settled=self._last.settled,
             failures=self._last.failures,

@@ -104,7 +104,7 @@ def test_a_state_of_old_is_taken_over(directory: Path) -> None:
     place = old_state(directory / "mod.tmstate", "mod")
     store = SqliteStore.open(find_state(known("mod.py")), known("mod.py").identity, "mod.py")
 
-    assert store.place == str(place)
+    assert store.location == str(place)
     assert "earlier release" in store.remark
     store.write(Checkpoint(mark="7", settled=8))
     store.close()

@@ -1,5 +1,6 @@
 """The state as an SQLite file, which one master owns at a time.
 
-``store`` is the store; ``lock`` says who owns it; ``file`` looks at it before SQLite opens it;
-``connection`` opens it, ``rows`` reads and ``checkpoint`` writes what is in it.
+``store`` is the store; ``lock`` keeps a second master out, and ``owner`` other users; ``file``
+looks at the file before SQLite opens it, and ``connection`` opens it. ``rows`` has the tables,
+``queries`` reads and ``checkpoint`` writes them; ``belonging`` says which run a state is of.
 """

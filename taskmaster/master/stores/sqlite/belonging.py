@@ -1,7 +1,7 @@
 """Which run a state file belongs to, as it is written into the file and compared at each start.
 
-Used by the SQLite store. Releases before 1.0 wrote a name alone; it is still written, so that such
-a release refuses the state of another run.
+Releases before 1.0 wrote a name alone; it is still written, so that such a release refuses the
+state of another run.
 """
 
 from __future__ import annotations
@@ -51,24 +51,26 @@ class Belonging(NamedTuple):
         return without_password(self.former or "?")
 
     def is_of_file(self, file: str) -> bool:
-        """Whether it is a run of a file, whatever its arguments were.
+        """Return whether it is a run of a file, whatever its arguments were.
 
         Args:
             file: real path.
         """
         return self.belongs is not None and RunIdentity.file_in(self.belongs) == file
 
-    def may_be(self, identity: RunIdentity, place: Path) -> bool:
-        """Whether the state belongs to a run, or an earlier release can have made it for that."""
+    def may_be(self, identity: RunIdentity, state: Path) -> bool:
+        """Return whether the state belongs to a run, or an earlier release can have made it for
+        that.
+        """
         if self.belongs is None:
             return self.former == identity.former
-        return not identity.compare(self.belongs, place.parent).refusal
+        return not identity.compare(self.belongs, state.parent).refusal
 
-    def check(self, place: Path, identity: RunIdentity, target: str, *, adopt: bool = False) -> str:
+    def check(self, state: Path, identity: RunIdentity, target: str, *, adopt: bool = False) -> str:
         """Refuse the state of another run.
 
         Args:
-            place: the state file, links resolved.
+            state: the state file, links resolved.
             identity: of the run that wants the state.
             target: how messages call that run.
             adopt: take the state over, whatever it belongs to.
@@ -81,15 +83,15 @@ class Belonging(NamedTuple):
             ValueError: the file does not hold what was written.
         """
         if self.former is None:
-            raise StateRefused(f"The state {place} is damaged: it does not say what it belongs to. {BROKEN}")
+            raise StateRefused(f"The state {state} is damaged: it does not say what it belongs to. {BROKEN}")
         known = self.belongs
-        found = _by_name(self.former, identity) if known is None else identity.compare(known, place.parent)
+        found = _by_name(self.former, identity) if known is None else identity.compare(known, state.parent)
         if not found.refusal:
             return found.remark
         if adopt:
             return f"The state belonged to {found.refusal}; from now on it belongs to {identity.describe()}."
         raise StateRefused(
-            f"The state {place} belongs to {found.refusal}, not to {identity.describe()} ({target}). Give this run a "
+            f"The state {state} belongs to {found.refusal}, not to {identity.describe()} ({target}). Give this run a "
             "state of its own with --state=PATH; or, if it is the same run, and was only renamed, moved or changed, "
             "let it take this state over, once, with --adopt."
         )

@@ -1,7 +1,4 @@
-"""What a checkpoint changes in the tables of a state file.
-
-Called by the SQLite store, inside a transaction.
-"""
+"""What a checkpoint changes in the tables of a state file, inside a transaction of the store's."""
 
 from __future__ import annotations
 
@@ -21,16 +18,16 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
     Args:
         connection: in a transaction.
         run: its id.
-        session: whose positions the pieces have.
+        session: whose positions the settled rows have.
         checkpoint: what is new.
     """
     tally = Tally(connection, run)
     if checkpoint.waiting is not None:
         tally.remove("piece", "run = ? AND session <> ?", run, session)
         connection.execute("UPDATE run SET waiting = ? WHERE id = ?", (checkpoint.waiting, run))
-    tally.put("piece", [sealed(run, session, piece.first, piece.end, piece.fingerprints) for piece in checkpoint.add])
-    # A piece that ends there begins before it: the table is in that order, and the rest of it is
-    # not looked at.
+    tally.put("piece", [sealed(run, session, row.first, row.end, row.fingerprints) for row in checkpoint.add])
+    # A settled row that ends there begins before it: the table is in that order, and the rest of it
+    # is not read.
     cut = checkpoint.forget_below
     tally.remove("piece", 'run = ? AND session = ? AND first < ? AND "end" <= ?', run, session, cut, cut)
     tally.put(
@@ -62,7 +59,7 @@ def drop(connection: sqlite3.Connection, run: str, jobs: Collection[int]) -> Non
 
 
 def _move(connection: sqlite3.Connection, run: str, checkpoint: Checkpoint) -> None:
-    """The watermark and the counters."""
+    """Write the watermark and the counters."""
     connection.execute(
         "UPDATE run SET mark = ?, bound = ?, edge = ?, settled = ?, failures = ?, skipped = ?, seconds = ?, "
         "finished = CASE WHEN ? THEN coalesce(finished, ?) END WHERE id = ?",

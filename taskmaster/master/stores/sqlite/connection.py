@@ -1,8 +1,7 @@
 """A connection to a state file: opened, locked, looked through; and let go again.
 
-Called by the SQLite store. Write-ahead log, full synchronisation, exclusive locking. From its first
-change on, the file says in its header that it is not whole without its log (``sqlite_file``), until
-it was let go.
+Write-ahead log, full synchronisation, exclusive locking. From its first change on, the file says in
+its header that it is not whole without its log (see ``file``), until it was let go.
 
 A file that has a log is looked through by a connection that only reads, before one may write:
 SQLite brings the log into the file whenever a writer closes it, be it the log of another state, and
@@ -28,7 +27,8 @@ __all__ = ["begin", "connect", "let_go", "looking"]
 
 @contextmanager
 def looking(path: Path) -> Iterator[sqlite3.Connection]:
-    """A state file with its log, looked through; neither of the two is changed.
+    """Give a connection to a state file with its log, looked through; neither of the two is
+    changed.
 
     Raises:
         StateLocked: another process has it.
@@ -106,7 +106,7 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _refusal(path: Path, exc: Exception) -> StateRefused | StateLocked:
-    """What an error that SQLite has raised says of the file."""
+    """Return what an error that SQLite has raised says of the file."""
     if not isinstance(exc, sqlite3.OperationalError):
         return StateRefused(f"The state {path} is damaged ({exc}). {BROKEN}")
     if "locked" in str(exc):
@@ -130,7 +130,7 @@ def _without_log(path: Path) -> Unresumable:
 
 
 def _look_through(connection: sqlite3.Connection, path: Path) -> None:
-    """Whether everything that was written is there."""
+    """Refuse a state in which something that was written is missing."""
     # The quick check would not compare an index with its table: what a damaged index hides would be
     # lost.
     broken = [row[0] for row in connection.execute("PRAGMA integrity_check(3)") if row[0] != "ok"]

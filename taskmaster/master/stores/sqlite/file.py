@@ -1,10 +1,10 @@
 """The state file while SQLite does not have it: before it is opened, when it was closed, and how a
 new one comes to be.
 
-Called by the SQLite store. SQLite takes an empty file for a new database and a foreign one for its
-own; a state that is not whole has to be refused by looking at the bytes, and left as it is. Also, a
-file whose write-ahead log is lost is an older state to SQLite, or a new one; so its header says
-while it is in use that there has to be a log.
+SQLite takes an empty file for a new database and a foreign one for its own; a state that is not
+whole has to be refused by looking at the bytes, and left as it is. Also, a file whose write-ahead
+log is lost is an older state to SQLite, or a new one; so its header says while it is in use that
+there has to be a log.
 """
 
 from __future__ import annotations
@@ -233,12 +233,12 @@ def is_whole(path: Path, opened: os.stat_result) -> None:
 
 
 def log_of(path: Path) -> Path:
-    """The write-ahead log of a state file."""
+    """Return the path of the write-ahead log of a state file."""
     return path.with_name(path.name + "-wal")
 
 
 def has_log(path: Path) -> bool:
-    """Whether there is a log whose pages may make up for those that the file lacks."""
+    """Return whether there is a log whose pages may make up for those that the file lacks."""
     try:
         about = log_of(path).stat()
     except OSError:
@@ -247,8 +247,8 @@ def has_log(path: Path) -> bool:
 
 
 def _log_begins(path: Path) -> bool:
-    """Whether SQLite can read the beginning of a write-ahead log; if not, it takes the log for an
-    empty one.
+    """Return whether SQLite can read the beginning of a write-ahead log; if not, it takes the log
+    for an empty one.
 
     A file is in use only after its log was written to, and then the header is replaced as a whole.
     A first transaction that is not whole is one that was never finished, unless another one comes
@@ -267,7 +267,7 @@ def _log_begins(path: Path) -> bool:
 
 
 def _sums(order: str, data: bytes, sums: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The checksum of a log up to here, from that of what comes before."""
+    """Return the checksum of a log up to here, from that of what comes before."""
     first, second = sums
     words = struct.unpack(f"{order}{len(data) // 4}I", data)
     for one, other in zip(words[::2], words[1::2], strict=True):
@@ -277,8 +277,8 @@ def _sums(order: str, data: bytes, sums: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _first_is_whole(file: BinaryIO, order: str, header: bytes) -> bool:
-    """Whether the first transaction of a log is there up to its commit. The file is behind the
-    header.
+    """Return whether the first transaction of a log is there up to its commit. The file is behind
+    the header.
     """
     size, sums = int.from_bytes(header[8:12]), struct.unpack(">2I", header[24:32])
     while len(frame := file.read(_FRAME + size)) == _FRAME + size:
@@ -291,7 +291,9 @@ def _first_is_whole(file: BinaryIO, order: str, header: bytes) -> bool:
 
 
 def _commits(file: BinaryIO, header: bytes) -> int:
-    """How many transactions of a log seem to have been finished since its header was written."""
+    """Return how many transactions of a log seem to have been finished since its header was
+    written.
+    """
     found, at, size = 0, 32, int.from_bytes(header[8:12])
     while file.seek(at) and len(frame := file.read(_FRAME)) == _FRAME:
         found += frame[8:16] == header[16:24] and any(frame[4:8])

@@ -1,7 +1,7 @@
 """One owner at a time: a lock file beside the state.
 
-Called by the SQLite store. SQLite's own locks vanish when any handle of the process to the file is
-closed; this one is held by a descriptor that nobody else has.
+SQLite's own locks vanish when any handle of the process to the file is closed; this one is held by
+a descriptor that nobody else has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORGOTTEN = -1
 
 
 def _address(owner: str) -> str | None:
-    """Where the owner serves, if it is a process of this machine that has said so."""
+    """Return where the owner serves, if it is a process of this machine that has said so."""
     who, _, where = owner.partition(SERVING)
     return where if where and who.endswith(f" on {socket.gethostname()}") else None
 
@@ -53,7 +53,7 @@ class Lock:
         self.tell("")
 
     def tell(self, where: str) -> None:
-        """Say who holds it, and where that one serves."""
+        """Write into the lock file which process holds it, and where that one serves."""
         self._where = where
         text = f"process {os.getpid()} on {socket.gethostname()}" + (f"{SERVING}{where}" if where else "")
         # The lock holds without it, also where the disk is full: just then somebody wants to look
@@ -93,7 +93,7 @@ class Lock:
             self._descriptor = FORGOTTEN
 
     def _take(self) -> int:
-        """A descriptor that holds the lock."""
+        """Return a descriptor that holds the lock."""
         while True:
             descriptor = self._open()
             if descriptor is None:
@@ -155,7 +155,7 @@ class Lock:
             return -1
 
     def _whose(self, exc: OSError) -> str:
-        """Whose the lock file is, where that is why it cannot be opened."""
+        """Return whose the lock file is, where that is why it cannot be opened."""
         try:
             owner = self._path.lstat().st_uid
         except OSError:

@@ -1,10 +1,10 @@
 """Who may have written to a state: the owner and the permissions of its files, and of their
 directory.
 
-Called by the SQLite store before a state is locked and read, and once more when SQLite has opened
-it. Workers unpickle what a state holds, so that everybody who can write to a state can run code as
-the user of the run. Guarantees: a file that another user owns or may write to is never used as a
-part of a state, nor is a link in the place of one; root counts as trusted, as everywhere.
+Checked before a state is locked and read, and once more when SQLite has opened it. Workers unpickle
+what a state holds, so that everybody who can write to a state can run code as the user of the run.
+Guarantees: a file that another user owns or may write to is never used as a part of a state, nor is
+a link that stands for one; root counts as trusted, as everywhere.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def followed(path: str | Path) -> Path:
                 break
             target = at.readlink()
         except OSError:
-            break  # whoever opens it says what is wrong
+            break  # what is wrong is said when it is opened
         if not _is_trusted(about.st_uid):
             raise StateRefused(
                 f"The state {at} is a link that {user(about.st_uid)} has made, so that it is not followed. Name the "
@@ -189,7 +189,7 @@ def warn_of_directory(state: Path) -> None:
     else:
         return
     logger.warning(
-        "the directory %s of the state %s: whoever replaces the state there decides what this run does; %s.",
+        "the directory %s of the state %s: a user who replaces the state there decides what this run does; %s.",
         directory,
         who,
         cure,
@@ -234,12 +234,14 @@ def _check_root(state: Path, about: os.stat_result) -> None:
 
 
 def _others_write(about: os.stat_result) -> bool:
-    """Whether other users can write to a directory."""
+    """Return whether other users can write to a directory."""
     return bool(about.st_mode & stat.S_IWOTH) or bool(about.st_mode & stat.S_IWGRP and not _is_own_group(about.st_gid))
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is the user's own alone; many systems give each user one, which may write."""
+    """Return whether a group is the user's own alone; many systems give each user one, which may
+    write.
+    """
     try:
         group, me = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
     except KeyError:

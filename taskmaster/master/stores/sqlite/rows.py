@@ -1,7 +1,4 @@
-"""The tables of a state file, and their rows as values.
-
-Called by the SQLite store.
-"""
+"""The tables of a state file: their schema, and rows that carry a checksum."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ _KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed"
 
 
 def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Make the tables, with a first run; gives the connection back."""
+    """Make the tables, with a first run; return the connection."""
     for statement in SCHEMA.split(";"):
         if statement.strip():
             connection.execute(statement)
@@ -70,7 +67,7 @@ def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def new_run(connection: sqlite3.Connection) -> str:
-    """Begin a run, and make it the current one; gives its id."""
+    """Begin a run, and make it the current one; return its id."""
     run = secrets.token_hex(6)
     connection.execute("INSERT INTO run (id, started) VALUES (?, ?)", (run, time.time()))
     connection.execute("UPDATE meta SET value = ? WHERE name = 'current'", (run,))
@@ -79,7 +76,7 @@ def new_run(connection: sqlite3.Connection) -> str:
 
 
 def seal_run(connection: sqlite3.Connection, run: str) -> None:
-    """The checksum of a run's row, whatever has just been changed in it."""
+    """Write the checksum of a run's row anew, after something was changed in it."""
     row = connection.execute(RUN, (run,)).fetchone()
     connection.execute("UPDATE run SET seal = ? WHERE id = ?", (sealed(*row[:-1])[-1], run))
 
@@ -120,7 +117,7 @@ class Tally:
         self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", new.values())  # noqa: S608
 
     def remove(self, table: str, where: str, *values: Any) -> int:
-        """Delete rows; gives how many there were."""
+        """Delete rows; return how many there were."""
         seals = self._connection.execute(f"SELECT seal FROM {table} WHERE {where}", values).fetchall()  # noqa: S608
         if seals:
             self._connection.execute(f"DELETE FROM {table} WHERE {where}", values)  # noqa: S608
@@ -134,8 +131,8 @@ class Tally:
 
 
 def lost_rows(connection: sqlite3.Connection) -> str | None:
-    """A table that does not hold the rows that were written to it, whatever run they belong to;
-    None if each does.
+    """Return a table that does not hold the rows that were written to it, whatever run they belong
+    to; None if each does.
     """
     tallies = {run: Tally(connection, run).known for (run,) in connection.execute("SELECT id FROM run").fetchall()}
     for table in _KEYS:
@@ -153,17 +150,17 @@ def _count(known: list[int], number: int, seal: bytes) -> None:
 
 
 def as_text(attempts: Sequence[Attempt]) -> str:
-    """Attempts as they are stored."""
+    """Return attempts as they are stored."""
     return json.dumps(attempts)
 
 
 def attempts_of(text: str) -> tuple[Attempt, ...]:
-    """What ``as_text`` was given."""
+    """Return what ``as_text`` was given."""
     return tuple(Attempt(*values) for values in json.loads(text))
 
 
 def sealed(*values: Any) -> tuple[Any, ...]:
-    """A row with its checksum: SQLite has none, and a changed byte inside a value would be
+    """Return a row with its checksum: SQLite has none, and a changed byte inside a value would be
     believed.
     """
     digest = blake2b(digest_size=8)
@@ -176,10 +173,10 @@ def sealed(*values: Any) -> tuple[Any, ...]:
 def failed_job(
     _run: str, number: int, key: str | None, job: str, payload: bytes | None, _: str, attempts: str
 ) -> FailedJob:
-    """A row of the table, without its checksum, as a value."""
+    """Return a row of the table, without its checksum, as a value."""
     return FailedJob(number, key, job, payload, attempts_of(attempts))
 
 
 def printable(text: str) -> str:
-    """Lone surrogates, which SQLite refuses, are written out."""
+    """Return a text with its lone surrogates, which SQLite refuses, written out."""
     return text.encode("utf-8", "backslashreplace").decode()

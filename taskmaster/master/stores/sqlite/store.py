@@ -1,8 +1,8 @@
 """The state in an SQLite file: the default store.
 
-Called by ``taskmaster.master`` and ``tm-ctl``. Write-ahead log, full synchronisation, exclusive
-locking: a checkpoint that ``write`` has returned from survives a power cut, and a torn one is never
-seen.
+Write-ahead log, full synchronisation, exclusive locking: a checkpoint that ``write`` has returned
+from survives a power cut, and a torn one is never seen. What is in the file is read by ``queries``
+and changed by ``checkpoint``; here are the file's life and its transactions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
-from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
@@ -25,23 +24,23 @@ from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, l
 from taskmaster.master.stores.sqlite.file import Unresumable, create, has_log, inspect, put_aside, see_that_it_is_there
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.owner import check, check_opened, followed, warn_of_directory
-from taskmaster.master.stores.sqlite.rows import (
-    BROKEN,
-    FAILED,
-    RUN,
-    attempts_of,
-    failed_job,
-    fill,
-    new_run,
-    sealed,
+from taskmaster.master.stores.sqlite.queries import (
+    belonging,
+    current_run,
+    failed_page,
+    kinds,
+    newest_session,
+    run_ids,
+    run_record,
 )
+from taskmaster.master.stores.sqlite.rows import BROKEN, fill, new_run
 
 __all__ = ["SqliteStore"]
 
-# Who only reads needs memory shared through a file beside the state, which some network shares do
-# not have. Who has the state for himself, as the one that writes, does not.
+# A connection that only reads needs memory shared through a file beside the state, which some
+# network shares do not have. An exclusive one, which writes, does not.
 NO_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-CLOSING = 2.0  # seconds that closing waits for a write that is under way
+CLOSING_SECONDS = 2.0  # that closing waits for a write that is under way
 
 
 class SqliteStore:
@@ -75,21 +74,21 @@ class SqliteStore:
             StateLocked: another master has it.
             StateRefused: it cannot be used; it is left as it was.
         """
-        place = followed(path)
-        if not place.parent.is_dir():
+        state = followed(path)
+        if not state.parent.is_dir():
             raise StateRefused(
-                f"There is no directory {place.parent} for the state. Make it, or name another with --state=PATH."
+                f"There is no directory {state.parent} for the state. Make it, or name another with --state=PATH."
             )
-        check(place)
-        warn_of_directory(place)
-        store = cls(place, Lock(place))
+        check(state)
+        warn_of_directory(state)
+        store = cls(state, Lock(state))
         try:
             try:
                 store._open_or_make(identity)
             except Unresumable as exc:
                 if not reset:
                     raise
-                put_aside(place, exc.suffix)
+                put_aside(state, exc.suffix)
                 store._open_or_make(identity)
             store._belong_to(identity, target, adopt=adopt)
         except BaseException:
@@ -104,13 +103,13 @@ class SqliteStore:
         Raises:
             StateLocked, StateRefused: as ``open``, also if there is no such file.
         """
-        place = followed(path)
-        if not place.exists():
-            raise StateRefused(f"There is no state {place}. A master says at its start where its state is.")
-        check(place)
-        store = cls(place, Lock(place))
+        state = followed(path)
+        if not state.exists():
+            raise StateRefused(f"There is no state {state}. A master says at its start where its state is.")
+        check(state)
+        store = cls(state, Lock(state))
         try:
-            inspect(place)
+            inspect(state)
             store._open()
         except BaseException:
             store._abandon()
@@ -118,27 +117,27 @@ class SqliteStore:
         return store
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The full path of the file."""
         return str(self._path)
 
     def belonging(self) -> Belonging:
-        """What the state belongs to, as it is in the file."""
+        """Return what the state belongs to, as it is in the file."""
         with self._reading():
-            return Belonging(self._meta("identity"), self._meta("belongs"))
+            return belonging(self._connected())
 
     def tell(self, where: str) -> None:
-        """Say to whoever finds the state locked where its master serves."""
+        """Name the address where the master serves, for the refusal of a second master."""
         self._lock.tell(where)
 
     def load(self) -> RunRecord:
-        """The current run.
+        """Return the current run.
 
         Raises:
             StateRefused: it is not what was written.
         """
         with self._reading():
-            return self._record(self._run, resumed=True)
+            return run_record(self._connected(), self._run, resumed=True)
 
     def reset(self) -> RunRecord | None:
         """Begin a new run; the former is kept as history.
@@ -156,10 +155,10 @@ class SqliteStore:
         return former
 
     def runs(self) -> list[RunRecord]:
-        """All runs of the file, the newest first."""
+        """Return all runs of the file, the newest first."""
         with self._reading():
-            ids = self._execute("SELECT id FROM run ORDER BY started DESC").fetchall()
-            return [self._record(run, resumed=run == self._run) for (run,) in ids]
+            connection = self._connected()
+            return [run_record(connection, run, resumed=run == self._run) for run in run_ids(connection)]
 
     def restore(self, run: str) -> RunRecord:
         """Make a former run the current one.
@@ -190,20 +189,17 @@ class SqliteStore:
             write(connection, self._run, self._session, checkpoint)
 
     def failed(
-        self, after: int = 0, most: int = 1000, kind: str | None = None, patience: float = -1
+        self, after: int = 0, most: int = 1000, kind: str | None = None, wait: float = -1
     ) -> Sequence[FailedJob]:
-        """A page of the failed jobs of the current run, by their id.
+        """Return a page of the failed jobs of the current run, by their id.
 
         Raises:
-            StateBusy: no checkpoint came to its end within ``patience`` seconds, or the last one
+            StateBusy: no checkpoint came to its end within ``wait`` seconds, or the last one
                 could not be written.
             StateRefused: a job is not what was written.
         """
-        only = "" if kind is None else " AND type = ?"
-        values = (self._run, after) if kind is None else (self._run, after, kind)
-        page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
-        with self._asking(patience):
-            return [failed_job(*self._checked(row)) for row in self._rows(page, *values, most)]
+        with self._asking(wait):
+            return failed_page(self._connected(), self._run, after, most, kind)
 
     def drop(self, jobs: Collection[int]) -> None:
         """Forget failed jobs of the current run, by their id: they do not count as failed any more.
@@ -215,21 +211,13 @@ class SqliteStore:
             drop(connection, self._run, jobs)
 
     def kinds(self, most: int) -> Sequence[tuple[int, FailedJob]]:
-        """The most frequent kinds of failure, each with their number and their first example."""
-        grouped = (
-            "SELECT count(*) AS number, min(id) FROM failed WHERE run = ? GROUP BY type ORDER BY number DESC, 2 LIMIT ?"
-        )
-        example = f"{FAILED} WHERE run = ? AND id = ?"
+        """Return the most frequent kinds of failure, each with its number and its first example."""
         with self._asking():
-            counted = self._execute(grouped, self._run, most).fetchall()
-            return [
-                (n, failed_job(*self._checked(self._execute(example, self._run, first).fetchone())))
-                for n, first in counted
-            ]
+            return kinds(self._connected(), self._run, most)
 
     def close(self) -> None:
         """Bring everything into the one file, and unlock it."""
-        if not self._mutex.acquire(timeout=CLOSING):
+        if not self._mutex.acquire(timeout=CLOSING_SECONDS):
             return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
         self._abandon()
 
@@ -256,9 +244,8 @@ class SqliteStore:
         check_opened(self._path)
         self._file = self._file or self._path.stat()
         with self._reading():
-            self._run = str(self._meta("current"))
-            newest = self._execute("SELECT max(session) FROM piece WHERE run = ?", self._run).fetchone()[0]
-            self._session = self._session or (newest or 0) + 1
+            self._run = current_run(self._connection)
+            self._session = self._session or newest_session(self._connection, self._run) + 1
 
     def _look_first(self) -> bool:
         """Refuse a state with a log that is not what was written, before anything brings that log
@@ -270,22 +257,18 @@ class SqliteStore:
         if not has_log(self._path):
             return False
         try:
-            with looking(self._path) as connection:
-                self._connection = connection
-                with self._reading():
-                    self._record(str(self._meta("current")), resumed=True)
+            with looking(self._path) as connection, self._reading():
+                run_record(connection, current_run(connection), resumed=True)
         except StateRefused as exc:
             why = exc.__cause__
             if isinstance(why, sqlite3.OperationalError) and why.sqlite_errorcode & 0xFF in NO_MEMORY:
                 return False
             raise
-        finally:
-            self._connection = None
         return True
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all that is done in it is in the file afterwards, or nothing of it.
+        """Open a transaction: all that is done in it is in the file afterwards, or nothing of it.
 
         Raises:
             StateUnwritable: nothing; the caller may try again.
@@ -298,7 +281,7 @@ class SqliteStore:
                     self._open()
                 begin(self._connected())
                 yield self._connected()
-                self._execute("COMMIT")
+                self._connected().execute("COMMIT")
             except (sqlite3.Error, OSError, StateRefused, StateLocked) as exc:
                 self._give_up_transaction()
                 raise StateUnwritable(f"The state {self._path} cannot be written: {exc}.") from exc
@@ -311,41 +294,14 @@ class SqliteStore:
         if connection is not None and self._file is not None:
             let_go(connection, self._path, self._file)
 
-    def _record(self, run: str, *, resumed: bool) -> RunRecord:
-        row = self._checked(self._execute(RUN, run).fetchone())
-        _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, _ = row
-        pieces = self._rows(
-            'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', run
-        )
-        remembered = waiting + b"".join(self._checked(piece)[4] for piece in pieces)
-        known = self._rows(
-            "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id", run
-        )
-        parked = [self._checked(job)[1:] for job in known]
-        last = self._execute("SELECT max(id) FROM failed WHERE run = ?", run).fetchone()[0]
-        return RunRecord(
-            id=run,
-            resumed=resumed,
-            mark=mark,
-            bound=bound,
-            edge=edge,
-            remembered=remembered,
-            parked=[
-                ParkedJob(n, key, payload, print_, attempts_of(tried)) for n, key, payload, print_, tried in parked
-            ],
-            settled=settled,
-            failures=failures,
-            skipped=skipped,
-            next_failed=(last or 0) + 1,
-            seconds=seconds,
-            started=started,
-            finished=finished,
-        )
-
     @contextmanager
-    def _asking(self, patience: float = -1) -> Iterator[None]:
-        """Between two checkpoints."""
-        if not self._mutex.acquire(timeout=patience):
+    def _asking(self, wait: float = -1) -> Iterator[None]:
+        """Hold checkpoints back while something is asked.
+
+        Raises:
+            StateBusy: one takes longer than ``wait`` seconds, or could not be written.
+        """
+        if not self._mutex.acquire(timeout=wait):
             raise StateBusy(f"A checkpoint is being written to the state {self._path}, and that takes long. Ask again.")
         try:
             if self._connection is None:
@@ -357,41 +313,18 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Whatever a damaged file makes SQLite or the decoding of a value raise is said as what it
-        is.
+        """Say of whatever a damaged file makes SQLite or the decoding of a value raise that the
+        state is damaged.
         """
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError) as exc:
             raise StateRefused(f"The state {self._path} is damaged ({exc}). {BROKEN}") from exc
 
-    def _checked(self, row: Sequence[Any] | None) -> tuple[Any, ...]:
-        """A row without its checksum, if that is right.
-
-        Raises:
-            StateRefused: it is not, or the row is gone.
-        """
-        if row is None or sealed(*row[:-1]) != tuple(row):
-            raise StateRefused(f"The state {self._path} is damaged: what is in it is not what was written. {BROKEN}")
-        return tuple(row[:-1])
-
-    def _meta(self, name: str) -> Any:
-        row = self._execute("SELECT value FROM meta WHERE name = ?", name).fetchone()
-        return row[0] if row else None
-
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             raise sqlite3.OperationalError("the state is not open")
         return self._connection
-
-    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return self._connected().execute(statement, values)
-
-    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """All rows at once: a statement that is left in its middle, where a row is refused, keeps
-        the file locked.
-        """
-        return self._execute(statement, *values).fetchall()
 
     def _abandon(self) -> None:
         self._give_up_transaction()

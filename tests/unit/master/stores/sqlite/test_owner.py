@@ -154,7 +154,7 @@ def test_a_link_to_a_state_is_followed_only_if_the_user_made_it(state: Path):
     link = state.with_name("link.tmstate")
     link.symlink_to(state.name)
     store = SqliteStore.open(link, RunIdentity.named("mod"), "mod.py")
-    assert store.place == str(state)
+    assert store.location == str(state)
     store.close()
     os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
 
