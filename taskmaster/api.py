@@ -258,10 +258,9 @@ class Taskmaster:
 
     def _fork(self) -> tuple[socket.socket, int]:
         """Fork a process that holds the callback."""
-        from taskmaster.slave.worker.fork_server import fork_template
+        from taskmaster.slave.worker.fork_server import fork_server_with
 
-        found = self._callbacks()
-        return fork_template(found.handle, found.setup, found.teardown, found.retry_on, found.give_up_on)
+        return fork_server_with(self._callbacks())
 
 
 def _name_of(jobs: Any) -> str:

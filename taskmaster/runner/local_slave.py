@@ -7,7 +7,6 @@ comes through its standard output and error.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,13 +17,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any, TextIO
+from typing import IO, TextIO
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runtime.child_process import reap
+from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address
 
 __all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec"]
@@ -63,14 +63,14 @@ class LocalSlaveSpec:
     options: RunOptions
     prefork: Prefork | None = None
     fork: Callable[[], tuple[socket.socket, int]] | None = None
-    _template: socket.socket | None = None
+    _fork_server: socket.socket | None = None
 
     def provide(self, stack: ExitStack) -> None:
         """Fork what has to be forked before there is a thread, a socket or a key."""
         if self.fork is not None:
-            self._template, pid = self.fork()
+            self._fork_server, pid = self.fork()
             stack.callback(reap, pid)
-            stack.callback(self._template.close)
+            stack.callback(self._fork_server.close)
 
     def start(self, loaded: LoadedRun, address: Address, key: str, write: Callable[[str, TextIO], None]) -> LocalSlave:
         """Start the slave.
@@ -82,48 +82,44 @@ class LocalSlaveSpec:
             write: prints a line of the callbacks above the progress, to the stream given.
         """
         options = self.options
-        config = {
-            "target": loaded.slave_target or loaded.name,
-            "code": loaded.code,
-            "host": address.host,
-            "port": address.port,
-            "key": key,
-            "processes": options.workers,
-            "threads": options.threads,
-            "concurrency": options.concurrency,
-            "batch": options.batch,
-            "jobs_per_worker": options.jobs_per_worker,
-            "memory_per_worker": options.memory_per_worker,
-            "grace": options.grace,
-            "wait": WAIT_SECONDS,
-            "log_level": options.log_level,
-            "path": sys.path,
-            "quiet": True,
-        }
-        return LocalSlave(config, write, self._template, self.prefork)
+        config = SlaveConfig(
+            target=loaded.slave_target or loaded.name,
+            address=address,
+            processes=options.workers,
+            threads=options.threads,
+            concurrency=options.concurrency,
+            batch=options.batch,
+            jobs_per_worker=options.jobs_per_worker,
+            memory_per_worker=options.memory_per_worker,
+            wait=WAIT_SECONDS,
+            grace=options.grace,
+            path=tuple(sys.path),
+            quiet=True,
+            code=loaded.code,
+        )
+        return LocalSlave(Instructions(config, key, options.log_level), write, self._fork_server, self.prefork)
 
 
 class LocalSlave:
     """A slave process on this machine.
 
     Args:
-        config: what the slave is told on its standard input.
+        instructions: what the slave is told on its standard input.
         write: prints a line of the callbacks above the progress, to the stream given.
-        template: control socket of a forked template that holds the callback, if there is one.
+        fork_server: control socket of a fork server that holds the callback, if there is one.
         prefork: the slave, where it was forked already.
     """
 
     def __init__(
         self,
-        config: dict[str, Any],
+        instructions: Instructions,
         write: Callable[[str, TextIO], None],
-        template: socket.socket | None = None,
+        fork_server: socket.socket | None = None,
         prefork: Prefork | None = None,
     ) -> None:
-        self._config = config
+        self._fork_server = fork_server
+        self._instructions = instructions._replace(fork_server=None if fork_server is None else fork_server.fileno())
         self._write = write
-        self._template = template
-        self._fds = [] if template is None else [template.fileno()]
         self._starts: list[float] = []
         self._relays: list[threading.Thread] = []
         self._process: subprocess.Popen[bytes] | Prefork = prefork or self._popen()
@@ -146,7 +142,7 @@ class LocalSlave:
             return
         self._join_relays()
         recent = [at for at in self._starts if time.monotonic() - at < RESTART_SPAN]
-        if code < 0 and self._template is None and len(recent) < RESTARTS:
+        if code < 0 and self._fork_server is None and len(recent) < RESTARTS:
             name = signal.Signals(-code).name
             self._write(f"taskmaster: the local slave was killed by {name}; it is started again.\n", sys.stderr)
             self._process = self._popen()
@@ -154,7 +150,7 @@ class LocalSlave:
             return
         if code < 0:
             why = f"The local slave was killed by {signal.Signals(-code).name}"
-            why += " and holds the only copy of the callback" if self._template else f" {len(recent)} times in a row"
+            why += " and holds the only copy of the callback" if self._fork_server else f" {len(recent)} times in a row"
             raise LocalSlaveEnded(f"{why}; the run stops here and can be resumed.", 1)
         raise LocalSlaveEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
 
@@ -168,7 +164,7 @@ class LocalSlave:
             The slave's exit code, None if it had to be ended.
         """
         self._tell_to_end()
-        deadline = time.monotonic() + max(END_SECONDS, self._config["grace"]) + LATE_SECONDS
+        deadline = time.monotonic() + max(END_SECONDS, self._instructions.config.grace) + LATE_SECONDS
         while (code := self._poll(0.05)) is None and time.monotonic() < deadline and not hurry():
             pass
         self._close_stdin()
@@ -176,8 +172,8 @@ class LocalSlave:
             self._process.kill()
             self._process.wait()
         self._join_relays()
-        if self._template is not None:
-            self._template.close()
+        if self._fork_server is not None:
+            self._fork_server.close()
         return code
 
     def _poll(self, seconds: float) -> int | None:
@@ -202,7 +198,7 @@ class LocalSlave:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=self._fds,
+            pass_fds=[] if self._fork_server is None else [self._fork_server.fileno()],
             process_group=0,
             env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
         )
@@ -216,9 +212,8 @@ class LocalSlave:
         """Tell the slave what to do, and pass on what it prints."""
         self._starts.append(time.monotonic())
         process = self._process
-        config = dict(self._config, template_fd=self._fds[0] if self._fds else None)
         try:
-            self._pipe(process.stdin).write(json.dumps(config).encode() + b"\n")
+            self._pipe(process.stdin).write(self._instructions.to_line())
             self._pipe(process.stdin).flush()
         except BrokenPipeError:
             pass  # it has ended already; check() says so

@@ -2,9 +2,9 @@
 it is getting ready.
 
 Called by ``taskmaster.cli.run`` at its start, when the process has one thread, no key, no socket
-and none of the user's code. Starting a Python for the slave and another one for the template that
-forks its workers would take longer than all else that a run of a few jobs does. A slave that has to
-be started again later is a process of its own.
+and none of the user's code. Starting a Python for the slave and another one for the fork server
+that forks its workers would take longer than all else that a run of a few jobs does. A slave that
+has to be started again later is a process of its own.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ def _live(standard: list[int], others: list[int]) -> int:
         del sys.path[0]
     ours, theirs = socket.socketpair()
     # Before the slave is told anything: no worker has the key in its memory.
-    template = Forked(lambda: _fork_workers(ours, theirs))
+    fork_server = Forked(lambda: _fork_workers(ours, theirs))
     theirs.close()
     from taskmaster.slave.__main__ import main
 
-    return main(ours, template)
+    return main(ours, fork_server)
 
 
 def _fork_workers(ours: Any, control: socket.socket) -> int:

@@ -6,20 +6,19 @@ When that input ends, the master's process has ended, and this one ends, too.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import sys
+from dataclasses import replace
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.redaction import clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.titles import set_title
-from taskmaster.slave.config import SlaveConfig
+from taskmaster.slave.config import Instructions
 from taskmaster.slave.supervisor import run_slave
-from taskmaster.transport.address import Address
 
 
 def main(prepared: socket.socket | None = None, process: Forked | None = None) -> int:
@@ -36,39 +35,20 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         if not byte:
             return 0
         line += byte
-    told = json.loads(line)
-    set_title("tm-slave", f"slave of {told['target']}")
-    logging.basicConfig(
-        level=str(told["log_level"]).upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    told = Instructions.from_line(line)
+    set_title("tm-slave", f"slave of {told.config.target}")
+    logging.basicConfig(level=told.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # Standard input is the workers' too, unless it is moved out of their way.
     lifeline = os.dup(0)
     os.set_inheritable(lifeline, False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     fork_server = prepared
-    if told["template_fd"] is not None:
-        os.set_inheritable(told["template_fd"], False)
-        fork_server = socket.socket(fileno=told["template_fd"])
-    config = SlaveConfig(
-        target=told["target"],
-        address=Address(told["host"], told["port"]),
-        processes=told["processes"],
-        threads=told["threads"],
-        concurrency=told["concurrency"],
-        batch=told["batch"],
-        jobs_per_worker=told["jobs_per_worker"],
-        memory_per_worker=told["memory_per_worker"],
-        wait=told["wait"],
-        grace=told["grace"],
-        path=tuple(told["path"]),
-        quiet=told["quiet"],
-        code=told["code"],
-        fork_server=fork_server,
-        fork_server_process=process,
-        lifeline=lifeline,
-    )
+    if told.fork_server is not None:
+        os.set_inheritable(told.fork_server, False)
+        fork_server = socket.socket(fileno=told.fork_server)
+    config = replace(told.config, fork_server=fork_server, fork_server_process=process, lifeline=lifeline)
     try:
-        return run_slave(config, lambda: str(told["key"]))
+        return run_slave(config, lambda: told.key)
     except TaskmasterError as exc:
         sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code

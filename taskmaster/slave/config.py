@@ -1,16 +1,21 @@
-"""What a slave is to do: made from the command line, from a script's options, or from the line of
-JSON that a local run's master writes.
+"""What a slave is to do: made from the command line, or by the master of a local run, which tells
+it to the slave as a line of JSON.
 """
 
 from __future__ import annotations
 
+import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from taskmaster.runtime.child_process import Forked
 from taskmaster.transport.address import Address
 
-__all__ = ["SlaveConfig"]
+__all__ = ["Instructions", "SlaveConfig"]
+
+# What only the process itself can have: it cannot be told.
+OWN = ("fork_server", "fork_server_process", "lifeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +59,33 @@ class SlaveConfig:
     fork_server: socket.socket | None = None
     fork_server_process: Forked | None = None
     lifeline: int | None = None
+
+
+class Instructions(NamedTuple):
+    """What a local run's slave is told on the first line of its standard input.
+
+    Attributes:
+        config: What it does, but for what only its process can have.
+        key: The key of its master.
+        log_level: As ``--log-level``.
+        fork_server: Descriptor, which it has inherited, of the control socket of a fork server;
+            None if it has none, or makes its own.
+    """
+
+    config: SlaveConfig
+    key: str
+    log_level: str
+    fork_server: int | None = None
+
+    def to_line(self) -> bytes:
+        """Return the line, with its end."""
+        config = {one.name: getattr(self.config, one.name) for one in fields(SlaveConfig) if one.name not in OWN}
+        return json.dumps({**self._asdict(), "config": config}).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes | bytearray) -> Instructions:
+        """Return what ``to_line`` gave."""
+        told = json.loads(line)
+        config = told["config"]
+        config.update(address=Address(*config["address"]), path=tuple(config["path"]))
+        return cls(**{**told, "config": SlaveConfig(**config)})

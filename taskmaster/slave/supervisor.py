@@ -13,10 +13,7 @@ one.
 
 from __future__ import annotations
 
-import os
 import selectors
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +26,9 @@ from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.config import SlaveConfig
+from taskmaster.slave.exchange_schedule import ExchangeSchedule
 from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.interruption import Interruption
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
@@ -38,12 +37,12 @@ from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.worker_ends import wind_up
 from taskmaster.slave.unusable import Cause, Unusable
+from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.user_code.code_version import callback_of, place_of
 
 __all__ = ["Supervisor", "run_slave"]
 
-FIRST_PROGRESS_SECONDS = 0.25  # between two looks at how far the workers have got, until the master says how often
-HUNGRY_SECONDS = 0.002  # without a batch until the workers share what there is
+LONGEST_WAIT_SECONDS = 1.0  # of the loop, where nothing is due
 LAST_REPORTS_SECONDS = 2.0  # to bring the last reports to the master
 
 
@@ -68,27 +67,6 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
             supervisor.close()
 
 
-class Wakeup:
-    """Ends the selector's wait when a signal arrives.
-
-    Args:
-        selector: The supervisor's.
-    """
-
-    def __init__(self, selector: selectors.BaseSelector) -> None:
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-        self._former = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        selector.register(self._read, selectors.EVENT_READ, lambda: self._read.recv(64))
-
-    def close(self) -> None:
-        """Leave signals to what was there before."""
-        signal.set_wakeup_fd(self._former)
-        self._read.close()
-        self._write.close()
-
-
 class Supervisor:
     """The loop of one slave; it is the ``Talk`` of its link.
 
@@ -104,15 +82,10 @@ class Supervisor:
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
-        slots = max(config.threads, config.concurrency)
+        spec = WorkerSpec(config.target, config.threads, config.concurrency, config.path)
         self._batch_size = BatchSize(fixed=config.batch, most=config.jobs_per_worker)
         self._pool = Pool(
-            {
-                "target": config.target,
-                "threads": config.threads,
-                "concurrency": config.concurrency,
-                "path": list(config.path),
-            },
+            spec,
             config.processes,
             self._in_flight,
             self._batch_size,
@@ -124,7 +97,7 @@ class Supervisor:
         target = "" if config.fork_server else config.target  # such a fork server brings its callback along
         facts = SlaveFacts(
             config.processes,
-            config.processes * slots,
+            config.processes * spec.slots,
             config.code,
             callback_of(target),
             target,
@@ -132,17 +105,12 @@ class Supervisor:
         )
         self._link = MasterLink(config.address, key, facts, self._selector, self)
         self._warned = ""
-        self._ask_at = 0.0
-        self._asked = False
-        self._look_every = FIRST_PROGRESS_SECONDS
-        self._fed_at = self._looked_at = self._posted_at = self._enforce_at = 0.0
+        self._schedule = ExchangeSchedule()
+        self._enforce_at = 0.0
         self._said_waiting = self._said_connected = False
         self._over = False
-        self._orphaned = self._told_to_end = False
         self._stop_by: float | None = None
-        self._wakeup = Wakeup(self._selector)
-        if config.lifeline is not None:
-            self._selector.register(config.lifeline, selectors.EVENT_READ, self._read_lifeline)
+        self._interruption = Interruption(signals, self._selector, config.lifeline)
 
     def run(self) -> int:
         """Run to the end; return the exit code."""
@@ -168,17 +136,17 @@ class Supervisor:
     def close(self) -> None:
         """End everything that was started here."""
         self._link.close()
-        self._pool.close(lambda: self._orphaned or self._signals.received > 0)
-        self._wakeup.close()
+        self._pool.close(lambda: self._interruption.orphaned or self._interruption.by_signal)
+        self._interruption.close()
         self._selector.close()
 
     # -- the loop ----------------------------------------------------------------------------------
 
     def _turn(self, now: float) -> int | None:
         """Do what is due now; return an exit code to end the loop."""
-        if self._orphaned or self._told_to_end:
+        if self._interruption.by_master:
             return self._end_with_master()
-        if self._signals.received:
+        if self._interruption.by_signal:
             return self._turn_to_stop(now)
         if self._over:
             return self._end_over()
@@ -203,41 +171,34 @@ class Supervisor:
 
     def _until_next(self, now: float) -> float:
         """Return the seconds until an exchange, or the end, is due."""
-        due = now + 1.0
+        wait = LONGEST_WAIT_SECONDS
         if self._link.up:
-            due = min(due, self._posted_at + self._link.lease / 6)
-            if len(self._in_flight):
-                due = min(due, self._looked_at + self._look_every, self._posted_at + self._look_every)
-            if self._pool.free:
-                due = min(due, self._ask_at)
-        if self._stop_by is not None:
-            due = min(due, self._stop_by)
-        return due - now
+            working, free = len(self._in_flight) > 0, self._pool.free > 0
+            wait = min(wait, self._schedule.until_next(now, self._link.lease, working=working, free=free))
+        return wait if self._stop_by is None else min(wait, self._stop_by - now)
 
     def _exchange(self, now: float) -> None:
         """Report and ask, if there is a reason to."""
         if not self._link.up:
             return
-        free = self._pool.free if self._stop_by is None and not self._in_flight.singly else 0
-        urgent = self._in_flight.urgent() or self._in_flight.singly
-        ask = free > 0 and (now >= self._ask_at or urgent)
-        look = len(self._in_flight) > 0 and now >= self._looked_at + self._look_every
-        if look:
-            self._looked_at = now
-            self._pool.look()
-        # The answer says what is wanted back.
-        due = self._posted_at + min(
-            self._link.lease / 6, self._look_every if len(self._in_flight) else self._link.lease
-        )
-        if ask or urgent or (look and self._in_flight.news()) or now >= due:
-            if not look and len(self._in_flight) and now >= self._looked_at + self._look_every / 2:
-                # Said together with what has to be said anyway, it takes no exchange of its own.
-                self._looked_at = now
-                self._pool.look()
-            self._posted_at = now
-            self._asked = ask
-            reports = self._in_flight.reports()
-            self._link.post(reports, self._batch_size.want(free if ask else 0))
+        in_flight, schedule = self._in_flight, self._schedule
+        working = len(in_flight) > 0
+        free = self._pool.free if self._stop_by is None and not in_flight.singly else 0
+        urgent = in_flight.urgent() or in_flight.singly
+        ask = free > 0 and (urgent or schedule.may_ask(now))
+        read = working and schedule.reads_progress(now)
+        if read:
+            self._read_progress(now)
+        due = schedule.must_exchange(now, self._link.lease, working=working)
+        if ask or urgent or due or (read and in_flight.news()):
+            if not read and working and schedule.would_soon(now):
+                self._read_progress(now)
+            schedule.posted(now, asked=ask)
+            self._link.post(in_flight.reports(), self._batch_size.want(free if ask else 0))
+
+    def _read_progress(self, now: float) -> None:
+        self._schedule.read(now)
+        self._pool.read_progress()
 
     # -- what the link is told and says ------------------------------------------------------------
 
@@ -271,16 +232,8 @@ class Supervisor:
                 self._pool.recall(asked, keep)
         if answer.state is AnswerState.DRAIN:
             self._pool.recall_all()
-        # A slave that got work asks for the next batch at once; one that did not, when it is told
-        # to.
-        if answer.batches:
-            self._ask_at = self._fed_at = now
-        elif self._asked:
-            self._ask_at = now + answer.pause
-            if now - self._fed_at > HUNGRY_SECONDS:
-                self._pool.give_back_waiting()
-            return
-        self._look_every = answer.pause
+        if self._schedule.answered(now, answer.pause, fed=bool(answer.batches)):
+            self._pool.give_back_waiting()
 
     def declined(self, why: str) -> bool:
         """Note that the master could not do the last exchange; return whether to keep the
@@ -302,7 +255,7 @@ class Supervisor:
         if welcome.warning != self._warned:
             self._warned = welcome.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
-        self._ask_at = 0.0
+        self._schedule.welcomed()
         self._pool.tell(AboutRun(welcome.run, self._link.name, welcome.job_timeout, welcome.project))
         self._pool.rests.ratio = welcome.nice
         former = self._in_flight.tokens
@@ -348,7 +301,7 @@ class Supervisor:
         """End because the command that started this slave ends, or is gone: nobody would hear of
         what is done here.
         """
-        self._pool.look()
+        self._pool.read_progress()
         self._wind_up()
         return 1 if self._pool.workforce.ends.unfinished else 0
 
@@ -393,19 +346,10 @@ class Supervisor:
             self._selector,
             self._config.grace if seconds is None else seconds,
             hurry=lambda: self._signals.repeated,
-            orphaned=lambda: self._orphaned,
+            orphaned=lambda: self._interruption.orphaned,
         )
         if sentence := self._pool.workforce.ends.summary():
             self._say(sentence, always=True)
-
-    def _read_lifeline(self) -> None:
-        if self._config.lifeline is None:
-            return
-        if os.read(self._config.lifeline, 4096):
-            self._told_to_end = True
-        else:
-            self._selector.unregister(self._config.lifeline)
-            self._orphaned = True
 
     def _say(self, sentence: str, *, always: bool = False) -> None:
         if always or not self._config.quiet:

@@ -73,7 +73,7 @@ def test_a_job_that_kills_its_worker_is_found(playground: Playground) -> None:
             "5 times in a row",
         ),
     ],
-    ids=["its group", "the template", "its slave"],
+    ids=["its group", "the fork server", "its slave"],
 )
 @pytest.mark.timeout(120)
 @pytest.mark.slow

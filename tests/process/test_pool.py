@@ -25,6 +25,7 @@ from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.unusable import Unusable
+from taskmaster.slave.worker_spec import WorkerSpec
 
 MODULE = """
 import multiprocessing, os, signal, subprocess, time
@@ -55,11 +56,12 @@ def handle_job(job):
 class Slave:
     """A pool, its in_flight, and a loop that turns them."""
 
-    def __init__(self, workers: int, template: socket.socket | None = None, **spec: int) -> None:
+    def __init__(self, workers: int, fork_server: socket.socket | None = None, **spec: int) -> None:
         self.in_flight = InFlight()
         self.selector = selectors.DefaultSelector()
-        told = {"target": "jobs", "threads": 1, "concurrency": 1, "path": [], **spec}
-        self.pool = Pool(told, workers, self.in_flight, BatchSize(), self.selector, ForkClient(template))
+        self.pool = Pool(
+            WorkerSpec("jobs", **spec), workers, self.in_flight, BatchSize(), self.selector, ForkClient(fork_server)
+        )
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -73,7 +75,7 @@ class Slave:
                 self.pool.keep_up(time.monotonic())
             for key, _ in self.selector.select(0.01):
                 key.data()
-            self.pool.look()
+            self.pool.read_progress()
             return bool(condition())
 
         wait_for(what, step)
@@ -103,8 +105,8 @@ def slave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.chdir(tmp_path)
     made: list[Slave] = []
 
-    def make(workers: int = 1, template: socket.socket | None = None, **spec: int) -> Slave:
-        made.append(Slave(workers, template, **spec))
+    def make(workers: int = 1, fork_server: socket.socket | None = None, **spec: int) -> Slave:
+        made.append(Slave(workers, fork_server, **spec))
         return made[-1]
 
     yield make
@@ -226,11 +228,11 @@ def test_workers_that_die_at_once_are_all_noticed(slave: Callable[..., Slave]) -
 
 
 def test_a_death_told_while_a_worker_is_forked_is_noticed(slave: Callable[..., Slave]) -> None:
-    """The template says it before it answers the request, and never again."""
+    """The fork server says it before it answers the request, and never again."""
     ours, theirs = socket.socketpair()
     dead, alive = 2**22 + 1, 2**22 + 2  # no process can have these ids
 
-    def template() -> None:
+    def fork_server() -> None:
         for pid, before in ((dead, []), (alive, [{"exited": dead, "status": 9}])):
             _, descriptors, _, _ = socket.recv_fds(theirs, 65536, 8)
             for descriptor in descriptors:
@@ -238,7 +240,7 @@ def test_a_death_told_while_a_worker_is_forked_is_noticed(slave: Callable[..., S
             lines = [*before, {"spawned": pid}]
             theirs.sendall("".join(json.dumps(line) + "\n" for line in lines).encode())
 
-    thread = threading.Thread(target=template)
+    thread = threading.Thread(target=fork_server)
     thread.start()
     one = slave(2, ours)
     one.pool.keep_up(0.0)
@@ -249,7 +251,7 @@ def test_a_death_told_while_a_worker_is_forked_is_noticed(slave: Callable[..., S
     theirs.close()
 
 
-def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callable[..., Slave]) -> None:
+def test_a_killed_fork_server_takes_its_workers_along_and_is_replaced(slave: Callable[..., Slave]) -> None:
     """The jobs that ran are named, not charged: one of them may have done it, or nobody here."""
     one = slave(2)
     one.ready(2)
@@ -270,7 +272,7 @@ def test_a_killed_template_takes_its_workers_along_and_is_replaced(slave: Callab
     wait_for("the old workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
 
 
-def test_a_template_that_cannot_start_ends_the_slave(
+def test_a_fork_server_that_cannot_start_ends_the_slave(
     slave: Callable[..., Slave], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a sentence, and each turn of the loop comes back: it is not tried for ever."""
@@ -282,12 +284,12 @@ def test_a_template_that_cannot_start_ends_the_slave(
 
 
 def test_nothing_outlives_a_killed_slave(playground: Playground) -> None:
-    """With kill -9 of the supervisor, its template and its workers are gone, busy or not."""
+    """With kill -9 of the supervisor, its fork server and its workers are gone, busy or not."""
     playground.write("busy.py", "import time\ndef handle_job(job): time.sleep(60)\n")
     slave = playground.start("tm-slave", "busy.py", f"--host=127.0.0.1:{free_port()}", "--processes=3", "--wait=600")
 
     def workers() -> list[int]:
-        return [worker for template in children_of(slave.pid) for worker in children_of(template)]
+        return [worker for fork_server in children_of(slave.pid) for worker in children_of(fork_server)]
 
     wait_for("three workers", lambda: len(workers()) == 3)
     slave.kill()

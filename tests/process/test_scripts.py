@@ -193,7 +193,7 @@ def test_the_lines_of_a_run_are_in_the_scripts_words(playground: Playground) -> 
 
 
 def test_a_killed_script_leaves_nothing_running(playground: Playground) -> None:
-    """Neither slave nor template nor workers."""
+    """Neither slave nor fork server nor workers."""
     playground.write("script.py", PREAMBLE + MAIN + "main()\n")
     playground.hold(20)
     script = playground.start("python", "script.py")

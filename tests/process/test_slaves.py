@@ -208,7 +208,7 @@ def test_what_callbacks_print_comes_out_in_whole_lines(playground: Playground) -
         assert lines[f"out {n}"] == lines[f"err {n}"] == lines[f"raw {n}"] == 1
 
 
-def test_a_killed_template_costs_nothing_but_time(playground: Playground) -> None:
+def test_a_killed_fork_server_costs_nothing_but_time(playground: Playground) -> None:
     """The process that forks the workers is started again, and no job is charged, although the same
     ones run each time: more often than a job may kill its worker.
     """

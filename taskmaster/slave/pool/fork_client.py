@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from typing import Any
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime.child_process import Forked, kill_group
+from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
 
@@ -81,7 +81,7 @@ class ForkClient:
             )
         return ours
 
-    def spawn(self, spec: dict[str, Any], descriptors: list[int]) -> int:
+    def spawn(self, spec: WorkerSpec, descriptors: list[int]) -> int:
         """Have a worker forked; return its process id.
 
         Args:
@@ -96,7 +96,7 @@ class ForkClient:
         silent = 0
         try:
             self.control.settimeout(SLICE_SECONDS)
-            socket.send_fds(self.control, [json.dumps(spec).encode()], descriptors)
+            socket.send_fds(self.control, [spec.to_line()], descriptors)
             while True:
                 for event in list(self._events):
                     if "spawned" in event:

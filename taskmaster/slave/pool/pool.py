@@ -9,7 +9,6 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable
-from typing import Any
 
 from taskmaster.model import WireBatch
 from taskmaster.runtime.log import clean_logger
@@ -36,6 +35,7 @@ from taskmaster.slave.pool.watchdog import Watchdog
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.pool.workforce import Death, Workforce
 from taskmaster.slave.scoreboard import REGIONS
+from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["Pool"]
 
@@ -46,7 +46,7 @@ class Pool:
     """The workers of a slave, and their batches.
 
     Args:
-        spec: What workers need to know: target, threads, concurrency, path.
+        spec: What workers need to know.
         count: How many workers there should be.
         in_flight: Accounts for what the workers hold.
         batch_size: Is told what batches took.
@@ -61,9 +61,9 @@ class Pool:
         rests: The rests that workers take after a batch.
     """
 
-    def __init__(  # it is where they all meet
+    def __init__(
         self,
-        spec: dict[str, Any],
+        spec: WorkerSpec,
         count: int,
         in_flight: InFlight,
         batch_size: BatchSize,
@@ -75,7 +75,7 @@ class Pool:
     ) -> None:
         self.job_timeout: float | None = None
         self.rests = Rests()
-        self._slots = max(spec["threads"], spec["concurrency"])
+        self._slots = spec.slots
         self._watchdog = Watchdog(time.monotonic())
         self._in_flight = in_flight
         self._batch_size = batch_size
@@ -125,7 +125,7 @@ class Pool:
         for message in worker.messages():
             self._understand(worker, message)
 
-    def _look(self, worker: WorkerProcess) -> None:
+    def _read_progress_of(self, worker: WorkerProcess) -> None:
         # The positions are read before the messages: a worker says that a job has failed before it
         # moves on.
         scoreboard, ended = worker.scoreboard, []
@@ -202,7 +202,7 @@ class Pool:
         """Settle what a dead worker held: its last words, what it had ended, and the job that it
         died of; return whether it had begun with anything.
         """
-        self._look(worker)
+        self._read_progress_of(worker)
         worked = any(held is not None and worker.scoreboard.begun(region) for region, held in enumerate(worker.held))
         blame = death.blame
         for region, held in worker.oldest_first:
@@ -217,7 +217,7 @@ class Pool:
             if worker.timed_out is None:
                 self._in_flight.crash(held, suspects, death.how, beside=death.beside)
                 continue
-            # The job may have ended between the last look and the kill; whatever ran then is not to
+            # The job may have ended before the worker was killed for it; what ran then is not to
             # blame.
             late, guilty = worker.timed_out
             suspects = [index for index in suspects if late is held and (index == guilty or worker.together)]
@@ -279,14 +279,14 @@ class Pool:
             self._selector.modify(worker.socket, selectors.EVENT_READ, lambda: self._hear(worker))
         self._hear(worker)
 
-    def look(self) -> None:
-        """See how far every worker has got.
+    def read_progress(self) -> None:
+        """Note how far every worker has got.
 
         Not done whenever one of them says something: the master would be told of each batch again
         and again.
         """
         for worker in list(self.workers.values()):
-            self._look(worker)
+            self._read_progress_of(worker)
 
     def enforce(self, now: float) -> float:
         """End workers whose job takes too long; return the seconds until the next check."""

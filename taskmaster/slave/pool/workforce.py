@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.log import clean_logger
@@ -29,6 +28,7 @@ from taskmaster.slave.pool.worker_ends import WorkerEnds
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.scoreboard import SIZE
 from taskmaster.slave.unusable import Cause, Unusable
+from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["Death", "Workforce"]
 
@@ -62,7 +62,7 @@ class Workforce:
     """The worker processes of a slave.
 
     Args:
-        spec: What workers need to know: target, threads, concurrency, path.
+        spec: What workers need to know.
         count: How many workers there should be.
         buffers: The descriptor of the memory in which workers find their batches.
         selector: The supervisor's.
@@ -80,9 +80,9 @@ class Workforce:
         restart_policy: When the next worker may be started.
     """
 
-    def __init__(  # what it starts workers with, and whom it tells of their lives
+    def __init__(
         self,
-        spec: dict[str, Any],
+        spec: WorkerSpec,
         count: int,
         buffers: int,
         selector: selectors.BaseSelector,

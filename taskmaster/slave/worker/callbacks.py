@@ -1,7 +1,4 @@
-"""The user's callback and what surrounds it, from a target or from a template that holds it.
-
-Called in worker processes alone.
-"""
+"""The user's callback and what surrounds it, from a target or from the fork server that has it."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ __all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load",
 TOGETHER = "handle_jobs"
 """A callback of this name is called with a list of jobs."""
 
-LONGEST = 366 * 86400.0  # seconds that a job can be made to wait for its next attempt
+LONGEST_RETRY_SECONDS = 366 * 86400.0  # that a job can be made to wait for its next attempt
 
 Classes = tuple[type[BaseException], ...]
 
@@ -52,7 +49,7 @@ class Callbacks:
         return getattr(self.handle, "__name__", "") == TOGETHER
 
     def kind(self, exc: BaseException) -> tuple[FailureKind, float]:
-        """What an exception says about its job: kind and seconds to wait, as in
+        """Return what an exception says about its job: kind and seconds to wait, as in
         ``taskmaster.model.Failure``.
         """
         for outcome in (Retry, Skip, Abort):
@@ -65,18 +62,18 @@ class Callbacks:
 
 
 def _seconds(exc: BaseException) -> float:
-    """What a ``Retry`` says of when; -1.0 if that is no number of seconds, as with a subclass that
-    sets it itself.
+    """Return when a ``Retry`` asks to be tried again; -1.0 if that is no number of seconds, as with
+    a subclass that sets it itself.
     """
     try:
         after = float(exc.after)  # type: ignore[attr-defined]
     except Exception:
         return -1.0
-    return min(after, LONGEST) if 0.0 <= after < math.inf else -1.0
+    return min(after, LONGEST_RETRY_SECONDS) if 0.0 <= after < math.inf else -1.0
 
 
 def load(text: str) -> Callbacks:
-    """The callbacks of a target.
+    """Return the callbacks of a target.
 
     Raises:
         TargetError: it does not import, has no ``handle_job``, or one that takes no job; or its
@@ -103,12 +100,12 @@ def name_of(handle: Callable[[Any], Any]) -> str:
 
 
 def is_async(handle: Callable[[Any], Any]) -> bool:
-    """Whether calling it gives something to await."""
+    """Return whether calling it gives something to await."""
     return inspect.iscoroutinefunction(handle) or inspect.iscoroutinefunction(getattr(handle, "__call__", None))  # noqa: B004
 
 
 def classes_of(found: Any, name: str, where: str = "") -> Classes | None:
-    """Exception classes, given as one, or as several.
+    """Return exception classes, given as one, or as several, as a tuple; None for None.
 
     Raises:
         TargetError: they are something else.

@@ -1,12 +1,12 @@
-"""The template: a process that forks the workers, so that nothing ever forks from a process with
-threads.
+"""The fork server: a process that forks the workers, so that nothing ever forks from a process
+with threads.
 
-Started by the supervisor as ``python -m taskmaster.slave.worker.fork_server FD``; or forked by
-``fork_template`` from a user's script, before that has any thread, when the callback lives in the
-script and cannot be imported. It runs one thread and none of the user's code. ::
+A process of its own, as ``python -m taskmaster.slave.worker.fork_server FD``; or forked by
+``fork_server_with`` from a user's script, before that has any thread, when the callback lives in
+the script and cannot be imported. It runs one thread and none of the user's code. ::
 
-    supervisor ──"spawn", 5 descriptors──► template ──fork──► worker
-               ◄──"spawned" / "exited"────
+    supervisor ──spec, 5 descriptors──► fork server ──fork──► worker
+               ◄──"spawned" / "exited"──
 
 It ends, and its workers with it, as soon as the supervisor is gone.
 """
@@ -23,8 +23,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import UsageError
@@ -33,25 +32,47 @@ from taskmaster.runtime.descriptors import open_descriptors
 from taskmaster.runtime.randomness import reseed
 from taskmaster.runtime.titles import set_title
 from taskmaster.slave.worker import worker
-from taskmaster.slave.worker.callbacks import Callbacks, Classes
+from taskmaster.slave.worker.callbacks import Callbacks
 from taskmaster.slave.worker.ending import forget_inherited_exits, reopen_log_sockets
 from taskmaster.slave.worker.message_sender import flush
 from taskmaster.slave.worker.open_files import Inherited, flush_all, shared_descriptors
+from taskmaster.slave.worker_spec import WorkerSpec
 
-__all__ = ["fork_template", "main"]
+__all__ = ["fork_server_with", "main"]
 
 PR_SET_PDEATHSIG = 1
 KEY_VARIABLE = "TASKMASTER_KEY"
 
 
-def fork_template(
-    callback: Callable[[Any], Any],
-    setup: Callable[[], Any] | None = None,
-    teardown: Callable[[], Any] | None = None,
-    retry_on: Classes | None = None,
-    give_up_on: Classes = (),
-) -> tuple[socket.socket, int]:
-    """Fork a template that holds a callback in memory.
+class WorkerDescriptors(NamedTuple):
+    """What a new worker is given.
+
+    Attributes:
+        sock: The socket to the supervisor.
+        memory: The scoreboard's memory.
+        buffers: The memory in which batches arrive.
+        out: The pipe for its standard output.
+        err: The pipe for its standard error.
+    """
+
+    sock: int
+    memory: int
+    buffers: int
+    out: int
+    err: int
+
+
+class _Own(NamedTuple):
+    """What the fork server itself works with, and a worker closes."""
+
+    control: socket.socket
+    wake_in: int
+    wake_out: int
+    selector: selectors.BaseSelector
+
+
+def fork_server_with(callbacks: Callbacks) -> tuple[socket.socket, int]:
+    """Fork a fork server that holds callbacks in memory.
 
     Returns:
         The supervisor's end of its control socket, and its process id.
@@ -77,12 +98,12 @@ def fork_template(
     ctypes.CDLL(None).fflush(None)  # what an extension in C has not printed yet
     pid = os.fork()
     if pid == 0:
-        _become_template(theirs, Callbacks(callback, setup, teardown, retry_on, give_up_on))
+        _become_fork_server(theirs, callbacks)
     theirs.close()
     return ours, pid
 
 
-def _become_template(control: socket.socket, callbacks: Callbacks) -> NoReturn:
+def _become_fork_server(control: socket.socket, callbacks: Callbacks) -> NoReturn:
     """In the forked child: nothing of the script may go on running here, not even its ``finally``
     blocks.
     """
@@ -108,9 +129,9 @@ def _forget_key() -> None:
     """
     library = ctypes.CDLL(None)
     library.getenv.restype = ctypes.c_void_p
-    place = library.getenv(KEY_VARIABLE.encode())
-    if place:
-        ctypes.memset(place, ord("*"), len(ctypes.string_at(place)))
+    value = library.getenv(KEY_VARIABLE.encode())
+    if value:
+        ctypes.memset(value, ord("*"), len(ctypes.string_at(value)))
     os.environ.pop(KEY_VARIABLE, None)
 
 
@@ -123,7 +144,7 @@ def _let_go(keep: set[int]) -> None:
     beside the script.
     """
     while (null := os.open(os.devnull, getattr(os, "O_PATH", os.O_RDONLY))) <= 2:
-        pass  # a script without standard streams: nothing of ours may take their place
+        pass  # a script without standard streams: nothing of ours may get their numbers
     for descriptor in open_descriptors():
         if descriptor > 2 and descriptor not in keep and descriptor != null:
             os.dup2(null, descriptor, inheritable=False)
@@ -147,13 +168,13 @@ def serve(control: socket.socket, callbacks: Callbacks | None, inherited: Inheri
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
     signal.set_wakeup_fd(wake_out)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    selector = selectors.DefaultSelector()
-    selector.register(control, selectors.EVENT_READ)
-    selector.register(wake_in, selectors.EVENT_READ)
+    own = _Own(control, wake_in, wake_out, selectors.DefaultSelector())
+    own.selector.register(control, selectors.EVENT_READ)
+    own.selector.register(wake_in, selectors.EVENT_READ)
     children: set[int] = set()
     try:
         while True:
-            ready = [key.fileobj for key, _ in selector.select()]
+            ready = [key.fileobj for key, _ in own.selector.select()]
             if wake_in in ready:
                 os.read(wake_in, 4096)
             _reap(children, control)
@@ -161,8 +182,7 @@ def serve(control: socket.socket, callbacks: Callbacks | None, inherited: Inheri
                 data, fds, _, _ = socket.recv_fds(control, 65536, 8)
                 if not data:
                     return
-                ours = [control.fileno(), wake_in, wake_out, selector]
-                pid = _spawn(json.loads(data), fds, ours, callbacks, inherited)
+                pid = _spawn(WorkerSpec.from_line(data), fds, own, callbacks, inherited)
                 if pid > 0:
                     children.add(pid)
                 _say(control, {"spawned": pid})
@@ -216,13 +236,14 @@ def _say(control: socket.socket, message: dict[str, int]) -> None:
 
 
 def _spawn(
-    spec: dict[str, Any],
+    spec: WorkerSpec,
     fds: list[int],
-    ours: list[Any],
+    own: _Own,
     callbacks: Callbacks | None,
     inherited: Inherited | None,
 ) -> int:
-    template = os.getpid()
+    """Fork a worker; return its process id, -1 if the system has no process left."""
+    parent = os.getpid()
     with warnings.catch_warnings():
         # This process has one thread of Python's. A library that the user's script has loaded may
         # run others, natively: Python warns of those, and they are prepared for a fork, or the
@@ -232,44 +253,62 @@ def _spawn(
             pid = os.fork()
         except OSError:
             pid = -1  # no more processes: the supervisor tries again later
-    if pid:
-        for descriptor in fds:
-            os.close(descriptor)
-        return pid
+    if pid == 0:
+        _become_worker(parent, spec, fds, own, callbacks, inherited)
+    for descriptor in fds:
+        os.close(descriptor)
+    return pid
+
+
+def _become_worker(
+    parent: int,
+    spec: WorkerSpec,
+    fds: list[int],
+    own: _Own,
+    callbacks: Callbacks | None,
+    inherited: Inherited | None,
+) -> NoReturn:
+    """In the forked child: leave the fork server behind, and work."""
     status = 1
     try:
-        os.setpgid(0, 0)  # a callback that signals its group must not reach the other workers and the template
+        os.setpgid(0, 0)  # a callback that signals its group must not reach the other workers and the fork server
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _let_terminations_pass()
-        _die_with_parent(template)
-        *descriptors, selector = ours
-        selector.close()
-        for descriptor in descriptors:
+        _die_with_parent(parent)
+        own.selector.close()
+        for descriptor in (own.control.fileno(), own.wake_in, own.wake_out):
             os.close(descriptor)
-        sock, memory, buffers, out, err = fds
-        null = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, standard in ((null, 0), (out, 1), (err, 2)):
-            os.dup2(descriptor, standard)
-            os.close(descriptor)
-        for descriptor in (sock, memory, buffers):
-            os.set_inheritable(descriptor, False)  # not for the programs that a callback starts
-        # Lines go out as they are printed: a worker that dies takes what is buffered with it.
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        given = WorkerDescriptors(*fds)
+        _take_streams(given)
         os.environ.pop(KEY_VARIABLE, None)
         reseed()
-        set_title("tm-worker", f"worker of {spec['target']}" if callbacks is None else "worker")
+        set_title("tm-worker", f"worker of {spec.target}" if callbacks is None else "worker")
         forget_inherited_exits()
         if inherited is not None:
             reopen_log_sockets()
-        status = worker.main(sock, memory, buffers, callbacks, spec, inherited)
+        status = worker.main(given.sock, given.memory, given.buffers, callbacks, spec, inherited)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         flush()
         os._exit(status)
+
+
+def _take_streams(given: WorkerDescriptors) -> None:
+    """Make the pipes to the supervisor the standard streams, and keep all else from the programs
+    that a callback starts.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, standard in ((null, 0), (given.out, 1), (given.err, 2)):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    for descriptor in (given.sock, given.memory, given.buffers):
+        os.set_inheritable(descriptor, False)
+    # Lines go out as they are printed: a worker that dies takes what is buffered with it.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _disregard(*_: object) -> None:
@@ -308,7 +347,7 @@ def _let_terminations_pass() -> None:
 
 
 def _die_with_parent(parent: int) -> None:
-    """On Linux, have the kernel end this process with the template; elsewhere it ends when its
+    """On Linux, have the kernel end this process with the fork server; elsewhere it ends when its
     socket does.
     """
     if sys.platform == "linux":
@@ -318,7 +357,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """What ``python -m taskmaster.slave.worker.fork_server FD`` does."""
+    """Do what ``python -m taskmaster.slave.worker.fork_server FD`` is to do."""
     with socket.socket(fileno=int(sys.argv[1])) as control:
         control.set_inheritable(False)
         serve(control, None)

@@ -37,6 +37,7 @@ from taskmaster.slave.worker.forked_children import keep_children_out
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
+from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
@@ -47,7 +48,7 @@ def work(
     scoreboard: Scoreboard,
     buffers: memoryview,
     callbacks: Callbacks | None,
-    spec: dict[str, Any],
+    spec: WorkerSpec,
     loop: EventLoop,
 ) -> tuple[list[str], float]:
     """Load, set up, run batches until told to quit, tear down.
@@ -57,7 +58,7 @@ def work(
         scoreboard: where the position is published.
         buffers: where the batches are that are not sent through the channel.
         callbacks: what the fork server holds, None to load the target of ``spec``.
-        spec: "target", "threads", "concurrency", and "path": where else modules are looked for.
+        spec: what the worker needs to know.
         loop: where things are awaited; this thread's.
 
     Returns:
@@ -66,9 +67,9 @@ def work(
     """
     forked = callbacks is not None
     sender = MessageSender(channel)
-    sys.path += [place for place in spec["path"] if place not in sys.path]
+    sys.path += [folder for folder in spec.path if folder not in sys.path]
     try:
-        callbacks = callbacks or load(spec["target"])
+        callbacks = callbacks or load(spec.target)
     except TargetError as exc:
         flush()
         sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
@@ -77,7 +78,7 @@ def work(
         return [], 0.0
     sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked)
     coroutines = is_async(callbacks.handle) and not callbacks.together
-    slots = 1 if callbacks.together else spec["concurrency"] if coroutines else spec["threads"]
+    slots = 1 if callbacks.together else spec.concurrency if coroutines else spec.threads
     sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
     loop.begin_jobs()
     batches = read_batches(channel, sender, scoreboard, buffers)
@@ -267,7 +268,7 @@ def main(
     memory: int,
     buffers: int,
     callbacks: Callbacks | None,
-    spec: dict[str, Any],
+    spec: WorkerSpec,
     inherited: Inherited | None = None,
 ) -> int:
     """Be a worker, in a process that was forked for it.

@@ -20,6 +20,7 @@ from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
+from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.frames import frame
 
 
@@ -60,11 +61,10 @@ class Stage:
     def __init__(self) -> None:
         self.in_flight = InFlight()
         self.selector = selectors.DefaultSelector()
-        self.template, theirs = socket.socketpair()
-        spec = {"target": "jobs", "threads": 1, "concurrency": 1}
+        self.fork_server, theirs = socket.socketpair()
         self.stopping = False
         self.pool = Pool(
-            spec,
+            WorkerSpec("jobs"),
             1,
             self.in_flight,
             BatchSize(),
@@ -87,14 +87,14 @@ class Stage:
         return held
 
     def end(self, status: int) -> None:
-        """The template says that the worker has ended."""
+        """The fork server says that the worker has ended."""
         line = {"exited": self.worker.pid, "status": status}
-        self.template.sendall(json.dumps(line).encode() + b"\n")
+        self.fork_server.sendall(json.dumps(line).encode() + b"\n")
         self.pool.workforce.hear_of_exits()
 
     def close(self) -> None:
         self.pool.close(lambda: True)
-        self.template.close()
+        self.fork_server.close()
         self.selector.close()
 
 
@@ -189,11 +189,11 @@ def test_a_job_whose_failure_is_not_heard_yet_does_not_count_as_done(stage: Stag
         )  # of no batch
     stage.said.say(FAILED)
     stage.scoreboard.heads[0][1] = 3
-    stage.pool.look()
+    stage.pool.read_progress()
 
     assert (held.upto, held.failures) == (0, [])
 
-    stage.pool.look()
+    stage.pool.read_progress()
 
     assert held.upto == 3
     assert [failure.index for failure in held.failures] == [1]

@@ -135,7 +135,7 @@ def test_the_warning_names_the_limit_that_was_given(scene: Scene, caplog: pytest
 
 
 def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
-    """Sooner if it runs nothing; and not before the template had the time to say that it has
+    """Sooner if it runs nothing; and not before the fork server had the time to say that it has
     died.
     """
     idle, busy, well = scene.worker(), scene.worker(), scene.worker()

@@ -18,17 +18,18 @@ from taskmaster.model import Failure, Report
 from taskmaster.slave.messages import Quit, RunBatch, to_plain
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
-from taskmaster.slave.worker.callbacks import LONGEST, Callbacks, is_async
+from taskmaster.slave.worker.callbacks import LONGEST_RETRY_SECONDS, Callbacks, is_async
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.message_sender import TRACEBACK_CHARACTERS
 from taskmaster.slave.worker.worker import work
+from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
 
 class Bench:
     """A worker in a thread, and the supervisor's side of it."""
 
-    def __init__(self, callbacks: Callbacks, **spec: Any) -> None:
+    def __init__(self, callbacks: Callbacks, **spec: int) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.channel.deadline(10)
@@ -39,11 +40,10 @@ class Bench:
         os.close(memory)
         self._theirs = Channel(theirs)
         buffers = memoryview(b"")
-        spec = {"threads": 1, "concurrency": 1, "path": [], **spec}
         self.problems: list[str] = []
 
         def run() -> None:
-            self.problems, _ = work(self._theirs, worker_board, buffers, callbacks, spec, EventLoop())
+            self.problems, _ = work(self._theirs, worker_board, buffers, callbacks, WorkerSpec("", **spec), EventLoop())
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
@@ -387,7 +387,7 @@ class Odd(taskmaster.Retry):
     ("after", "seconds"),
     [
         *[(1, 1.0), (2.5, 2.5), (True, 1.0), ("3", 3.0), (None, -1.0), ("none", -1.0), ("soon", -1.0)],
-        *[(float("nan"), -1.0), (float("inf"), -1.0), (-5, -1.0), (10**400, -1.0), (1e300, LONGEST)],
+        *[(float("nan"), -1.0), (float("inf"), -1.0), (-5, -1.0), (10**400, -1.0), (1e300, LONGEST_RETRY_SECONDS)],
     ],
 )
 def test_what_a_callback_says_is_made_what_a_report_can_say(after: Any, seconds: float) -> None:

@@ -1,0 +1,101 @@
+"""When a slave looks after its workers, reports and asks for more. Pure: the time is passed in."""
+
+from __future__ import annotations
+
+__all__ = ["ExchangeSchedule"]
+
+# Between two readings of how far the workers have got, until the master says how often.
+FIRST_PROGRESS_SECONDS = 0.25
+HUNGRY_SECONDS = 0.002  # without a batch until the workers pass on what waits
+RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost costs nothing
+
+
+class ExchangeSchedule:
+    """See the module.
+
+    Attributes:
+        asked: The last exchange asked for batches.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._ask_at = 0.0
+        self._fed_at = 0.0  # when a batch came last
+        self._posted_at = 0.0
+        self._read_at = 0.0  # when the workers' progress was read last
+        self._read_every = FIRST_PROGRESS_SECONDS
+
+    def may_ask(self, now: float) -> bool:
+        """Return whether a batch may be asked for, if a worker can take one."""
+        return now >= self._ask_at
+
+    def reads_progress(self, now: float) -> bool:
+        """Return whether it is time to read how far the workers have got."""
+        return now >= self._read_at + self._read_every
+
+    def would_soon(self, now: float) -> bool:
+        """Return whether the progress would soon be read: what is said together with something else
+        takes no exchange of its own.
+        """
+        return now >= self._read_at + self._read_every / 2
+
+    def must_exchange(self, now: float, lease: float, *, working: bool) -> bool:
+        """Return whether an exchange is due although there is nothing to say: it renews the leases,
+        and its answer says what is wanted back.
+
+        Args:
+            now: the time.
+            lease: seconds after which the master gives a silent slave up.
+            working: there are batches in flight.
+        """
+        return now >= self._posted_at + min(lease / RENEWALS, self._read_every if working else lease)
+
+    def until_next(self, now: float, lease: float, *, working: bool, free: bool) -> float:
+        """Return the seconds until something is due.
+
+        Args:
+            now: the time.
+            lease: seconds after which the master gives a silent slave up.
+            working: there are batches in flight.
+            free: a worker can take a batch.
+        """
+        due = self._posted_at + lease / RENEWALS
+        if working:
+            due = min(due, self._read_at + self._read_every, self._posted_at + self._read_every)
+        if free:
+            due = min(due, self._ask_at)
+        return due - now
+
+    def read(self, now: float) -> None:
+        """Note that the workers' progress is read."""
+        self._read_at = now
+
+    def posted(self, now: float, *, asked: bool) -> None:
+        """Note that an exchange goes out, and whether it asks for batches."""
+        self._posted_at, self.asked = now, asked
+
+    def welcomed(self) -> None:
+        """Note that a master has said welcome: it may be asked at once."""
+        self._ask_at = 0.0
+
+    def answered(self, now: float, pause: float, *, fed: bool) -> bool:
+        """Note the answer to the last exchange.
+
+        A slave that got a batch asks for the next one at once; one that did not, when it is told
+        to.
+
+        Args:
+            now: the time.
+            pause: seconds after which the master wants to hear from this slave again.
+            fed: there was a batch in it.
+
+        Returns:
+            Whether the workers have been hungry for so long that they should pass on what waits.
+        """
+        if self.asked and not fed:
+            self._ask_at = now + pause
+            return now - self._fed_at > HUNGRY_SECONDS
+        if fed:
+            self._ask_at = self._fed_at = now
+        self._read_every = pause
+        return False

@@ -1,0 +1,39 @@
+"""What a worker needs to know of its work before it starts, as the fork server is told it. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+__all__ = ["WorkerSpec"]
+
+
+class WorkerSpec(NamedTuple):
+    """See the module.
+
+    Attributes:
+        target: Where the callback is, unless the fork server holds it.
+        threads: How many jobs run at once, in threads.
+        concurrency: The same for a coroutine function.
+        path: Where else modules are looked for.
+    """
+
+    target: str
+    threads: int = 1
+    concurrency: int = 1
+    path: tuple[str, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        """Most jobs that the worker may run at once; its callback says how many it does."""
+        return max(self.threads, self.concurrency)
+
+    def to_line(self) -> bytes:
+        """Return the spec as the fork server's socket carries it."""
+        return json.dumps(self).encode()
+
+    @classmethod
+    def from_line(cls, line: bytes) -> WorkerSpec:
+        """Return what ``to_line`` gave."""
+        target, threads, concurrency, path = json.loads(line)
+        return cls(target, threads, concurrency, tuple(path))

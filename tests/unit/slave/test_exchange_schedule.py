@@ -1,0 +1,60 @@
+"""When a slave exchanges: the schedule, with the time passed in."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmaster.slave.exchange_schedule import FIRST_PROGRESS_SECONDS, HUNGRY_SECONDS, ExchangeSchedule
+
+LEASE = 60.0
+
+
+@pytest.fixture
+def schedule() -> ExchangeSchedule:
+    """A schedule whose first exchange went out at second 100, and asked for batches."""
+    made = ExchangeSchedule()
+    made.read(100.0)
+    made.posted(100.0, asked=True)
+    return made
+
+
+def test_a_slave_that_got_a_batch_asks_again_at_once(schedule: ExchangeSchedule):
+    """And reads progress as often as the master says."""
+    assert not schedule.answered(100.1, 0.5, fed=True)
+
+    assert schedule.may_ask(100.1)
+    assert not schedule.reads_progress(100.4)
+    assert schedule.reads_progress(100.5)
+    assert schedule.until_next(100.1, LEASE, working=True, free=False) == pytest.approx(0.4)
+
+
+def test_a_slave_that_got_nothing_asks_when_it_is_told_to(schedule: ExchangeSchedule):
+    """Its workers pass on what waits, once they have been hungry for a moment."""
+    schedule.answered(100.0, 0.5, fed=True)
+    assert not schedule.answered(100.0 + HUNGRY_SECONDS / 2, 8.0, fed=False)
+    assert schedule.answered(100.0 + 2 * HUNGRY_SECONDS, 8.0, fed=False)
+
+    assert not schedule.may_ask(107.0)
+    assert schedule.may_ask(109.0)
+    schedule.welcomed()
+    assert schedule.may_ask(100.0), "another master knows nothing of that pause"
+
+
+def test_an_answer_to_a_report_alone_says_when_to_report_again(schedule: ExchangeSchedule):
+    """It does not put off asking."""
+    schedule.posted(100.0, asked=False)
+
+    assert not schedule.answered(100.0, 8.0, fed=False)
+
+    assert schedule.may_ask(100.0)
+    assert not schedule.reads_progress(100.0 + FIRST_PROGRESS_SECONDS)
+    assert schedule.would_soon(104.0)
+
+
+def test_leases_are_renewed_long_before_they_end(schedule: ExchangeSchedule):
+    """Also while nothing is to be said; a slave that holds nothing is in no hurry."""
+    schedule.answered(100.0, 30.0, fed=True)
+
+    assert not schedule.must_exchange(109.0, LEASE, working=True)
+    assert schedule.must_exchange(110.0, LEASE, working=True)
+    assert schedule.until_next(105.0, LEASE, working=False, free=False) == pytest.approx(5.0)
