@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
+from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.echo import echo, echo_json
-from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
+from taskmaster.cli.options import SETTINGS, common, json_option, merge, option, parse_arguments
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.units import show_moment, show_seconds
@@ -18,6 +19,13 @@ from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import SCHEMA, Rate, status_line
 
 __all__ = ["main", "tm_ctl"]
+
+
+_get_jobs_callback = option(MasterOptions, "get_jobs_callback")
+
+
+def _key(function: Any) -> Any:
+    return option(MasterOptions, "key")(option(MasterOptions, "key_file")(function))
 
 
 @click.group(context_settings=SETTINGS)
@@ -59,8 +67,10 @@ def keygen(path: str) -> None:
 @tm_ctl.command()
 @click.argument("state", required=False)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option("host", help="Where the master is, if no STATE is given.")
-@options("key", "key_file", "get_jobs_callback", "json")
+@option(MasterOptions, "host", help="Where the master is, if no STATE is given.")
+@_key
+@_get_jobs_callback
+@json_option
 def status(
     *,
     state: str | None,
@@ -99,7 +109,7 @@ def status(
 @tm_ctl.command()
 @click.argument("state", default=".")
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option("get_jobs_callback")
+@_get_jobs_callback
 def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
     """List the states of a directory, or the runs that a state file holds, the newest first.
 
@@ -136,8 +146,8 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
 @click.argument("run")
 @click.argument("place", metavar="[STATE]", required=False)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option("state", help="The state file; the same as STATE.")
-@option("get_jobs_callback")
+@option(MasterOptions, "state", help="The state file; the same as STATE.")
+@_get_jobs_callback
 def restore(
     run: str, place: str | None, arguments: tuple[str, ...], state: str | None, get_jobs_callback: str | None
 ) -> None:
@@ -171,8 +181,10 @@ def restore(
 @tm_ctl.command()
 @click.argument("state", required=False)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option("host", default=None, help="Ask the master there, instead of a state file.")
-@options("key", "key_file", "get_jobs_callback", "json")
+@option(MasterOptions, "host", default=None, help="Ask the master there, instead of a state file.")
+@_key
+@_get_jobs_callback
+@json_option
 @click.option("--csv", "as_csv", is_flag=True, help="With a header line, for spreadsheets.")
 @click.option("--type", "kind", metavar="CLASS", help="Only those that failed with this class of exception at last.")
 @click.option("--job", "wanted", metavar="KEY", multiple=True, help="Only the job with this key, with its tracebacks.")

@@ -7,35 +7,28 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.options import SETTINGS, common, loaded, merge, options, parse_arguments, run_command
+from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.options import (
+    SETTINGS,
+    SectionedCommand,
+    common,
+    merge,
+    no_progress,
+    options_of,
+    parse_arguments,
+    refused,
+)
 from taskmaster.options.commands import MasterOptions
 
 __all__ = ["main", "tm_master"]
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=SectionedCommand, context_settings=SETTINGS)
 @click.argument("target")
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@options("host", "key", "key_file")
-@options(
-    "state",
-    "state_timeout",
-    "reset",
-    "adopt",
-    "failed",
-    "size",
-    "span",
-    "total",
-    "progress",
-    "no_progress",
-    "grace",
-    "lease",
-    "lease_grace",
-)
-@options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
-@options("rate", "nice", "hours", "guard")
-@options("run_time", "limit", "dry_run", "sample", "strict_code")
-@options("get_jobs_callback", "django_settings", "other_databases", "timeout")
+@options_of(MasterOptions)
+@no_progress()
+@refused("--timeout")
 @common
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.

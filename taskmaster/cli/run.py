@@ -9,42 +9,29 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, parse_arguments, run_command
+from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.options import (
+    SETTINGS,
+    SectionedCommand,
+    common,
+    merge,
+    no_progress,
+    options_of,
+    parse_arguments,
+    refused,
+)
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import RunOptions
 
 __all__ = ["main", "tm_run"]
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=SectionedCommand, context_settings=SETTINGS)
 @click.argument("target")
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
-@options("processes", "threads", "concurrency", "batch", "jobs_per_worker", "memory_per_worker")
-@options(
-    "state",
-    "state_timeout",
-    "reset",
-    "adopt",
-    "failed",
-    "size",
-    "span",
-    "total",
-    "progress",
-    "no_progress",
-    "grace",
-    "lease",
-    "lease_grace",
-)
-@options("retries", "backoff", "crashes", "job_timeout", "outage", "max_failures")
-@options("rate", "nice", "hours", "guard")
-@options("run_time", "limit", "dry_run", "sample", "job", "strict_code")
-@option(
-    "host",
-    default=None,
-    help="Where slaves from elsewhere may help. Any address but this machine's own needs a key.  "
-    "[default: a free port of this machine]",
-)
-@options("key", "key_file", "get_jobs_callback", "handle_job_callback", "django_settings", "other_databases", "timeout")
+@options_of(RunOptions)
+@no_progress()
+@refused("--timeout")
 @common
 @click.pass_context
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:

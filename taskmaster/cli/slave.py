@@ -7,28 +7,25 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli.options import SETTINGS, common, loaded, merge, option, options, run_command
+from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.options import SETTINGS, SectionedCommand, common, merge, no_progress, options_of, refused
 from taskmaster.options.commands import SlaveOptions
 
 __all__ = ["main", "spawn_main", "tm_slave", "tm_spawn"]
 
-_WHERE = "Where the master is."
-# A slave shows no progress; release 0.8.2 did, and scripts that are older than this one switch it
-# off.
-_UNUSED = {
+# A slave shows no progress. That of release 0.8.2 did, and scripts written for it switch that off.
+_UNUSED: dict[str, Any] = {
     "expose_value": False,
     "help": "Does nothing: a slave shows no progress. Here for scripts written for 0.8.2.",
 }
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=SectionedCommand, context_settings=SETTINGS)
 @click.argument("target")
-@option("host", help=_WHERE)
-@options("key", "key_file", "processes", "threads", "concurrency", "batch")
-@options("jobs_per_worker", "memory_per_worker", "wait", "grace")
-@options("handle_job_callback", "django_settings", "other_databases")
-@option("no_progress", **_UNUSED)
-@options("retries_of_old", "timeout")
+@options_of(SlaveOptions)
+@no_progress(**_UNUSED)
+@refused("--retries")
+@refused("--timeout")
 @common
 def tm_slave(target: str, **given: Any) -> int:
     """Take batches from a master and run them, until the run is over.
@@ -44,15 +41,13 @@ def tm_slave(target: str, **given: Any) -> int:
     return _work(target, given)
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=SectionedCommand, context_settings=SETTINGS)
 @click.argument("target")
 @click.argument("processes", metavar="N", type=click.IntRange(min=1))
-@option("host", help=_WHERE)
-@options("key", "key_file", "threads", "concurrency", "batch")
-@options("jobs_per_worker", "memory_per_worker", "wait", "grace")
-@options("handle_job_callback", "django_settings", "other_databases")
-@option("no_progress", **_UNUSED)
-@options("retries_of_old", "timeout")
+@options_of(SlaveOptions, without=["processes"])
+@no_progress(**_UNUSED)
+@refused("--retries")
+@refused("--timeout")
 @common
 def tm_spawn(target: str, **given: Any) -> int:
     """Take batches from a master and run them in N worker processes: tm-slave with --processes=N.

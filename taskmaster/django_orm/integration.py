@@ -12,12 +12,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
     "SETTINGS",
-    "ProjectOptions",
     "advice",
     "as_source",
     "changed_settings",
@@ -43,21 +41,6 @@ OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
 
 
 _KEPT = threading.local()
-
-
-@dataclass(frozen=True)
-class ProjectOptions:
-    """Options about a Django project that every command has."""
-
-    django_settings: str | None = field(
-        default=None,
-        metadata={"commands_only": "here, call django.setup() before the models are imported"},
-    )
-    """Settings of the Django project that the target belongs to, as a dotted name."""
-    other_databases: bool = field(
-        default=False, metadata={"commands_only": "here, give --other-databases to the slaves that have others"}
-    )
-    """Let workers use other databases, or other settings, than the master's process."""
 
 
 def set_up_project() -> None:

@@ -1,28 +1,26 @@
-"""What can be set for a master, a slave and a local run, with the defaults and the limits of each.
+"""The options of a master, a slave and a local run: each is declared here, once.
 
-The commands make these from the command line, ``Taskmaster(callback, jobs, **options)`` makes them
-from keywords. A field is called like the option, with ``_`` for ``-``; ``check`` is the only place
-that knows which values are allowed. An option is written down in three places: its field here, its
-spelling in ``taskmaster.cli.options``, and where it is used.
+The commands make these values from the command line, ``Taskmaster(callback, jobs, **options)``
+makes them from keywords. A field is called like the option, with ``_`` for ``-``; its declaration
+has the default, the limits and the text of ``--help`` (``taskmaster.options.option``). ``check``
+adds the rules about options that do not go together.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from taskmaster.django_orm.integration import ProjectOptions
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
+from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
+from taskmaster.options.project import ProjectOptions
 from taskmaster.options.throttle import ThrottleOptions
-from taskmaster.options.values import check_choice, check_number, check_seconds, check_text
 from taskmaster.units import bytes_of, seconds_of, share_of
 
 __all__ = [
-    "LOG_LEVELS",
-    "PROGRESS_MODES",
     "MasterOptions",
     "RunOptions",
     "SlaveOptions",
@@ -32,189 +30,249 @@ __all__ = [
 ]
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
-DEFAULT_HOST = "127.0.0.1:5050"
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+DEFAULT_HOST = "127.0.0.1:5050"
+DRY_RUN_JOBS = 10  # that --dry-run shows if it is given without a number
 
-_FOREVER = float("inf")
-_COMMANDS_ONLY = {"commands_only": "here, give the function itself"}
+
+def _check_lease(option: str, value: Any) -> None:
+    if type(value) not in (int, float) or not value >= 1.0:
+        raise UsageError(f"{option} is {value!r}: give a number of seconds, 1 or more.")
+    if value == float("inf"):
+        raise UsageError(f"{option} is inf: the jobs of a lost slave would never run again. Give a number of seconds.")
+
+
+def _check_memory(option: str, value: Any) -> None:
+    bytes_of(option, value)
+    if not Path("/proc/self/statm").exists():
+        raise UsageError(
+            f"{option} is given, and this system has no /proc, which says how much memory a worker takes. Use "
+            "--jobs-per-worker."
+        )
+
+
+def failure_budget(value: int | str | None, option: str = "--max-failures") -> tuple[int | None, float | None]:
+    """Return what ``--max-failures`` allows, as a number of jobs or as a share of them.
+
+    Raises:
+        UsageError: The value is neither.
+    """
+    given = str(value).strip()
+    try:
+        if value is None:
+            return None, None
+        if given.endswith("%") and 0.0 <= (share := float(given[:-1]) / 100) <= 1.0:
+            return None, share
+        if not isinstance(value, bool) and given.isdecimal():
+            return int(given), None
+    except ValueError:
+        pass
+    raise UsageError(f"{option} is {value!r}: give a number of jobs, or a share of them such as 1%.")
 
 
 @dataclass(frozen=True)
 class CommonOptions(ProjectOptions):
-    """What every command that serves or runs jobs can be told; durations in seconds."""
+    """What every command that serves or runs jobs can be told."""
 
-    key: str | None = None
-    """The shared key itself."""
-    key_file: str | None = None
-    """A file with the shared key."""
-    grace: float = 30.0
-    """How long running jobs may take to end after the first signal."""
-    log_level: str = "warning"
-    """What is logged: one of ``LOG_LEVELS``."""
-    debug: bool = False
-    """Show Taskmaster's own tracebacks."""
+    key: str | None = text(
+        Section.NETWORK,
+        None,
+        "TEXT",
+        "The shared key. Others on this machine can see it: prefer --key-file.",
+        environment=False,  # TASKMASTER_KEY is taken out of the environment where the key is looked for
+    )
+    key_file: str | None = text(
+        Section.NETWORK,
+        None,
+        "PATH",
+        "File with the shared key, made by `tm-ctl keygen`; or set TASKMASTER_KEY to the key.",
+    )
+    grace: float = seconds(
+        Section.WORKERS, 30.0, "How long running jobs may take to end after the first Ctrl-C or SIGTERM."
+    )
+    log_level: str = choice(Section.OUTPUT, "warning", LOG_LEVELS, "What is logged to standard error.", capitals=True)
+    debug: bool = flag(Section.OUTPUT, "Show Taskmaster's own tracebacks.")
 
     def check(self) -> None:
-        """Check that each value is allowed.
+        """Check that each value is allowed, and that the values go together.
 
         Raises:
-            UsageError: names the option and the value.
+            UsageError: A value is not allowed; the message names the option and the value.
         """
-        check_text("--key", self.key, optional=True)
-        check_text("--key-file", self.key_file, optional=True)
-        check_seconds("--grace", self.grace, 0.0)
-        check_choice("--log-level", self.log_level, LOG_LEVELS)
+        check_options(self)
 
 
 @dataclass(frozen=True)
 class WorkerOptions(CommonOptions):
     """How the workers of one machine run jobs."""
 
-    processes: int | None = None
-    """Worker processes; None: as many as there are usable CPUs."""
-    threads: int = 1
-    """Jobs at once in each worker, in threads."""
-    concurrency: int = 1
-    """Jobs at once in each worker, for an asynchronous callback."""
-    batch: int | None = None
-    """Jobs in a batch; None: chosen by how long the jobs turn out to take."""
-    jobs_per_worker: int | None = None
-    """Most jobs that a worker runs before another one takes its place; None: any number."""
-    memory_per_worker: int | None = None
-    """Bytes that a worker may take between two jobs before another one takes its place; None: any
-    number.
-    """
-    handle_job_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
-    """Name of the callback, if not ``handle_job``."""
-
-    fewest_processes: ClassVar[int] = 1
+    processes: int | None = count(
+        Section.WORKERS,
+        None,
+        "Number of worker processes. tm-run --processes 0 runs jobs one after the other, in its own process.",
+        least=0,
+        unset="the number of usable CPUs",
+    )
+    # A worker has a slot in a table for each job that runs at once: hence the most.
+    threads: int = count(Section.WORKERS, 1, "Jobs that each worker runs at once, in threads.", least=1, most=MAX_BATCH)
+    concurrency: int = count(
+        Section.WORKERS,
+        1,
+        "Jobs that each worker runs at once, if the callback is an `async def`.",
+        least=1,
+        most=MAX_BATCH,
+    )
+    batch: int | None = count(
+        Section.WORKERS,
+        None,
+        "Jobs in a batch, but never fewer than a worker runs at once.",
+        least=1,
+        most=MAX_BATCH,
+        unset="as many as take half a second",
+    )
+    jobs_per_worker: int | None = count(
+        Section.WORKERS,
+        None,
+        "Replace a worker by a new one when it has run this many jobs.",
+        least=1,
+        unset="no limit",
+    )
+    memory_per_worker: int | None = amount(
+        Section.WORKERS,
+        "AMOUNT",
+        bytes_of,
+        "Replace a worker by a new one, between two jobs, when it takes more memory than this, like 500M or 2G.",
+        check=_check_memory,
+        unset="no limit",
+    )
+    handle_job_callback: str | None = text(
+        Section.TARGET,
+        None,
+        "NAME",
+        "The function that is called with each job.",
+        unset="handle_job",
+        commands_only="here, give the function itself",
+    )
 
     @property
     def workers(self) -> int:
         """How many worker processes there are on this machine."""
         return usable_cpus() if self.processes is None else self.processes
 
-    def check(self) -> None:
-        """As for ``CommonOptions``."""
-        super().check()
-        check_text("--handle-job-callback", self.handle_job_callback, optional=True)
-        if self.processes is not None:
-            check_number("--processes", self.processes, self.fewest_processes)
-        # A worker keeps a table with a place for each job that runs at once.
-        check_number("--threads", self.threads, 1, MAX_BATCH)
-        check_number("--concurrency", self.concurrency, 1, MAX_BATCH)
-        if self.batch is not None:
-            check_number("--batch", self.batch, 1, MAX_BATCH)
-        if self.jobs_per_worker is not None:
-            check_number("--jobs-per-worker", self.jobs_per_worker, 1)
-        if self.memory_per_worker is not None:
-            bytes_of("--memory-per-worker", self.memory_per_worker)
-            if not Path("/proc/self/statm").exists():
-                raise UsageError(
-                    "--memory-per-worker is given, and this system has no /proc, which says how much memory a worker "
-                    "takes. Use --jobs-per-worker."
-                )
-
 
 @dataclass(frozen=True)
 class MasterOptions(CommonOptions, ThrottleOptions):
-    """Options of ``tm-master``; durations in seconds."""
+    """Options of ``tm-master``."""
 
-    host: str | None = DEFAULT_HOST
-    """Where to serve, ``HOST:PORT``; None: on a free port that only this machine reaches."""
-    size: int = 10_000
-    """Most jobs in the queue."""
-    span: int = 100_000
-    """Most jobs between the watermark and the newest job read."""
-    state: str | None = None
-    """The state file; None: in the working directory, called after the target and its arguments."""
-    state_timeout: float = 3600.0
-    """How long to wait for a state that cannot be written."""
-    failed: bool = False
-    """Run the failed jobs again, and nothing else."""
-    reset: bool = False
-    """Begin a new run, even if the last one can be resumed."""
-    adopt: bool = False
-    """Let a state that belongs to something else belong to this run."""
-    total: int | None = None
-    """How many jobs the run has, if nothing else tells."""
-    progress: str = "auto"
-    """How to show progress: one of ``PROGRESS_MODES``."""
-    lease: float = 60.0
-    """Silence after which a slave counts as lost."""
-    lease_grace: float = 2.0
-    """How long a slave whose connection closed may take to come back."""
-    retries: int = 3
-    """Attempts after the first that a job gets when its callback raises."""
-    backoff: float = 1.0
-    """How long to wait before the second attempt; doubled from one attempt to the next."""
-    crashes: int = 3
-    """Workers that a job may kill, or outstay its time in, until it counts as failed."""
-    job_timeout: float | None = None
-    """How long a job may take, or a call of ``handle_jobs``; None: as long as it likes."""
-    outage: float | None = None
-    """How long the run may hold back while everything fails in the same way, until it stops; 0: it
-    never holds back; None: an hour, or 0 where ``max_failures`` says how many may fail.
-    """
-    max_failures: int | str | None = None
-    """More failed jobs than that in a session stop the run: a number, or a share such as ``"1%"``;
-    None: any number.
-    """
-    run_time: float | None = None
-    """Seconds after which the run stops, to be resumed; None: it runs to its end."""
-    limit: int | None = None
-    """Jobs of this session after which the run stops, to be resumed; None: it runs to its end."""
-    dry_run: int | None = None
-    """Look at so many jobs instead of running any."""
-    sample: float | None = None
-    """Run this share of all jobs, as a rehearsal without a state."""
-    strict_code: bool = False
-    """Refuse slaves whose callback is not the one that the others have."""
-    get_jobs_callback: str | None = field(default=None, metadata=_COMMANDS_ONLY)
-    """Name of the function that yields jobs, where the target names none."""
+    host: str | None = text(
+        Section.NETWORK,
+        DEFAULT_HOST,
+        "HOST:PORT",
+        "Where to serve. An address that other machines reach needs a key.",
+        alias="--address",
+    )
+    state: str | None = text(
+        Section.STATE, None, "PATH", "The state file.", unset="NAME.tmstate in the working directory"
+    )
+    state_timeout: float = seconds(
+        Section.STATE, 3600.0, "How long to wait for a state that cannot be written, until the run stops."
+    )
+    reset: bool = flag(Section.STATE, "Begin a new run; the old one is kept and can be taken back.")
+    adopt: bool = flag(
+        Section.STATE, "Take over a state that belongs to something else, as after the file was renamed. Give it once."
+    )
+    failed: bool = flag(Section.STATE, "Run the failed jobs again, and nothing else.")
+    size: int = count(Section.QUEUE, 10_000, "Most jobs in the queue.", least=1)
+    span: int = count(Section.QUEUE, 100_000, "Most jobs from the watermark to the newest job read.", least=2)
+    total: int | None = count(
+        Section.QUEUE,
+        None,
+        "How many jobs there are, for percent and time left.",
+        least=0,
+        unset="what the source or count_jobs says",
+    )
+    retries: int = count(Section.FAILURES, 3, "How often a job is tried again when its callback raises.", least=0)
+    backoff: float = seconds(
+        Section.FAILURES, 1.0, "Wait before the second attempt; it doubles from one attempt to the next."
+    )
+    crashes: int = count(
+        Section.FAILURES, 3, "Worker deaths and time-outs after which a job counts as failed.", least=1
+    )
+    job_timeout: float | None = seconds(
+        Section.FAILURES,
+        None,
+        "How long a job, or a call of handle_jobs, may take until its worker is ended.",
+        least=0.01,
+        unset="no limit",
+    )
+    outage: float | None = seconds(
+        Section.FAILURES,
+        None,
+        "While all jobs fail in the same way, the run holds back and tries one job now and then; after this time "
+        "it stops. 0: it never holds back.",
+        unset="3600; 0 with --max-failures",
+    )
+    max_failures: int | str | None = text(
+        Section.FAILURES,
+        None,
+        "N|N%",
+        "Stop the run when more jobs than this have failed in a session, as a number or as a share.",
+        check=lambda option, value: failure_budget(value, option),
+        unset="no limit",
+    )
+    run_time: float | None = amount(
+        Section.SCOPE,
+        "TIME",
+        seconds_of,
+        "Stop after that time, like 90s, 15m or 1h30m, with exit code 75; the same command resumes.",
+    )
+    limit: int | None = count(
+        Section.SCOPE,
+        None,
+        "Stop when N jobs are settled, with exit code 75; the same command resumes.",
+        least=1,
+    )
+    dry_run: int | None = count(
+        Section.SCOPE,
+        None,
+        f"Show the first N jobs ({DRY_RUN_JOBS}), and check that they could be run; run nothing.",
+        least=1,
+        metavar="[N]",
+        alone=DRY_RUN_JOBS,
+    )
+    sample: float | None = amount(
+        Section.SCOPE,
+        "SHARE",
+        share_of,
+        "Rehearse: run this share of all jobs, like 0.1% or 0.001, without the run's state.",
+    )
+    lease: float = seconds(Section.SLAVES, 60.0, "Silence after which a slave counts as lost.", check=_check_lease)
+    lease_grace: float = seconds(
+        Section.SLAVES, 2.0, "How long a slave may take to come back after its connection closed."
+    )
+    strict_code: bool = flag(Section.SLAVES, "Refuse a slave whose file with the callback is not the master's.")
+    get_jobs_callback: str | None = text(
+        Section.TARGET,
+        None,
+        "NAME",
+        "The function that yields jobs, if TARGET names none.",
+        unset="get_jobs",
+        commands_only="here, give the function itself",
+    )
+    progress: str = choice(
+        Section.OUTPUT,
+        "auto",
+        PROGRESS_MODES,
+        "How to show progress; auto is a bar on a terminal, else lines. JSON goes to standard output.",
+    )
 
     def check(self) -> None:
-        """As for ``CommonOptions``."""
+        """Check as ``CommonOptions.check`` does."""
         super().check()
-        check_text("--host", self.host, optional=type(self).host is None)
-        check_text("--state", self.state, optional=True)
-        check_text("--get-jobs-callback", self.get_jobs_callback, optional=True)
-        check_number("--size", self.size, 1)
-        check_number("--span", self.span, 2)
-        if self.total is not None:
-            check_number("--total", self.total, 0)
-        check_seconds("--lease", self.lease, 1.0)
-        if self.lease == _FOREVER:
-            raise UsageError(
-                "--lease is inf: the jobs of a lost slave would never run again. Give a number of seconds."
-            )
-        check_seconds("--lease-grace", self.lease_grace, 0.0)
-        check_choice("--progress", self.progress, PROGRESS_MODES)
-        check_number("--retries", self.retries, 0)
-        check_seconds("--backoff", self.backoff, 0.0)
-        check_seconds("--state-timeout", self.state_timeout, 0.0)
-        check_number("--crashes", self.crashes, 1)
-        if self.job_timeout is not None:
-            check_seconds("--job-timeout", self.job_timeout, 0.01)
-        if self.outage is not None:
-            check_seconds("--outage", self.outage, 0.0)
-        failure_budget(self.max_failures)
         if self.failed and self.reset:
             raise UsageError(
                 "--failed runs failed jobs of this run again, and --reset gives the run up: leave one out."
             )
-        self._check_stops()
-        self.check_throttle()
-
-    def _check_stops(self) -> None:
-        if self.run_time is not None:
-            seconds_of("--run-time", self.run_time)
-        if self.limit is not None:
-            check_number("--limit", self.limit, 1)
-        if self.dry_run is not None:
-            check_number("--dry-run", self.dry_run, 1)
-        if self.sample is not None:
-            share_of("--sample", self.sample)
         if self.failed and (self.limit, self.sample, self.dry_run) != (None, None, None):
             raise UsageError(
                 "--failed runs the failed jobs of a run again, all of them; --limit, --sample and --dry-run are about "
@@ -230,33 +288,41 @@ class MasterOptions(CommonOptions, ThrottleOptions):
 
 @dataclass(frozen=True)
 class SlaveOptions(WorkerOptions):
-    """Options of ``tm-slave`` and ``tm-spawn``; durations in seconds."""
+    """Options of ``tm-slave`` and ``tm-spawn``."""
 
-    host: str = DEFAULT_HOST
-    """Where the master is: ``HOST:PORT``."""
-    wait: float = 3600.0
-    """How long to wait for the master, before it is up and when it is gone; 0: not at all."""
+    host: str = text(Section.NETWORK, DEFAULT_HOST, "HOST:PORT", "Where the master is.", alias="--address")
+    wait: float = seconds(
+        Section.NETWORK,
+        3600.0,
+        "How long to wait for the master, before it is up and when it is gone; 0: not at all.",
+    )
 
     def check(self) -> None:
-        """As for ``CommonOptions``."""
+        """Check as ``CommonOptions.check`` does."""
         super().check()
-        check_text("--host", self.host)
-        check_seconds("--wait", self.wait, 0.0)
+        if self.processes == 0:
+            raise UsageError("--processes is 0: give 1 or more.")
 
 
 @dataclass(frozen=True)
 class RunOptions(MasterOptions, WorkerOptions):
-    """Options of ``tm-run`` and ``Taskmaster``; durations in seconds."""
+    """Options of ``tm-run`` and ``Taskmaster``."""
 
-    host: str | None = None
-    """Where slaves from elsewhere may connect, ``HOST:PORT``; None: nowhere, on a free port of this
-    machine.
-    """
-
-    job: str | None = field(default=None, metadata={"commands_only": "here, call the callback with the job"})
-    """Key of the one job to run, in this process, without touching the run."""
-
-    fewest_processes: ClassVar[int] = 0  # then jobs run in this process
+    host: str | None = text(
+        Section.NETWORK,
+        None,
+        "HOST:PORT",
+        "Where slaves from elsewhere may help. An address that other machines reach needs a key.",
+        alias="--address",
+        unset="a free port of this machine",
+    )
+    job: str | None = text(
+        Section.SCOPE,
+        None,
+        "KEY",
+        "Run only the job with this key, in this process, as for a debugger; the run is not touched.",
+        commands_only="here, call the callback with the job",
+    )
 
     @property
     def needs_slave(self) -> bool:
@@ -269,7 +335,7 @@ class RunOptions(MasterOptions, WorkerOptions):
         return self.processes == 0
 
     def check(self) -> None:
-        """As for ``CommonOptions``."""
+        """Check as ``CommonOptions.check`` does."""
         super().check()
         if self.job is not None and (self.failed, self.reset, self.limit, self.sample, self.dry_run) != (
             (False, False, None, None, None)
@@ -295,32 +361,11 @@ class RunOptions(MasterOptions, WorkerOptions):
                 )
 
 
-def failure_budget(value: int | str | None) -> tuple[int | None, float | None]:
-    """What ``--max-failures`` allows, as a number or as a share.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    text = str(value).strip()
-    try:
-        if value is None:
-            return None, None
-        if text.endswith("%") and 0.0 <= (share := float(text[:-1]) / 100) <= 1.0:
-            return None, share
-        if not isinstance(value, bool) and text.isdecimal():
-            return int(text), None
-    except ValueError:
-        pass
-    raise UsageError(f"--max-failures is {value!r}: give a number of jobs, or a share of them such as 1%.")
-
-
 def usable_cpus() -> int:
-    """How many CPUs this process may use: what ``taskset`` or a container leaves it, not what the
-    machine has.
-    """
-    count = getattr(os, "process_cpu_count", None)  # since Python 3.13
-    if count is not None:
-        return count() or 1
+    """Return how many CPUs this process may use: those that ``taskset`` or a container leaves."""
+    number = getattr(os, "process_cpu_count", None)  # since Python 3.13
+    if number is not None:
+        return number() or 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -19,11 +19,12 @@ from types import TracebackType
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
+from taskmaster.options.option import option_of, spelling
 from taskmaster.redaction import clean_lines, clean_message
 
 __all__ = ["as_keywords", "for_scripts", "is_command", "is_interactive", "say_error"]
 
-_OPTIONS = {f"--{one.name.replace('_', '-')}": one for one in fields(RunOptions) if "commands_only" not in one.metadata}
+_OPTIONS = {spelling(one.name): one for one in fields(RunOptions) if not option_of(one).commands_only}
 # A command that is quoted whole is for a terminal, and stays; "(limit= in a script)" has been said
 # already.
 _SPELLED = re.compile(

@@ -16,7 +16,8 @@ import pytest
 
 import taskmaster
 from taskmaster.cli import ctl, master, run, slave
-from taskmaster.cli.options import parse_arguments, run_command
+from taskmaster.cli.command import run_command
+from taskmaster.cli.options import parse_arguments
 from taskmaster.errors import Interrupted, StateLocked, TargetError, UsageError
 from taskmaster.master.run_record import RunRecord
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions, usable_cpus

@@ -1,0 +1,99 @@
+"""How a command begins and ends.
+
+Only here does an error become a message and an exit code.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from taskmaster.cli.echo import echo
+from taskmaster.cli.options import Invocation
+from taskmaster.cli.pid1 import leave_first_process
+from taskmaster.errors import TaskmasterError
+from taskmaster.runner.excepthook import say_error
+from taskmaster.runtime import standard_streams
+from taskmaster.runtime.tracebacks import one_line
+
+__all__ = ["loaded", "run_command"]
+
+_AGAIN = "; run the same command again with --debug to see where"
+
+
+def run_command(command: click.Command, name: str, words: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit.
+
+    Args:
+        command: its body may return an exit code; None is 0.
+        name: what it is called in messages.
+        words: the command line after the name; None: that of this process.
+    """
+    if sys.platform == "win32":
+        echo(
+            f"{name}: Taskmaster does not run on Windows, which cannot fork worker processes. It runs in WSL, the "
+            "Windows Subsystem for Linux: install that with `wsl --install`, and Taskmaster inside it.",
+            err=True,
+        )
+        sys.exit(2)
+    standard_streams.fill()
+    leave_first_process()
+    # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
+    # all that was loaded when the process ends, takes as long as the loading.
+    gc.disable()
+    try:
+        code = _run(command, name, words)
+    finally:
+        gc.freeze()
+        gc.enable()
+    sys.exit(_flushed(code))
+
+
+def loaded() -> None:
+    """All that the command needs has been imported; from now on there may be garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
+    invocation = Invocation()
+    try:
+        code = command.main(
+            None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation
+        )
+    except TaskmasterError as exc:
+        say_error(name, exc, debug=invocation.debug)
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except Exception as exc:
+        if invocation.debug:
+            traceback.print_exc()
+        echo(f"{name}: unexpected error: {one_line(exc)}{'' if invocation.debug else _AGAIN}", err=True)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _flushed(code: int) -> int:
+    """Write out what is left, so that Python does not complain at its end about a reader who has
+    gone away.
+    """
+    try:
+        sys.stdout.flush()
+    except (AttributeError, ValueError):
+        pass  # there is none, or it is closed
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -1,0 +1,84 @@
+"""One declaration of an option: commands, scripts, checks and other rooms all read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from taskmaster.cli.options import SectionedCommand, options_of
+from taskmaster.errors import UsageError
+from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
+from taskmaster.options.keywords import from_keywords
+from taskmaster.options.option import Section, amount, check_options, count, flag, from_options, option_of
+from taskmaster.units import seconds_of
+
+
+@dataclass(frozen=True)
+class Extended(RunOptions):
+    """The options of tm-run and one more, as somebody who adds an option would write it."""
+
+    foo: int | None = count(Section.QUEUE, None, "Number of foos.", least=1, unset="no limit")
+
+
+def test_a_field_is_all_that_an_option_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its declaration come spelling, help, type, limits, variable and keyword."""
+    got: list[dict[str, Any]] = []
+    command = click.command(cls=SectionedCommand)(options_of(Extended)(lambda **given: got.append(given)))
+    monkeypatch.setenv("TASKMASTER_FOO", "7")
+
+    shown = CliRunner().invoke(command, ["--help"]).output
+    CliRunner().invoke(command, ["--foo=5"])
+    CliRunner().invoke(command, [])
+
+    assert "--foo N" in shown
+    assert "Number of foos.  [default: no limit]" in shown
+    assert [given["foo"] for given in got] == [5, 7]
+    assert from_keywords(Extended, {"foo": 5}).foo == 5  # type: ignore[type-var]
+    with pytest.raises(UsageError, match=r"^--foo is 0: give 1 or more"):
+        Extended(foo=0).check()
+
+
+@pytest.mark.parametrize("cls", [MasterOptions, SlaveOptions, RunOptions])
+def test_every_field_is_declared(cls: type[Any]) -> None:
+    """No option goes without its help and its limits."""
+    assert [one.name for one in fields(cls) if not option_of(one).help.endswith(".")] == []
+
+
+def test_a_flag_is_true_or_false() -> None:
+    """A text such as "no" is true to Python: reset="no" would give a run up."""
+    with pytest.raises(UsageError, match=r"^--reset is 'no': give True or False"):
+        RunOptions(reset="no").check()  # type: ignore[arg-type]
+    RunOptions(reset=1).check()  # type: ignore[arg-type]
+
+
+def test_none_is_allowed_only_where_it_is_the_default() -> None:
+    """Where it is, it means what the help says; elsewhere it is a slip."""
+    made = make_dataclass(
+        "Made",
+        [
+            ("a", Any, count(Section.QUEUE, None, "A.", least=1)),
+            ("b", Any, count(Section.QUEUE, 1, "B.", least=1)),
+            ("c", Any, amount(Section.QUEUE, "TIME", seconds_of, "C.")),
+            ("d", Any, flag(Section.QUEUE, "D.")),
+        ],
+    )
+
+    check_options(made())
+    with pytest.raises(UsageError, match=r"^--b is None"):
+        check_options(made(b=None))
+
+
+def test_settings_of_another_room_take_the_options_of_the_same_names() -> None:
+    """What is given beside them wins, and what only the options have is left out."""
+
+    @dataclass(frozen=True)
+    class Theirs:
+        retries: int
+        limit: int | None
+        other: str = "other"
+
+    assert from_options(Theirs, MasterOptions(retries=5, limit=7), limit=None) == Theirs(5, None)
