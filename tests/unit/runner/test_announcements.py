@@ -10,9 +10,9 @@ from taskmaster.runner.announcements import Announcements
 
 
 class Said:
-    """A console that keeps what is said, and a store that has a place."""
+    """A console that keeps what is said, and a store that has a location."""
 
-    place = "/somewhere/run.tmstate"
+    location = "/somewhere/run.tmstate"
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -43,7 +43,7 @@ def test_a_run_of_failed_jobs_does_not_say_that_it_resumes(failures: int, jobs: 
 def test_the_end_of_such_a_run_says_what_came_of_it(failed: int, came: str) -> None:
     """And that the run itself can be resumed."""
     said = Said()
-    summary = Summary("run", 75, 50_000, failed, 7, 1.0, said.place)
+    summary = Summary("run", 75, 50_000, failed, 7, 1.0, said.location)
     Announcements(said, said).failed_again(summary)  # type: ignore[arg-type]
 
     assert came in said.lines[0]
