@@ -24,6 +24,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
+from taskmaster.options.option import from_options
 from taskmaster.redaction import clean_message
 from taskmaster.runner import control, shared_key
 from taskmaster.runner.excepthook import for_scripts, is_interactive
@@ -111,18 +112,8 @@ def work(target: str, options: SlaveOptions) -> int:
     if options.handle_job_callback:
         target = f"{targets.without_function(target)}:{options.handle_job_callback}"
     address = parse(options.host)
-    config = SlaveConfig(
-        target=target,
-        address=address,
-        processes=options.workers,
-        threads=options.threads,
-        concurrency=options.concurrency,
-        batch=options.batch,
-        jobs_per_worker=options.jobs_per_worker,
-        memory_per_worker=options.memory_per_worker,
-        wait=options.wait,
-        grace=options.grace,
-        code=code_of(target),
+    config = from_options(
+        SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
     )
     return run_slave(config, shared_key.of_slave(target, options, address))
 

@@ -36,7 +36,7 @@ from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
 from taskmaster.master.standing import Standing
 from taskmaster.master.stores.contract import Store
-from taskmaster.master.summary import Companion, SlaveServer, Summary, View
+from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.log import clean_logger
@@ -182,7 +182,7 @@ class Run:
         server: SlaveServer,
         view: View,
         signals: Signals,
-        companion: Companion | None = None,
+        own_slave: OwnSlave | None = None,
         run_time: float | None = None,
     ) -> Summary:
         """Serve until the run is over.
@@ -191,20 +191,20 @@ class Run:
             server: what slaves reach.
             view: shows the progress.
             signals: what ends the run early.
-            companion: a slave that was started together with it.
+            own_slave: a slave that was started together with it.
             run_time: seconds of this session after which the run stops.
 
         Raises:
             Interrupted: a signal ended it.
             Stopped: ``--limit`` or ``--run-time`` did.
-            TaskmasterError: the source failed, or the companion did.
+            TaskmasterError: the source failed, or the own slave did.
         """
         self._run_time = run_time
         self._throttle.start()
         server.start()
         self._checkpointer.start()
         try:
-            ending = self._watch(view, signals, companion)
+            ending = self._watch(view, signals, own_slave)
             self._reader.stop()
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
@@ -305,7 +305,7 @@ class Run:
                 f"{self._store.location} is as it was at the last one that succeeded."
             )
 
-    def _watch(self, view: View, signals: Signals, companion: Companion | None) -> TaskmasterError | None:
+    def _watch(self, view: View, signals: Signals, own_slave: OwnSlave | None) -> TaskmasterError | None:
         """Wait until the run is over; return why it ended if not because all is done."""
         guarded = (self._broker, self._lock)
         show = partial(self._show, view)
@@ -333,9 +333,9 @@ class Run:
                 return ending.at_limit()
             if self._out_of_time():
                 return ending.in_time(self._run_time or 0.0)
-            if companion is not None:
-                companion.check()
-            self._show(view, TICK_SECONDS if companion is None else companion.pause)
+            if own_slave is not None:
+                own_slave.check()
+            self._show(view, TICK_SECONDS if own_slave is None else own_slave.pause)
 
     def _show(self, view: View, seconds: float = TICK_SECONDS) -> None:
         """Show how the run stands, and wait a moment."""

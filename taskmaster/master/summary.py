@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from taskmaster.view.snapshot import Snapshot
 
-__all__ = ["Companion", "SlaveServer", "Summary", "View"]
+__all__ = ["OwnSlave", "SlaveServer", "Summary", "View"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class SlaveServer(Protocol):
         """Answer nobody any more."""
 
 
-class Companion(Protocol):
+class OwnSlave(Protocol):
     """A slave that was started together with the run."""
 
     @property

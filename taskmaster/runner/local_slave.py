@@ -21,6 +21,7 @@ from typing import IO, TextIO
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
+from taskmaster.options.option import from_options
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runtime.child_process import reap
@@ -82,17 +83,13 @@ class LocalSlaveSpec:
             write: prints a line of the callbacks above the progress, to the stream given.
         """
         options = self.options
-        config = SlaveConfig(
+        config = from_options(
+            SlaveConfig,
+            options,
             target=loaded.slave_target or loaded.name,
             address=address,
             processes=options.workers,
-            threads=options.threads,
-            concurrency=options.concurrency,
-            batch=options.batch,
-            jobs_per_worker=options.jobs_per_worker,
-            memory_per_worker=options.memory_per_worker,
             wait=WAIT_SECONDS,
-            grace=options.grace,
             path=tuple(sys.path),
             quiet=True,
             code=loaded.code,

@@ -26,6 +26,7 @@ from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions, failure_budget
+from taskmaster.options.option import from_options
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.excepthook import as_keywords, is_command
@@ -47,7 +48,6 @@ __all__ = ["RunSession"]
 
 # Seconds that slaves of an earlier session have to come back, before others get what those ran.
 RECLAIM_SECONDS = 5.0
-# Seconds that the local slave has to end by itself when the run is over.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
@@ -323,19 +323,12 @@ class RunSession:
     def _limits(self) -> Limits:
         options = self._options
         most, share = failure_budget(options.max_failures)
-        return Limits(
-            options.size,
-            options.span,
-            lease=options.lease,
-            grace=options.lease_grace,
-            jobs=options.limit,
-            retries=options.retries,
-            backoff=options.backoff,
-            crashes=options.crashes,
-            job_timeout=options.job_timeout,
-            nice=options.nice,
-            state_timeout=options.state_timeout,
-            outage=_outage(options),
+        # Whoever says how many jobs may fail wants them to fail, not to wait.
+        outage = LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0
+        return from_options(
+            Limits,
+            options,
+            outage=outage if options.outage is None else options.outage,
             max_failures=most,
             max_share=share,
             reclaim=RECLAIM_SECONDS if self._announce else 0.0,
@@ -357,12 +350,3 @@ class RunSession:
 def _reached(address: Address) -> Address:
     """Where the master is reached from this machine."""
     return Address(EVERYWHERE.get(address.host, address.host), address.port)
-
-
-def _outage(options: MasterOptions) -> float:
-    """Return how long the run may hold back while everything fails; who says how many jobs may fail
-    has them fail.
-    """
-    if options.outage is not None:
-        return options.outage
-    return LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0

@@ -62,7 +62,7 @@ class Broker:
         plain = [job for job in record.parked if not job.attempts]
         tried = [job for job in record.parked if job.attempts]
         # What is more than this session may hand out stays in the store.
-        inherited = [*plain, *tried][: limits.jobs]
+        inherited = [*plain, *tried][: limits.limit]
         self.limits = limits
         self.draining = False
         self.paused = ""
@@ -222,7 +222,7 @@ class Broker:
     @property
     def spent(self) -> bool:
         """Whether all jobs that this session may hand out are settled."""
-        return self.settlement.settled >= (sys.maxsize if self.limits.jobs is None else self.limits.jobs)
+        return self.settlement.settled >= (sys.maxsize if self.limits.limit is None else self.limits.limit)
 
     @property
     def finished(self) -> bool:

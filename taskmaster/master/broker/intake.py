@@ -66,7 +66,7 @@ class Intake:
         self._queue = Queue()
         self._next = 0  # position of the job at the head of the queue
         # Jobs that may still be handed out for the first time.
-        self._allowance = (sys.maxsize if limits.jobs is None else limits.jobs) - inherited
+        self._allowance = (sys.maxsize if limits.limit is None else limits.limit) - inherited
         self._known: deque[SettledRange] = deque()  # read, and settled by an earlier session
         self._recognised: list[SettledRange] = []
 

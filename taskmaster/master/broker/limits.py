@@ -11,29 +11,29 @@ LONGEST_OUTAGE_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps of a broker; durations in seconds.
+    """The caps of a broker; durations in seconds. A field that an option sets is called like it.
 
     Attributes:
-        size: jobs queued, returned and parked.
-        span: jobs from the watermark to the newest job read.
-        batch_bytes: about how large a batch of several jobs may become.
-        small_bytes: about how large a batch of jobs may become that are done within milliseconds.
-        lease: silence after which a slave's leases end.
-        grace: how long a closed connection keeps its leases.
-        jobs: jobs handed out, however often each of them; None: all that there are.
-        retries: attempts after the first that a job gets when its callback raises.
-        backoff: wait before the second attempt; it doubles from one attempt to the next.
-        crashes: workers that a job may kill, or outstay its time in, before it counts as failed.
-        losses: slaves that may be lost with a job that they were given alone, before it counts as
+        size: Most jobs that are queued, given back or parked.
+        span: Most jobs from the watermark to the newest job read.
+        batch_bytes: About how many bytes a batch of several jobs may have.
+        small_bytes: About how many bytes a batch may have whose jobs are done within milliseconds.
+        lease: Silence after which a slave's leases end.
+        lease_grace: How long a closed connection keeps its leases.
+        limit: Most jobs that are handed out, however often each of them; None: any number.
+        retries: How often a job is tried again when its callback raises.
+        backoff: Wait before the second attempt; it doubles from one attempt to the next.
+        crashes: Worker deaths and time-outs after which a job counts as failed.
+        losses: Losses of a slave that had been given the job alone, after which the job counts as
             failed.
-        job_timeout: what slaves give a job, or a call; None for as long as it takes.
-        nice: how long a worker rests after a batch, in multiples of the time that the batch took.
-        reclaim: for how long jobs that an earlier session parked are kept for the slaves that may
+        job_timeout: How long a job, or a call of several, may take; None: any time.
+        nice: How long a worker rests after a batch, in multiples of the time that the batch took.
+        reclaim: How long jobs that an earlier session parked are kept for the slaves that may
             still run them.
-        state_timeout: how long the run waits for a state that cannot be written.
-        outage: how long the run holds back while everything fails alike; 0: it never does.
-        max_failures: failed jobs that the session stops after; None: it does not.
-        max_share: share of failed jobs that the session stops after; None: it does not.
+        state_timeout: How long the run waits for a state that cannot be written.
+        outage: How long the run holds back while everything fails alike; 0: it never does.
+        max_failures: Failed jobs after which the session stops; None: it does not.
+        max_share: Share of failed jobs after which the session stops; None: it does not.
     """
 
     size: int = 10_000
@@ -41,8 +41,8 @@ class Limits:
     batch_bytes: int = 250_000
     small_bytes: int = 2_000_000
     lease: float = 60.0
-    grace: float = 2.0
-    jobs: int | None = None
+    lease_grace: float = 2.0
+    limit: int | None = None
     retries: int = 3
     backoff: float = 1.0
     crashes: int = 3

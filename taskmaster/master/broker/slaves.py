@@ -139,4 +139,4 @@ class ConnectedSlaves:
 
     def _is_gone(self, slave: ConnectedSlave, now: float) -> bool:
         silent = now - slave.renewed > self._limits.lease
-        return silent or (slave.closed is not None and now - slave.closed > self._limits.grace)
+        return silent or (slave.closed is not None and now - slave.closed > self._limits.lease_grace)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from taskmaster.cli.options import SectionedCommand, options_of
 from taskmaster.errors import UsageError
+from taskmaster.master.broker.limits import Limits
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.options.option import Section, amount, check_options, count, flag, from_options, option_of
@@ -82,3 +83,13 @@ def test_settings_of_another_room_take_the_options_of_the_same_names() -> None:
         other: str = "other"
 
     assert from_options(Theirs, MasterOptions(retries=5, limit=7), limit=None) == Theirs(5, None)
+
+
+def test_the_broker_s_defaults_are_the_options() -> None:
+    """A run that a test makes without options is one that a user would get."""
+    apart = {"outage", "max_failures"}  # these are worked out
+    options, limits = MasterOptions(), Limits()
+    shared = {one.name for one in fields(Limits)} & {one.name for one in fields(MasterOptions)} - apart
+
+    assert {"size", "span", "lease", "lease_grace", "limit", "retries", "nice"} <= shared
+    assert {name: getattr(limits, name) for name in shared} == {name: getattr(options, name) for name in shared}

@@ -207,7 +207,7 @@ def test_a_limited_session_reads_one_job_more_than_it_hands_out() -> None:
             yielded.append(number)
             yield number
 
-    reader, broker = reader_of(get_jobs, jobs=30)
+    reader, broker = reader_of(get_jobs, limit=30)
 
     assert read_until_spent(reader, broker) == list(range(30))
     assert len(yielded) == 31
@@ -219,7 +219,7 @@ def test_what_earlier_sessions_settled_does_not_count_towards_the_limit() -> Non
     """It is recognised and skipped; what is parked is handed out first, and counts."""
     parked = [ParkedJob(4, keys.encode(number), b"", prints_of(number)) for number in (1, 2)]
     record = RunRecord("run", True, keys.encode(3), prints_of(3), prints_of(5, 7, 9), parked=parked, settled=5)
-    reader, broker = reader_of(lambda last=0: range(last, 100), record, jobs=5)
+    reader, broker = reader_of(lambda last=0: range(last, 100), record, limit=5)
 
     assert read_until_spent(reader, broker) == [*parked, 4, 6, 8]
 
@@ -228,7 +228,7 @@ def test_only_as_many_parked_jobs_as_the_limit_are_taken_up() -> None:
     """The others stay in the store, so that the run is not finished."""
     parked = [ParkedJob(number, keys.encode(number), b"", prints_of(number)) for number in range(5)]
     record = RunRecord("run", True, keys.encode(9), prints_of(9), prints_of(*range(5)), parked=parked, settled=5)
-    reader, broker = reader_of(lambda last=0: [], record, jobs=2)
+    reader, broker = reader_of(lambda last=0: [], record, limit=2)
 
     assert read_until_spent(reader, broker) == parked[:2]
     assert broker.intake.exhausted
@@ -237,7 +237,7 @@ def test_only_as_many_parked_jobs_as_the_limit_are_taken_up() -> None:
 
 def test_a_limit_that_is_all_there_is_does_not_finish_the_run() -> None:
     """Whoever gave it is told so by the next session, which finds nothing more."""
-    reader, broker = reader_of(range(10), jobs=10)
+    reader, broker = reader_of(range(10), limit=10)
 
     assert read_until_spent(reader, broker) == list(range(10))
     assert broker.intake.exhausted
@@ -246,7 +246,7 @@ def test_a_limit_that_is_all_there_is_does_not_finish_the_run() -> None:
 
 def test_a_limit_above_what_there_is_is_none() -> None:
     """The run is over."""
-    reader, broker = reader_of(range(10), jobs=11)
+    reader, broker = reader_of(range(10), limit=11)
 
     assert read_all(reader, broker) == list(range(10))
     assert broker.finished
@@ -255,7 +255,7 @@ def test_a_limit_above_what_there_is_is_none() -> None:
 
 def test_the_last_job_of_a_limit_is_tried_again_although_another_one_is_queued() -> None:
     """It waits for nobody when its worker has died: what is queued is not for this session."""
-    reader, broker = reader_of(range(10), jobs=1)
+    reader, broker = reader_of(range(10), limit=1)
     session = ConnectedSlave("s", "s", 1, 1, 0.0)
     broker.enter(session, ())
     reader.step()
