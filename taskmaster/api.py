@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster.django_orm import integration
 from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
@@ -195,7 +195,7 @@ class Taskmaster:
             self._hooks = hooks_of(throttle, "throttle=")
             self._options = from_keywords(RunOptions, options)
             self._job_key = job_key
-            self._identity = Identity(job_key)
+            self._identity = JobIdentity(job_key)
             self._jobs = jobs
             self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
 

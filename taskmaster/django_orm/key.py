@@ -29,9 +29,9 @@ ReadableQuerySet = Any
 ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
-NUMBERS = (*INTEGERS, "FloatField", "DecimalField")
+NUMBER_FIELDS = (*INTEGERS, "FloatField", "DecimalField")
 TEXTS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
-PLAIN = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
+PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
 SQLITE_DIGITS = 15  # of a decimal that SQLite keeps exactly, as a float
@@ -116,7 +116,7 @@ class Key:
     @property
     def number(self) -> bool:
         """Whether the key is one number, so that a share of the way can be computed."""
-        return self.single and _kind(self.fields[0]) in NUMBERS
+        return self.single and _kind(self.fields[0]) in NUMBER_FIELDS
 
     # -- what is asked with it ---------------------------------------------------------------------
 
@@ -158,7 +158,8 @@ class Key:
     def joined(self, parts: Sequence[Any]) -> Any:
         """Return the key that has these values in its fields, in a form that a state can keep."""
         kept = [
-            part if type(part) in PLAIN else _plain(field, part) for field, part in zip(self.fields, parts, strict=True)
+            part if type(part) in PLAIN_VALUES else _plain(field, part)
+            for field, part in zip(self.fields, parts, strict=True)
         ]
         return kept[0] if self.single else tuple(kept)
 
@@ -272,7 +273,7 @@ def _fitting(field: Any, value: Any) -> Any:
     kind = bare.get_internal_type()
     if value is None:
         raise TypeError("a key is never NULL")
-    if type(value) not in PLAIN:
+    if type(value) not in PLAIN_VALUES:
         value = _plain(bare, value)
     if kind in INTEGERS and type(value) is not int:
         raise TypeError("no int")
@@ -292,7 +293,7 @@ def _plain(field: Any, value: Any) -> Any:
         prepared = prepared.value
     if isinstance(prepared, memoryview | bytearray):
         return bytes(prepared)
-    if type(prepared) not in PLAIN:
+    if type(prepared) not in PLAIN_VALUES:
         kinds: tuple[Any, ...] = (str, int, float, bytes)
         return next((kind(prepared) for kind in kinds if isinstance(prepared, kind)), prepared)
     return prepared

@@ -35,7 +35,7 @@ from taskmaster.sources.keyset_rows import KeysetSource, Page
 
 __all__ = ["RangeQuerySetWrapper"]
 
-NAME = "RangeQuerySetWrapper"
+CALLED = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
 PAGE_BYTES = 8 * 1024 * 1024  # about what a page takes in memory
 FIRST_PAGE_ROWS = 100  # before it is known how large rows are
@@ -94,10 +94,10 @@ class RangeQuerySetWrapper(KeysetSource):
             raise UsageError(f"step={step!r}: a page has at least one row; a negative number means descending order.")
         if key is not None and order_by is not None:
             raise UsageError("key and order_by mean the same: give one of them.")
-        queryset = readable(queryset, NAME)
+        queryset = readable(queryset, CALLED)
         queryset = queryset.using(using) if using is not None else queryset
         wanted = next((one for one in (key, order_by) if one is not None), "pk")
-        self._queryset, down = in_key_order(queryset, NAME, wanted)
+        self._queryset, down = in_key_order(queryset, CALLED, wanted)
         self._key = Key(queryset.model, wanted, descending=descending or step < 0 or down, unique=True, trusted=trusted)
         super().__init__(abs(step), descending=self._key.descending)
         if self._key.descending and min_id is not NOT_GIVEN and max_id in (NOT_GIVEN, None):
@@ -110,7 +110,7 @@ class RangeQuerySetWrapper(KeysetSource):
             None if end is NOT_GIVEN or end is None else self._key.checked(end, name)
             for end, name in ((min_id, "min_id"), (max_id, "max_id"))
         )
-        refuse_partial_groups(self._queryset, NAME, self._key)
+        refuse_partial_groups(self._queryset, CALLED, self._key)
         self._patience = patience
         self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)

@@ -18,7 +18,7 @@ from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import END, SettledRange, settled_range
 from taskmaster.master.completion import Completion
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Dedup
@@ -33,10 +33,10 @@ logger = clean_logger(__name__)
 
 INTERVAL_SECONDS = 0.25  # between checkpoints
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
-TICK_SECONDS = 0.1  # between two looks at a last checkpoint that is under way
-REST = 20  # a checkpoint that takes t seconds is followed by a wait of at least REST * t: it costs 5 % at most
+WRITE_CHECK_SECONDS = 0.1  # until a last checkpoint that is under way is looked after again
+REST_FACTOR = 20  # times its own duration: the rest after a checkpoint, so that it costs 5 % at most
 SLOW_SECONDS = 5.0  # that a checkpoint may take before the run waits for it
-IDLE_SECONDS = 5.0  # after which one is written although nothing but the clock has moved
+LONGEST_UNWRITTEN_SECONDS = 5.0  # after which one is written although nothing but the clock has moved
 
 
 class Checkpointer(threading.Thread):
@@ -50,7 +50,7 @@ class Checkpointer(threading.Thread):
         dedup: what earlier sessions settled and the source has not yielded again.
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
-        completion: says which share of the work is settled; None: nothing can.
+        completion: says which fraction of the work is settled; None: nothing can.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Checkpointer(threading.Thread):
         store: Store,
         broker: Broker,
         lock: threading.Lock,
-        identity: Identity,
+        identity: JobIdentity,
         dedup: Dedup,
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
@@ -109,7 +109,7 @@ class Checkpointer(threading.Thread):
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
             else:
                 backoff.reset()
-                least = REST * (self._clock() - before)
+                least = REST_FACTOR * (self._clock() - before)
                 pause = max(INTERVAL_SECONDS, least)
                 self._pause("")
 
@@ -130,8 +130,8 @@ class Checkpointer(threading.Thread):
         ``checkpoint``.
 
         Returns:
-            False if it has not ended within so many seconds: it is in a write that hangs, and
-                nobody else may write.
+            False if it has not ended in that time: it is in a write that hangs, and nobody else may
+                write.
         """
         self._stop_asked.set()
         self._pressed.set()
@@ -160,10 +160,10 @@ class Checkpointer(threading.Thread):
 
         writer = threading.Thread(target=write, name="taskmaster-last-checkpoint", daemon=True)
         writer.start()
-        writer.join(TICK_SECONDS)
+        writer.join(WRITE_CHECK_SECONDS)
         while writer.is_alive():
             meanwhile()
-            writer.join(TICK_SECONDS)
+            writer.join(WRITE_CHECK_SECONDS)
         if failed:
             raise failed[0]
 
@@ -189,14 +189,14 @@ class Checkpointer(threading.Thread):
             seconds=self._record.seconds + self._clock() - self._began,
         )
         now = self._clock()
-        standing = checkpoint.standing()
-        if checkpoint.has_news() or standing != self._written or now - self._written_at > IDLE_SECONDS:
+        progress = checkpoint.progress()
+        if checkpoint.has_news() or progress != self._written or now - self._written_at > LONGEST_UNWRITTEN_SECONDS:
             self._writing = now
             try:
                 self._store.write(checkpoint)
             finally:
                 self._writing = None
-            self._written, self._written_at = standing, now
+            self._written, self._written_at = progress, now
             with self._lock:
                 self._broker.confirm(collected)
                 if waiting is not None and waiting == self._dedup.waiting():
@@ -217,7 +217,7 @@ class Checkpointer(threading.Thread):
             self._broker.add_failed([job for job in page if job.payload is not None], last=not page)
 
     def _note_completion(self, checkpoint: Checkpoint) -> None:
-        """See how much is settled; whatever goes wrong in the source, the run goes on without
+        """Note how much is settled; whatever goes wrong in the source, the run goes on without
         that.
         """
         if self._completion is None:

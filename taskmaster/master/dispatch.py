@@ -21,7 +21,7 @@ from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want, WireBatch
 from taskmaster.runtime.backoff import pause_after
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.transport.frames import Pieces
+from taskmaster.transport.frames import SegmentedBytes
 
 __all__ = ["Dispatch"]
 
@@ -75,7 +75,7 @@ class Dispatch:
     def batches(self, slave: ConnectedSlave, want: Want) -> tuple[WireBatch, ...]:
         """Hand out as many batches as there are, and at most as many as are wanted."""
         found: list[WireBatch] = []
-        # One more batch after the last look fits into a frame, whatever its size; what is left is
+        # One more batch after the last count fits into a frame, whatever its size; what is left is
         # asked for again.
         most = min(want.batches, 2 * slave.workers)
         while len(found) < most and sum(len(batch.blob) for batch in found) < ANSWER_BYTES:
@@ -146,7 +146,7 @@ class Dispatch:
         """Return whether a job of the batch has no key that can be stored: then none of it is run,
         and nothing more is handed out.
         """
-        error = self._checks.look(batch.first, batch.jobs)
+        error = self._checks.check(batch.first, batch.jobs)
         if error is None:
             return False
         with self._lock:
@@ -154,11 +154,11 @@ class Dispatch:
         self._checks.error = self._checks.error or error
         return True
 
-    def _pickle_together(self, batch: Batch) -> Pieces | None:
+    def _pickle_together(self, batch: Batch) -> SegmentedBytes | None:
         """Return one pickle of all payloads; None if one of them cannot be pickled, or together
         they are too large.
         """
-        blob: Pieces | None = None
+        blob: SegmentedBytes | None = None
         size = MAX_JOB_BYTES
         try:
             blob = pickle_all(batch.jobs)
@@ -173,7 +173,7 @@ class Dispatch:
         batch.separate = batch.separate or blob is None
         return blob
 
-    def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> Pieces | None:
+    def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> SegmentedBytes | None:
         """Return a pickle for each job; those that cannot be sent fail, and what does not fit goes
         back. None if none is left.
         """

@@ -14,13 +14,13 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.master.job_records import ParkedJob, PickledJob
 
-__all__ = ["Identity"]
+__all__ = ["JobIdentity"]
 
 _REPR = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = _REPR.maxlong = 200
 
 
-class Identity:
+class JobIdentity:
     """Keys and fingerprints of jobs.
 
     Args:

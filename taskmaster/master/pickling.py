@@ -15,7 +15,7 @@ from typing import Any
 from taskmaster.keys import payload_of
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.model import Job
-from taskmaster.transport.frames import Pieces
+from taskmaster.transport.frames import SegmentedBytes
 
 __all__ = ["MAX_JOB_BYTES", "PickledAlready", "TooLarge", "pickle_all", "pickle_value", "pickled"]
 
@@ -52,7 +52,7 @@ class TooLarge(Exception):
     """Jobs are larger together than what is sent at once."""
 
 
-def pickle_all(jobs: list[Any]) -> Pieces:
+def pickle_all(jobs: list[Any]) -> SegmentedBytes:
     """Return the payloads of jobs as one pickle; raises whatever pickling them raises.
 
     Raises:
@@ -71,33 +71,33 @@ def pickle_all(jobs: list[Any]) -> Pieces:
 
 
 class _Sink:
-    """Takes what a pickler writes: pieces of about 64 KiB, none of which has to grow and be
+    """Takes what a pickler writes: segments of about 64 KiB, none of which has to grow and be
     copied.
     """
 
     def __init__(self, most: int) -> None:
-        self.pieces: list[bytes] = []
+        self.segments: list[bytes] = []
         self._left = most
 
-    def write(self, piece: Any) -> None:
-        """Take a piece. What is not bytes (a buffer of the user's object) may change before it is
+    def write(self, segment: Any) -> None:
+        """Take a segment. What is not bytes (a buffer of the user's object) may change before it is
         sent.
 
         Raises:
             TooLarge: there are too many bytes.
         """
-        whole = piece if type(piece) is bytes else bytes(piece)
+        whole = segment if type(segment) is bytes else bytes(segment)
         self._left -= len(whole)
         if self._left < 0:
-            self.pieces.clear()
+            self.segments.clear()
             raise TooLarge
-        self.pieces.append(whole)
+        self.segments.append(whole)
 
 
 def pickle_value(
     value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None, most: int = sys.maxsize
-) -> Pieces:
-    """Return anything as one pickle, in pieces that nobody has to copy into one.
+) -> SegmentedBytes:
+    """Return anything as one pickle, in segments that nobody has to copy into one.
 
     Raises:
         TooLarge: it has more than ``most`` bytes.
@@ -107,4 +107,4 @@ def pickle_value(
     if dispatch_table is not None:
         pickler.dispatch_table = dispatch_table
     pickler.dump(value)
-    return Pieces(sink.pieces)
+    return SegmentedBytes(sink.segments)

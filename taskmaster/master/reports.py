@@ -17,7 +17,7 @@ from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import settled_range
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.throttle.throttle import Throttle
@@ -28,7 +28,7 @@ __all__ = ["Reports"]
 
 logger = clean_logger(__name__)
 
-MOST_NAMED = 5  # jobs whose keys a log line has
+MOST_NAMED_JOBS = 5  # jobs whose keys a log line has
 MAX_ATTEMPTS = 50  # that are kept of a failed job; beyond, the oldest are forgotten
 
 
@@ -47,7 +47,7 @@ class Reports:
         self,
         broker: Broker,
         lock: threading.Lock,
-        identity: Identity,
+        identity: JobIdentity,
         next_failed: int = 1,
         throttle: Throttle | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class Reports:
     def _log_death(self, prepared: Prepared, slave: str) -> None:
         """Name the jobs that were running when their worker died, or was killed for its time."""
         jobs, suspects = prepared.lease.batch.jobs, prepared.suspects
-        shown = [keys.show(self._identity.text(jobs[index]) or "") for index in suspects[:MOST_NAMED]]
+        shown = [keys.show(self._identity.text(jobs[index]) or "") for index in suspects[:MOST_NAMED_JOBS]]
         more = len(suspects) - len(shown)
         logger.warning(
             "a worker of the slave %s died while it ran the %s %s%s: %s",

@@ -23,7 +23,7 @@ from taskmaster.master.checkpointer import Checkpointer, within
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.ending import Ending
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
@@ -49,7 +49,7 @@ __all__ = ["Run"]
 
 logger = clean_logger(__name__)
 
-TICK_SECONDS = 0.2  # between two looks at the leases and two updates of the progress
+TICK_SECONDS = 0.2  # between two ticks of the leases, and two updates of the progress
 HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
 FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
 FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
@@ -79,7 +79,7 @@ class Run:
         source: Source,
         store: Store,
         record: RunRecord,
-        identity: Identity,
+        identity: JobIdentity,
         limits: Limits,
         *,
         target: str,
@@ -191,13 +191,13 @@ class Run:
             server: what slaves reach.
             view: shows the progress.
             signals: what ends the run early.
-            own_slave: a slave that was started together with it.
+            own_slave: the slave that was started together with the run.
             run_time: seconds of this session after which the run stops.
 
         Raises:
             Interrupted: a signal ended it.
             Stopped: ``--limit`` or ``--run-time`` did.
-            TaskmasterError: the source failed, or the own slave did.
+            TaskmasterError: the source failed, or its own slave did.
         """
         self._run_time = run_time
         self._throttle.start()

@@ -33,8 +33,8 @@ class Checkpoint:
     Attributes:
         mark: key of the watermark; None while there is none.
         edge: fingerprints of the jobs whose key is ``mark``.
-        add: pieces that are remembered from now on.
-        forget_below: pieces of this session that end at or below this position are forgotten.
+        add: settled rows that are remembered from now on.
+        forget_below: settled rows of this session that end at or below this position are forgotten.
         waiting: fingerprints, remembered by earlier sessions, of jobs that the source has not
             yielded again so far; None: as before.
         failed: jobs to write down as failed.
@@ -70,7 +70,7 @@ class Checkpoint:
         """Return whether there is something in it that the store does not have for certain."""
         return bool(self.cleared or self.add or self.failed or self.park or self.unpark or self.waiting is not None)
 
-    def standing(self) -> tuple[object, ...]:
+    def progress(self) -> tuple[object, ...]:
         """Return what a checkpoint without news can differ in from the one before it."""
         return self.mark, self.bound, self.edge, self.settled, self.failures, self.finished
 

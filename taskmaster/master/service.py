@@ -31,8 +31,8 @@ logger = clean_logger(__name__)
 
 MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
-PAGE_JOBS = 200  # failed jobs in one answer
-PAGE_BYTES = 1024 * 1024  # about how many characters of failed jobs in one answer
+FAILURES_PAGE_JOBS = 200  # failed jobs in one answer
+FAILURES_PAGE_CHARACTERS = 1024 * 1024  # about how many characters of failed jobs in one answer
 FAILURES_WAIT_SECONDS = 0.1  # the longest wait of failures() for a running checkpoint; no slave is answered meanwhile
 
 
@@ -118,9 +118,9 @@ class Service:
         name = clean(str(name))[:200]  # it is shown and written down in many places
         with self._lock:
             connected = self._broker.slaves.connected_ids
-        verdict = self._skew.look(info, name, connected)
-        if verdict.refusal:
-            return {"ok": False, "why": verdict.refusal}
+        admission = self._skew.compare(info, name, connected)
+        if admission.refusal:
+            return {"ok": False, "why": admission.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
         slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
         with self._lock:
@@ -141,7 +141,7 @@ class Service:
             "job_timeout": self._broker.limits.job_timeout,
             "nice": self._broker.limits.nice,
             "taken": taken,
-            "warn": verdict.warning,
+            "warn": admission.warning,
             "project": project_facts(),
         }
 
@@ -203,13 +203,13 @@ class Service:
         if type(after) is not int or not 0 <= after < 2**62 or not (kind is None or isinstance(kind, str)):
             raise ValueError("failures(after, kind): an id and a class are expected")
         try:
-            page = self._failures(after, PAGE_JOBS, kind, FAILURES_WAIT_SECONDS)
+            page = self._failures(after, FAILURES_PAGE_JOBS, kind, FAILURES_WAIT_SECONDS)
         except StateBusy:
             return None
         found: list[tuple[Any, ...]] = []
         size = 0
         for job in page:
-            if size > PAGE_BYTES:
+            if size > FAILURES_PAGE_CHARACTERS:
                 break
             size += len(job.job) + sum(len(a.message) + len(a.traceback) for a in job.attempts)
             found.append((job.id, job.key, job.job, [tuple(attempt) for attempt in job.attempts]))

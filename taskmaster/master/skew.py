@@ -18,16 +18,21 @@ from typing import Any, NamedTuple
 
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["Skew", "Verdict"]
+__all__ = ["Admission", "Skew"]
 
 logger = clean_logger(__name__)
 
 MOST_TOLD = 100  # different files that the log warns of
-LONGEST_PLACE = 4096  # characters of a path that a slave tells
+LONGEST_PATH = 4096  # characters of a path that a slave tells
 
 
-class Verdict(NamedTuple):
-    """What a slave is told: why it is refused, and what it is warned of; "" for nothing."""
+class Admission(NamedTuple):
+    """What a slave is told when it says hello.
+
+    Attributes:
+        refusal: why it is refused; "" if it is let in.
+        warning: what it is warned of; "" for nothing.
+    """
 
     refusal: str = ""
     warning: str = ""
@@ -41,17 +46,17 @@ class Skew:
         code: digest of the callback's file where the master is; "" if there is none.
         callback: the module of the callback that belongs to the jobs; "" if none does.
         target: what slaves are started with, for the message.
-        place: real path of the callback's file; "" if it has none.
+        file: real path of the callback's file; "" if it has none.
 
     Attributes:
         code: digest of the callback's file where the master is.
     """
 
     def __init__(
-        self, *, strict: bool = False, code: str = "", callback: str = "", target: str = "", place: str = ""
+        self, *, strict: bool = False, code: str = "", callback: str = "", target: str = "", file: str = ""
     ) -> None:
         self._strict = strict
-        self._place = place
+        self._file = file
         self.code = code
         self._callback = callback.partition(":")[0]
         self._target = target or callback
@@ -59,7 +64,7 @@ class Skew:
         self._told: set[str] = set()  # digests that the log has been warned of
         self._lock = threading.Lock()
 
-    def look(self, info: dict[str, Any], name: str, connected: Collection[str]) -> Verdict:
+    def compare(self, info: dict[str, Any], name: str, connected: Collection[str]) -> Admission:
         """Compare a slave that says hello with the others.
 
         Args:
@@ -71,12 +76,12 @@ class Skew:
         code = code[:64] if isinstance(code, str) else ""
         callback = info.get("callback")
         callback = callback if isinstance(callback, str) else ""
-        place = info.get("place")
-        place = place[:LONGEST_PLACE] if isinstance(place, str) else ""
+        file = info.get("place")
+        file = file[:LONGEST_PATH] if isinstance(file, str) else ""
         target = str(info.get("target") or callback)[:200]
-        if self._is_of_another_run(callback) or self._is_another_file(callback, code, place, target):
+        if self._is_of_another_run(callback) or self._is_another_file(callback, code, file, target):
             logger.warning("the slave %s is refused: it was started with %s", name, target)
-            return Verdict(refusal=_other_run(self._target, target))
+            return Admission(refusal=_other_run(self._target, target))
         with self._lock:
             came = session not in self._known
             self._known = {one: about for one, about in self._known.items() if one in connected}
@@ -89,10 +94,10 @@ class Skew:
         if came:
             _compare_python(info, name)
         if other is None:
-            return Verdict()
+            return Admission()
         if self._strict:
             logger.warning("the slave %s is refused: its callback is not that of %s (--strict-code)", name, other)
-            return Verdict(refusal=_refusal(other, code))
+            return Admission(refusal=_refusal(other, code))
         if first:
             logger.warning(
                 "the slave %s and %s have different versions of the file with the callback, so that what a job does "
@@ -101,23 +106,23 @@ class Skew:
                 name,
                 other,
             )
-        return Verdict(
+        return Admission(
             warning=f"the file with the callback is not the one that {other} has, so that what a job does "
             "depends on where it runs. Copy the same file to both machines, and start the slaves again."
         )
 
     def _is_of_another_run(self, callback: str) -> bool:
-        """Whether a slave was started with another module, and not told which of its functions to
-        run.
+        """Return whether a slave was started with another module, and not told which of its
+        functions to run.
 
-        Who names a function knows that the module is another one. Where a module is does not
-        matter: two machines may have it in different packages or directories.
+        A person who names a function knows that the module is another one. Where a module is does
+        not matter: two machines may have it in different packages or directories.
         """
         return bool(self._callback and callback) and ":" not in callback and callback != self._callback
 
-    def _is_another_file(self, callback: str, code: str, place: str, target: str) -> bool:
-        """Whether a slave runs another file of the same name, which is no other version of the
-        same one.
+    def _is_another_file(self, callback: str, code: str, file: str, target: str) -> bool:
+        """Return whether a slave runs another file of the same name, which is no other version of
+        the same one.
 
         A file that is on this machine, too, is another one if it is not the master's own; one that
         is not, if it was named by another folder. Files with the same content do the same.
@@ -125,14 +130,14 @@ class Skew:
         if ":" in callback or not self._callback or code in ("", self.code):
             return False
         try:
-            return bool(self._place and place) and not Path(place).samefile(self._place)
+            return bool(self._file and file) and not Path(file).samefile(self._file)
         except (OSError, ValueError):
             own, other = _folders(self._target), _folders(target)
             return bool(own and other) and own != other
 
     def _other_than(self, session: str, code: str, callback: str) -> str | None:
-        """Who has another code; a slave that does not tell its code differs for the strict
-        alone.
+        """Return what has another code, None if nothing has; a slave that does not tell its code
+        differs under ``--strict-code`` alone.
         """
         same = not callback or callback.partition(":")[0] == self._callback
         slaves = [("the master", self.code)] if self.code and same else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.broker.counts import Counts, Running
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.broker.counts import Counts, RunningJob
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.units import show_seconds
 
 __all__ = ["Standing"]
@@ -21,7 +21,7 @@ class Standing:
         identity: gives the keys of jobs.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: JobIdentity) -> None:
         self._identity = identity
         self._known: tuple[Any, str] = (None, "")  # the last job that was named, and its key
 
@@ -55,7 +55,7 @@ class Standing:
             return f"waiting for {jobs} to be tried again, the next in {_for(counts.next_due)}"
         return ""
 
-    def _key(self, oldest: Running) -> str:
+    def _key(self, oldest: RunningJob) -> str:
         if self._known[0] is not oldest.job:
             text = self._identity.text(oldest.job)
             shown = self._identity.show(oldest.job) if text is None else keys.show(text)

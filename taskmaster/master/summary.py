@@ -70,11 +70,11 @@ class SlaveServer(Protocol):
 
 
 class OwnSlave(Protocol):
-    """A slave that was started together with the run."""
+    """The slave that was started together with the run."""
 
     @property
     def pause(self) -> float:
-        """Seconds after which the run looks after it again, if nothing happens before."""
+        """Seconds after which the run calls ``check`` again, if nothing happens before."""
 
     def check(self) -> None:
         """Raise the error with which the slave ended, if it did."""

@@ -19,11 +19,11 @@ from taskmaster.sources.database_errors import StatementRefused
 
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 
-PLAIN = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
+PLAIN_TYPES = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
 """Types whose values the drivers give as what they are; the others travel as the server's own text.
 """
 
-SHORT = {
+SHORT_TYPES = {
     *("smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "uuid", "oid", "interval"),
     *("timestamp without time zone", "timestamp with time zone", "time without time zone", "time with time zone"),
     *("inet", "cidr", "macaddr", "money", '"char"', "name"),
@@ -42,7 +42,7 @@ SHORT_TEXT = 500  # characters of a declared length that makes no row wide
 SMALL_BYTES = 100  # of a value as it is stored; compressed, it may stand for some hundred times as many
 EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
 
-NUMBERS = {*PLAIN, "numeric", "real", "double precision"} - {"text", "character varying"}
+NUMBER_TYPES = {*PLAIN_TYPES, "numeric", "real", "double precision"} - {"text", "character varying"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +76,24 @@ class Column:
     @property
     def plain(self) -> bool:
         """Whether its values are Python's int or str, and travel as they are."""
-        return self.base in PLAIN
+        return self.base in PLAIN_TYPES
 
     @property
     def number(self) -> bool:
         """Whether one can reckon with its values."""
-        return self.base in NUMBERS
+        return self.base in NUMBER_TYPES
 
     @property
     def order(self) -> str:
         """What the order of its values depends on; whole numbers of any size have one order."""
-        base = "integer" if PLAIN.get(self.base) is int else "text" if self.base in PLAIN else self.type
+        base = "integer" if PLAIN_TYPES.get(self.base) is int else "text" if self.base in PLAIN_TYPES else self.type
         return f"{base} COLLATE {self.collation}" if self.collation else base
 
     @property
     def octets(self) -> str:
         """SQL for about how many bytes a value takes in the master; "" where that is never many."""
         length = self.type.removesuffix(")").rpartition("(")[2]
-        if self.base in SHORT or (
+        if self.base in SHORT_TYPES or (
             self.base.startswith("character") and length.isdecimal() and int(length) <= SHORT_TEXT
         ):
             return ""
@@ -206,7 +206,7 @@ class Table:
         if (
             isinstance(values, tuple | list)
             and len(values) == len(self.key)
-            and all(type(value) is PLAIN.get(column.base, str) for value, column in zip(values, self.key, strict=True))
+            and all(type(one) is PLAIN_TYPES.get(to.base, str) for one, to in zip(values, self.key, strict=True))
         ):
             return tuple(values)
         names = ", ".join(column.name for column in self.key)

@@ -28,8 +28,8 @@ __all__ = ["forget", "watch"]
 
 logger = clean_logger(__name__)
 
-LOOK_SECONDS = 5.0  # between two looks
-SILENCE_SECONDS = 30.0  # for which what was sent may be without an acknowledgement
+LINK_CHECK_SECONDS = 5.0  # between two checks
+LINK_SILENCE_SECONDS = 30.0  # for which what was sent may be without an acknowledgement
 # struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 bits.
 TCP_INFO_FORMAT, TCP_INFO_BYTES = "=8B13I", 60
 STATE_AT, PROBES_AT, UNACKNOWLEDGED_AT, SILENCE_AT = 0, 3, 8 + 4, 8 + 12
@@ -73,7 +73,7 @@ class Link:
             self.since = None
         elif self.since is None or state.silence < now - self.since:
             self.since = now
-        return self.since is not None and now - self.since >= SILENCE_SECONDS
+        return self.since is not None and now - self.since >= LINK_SILENCE_SECONDS
 
 
 class Watch:
@@ -110,7 +110,7 @@ class Watch:
         if found is not None:
             found.close()
 
-    def look(self, now: float) -> None:
+    def cut_dead(self, now: float) -> None:
         """Cut the connections on which nobody answers; forget those that were ended."""
         with self._lock:
             for name, (found, link) in list(self._links.items()):
@@ -137,8 +137,8 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
-            self.look(time.monotonic())
+            time.sleep(LINK_CHECK_SECONDS)
+            self.cut_dead(time.monotonic())
 
 
 def state_of(connection: socket.socket) -> LinkState:

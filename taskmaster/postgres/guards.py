@@ -21,14 +21,14 @@ from taskmaster.units import seconds_of
 
 __all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
 
-TIMEOUT = 3  # seconds for connecting, and for a statement
+TIMEOUT_SECONDS = 3  # seconds for connecting, and for a statement
 # What a statement of a few milliseconds has no answer to is given up sooner than others.
 SOON = {
-    "connect_timeout": TIMEOUT,
-    "keepalives_idle": TIMEOUT,
+    "connect_timeout": TIMEOUT_SECONDS,
+    "keepalives_idle": TIMEOUT_SECONDS,
     "keepalives_interval": 1,
-    "keepalives_count": TIMEOUT,
-    "tcp_user_timeout": 1000 * TIMEOUT,
+    "keepalives_count": TIMEOUT_SECONDS,
+    "tcp_user_timeout": 1000 * TIMEOUT_SECONDS,
 }
 
 # On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected
@@ -73,7 +73,8 @@ SELECT coalesce(extract(epoch FROM clock_timestamp()
 """
 LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
-SILENCE_SECONDS = 1.0  # that a standby may take to answer; its last answer may be ten seconds old in quiet times
+# That a standby may take to answer; in quiet times its last answer may be ten seconds old.
+STANDBY_SILENCE_SECONDS = 1.0
 AGAIN_SECONDS = 0.3  # after which a standby that seems silent is looked at again: it may just have got something
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
@@ -177,7 +178,7 @@ class _Reading:
             # Together they are one transaction, after which the setting is gone: behind a pooler,
             # others have the server's connection then. Some poolers refuse a setting in the
             # connection string.
-            cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT}; {self._sql}")
+            cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {self._sql}")
             if cursor.description is None:
                 return None
             row: Sequence[Any] | None = cursor.fetchone()
@@ -192,7 +193,7 @@ class _Lag:
 
     def seems_silent(self, row: Sequence[Any]) -> bool:
         """Return whether a standby has not answered for long; it may just have got something."""
-        return not row[0] and row[7] > SILENCE_SECONDS
+        return not row[0] and row[7] > STANDBY_SILENCE_SECONDS
 
     def __call__(self, row: Sequence[Any]) -> Any:
         """Return the seconds.
@@ -215,7 +216,7 @@ class _Lag:
             raise Unknown(f"a standby that was connected is gone: {', '.join(sorted(gone))}")
         if not standbys:
             raise Unknown("the server is a primary, and no standby is connected to it")
-        if silent > SILENCE_SECONDS:
+        if silent > STANDBY_SILENCE_SECONDS:
             raise Unknown(f"a standby has not answered for {silent:.0f} s")
         if unmeasured:
             raise Unknown("a standby that was away is catching up")

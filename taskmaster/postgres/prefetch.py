@@ -16,7 +16,7 @@ __all__ = ["ahead"]
 
 Page = TypeVar("Page")
 
-CLOSED = 0.5  # seconds between two looks whether anybody wants more, and for which its end is waited for
+CLOSE_CHECK_SECONDS = 0.5  # seconds between two looks whether anybody wants more, and for which its end is waited for
 
 
 def ahead(pages: Iterator[Page]) -> Generator[Page]:
@@ -32,7 +32,7 @@ def ahead(pages: Iterator[Page]) -> Generator[Page]:
     def offer(page: Page | None, error: BaseException | None = None) -> None:
         while not closed.is_set():
             try:
-                ready.put((page, error), timeout=CLOSED)
+                ready.put((page, error), timeout=CLOSE_CHECK_SECONDS)
                 return
             except queue.Full:
                 pass
@@ -65,4 +65,4 @@ def ahead(pages: Iterator[Page]) -> Generator[Page]:
         closed.set()
         with suppress(queue.Empty):
             ready.get_nowait()  # it may wait for room
-        thread.join(CLOSED)
+        thread.join(CLOSE_CHECK_SECONDS)

@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, TaskmasterError, UsageError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
 from taskmaster.master.reading.job_checks import order_warning
 from taskmaster.master.reading.key_order import KeyOrder
@@ -32,7 +32,7 @@ from taskmaster.runtime.tracebacks import users_traceback
 __all__ = ["preview", "resume_point"]
 
 
-def preview(source: Source, identity: Identity, count: int, state: str) -> Summary:
+def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Summary:
     """Look at the first jobs of a source.
 
     Args:
@@ -129,7 +129,7 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
             close()
 
 
-def _key(identity: Identity, job: Any) -> str:
+def _key(identity: JobIdentity, job: Any) -> str:
     try:
         return identity.check(job)
     except TaskmasterError:
@@ -141,7 +141,7 @@ def _key(identity: Identity, job: Any) -> str:
         ) from exc
 
 
-def _check_pickle(identity: Identity, job: Any, text: str) -> None:
+def _check_pickle(identity: JobIdentity, job: Any, text: str) -> None:
     """Send the job to a slave, as it were."""
     which = f"The job {identity.show(job)}, with the key {keys.show(text)},"
     how = "Yield its key or plain values, and let the callback fetch the rest."

@@ -89,7 +89,8 @@ class InProcessSpec:
             server: where the run's service is.
             signals: asked between two jobs.
         """
-        about = {"code": loaded.code, "callback": loaded.callback, "target": loaded.told_slaves, "place": loaded.place}
+        about = {"code": loaded.code, "callback": loaded.callback, "target": loaded.told_slaves}
+        about["place"] = loaded.callback_file
         options = self.options
         self._slave = InProcessSlave(
             self.callbacks(), server, run.read_here, batch=options.batch, grace=options.grace, about=about

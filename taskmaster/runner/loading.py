@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmaster.guards import hooks_of
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
 from taskmaster.user_code import target as targets
@@ -24,8 +24,8 @@ from taskmaster.user_code.code_version import (
     code_in_memory,
     code_of,
     importable,
-    place_in_memory,
-    place_of,
+    real_path_in_memory,
+    real_path_of,
 )
 
 __all__ = ["LoadedRun", "load_script", "load_target"]
@@ -58,11 +58,11 @@ class LoadedRun:
         slave_target: what slaves are started with; None if they cannot be started elsewhere.
         callback: module of the callback that belongs to the jobs; "" if none does.
         code: digest of the file with that callback; "" if that is not known.
-        place: real path of that file, likewise.
+        callback_file: real path of that file; "" if there is none, or if it is not compared.
     """
 
     source: Source
-    identity: Identity
+    identity: JobIdentity
     hooks: tuple[Callable[[], Any], ...]
     name: str
     known: KnownRun
@@ -72,7 +72,7 @@ class LoadedRun:
     given: tuple[Any, ...] = ()
     callback: str = ""
     code: str = ""
-    place: str = ""
+    callback_file: str = ""
 
 
 def load_target(
@@ -121,7 +121,7 @@ def load_target(
         known = replace(known, identity=known.identity.reading(source.identity()))
     return LoadedRun(
         source=source,
-        identity=Identity(targets.optional(module, "job_key")),
+        identity=JobIdentity(targets.optional(module, "job_key")),
         hooks=hooks_of(getattr(module, "throttle", None), f"throttle in {where}"),
         name=target,
         known=known,
@@ -129,7 +129,7 @@ def load_target(
         told_slaves=slave_target if compared else "",
         callback=callback_of(slave_target) if compared else "",
         code=code_of(slave_target) if compared else "",
-        place=place_of(slave_target) if compared else "",
+        callback_file=real_path_of(slave_target) if compared else "",
     )
 
 
@@ -137,7 +137,7 @@ def load_script(
     callback: Callable[[Any], Any],
     jobs: Any,
     source: Source,
-    identity: Identity,
+    identity: JobIdentity,
     hooks: tuple[Callable[[], Any], ...],
     *,
     plain: bool,
@@ -170,5 +170,5 @@ def load_script(
         given=(callback, jobs),
         callback=callback_of(slave_target) if slave_target else callback_in_memory(callback),
         code=code_of(slave_target) if slave_target else code_in_memory(callback),
-        place=place_of(slave_target) if slave_target else place_in_memory(callback),
+        callback_file=real_path_of(slave_target) if slave_target else real_path_in_memory(callback),
     )

@@ -14,7 +14,7 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, TaskmasterError, UsageError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.summary import Summary
 from taskmaster.runner.loading import LoadedRun
@@ -61,7 +61,7 @@ def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: s
     return Summary("", 3 if failed else 0, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
 
 
-def _found(source: Source, identity: Identity, wanted: str) -> Any:
+def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:
     try:
         # Most keys are numbers, and most sources begin after the key that they are given.
         if wanted.removeprefix("-").isdecimal() and _resumes(source):
@@ -100,5 +100,5 @@ def _first(source: Source, last: int) -> Iterator[Any]:
             yield next(jobs)
 
 
-def _is(identity: Identity, job: Any, wanted: str) -> bool:
+def _is(identity: JobIdentity, job: Any, wanted: str) -> bool:
     return wanted in keys.spellings(identity.text(job))

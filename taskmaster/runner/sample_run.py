@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.sampler import Sampler
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_identity import RunIdentity
@@ -40,7 +40,7 @@ class SampleRun:
         source: yields that part.
     """
 
-    def __init__(self, source: Source, identity: Identity, share: float) -> None:
+    def __init__(self, source: Source, identity: JobIdentity, share: float) -> None:
         self._sampler = Sampler(source, identity, share)
         self._share = share
         self._last: Snapshot | None = None

@@ -231,7 +231,7 @@ class RunSession:
             code=loaded.code,
             callback=loaded.callback,
             target=loaded.told_slaves,
-            place=loaded.place,
+            file=loaded.callback_file,
         )
 
     def _read(self, parts: _Parts) -> bool:

@@ -19,9 +19,9 @@ from taskmaster.transport.address import Address
 
 __all__ = ["Connector"]
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0  # between two attempts to connect
+FIRST_CONNECT_PAUSE_SECONDS, LONGEST_CONNECT_PAUSE_SECONDS = 0.2, 2.0  # between two attempts to connect
 PAUSE_FACTOR = 1.5
-NEXT_LOOK_SECONDS = 30.0  # until the next look where there is nothing to do
+NOTHING_TO_DO_SECONDS = 30.0  # until the connector is asked again where nothing is due
 
 
 class Connector:
@@ -48,7 +48,7 @@ class Connector:
         self._key = key
         self._connected = connected
         self._failed = failed
-        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PAUSE_FACTOR)
+        self._backoff = Backoff(FIRST_CONNECT_PAUSE_SECONDS, LONGEST_CONNECT_PAUSE_SECONDS, PAUSE_FACTOR)
         self._next_at = 0.0
         self._busy = False
         self._arrived: queue.SimpleQueue[client.MasterConnection | TaskmasterError] = queue.SimpleQueue()
@@ -57,14 +57,14 @@ class Connector:
         selector.register(self._wake_in, selectors.EVENT_READ, self._take)
 
     def keep_up(self, now: float) -> float:
-        """Begin an attempt if it is time for one; return the seconds until the next look."""
+        """Begin an attempt if it is time for one; return the seconds until something is due."""
         if self._busy:
-            return NEXT_LOOK_SECONDS
+            return NOTHING_TO_DO_SECONDS
         if now < self._next_at:
             return self._next_at - now
         self._busy = True
         threading.Thread(target=self._connect, name="taskmaster-connect", daemon=True).start()
-        return NEXT_LOOK_SECONDS
+        return NOTHING_TO_DO_SECONDS
 
     def wait(self) -> None:
         """Wait a while before the next attempt: a connection was lost, or could not be made."""

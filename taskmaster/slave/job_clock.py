@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 
 __all__ = ["JobClock"]
 
-STANDSTILL_SECONDS = 1.0  # between two looks; in what is beyond, this process did not run
+STANDSTILL_SECONDS = 1.0  # between two notes; in what is beyond, this process did not run
 
 
 class JobClock:
@@ -28,7 +28,7 @@ class JobClock:
         self._read = now
         self._seen: dict[Hashable, float] = {}
 
-    def look(self, running: Iterable[Hashable], now: float) -> None:
+    def note(self, running: Iterable[Hashable], now: float) -> None:
         """Note what runs now; every other job has ended."""
         self._time += min(now - self._read, STANDSTILL_SECONDS)
         self._read = now

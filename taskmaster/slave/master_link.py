@@ -47,7 +47,7 @@ class SlaveFacts:
         code: Digest of the callback's file, "" if unknown.
         callback: The callback's name, "" if unknown.
         target: What was named on the command line, "" where the callback came with a fork server.
-        place: Real path of the callback's file, "" if unknown.
+        callback_file: Real path of the callback's file, "" if unknown.
     """
 
     workers: int
@@ -55,7 +55,7 @@ class SlaveFacts:
     code: str = ""
     callback: str = ""
     target: str = ""
-    place: str = ""
+    callback_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class MasterLink:
             "code": self._facts.code,
             "callback": self._facts.callback,
             "target": self._facts.target,
-            "place": self._facts.place,
+            "place": self._facts.callback_file,
             "held": held,
             "offers": offers,
             "run": "" if self.welcome is None else self.welcome.run,

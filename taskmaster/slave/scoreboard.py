@@ -17,23 +17,23 @@ import time
 
 from taskmaster.model import MAX_BATCH
 
-__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SIZE", "Scoreboard"]
+__all__ = ["ENDED", "NOT_BEGUN", "OPENING", "REGIONS", "RUNNING", "SCOREBOARD_BYTES", "Scoreboard"]
 
 REGIONS = 2
 NOT_BEGUN = 2**64 - 1  # as a position: the worker has not begun with the batch
 OPENING = 2**64 - 2  # as a position: the worker is unpickling the batch
 RUNNING, ENDED = 1, 2  # states of a job in the table; 0 is a job that has not been started
 _MAP_FIXED = 0x10  # on Linux and macOS; ``mmap`` has no name for it
-_HEAD = 24
-_REGION = _HEAD + MAX_BATCH
-SIZE = REGIONS * _REGION  # bytes of the memory
+_HEAD_BYTES = 24
+_REGION_BYTES = _HEAD_BYTES + MAX_BATCH
+SCOREBOARD_BYTES = REGIONS * _REGION_BYTES  # bytes of the memory
 
 
 class Scoreboard:
     """The two regions of a worker, seen from either side.
 
     Args:
-        descriptor: Of shared memory of ``SIZE`` bytes; it may be closed afterwards.
+        descriptor: Of shared memory of ``SCOREBOARD_BYTES`` bytes; it may be closed afterwards.
 
     Attributes:
         heads: For each region, limit and position as a view of numbers.
@@ -43,12 +43,12 @@ class Scoreboard:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, SIZE)
+        self._memory = mmap.mmap(descriptor, SCOREBOARD_BYTES)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         whole = memoryview(self._memory)
-        self.heads = [whole[r * _REGION : r * _REGION + _HEAD].cast("Q") for r in range(REGIONS)]
-        self.lowered = [whole[r * _REGION + 16 : r * _REGION + 17] for r in range(REGIONS)]
-        self.states = [whole[r * _REGION + _HEAD : (r + 1) * _REGION] for r in range(REGIONS)]
+        self.heads = [whole[r * _REGION_BYTES : r * _REGION_BYTES + _HEAD_BYTES].cast("Q") for r in range(REGIONS)]
+        self.lowered = [whole[r * _REGION_BYTES + 16 : r * _REGION_BYTES + 17] for r in range(REGIONS)]
+        self.states = [whole[r * _REGION_BYTES + _HEAD_BYTES : (r + 1) * _REGION_BYTES] for r in range(REGIONS)]
 
     def keep_from_children(self) -> None:
         """Have the kernel leave this memory out of what a forked child gets, where it can."""
@@ -64,7 +64,7 @@ class Scoreboard:
         library.mmap.restype = ctypes.c_void_p
         library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-        place = library.mmap(self._address, SIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+        place = library.mmap(self._address, SCOREBOARD_BYTES, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
         if place != self._address:
             os._exit(1)  # what a child writes there would be taken for the worker's word
         for lowered in self.lowered:

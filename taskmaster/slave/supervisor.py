@@ -38,7 +38,7 @@ from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.worker_ends import wind_up
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.slave.worker_spec import WorkerSpec
-from taskmaster.user_code.code_version import callback_of, place_of
+from taskmaster.user_code.code_version import callback_of, real_path_of
 
 __all__ = ["Supervisor", "run_slave"]
 
@@ -101,7 +101,7 @@ class Supervisor:
             config.code,
             callback_of(target),
             target,
-            place_of(target) if target else "",
+            real_path_of(target) if target else "",
         )
         self._link = MasterLink(config.address, key, facts, self._selector, self)
         self._warned = ""

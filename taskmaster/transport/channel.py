@@ -15,22 +15,22 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Literal, Self
 
-from taskmaster.transport.frames import MAX_FRAME, STAGE, FrameReader, Hold, frame, sealed
+from taskmaster.transport.frames import MAX_FRAME_BYTES, STAGE_BYTES, FrameReader, Hold, frame, sealed
 from taskmaster.transport.seal import Seal, ends
 
 __all__ = ["Channel"]
 
 # Pieces that go out with one system call: a small header that waits for its acknowledgement would
-# cost a delayed-ACK pause, and putting the pieces together a copy.
-AT_ONCE = 512
+# cost a delayed-ACK pause, and putting them together a copy.
+SEGMENTS_AT_ONCE = 512
 
 
-def _drop(pieces: deque[memoryview], count: int) -> None:
+def _drop(segments: deque[memoryview], count: int) -> None:
     """Remove the first bytes."""
-    while pieces and count >= len(pieces[0]):
-        count -= len(pieces.popleft())
+    while segments and count >= len(segments[0]):
+        count -= len(segments.popleft())
     if count:
-        pieces[0] = pieces[0][count:]
+        segments[0] = segments[0][count:]
 
 
 class Channel:
@@ -42,7 +42,7 @@ class Channel:
         peer: who is at the other end, for people.
     """
 
-    def __init__(self, sock: socket.socket, limit: int = MAX_FRAME, peer: str = "") -> None:
+    def __init__(self, sock: socket.socket, limit: int = MAX_FRAME_BYTES, peer: str = "") -> None:
         self.peer = peer
         self._socket = sock
         self._limit = limit
@@ -79,23 +79,23 @@ class Channel:
         """
         self.send_frame(frame(value, self._limit))
 
-    def send_frame(self, pieces: list[bytes]) -> None:
+    def send_frame(self, segments: list[bytes]) -> None:
         """Send what ``frame`` gave."""
-        rest = deque(memoryview(piece) for piece in self.sealed(pieces))
+        rest = deque(memoryview(segment) for segment in self.sealed(segments))
         while rest:
             self._hurry()
-            _drop(rest, self._socket.sendmsg(list(islice(rest, AT_ONCE))))
+            _drop(rest, self._socket.sendmsg(list(islice(rest, SEGMENTS_AT_ONCE))))
 
-    def sealed(self, pieces: list[bytes]) -> list[bytes]:
-        """Return the pieces of a frame as they are sent: each with its seal, in this order."""
-        return pieces if self._seal is None else sealed(pieces, self._seal)
+    def sealed(self, segments: list[bytes]) -> list[bytes]:
+        """Return the segments of a frame as they are sent: each with its seal, in this order."""
+        return segments if self._seal is None else sealed(segments, self._seal)
 
     def send_now(self, rest: deque[memoryview]) -> bool:
         """Send as much as the peer takes without waiting, and remove it; True if that is all."""
         self._do_not_wait()
         while rest:
             try:
-                _drop(rest, self._socket.sendmsg(list(islice(rest, AT_ONCE)), (), socket.MSG_DONTWAIT))
+                _drop(rest, self._socket.sendmsg(list(islice(rest, SEGMENTS_AT_ONCE)), (), socket.MSG_DONTWAIT))
             except (BlockingIOError, InterruptedError):
                 return False
         return True
@@ -147,7 +147,7 @@ class Channel:
         """
         while True:
             self._hurry()
-            if not self._socket.recv(STAGE):
+            if not self._socket.recv(STAGE_BYTES):
                 return
 
     def close(self) -> None:

@@ -161,10 +161,10 @@ class MasterConnection:
         self._post((QUEUE, method, args, {}), 10.0)
 
     def _post(self, request: Any, seconds: float) -> None:
-        pieces = frame(request)
+        segments = frame(request)
         try:
             self._channel.deadline(seconds)
-            self._channel.send_frame(pieces)
+            self._channel.send_frame(segments)
         except OSError as exc:
             raise self._lost(exc) from exc
 

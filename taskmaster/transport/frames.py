@@ -19,27 +19,27 @@ from pickle import PickleBuffer
 from typing import Any, Protocol
 
 from taskmaster.transport.plain import TooManyValues, plain_dumps, plain_loads
-from taskmaster.transport.seal import TAG, Seal
+from taskmaster.transport.seal import TAG_BYTES, Seal
 
 __all__ = [
-    "MAX_FRAME",
+    "MAX_FRAME_BYTES",
     "FrameForged",
     "FrameReader",
     "FrameTooLarge",
     "FrameUnsealed",
     "Hold",
-    "Pieces",
+    "SegmentedBytes",
     "frame",
     "sealed",
 ]
 
-MAX_FRAME = 64 * 1024 * 1024
-APART = 4096  # byte strings of this size travel beside the pickle
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+APART_BYTES = 4096  # byte strings of this size travel beside the pickle
 MAX_BUFFERS = 65_536
 SEALED = 0x8000_0000  # beside the number of buffers; a reader of an older version takes it for far too many
-FIRST = 256 * 1024  # bytes of memory for the beginning of a part that has not arrived whole: most end there
-PART = 100  # bytes that a part takes beside itself
-STAGE = 16_384  # bytes of a reader's buffer: a thousand connections have one each
+FIRST_PART_BYTES = 256 * 1024  # bytes of memory for the beginning of a part that has not arrived whole: most end there
+PART_OVERHEAD_BYTES = 100  # bytes that a part takes beside itself
+STAGE_BYTES = 16_384  # bytes of a reader's buffer: a thousand connections have one each
 _HEAD = struct.Struct("!II")
 
 
@@ -57,11 +57,11 @@ class FrameUnsealed(OSError):
     """A frame has no seal where each must have one: the peer is an older version, or a stranger."""
 
 
-class Pieces:
-    """A byte string in pieces: sent without being put together first, received as one.
+class SegmentedBytes:
+    """A byte string in segments: sent without being put together first, received as one.
 
     Args:
-        parts: the pieces.
+        parts: the segments.
     """
 
     __slots__ = ("_size", "parts")
@@ -92,7 +92,7 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
     way are copied.
     """
     kind = type(value)
-    if kind is Pieces or (kind is bytes and len(value) >= APART):
+    if kind is SegmentedBytes or (kind is bytes and len(value) >= APART_BYTES):
         found.append(value)
         return _BESIDE
     if kind is not tuple and kind is not list:
@@ -101,7 +101,7 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
     for index, part in enumerate(value):
         inner = type(part)
         # Most parts are numbers and short texts: a call for each would cost more than the pickling.
-        if inner is bytes or inner is Pieces or inner is tuple or inner is list:
+        if inner is bytes or inner is SegmentedBytes or inner is tuple or inner is list:
             apart = _set_apart(part, found)
             if apart is not part:
                 copy = list(value) if copy is None else copy
@@ -109,14 +109,14 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
     return value if copy is None else kind(copy)
 
 
-def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
-    """Return the pieces of a value's frame, to be sent one after the other.
+def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
+    """Return the segments of a value's frame, to be sent one after the other.
 
     Raises:
         FrameTooLarge: together they are above the limit, or there are too many values.
         pickle.PicklingError: something in the value is not plain.
     """
-    buffers: list[bytes | Pieces] = []
+    buffers: list[bytes | SegmentedBytes] = []
     try:
         header = plain_dumps(_set_apart(value, buffers), lambda _: None)
     except TooManyValues as exc:
@@ -127,23 +127,23 @@ def frame(value: Any, limit: int = MAX_FRAME) -> list[bytes]:
         raise FrameTooLarge(f"{total:,} bytes are more than the {limit:,} that a frame may have")
     if len(buffers) > MAX_BUFFERS:
         raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
-    pieces = [_HEAD.pack(len(header), len(buffers)) + lengths + header]
+    segments = [_HEAD.pack(len(header), len(buffers)) + lengths + header]
     for buffer in buffers:
-        if isinstance(buffer, Pieces):
-            pieces += buffer.parts
+        if isinstance(buffer, SegmentedBytes):
+            segments += buffer.parts
         else:
-            pieces.append(buffer)
-    return pieces
+            segments.append(buffer)
+    return segments
 
 
-def sealed(pieces: list[bytes], seal: Seal) -> list[bytes]:
-    """Return the pieces of a frame with its seal behind them."""
-    first = bytearray(pieces[0])
+def sealed(segments: list[bytes], seal: Seal) -> list[bytes]:
+    """Return the segments of a frame with its seal behind them."""
+    first = bytearray(segments[0])
     first[4] |= SEALED >> 24
-    pieces = [bytes(first), *pieces[1:]]
-    for piece in pieces:
-        seal.update(piece)
-    return [*pieces, seal.finish()]
+    segments = [bytes(first), *segments[1:]]
+    for segment in segments:
+        seal.update(segment)
+    return [*segments, seal.finish()]
 
 
 class FrameReader:
@@ -170,11 +170,11 @@ class FrameReader:
         seal: each frame has to have this seal; None: no frame is sealed.
     """
 
-    def __init__(self, limit: int = MAX_FRAME, hold: Callable[[int], Hold | None] | None = None) -> None:
+    def __init__(self, limit: int = MAX_FRAME_BYTES, hold: Callable[[int], Hold | None] | None = None) -> None:
         self.hold = hold
         self.limit = limit
         self.seal: Seal | None = None
-        self._staged = memoryview(bytearray(STAGE))
+        self._staged = memoryview(bytearray(STAGE_BYTES))
         self._from = self._to = 0  # what has arrived and is not looked at yet
         self._part: bytearray | None = None  # a part of the frame that has not arrived whole, in memory of its own
         self._held: Hold | None = None  # or where ``hold`` wants it
@@ -247,7 +247,7 @@ class FrameReader:
         if self._to - start >= size:
             self._from += size
             return bytes(self._staged[start : start + size])
-        if self._to > start or size > STAGE:
+        if self._to > start or size > STAGE_BYTES:
             self._begin(size)
         return None
 
@@ -256,7 +256,7 @@ class FrameReader:
         if self.hold is not None and self._stage == self._take_part and self._parts:
             self._held = self.hold(size)
         if self._held is None:
-            self._part = bytearray(min(size, FIRST))
+            self._part = bytearray(min(size, FIRST_PART_BYTES))
         self._arrived = 0
         count = self._to - self._from
         self.space()[:count] = self._staged[self._from : self._to]
@@ -303,13 +303,13 @@ class FrameReader:
             self.seal.update(part if isinstance(part, (bytes, bytearray)) else part.view)
         self._parts.append(part)
         if isinstance(part, (bytes, bytearray)):
-            self._kept += len(part) + PART
+            self._kept += len(part) + PART_OVERHEAD_BYTES
         if len(self._parts) < len(self._lengths):
             self._next = self._lengths[len(self._parts)]
             return False
         if self.seal is None:
             return True
-        self._expect(TAG, self._take_tag)
+        self._expect(TAG_BYTES, self._take_tag)
         return False
 
     def _take_tag(self, part: bytes | bytearray) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.seal import Seal, seals
 
-__all__ = ["SECONDS", "prove_both"]
+__all__ = ["HANDSHAKE_SECONDS", "prove_both"]
 
-SECONDS = 10.0
+HANDSHAKE_SECONDS = 10.0
 """How long a handshake may take."""
 
 

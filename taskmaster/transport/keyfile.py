@@ -23,8 +23,8 @@ from taskmaster.runtime.tracebacks import reason
 
 __all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
 
-MAX_KEY = 65_536  # bytes that are read of a key file: /dev/zero is none
-WEAK = 16  # characters: whoever gets a slave to connect can try keys for as long as he likes
+MAX_KEY_BYTES = 65_536  # bytes that are read of a key file: /dev/zero is none
+WEAK_CHARACTERS = 16  # characters: whoever gets a slave to connect can try keys for as long as he likes
 
 
 def generate() -> str:
@@ -39,7 +39,7 @@ def as_bytes(key: str) -> bytes:
 
 def weak(key: str) -> bool:
     """Whether the key is short enough to be guessed."""
-    return len(key) < WEAK
+    return len(key) < WEAK_CHARACTERS
 
 
 def write_new(path: str | Path) -> Path:
@@ -74,7 +74,7 @@ def _read(path: Path, *, of_another_user: bool = True) -> str:
     try:
         with path.open("rb") as file:
             about = os.fstat(file.fileno())
-            text = file.read(MAX_KEY).decode("utf-8", "surrogateescape").strip()
+            text = file.read(MAX_KEY_BYTES).decode("utf-8", "surrogateescape").strip()
     except (OSError, ValueError) as exc:
         raise UsageError(
             f"The key file {path} cannot be read: {reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "

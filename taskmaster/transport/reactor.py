@@ -28,7 +28,7 @@ __all__ = ["Peer", "Reactor"]
 
 logger = clean_logger(__name__)
 
-MAX_UNFINISHED = 32 * 1024 * 1024
+MAX_UNFINISHED_BYTES = 32 * 1024 * 1024
 """Bytes of memory that frames may take, of all peers together, before they have arrived whole."""
 
 
@@ -52,9 +52,9 @@ class Peer:
         self.unfinished = 0
         self.begun = 0
 
-    def say(self, pieces: list[bytes]) -> None:
+    def say(self, segments: list[bytes]) -> None:
         """Put a frame behind what is to be sent."""
-        self.pending.extend(map(memoryview, self.channel.sealed(pieces)))
+        self.pending.extend(map(memoryview, self.channel.sealed(segments)))
 
 
 class Reactor(threading.Thread):
@@ -91,9 +91,9 @@ class Reactor(threading.Thread):
         if self._finished:
             self._turn_away()
 
-    def tell_all(self, pieces: list[bytes]) -> None:
+    def tell_all(self, segments: list[bytes]) -> None:
         """Send a frame that nobody has asked for to every session; from any thread."""
-        self._news.append(pieces)
+        self._news.append(segments)
         self._wake()
 
     def stop(self) -> None:
@@ -160,9 +160,9 @@ class Reactor(threading.Thread):
                 continue
             self._turn(peer)  # its first request may have come together with the end of the handshake
         while self._news:
-            pieces = self._news.popleft()
+            segments = self._news.popleft()
             for peer in [peer for peer in self._peers if peer.sessions]:
-                peer.say(pieces)
+                peer.say(segments)
                 if peer in self._peers:
                     self._turn(peer)
 
@@ -199,7 +199,7 @@ class Reactor(threading.Thread):
             peer.begun = next(self._numbers)
         self._unfinished += unfinished - peer.unfinished
         peer.unfinished = unfinished
-        while self._unfinished > MAX_UNFINISHED:
+        while self._unfinished > MAX_UNFINISHED_BYTES:
             oldest = min((one for one in self._peers if one.unfinished), key=lambda one: one.begun)
             self._end(oldest, FrameTooLarge("all frames that are on their way are too much together"))
 

@@ -19,12 +19,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["TAG", "Seal", "ends", "seals"]
+__all__ = ["TAG_BYTES", "Seal", "ends", "seals"]
 
-TAG = 16
+TAG_BYTES = 16
 """Bytes of a frame's code."""
 
-_BLOCK = 64  # bytes that SHA-256 works on at once
+_BLOCK_BYTES = 64  # bytes that SHA-256 works on at once
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -40,7 +40,7 @@ class Seal:
     """
 
     def __init__(self, key: bytes) -> None:
-        padded = key.ljust(_BLOCK, b"\0")
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
         self._inner = sha256(padded.translate(_INNER))
         self._outer = sha256(padded.translate(_OUTER))
         self._number = 0
@@ -57,7 +57,7 @@ class Seal:
         outer.update(self._frame.digest())
         self._number += 1
         self._frame = self._inner.copy()
-        return outer.digest()[:TAG]
+        return outer.digest()[:TAG_BYTES]
 
     def matches(self, tag: bytes | bytearray) -> bool:
         """Whether this is the code of the frame; the next one begins."""

@@ -29,7 +29,7 @@ from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import FrameUnsealed, frame
-from taskmaster.transport.handshake import SECONDS, prove_both
+from taskmaster.transport.handshake import HANDSHAKE_SECONDS, prove_both
 from taskmaster.transport.listener import Listener
 from taskmaster.transport.reactor import Peer, Reactor
 
@@ -42,11 +42,11 @@ QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 4096
 MAX_PENDING = 128  # connections that have not proved anything yet
-SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-RESERVE = 64  # descriptors that are left for everything else
-MAX_FIRST = 4096
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+RESERVED_DESCRIPTORS = 64  # descriptors that are left for everything else
+MAX_FIRST_BYTES = 4096
 """Bytes of the first frame after the handshake."""
-MAX_REQUEST = 16 * 1024 * 1024
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Bytes of what a slave says at once: reports with tracebacks, which it keeps below that."""
 OLDER = (
     f"It runs an older Taskmaster, whose messages carry no seal, and the master runs Taskmaster {__version__}. "
@@ -78,7 +78,7 @@ def _most_connections() -> int:
     anybody.
     """
     descriptors, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = MAX_CONNECTIONS + RESERVE
+    enough = MAX_CONNECTIONS + RESERVED_DESCRIPTORS
     if descriptors != resource.RLIM_INFINITY and descriptors < enough:
         descriptors = enough if highest == resource.RLIM_INFINITY else min(enough, highest)
         with contextlib.suppress(OSError, ValueError):
@@ -86,7 +86,7 @@ def _most_connections() -> int:
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, max(16, descriptors - RESERVE))
+    return min(MAX_CONNECTIONS, max(16, descriptors - RESERVED_DESCRIPTORS))
 
 
 class Server(managers.Server):
@@ -155,11 +155,11 @@ class Server(managers.Server):
             try:
                 channel = self.listener.accept()  # type: ignore[attr-defined]
             except OSError as exc:
-                if exc.errno in SHORT_OF:
+                if exc.errno in SHORTAGES:
                     self._close_oldest()
                 # accept() fails at once while descriptors are short: without a pause it burns a
                 # core.
-                self.stop_event.wait(0.1 if exc.errno in SHORT_OF else 0.01)
+                self.stop_event.wait(0.1 if exc.errno in SHORTAGES else 0.01)
                 continue
             if not self._admit(channel):
                 channel.close()
@@ -239,8 +239,8 @@ class Server(managers.Server):
         """The handshake, and the request that a client of ``multiprocessing.managers`` begins
         with.
         """
-        channel.deadline(SECONDS)
-        channel.take_frames_up_to(MAX_FIRST)
+        channel.deadline(HANDSHAKE_SECONDS)
+        channel.take_frames_up_to(MAX_FIRST_BYTES)
         channel.seal(*prove_both(channel, self._key, "master"))
         try:
             _, name, words, _ = channel.recv()
@@ -255,7 +255,7 @@ class Server(managers.Server):
             del self._pending[channel]
             self._connected.add(channel)
         channel.deadline(None)
-        channel.take_frames_up_to(MAX_REQUEST)
+        channel.take_frames_up_to(MAX_REQUEST_BYTES)
         nobody_between = len(words) > 1 and words[1] != "" and words[1] == channel.ends("master")
         channel.send(("#RETURN", nobody_between))
         if nobody_between:

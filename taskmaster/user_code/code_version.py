@@ -26,8 +26,8 @@ __all__ = [
     "code_of_file",
     "file_of",
     "importable",
-    "place_in_memory",
-    "place_of",
+    "real_path_in_memory",
+    "real_path_of",
 ]
 
 
@@ -75,8 +75,8 @@ def file_of(parsed: targets.Target) -> Path | None:
     return _search([str(Path.cwd()), *sys.path], parts) or _hooked(parsed.module)
 
 
-def place_of(target: str) -> str:
-    """The real path of that file; "" if there is none, or none that can be found."""
+def real_path_of(target: str) -> str:
+    """Return the real path of that file; "" if there is none, or none that can be found."""
     try:
         path = file_of(targets.parse(target))
     except (TaskmasterError, OSError, ValueError):
@@ -106,11 +106,11 @@ def importable(callback: Callable[[Any], Any]) -> str | None:
 
 def code_in_memory(callback: Callable[[Any], Any]) -> str:
     """The digest of the file that a function was defined in, most often the script itself."""
-    return code_of_file(place_in_memory(callback) or None)
+    return code_of_file(real_path_in_memory(callback) or None)
 
 
-def place_in_memory(callback: Callable[[Any], Any]) -> str:
-    """The real path of that file; "" if there is none."""
+def real_path_in_memory(callback: Callable[[Any], Any]) -> str:
+    """Return the real path of that file; "" if there is none."""
     module = sys.modules.get(str(getattr(callback, "__module__", None))) if hasattr(callback, "__qualname__") else None
     file = getattr(module, "__file__", None)
     return os.path.realpath(file) if file else ""

@@ -25,7 +25,7 @@ from support.library.models import Author, Parcel, Post, Seat, Word
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
 from taskmaster.runner.dry_run import preview
@@ -532,7 +532,7 @@ def test_a_dry_run_says_what_is_better_than_instances(
     posts: list[int], capsys: pytest.CaptureFixture[str], jobs: Any, said: bool
 ) -> None:
     """In one line, with what to write; of keys and ranges it says nothing."""
-    preview(Source(jobs()), Identity(), 3, "STATE")
+    preview(Source(jobs()), JobIdentity(), 3, "STATE")
     lines = capsys.readouterr().err.splitlines()
 
     advice = [line for line in lines if "instances of library.Post" in line]

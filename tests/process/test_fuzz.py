@@ -18,7 +18,7 @@ from support.playground import Playground
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.transport import client, keyfile, plain
-from taskmaster.transport.handshake import SECONDS
+from taskmaster.transport.handshake import HANDSHAKE_SECONDS
 
 CONNECTIONS = proof.size(5_000, 100_000)
 CALLS = proof.size(5_000, 100_000)
@@ -171,7 +171,7 @@ def test_strangers_do_not_keep_honest_slaves_from_working(playground: Playground
     assert attacked >= proof.size(0.0, 0.5) * undisturbed, (attacked, undisturbed)  # a few seconds say too little of it
     assert watch.threads <= THREADS, watch.threads
     assert watch.megabytes <= MEGABYTES, watch.megabytes
-    assert oldest <= SECONDS + 5, "a connection that drips was kept beyond the time that a handshake has"
+    assert oldest <= HANDSHAKE_SECONDS + 5, "a connection that drips was kept beyond the time that a handshake has"
     proof.record(
         f"strangers' connections while {jobs:,} jobs were done at {attacked:,.0f} a second ({undisturbed:,.0f} before; "
         f"master: at most {watch.threads} threads, {watch.megabytes} MB)",

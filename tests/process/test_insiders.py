@@ -16,8 +16,8 @@ from support.playground import Playground
 
 from taskmaster.transport import client, handshake, keyfile, plain, reactor
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import Pieces, frame
-from taskmaster.transport.server import MAX_REQUEST
+from taskmaster.transport.frames import SegmentedBytes, frame
+from taskmaster.transport.server import MAX_REQUEST_BYTES
 
 KEY = "a key that one slave should not have"
 MEGABYTES = 300
@@ -57,10 +57,10 @@ BODIES = {
     "sixteen million lists": pickled(b"]" * (16 * MILLION)),
     "as many lists as are taken": pickled(b"]" * MOST),
     "as many texts as are taken": pickled(b"\x8c\x04\xc3\xa9\xc3\xa9" * MOST),
-    "a text that is four times as long in memory": b"".join(frame("a" * (MAX_REQUEST - 100) + "\U0001f600")),
-    "a frame that is only announced": head(MAX_REQUEST),
-    "a frame of which a byte is missing": head(MAX_REQUEST) + bytes(MAX_REQUEST - 1),
-    "bytes beside the header": b"".join(frame(Pieces([bytes(MAX_REQUEST - 1000)]))),
+    "a text that is four times as long in memory": b"".join(frame("a" * (MAX_REQUEST_BYTES - 100) + "\U0001f600")),
+    "a frame that is only announced": head(MAX_REQUEST_BYTES),
+    "a frame of which a byte is missing": head(MAX_REQUEST_BYTES) + bytes(MAX_REQUEST_BYTES - 1),
+    "bytes beside the header": b"".join(frame(SegmentedBytes([bytes(MAX_REQUEST_BYTES - 1000)]))),
     "tens of thousands of parts": head(1, *[300] * 60_000) + b"N" + bytes(300 * 59_999),
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_the_frame_that_was_begun_first_is_given_up_when_all_are_too_much(monkey
         def status(self):
             return {"settled": 7}
 
-    monkeypatch.setattr(reactor, "MAX_UNFINISHED", 1_200_000)
+    monkeypatch.setattr(reactor, "MAX_UNFINISHED_BYTES", 1_200_000)
     running = server.bind(Address("127.0.0.1", 0), keyfile.as_bytes(KEY), Served())  # type: ignore[arg-type]
     running.start()
     try:

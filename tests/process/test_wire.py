@@ -33,7 +33,7 @@ from taskmaster.errors import AuthError, ConnectError, ListenError
 from taskmaster.transport import client, handshake, listener, server
 from taskmaster.transport.address import Address, is_this_machine
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import MAX_FRAME, FrameTooLarge, frame
+from taskmaster.transport.frames import MAX_FRAME_BYTES, FrameTooLarge, frame
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32
@@ -746,7 +746,7 @@ def test_a_huge_header_is_refused_before_it_is_allocated(master):
     for announced in [
         struct.pack("!II", 2**32 - 1, 0),
         struct.pack("!IIQ", 10, 1, 2**62),
-        struct.pack("!II", MAX_FRAME + 1, 0),
+        struct.pack("!II", MAX_FRAME_BYTES + 1, 0),
         struct.pack("!II", 10, 2**32 - 1),
     ]:
         insider = master.insider()
@@ -803,7 +803,7 @@ def test_an_error_inside_a_method_is_told_as_text(master, caplog):
 
 
 @pytest.mark.parametrize(
-    "answer", [object(), (threading.Lock(),), b"x" * (MAX_FRAME + 1)], ids=["object", "lock", "large"]
+    "answer", [object(), (threading.Lock(),), b"x" * (MAX_FRAME_BYTES + 1)], ids=["object", "lock", "large"]
 )
 def test_an_answer_that_cannot_be_sent_is_said(master, answer):
     """Nothing of it was sent, so that the connection goes on."""
@@ -822,11 +822,11 @@ def test_a_request_that_cannot_be_sent_leaves_the_connection_whole(master):
     slave = master.slave()
 
     with pytest.raises(FrameTooLarge):
-        slave.call("bye", b"x" * (MAX_FRAME + 1))
+        slave.call("bye", b"x" * (MAX_FRAME_BYTES + 1))
     with pytest.raises(pickle.PicklingError):
         slave.call("bye", object())
     with pytest.raises(FrameTooLarge):
-        slave.post("bye", b"x" * (MAX_FRAME + 1))
+        slave.post("bye", b"x" * (MAX_FRAME_BYTES + 1))
     assert slave.call("status") == {"settled": 7}
     assert master.served.ended == []
 

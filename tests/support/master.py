@@ -12,7 +12,7 @@ from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.verdicts import Tried
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reports import Reports
@@ -30,7 +30,7 @@ class Master:
     def __init__(
         self,
         broker: Broker,
-        identity: Identity | None = None,
+        identity: JobIdentity | None = None,
         *,
         lock: threading.Lock | None = None,
         next_failed: int = 1,
@@ -40,7 +40,7 @@ class Master:
         clock: Callable[[], float] | None = None,
         **about: Any,
     ) -> None:
-        identity, lock = identity or Identity(), lock or threading.Lock()
+        identity, lock = identity or JobIdentity(), lock or threading.Lock()
         timed = {} if clock is None else {"clock": clock}
         took = about.pop("took", lambda: None)
         self.broker = broker

@@ -25,7 +25,7 @@ from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
@@ -48,7 +48,7 @@ class Disk:
     mark: str | None = None
     edge: bytes = b""
     waiting: bytes = b""
-    pieces: dict = field(default_factory=dict)
+    above: dict = field(default_factory=dict)
     parked: dict = field(default_factory=dict)
     failed: dict = field(default_factory=dict)
     settled: int = 0
@@ -65,7 +65,7 @@ class Disk:
 
     def open(self) -> RunRecord:
         self.session += 1
-        remembered = self.waiting + b"".join(self.pieces[at] for at in sorted(self.pieces))
+        remembered = self.waiting + b"".join(self.above[at] for at in sorted(self.above))
         return RunRecord(
             "run", self.mark is not None, self.mark, self.edge, remembered,
             tuple(self.parked[number] for number in sorted(self.parked)), self.settled, self.failures, self.skipped,
@@ -79,11 +79,11 @@ class Disk:
             raise StateUnwritable("the simulated disk is full")
         if checkpoint.waiting is not None:
             self.waiting = checkpoint.waiting
-            self.pieces = {at: prints for at, prints in self.pieces.items() if at[0] == self.session}
-        for piece in checkpoint.add:
-            self.pieces[self.session, piece.first, piece.end] = piece.fingerprints
-        for at in [at for at in self.pieces if at[0] == self.session and at[2] <= checkpoint.forget_below]:
-            del self.pieces[at]
+            self.above = {at: prints for at, prints in self.above.items() if at[0] == self.session}
+        for row in checkpoint.add:
+            self.above[self.session, row.first, row.end] = row.fingerprints
+        for at in [at for at in self.above if at[0] == self.session and at[2] <= checkpoint.forget_below]:
+            del self.above[at]
         self.parked.update({job.id: job for job in checkpoint.park})
         for number in checkpoint.unpark:
             del self.parked[number]
@@ -119,7 +119,7 @@ class SimSlave:
     incarnation: int = 0  # the master whose leases it holds
 
 
-class SlowIdentity(Identity):
+class SlowIdentity(JobIdentity):
     """The user's code: it takes a while, in which other threads run, and the lock must be free."""
 
     def __init__(self, meanwhile) -> None:
@@ -205,9 +205,7 @@ class World:
         dedup = Dedup(record)
         self.broker = Broker(f"i{self.generation}", self.limits, record)
         self.reader = Reader(Source(self.make_source()), self.broker, lock, identity, dedup, record.mark)
-        self.checkpointer = Checkpointer(
-            self.disk, self.broker, lock, identity, dedup, record, clock=lambda: self.now
-        )
+        self.checkpointer = Checkpointer(self.disk, self.broker, lock, identity, dedup, record, clock=lambda: self.now)
         self.master = Master(
             self.broker,
             identity,

@@ -8,7 +8,7 @@ from taskmaster.model import MAX_BATCH, Want
 
 __all__ = ["BatchLimit"]
 
-SHRINK = 0.1  # weight of a new size that is smaller than what was known
+SMALLER_WEIGHT = 0.1  # weight of a new size that is smaller than what was known
 
 
 class BatchLimit:
@@ -38,7 +38,7 @@ class BatchLimit:
         """
         known = self.bytes_per_job
         grows = size > known or not self._measured
-        self.bytes_per_job = float(size) if grows else (1 - SHRINK) * known + SHRINK * size
+        self.bytes_per_job = float(size) if grows else (1 - SMALLER_WEIGHT) * known + SMALLER_WEIGHT * size
         self._measured = True
 
     def cut(self, count: int, reason: str) -> int:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.run_record import Checkpoint
 
-__all__ = ["Collected", "Counts", "Running"]
+__all__ = ["Collected", "Counts", "RunningJob"]
 
 
-class Running(NamedTuple):
+class RunningJob(NamedTuple):
     """A job in a slave's hands.
 
     Attributes:
@@ -65,7 +65,7 @@ class Counts:
     batch: int
     batch_reason: str
     mark: str | None
-    oldest: Running | None
+    oldest: RunningJob | None
     alone: bool
     next_due: float | None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from taskmaster.master.broker.batches import Batch, contiguous
-from taskmaster.master.broker.counts import Running
+from taskmaster.master.broker.counts import RunningJob
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.model import Report
 
@@ -103,7 +103,7 @@ class LeaseTable:
         """Let time pass."""
         self._now = now
 
-    def running(self) -> Running | None:
+    def running(self) -> RunningJob | None:
         """Return the first job that has not ended of the batch that was handed out first."""
         lease = next(iter(self._by_token.values()), None)
         if lease is None or not lease.open:
@@ -111,7 +111,7 @@ class LeaseTable:
         index = next(index for index in range(lease.upto, lease.keep) if index not in lease.extra)
         slave = self._slaves.get(lease.slave)
         name = "" if slave is None else slave.name
-        return Running(lease.batch.jobs[index], max(0.0, self._now - lease.moved), name, lease.worker)
+        return RunningJob(lease.batch.jobs[index], max(0.0, self._now - lease.moved), name, lease.worker)
 
     def lend(self, slave: ConnectedSlave, batch: Batch) -> Lease:
         """Hand a batch to a slave."""

@@ -1,8 +1,7 @@
 """The queue: jobs that were read and not handed out, in their order.
 
-Filled by ``taskmaster.master.reading.reader`` and emptied by ``taskmaster.master.broker.broker``,
-for which it is made: one thread adds, without a lock and while the user's generator runs; one at a
-time, which may be another, takes.
+Made for a reader and a broker: one thread adds, without a lock and while the user's generator runs;
+one at a time, which may be another, takes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 __all__ = ["Queue"]
 
-PIECE = 1024  # jobs of a piece before another one is begun: shortening a list moves what is left in it
+BLOCK_JOBS = 1024  # jobs of a block before the next one is begun: shortening a list moves what is left in it
 
 
 class Queue:
@@ -28,18 +27,18 @@ class Queue:
     """
 
     def __init__(self) -> None:
-        self._pieces: deque[list[Any]] = deque([[]])
+        self._blocks: deque[list[Any]] = deque([[]])
 
     def __len__(self) -> int:
-        return sum(map(len, self._pieces))
+        return sum(map(len, self._blocks))
 
     def extend(self, jobs: Iterable[Any]) -> None:
         """Add jobs; each can be taken as soon as it is yielded, also when the next one takes an
         hour.
         """
-        if len(self._pieces[-1]) >= PIECE:
-            self._pieces.append([])
-        self._pieces[-1].extend(jobs)
+        if len(self._blocks[-1]) >= BLOCK_JOBS:
+            self._blocks.append([])
+        self._blocks[-1].extend(jobs)
 
     def take(self, count: int) -> list[Any]:
         """Remove the first ``count`` jobs, or as many as there are."""
@@ -59,17 +58,17 @@ class Queue:
 
     def newest(self) -> list[Any]:
         """Return the last job in a list; an empty one if it has been taken."""
-        return self._pieces[-1][-1:]
+        return self._blocks[-1][-1:]
 
     def some(self, count: int, chance: random.Random) -> list[Any]:
         """Return a few of the newest jobs, by chance; fewer than were asked for, or one twice,
         where few are there.
         """
-        piece = self._pieces[-1]
-        chosen = [piece[at : at + 1] for at in (chance.randrange(len(piece) or 1) for _ in range(count))]
+        block = self._blocks[-1]
+        chosen = [block[at : at + 1] for at in (chance.randrange(len(block) or 1) for _ in range(count))]
         return [job for one in chosen for job in one]
 
     def _first(self) -> list[Any]:
-        while not self._pieces[0] and len(self._pieces) > 1:
-            self._pieces.popleft()
-        return self._pieces[0]
+        while not self._blocks[0] and len(self._blocks) > 1:
+            self._blocks.popleft()
+        return self._blocks[0]

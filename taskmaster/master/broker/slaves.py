@@ -127,8 +127,8 @@ class ConnectedSlaves:
 
     def tick(self, now: float) -> list[ConnectedSlave]:
         """Return the slaves that have been silent, or without a connection, for too long."""
-        patience = max(1.0, self._limits.lease / 10)
-        stood_still = any(since is not None and now - since > patience for since in (self._ticked, self._stalled_since))
+        longest = max(1.0, self._limits.lease / 10)
+        stood_still = any(since is not None and now - since > longest for since in (self._ticked, self._stalled_since))
         self._ticked = now
         if stood_still:
             # The silence may be ours: what the slaves sent meanwhile waits in the sockets.

@@ -16,7 +16,7 @@ from typing import Any
 
 from taskmaster.errors import SourceError
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.snapshots import Snapshots
@@ -56,7 +56,9 @@ class Chunks:
         name: how messages call the source.
     """
 
-    def __init__(self, broker: Broker, lock: threading.Lock, identity: Identity, checks: JobChecks, name: str) -> None:
+    def __init__(
+        self, broker: Broker, lock: threading.Lock, identity: JobIdentity, checks: JobChecks, name: str
+    ) -> None:
         self._broker = broker
         self._lock = lock
         self._checks = checks

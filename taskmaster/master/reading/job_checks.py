@@ -1,9 +1,9 @@
 """What is looked at in each job once, before it is handed out for the first time: that it has a
 key, and that the keys come in order.
 
-Used by the service, outside of the master's lock, for ``job_key`` is the user's. Jobs are looked at
-by the batch, with loops of C's wherever their types allow it: of plain numbers, this costs some
-hundredths of what it costs to hand them out.
+Never under the master's lock, for ``job_key`` is the user's. Jobs are looked at by the batch, with
+loops of C's wherever their types allow it: of plain numbers, this costs some hundredths of what it
+costs to hand them out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import TaskmasterError, UsageError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.model import Job
@@ -43,7 +43,7 @@ class JobChecks:
         error: What is so wrong with the jobs that nothing more may be handed out.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: JobIdentity) -> None:
         self.error: TaskmasterError | None = None
         self._identity = identity
         self._order: KeyOrder | None = None
@@ -69,8 +69,8 @@ class JobChecks:
         """What is wrong with the order of the keys, "" if nothing is known to be."""
         return self._order.fault if self._order is not None else ""
 
-    def look(self, first: int, jobs: list[Any]) -> UsageError | None:
-        """Look at a batch, unless that was done before.
+    def check(self, first: int, jobs: list[Any]) -> UsageError | None:
+        """Check the jobs of a batch, unless that was done before.
 
         Args:
             first: position of its first job; negative for jobs that an earlier session has parked.
@@ -115,7 +115,7 @@ def order_warning(name: str, fault: str) -> str:
     )
 
 
-def take_keys(jobs: list[Any], identity: Identity) -> list[Any]:
+def take_keys(jobs: list[Any], identity: JobIdentity) -> list[Any]:
     """Return the keys of jobs, up to the first job that has none which can be stored."""
     try:
         found = _at_once(jobs, identity)
@@ -134,7 +134,7 @@ def take_keys(jobs: list[Any], identity: Identity) -> list[Any]:
     return found
 
 
-def _at_once(jobs: list[Any], identity: Identity) -> list[Any] | None:
+def _at_once(jobs: list[Any], identity: JobIdentity) -> list[Any] | None:
     """Return the keys of jobs of one kind, which all have one; None if they have to be looked at
     one by one.
     """

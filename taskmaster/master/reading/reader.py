@@ -19,7 +19,7 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, StateRefused, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import SettledRange
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
@@ -72,7 +72,7 @@ class Reader(threading.Thread):
         source: Source,
         broker: Broker,
         lock: threading.Lock,
-        identity: Identity,
+        identity: JobIdentity,
         dedup: Dedup,
         mark: str | None,
         *,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.weights import weigh
@@ -41,7 +41,7 @@ class Sampler:
     """
 
     def __init__(
-        self, source: Source, identity: Identity, fraction: float, clock: Callable[[], float] = time.monotonic
+        self, source: Source, identity: JobIdentity, fraction: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.read = self.chosen = 0
         self.reading = 0.0

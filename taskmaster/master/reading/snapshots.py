@@ -19,7 +19,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import SourceError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.runtime.log import clean_logger
 
@@ -42,7 +42,7 @@ class Snapshots:
         on: Whether jobs are pickled as they are read.
     """
 
-    def __init__(self, name: str, identity: Identity) -> None:
+    def __init__(self, name: str, identity: JobIdentity) -> None:
         self.on = True
         self._name = name
         self._identity = identity

@@ -11,7 +11,8 @@ from taskmaster.slave.unusable import Cause, Unusable
 
 __all__ = ["RestartPolicy"]
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0  # before a worker that died without having worked is replaced
+# Before a worker that died without having worked is replaced.
+FIRST_RESTART_PAUSE_SECONDS, LONGEST_RESTART_PAUSE_SECONDS = 0.1, 5.0
 FIRST_SETUP_PAUSE_SECONDS = 1.0  # before a setup() that raised is tried again
 MOST_SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 MOST_FORK_SERVERS = 5  # that end one after the other before any worker is ready
@@ -29,7 +30,7 @@ class RestartPolicy:
     def __init__(self) -> None:
         self.was_ready = False
         self.until = 0.0
-        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._backoff = Backoff(FIRST_RESTART_PAUSE_SECONDS, LONGEST_RESTART_PAUSE_SECONDS)
         self._setup_backoff = Backoff(
             FIRST_SETUP_PAUSE_SECONDS, FIRST_SETUP_PAUSE_SECONDS * 2 ** (MOST_SETUP_RETRIES - 1)
         )
@@ -80,7 +81,7 @@ class RestartPolicy:
                 f"The process that forks the workers has ended {MOST_FORK_SERVERS} times before any worker was ready; "
                 "what it printed above says why. If nothing is there, it was killed: see whether memory has run out.",
             )
-        self.until = now + FIRST_PAUSE_SECONDS * self._fork_servers
+        self.until = now + FIRST_RESTART_PAUSE_SECONDS * self._fork_servers
 
     def cannot_run(self, cause: Cause, sentence: str, traceback: str, now: float) -> float:
         """Note that a worker cannot run jobs; return the seconds until the next attempt.

@@ -43,7 +43,7 @@ class Watchdog:
         return the seconds until the next check.
         """
         running = {worker: worker.running() for worker in workers}
-        self._jobs.look([job for jobs in running.values() for job in jobs], now)
+        self._jobs.note([job for jobs in running.values() for job in jobs], now)
         for worker, jobs in running.items():
             if not worker.together:
                 for held, index in jobs:
@@ -74,7 +74,7 @@ class Watchdog:
         starting = [worker for worker in workers if not (worker.ready or worker.gone or worker.unusable)]
         ending = [worker for worker in workers if worker.quitting and not worker.gone]
         seen = [(worker, "lost") for worker in lost] + [(worker, "starting") for worker in starting]
-        self._workers.look(seen + [(worker, "ending") for worker in ending], now)
+        self._workers.note(seen + [(worker, "ending") for worker in ending], now)
         for worker in lost:
             # If it has died, the fork server says so in a moment.
             silent = BUSY_SILENT_SECONDS if worker.running() else IDLE_SILENT_SECONDS

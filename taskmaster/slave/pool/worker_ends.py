@@ -19,8 +19,8 @@ __all__ = ["WorkerEnds", "wind_up"]
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = 5.0  # that workers have at least for their teardown and what else is left to be done
-LATE_SECONDS = 1.0  # that a worker is waited for beyond its time, for its own word of what hangs
+WORKER_END_SECONDS = 5.0  # that workers have at least for their teardown and what else is left to be done
+WORKER_LATE_SECONDS = 1.0  # that a worker is waited for beyond its time, for its own word of what hangs
 ORPHANED_SECONDS = 1.0  # the same when the command that started this slave is gone
 
 
@@ -70,13 +70,15 @@ def wind_up(
         orphaned: whether the command that started this slave is gone.
     """
     alone = orphaned()
-    seconds = ORPHANED_SECONDS if alone else max(END_SECONDS, seconds)
+    seconds = ORPHANED_SECONDS if alone else max(WORKER_END_SECONDS, seconds)
     workforce.kill(idle=False)
     workforce.quit(seconds)
     began = time.monotonic()
-    deadline = began + seconds + LATE_SECONDS
+    deadline = began + seconds + WORKER_LATE_SECONDS
     while workforce.workers and time.monotonic() < deadline and not hurry():
-        if time.monotonic() > began + END_SECONDS and not any(worker.ready for worker in workforce.workers.values()):
+        if time.monotonic() > began + WORKER_END_SECONDS and not any(
+            worker.ready for worker in workforce.workers.values()
+        ):
             break  # nothing is left to be done where no job has run
         for key, _ in selector.select(0.05):
             key.data()

@@ -123,7 +123,7 @@ class WorkerProcess:
 
     def send(self, message: ToWorker) -> None:
         """Send a message as soon as the worker reads."""
-        self.pending.extend(memoryview(piece) for piece in frame(to_plain(message), UNLIMITED_BYTES))
+        self.pending.extend(memoryview(segment) for segment in frame(to_plain(message), UNLIMITED_BYTES))
         self.flush()
 
     def flush(self) -> bool:

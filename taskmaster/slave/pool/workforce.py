@@ -26,7 +26,7 @@ from taskmaster.slave.pool.restart_policy import RestartPolicy
 from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
 from taskmaster.slave.pool.worker_ends import WorkerEnds
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.slave.scoreboard import SIZE
+from taskmaster.slave.scoreboard import SCOREBOARD_BYTES
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.slave.worker_spec import WorkerSpec
 
@@ -133,7 +133,7 @@ class Workforce:
                 undo.callback(ours.close)
                 given.callback(theirs.close)
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-                memory = make_memory(SIZE)
+                memory = make_memory(SCOREBOARD_BYTES)
                 undo.callback(os.close, memory)
                 out_read, out_write = os.pipe()
                 undo.callback(os.close, out_read)

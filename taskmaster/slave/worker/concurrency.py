@@ -1,8 +1,7 @@
 """Several jobs at once in one worker: threads, or coroutines of one event loop.
 
-Called by ``taskmaster.slave.worker.worker``. Jobs are started in their order and across the border
-of batches, so that no slot is idle while a batch comes to its end. Which jobs run is in the
-scoreboard's table, one byte a job.
+Jobs are started in their order and across the border of batches, so that no slot is idle while a
+batch comes to its end. Which jobs run is in the scoreboard's table, one byte a job.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from taskmaster.slave.worker.results import Calls
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
 
-LOOK = 0.25  # seconds between two looks at which coroutines take too long, at most
+CANCEL_CHECK_SECONDS = 0.25  # at most, between two checks which coroutines take too long
 
 
-class Running:
+class ConcurrentJobs:
     """The batches at work and what has become of their jobs. Not thread-safe; no waiting.
 
     Args:
@@ -43,15 +42,15 @@ class Running:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs and nothing waits."""
+        """Whether nothing runs and nothing waits."""
         return not self._queue and not any(self._open.values())
 
     def add(self, batch: WorkerBatch) -> None:
-        """A batch has arrived."""
+        """Note that a batch has arrived."""
         self._queue.append(batch)
 
     def start(self) -> tuple[WorkerBatch, int] | None:
-        """Announce the next job as running; None if there is none to start now."""
+        """Announce the next job as running, and return it; None if there is none to start now."""
         while self._queue:
             batch = self._queue[0]
             region = batch.region
@@ -79,7 +78,7 @@ class Running:
         return None
 
     def end(self, batch: WorkerBatch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
-        """A job has ended, with an exception or without."""
+        """Note that a job has ended, with an exception or without."""
         region = batch.region
         if timed_out and batch.timeout is not None:
             self._sender.timed_out(region, index, batch.timeout)
@@ -105,7 +104,7 @@ class Running:
 
 def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
     """Run jobs in ``count`` threads."""
-    running = Running(calls.scoreboard, calls.sender)
+    running = ConcurrentJobs(calls.scoreboard, calls.sender)
     changed = threading.Condition()
     over = False
 
@@ -168,34 +167,34 @@ class Overtime:
         self._late: set[asyncio.Task[None]] = set()
 
     def begin(self, job: asyncio.Task[None], limit: float) -> None:
-        """A job runs, for so many seconds at most."""
+        """Note that a job runs, which may take ``limit`` seconds."""
         self._limits[job] = limit
 
     def end(self, job: asyncio.Task[None]) -> bool:
-        """A job has ended; gives whether it was cancelled for its time."""
+        """Note that a job has ended; return whether it was cancelled for its time."""
         late = job in self._late
         self._limits.pop(job, None)
         self._late.discard(job)
         return late
 
-    def look(self, now: float) -> float:
-        """Cancel, once, what takes too long; gives the seconds until the next look."""
-        self._clock.look(self._limits, now)
+    def cancel_late(self, now: float) -> float:
+        """Cancel, once, what takes too long; return the seconds until the next check."""
+        self._clock.note(self._limits, now)
         for job, limit in self._limits.items():
             if job not in self._late and self._clock.seconds(job) >= limit:
                 self._late.add(job)
                 job.cancel()
-        return min([LOOK, *(limit / 4 for limit in set(self._limits.values()))])
+        return min([CANCEL_CHECK_SECONDS, *(limit / 4 for limit in set(self._limits.values()))])
 
     async def watch(self) -> None:
-        """Look, again and again."""
+        """Cancel what takes too long, again and again."""
         while True:  # noqa: ASYNC110  # nobody sets an event when time has passed
-            await asyncio.sleep(self.look(time.monotonic()))
+            await asyncio.sleep(self.cancel_late(time.monotonic()))
 
 
 async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
     """Run jobs as coroutines, ``count`` at once."""
-    running = Running(calls.scoreboard, calls.sender)
+    running = ConcurrentJobs(calls.scoreboard, calls.sender)
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()

@@ -22,7 +22,7 @@ _FILE = io.IOBase.__mro__[1]  # the class in C below it: a real base of every fi
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _IN_C = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair, io.FileIO}
 # Objects that are no files and write their last bytes when they are closed.
-_CONTAINERS = {"zipfile": "ZipFile", "tarfile": "TarFile", "shelve": "Shelf", "tempfile": "_TemporaryFileWrapper"}
+_ARCHIVES = {"zipfile": "ZipFile", "tarfile": "TarFile", "shelve": "Shelf", "tempfile": "_TemporaryFileWrapper"}
 
 
 def flush_all() -> None:
@@ -105,7 +105,7 @@ def _writers() -> list[Any]:
 
 
 def _candidates() -> Iterator[Any]:
-    loaded = ((sys.modules.get(module), name) for module, name in _CONTAINERS.items())
+    loaded = ((sys.modules.get(module), name) for module, name in _ARCHIVES.items())
     containers = tuple(getattr(module, name) for module, name in loaded if module)
     for one in gc.get_objects():
         # Only the type is asked: a proxy may run anything when it is asked for its class.

@@ -16,7 +16,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.source import Source
@@ -52,11 +52,11 @@ class Disk(MemoryStore):
         super().write(checkpoint)
 
 
-def checkpointer_of(disk: Disk, clock: Clock, identity: Identity | None = None) -> tuple[Checkpointer, Broker]:
+def checkpointer_of(disk: Disk, clock: Clock, identity: JobIdentity | None = None) -> tuple[Checkpointer, Broker]:
     record = RunRecord("run", resumed=False)
     broker = Broker("i", Limits())
     lock = threading.Lock()
-    return Checkpointer(disk, broker, lock, identity or Identity(), Dedup(record), record, clock), broker
+    return Checkpointer(disk, broker, lock, identity or JobIdentity(), Dedup(record), record, clock), broker
 
 
 def attempt(checkpointer: Checkpointer) -> None:
@@ -159,16 +159,16 @@ def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else()
     """
     disk = Disk()
     checkpointer, broker = checkpointer_of(disk, Clock())
-    identity = Identity()
+    identity = JobIdentity()
     jobs = [1, object(), 2, 2]
-    piece = settled_range(5, jobs, identity.text)
-    broker.watermark.settle(piece)
+    settled = settled_range(5, jobs, identity.text)
+    broker.watermark.settle(settled)
     checkpointer.checkpoint()
 
     assert disk.load().remembered == b"".join(identity.fingerprint(job) for job in jobs)
     assert len(disk.load().remembered) == 3 * keys.FINGERPRINT
-    assert piece.jobs is None
-    assert piece.part(8, 9, "2").prints == identity.fingerprint(2)
+    assert settled.jobs is None
+    assert settled.part(8, 9, "2").prints == identity.fingerprint(2)
 
 
 def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_before_it() -> None:
@@ -176,7 +176,7 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
     knows.
     """
 
-    class Watched(Identity):
+    class Watched(JobIdentity):
         """The user's function for keys takes long enough for two jobs to be done."""
 
         def text(self, job: Any) -> str | None:
@@ -187,7 +187,7 @@ def test_the_watermark_passes_no_equal_key_while_the_keeper_looks_at_the_one_bef
     def do(count: int) -> None:
         lease = broker.take(session, Want(1, count))
         assert lease is not None
-        assert settle(broker, lease, Report(lease.token, count, end=ReportEnd.FINISHED), Identity().text)
+        assert settle(broker, lease, Report(lease.token, count, end=ReportEnd.FINISHED), JobIdentity().text)
 
     jobs = [Job(1, "a"), Job(2, "b"), Job(3, "c"), Job(3, "d")]
     checkpointer, broker = checkpointer_of(Disk(), Clock(), Watched())
@@ -217,7 +217,7 @@ def test_a_source_that_cannot_place_its_keys_holds_up_nothing(caplog: pytest.Log
 
     disk, record = Disk(), RunRecord("run", resumed=False)
     broker, share = Broker("i", Limits()), Completion(Source(Broken()), record)
-    checkpointer = Checkpointer(disk, broker, threading.Lock(), Identity(), Dedup(record), record, Clock(), share)
+    checkpointer = Checkpointer(disk, broker, threading.Lock(), JobIdentity(), Dedup(record), record, Clock(), share)
     for mark in (1, 2):
         broker.watermark.jump(keys.encode(mark))
         checkpointer.checkpoint()

@@ -14,10 +14,10 @@ import support.master
 from taskmaster.master import pickling
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.model import PROTOCOL, Answer, Job, Report, ReportEnd, Want
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import APART, frame
+from taskmaster.transport.frames import APART_BYTES, frame
 
 JOBS = 10_000
 
@@ -30,7 +30,7 @@ class Master:
         self.broker = Broker("i", Limits())
         self.broker.intake.add(jobs)
         self.broker.batch_limit.note(8.0)
-        self.service = support.master.Master(self.broker, Identity(self.key)).service
+        self.service = support.master.Master(self.broker, JobIdentity(self.key)).service
         about = {"protocol": PROTOCOL, "session": "s", "name": "n", "workers": 1, "slots": 1, "python": "3.11.0"}
         assert self.service.hello(about)["ok"]
 
@@ -98,12 +98,12 @@ class Socket:
         self.data = self.data[count:]
         return count
 
-    def sendmsg(self, pieces: list[memoryview]) -> int:
+    def sendmsg(self, segments: list[memoryview]) -> int:
         self.sent += 1
-        return sum(map(len, pieces))
+        return sum(map(len, segments))
 
 
-@pytest.mark.parametrize(("value", "receives"), [("short", 1), (b"x" * APART, 1), (b"x" * 250_000, 2)])
+@pytest.mark.parametrize(("value", "receives"), [("short", 1), (b"x" * APART_BYTES, 1), (b"x" * 250_000, 2)])
 def test_a_frame_takes_few_system_calls(value: Any, receives: int) -> None:
     """One to send it, one to receive a short one, one more for what is long."""
     there = Socket()

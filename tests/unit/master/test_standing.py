@@ -8,7 +8,7 @@ from taskmaster import Job
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.standing import LONG_SECONDS, Standing
 from taskmaster.model import Failure, Report, ReportEnd, Want
 
@@ -34,16 +34,16 @@ def later(broker: Broker, slave: ConnectedSlave, now: float) -> None:
 def test_the_job_that_keeps_a_run_from_its_end_has_a_name_an_age_and_a_place() -> None:
     """Its key, for how long it has run, its slave and its worker."""
     broker, slave = broker_with([Job("first", 1), Job("hangs", 2), Job("last", 3)])
-    standing = Standing(Identity())
+    standing = Standing(JobIdentity())
     leases = [broker.take(slave, Want(1, 1)) for _ in range(3)]
-    settle(broker, leases[0], Report(leases[0].token, 1, end=ReportEnd.FINISHED), Identity().text)
+    settle(broker, leases[0], Report(leases[0].token, 1, end=ReportEnd.FINISHED), JobIdentity().text)
     later(broker, slave, LONG_SECONDS / 2)
 
     assert standing.running(broker.counts()) == {}
     assert standing.reason(broker.counts()) == ""
 
-    settle(broker, leases[2], Report(leases[2].token, 1, end=ReportEnd.FINISHED), Identity().text)
-    settle(broker, leases[1], Report(leases[1].token, 0, long=(0,), worker=4711), Identity().text)
+    settle(broker, leases[2], Report(leases[2].token, 1, end=ReportEnd.FINISHED), JobIdentity().text)
+    settle(broker, leases[1], Report(leases[1].token, 0, long=(0,), worker=4711), JobIdentity().text)
     later(broker, slave, 723.0)
 
     assert standing.running(broker.counts()) == {
@@ -63,8 +63,8 @@ def test_while_others_can_be_handed_out_a_long_job_is_no_reason() -> None:
     assert broker.take(slave, Want(1, 1)) is not None
     later(broker, slave, 100.0)
 
-    assert Standing(Identity()).reason(broker.counts()) == ""
-    assert Standing(Identity()).running(broker.counts())["running"] == "0"
+    assert Standing(JobIdentity()).reason(broker.counts()) == ""
+    assert Standing(JobIdentity()).running(broker.counts())["running"] == "0"
 
 
 def test_a_batch_that_gets_on_is_not_old() -> None:
@@ -88,7 +88,7 @@ def test_a_run_that_waits_for_the_next_attempt_says_when_it_is() -> None:
         failure = Failure(0, "Retry", "too many requests", "", after=after)
         settle(broker, lease, Report(lease.token, 1, failures=(failure,), end=ReportEnd.FINISHED))
 
-        reason = Standing(Identity()).reason(broker.counts())
+        reason = Standing(JobIdentity()).reason(broker.counts())
 
         assert reason == f"waiting for the job that is to be tried again, the next {expected}"
 
@@ -103,4 +103,4 @@ def test_a_job_whose_key_cannot_be_taken_is_shown() -> None:
     assert broker.take(slave, Want(1, 1)) is not None
     later(broker, slave, 100.0)
 
-    assert Standing(Identity(no_key)).running(broker.counts())["running"] == "'odd'"
+    assert Standing(JobIdentity(no_key)).running(broker.counts())["running"] == "'odd'"

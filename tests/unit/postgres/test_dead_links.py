@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.postgres.dead_links import SILENCE_SECONDS, Link, LinkState
+from taskmaster.postgres.dead_links import LINK_SILENCE_SECONDS, Link, LinkState
 
 
 def looked_at(*states: tuple[bool, float], every: float = 5.0) -> list[bool]:
@@ -15,7 +15,7 @@ def looked_at(*states: tuple[bool, float], every: float = 5.0) -> list[bool]:
 
 def test_what_is_not_acknowledged_for_half_a_minute_is_dead():
     """Counted from the first look that saw it: what was silent before had nothing to say."""
-    assert SILENCE_SECONDS == 30.0
+    assert LINK_SILENCE_SECONDS == 30.0
     assert looked_at(*[(True, 400.0 + 5.0 * at) for at in range(8)]) == [False] * 6 + [True] * 2
 
 

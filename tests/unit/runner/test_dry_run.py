@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import KeyUnstorable, SourceError, UsageError
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint
@@ -27,7 +27,7 @@ def look(capsys):
     """Preview a source; gives what is on standard output and on standard error."""
 
     def call(jobs: Any, count: int = 10) -> tuple[str, str]:
-        assert preview(Source(jobs), Identity(), count, "STATE").exit_code == 0
+        assert preview(Source(jobs), JobIdentity(), count, "STATE").exit_code == 0
         said = capsys.readouterr()
         return said.out, said.err
 
@@ -90,7 +90,7 @@ def test_what_was_seen_before_an_error_is_shown(capsys):
         raise LookupError("gone")
 
     with pytest.raises(SourceError, match="raised LookupError after 1 jobs") as error:
-        preview(Source(get_jobs), Identity(), 5, "")
+        preview(Source(get_jobs), JobIdentity(), 5, "")
     assert "LookupError: gone" in str(error.value.user_traceback)
     assert capsys.readouterr().out == "1\t1\n"
 
@@ -99,7 +99,7 @@ def test_what_was_seen_before_an_error_is_shown(capsys):
 def test_a_job_that_could_not_be_run_is_refused(jobs):
     """For its key or for its payload."""
     with pytest.raises(UsageError):
-        preview(Source(jobs), Identity(), 5, "")
+        preview(Source(jobs), JobIdentity(), 5, "")
 
 
 def test_a_job_key_that_raises_is_shown_with_its_traceback():
@@ -109,7 +109,7 @@ def test_a_job_key_that_raises_is_shown_with_its_traceback():
         return job["number"]
 
     with pytest.raises(UsageError, match="KeyError") as error:
-        preview(Source([{}]), Identity(job_key), 5, "")
+        preview(Source([{}]), JobIdentity(job_key), 5, "")
     assert not isinstance(error.value, KeyUnstorable)
     assert 'job["number"]' in str(error.value.user_traceback)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from taskmaster.slave.job_clock import STANDSTILL_SECONDS
-from taskmaster.slave.worker.concurrency import LOOK, Overtime
+from taskmaster.slave.worker.concurrency import CANCEL_CHECK_SECONDS, Overtime
 
 
 async def begin(overtime: Overtime, *limits: float) -> list[asyncio.Task[None]]:
@@ -32,15 +32,15 @@ def test_each_coroutine_has_its_own_time() -> None:
         overtime = Overtime(0.0)
         short, long = await begin(overtime, 1.0, 60.0)
 
-        assert overtime.look(0.0) == LOOK
+        assert overtime.cancel_late(0.0) == CANCEL_CHECK_SECONDS
 
         for quarter in range(1, 4):
-            overtime.look(quarter / 4)
+            overtime.cancel_late(quarter / 4)
 
         assert short.cancelling() == 0
 
-        overtime.look(1.0)
-        overtime.look(1.25)
+        overtime.cancel_late(1.0)
+        overtime.cancel_late(1.25)
 
         assert (short.cancelling(), long.cancelling()) == (1, 0)
         assert (overtime.end(short), overtime.end(long)) == (True, False)
@@ -57,13 +57,13 @@ def test_a_standstill_is_no_coroutines_time() -> None:
     async def play() -> None:
         overtime = Overtime(0.0)
         (job,) = await begin(overtime, 2 * STANDSTILL_SECONDS)
-        overtime.look(0.0)
-        overtime.look(0.25)
-        overtime.look(3600.0)
+        overtime.cancel_late(0.0)
+        overtime.cancel_late(0.25)
+        overtime.cancel_late(3600.0)
 
         assert job.cancelling() == 0
 
-        overtime.look(3600.75)
+        overtime.cancel_late(3600.75)
 
         assert job.cancelling() == 1
 
@@ -78,11 +78,11 @@ def test_short_limits_are_looked_at_more_often() -> None:
     async def play() -> None:
         overtime = Overtime(0.0)
 
-        assert overtime.look(0.0) == LOOK
+        assert overtime.cancel_late(0.0) == CANCEL_CHECK_SECONDS
 
         jobs = await begin(overtime, 60.0, 0.2)
 
-        assert overtime.look(0.0) == 0.05
+        assert overtime.cancel_late(0.0) == 0.05
 
         await end(jobs)
 

@@ -7,13 +7,13 @@ import os
 import pytest
 
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, REGIONS, RUNNING, SIZE, Scoreboard
+from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, REGIONS, RUNNING, SCOREBOARD_BYTES, Scoreboard
 
 
 @pytest.fixture
 def sides() -> tuple[Scoreboard, Scoreboard]:
     """The supervisor's and the worker's, with a batch of five in the first region."""
-    memory = make_memory(SIZE)
+    memory = make_memory(SCOREBOARD_BYTES)
     made = Scoreboard(memory), Scoreboard(memory)
     os.close(memory)
     made[0].prepare(0, 5)

@@ -19,7 +19,7 @@ from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.transport import frames as channels
 from taskmaster.transport import plain
 from taskmaster.transport.channel import Channel
-from taskmaster.transport.frames import APART, FrameReader, FrameTooLarge, Pieces, frame
+from taskmaster.transport.frames import APART_BYTES, FrameReader, FrameTooLarge, SegmentedBytes, frame
 from taskmaster.transport.plain import plain_dumps, plain_loads
 
 PLAIN = st.recursive(
@@ -29,7 +29,9 @@ PLAIN = st.recursive(
     | st.floats(allow_nan=False)
     | st.text()
     | st.binary()
-    | st.sampled_from([b"x" * (APART - 1), b"y" * APART, b"z" * (3 * APART), "t" * 300, 2**70, -(2**3000)]),
+    | st.sampled_from(
+        [b"x" * (APART_BYTES - 1), b"y" * APART_BYTES, b"z" * (3 * APART_BYTES), "t" * 300, 2**70, -(2**3000)]
+    ),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.lists(inner, max_size=4).map(tuple)
@@ -89,7 +91,7 @@ class Wire:
         return 5 if self.open else -1
 
 
-def read_all(data, sizes=(1 << 30,), limit=channels.MAX_FRAME):
+def read_all(data, sizes=(1 << 30,), limit=channels.MAX_FRAME_BYTES):
     """Feed a reader with pieces of these sizes, over and over; gives what it made of them."""
     reader, found, at, turn = FrameReader(limit), [], 0, 0
     while at < len(data):
@@ -139,7 +141,7 @@ def test_a_long_byte_string_is_not_copied_into_the_pickle():
     """It travels beside the header as the very object that was given, and arrives as bytes or as a
     bytearray.
     """
-    blob = os.urandom(APART)
+    blob = os.urandom(APART_BYTES)
 
     first, *rest = frame(("run", [(blob,)], blob))
 
@@ -151,12 +153,12 @@ def test_a_long_byte_string_is_not_copied_into_the_pickle():
 
 def test_a_short_byte_string_stays_in_the_header():
     """A buffer of its own would cost more than it saves."""
-    assert len(frame(b"x" * (APART - 1))) == 1
+    assert len(frame(b"x" * (APART_BYTES - 1))) == 1
 
 
 def test_framing_leaves_the_value_alone():
     """What is set apart is replaced in a copy."""
-    blob = b"x" * APART
+    blob = b"x" * APART_BYTES
     value = [1, [blob, (blob,)], {"k": [2]}]
 
     frame(value)
@@ -340,7 +342,7 @@ def test_a_frame_with_missing_or_spare_buffers_is_handled():
     """A header that wants a buffer that did not come is refused; one that nobody wants is
     dropped.
     """
-    header = frame((b"x" * APART,))[0][8 + 8 :]
+    header = frame((b"x" * APART_BYTES,))[0][8 + 8 :]
     with pytest.raises(pickle.UnpicklingError):
         read_all(head(len(header)) + header)
 
@@ -374,12 +376,12 @@ def test_what_the_network_does_not_take_at_once_is_sent_after_it():
     """Nothing is left out and nothing is sent twice, wherever it stopped."""
     wire = Wire()
     wire.at_once = 1000
-    value = ["run", b"x" * APART, Pieces([b"a" * 1500, b"", b"b" * 2500])]
+    value = ["run", b"x" * APART_BYTES, SegmentedBytes([b"a" * 1500, b"", b"b" * 2500])]
 
     Channel(wire).send(value)
 
     assert max(map(len, wire.sent)) == 1000
-    assert as_bytes(read_all(b"".join(wire.sent))) == [["run", b"x" * APART, b"a" * 1500 + b"b" * 2500]]
+    assert as_bytes(read_all(b"".join(wire.sent))) == [["run", b"x" * APART_BYTES, b"a" * 1500 + b"b" * 2500]]
 
 
 def test_a_long_byte_string_is_received_where_the_owner_wants_it():
@@ -402,10 +404,10 @@ def test_a_long_byte_string_is_received_where_the_owner_wants_it():
 
 def test_values_are_received_one_after_the_other():
     """Waiting, and without: then what is not complete yet is no answer."""
-    data = b"".join(piece for value in ["one", b"x" * APART, 3] for piece in frame(value))
+    data = b"".join(piece for value in ["one", b"x" * APART_BYTES, 3] for piece in frame(value))
     channel = Channel(Wire(data))
 
-    assert [channel.recv() for _ in range(3)] == ["one", b"x" * APART, 3]
+    assert [channel.recv() for _ in range(3)] == ["one", b"x" * APART_BYTES, 3]
     with pytest.raises(EOFError):
         channel.recv()
 
@@ -414,7 +416,7 @@ def test_values_are_received_one_after_the_other():
     assert channel.receive_now() == (False, None)
     wire.incoming += data[20:]
     assert channel.receive_now() == (True, "one")
-    assert channel.receive_now() == (True, b"x" * APART)
+    assert channel.receive_now() == (True, b"x" * APART_BYTES)
     assert channel.receive_now() == (True, 3)
     assert channel.receive_now() == (False, None)
     wire.shut = True

@@ -10,7 +10,7 @@ from taskmaster.model import MAX_BATCH, Failure, Report, ReportEnd
 from taskmaster.transport import plain
 from taskmaster.transport.frames import FrameReader, FrameTooLarge, frame
 from taskmaster.transport.plain import plain_dumps, plain_loads
-from taskmaster.transport.server import MAX_REQUEST
+from taskmaster.transport.server import MAX_REQUEST_BYTES
 
 MARK, TUPLE = b"\x80\x05(", b"t."
 MANY = 20_000
@@ -36,7 +36,7 @@ def test_the_longest_honest_report_is_taken() -> None:
     failures = (Failure(n, "ValueError", f"bad row {n}", f"left out {n}", worker=n) for n in range(MAX_BATCH))
     report = Report("token", MAX_BATCH, failures=tuple(failures), end=ReportEnd.FINISHED)
 
-    (piece,) = frame(("queue", "exchange", ("session", [report.to_wire()], (1, 1, 0, "")), {}), MAX_REQUEST)
+    (piece,) = frame(("queue", "exchange", ("session", [report.to_wire()], (1, 1, 0, "")), {}), MAX_REQUEST_BYTES)
     assert plain_loads(piece[8:])[2][1][0][0] == "token"
 
 

@@ -14,14 +14,14 @@ from taskmaster.transport.frames import (
     FrameReader,
     FrameTooLarge,
     FrameUnsealed,
-    Pieces,
+    SegmentedBytes,
     frame,
     sealed,
 )
 from taskmaster.transport.seal import Seal, ends, seals
 
 SECRET = b"k" * 32
-VALUES = [("queue", "status", (), {}), [b"x" * 9000, Pieces([b"y" * 20_000, b"z"]), 1.5], None, "a" * 50_000]
+VALUES = [("queue", "status", (), {}), [b"x" * 9000, SegmentedBytes([b"y" * 20_000, b"z"]), 1.5], None, "a" * 50_000]
 
 
 def sent(values, key=SECRET):
@@ -48,7 +48,7 @@ def read(data, key=SECRET, piece=1000):
 
 
 def plain(value):
-    if isinstance(value, (Pieces, bytearray)):
+    if isinstance(value, (SegmentedBytes, bytearray)):
         return bytes(value) if isinstance(value, bytearray) else b"".join(value.parts)
     return [plain(part) for part in value] if isinstance(value, list) else value
 

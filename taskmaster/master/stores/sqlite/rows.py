@@ -52,6 +52,7 @@ RUN = (
     "FROM run WHERE id = ?"
 )
 BROKEN = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
+# "piece" has the settled rows above the watermark; state files know it by this name.
 # What tells the rows of a run apart; these columns come first in each row, and the seal last.
 _KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed": ("run", "id")}
 

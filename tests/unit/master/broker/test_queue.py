@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster.master.broker.queue import PIECE, Queue
+from taskmaster.master.broker.queue import BLOCK_JOBS, Queue
 
 
-@given(st.lists(st.tuples(st.integers(0, 2 * PIECE), st.integers(0, 2 * PIECE)), max_size=12))
+@given(st.lists(st.tuples(st.integers(0, 2 * BLOCK_JOBS), st.integers(0, 2 * BLOCK_JOBS)), max_size=12))
 def test_jobs_come_out_in_their_order(steps: list[tuple[int, int]]) -> None:
     """However many go in and out at a time, against a plain list."""
     queue, model, number = Queue(), list[int](), 0
@@ -32,14 +32,14 @@ def test_a_job_can_be_taken_before_the_next_one_is_yielded() -> None:
     seen = []
 
     def jobs() -> Iterator[int]:
-        for number in range(3 * PIECE):
+        for number in range(3 * BLOCK_JOBS):
             seen.append(queue.take(2))
             yield number
 
     queue.extend(jobs())
 
-    assert seen == [[], *([number] for number in range(3 * PIECE - 1))]
-    assert queue.take(9) == [3 * PIECE - 1]
+    assert seen == [[], *([number] for number in range(3 * BLOCK_JOBS - 1))]
+    assert queue.take(9) == [3 * BLOCK_JOBS - 1]
 
 
 def test_what_was_yielded_before_an_error_stays() -> None:

@@ -31,7 +31,7 @@ def naive_cut(jobs: list, settled: set[int], start_key: str | None) -> tuple[int
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list, list[tuple[int, int]]]:
-    """Jobs in key order with equal keys in a row, and the pieces in which they are settled, in any
+    """Jobs in key order with equal keys in a row, and the parts in which they are settled, in any
     order.
     """
     steps = draw(st.lists(st.booleans(), max_size=25))
@@ -40,27 +40,27 @@ def histories(draw: st.DrawFn) -> tuple[list, list[tuple[int, int]]]:
         key += step
         jobs.append(key)
     cuts = sorted({0, len(jobs), *draw(st.lists(st.integers(0, len(jobs)), max_size=8))})
-    pieces = [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
-    return jobs, draw(st.permutations(pieces))
+    parts = [(a, b) for a, b in itertools.pairwise(cuts) if a < b]
+    return jobs, draw(st.permutations(parts))
 
 
 @given(histories(), st.booleans())
 def test_the_cut_is_what_a_naive_model_says_after_each_report(history: tuple, resumed: bool) -> None:
     """Whatever the order of the reports, the mark is the last key before which nothing is open."""
-    jobs, pieces = history
+    jobs, parts = history
     start = repr(0) if resumed else None
     watermark = Watermark(start)
     settled: set[int] = set()
-    for first, end in pieces:
+    for first, end in parts:
         watermark.settle(settled_range(first, jobs[first:end], text_of))
         settled.update(range(first, end))
         low = watermark.low
         watermark.settle_successor(END if low == len(jobs) else text_of(jobs[low]))
 
         assert (watermark.cut, watermark.mark) == naive_cut(jobs, settled, start)
-        remembered = {at for piece in watermark.unwritten() for at in range(piece.first, piece.end)}
+        remembered = {at for part in watermark.unwritten() for at in range(part.first, part.end)}
         assert remembered == {at for at in settled if at >= watermark.cut}
-        edge = sorted(at for piece in watermark.edge() for at in range(piece.first, piece.end))
+        edge = sorted(at for part in watermark.edge() for at in range(part.first, part.end))
         if watermark.cut:
             assert edge == [at for at in range(watermark.cut) if text_of(jobs[at]) == watermark.mark]
 
@@ -95,7 +95,7 @@ def test_a_key_that_cannot_be_stored_is_never_the_mark() -> None:
 
 def test_a_hole_is_named() -> None:
     """What holds the watermark back is the range between the settled prefix and the next settled
-    piece.
+    part.
     """
     watermark = Watermark()
     watermark.settle(settled_range(0, [1], text_of))

@@ -12,7 +12,7 @@ import pytest
 from taskmaster import Job
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.chunks import QUEUE_BYTES
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
@@ -98,7 +98,7 @@ def most_queued(shape: Callable[[int, bytes], Any], sizes: list[int]) -> int:
             yield shape(key, BODIES[size])
 
     broker, record = Broker("i", Limits(size=100_000)), RunRecord("run", resumed=False)
-    reader = Reader(Source(get_jobs), broker, threading.Lock(), Identity(), Dedup(record), None)
+    reader = Reader(Source(get_jobs), broker, threading.Lock(), JobIdentity(), Dedup(record), None)
     # Which jobs are looked at is a matter of chance, and so is how soon a wide one is noticed.
     reader._chunks._chance = random.Random(1)
     reader._chunks._weights._chance = random.Random(2).random
@@ -137,7 +137,7 @@ def test_narrow_jobs_fill_the_queue() -> None:
     """Also when there was a wide one among them."""
     broker, record = Broker("i", Limits(size=10_000)), RunRecord("run", resumed=False)
     jobs = [{"id": key, "body": BODIES[5 * MEGABYTE if key == 100 else 10]} for key in range(20_000)]
-    reader = Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), None)
+    reader = Reader(Source(jobs), broker, threading.Lock(), JobIdentity(), Dedup(record), None)
     reader.prepare()
     while reader.step():
         pass

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskmaster import Job
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks, take_keys
 from taskmaster.master.reading.key_order import KeyOrder
 
@@ -74,9 +74,9 @@ def test_the_keys_of_a_batch_are_those_of_its_jobs(kind: str) -> None:
     """Taken all at once or one by one, they are the same."""
     jobs, expected = GOOD[kind]
 
-    assert take_keys(jobs, Identity()) == expected
-    assert [Identity().key(job) for job in jobs] == expected
-    assert JobChecks(Identity()).look(0, jobs) is None
+    assert take_keys(jobs, JobIdentity()) == expected
+    assert [JobIdentity().key(job) for job in jobs] == expected
+    assert JobChecks(JobIdentity()).check(0, jobs) is None
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -85,14 +85,14 @@ def test_a_job_without_a_key_is_found_wherever_it_stands(kind: str) -> None:
     first, bad, last = BAD[kind]
 
     for jobs in ([first, bad, last], [bad, first], [first, bad], [first] * 50 + [bad] + [last] * 50, [bad]):
-        error = JobChecks(Identity()).look(0, jobs)
+        error = JobChecks(JobIdentity()).check(0, jobs)
         assert error is not None, jobs
         assert "Give it one" in str(error)
 
 
 def test_what_is_nested_in_a_tuple_is_named_as_the_reason() -> None:
     """A tuple would do; the dict in it is what does not."""
-    error = JobChecks(Identity()).look(0, [(2, (3, {"a": 1}))])
+    error = JobChecks(JobIdentity()).check(0, [(2, (3, {"a": 1}))])
 
     assert "if it did not hold a dict" in str(error)
 
@@ -103,7 +103,7 @@ def test_a_job_key_that_raises_is_an_error_at_that_job() -> None:
     def job_key(job: int) -> int:
         return 1 // (job - 50)
 
-    error = JobChecks(Identity(job_key)).look(0, list(range(100)))
+    error = JobChecks(JobIdentity(job_key)).check(0, list(range(100)))
 
     assert error is not None
     assert "50" in str(error)
@@ -114,21 +114,21 @@ def test_a_job_key_that_raises_is_an_error_at_that_job() -> None:
 
 def test_a_batch_is_looked_at_once() -> None:
     """What comes back from a slave is known; so is what an earlier session has parked."""
-    checks = JobChecks(Identity())
+    checks = JobChecks(JobIdentity())
 
-    assert checks.look(-5, [object()]) is None
-    assert checks.look(0, [1, 2, 3]) is None
-    assert checks.look(1, [object()]) is None
-    assert checks.look(3, [object()]) is not None
+    assert checks.check(-5, [object()]) is None
+    assert checks.check(0, [1, 2, 3]) is None
+    assert checks.check(1, [object()]) is None
+    assert checks.check(3, [object()]) is not None
 
 
 def test_disorder_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """With the keys, what it means, and what to do."""
-    checks = JobChecks(Identity())
+    checks = JobChecks(JobIdentity())
     checks.follow_order("get_jobs", KeyOrder())
     with caplog.at_level(logging.WARNING, "taskmaster"):
         for at, jobs in enumerate([[Job(1, "a"), Job(3, "b")], [Job(2, "c"), Job(9, "d")], [Job(0, "e"), Job(4, "f")]]):
-            checks.look(2 * at, jobs)
+            checks.check(2 * at, jobs)
 
     (said,) = [record.getMessage() for record in caplog.records]
     assert "2 came after 3" in said
@@ -139,8 +139,8 @@ def test_disorder_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_order_of_a_source_that_is_read_again_is_its_own_affair(caplog: pytest.LogCaptureFixture) -> None:
     """A list needs none."""
-    checks = JobChecks(Identity())
-    checks.look(0, [3, 1, 2])
+    checks = JobChecks(JobIdentity())
+    checks.check(0, [3, 1, 2])
 
     assert not caplog.records
     assert not checks.fault
@@ -154,10 +154,10 @@ def test_a_source_of_our_own_is_looked_at_by_the_batch() -> None:
         asked.append(job)
         return job
 
-    checks = JobChecks(Identity(job_key))
+    checks = JobChecks(JobIdentity(job_key))
     checks.trust()
 
-    assert checks.look(0, [3, 1, 2]) is None
+    assert checks.check(0, [3, 1, 2]) is None
     assert len(asked) == 1
 
 
@@ -165,4 +165,4 @@ def test_decimals_and_timezones_of_the_standard_library_are_keys() -> None:
     """Moments are looked at one by one: their zone decides."""
     jobs = [datetime(2026, 1, 1, tzinfo=timezone.utc), Decimal("1.50")]  # noqa: UP017  # the class is what is meant
 
-    assert take_keys(jobs, Identity()) == jobs
+    assert take_keys(jobs, JobIdentity()) == jobs

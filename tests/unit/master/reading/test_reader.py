@@ -16,7 +16,7 @@ from taskmaster.errors import KeyUnstorable, SourceError, StateRefused
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.chunks import QUEUE_BYTES
 from taskmaster.master.reading.dedup import Dedup
@@ -27,14 +27,14 @@ from taskmaster.model import Job, Report, ReportEnd, Want
 
 
 def prints_of(*jobs: Any) -> bytes:
-    identity = Identity()
+    identity = JobIdentity()
     return b"".join(identity.fingerprint(job) for job in jobs)
 
 
 def reader_of(jobs: Any, record: RunRecord | None = None, /, **limits: int) -> tuple[Reader, Broker]:
     record = record or RunRecord("run", resumed=False)
     broker = Broker("i", Limits(**limits), record)
-    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), record.mark), broker
+    return Reader(Source(jobs), broker, threading.Lock(), JobIdentity(), Dedup(record), record.mark), broker
 
 
 def read_all(reader: Reader, broker: Broker) -> list[Any]:
@@ -50,7 +50,7 @@ def read_all(reader: Reader, broker: Broker) -> list[Any]:
             given += lease.batch.jobs
             jobs = lease.batch.jobs
             report = Report(lease.token, len(jobs), end=ReportEnd.FINISHED)
-            settle(broker, lease, report, Identity().text)
+            settle(broker, lease, report, JobIdentity().text)
         elif broker.intake.exhausted:
             return given
     raise AssertionError("the source is not exhausted")
@@ -67,7 +67,7 @@ def read_until_spent(reader: Reader, broker: Broker) -> list[Any]:
         lease = broker.take(session, Want(1, 7))
         if lease is not None:
             given += lease.batch.jobs
-            settle(broker, lease, Report(lease.token, len(lease.batch), end=ReportEnd.FINISHED), Identity().text)
+            settle(broker, lease, Report(lease.token, len(lease.batch), end=ReportEnd.FINISHED), JobIdentity().text)
     assert broker.spent
     return given
 
@@ -287,7 +287,7 @@ def test_a_checkpoint_is_asked_for_when_nothing_is_there_that_could_be_handed_ou
         Source(Planned()),
         broker,
         threading.Lock(),
-        Identity(),
+        JobIdentity(),
         Dedup(record),
         None,
         planned=lambda: asked.append(broker.intake.write_ahead.made),

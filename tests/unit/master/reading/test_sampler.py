@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from taskmaster.errors import KeyUnstorable
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.sampler import BURST_JOBS, Sampler
 from taskmaster.master.reading.source import Source
@@ -27,7 +27,7 @@ BEGINNING = Snapshot(
 
 
 def sample(jobs: object, share: float) -> list[object]:
-    return list(Sampler(Source(jobs), Identity(), share).iterate(None))
+    return list(Sampler(Source(jobs), JobIdentity(), share).iterate(None))
 
 
 def summary(settled: int, failed: int = 0) -> Summary:
@@ -59,7 +59,7 @@ def test_the_source_is_closed_with_its_sample() -> None:
         finally:
             closed.append(True)
 
-    source = Source(Sampler(Source(get_jobs), Identity(), 1.0))
+    source = Source(Sampler(Source(get_jobs), JobIdentity(), 1.0))
     next(source.iterate())
     source.close()
 
@@ -92,7 +92,7 @@ def test_the_sample_is_passed_on_by_the_thousand() -> None:
             yield number
 
     ticks = count()
-    sampler = Sampler(Source(get_jobs), Identity(), 0.2, clock=lambda: float(next(ticks)))
+    sampler = Sampler(Source(get_jobs), JobIdentity(), 0.2, clock=lambda: float(next(ticks)))
     iterator = sampler.iterate(None)
     next(iterator)
     before = len(read)
@@ -116,7 +116,7 @@ def test_reading_is_timed_without_the_waiting() -> None:
             now += 1.0
             yield number
 
-    sampler = Sampler(Source(get_jobs), Identity(), 1.0, clock=lambda: now)
+    sampler = Sampler(Source(get_jobs), JobIdentity(), 1.0, clock=lambda: now)
     for _ in sampler.iterate(None):
         now += 100.0
 
@@ -125,7 +125,7 @@ def test_reading_is_timed_without_the_waiting() -> None:
 
 
 def rehearsal_of(jobs: int, share: float) -> SampleRun:
-    rehearsal = SampleRun(Source(range(jobs)), Identity(), share)
+    rehearsal = SampleRun(Source(range(jobs)), JobIdentity(), share)
     assert list(rehearsal.source.iterate())
     rehearsal._sampler.handed_at = 100.0
     rehearsal._sampler.reading = 5.0
@@ -193,7 +193,7 @@ def test_a_job_that_the_source_changes_is_passed_on_as_it_was() -> None:
             row["id"] = number
             yield row
 
-    sampler = Sampler(Source(get_jobs), Identity(), 1.0)
+    sampler = Sampler(Source(get_jobs), JobIdentity(), 1.0)
 
     assert [pickle.loads(pickled(job))["id"] for job in sampler.iterate(None)] == list(range(3 * BURST_JOBS))
 
@@ -207,7 +207,7 @@ def test_what_is_held_back_is_capped_in_bytes() -> None:
             read.append(number)
             yield {"id": number, "body": bytes(1_000_000)}
 
-    jobs = Sampler(Source(get_jobs), Identity(), 1.0).iterate(None)
+    jobs = Sampler(Source(get_jobs), JobIdentity(), 1.0).iterate(None)
     next(jobs)
 
     assert len(read) < 20

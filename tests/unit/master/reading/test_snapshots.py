@@ -15,7 +15,7 @@ from taskmaster.errors import SourceError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import Identity
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.pickling import PickledAlready, pickle_all, pickled
 from taskmaster.master.reading.dedup import Dedup
@@ -31,7 +31,7 @@ N = 3000
 def reader_of(jobs: Any) -> tuple[Reader, Broker]:
     """A reader whose steps are taken by hand."""
     broker, record = Broker("i", Limits()), RunRecord("run", resumed=False)
-    return Reader(Source(jobs), broker, threading.Lock(), Identity(), Dedup(record), None), broker
+    return Reader(Source(jobs), broker, threading.Lock(), JobIdentity(), Dedup(record), None), broker
 
 
 class Record:
@@ -104,7 +104,7 @@ def changes_late() -> Iterator[dict[str, int]]:
 def test_each_job_is_what_it_was_when_it_was_yielded(source: Callable[[], Iterator[Any]]) -> None:
     """A plain `for` over the same source is the judge."""
     expected = [pickle.dumps(keys.payload_of(job), protocol=5) for job in source()]
-    identity = Identity()
+    identity = JobIdentity()
     texts = [identity.text(job) for job in source()]
     reader, broker = reader_of(source)
     reader.prepare()
@@ -139,7 +139,7 @@ def test_a_source_that_begins_late_to_change_its_jobs_is_an_error() -> None:
 @pytest.mark.parametrize("jobs", [range(10 * N), [(i, "a") for i in range(10 * N)], map(str, range(10 * N))])
 def test_what_cannot_change_is_left_alone(jobs: Any) -> None:
     """Plain values, and tuples of them, are queued as they are."""
-    snapshots = Snapshots("get_jobs", Identity())
+    snapshots = Snapshots("get_jobs", JobIdentity())
     jobs = list(jobs)
 
     assert all(new is old for new, old in zip(snapshots.taken(jobs), jobs, strict=True))
@@ -147,7 +147,7 @@ def test_what_cannot_change_is_left_alone(jobs: Any) -> None:
 
 def test_a_source_of_new_objects_is_trusted_after_some() -> None:
     """From then on, nothing is pickled before its time."""
-    snapshots = Snapshots("get_jobs", Identity())
+    snapshots = Snapshots("get_jobs", JobIdentity())
     first = [{"id": i} for i in range(FIRST_JOBS)]
 
     assert all(isinstance(job, PickledJob) for job in snapshots.taken(first))
@@ -157,7 +157,7 @@ def test_a_source_of_new_objects_is_trusted_after_some() -> None:
 
 def test_large_jobs_are_trusted_sooner() -> None:
     """They are held twice until then."""
-    snapshots = Snapshots("get_jobs", Identity())
+    snapshots = Snapshots("get_jobs", JobIdentity())
     for i in range(3):
         snapshots.take({"id": i, "content": bytes(2_000_000)})
         snapshots.review()
@@ -167,7 +167,7 @@ def test_large_jobs_are_trusted_sooner() -> None:
 
 def test_jobs_without_a_key_or_that_cannot_be_pickled_are_left_for_later() -> None:
     """They are refused or fail where they are handed out."""
-    snapshots = Snapshots("get_jobs", Identity())
+    snapshots = Snapshots("get_jobs", JobIdentity())
     jobs = [{"name": 1}, Job(1, lambda: None)]
 
     assert [snapshots.take(job) for job in jobs] == jobs
@@ -175,7 +175,7 @@ def test_jobs_without_a_key_or_that_cannot_be_pickled_are_left_for_later() -> No
 
 def test_a_pickled_job_is_shown_and_known_as_the_job() -> None:
     """Its key, fingerprint and repr are those of what was yielded."""
-    identity, job = Identity(), Job((1, "a"), {"n": [1]})
+    identity, job = JobIdentity(), Job((1, "a"), {"n": [1]})
     taken = Snapshots("get_jobs", identity).take(job)
 
     assert identity.text(taken) == identity.text(job)
@@ -186,7 +186,7 @@ def test_a_pickled_job_is_shown_and_known_as_the_job() -> None:
 
 def test_pickled_jobs_never_travel_as_objects() -> None:
     """In whatever company they are, the batch is sent as pickles of their own."""
-    taken = Snapshots("get_jobs", Identity()).take({"id": 1})
+    taken = Snapshots("get_jobs", JobIdentity()).take({"id": 1})
     for jobs in ([taken], [{"id": 0}, taken], [Job(0, 0), taken], [0, taken]):
         with pytest.raises(PickledAlready):
             pickle_all(jobs)

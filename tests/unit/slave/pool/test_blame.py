@@ -14,7 +14,7 @@ from taskmaster.model import Failure, WireBatch
 from taskmaster.slave.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
 from taskmaster.slave.messages import RunBatch, to_plain
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SIZE, Scoreboard
+from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender, message_of
 from taskmaster.slave.worker.worker import read_batches
 from taskmaster.transport.channel import Channel
@@ -25,7 +25,7 @@ from taskmaster.transport.plain import plain_dumps, plain_loads
 @pytest.fixture
 def scoreboard() -> Scoreboard:
     """A scoreboard with a batch of five in its first region."""
-    memory = make_memory(SIZE)
+    memory = make_memory(SCOREBOARD_BYTES)
     made = Scoreboard(memory)
     os.close(memory)
     made.prepare(0, 5)

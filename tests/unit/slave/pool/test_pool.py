@@ -19,7 +19,7 @@ from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
-from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
+from taskmaster.slave.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.frames import frame
 
@@ -72,7 +72,7 @@ class Stage:
             ForkClient(theirs),
             stopping=lambda: self.stopping,
         )
-        memory = make_memory(SIZE)
+        memory = make_memory(SCOREBOARD_BYTES)
         self.scoreboard = Scoreboard(memory)
         self.said = Said()
         self.worker = WorkerProcess(2**22 + 1, self.said, memory, [])  # type: ignore[arg-type]  # no process can have this id

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.slave.pool.restart_policy import (
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
+    FIRST_RESTART_PAUSE_SECONDS,
+    LONGEST_RESTART_PAUSE_SECONDS,
     MOST_FORK_SERVERS,
     MOST_SETUP_RETRIES,
     MOST_STILLBORN,
@@ -24,9 +24,9 @@ def test_a_worker_that_did_nothing_is_replaced_later_and_later() -> None:
         policy.died("exited with status 1", 100.0, worked=False)
         waits.append(policy.until - 100.0)
 
-    assert waits[0] == pytest.approx(FIRST_PAUSE_SECONDS)
+    assert waits[0] == pytest.approx(FIRST_RESTART_PAUSE_SECONDS)
     assert waits == sorted(waits)
-    assert waits[-1] == LONGEST_PAUSE_SECONDS
+    assert waits[-1] == LONGEST_RESTART_PAUSE_SECONDS
 
     policy.died("crashed by SIGSEGV", 100.0, worked=True)
 

@@ -11,7 +11,7 @@ from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.pool.retirement import Retirement, can_measure, own_memory
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.slave.scoreboard import SIZE
+from taskmaster.slave.scoreboard import SCOREBOARD_BYTES
 
 
 class Deaf:
@@ -24,7 +24,7 @@ class Deaf:
 @pytest.fixture
 def worker() -> WorkerProcess:
     """A worker that is ready."""
-    memory = make_memory(SIZE)
+    memory = make_memory(SCOREBOARD_BYTES)
     made = WorkerProcess(100, Deaf(), memory, [])  # type: ignore[arg-type]
     os.close(memory)
     made.ready = True

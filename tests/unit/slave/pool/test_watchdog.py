@@ -18,7 +18,7 @@ from taskmaster.slave.pool.watchdog import (
     Watchdog,
 )
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
-from taskmaster.slave.scoreboard import OPENING, SIZE, Scoreboard
+from taskmaster.slave.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
 
 
 class Deaf:
@@ -41,7 +41,7 @@ class Scene:
 
     def worker(self) -> WorkerProcess:
         """One more, which is ready."""
-        memory = make_memory(SIZE)
+        memory = make_memory(SCOREBOARD_BYTES)
         worker = WorkerProcess(100 + len(self.workers), Deaf(), memory, [])  # type: ignore[arg-type]
         self.scoreboards[worker] = Scoreboard(memory)
         os.close(memory)

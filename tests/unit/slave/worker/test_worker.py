@@ -17,7 +17,7 @@ import taskmaster
 from taskmaster.model import Failure, Report
 from taskmaster.slave.messages import Quit, RunBatch, to_plain
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SIZE, Scoreboard
+from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker.callbacks import LONGEST_RETRY_SECONDS, Callbacks, is_async
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.message_sender import TRACEBACK_CHARACTERS
@@ -34,7 +34,7 @@ class Bench:
         self.channel = Channel(ours)
         self.channel.deadline(10)
         self.timeout: float | None = None
-        memory = make_memory(SIZE)
+        memory = make_memory(SCOREBOARD_BYTES)
         self.scoreboard = Scoreboard(memory)
         worker_board = Scoreboard(memory)
         os.close(memory)
@@ -343,7 +343,7 @@ def test_texts_of_failures_are_bounded(bench: Callable[..., Bench]) -> None:
 
 def test_a_fresh_region_has_not_begun() -> None:
     """Neither while it waits nor while it is unpickled."""
-    memory = make_memory(SIZE)
+    memory = make_memory(SCOREBOARD_BYTES)
     scoreboard = Scoreboard(memory)
     os.close(memory)
     scoreboard.prepare(0, 5)
