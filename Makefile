@@ -6,8 +6,8 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
-# Two at a time: most tests wait for most of their time. A file stays together, for its servers and fixtures.
-PYTEST = "$(BIN)/python" -m pytest -n 2 --dist loadfile
+# As many at a time as tests/conftest.py says, in its order. A file stays together, for its servers and fixtures.
+PYTEST = "$(BIN)/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder
 DEMO = build/demo
 # The peers are many, and nothing else needs them: they have an environment of their own.
 BENCH = build/bench/venv
@@ -30,10 +30,11 @@ ifneq "$(MADE_FOR)" "$(FOR)"
 ANEW = anew
 endif
 
-.PHONY: help test check prove lint demo bench bench-postgres demo-postgres bench-quick peers clean anew
+.PHONY: help test test-slow check prove lint demo bench bench-postgres demo-postgres bench-quick peers clean anew
 
 help:
 	@echo "make test    run the tests (less than 5 minutes)"
+	@echo "make test-slow  run the tests that are left out there: long stories, and more cases of a kind"
 	@echo "make demo    run a real job on this machine: index every .py file of this Python, with 8 workers"
 	@echo "make demo-postgres  denormalise 300,000 rows on a PostgreSQL server of its own"
 	@echo "make bench   measure Taskmaster beside its peers (half an hour); make bench-quick takes two minutes"
@@ -57,6 +58,9 @@ $(VENV)/developer: $(VENV)/installed
 
 test: $(VENV)/developer
 	$(PYTEST) -m "not slow and not proof"
+
+test-slow: $(VENV)/developer
+	$(PYTEST) -m "slow and not proof"
 
 lint: $(VENV)/developer
 	"$(BIN)/ruff" check .

@@ -18,6 +18,7 @@ def test_each_test_has_a_database_of_its_own(database: str) -> None:
         assert cursor.fetchall() == [("UTF8",)]
 
 
+@pytest.mark.slow
 def test_a_standby_follows() -> None:
     """What is written on the primary is read on the standby, also after the primary was
     restarted.

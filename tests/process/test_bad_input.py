@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import Playground
 
@@ -34,7 +35,12 @@ def test_a_target_that_does_not_import_shows_the_users_traceback(playground: Pla
         assert "taskmaster/target.py" not in ended.output
 
 
-@pytest.mark.parametrize("target", ["nowhere.py", "nowhere", "jobs.py:handle_jab", "jobs:get_jibs", "jobs.txt", ""])
+@pytest.mark.parametrize(
+    "target",
+    mostly_slow(
+        ["nowhere.py", "nowhere", "jobs.py:handle_jab", "jobs:get_jibs", "jobs.txt", ""], "nowhere", "jobs:get_jibs", ""
+    ),
+)
 def test_a_target_that_is_not_there_is_named(playground: Playground, target: str) -> None:
     """Exit 2, and where a function is missing, what the module does define."""
     ended = playground.run("tm-run", target, "2")
@@ -203,7 +209,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGES, "empty", "cut in the middle", "newer"))
 def test_a_state_that_is_not_whole_is_refused_and_left_alone(playground: Playground, damage: str) -> None:
     """Exit 5, naming the file and the cure; never silently from zero."""
     path = finished_state(playground)
@@ -400,7 +406,7 @@ LEAVES = {
 }
 
 
-@pytest.mark.parametrize("where", LEAVES)
+@pytest.mark.parametrize("where", mostly_slow(LEAVES, "in get_jobs"))
 def test_a_run_that_the_users_code_ends_has_not_succeeded(playground: Playground, where: str) -> None:
     """``os._exit(0)`` in the middle would be taken for all done by the script that started it."""
     playground.write("mod.py", LEAVES[where])

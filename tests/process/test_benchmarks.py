@@ -28,6 +28,7 @@ def run(directory: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -> None:
     """What stands for a slave in the benchmark of many follows the real one: no job is lost, or run
     twice.
@@ -38,7 +39,9 @@ def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -
     assert (found["lost"], found["twice"], found["untold"]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("work", ["W1", "W2", "W3", "W7", "W10", "W11"])
+@pytest.mark.parametrize(
+    "work", ["W1", *(pytest.param(work, marks=pytest.mark.slow) for work in ["W2", "W3", "W7", "W10", "W11"])]
+)
 def test_the_works_of_the_table_run_with_taskmaster(tmp_path: Path, work: str) -> None:
     """Each work can be measured, and all its jobs are settled."""
     found = json.loads(run(tmp_path, "-m", "benchmarks.peers.tm_run", work, "20"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import mostly_slow
 from support.ledger import MODULE
 from support.playground import Playground
 
@@ -34,8 +35,10 @@ def run(job):
 HOW = {"one by one": (), "threads": ("--threads=3",), "coroutines": ("--concurrency=3",)}
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", mostly_slow(HOW, "one by one"))
+@pytest.mark.parametrize(
+    "kind", mostly_slow(KINDS, "async behind a plain function", "a list of coroutines", "async setup")
+)
 def test_what_a_callback_returns_is_awaited(playground: Playground, kind: str, how: str) -> None:
     """In one loop for all that a worker awaits."""
     playground.write("lazy.py", MODULE[: MODULE.index("def get_jobs")] + RUN + KINDS[kind])
@@ -87,9 +90,14 @@ def handle_jobs(jobs):
 
 
 @pytest.mark.parametrize(
-    "change", ["jobs.clear()", "del jobs[1:]", "jobs[:] = jobs[-1:]", "jobs.append(jobs[0])", "jobs.sort(reverse=True)"]
+    "change",
+    mostly_slow(
+        ["jobs.clear()", "del jobs[1:]", "jobs[:] = jobs[-1:]", "jobs.append(jobs[0])", "jobs.sort(reverse=True)"],
+        "del jobs[1:]",
+        "jobs.sort(reverse=True)",
+    ),
 )
-@pytest.mark.parametrize("bad", [0, 17, 29])
+@pytest.mark.parametrize("bad", mostly_slow([0, 17, 29], 17))
 def test_a_list_that_a_callback_changes_says_nothing_of_what_is_done(
     playground: Playground, change: str, bad: int
 ) -> None:
@@ -136,8 +144,8 @@ ALL_AT_ONCE = {
 }
 
 
-@pytest.mark.parametrize("how", ALL_AT_ONCE)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("how", mostly_slow(ALL_AT_ONCE, "one by one", "threads"))
+@pytest.mark.parametrize("mode", mostly_slow(MODES, "a return", "multiprocessing"))
 def test_a_child_that_comes_back_never_speaks_as_the_worker(playground: Playground, mode: str, how: str) -> None:
     """Every job is run by a worker, no process goes on, and no more than twenty are ever forked."""
     text = "import asyncio\n" + MODULE[: MODULE.index("def get_jobs")] + FORKS.replace("MODE", MODES[mode])

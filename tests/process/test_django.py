@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.django_projects import environment_of
 from support.playground import Playground
@@ -128,6 +129,7 @@ def handle_job(obj):
 """
 
 
+@pytest.mark.slow
 def test_the_snippet_runs_word_for_word(project: dict[str, str], sql: Sql, playground: Playground) -> None:
     """With tm-run, in the project that the environment names."""
     playground.write("mod.py", SNIPPET)
@@ -154,6 +156,7 @@ def test_the_example_s_script_gives_every_post_its_author(
     assert (sql(WRONG), sql(DONE)) == ([(0,)], [(2000,)])
 
 
+@pytest.mark.slow
 def test_the_example_s_ranges_give_every_post_its_author(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -213,7 +216,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("threads", mostly_slow([1, 3], 1))
 def test_no_connection_is_shared_over_a_fork(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -268,7 +271,7 @@ def handle_job(post_id):
 """
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("threads", mostly_slow([1, 3], 1))
 def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int
 ) -> None:
@@ -302,6 +305,7 @@ def throttle():
 """
 
 
+@pytest.mark.slow
 def test_a_throttle_s_lost_connection_does_not_hold_the_run_for_ever(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -328,6 +332,7 @@ def handle_job(number):
 """
 
 
+@pytest.mark.slow
 def test_a_statement_does_not_outlive_its_worker(project: dict[str, str], sql: Sql, playground: Playground) -> None:
     """With the setting that the example has, the server notices that the worker was killed."""
     playground.write("mod.py", HANGS)
@@ -373,12 +378,16 @@ def test_a_project_that_is_not_found_is_explained(playground: Playground, words:
 
 @pytest.mark.parametrize(
     ("settings", "said", "shown"),
-    [
-        (None, UNKNOWN, "mod.py"),
-        ("no_app", f"tm-run: {SET_UP} ModuleNotFoundError: No module named 'blug'", ""),
-        ("no_backend", f"tm-run: {SET_UP} ImproperlyConfigured: .*No module named 'nothing'\\)", "blog/models.py"),
-        ("no_log", f"tm-run: {SET_UP} ValueError: .*No such file or directory: '/none/log'\\)", ""),
-    ],
+    mostly_slow(
+        [
+            (None, UNKNOWN, "mod.py"),
+            ("no_app", f"tm-run: {SET_UP} ModuleNotFoundError: No module named 'blug'", ""),
+            ("no_backend", f"tm-run: {SET_UP} ImproperlyConfigured: .*No module named 'nothing'\\)", "blog/models.py"),
+            ("no_log", f"tm-run: {SET_UP} ValueError: .*No such file or directory: '/none/log'\\)", ""),
+        ],
+        None,
+        "no_app",
+    ),
 )
 def test_settings_that_cannot_be_used_are_one_line(
     playground: Playground, settings: str | None, said: str, shown: str
@@ -425,7 +434,9 @@ def handle_job(job):
 """
 
 
-@pytest.mark.parametrize("how", ["ranges", "queryset", "loop", "dry run", "script", "import"])
+@pytest.mark.parametrize(
+    "how", mostly_slow(["ranges", "queryset", "loop", "dry run", "script", "import"], "queryset", "loop")
+)
 def test_a_database_without_the_tables_is_one_line(playground: Playground, database: str, how: str) -> None:
     """The last; it says what to do. Where the user's own code has asked, it is shown where."""
     shutil.copytree(EXAMPLE, playground.directory, dirs_exist_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port
 from support.django_projects import environment_of
 from support.playground import Playground
@@ -291,7 +292,8 @@ def handle_jobs(pks):
 
 
 @pytest.mark.parametrize(
-    "words", [["mod.py"], ["mod.py", "--threads=3"], ["mod.py", "--handle-job-callback=handle_jobs"]]
+    "words",
+    mostly_slow([["mod.py"], ["mod.py", "--threads=3"], ["mod.py", "--handle-job-callback=handle_jobs"]], ["mod.py"]),
 )
 def test_a_job_that_leaves_a_transaction_open_fails(
     project: dict[str, str], sql: Sql, playground: Playground, words: list[str]

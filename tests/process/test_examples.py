@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.commands import BIN, wait_for
 from support.playground import Playground
 from support.postgres_server import Server
@@ -35,6 +36,7 @@ def test_comments_are_denormalised(database: str, sql: Sql, playground: Playgrou
     assert sql("SELECT count(author_name) FROM comments") == [(200_000,)]
 
 
+@pytest.mark.slow
 def test_shards_are_compared(postgres: Server, playground: Playground) -> None:
     """What differs, what is missing and what is too much is written down; each shard has a state of
     its own.

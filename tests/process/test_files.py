@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import PREAMBLE, Playground
 
@@ -28,7 +29,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly_slow(FORMS, "get_jobs itself"))
 def test_a_killed_run_over_a_file_goes_on_where_it_was(playground: Playground, form: str) -> None:
     """However the source is given: every line ran, and only those in flight ran twice."""
     text, arguments = FORMS[form]

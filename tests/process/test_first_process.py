@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import BIN, Command, children_of, free_port, wait_for
 from support.playground import Playground
 
@@ -67,7 +68,7 @@ def zombies_of(first: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGTERM, 143), (signal.SIGINT, 130)], signal.SIGTERM))
 def test_a_local_run_ends_in_good_order(playground: Playground, unshare: list[str], number: int, code: int) -> None:
     """The signal reaches it, orphans do not pile up, and nothing is left."""
     playground.write("orphans.py", ORPHANS)

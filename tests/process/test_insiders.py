@@ -65,6 +65,7 @@ BODIES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_hostile_peer_with_the_key_costs_the_master_little(playground: Playground) -> None:
     """Many connections of each kind: memory stays below 300 MB, and all honest jobs are

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.playground import PREAMBLE, Playground
 
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
@@ -27,7 +28,7 @@ class Evil:
         return os.system, (f"touch {self.proof}",)
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", mostly_slow(HOW, "writable"))
 def test_nothing_of_a_planted_state_is_run(playground: Playground, how: str) -> None:
     """With each command that opens one: exit 5 with the cure, and no payload was unpickled."""
     playground.write("mod.py", PREAMBLE + "def get_jobs(last=0):\n    yield from range(last + 1, 20)\n")

@@ -156,16 +156,18 @@ def test_the_budget_stops_a_run(playground: Playground) -> None:
     [
         ("def handle_job(n):\n    if n == 7:\n        time.sleep(60)\n    note(n)\n", []),
         ("def handle_job(n):\n    if n == 7:\n        time.sleep(60)\n    note(n)\n", ["--threads=4"]),
-        (
+        pytest.param(
             "import asyncio\nasync def handle_job(n):\n    if n == 7:\n        await asyncio.sleep(60)\n    note(n)\n",
             ["--concurrency=4"],
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             (
                 "del handle_job\ndef handle_jobs(jobs):\n    if 7 in jobs:\n        time.sleep(60)\n"
                 "    for n in jobs:\n        note(n)\n"
             ),
-            [],
+            ["--batch=4"],
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["one by one", "threads", "coroutines", "calls"],

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import wait_for
 from support.playground import Playground
 from support.postgres_server import Server
@@ -208,7 +209,7 @@ def test_a_statement_does_not_outlive_its_worker(
     """
     sql("CREATE TABLE ledger (id bigint, name text, timeout text)")
     playground.write("work.py", HANGS)
-    words = ["--progress=lines", "--job-timeout=6", "--crashes=1", "--retries=0", "--state=h.tmstate"]
+    words = ["--progress=lines", "--job-timeout=3", "--crashes=1", "--retries=0", "--state=h.tmstate"]
     run = playground.start("tm-run", "work.py", "2", *words, TEST_DSN=database)
 
     assert run.end() == 3, run.output
@@ -219,11 +220,11 @@ def test_a_statement_does_not_outlive_its_worker(
     names = {name for (name,) in sql("SELECT name FROM ledger")}
     assert len(names) == 1
     assert all(re.fullmatch(r"taskmaster/[0-9a-f]{12}/\S+:\d+", name) for name in names)
-    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"5400ms"}
+    assert {timeout for (timeout,) in sql("SELECT timeout FROM ledger WHERE id <> 7")} == {"2700ms"}
     assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]
 
 
-@pytest.mark.parametrize("processes", ["2", "--processes=0"])
+@pytest.mark.parametrize("processes", mostly_slow(["2", "--processes=0"], "2"))
 @pytest.mark.parametrize("source", ["rows", "ranges"])
 def test_a_finished_run_says_what_came_later(
     database: str, sql: Callable[..., list[tuple]], playground: Playground, source: str, processes: str

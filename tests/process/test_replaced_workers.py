@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.playground import PREAMBLE, Playground, failed_jobs
 
 JOBS = """
@@ -21,7 +22,7 @@ HANDLERS = {
 }
 
 
-@pytest.mark.parametrize("kind", HANDLERS)
+@pytest.mark.parametrize("kind", mostly_slow(HANDLERS, "one by one", "threads"))
 def test_no_worker_runs_more_jobs_than_it_may(playground: Playground, kind: str) -> None:
     """Each is torn down well, each job runs once, and nothing is charged."""
     options, handler = HANDLERS[kind]
@@ -73,7 +74,7 @@ def test_a_worker_that_grows_is_replaced_between_two_jobs(playground: Playground
     assert len({pid for _, _, pid in playground.ledger.lines()}) >= 3
 
 
-@pytest.mark.parametrize("kind", ["one by one", "threads", "coroutines"])
+@pytest.mark.parametrize("kind", mostly_slow(["one by one", "threads", "coroutines"], "one by one"))
 def test_an_exhausted_worker_is_replaced(playground: Playground, kind: str) -> None:
     """A leak that ends in MemoryError costs attempts of jobs in which it was raised, no others."""
     options, handler = HANDLERS[kind]

@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import wait_for
 from support.playground import PREAMBLE, Playground
 
@@ -55,7 +56,17 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(
+        SOURCES,
+        "exclusive",
+        "inclusive, and 0 is a key",
+        "equal keys in a row, inclusive",
+        "one dictionary again and again",
+        "no last",
+    ),
+)
 def test_a_killed_run_goes_on_where_it_was(playground: Playground, kind: str) -> None:
     """Kill -9 in the middle, run again: every job ran, and only those in flight ran twice."""
     playground.write("mod.py", PREAMBLE + SOURCES[kind])
@@ -202,7 +213,7 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
     place = playground.directory / "states"
     place.mkdir()
     playground.hold(50)
-    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="20000")
+    run = playground.start("tm-run", "jobs.py", "2", "--progress=none", "--state=states/x.tmstate", TOTAL="2000")
     wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     place.rename(playground.directory / "away")
     playground.let_go()
@@ -214,7 +225,7 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
 
     assert run.end() == 0, run.output
     assert "the run goes on" in run.output
-    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 20000
+    assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 2000
 
 
 def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:
@@ -243,7 +254,7 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", mostly_slow(ORDERS, "no order"))
 def test_an_order_that_a_resume_loses_is_said_at_once_and_at_the_end(playground: Playground, order: str) -> None:
     """In the dry run, in the run, and with what it means when the run was resumed; and what is
     missing is counted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port
 from support.playground import Playground
 
@@ -122,7 +123,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("limit", ["", ", limit=20"])
+@pytest.mark.parametrize("limit", mostly_slow(["", ", limit=20"], ""))
 def test_a_loop_that_defines_its_functions_anew_is_refused(playground: Playground, limit: str) -> None:
     """The second of two runs that are called alike is neither skipped nor resumed as the first."""
     playground.write("script.py", LOOP.format(options=limit))

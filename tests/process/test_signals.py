@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import Playground
 
@@ -36,7 +37,7 @@ def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground
     assert len(playground.ledger.ended()) == 6
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGINT))
 def test_a_signal_to_the_whole_group_ends_a_local_run_in_good_order(
     playground: Playground, number: int, code: int
 ) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import children_of, free_port, wait_for
 from support.playground import PREAMBLE, Playground
 
@@ -100,10 +101,8 @@ async def handle_job(n):
     ],
     ids=["threads", "coroutines"],
 )
-@pytest.mark.parametrize("batch", [(), ("--batch=1",), ("--batch=3",)], ids=["chosen", "one", "three"])
-def test_several_jobs_at_once_in_a_worker(
-    playground: Playground, handler: str, option: str, batch: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("batch", [[], *mostly_slow([["--batch=1"], ["--batch=3"]])], ids=["chosen", "one", "three"])
+def test_several_jobs_at_once_in_a_worker(playground: Playground, handler: str, option: str, batch: list[str]) -> None:
     """The first ten wait for each other in one worker, and would for ever if any came later; each
     job runs once.
     """
@@ -293,7 +292,11 @@ def test_nothing_here_warns(playground: Playground, options: tuple[str, ...]) ->
     [
         (("tm-master", "taskmaster.example"), ("tm-slave", "taskmaster.example")),
         (("tm-master", "taskmaster.example", "argument=value"), ("tm-spawn", "taskmaster.example", "8")),
-        (("tm-master", "taskmaster.example:get_jobs"), ("tm-slave", "taskmaster.example:handle_job")),
+        pytest.param(
+            ("tm-master", "taskmaster.example:get_jobs"),
+            ("tm-slave", "taskmaster.example:handle_job"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "argument", "functions"],
 )

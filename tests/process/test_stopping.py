@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import Playground
 
@@ -195,7 +196,7 @@ def read_again():
 """
 
 
-@pytest.mark.parametrize("source", ["get_jobs", "read_again"])
+@pytest.mark.parametrize("source", mostly_slow(["get_jobs", "read_again"], "get_jobs"))
 @pytest.mark.parametrize("how", ["limit", "SIGTERM", "end"])
 def test_a_generator_runs_its_finally_blocks(playground: Playground, source: str, how: str) -> None:
     """Once, in the thread that reads it, whether its run is stopped, resumed and stopped again, or

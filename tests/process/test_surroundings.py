@@ -7,6 +7,7 @@ import os
 from collections import Counter
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import BIN, free_port
 from support.playground import Playground
 
@@ -26,7 +27,7 @@ def without(closed: str, *words: str) -> tuple[str, ...]:
     return "/bin/sh", "-c", f'exec "$0" "$@" {redirections}', str(BIN / words[0]), *words[1:]
 
 
-@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize("closed", mostly_slow(CLOSED, "0", "012"))
 @pytest.mark.parametrize("kind", ["tm-run", "script", "tm-slave"])
 def test_any_of_the_standard_streams_may_be_closed(playground: Playground, kind: str, closed: str) -> None:
     """As some supervisors of processes leave them: every job runs, and the exit code is 0."""
@@ -65,7 +66,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter knows this machine's numbers only")
-@pytest.mark.parametrize("number", [38, 13, 1], ids=["ENOSYS", "EACCES", "EPERM"])
+@pytest.mark.parametrize("number", mostly_slow([38, 13, 1], 38), ids=["ENOSYS", "EACCES", "EPERM"])
 def test_a_system_without_anonymous_memory_runs_all(playground: Playground, number: int) -> None:
     """Old kernels, gVisor, vm.memfd_noexec=2: a temporary file takes its place."""
     refusing = playground.write("refusing.py", REFUSING)

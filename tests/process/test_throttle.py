@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
+from support.cases import mostly_slow
 from support.commands import Command, free_port, wait_for
 from support.playground import PREAMBLE, Playground
 from support.postgres_server import Server
@@ -33,7 +34,11 @@ def settled(run: Command) -> list[dict]:
     return [json.loads(line) for line in run.output.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.parametrize("options", [["--rate=100"], ["--rate=6000/m", "--batch=40", "--threads=4"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    mostly_slow([["--rate=100"], ["--rate=6000/m", "--batch=40", "--threads=4"]], ["--rate=100"]),
+    ids=" ".join,
+)
 def test_a_rate_is_kept(playground: Playground, options: list[str]) -> None:
     """At no moment have more jobs been begun than were allowed since the command was given."""
     given = time.time()
@@ -122,7 +127,7 @@ def test_while_a_run_is_throttled_what_runs_is_reported_and_keeps_its_lease(play
     assert "lost" not in run.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", mostly_slow([signal.SIGINT, signal.SIGTERM], signal.SIGTERM))
 def test_a_hook_that_hangs_does_not_hinder_an_interruption(playground: Playground, number: int) -> None:
     """The run says that it waits for it, and ends long before the hook does."""
     playground.write("mod.py", PREAMBLE + FIFTY + HANGS)

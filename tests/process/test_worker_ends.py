@@ -6,6 +6,7 @@ import gzip
 import signal
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import Playground
 
@@ -119,7 +120,7 @@ def written(playground: Playground) -> list[int]:
     return sorted(int(line) for text in texts for line in text.splitlines())
 
 
-@pytest.mark.parametrize("kind", LEFT)
+@pytest.mark.parametrize("kind", mostly_slow(LEFT, "a file opened in setup", "an executor"))
 def test_what_a_callback_has_left_to_be_done_is_done(playground: Playground, kind: str) -> None:
     """All of it, before the run says that all is done."""
     playground.write("left.py", dedented(LEFT[kind]))
@@ -156,7 +157,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("what", mostly_slow(BROKEN, "teardown() raised OSError", "No space left"))
 def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playground, what: str) -> None:
     """The run's and the slave's; "All done" is not said."""
     playground.write("broken.py", f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN[what]}\n")
@@ -230,7 +231,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("kind", LOST)
+@pytest.mark.parametrize("kind", mostly_slow(LOST, "a pipe", "a compressed file"))
 def test_what_workers_cannot_have_of_a_script_is_an_error(playground: Playground, kind: str) -> None:
     """Of the job, or of the run's end; with the cure."""
     begin = SCRIPT.index("    logging.basicConfig")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import proof
+from support.cases import mostly_slow
 from support.file_disk import FileDisk
 from support.planned_world import PlannedWorld
 from support.world import World
@@ -60,7 +61,7 @@ def figures(seed: int) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize("block", mostly_slow(range(BLOCKS), 0, 3, 6, 9))
 def test_no_schedule_loses_a_job(block: int) -> None:
     """Whatever dies, comes late, twice or never: the run ends, and every job was run or is written
     down.
@@ -73,7 +74,7 @@ def test_no_schedule_loses_a_job(block: int) -> None:
     assert total["schedules"] == len(seeds)
 
 
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize("block", mostly_slow(range(BLOCKS), 0, 5))
 def test_no_schedule_loses_a_row_of_a_planned_range(block: int) -> None:
     """Of jobs that are parked first: a range keeps its borders whatever dies, and is split down to
     a row that fails.

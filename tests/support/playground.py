@@ -50,6 +50,7 @@ class Playground:
             "TASKMASTER_TEST": self.mark,
             "TASKMASTER_HOME": str(directory / "home"),
             "LEDGER": str(self.ledger.path),
+            "TASKMASTER_BACKOFF": "0.2",  # no test waits for a back-off but one that names another
         }
         self._commands: list[Command] = []
         self.write("jobs.py", MODULE)

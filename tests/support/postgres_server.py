@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -28,6 +28,26 @@ NOBODY = "nobody"
 NAMED = os.environ.get("TASKMASTER_TEST_POSTGRES")
 # No disk is waited for: what a test writes need not survive the machine.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "wal_retrieve_retry_interval": "100ms"}
+
+# What a schema holds goes with it; this does not, and few tests make it.
+STAYS = " + ".join(
+    f"(SELECT count(*) FROM {table} WHERE {made})"
+    for table, made in {
+        "pg_db_role_setting": "setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        "pg_extension": "extname <> 'plpgsql'",
+        "pg_foreign_data_wrapper": "true",
+        "pg_publication": "true",
+        "pg_event_trigger": "true",
+        "pg_default_acl": "true",
+        "pg_largeobject_metadata": "true",
+    }.items()
+)
+OTHERS_END = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+FIRST_WITH_OWNED_PUBLIC = 150000
+PUBLIC = "CREATE SCHEMA public AUTHORIZATION pg_database_owner; GRANT USAGE ON SCHEMA public TO PUBLIC"
 
 
 def find_binaries() -> Path:
@@ -140,6 +160,22 @@ def standby(primary: Server) -> Iterator[Server]:
         yield made
     finally:
         made.stop("immediate")
+
+
+def empty(dsn: str) -> bool:
+    """Remove all that a test has made in a database; false if it has to be dropped instead."""
+    with closing(psycopg2.connect(dsn)) as connection:
+        if connection.server_version < FIRST_WITH_OWNED_PUBLIC:
+            return False
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"{OTHERS_END}; SELECT {STAYS}")
+            if cursor.fetchone() != (0,):
+                return False
+            cursor.execute("SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$'")
+            schemas = ", ".join(name for (name,) in cursor.fetchall())
+            cursor.execute(f"DROP SCHEMA {schemas} CASCADE; {PUBLIC}")
+    return True
 
 
 @contextmanager
