@@ -34,7 +34,7 @@ from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.one_job import run_one_job
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
-from taskmaster.runtime import standard_streams
+from taskmaster.runtime import green_threads, standard_streams, working_directory
 from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
@@ -224,6 +224,8 @@ class Taskmaster:
             )
         options = self._options
         options.check()
+        working_directory.check()
+        green_threads.check_master("The script", workers=options.processes != 0)
         check_callbacks(self._callback, self._setup, self._teardown, self._job_key)
         if options.processes != 0 and options.dry_run is None:
             integration.check_start()

@@ -5,6 +5,7 @@ Only here does an error become a message and an exit code.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -20,11 +21,18 @@ from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.errors import TaskmasterError
 from taskmaster.runner.excepthook import say_error
-from taskmaster.runtime import standard_streams
+from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]
 
+def _unexpected(exc: Exception, *, debug: bool) -> str:
+    if isinstance(exc, OSError) and exc.errno in _UNWRITABLE and exc.filename is None:
+        return f"what was to be printed cannot be written: {exc.strerror}."
+    return f"unexpected error: {one_line(exc)}{'' if debug else _AGAIN}"
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _AGAIN = "; run the same command again with --debug to see where"
 
 
@@ -44,6 +52,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         )
         sys.exit(2)
     standard_streams.fill()
+    standard_streams.harden()
     leave_first_process()
     # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
     # all that was loaded when the process ends, takes as long as the loading.
@@ -65,6 +74,7 @@ def loaded() -> None:
 def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     invocation = Invocation()
     try:
+        working_directory.check()
         code = command.main(
             None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation
         )
@@ -81,7 +91,7 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except Exception as exc:
         if invocation.debug:
             traceback.print_exc()
-        echo(f"{name}: unexpected error: {one_line(exc)}{'' if invocation.debug else _AGAIN}", err=True)
+        echo(f"{name}: {_unexpected(exc, debug=invocation.debug)}", err=True)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -94,6 +104,8 @@ def _flushed(code: int) -> int:
         sys.stdout.flush()
     except (AttributeError, ValueError):
         pass  # there is none, or it is closed
-    except OSError:
+    except OSError as exc:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            return code or 1  # what was printed is not all there
     return code

@@ -63,16 +63,13 @@ def _as_json(found: Iterable[Any]) -> int:
 
 
 def _as_csv(found: Iterable[Any]) -> int:
-    # A stream that cannot show a character must not end the file in its middle.
-    coding = sys.stdout.encoding or "utf-8"
     writer = csv.writer(sys.stdout)
     writer.writerow(COLUMNS)
     count = 0
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
         row["attempts"] = len(row["attempts"])
-        cells = [_cell(row[name]) for name in COLUMNS]
-        writer.writerow([cell.encode(coding, "backslashreplace").decode(coding) for cell in cells])
+        writer.writerow([_cell(row[name]) for name in COLUMNS])
     return count
 
 

@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -83,7 +83,7 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
         parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
     if str(exc):
         parts.append(clean_message(f"{name}: {exc}"))
-    if sys.stderr is not None:
+    with suppress(OSError, ValueError, AttributeError):  # full, closed or not there: the exit code says it still
         sys.stderr.write("".join(f"{part}\n" for part in parts))
 
 

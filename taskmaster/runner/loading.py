@@ -15,6 +15,7 @@ from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
+from taskmaster.runtime import green_threads
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
 from taskmaster.user_code.arity import check_callbacks
@@ -92,6 +93,7 @@ def load_target(
     """
     parsed = targets.with_function(target, get_jobs)
     module = targets.load(parsed)
+    green_threads.check_master(targets.without_function(target), workers=local)
     jobs = targets.find(module, parsed, ["get_jobs"])
     typed = converted(jobs, arguments)
     name = getattr(jobs, "__name__", "get_jobs")

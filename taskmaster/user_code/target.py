@@ -20,6 +20,7 @@ from typing import Any
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import TargetError, TaskmasterError
+from taskmaster.runtime import working_directory
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Target", "find", "load", "loading", "name", "optional", "parse", "with_function", "without_function"]
@@ -101,8 +102,8 @@ def load(target: Target) -> ModuleType:
         TargetError: it does not import; with the user's traceback where it is the user's code that
             raised.
     """
-    cwd = str(Path.cwd())
-    places = [cwd] if target.path is None else [cwd, str(target.path.parent)]
+    here = working_directory.find()  # a worker that is replaced may be all that is left of it
+    places = [str(place) for place in (here, target.path and target.path.parent) if place is not None]
     sys.path[:0] = [place for place in places if place not in sys.path]
     try:
         with _importing():

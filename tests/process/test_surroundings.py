@@ -104,3 +104,116 @@ def test_a_limit_that_leaves_no_memory_is_said_in_a_sentence(playground: Playgro
 
     assert "raise the limit of `ulimit -f`" in slave.output
     assert "Traceback" not in slave.output
+
+
+PATCHING = """
+import _thread
+from jobs import get_jobs, handle_job as handle
+def patch_all(start=_thread.start_new_thread):
+    def start_new_thread(*given):
+        return start(*given)
+    start_new_thread.__module__ = "gevent.thread"
+    _thread.start_new_thread = start_new_thread
+def handle_job(job):
+    handle(job)
+"""
+
+
+def test_a_module_that_patches_threads_is_refused_by_the_master(playground: Playground) -> None:
+    """At once and in a sentence: a master would hang for ever."""
+    playground.write("patching.py", PATCHING + "patch_all()\n")
+    for words in (["tm-run", "patching.py", "2"], ["tm-master", "patching.py"], ["tm-run", "patching.py", "--dry-run"]):
+        run = playground.run(*words)
+
+        assert run.process.returncode == 2, run.output
+        assert "patching.py replaces the threads or sockets" in run.output
+        assert "setup()" in run.output
+    assert not playground.ledger.ended()
+
+
+def test_a_worker_that_patches_threads_runs_one_job_at_a_time(playground: Playground) -> None:
+    """In setup, as the master's message says; with --threads it is refused."""
+    playground.write("patching.py", PATCHING + "setup = patch_all\n")
+    refused = playground.run("tm-run", "patching.py", "2", "--threads=3", "--progress=none", TOTAL="20")
+    run = playground.run("tm-run", "patching.py", "2", "--progress=none", TOTAL="20")
+
+    assert refused.process.returncode == 2, refused.output
+    assert "one job at a time only" in refused.output
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == Counter(map(str, range(20)))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_standard_output_that_cannot_show_a_key_shows_an_escape(playground: Playground, encoding: str) -> None:
+    """In the dry run and in each form of the list of failed jobs, whatever the encoding."""
+    playground.write(
+        "texts.py",
+        "def get_jobs():\n"
+        "    yield from ['a', '\\u65e5\\u672c', 'e\\u0301', '\\udcff']\n"
+        "def handle_job(job):\n"
+        "    print('job', job)\n"
+        "    raise ValueError(job)\n",
+    )
+    environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    preview = playground.run("tm-run", "texts.py", "--dry-run", **environment)
+    run = playground.run("tm-run", "texts.py", "1", "--retries=0", **environment)
+
+    assert preview.process.returncode == 0, preview.output
+    assert "\\u65e5\\u672c" in preview.output
+    assert run.process.returncode == 3, run.output
+    for style in ([], ["--json"], ["--csv"], ["--tracebacks"]):
+        listed = playground.run("tm-ctl", "failures", "texts.py", *style, **environment)
+
+        assert listed.process.returncode == 0, listed.output
+        # click writes UTF-8 to what says that it is ASCII.
+        by_click = encoding == "ascii" and style in ([], ["--tracebacks"])
+        assert ("日本" if by_click else r"\u65e5\u672c") in listed.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("tm-run", "jobs.py", "2", "--limit=5"), 75),
+        (("tm-run", "nowhere.py"), 2),
+        (("tm-run", "jobs.py", "--no-such-option"), 2),
+        (("tm-slave", "jobs.py", "--host=127.0.0.1:1", "--wait=0"), 6),
+        (("python", "-c", "import taskmaster; taskmaster.Taskmaster(print, {1, 2}).start()"), 2),
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_full_disk_behind_standard_error_changes_no_exit_code(
+    playground: Playground, words: tuple[str, ...], code: int
+) -> None:
+    """What cannot be said is at least not said wrong."""
+    called = (str(BIN / words[0]), *words[1:])
+    run = playground.run("/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/full', *called, TOTAL="20")
+
+    assert run.process.returncode == code
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+@pytest.mark.parametrize("words", [("tm-ctl", "runs"), ("tm-run", "jobs.py", "--dry-run"), ("tm-run", "--help")])
+def test_what_cannot_be_printed_is_no_success(playground: Playground, words: tuple[str, ...]) -> None:
+    """A list that a full disk has cut is not taken for the whole one."""
+    playground.run("tm-run", "jobs.py", "1", "--progress=none", TOTAL="5")
+    run = playground.run("/bin/sh", "-c", 'exec "$0" "$@" >/dev/full', str(BIN / words[0]), *words[1:])
+
+    assert run.process.returncode == 1
+    assert "what was to be printed cannot be written" in run.output
+
+
+REMOVED = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$0" "$@"'
+
+
+@pytest.mark.parametrize("words", [("tm-run", "JOBS", "2"), ("tm-ctl", "runs"), ("tm-slave", "JOBS"), ("python", "S")])
+def test_a_working_directory_that_was_removed_is_said(playground: Playground, words: tuple[str, ...]) -> None:
+    """With what to do, whichever command it is."""
+    script = playground.write("script.py", SCRIPT)
+    places = {"JOBS": str(playground.directory / "jobs.py"), "S": str(script)}
+    run = playground.run(
+        "/bin/sh", "-c", REMOVED, str(BIN / words[0]), *(places.get(word, word) for word in words[1:]),
+    )  # fmt: skip
+
+    assert run.process.returncode == 2, run.output
+    assert "The working directory is not there any more" in run.output
+    assert "Traceback" not in run.output

@@ -25,6 +25,7 @@ from taskmaster.django_orm.integration import (
 from taskmaster.errors import TargetError
 from taskmaster.redaction import clean_lines
 from taskmaster.runtime.context import HERE
+from taskmaster.runtime.green_threads import check_slots
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import AboutRun, BatchEnded, CannotRun, Quit, Ready, to_worker
@@ -79,6 +80,9 @@ def work(
     sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked)
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec.concurrency if coroutines else spec.threads
+    if why := check_slots(slots):
+        sender.say(CannotRun(Cause.TARGET, why, ""))
+        return [], 0.0
     sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
     loop.begin_jobs()
     batches = read_batches(channel, sender, scoreboard, buffers)
