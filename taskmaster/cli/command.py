@@ -26,6 +26,7 @@ from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]
 
+
 def _unexpected(exc: Exception, *, debug: bool) -> str:
     if isinstance(exc, OSError) and exc.errno in _UNWRITABLE and exc.filename is None:
         return f"what was to be printed cannot be written: {exc.strerror}."

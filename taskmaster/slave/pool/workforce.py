@@ -7,6 +7,7 @@ holds, is the pool's business.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import selectors
@@ -119,8 +120,9 @@ class Workforce:
                 self._renew_fork_server()
                 return min(slow, self.restart_policy.back_off(time.monotonic()))
             except (CannotFork, NoSharedMemory) as exc:
+                pause = self.restart_policy.cannot_start(str(exc), time.monotonic())
                 logger.warning("%s It is tried again.", exc)
-                return min(slow, self.restart_policy.back_off(time.monotonic()))
+                return min(slow, pause)
             else:
                 # The fork server's messages that came before its answer are not announced again.
                 self.hear_of_exits()
@@ -144,7 +146,8 @@ class Workforce:
                 descriptors = [theirs.fileno(), memory, self._buffers, out_write, err_write]
                 pid = self._fork_client.spawn(self._spec, descriptors)
             except OSError as exc:
-                raise CannotFork(f"No worker can be started: {exc.strerror}.") from exc
+                cure = " Raise the limit (ulimit -n)." if exc.errno == errno.EMFILE else ""
+                raise CannotFork(f"No worker can be started: {exc.strerror}.{cure}") from exc
             undo.pop_all()
         worker = WorkerProcess(pid, ours, memory, self.outputs.watch(out_read, err_read))
         os.close(memory)

@@ -56,15 +56,6 @@ def test_numbers_stay_numbers_in_a_spreadsheet(job: str, capsys: pytest.CaptureF
     assert next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["job"] == job
 
 
-def test_a_stream_that_cannot_show_a_character_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every row is written, whatever is in it."""
-    raw = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
-    show([failed(message="caf\u00e9"), failed(message="x")], style="csv", tracebacks=False)
-
-    assert b"caf\\xe9" in raw.getvalue()
-
-
 def test_json_has_no_number_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     """NaN and infinity would be no JSON."""
     echo_json({"rate": float("nan"), "attempts": [{"at": float("inf")}, {"at": 1.5}]})
