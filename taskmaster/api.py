@@ -27,7 +27,7 @@ from taskmaster.options.keywords import from_keywords
 from taskmaster.options.option import from_options
 from taskmaster.redaction import clean_message
 from taskmaster.runner import control, shared_key
-from taskmaster.runner.excepthook import for_scripts, is_interactive
+from taskmaster.runner.excepthook import for_scripts
 from taskmaster.runner.in_process import InProcessSpec
 from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
@@ -35,6 +35,7 @@ from taskmaster.runner.one_job import run_one_job
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, standard_streams, working_directory
+from taskmaster.runtime.invocation import is_interactive
 from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets

@@ -333,6 +333,19 @@ def test_every_module_says_what_it_is_for():
     assert wrong == []
 
 
+def test_every_module_is_on_the_map_of_its_room():
+    """The docstring of a room names each module that lives in it."""
+    wrong = []
+    for module, path in FILES.items():
+        if module.count(".") < 2 or path.name.startswith("__"):
+            continue
+        room = module.rpartition(".")[0]
+        if f"``{path.stem}``" not in (ast.get_docstring(TREES[room]) or ""):
+            wrong.append(f"{room} does not name {path.stem}")
+
+    assert wrong == []
+
+
 @pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])
 def test_every_test_says_what_is_true(path: Path):
     """A test has a docstring that says what is true when it passes."""

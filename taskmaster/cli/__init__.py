@@ -1,6 +1,10 @@
-"""The commands ``tm-master``, ``tm-slave``, ``tm-spawn``, ``tm-run`` and ``tm-ctl``: they parse a
-command line, call ``taskmaster.api`` or ``runner``, and end with an exit code.
+"""The commands: they parse a command line, call ``taskmaster.api`` or ``runner``, and end with an
+exit code.
 
-``options`` has the spelling of every option and the one place where an error becomes an exit code.
-What does the work is imported when a command runs, so that ``--help`` is quick.
+- ``master``, ``run``, ``slave`` (``tm-slave`` and ``tm-spawn``), ``ctl``: a command each;
+- ``options``: from declared options to those of a command line;
+- ``command``: how a command begins and ends; the only place where an error becomes an exit code;
+- ``failures``, ``echo``: what is printed; ``pid1``: a command as the first process of a container.
+
+Imported by nobody. A command imports what does its work when it runs, so that ``--help`` is quick.
 """

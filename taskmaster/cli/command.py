@@ -20,8 +20,8 @@ from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.errors import TaskmasterError
-from taskmaster.runner.excepthook import say_error
 from taskmaster.runtime import standard_streams, working_directory
+from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]

@@ -1,6 +1,10 @@
 """PostgreSQL: tables as sources of jobs, key ranges, connections for workers, and guards for the
 throttle.
 
+- ``rows`` (with ``pages``, ``prefetch``, ``coverage``) and ``ranges``: tables as sources;
+- ``catalog``, ``statements``, ``values``: what they ask of the server, and how;
+- ``connections``, ``dead_links``, ``dsn``: a worker's connection; ``guards``: for the throttle.
+
 Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is
 used. All SQL of Taskmaster's own is in this package. Drivers are called through the DB-API alone:
 psycopg2 where a DSN is given, or whatever the user's own function returns.

@@ -1,8 +1,16 @@
 """One command from its first word to its last; the only room in which the master's and the slave's
 wing meet.
 
-``session`` brings a run from an open store to its summary; ``local_slave`` is the slave that a
-local run brings along, forked by ``prefork`` before anything else. ``dry_run`` and ``sample_run``
-try a source out, ``control`` is the side of ``tm-ctl``, ``excepthook`` shows an error to somebody
-who runs a script. Imported by ``cli`` and ``api``.
+- ``loading``: from a TARGET or a script to one value that says what is run; ``identities``: what
+  the run's state belongs to, and where it is; ``repeated``: two runs of one process;
+- ``session``: from that value to a summary; ``announcements``: what is said on the way;
+  ``shared_key``: the key, given, found, asked for or made;
+- ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
+- ``in_process``: jobs in the master's own process; ``one_job``: only one of them; ``loop``: the
+  event loop of both;
+- ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
+- ``control``: what ``tm-ctl`` finds out and changes;
+- ``excepthook``: what becomes of an error that a script does not catch.
+
+Imported by ``cli`` and ``api``.
 """

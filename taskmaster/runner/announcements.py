@@ -15,7 +15,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import without_password
-from taskmaster.runner.excepthook import is_command, is_interactive
+from taskmaster.runtime.invocation import is_command, is_interactive
 from taskmaster.units import show_moment
 from taskmaster.view.console import Console
 

@@ -13,7 +13,7 @@ from types import MethodType
 from typing import Any
 
 from taskmaster.errors import StateRefused
-from taskmaster.runner.excepthook import is_interactive
+from taskmaster.runtime.invocation import is_interactive
 
 __all__ = ["note_run", "refuse_repeated"]
 

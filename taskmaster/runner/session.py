@@ -27,9 +27,9 @@ from taskmaster.master.summary import Summary
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions, failure_budget
 from taskmaster.options.option import from_options
+from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
-from taskmaster.runner.excepthook import as_keywords, is_command
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
 from taskmaster.runner.loading import LoadedRun
@@ -38,6 +38,7 @@ from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
 from taskmaster.runtime.exit_guard import exit_guarded
+from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address

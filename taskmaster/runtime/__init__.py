@@ -1,7 +1,12 @@
-"""What a process does beside its work: signals, children, memory, tracebacks. Knows no job and no
-run.
+"""What a process does beside its work. Knows no job and no run.
 
-``signals`` counts them, ``child_process`` starts and reaps children, ``tracebacks`` shows the
-user's frames, ``malloc`` is the one call without which page faults cost more than pickling,
-``context`` says in which run and worker code runs. Imported by every room; imports none.
+- ``signals``, ``exit_guard``: its end; ``invocation``: how it was started; ``titles``: its name;
+  ``working_directory``, ``green_threads``: what it has been started in, and what was patched in it;
+- ``child_process``, ``at_fork``, ``randomness``: processes that it forks;
+- ``standard_streams``, ``descriptors``, ``log``, ``error_output``, ``tracebacks``: what it says,
+  and through what;
+- ``malloc``, ``exhaustion``: its memory; ``backoff``: pauses that grow;
+- ``context``: in which run and in which worker this code runs.
+
+Imported by every room; imports nothing but the modules at the root.
 """

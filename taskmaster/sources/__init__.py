@@ -1,12 +1,16 @@
 """Sources of jobs: files here, by name; and what the tables of ``postgres`` and the querysets of
 ``django_orm`` share.
 
-``files`` has the functions for lines, CSV and JSON and says how files are read, ``file_sources``
-what they return, ``resumable_file`` what is under it, ``file_format`` and ``text_encoding`` what a
-file is, ``bad_lines`` what is left out of it; ``key_ranges`` draws ranges of keys,
-``database_retry`` asks again what a database refuses for now, ``database_errors`` tells what passes
-from what has to be mended. Workers import this package for the ranges they are handed: nothing is
-loaded before it is asked for.
+- ``files``: the functions for lines, CSV and JSON, and how files are read; ``file_sources``: what
+  they return; ``resumable_file``: an open file that can go on after a key;
+- ``file_format``, ``text_encoding``: what a file is; ``bad_lines``: what is left out of it;
+- ``keyset_rows``, ``key_ranges``: a table by pages of rows, or as ranges of keys; ``key_bounds``:
+  where such a run ends;
+- ``database_retry``: asks again what a database refuses for now; ``database_errors``: tells what
+  passes from what has to be mended.
+
+Workers import this package for the ranges they are handed: nothing is loaded before it is asked
+for.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
-"""What is found out of the user's module: where a TARGET is, and which version of its file a slave
-runs.
+"""What is found out about the user's module, without running its callback.
 
-``target`` finds and imports it, ``code_version`` tells two versions apart. Runs no callback.
+- ``target``: where a TARGET is, and its import;
+- ``arguments``: ``key=value`` words as the types that ``get_jobs`` says it takes;
+- ``arity``: whether a function takes what it will be given;
+- ``code_version``: which version of the callback's file this is.
+
+Imported by both wings and by ``runner``.
 """

@@ -2,7 +2,8 @@
 
 No module here has a thread, a socket, a file, a clock or randomness of its own, so that the
 simulation can drive the real broker through thousands of schedules. ``broker`` is the face, called
-under the master's one lock; the parts, in the order in which a job meets them:
+under the master's one lock, ``limits`` are its caps; the parts, in the order in which a job meets
+them:
 
 - ``intake`` (with ``queue`` and ``write_ahead``): read, and not handed out;
 - ``hand_out``, ``batch_limit``, ``batches``: which batch a slave gets, and how large it is;

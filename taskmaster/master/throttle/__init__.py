@@ -1,3 +1,5 @@
-"""How fast jobs may be handed out: ``throttle`` counts out a rate, ``hooks`` asks the user's hooks
-and guards.
+"""Whether jobs may be handed out now: ``throttle`` counts out a rate, ``hooks`` asks the user's
+hooks and guards.
+
+Imported by the master's ``service`` and ``dispatch``, and by ``runner``, which makes it.
 """

@@ -1,7 +1,9 @@
 """The supervisor's half of a slave: the worker processes, seen from outside. Never imports
 ``worker``.
 
-``pool`` has the workers, each a ``worker_process`` that ``fork_client`` has had forked;
-``watchdog`` ends those whose job takes too long, ``restart_policy`` says how often a start may
-fail; ``buffers`` is memory in which batches lie, ``output`` passes on what callbacks print.
+``pool`` gives batches to workers and hears what they say; ``workforce`` starts, replaces and ends
+them, each a ``worker_process`` that ``fork_client`` has had forked; ``retirement`` says which are
+replaced, ``rests`` which pause, ``worker_ends`` how they end; ``watchdog`` ends those whose job
+takes too long, ``restart_policy`` says how often a start may fail; ``buffers`` is the
+``shared_memory`` in which batches lie, ``output`` passes on what callbacks print.
 """

@@ -1,0 +1,30 @@
+"""How an error is shown: the user's traceback, if their code raised, and one sentence."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import suppress
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.redaction import clean_lines, clean_message
+
+__all__ = ["say_error"]
+
+
+def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
+    """Show an error on standard error: the user's traceback, if their code raised, and the message.
+
+    Args:
+        name: of the program.
+        exc: the error.
+        debug: show Taskmaster's own traceback, too.
+    """
+    parts = [clean_lines(exc.user_traceback.rstrip("\n"))] if exc.user_traceback else []
+    if debug:
+        parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
+    if str(exc):
+        parts.append(clean_message(f"{name}: {exc}"))
+    # Where it is full, closed or not there, the exit code still says it.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write("".join(f"{part}\n" for part in parts))
