@@ -1,5 +1,5 @@
 """Whether jobs may be handed out now: ``throttle`` counts out a rate, ``hooks`` asks the user's
 hooks and guards.
 
-Imported by the master's ``service`` and ``dispatch``, and by ``runner``, which makes it.
+Imported by the modules of ``master`` that deal jobs out, and by ``runner``, which makes it.
 """
