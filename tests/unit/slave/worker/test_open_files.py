@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import gc
 import gzip
 import io
 import lzma
@@ -25,6 +26,7 @@ from taskmaster.slave.worker.open_files import Inherited, close_all, flush_all, 
 @pytest.fixture(autouse=True)
 def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the files alone that the test's own process has open."""
+    gc.unfreeze()  # as close_all does: it would find, and close, what was frozen by an earlier test
     theirs = {id(file): file for file in open_files._writers()}
     found = open_files._writers
     monkeypatch.setattr(open_files, "_writers", lambda: [file for file in found() if id(file) not in theirs])
