@@ -31,6 +31,7 @@ from taskmaster.options.commands import RunOptions
 from taskmaster.redaction import clean_lines
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
+from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.signals import Signals
 from taskmaster.runtime.tracebacks import users_traceback
@@ -213,6 +214,7 @@ class InProcessSlave:
         results = Results(name_of(callbacks.handle), self._loop.awaited)
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
         server.told = self._leave
+        forget_in_children(self)
         self._set_up()
 
     @property
@@ -258,6 +260,7 @@ class InProcessSlave:
             for batch in answer.batches:
                 began = time.monotonic()
                 reports.append(self._run(batch))
+                self._sender.end_if_child()  # one that the callback has forked must not go on as a second run
                 self._rests_until = (now := time.monotonic()) + self._nice * (now - began)
             if self._nice and answer.batches:
                 self._idle = True
@@ -285,6 +288,10 @@ class InProcessSlave:
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
         self._loop.close()
         return code
+
+    def forget(self) -> None:
+        """In a forked child: begin no more jobs."""
+        self._scoreboard.detach()
 
     def notify(self) -> None:
         """Hear of a signal, inside of its handler: the first one lets the running job end."""

@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from taskmaster.runtime.backoff import Backoff
+from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["Forked", "can_fork", "kill_group", "reap"]
+__all__ = ["Forked", "can_fork", "end_child", "kill_group", "reap"]
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whether a child has ended
 
@@ -103,3 +105,19 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
+
+
+def end_child(exc: BaseException | None = None) -> NoReturn:
+    """End a forked child that has come back from the user's code, as Python would end a program."""
+    status = 0
+    if isinstance(exc, SystemExit):
+        status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
+        if status == 1 and isinstance(exc.code, str):
+            sys.stderr.write(exc.code + "\n")
+    elif exc is not None:
+        status = 1
+        sys.stderr.write(users_traceback(exc))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status & 0xFF)

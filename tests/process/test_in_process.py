@@ -226,3 +226,57 @@ def test_a_module_with_both_callbacks_is_told_which_one_is_called(playground: Pl
 
     assert "handle_job is called" in ended.output
     assert "one" in ended.output
+
+
+FORKED = """
+import os, sys
+seen = set()
+def fork(job):
+    if job == 40 and job not in seen:
+        seen.add(job)
+        pid = os.fork()
+        if pid == 0:
+            {how}
+            return True
+        os.waitpid(pid, 0)
+def note(job):
+    with open("done.txt", "a") as file:
+        file.write(f"{{job}}\\n")
+"""
+IN_CALLBACK = """
+def get_jobs(last=0): yield from range(last + 1, 201)
+def handle_job(job): note(job); fork(job)
+"""
+IN_LIST = """
+def get_jobs(last=0): yield from range(last + 1, 201)
+def handle_jobs(jobs):
+    for job in jobs:
+        note(job)
+        if fork(job): return
+"""
+IN_SOURCE = """
+def get_jobs(last=0):
+    for job in range(last + 1, 30001):
+        if fork(job): break
+        yield job
+handle_job = note
+"""
+
+
+@pytest.mark.parametrize("how", ["pass", "sys.exit(3)", "raise ValueError('in the child')"])
+@pytest.mark.parametrize(
+    ("where", "processes", "count"),
+    [(IN_CALLBACK, "0", 200), (IN_LIST, "0", 200), (IN_SOURCE, "0", 30_000), (IN_SOURCE, "1", 30_000)],
+    ids=["callback", "list", "source", "source with workers"],
+)
+def test_a_forked_child_that_comes_back_is_no_second_run(
+    playground: Playground, where: str, processes: str, count: int, how: str
+) -> None:
+    """However it comes back: each job runs once, and no process is left."""
+    playground.write("forked.py", FORKED.format(how=how) + where)
+    run = playground.run("tm-run", "forked.py", "--processes", processes, "--progress=none")
+    done = (playground.directory / "done.txt").read_text().split()
+
+    assert run.process.returncode == 0, run.output
+    assert len(done) == len(set(done)) == count
+    assert playground.left() == {}

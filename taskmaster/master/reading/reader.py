@@ -8,6 +8,7 @@ the source.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
+from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 
@@ -97,6 +99,7 @@ class Reader(threading.Thread):
         self._progress = (0, time.monotonic())  # jobs read, and when that number last changed
         self._chunks = Chunks(broker, lock, identity, self._checks, source.name)
         self._iterator: Iterator[Any] | None = None
+        self._pid = os.getpid()
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
         self._horizon = 2 * broker.limits.span + len(dedup)
@@ -151,6 +154,7 @@ class Reader(threading.Thread):
                 while not self._stop_asked.is_set() and not self.done:
                     self._asking = True
                     stepped = self.step()
+                    self._end_if_child()
                     self._asking = False
                     if not stepped:
                         # Woken when the queue has run half empty; the time-out covers all other
@@ -172,7 +176,15 @@ class Reader(threading.Thread):
         except TaskmasterError as exc:
             self.error = exc
         except BaseException as exc:
+            self._end_if_child(exc)
             self.error = self._source_error(exc)
+
+    def _end_if_child(self, exc: BaseException | None = None) -> None:
+        """End a process that the source has forked and that has come back from it: it would read on
+        beside this one.
+        """
+        if os.getpid() != self._pid:
+            end_child(exc)
 
     def prepare(self) -> None:
         """Find out what the source can do, before a job that an earlier session has parked can

@@ -47,6 +47,7 @@ class ReaderByTurns(Reader):
             if not self._stop_asked.is_set() and not self.done:
                 began = time.monotonic()
                 found = self.step()
+                self._end_if_child()
                 if time.monotonic() - began > LONGEST_TURN_SECONDS:
                     # A slow source must not keep the jobs waiting that it has yielded.
                     self._chunks.begin_small()

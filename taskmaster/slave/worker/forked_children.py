@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
+from taskmaster.runtime.child_process import end_child
 from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.event_loop import EventLoop
-from taskmaster.slave.worker.message_sender import end_child, flush
+from taskmaster.slave.worker.message_sender import flush
 
 __all__ = ["keep_children_out"]
 

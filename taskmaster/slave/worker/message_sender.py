@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from taskmaster.model import Failure, FailureKind
+from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.exhaustion import Reserve, is_exhausted
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import (
@@ -30,7 +31,7 @@ from taskmaster.slave.messages import (
 from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.transport.channel import Channel
 
-__all__ = ["MessageSender", "WorkerBatch", "capped", "end_child", "flush", "message_of"]
+__all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of"]
 
 KindOf = Callable[[BaseException], tuple[FailureKind, float]]
 
@@ -158,20 +159,6 @@ class MessageSender:
         if self._forked and os.strerror(errno.EBADF) in message:
             message += NOT_THERE
         return Failure(index, type(exc).__qualname__, message, traceback, kind, after, os.getpid())
-
-
-def end_child(exc: BaseException | None = None) -> NoReturn:
-    """End a forked child that has come back from the callback, as Python would end a program."""
-    status = 0
-    if isinstance(exc, SystemExit):
-        status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
-        if status == 1 and isinstance(exc.code, str):
-            sys.stderr.write(exc.code + "\n")
-    elif exc is not None:
-        status = 1
-        sys.stderr.write(users_traceback(exc))
-    flush()
-    os._exit(status & 0xFF)
 
 
 def flush() -> None:
