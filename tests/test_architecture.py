@@ -366,7 +366,7 @@ COVERED_BY = {
     "errors": "tests/unit/cli/test_commands.py",
     "example": "tests/process/test_slaves.py",
     "model": "tests/unit/master/test_service.py",
-    "outcomes": "tests/unit/slave/worker/test_worker.py",
+    "outcomes": "tests/integration/slave/worker/test_worker.py",
     "cli/*": "tests/unit/cli/test_commands.py",
     "django_orm/*": "tests/django_orm",
     "master/*": "tests/simulation",
@@ -387,14 +387,19 @@ COVERED_BY = {
 }
 
 
+MIRRORS = ("unit", "integration")  # the second with a socket, a child process, or a pause
+
+
 def test_every_module_has_its_tests():
-    """tests/unit mirrors the package; a module without a file of its own is covered elsewhere."""
+    """tests/unit and tests/integration mirror the package; a module without a file of its own is
+    covered elsewhere.
+    """
     alone, used = [], set()
     for path in PACKAGE.rglob("*.py"):
         if path.stem.startswith("__"):
             continue
         name = path.relative_to(PACKAGE).with_suffix("")
-        if (ROOT / "tests/unit" / name.parent / f"test_{name.name}.py").exists():
+        if any((ROOT / "tests" / kind / name.parent / f"test_{name.name}.py").exists() for kind in MIRRORS):
             continue
         found = [entry for entry in (str(name), f"{name.parent}/*") if entry in COVERED_BY]
         used.update(found[:1])
@@ -403,6 +408,26 @@ def test_every_module_has_its_tests():
     assert alone == []
     assert set(COVERED_BY) - used == set(), "these have test files of their own now"
     assert [there for there in COVERED_BY.values() if not (ROOT / there).exists()] == []
+
+
+# A class of socket's errors may be raised, and what a process has replaced may be patched.
+WAITS = re.compile(
+    r"subprocess\.\w+|socket\.(socket|socketpair|create_\w+|fromfd)|multiprocessing\.(?!pool)\w+"
+    r"|os\.(fork|system|popen|spawn\w+|posix_spawn\w*|exec\w+)|(time\.)?sleep"
+)
+
+
+def test_unit_tests_have_no_socket_no_process_and_no_pause():
+    """What needs one is in tests/integration or tests/process."""
+    wrong = [
+        f"{path}:{node.lineno} calls {ast.unparse(node.func)}"
+        for path in TESTS
+        if ROOT / "tests/unit" in path.parents
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and WAITS.fullmatch(ast.unparse(node.func))
+    ]
+
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])

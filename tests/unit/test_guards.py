@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
@@ -143,28 +141,6 @@ def test_what_cannot_be_asked_is_refused(given: object) -> None:
 
 
 # -- guards of PostgreSQL, without a server --------------------------------------------------------
-
-
-def test_making_a_guard_imports_no_driver() -> None:
-    """Every worker imports the module that makes it."""
-    code = (
-        "import sys; from taskmaster.postgres import guards as g; "
-        "g.replication_lag('5s', 'x'), g.active_connections(5, 'x'), g.long_transactions(60, 'x'), "
-        "g.locks_waiting(0, 'x'), g.query('SELECT 1', below=2, dsn='x'); "
-        "sys.exit('psycopg2' in sys.modules)"
-    )
-
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_server_that_is_not_there_is_unknown_and_no_password_is_shown() -> None:
-    """However the DSN is written."""
-    for dsn in ("postgresql://me:s%40crt@127.0.0.1:1/blog", "host=127.0.0.1 port=1 user=me password='s@crt' dbname=b"):
-        guard = postgres.replication_lag(5, dsn)
-        reason = guard()
-
-        assert reason.startswith("replication lag is unknown: connection to server"), reason
-        assert "crt" not in reason + repr(guard)
 
 
 @pytest.mark.parametrize("dsn", ["s@crt", "postgresql://me:s@crt%zz@h/blog", "password=s@crt host", "pass word=s@crt"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
-import subprocess
 import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -154,26 +152,6 @@ def test_a_payload_that_holds_itself_has_one_too() -> None:
     loop.append(loop)
 
     assert len(keys.fingerprint("1", loop)) == 16
-
-
-def test_fingerprints_are_the_same_in_every_process() -> None:
-    """Whatever the seed of the hashes."""
-    program = (
-        "from taskmaster import keys\n"
-        "print(keys.fingerprint('1', {'tags': {'a', 'b', 'c', 'dd', 'ee'}, 'x': frozenset('abcdef')}).hex())\n"
-    )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-
-    assert len(found) == 1
 
 
 def test_keys_are_shown_without_what_steers_a_terminal() -> None:
