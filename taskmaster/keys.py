@@ -79,7 +79,10 @@ def decode(text: str) -> Any:
     Raises:
         ValueError: ``encode`` did not make it.
     """
-    return _key(json.loads(text))
+    try:
+        return _key(json.loads(text))
+    except RecursionError:
+        raise ValueError("no encoded key: it is nested too deeply") from None
 
 
 def check(key: Any) -> str:
@@ -107,6 +110,7 @@ def show(text: str) -> str:
         shown = repr(decode(text))
     except ValueError:
         shown = text
+    shown = shown[: SHOWN + 1]  # before each character of it is looked at
     shown = "".join(char if char.isprintable() else "?" for char in shown)
     return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -247,13 +251,12 @@ def _key(value: Any) -> Any:
             raise ValueError("no encoded key")  # noqa: TRY004  # the text is wrong, not the caller
         return value
     ((name, content),) = value.items()
-    if name == "tuple":
-        return tuple(_key(part) for part in content)
-    if name == "list":
-        return [_key(part) for part in content]
     try:
+        if name in ("tuple", "list"):
+            parts = [_key(part) for part in content]
+            return tuple(parts) if name == "tuple" else parts
         return _READERS[name](content)
-    except (KeyError, TypeError, ArithmeticError) as exc:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, OSError) as exc:
         raise ValueError(f"no encoded key: {name}") from exc
 
 

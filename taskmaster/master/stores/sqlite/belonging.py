@@ -48,7 +48,7 @@ class Belonging(NamedTuple):
         """
         if self.belongs is not None:
             return RunIdentity.described(self.belongs)
-        return without_password(self.former or "?")
+        return without_password(str(self.former or "?"))
 
     def is_of_file(self, file: str) -> bool:
         """Return whether it is a run of a file, whatever its arguments were.

@@ -20,7 +20,8 @@ from pathlib import Path
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.file import IN_USE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite.owner import reserve
-from taskmaster.master.stores.sqlite.rows import BROKEN, lost_rows
+from taskmaster.master.stores.sqlite.rows import BROKEN, STATEMENTS, lost_rows
+from taskmaster.master.stores.sqlite.validation import check_schema
 
 __all__ = ["begin", "connect", "let_go", "looking"]
 
@@ -130,7 +131,9 @@ def _without_log(path: Path) -> Unresumable:
 
 
 def _look_through(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a state in which something that was written is missing."""
+    """Refuse a state in which something that was written is missing, or that has more in it."""
+    # First: what else is asked may run a view.
+    check_schema(connection, STATEMENTS)
     # The quick check would not compare an index with its table: what a damaged index hides would be
     # lost.
     broken = [row[0] for row in connection.execute("PRAGMA integrity_check(3)") if row[0] != "ok"]

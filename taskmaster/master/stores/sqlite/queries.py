@@ -13,7 +13,8 @@ from typing import Any
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.sqlite.belonging import Belonging
-from taskmaster.master.stores.sqlite.rows import FAILED, RUN, attempts_of, failed_job, sealed
+from taskmaster.master.stores.sqlite.rows import FAILED, RUN, failed_job, sealed
+from taskmaster.master.stores.sqlite.validation import attempts_of, check_failed, check_parked, check_run
 
 __all__ = ["belonging", "current_run", "failed_page", "kinds", "newest_session", "run_ids", "run_record"]
 
@@ -51,6 +52,7 @@ def run_record(connection: sqlite3.Connection, run: str, *, resumed: bool) -> Ru
         ValueError: it is not what was written.
     """
     row = _checked(connection.execute(RUN, (run,)).fetchone())
+    check_run(row)
     _, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, _ = row
     above = connection.execute(
         'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', (run,)
@@ -59,6 +61,8 @@ def run_record(connection: sqlite3.Connection, run: str, *, resumed: bool) -> Ru
         "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id", (run,)
     ).fetchall()
     parked = [_checked(job)[1:] for job in known]
+    for job in parked:
+        check_parked(*job[:4])
     last = connection.execute("SELECT max(id) FROM failed WHERE run = ?", (run,)).fetchone()[0]
     return RunRecord(
         id=run,
@@ -94,7 +98,7 @@ def failed_page(connection: sqlite3.Connection, run: str, after: int, most: int,
     only = "" if kind is None else " AND type = ?"
     values = (run, after) if kind is None else (run, after, kind)
     page = f"{FAILED} WHERE run = ? AND id > ?{only} ORDER BY id LIMIT ?"
-    return [failed_job(*_checked(row)) for row in connection.execute(page, (*values, most)).fetchall()]
+    return [_failed(row) for row in connection.execute(page, (*values, most)).fetchall()]
 
 
 def kinds(connection: sqlite3.Connection, run: str, most: int) -> list[tuple[int, FailedJob]]:
@@ -109,9 +113,15 @@ def kinds(connection: sqlite3.Connection, run: str, most: int) -> list[tuple[int
     )
     example = f"{FAILED} WHERE run = ? AND id = ?"
     return [
-        (number, failed_job(*_checked(connection.execute(example, (run, first)).fetchone())))
+        (number, _failed(connection.execute(example, (run, first)).fetchone()))
         for number, first in connection.execute(grouped, (run, most)).fetchall()
     ]
+
+
+def _failed(row: Sequence[Any] | None) -> FailedJob:
+    if row is not None:
+        check_failed(tuple(row))
+    return failed_job(*_checked(row))
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> Any:

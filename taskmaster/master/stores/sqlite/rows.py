@@ -11,14 +11,15 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.stores.sqlite.validation import attempts_of, loads
 
 __all__ = [
     "BROKEN",
     "FAILED",
     "RUN",
+    "STATEMENTS",
     "Tally",
     "as_text",
-    "attempts_of",
     "failed_job",
     "fill",
     "lost_rows",
@@ -46,6 +47,7 @@ CREATE TABLE failed (
     attempts TEXT NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, id));
 CREATE INDEX failed_type ON failed (run, type);
 """
+STATEMENTS = [statement.strip() for statement in SCHEMA.split(";") if statement.strip()]
 FAILED = "SELECT run, id, key, job, payload, type, attempts, seal FROM failed"
 RUN = (
     "SELECT id, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, tally, seal "
@@ -59,9 +61,8 @@ _KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed"
 
 def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Make the tables, with a first run; return the connection."""
-    for statement in SCHEMA.split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    for statement in STATEMENTS:
+        connection.execute(statement)
     connection.execute("INSERT INTO meta VALUES ('current', '')")
     new_run(connection)
     return connection
@@ -102,7 +103,7 @@ class Tally:
         self._connection = connection
         self._run = run
         row = connection.execute("SELECT tally FROM run WHERE id = ?", (run,)).fetchone()
-        self.known: dict[str, list[int]] = {table: [0, 0] for table in _KEYS} | json.loads(row[0] if row else "{}")
+        self.known: dict[str, list[int]] = {table: [0, 0] for table in _KEYS} | loads(row[0] if row else "{}")
 
     def put(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write sealed rows; each takes the place of the one with the same key, if there is one."""
@@ -155,11 +156,6 @@ def as_text(attempts: Sequence[Attempt]) -> str:
     return json.dumps(attempts)
 
 
-def attempts_of(text: str) -> tuple[Attempt, ...]:
-    """Return what ``as_text`` was given."""
-    return tuple(Attempt(*values) for values in json.loads(text))
-
-
 def sealed(*values: Any) -> tuple[Any, ...]:
     """Return a row with its checksum: SQLite has none, and a changed byte inside a value would be
     believed.
@@ -174,8 +170,15 @@ def sealed(*values: Any) -> tuple[Any, ...]:
 def failed_job(
     _run: str, number: int, key: str | None, job: str, payload: bytes | None, _: str, attempts: str
 ) -> FailedJob:
-    """Return a row of the table, without its checksum, as a value."""
-    return FailedJob(number, key, job, payload, attempts_of(attempts))
+    """Return a row of the table, without its checksum, as a value.
+
+    Raises:
+        ValueError: it has no attempts, or not such as were written.
+    """
+    tried = attempts_of(attempts)
+    if not tried:
+        raise ValueError("a failed job in it has no attempt")
+    return FailedJob(number, key, job, payload, tried)
 
 
 def printable(text: str) -> str:
