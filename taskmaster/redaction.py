@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
-__all__ = ["clean", "clean_lines", "clean_message", "without_password"]
+__all__ = ["clean", "clean_lines", "clean_message", "without_password", "without_passwords_in"]
 
 HIDDEN = "***"
 # postgresql://USER:PASSWORD@..., also where it holds characters that it must not hold; and
 # password=..., quoted or not, between other words or in a URL.
 _IN_URL = re.compile(r"(\w://[^\s:/@]*:).*(?=@)")
-_AS_WORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s&\\]|\\.)+)")
+_AS_WORD = re.compile(r"((?:password|passwd|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[^\s&\\]|\\.)+)", re.IGNORECASE)
+# Up to the last @ before a path: what two addresses differ in behind that must not be hidden where
+# runs are told apart by them.
+_IN_URL_ALONE = re.compile(r"(\w://[^\s:/@]*:)[^\s/?#]*(?=@)")
+_NAME = re.compile(r"(password|passwd|pwd)$", re.IGNORECASE)  # of an argument or option
 
 
 def without_password(text: str, dsn: str = "") -> str:
@@ -31,6 +37,37 @@ def without_password(text: str, dsn: str = "") -> str:
     for secret in sorted(_secrets(dsn), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _AS_WORD.sub(rf"\g<1>{HIDDEN}", _IN_URL.sub(rf"\g<1>{HIDDEN}", text))
+
+
+def without_passwords_in(value: Any) -> Any:
+    """Return plain values in which every password is hidden: in texts, of entries that have the
+    name of one, and of words of a command line. Of a URL no more is hidden than its password.
+
+    Example::
+
+        without_passwords_in({"dsn": "postgresql://u:x@h/d"}) == {"dsn": "postgresql://u:***@h/d"}
+        without_passwords_in(["--password", "x"]) == ["--password", "***"]
+    """
+    if isinstance(value, str):
+        return _AS_WORD.sub(rf"\g<1>{HIDDEN}", _IN_URL_ALONE.sub(rf"\g<1>{HIDDEN}", value))
+    if isinstance(value, Mapping):
+        hidden = {name: isinstance(part, str) and _is_name_of_one(name) for name, part in value.items()}
+        return {name: HIDDEN if hidden[name] else without_passwords_in(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        before = [None, *value]
+        return [
+            HIDDEN if isinstance(part, str) and _is_option_of_one(word) else without_passwords_in(part)
+            for word, part in zip(before, value, strict=False)
+        ]
+    return value
+
+
+def _is_name_of_one(name: Any) -> bool:
+    return isinstance(name, str) and _NAME.search(name) is not None
+
+
+def _is_option_of_one(word: Any) -> bool:
+    return _is_name_of_one(word) and word.startswith("-")
 
 
 def _secrets(dsn: str) -> set[str]:

@@ -15,10 +15,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from taskmaster.redaction import without_password
+from taskmaster.redaction import without_password, without_passwords_in
 
 __all__ = ["Comparison", "RunIdentity"]
 
+GIVEN = ("arguments", "words")  # parts that somebody gives on a command line
 LONGEST_SHOWN = 300  # characters of one part of an identity, such as a query, in a message
 
 
@@ -55,6 +56,13 @@ class RunIdentity:
     code: str = ""
     former: str = ""
     former_is_sure: bool = True
+
+    def __post_init__(self) -> None:
+        """Leave passwords out: a state is no place for them, and with another one it is the same
+        run.
+        """
+        object.__setattr__(self, "what", _without_passwords(self.what))
+        object.__setattr__(self, "former", without_password(self.former))
 
     @classmethod
     def named(cls, name: str) -> RunIdentity:
@@ -121,7 +129,8 @@ class RunIdentity:
         told = _read(known)
         file = str(told.get("file") or "")
         other = _described(file, told["what"])
-        if json.loads(json.dumps(dict(self.what))) != told["what"]:
+        # A state of an earlier release may hold the password of that time.
+        if json.loads(json.dumps(dict(self.what))) != _without_passwords(told["what"]):
             return Comparison(refusal=other)
         if self.file == file or (self.given and self.given == told.get("given")):
             return Comparison()
@@ -140,6 +149,13 @@ def _read(known: str) -> dict[str, Any]:
     if not isinstance(told, dict) or not isinstance(told.get("what"), dict):
         raise ValueError("it does not say what it belongs to")  # noqa: TRY004  # the state is damaged, not the call
     return told
+
+
+def _without_passwords(what: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts, without the passwords in what was given on a command line. A query is left
+    alone: what it looks for makes it another one.
+    """
+    return {name: without_passwords_in(value) if name in GIVEN else value for name, value in what.items()}
 
 
 def _described(file: str, what: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from taskmaster.errors import StateError, StateRefused
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
 from taskmaster.options.commands import RunOptions
+from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of_file, file_of
@@ -72,7 +73,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
     former_place = state_path(name, arguments_digest(arguments))
     former = f"{name} {arguments_text(arguments)}" if arguments else name
     suffix = "" if function == "get_jobs" else f"-{function}"
-    digest = arguments_digest(arguments)
+    digest = arguments_digest(without_passwords_in(arguments))
     if installed:
         identity = RunIdentity({name: value for name, value in what.items() if value}, former=former)
         digest = identity.digest(here) if callback else digest

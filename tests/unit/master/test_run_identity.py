@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,9 +101,57 @@ def test_digests_differ_where_runs_differ_and_survive_a_move(tmp_path: Path) -> 
     assert one != made_for(tmp_path / "x" / "a.py", {"function": "other"}).digest(tmp_path / "x")
 
 
-def test_no_password_is_shown(tmp_path: Path) -> None:
-    """The state keeps what it has to compare; a person sees stars."""
-    identity = RunIdentity({"function": "get_jobs", "arguments": {"dsn": "host=x password=secret"}}, file="/a.py")
+WITH_PASSWORDS = [
+    {"arguments": {"dsn": "host=x password={}"}},
+    {"arguments": {"dsn": "host=x PASSWORD = '{} and more' user=y"}},
+    {"arguments": {"dsn": "postgresql://joe:{}@db:5432/shop?sslmode=require"}},
+    {"arguments": {"url": "mysql+pymysql://joe:{}@p@db/shop"}},
+    {"arguments": {"password": "{}"}},
+    {"arguments": {"db_passwd": "{}"}},
+    {"words": ["--pwd", "{}", "rest"]},
+    {"words": ["--db-password={}", "rest"]},
+    {"words": ["redis://:{}@cache/0"]},
+]
 
-    assert "secret" not in identity.describe()
-    assert "secret" in json.loads(identity.as_text(tmp_path))["what"]["arguments"]["dsn"]
+
+def filled(value: Any, secret: str) -> Any:
+    return json.loads(json.dumps(value).replace("{}", secret))
+
+
+@pytest.mark.parametrize("what", WITH_PASSWORDS)
+def test_no_password_is_kept_or_shown_and_a_new_one_makes_no_other_run(tmp_path: Path, what: dict) -> None:
+    """Neither in the state nor in its name, by which guesses could be tried; it resumes when the
+    password was changed.
+    """
+    one, other = (RunIdentity(filled(what, secret), file="/a.py") for secret in ("s3cret", "0ther"))
+    known = one.as_text(tmp_path)
+
+    assert "s3cret" not in one.describe() + known
+    assert one.digest(tmp_path) == other.digest(tmp_path)
+    assert other.compare(known, tmp_path).refusal == ""
+
+
+def test_a_state_that_holds_a_password_is_taken_over(tmp_path: Path) -> None:
+    """Earlier releases wrote it down; the next start writes the state's belongings without it."""
+    what = {"arguments": {"dsn": "host=x password=s3cret"}}
+    known = json.dumps({"file": "/a.py", "what": what})
+
+    assert RunIdentity(what, file="/a.py").compare(known, tmp_path).refusal == ""
+    assert "s3cret" not in RunIdentity.described(known)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"arguments": {"dsn": "host=x password=a"}}, {"arguments": {"dsn": "host=y password=a"}}),
+        ({"arguments": {"u": "pg://joe:a@h/d"}}, {"arguments": {"u": "pg://ann:a@h/d"}}),
+        ({"arguments": {"u": "pg://joe:a@h/d"}}, {"arguments": {"u": "pg://joe:a@h/e"}}),
+        ({"arguments": {"u": "http://h:80/a@1"}}, {"arguments": {"u": "http://h:80/b@1"}}),
+        ({"arguments": {"token": "a"}}, {"arguments": {"token": "b"}}),
+        ({"words": ["--password", "a", "b"]}, {"words": ["--password", "a", "c"]}),
+        ({"source": "WHERE password = 'a'"}, {"source": "WHERE password = 'b'"}),
+    ],
+)
+def test_what_is_no_password_makes_another_run(tmp_path: Path, one: dict, other: dict) -> None:
+    """No more is left out of the comparison than passwords."""
+    assert RunIdentity(other, file="/a.py").compare(RunIdentity(one, file="/a.py").as_text(tmp_path), tmp_path).refusal

@@ -63,7 +63,7 @@ class Belonging(NamedTuple):
         that.
         """
         if self.belongs is None:
-            return self.former == identity.former
+            return without_password(str(self.former)) == identity.former
         return not identity.compare(self.belongs, state.parent).refusal
 
     def check(self, state: Path, identity: RunIdentity, target: str, *, adopt: bool = False) -> str:
@@ -99,7 +99,7 @@ class Belonging(NamedTuple):
 
 def _by_name(former: str, identity: RunIdentity) -> Comparison:
     """Compare with a state that holds no more than a name."""
-    if former != identity.former:
+    if without_password(former) != identity.former:
         return Comparison(refusal=without_password(former))
     if identity.former_is_sure:
         return Comparison(remark=f"The state was made by an earlier release for {former}, and is taken over.")
