@@ -2,5 +2,6 @@
 
 ``store`` is the store; ``lock`` keeps a second master out, and ``owner`` other users; ``file``
 looks at the file before SQLite opens it, and ``connection`` opens it. ``rows`` has the tables,
-``queries`` reads and ``checkpoint`` writes them; ``belonging`` says which run a state is of.
+``queries`` reads and ``checkpoint`` writes them, ``validation`` says what they may hold;
+``belonging`` says which run a state is of.
 """
