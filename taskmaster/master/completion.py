@@ -1,8 +1,8 @@
-"""Which share of the work is settled, where the source can reckon with keys.
+"""Which fraction of the work is settled, where the source can reckon with keys.
 
 Updated by the checkpointer after each checkpoint, with what the store has. The watermark passes
-what is parked, and parked is not done: of the share up to the watermark, that of the parked jobs is
-taken off.
+what is parked, and parked is not done: of the fraction up to the watermark, that of the parked jobs
+is taken off.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Completion:
         record: the run as it was at the start of this session.
 
     Attributes:
-        settled: the share that is settled, from 0 to 1; None while nobody knows.
+        settled: the fraction that is settled, from 0 to 1; None while nobody knows.
         before: what it was at the start of this session.
     """
 
@@ -78,8 +78,7 @@ class Completion:
         known = [extent for extent in extents if extent is not None]
         if len(known) == len(extents):
             return max(0.0, passed - sum(known))
-        # A job like another, as far as anybody knows: as many are settled as there are settled ones
-        # among them.
+        # Without extents, all jobs are taken to weigh the same.
         return passed * settled / (settled + len(waiting))
 
     def _extent(self, key: str) -> float | None:

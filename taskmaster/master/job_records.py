@@ -92,7 +92,7 @@ class PickledJob(ParkedJob):
     """A job in the queue as it was when it was read, because the source may change it since.
 
     Attributes:
-        job: Its capped repr.
+        job: its capped repr.
     """
 
     job: str = ""

@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from taskmaster import keys
 from taskmaster.errors import StateUnwritable, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
@@ -32,9 +31,9 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.remarks import remarks
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
+from taskmaster.master.run_status import RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
-from taskmaster.master.standing import Standing
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
@@ -42,8 +41,7 @@ from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
-from taskmaster.units import show_seconds
-from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.snapshot import RunState
 
 __all__ = ["Run"]
 
@@ -53,7 +51,6 @@ TICK_SECONDS = 0.2  # between two ticks of the leases, and two updates of the pr
 HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
 FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
 FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
-SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
 CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
 
 
@@ -93,26 +90,24 @@ class Run:
         self._source = source
         self._store = store
         self._record = record
-        self._target = target
         self._grace = grace
-        self._total = total
-        self._counted = total is not None  # not estimated
+        self._count_wanted = total is None
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
-        self._address = ""
-        self._began = time.monotonic()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._held_back = False
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = Broker(incarnation, limits, record)
-        self._completion = Completion(source, record)
-        self._standing = Standing(identity)
+        completion = Completion(source, record)
         guarded = (self._broker, self._lock)
-        self._checkpointer = Checkpointer(store, *guarded, identity, dedup, record, completion=self._completion)
+        self._checkpointer = Checkpointer(store, *guarded, identity, dedup, record, completion=completion)
         self._checks = checks = JobChecks(identity)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
         self._reader = kind(source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks)
+        self._status = RunStatus(
+            *guarded, self._reader, source, self._throttle, completion, record, identity, target=target, total=total
+        )
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
         took = self._after_exchange
         self._service = Service(
@@ -122,7 +117,7 @@ class Run:
             run=record.id,
             incarnation=incarnation,
             took=took,
-            status=lambda: self.snapshot().to_wire(),
+            status=lambda: self._status.snapshot().to_wire(),
             failures=store.failed,
             skew=skew,
         )
@@ -140,7 +135,7 @@ class Run:
     def serve_on(self, server: SlaveServer) -> None:
         """Name the server that slaves reach; nobody is answered before ``work``."""
         server.serve(self._service)
-        self._address = str(server.where)
+        self._status.serves_at(str(server.where))
 
     def failed_only(self) -> None:
         """Run failed jobs again in this session, and nothing else; said before ``begin``."""
@@ -162,8 +157,8 @@ class Run:
         error = self._reader.error
         if error is not None and not self._broker.intake.read and not self._broker.intake.write_ahead.made:
             raise error
-        if self._total is None:
-            self._reader.beside(self._count_jobs)
+        if self._count_wanted:
+            self._reader.beside(self._status.count_jobs)
         if self._record.finished is None:
             return True
         with self._lock:
@@ -224,70 +219,19 @@ class Run:
             server.stop()
             self._throttle.stop()
             self._reader.wait_closed(CLOSING_SECONDS)
-            view.close(self.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
-        counted = self._total if self._counted else None
-        for line in remarks(self._source, self._record, self.summary(), self._checks, counted, over=ending is None):
+            view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
+        summary, counted = self.summary(), self._status.counted
+        for line in remarks(self._source, self._record, summary, self._checks, counted, over=ending is None):
             view.say(line)
         if ending is not None:
             raise ending
-        return self.summary()
+        return summary
 
     def summary(self) -> Summary:
         """Return how the run stands, as its end."""
-        snapshot = self.snapshot()
-        return Summary(
-            run=self._record.id,
-            exit_code=3 if snapshot.failed else 0,
-            settled=snapshot.settled,
-            failed=snapshot.failed,
-            settled_here=snapshot.settled_here,
-            elapsed=snapshot.elapsed,
-            state=self._store.location,
-        )
-
-    def snapshot(self, end: RunState | None = None) -> Snapshot:
-        """Return the run at this moment, which is its end where one is named."""
-        now = time.monotonic()
-        with self._lock:
-            counts = self._broker.counts()
-            state, reason = self._state(end, now)
-            share = self._completion.settled
-        if state is RunState.RUNNING:
-            reason = self._standing.reason(counts) or reason
-        return Snapshot(
-            run=self._record.id,
-            target=self._target,
-            state=state,
-            reason=reason,
-            elapsed=now - self._began,
-            total=self._total,
-            share=share,
-            share_here=max(0.0, (share or 0.0) - self._completion.before),
-            watermark=keys.show(counts.mark) if counts.mark is not None else "",
-            address=self._address,
-            **counts.shown(),
-            **self._standing.running(counts),
-        )
+        return self._status.summary(self._store.location)
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _state(self, end: RunState | None, now: float) -> tuple[RunState, str]:
-        """Return what the run is doing, and why not more."""
-        if end is not None or self._broker.draining:
-            return end or RunState.DRAINING, self._broker.paused
-        if self._broker.paused:
-            return RunState.PAUSED, self._broker.paused
-        why = self._broker.outage.reason or self._throttle.why(now)
-        if why:
-            return RunState.THROTTLED, why
-        return RunState.RUNNING, self._throttle.limiting(now) or self._slow_source(now)
-
-    def _slow_source(self, now: float) -> str:
-        """Say that workers wait for the source, and for how long already."""
-        seconds = self._reader.waits(now)
-        if seconds < SLOW_SOURCE_SECONDS or self._broker.intake.queued or not self._broker.slaves.unfed:
-            return ""
-        return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"
 
     def _after_exchange(self) -> None:
         if self._broker.is_behind:
@@ -339,8 +283,7 @@ class Run:
 
     def _show(self, view: View, seconds: float = TICK_SECONDS) -> None:
         """Show how the run stands, and wait a moment."""
-        snapshot = self.snapshot()
-        view.update(snapshot)
+        view.update(self._status.snapshot())
         self._say_outage()
         self._wake.wait(seconds)
         self._wake.clear()
@@ -355,7 +298,7 @@ class Run:
         self._held_back = bool(reason)
 
     def _out_of_time(self) -> bool:
-        return self._run_time is not None and time.monotonic() - self._began >= self._run_time
+        return self._run_time is not None and self._status.elapsed >= self._run_time
 
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
         """Write the last checkpoint, again and again if it cannot be written: nothing may be called
@@ -381,7 +324,7 @@ class Run:
         """Let every slave hear that the run is over: those that wait to ask again are told at
         once.
         """
-        self._service.over = True
+        self._service.end()
         server.tell_all(Answer(AnswerState.OVER).to_wire())
         deadline = time.monotonic() + FAREWELL_SECONDS
         while time.monotonic() < deadline:
@@ -390,11 +333,3 @@ class Run:
                 if not len(self._broker.slaves):
                     return
             time.sleep(0.005)
-
-    def _count_jobs(self) -> None:
-        self._reader.started_reading.wait()
-        try:
-            self._total = self._source.total()
-            self._counted = self._source.counted
-        except Exception:
-            logger.exception("count_jobs failed; the progress is shown without a total")

@@ -64,6 +64,7 @@ class Service:
 
     Attributes:
         over: the run is over, and every slave is told so.
+        met: a slave has been let in.
     """
 
     def __init__(  # noqa: PLR0913  # what the run is made of, each part once
@@ -82,7 +83,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.over = False
-        self.met = False  # a slave has been let in
+        self.met = False
         self._broker = broker
         self._lock = lock
         self._dispatch = dispatch
@@ -214,6 +215,10 @@ class Service:
             size += len(job.job) + sum(len(a.message) + len(a.traceback) for a in job.attempts)
             found.append((job.id, job.key, job.job, [tuple(attempt) for attempt in job.attempts]))
         return found
+
+    def end(self) -> None:
+        """Tell every slave from now on that the run is over."""
+        self.over = True
 
     def closed(self, session: str) -> None:
         """Note that a slave's connection has ended; it has a short grace to come back."""

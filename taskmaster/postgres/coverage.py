@@ -1,7 +1,7 @@
 """Whether an index has just the rows that a condition asks for, in the order of the key.
 
-Asked by ``taskmaster.postgres.rows`` before the first page. A run without such an index is as
-right, and slower: the server looks at rows that it does not give.
+Asked before the first page of ``rows``. A run without such an index is as right, and slower: the
+server reads rows that it does not give.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def check(option: str, dsn: str) -> None:
 
 
 def complete(dsn: str, **defaults: str | int) -> str:
-    """A DSN with what it does not say itself.
+    """Return a DSN with what it does not say itself.
 
     Args:
         dsn: one that can be read.
@@ -47,8 +47,8 @@ def complete(dsn: str, **defaults: str | int) -> str:
 
 
 def readable(dsn: str) -> bool:
-    """Whether it has the form of a DSN. What the driver says of one that has not may repeat the
-    password.
+    """Return whether a text has the form of a DSN. What the driver says of one that has not may
+    repeat the password.
     """
     import psycopg2.extensions
 

@@ -82,7 +82,7 @@ UNTRACKED = "the server does not say what its sessions do: set track_activities 
 
 
 def replication_lag(limit: float | str, dsn: str) -> Guard:
-    """Wait while a standby is more than so long behind its primary.
+    """Wait while a standby is more than ``limit`` behind its primary.
 
     Args:
         limit: seconds, or a text like ``"5s"``.
@@ -98,20 +98,20 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
 
 
 def active_connections(limit: int, dsn: str) -> Guard:
-    """Wait while more than so many connections to the server are running a statement."""
+    """Wait while more than ``limit`` connections to the server are running a statement."""
     return Guard(_Reading(dsn, CONNECTIONS, _seen), limit, "active connections")
 
 
 def long_transactions(limit: float | str, dsn: str) -> Guard:
-    """Wait while a client's transaction has been open for longer than so many seconds; ``"60s"``
-    may be given too.
+    """Wait while a client's transaction has been open for longer than ``limit``, in seconds or as a
+    text like ``"60s"``.
     """
     seconds = seconds_of("the limit of long_transactions", limit)
     return Guard(_Reading(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
 
 
 def locks_waiting(limit: int, dsn: str) -> Guard:
-    """Wait while more than so many sessions of the server wait for a lock."""
+    """Wait while more than ``limit`` sessions of the server wait for a lock."""
     return Guard(_Reading(dsn, LOCKS, _first), limit, "waiting locks")
 
 
@@ -141,7 +141,7 @@ class _Reading:
         self._connection: Any = None
 
     def __call__(self) -> Any:
-        """Run it; gives the number.
+        """Run the statement; return its number.
 
         Raises:
             Unknown: it cannot be told.

@@ -1,8 +1,8 @@
 """The statements of ``taskmaster.postgres.rows``: pages of a table along its key, and what a row of
 them has.
 
-Nothing is asked here. The server itself ends a page at so many bytes, before it sends any, so
-that rows which become wide all at once do not fill the master's memory.
+Nothing is asked here. The server itself ends a page at ``PAGE_BYTES``, before it sends any of it,
+so that rows which become wide all at once do not fill the master's memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One step ahead: the next page is fetched while the last one is being worked on.
 
-Called by ``taskmaster.postgres.rows``. The master's source thread would else stand still while the
-server reads.
+The master's source thread would else stand still while the server reads.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ __all__ = ["ahead"]
 
 Page = TypeVar("Page")
 
-CLOSE_CHECK_SECONDS = 0.5  # seconds between two looks whether anybody wants more, and for which its end is waited for
+CLOSE_CHECK_SECONDS = 0.5  # until it is checked again whether more is wanted; and that the thread's end is waited for
 
 
 def ahead(pages: Iterator[Page]) -> Generator[Page]:
-    """The same pages; at most two are there that were not asked for yet.
+    """Yield the same pages; at most two are there that were not asked for yet.
 
     They come from a thread of their own, which ends when this generator is closed, as soon as it
     has the page that it is fetching, and closes ``pages``: nobody else may, while it is at work

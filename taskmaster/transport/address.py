@@ -1,8 +1,7 @@
 """Addresses as people write them.
 
-Called by the commands and by the transport. ``HOST:PORT``, ``[::1]:5050`` and the
-``tcp://HOST:PORT`` of release 0.8.2 are one. Guarantees: what ``parse`` gives can be handed to the
-socket module, which may not find it, but does not choke.
+``HOST:PORT``, ``[::1]:5050`` and the ``tcp://HOST:PORT`` of release 0.8.2 are one. Guarantees: what
+``parse`` gives can be handed to the socket module, which may not find it, but does not choke.
 """
 
 from __future__ import annotations
@@ -73,7 +72,9 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    """Whether the socket module can look it up; for some texts it raises what is no OSError."""
+    """Return whether the socket module can look a name up; for some texts it raises what is no
+    OSError.
+    """
     if not host.isprintable() or any(char in host for char in " /@[]"):
         return False
     try:
@@ -91,7 +92,7 @@ def _bad(text: str) -> UsageError:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -99,8 +100,8 @@ def is_loopback(host: str) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether the host is this machine, under whatever name or address: only an address of its own
-    can be bound.
+    """Return whether the host is this machine, under any of its names and addresses: only an
+    address of its own can be bound.
     """
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)

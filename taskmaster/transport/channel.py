@@ -1,7 +1,6 @@
 """A channel: values and byte strings over a socket, with a deadline and a size limit.
 
-Called by the transport's server and client, and by the worker. See ``taskmaster.transport.frames``
-for what it sends.
+See ``taskmaster.transport.frames`` for what it sends.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Channel:
         sock.setblocking(True)
 
     def deadline(self, seconds: float | None) -> None:
-        """All that follows has to be done within so many seconds; None: no hurry."""
+        """Give all that follows a number of seconds; None: as long as it takes."""
         self._deadline = None if seconds is None else time.monotonic() + seconds
         if seconds is None:
             self._socket.settimeout(None)
@@ -116,7 +115,7 @@ class Channel:
         return value
 
     def receive_now(self) -> tuple[bool, Any]:
-        """What has arrived, without waiting: (True, value) if that completes one."""
+        """Return (True, a value) if one has arrived whole, else (False, None); never wait."""
         self._do_not_wait()
         complete, value = self._reader.more()
         while not complete:
@@ -171,7 +170,7 @@ class Channel:
         self._socket.close()
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the descriptor, for selectors."""
         return self._socket.fileno()
 
     def ends(self, role: Literal["master", "slave"]) -> str:

@@ -1,6 +1,6 @@
 """A slave's connection to its master: one connection, one handshake, requests and answers.
 
-Called by ``taskmaster.slave`` and by ``tm-ctl status``. Speaks to ``taskmaster.transport.server``.
+Speaks to ``taskmaster.transport.server``, for a slave or for ``tm-ctl``.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
 
 
 def _reach(address: Address, deadline: float) -> socket.socket:
-    """A socket to the first address of the name that answers; one that does not leaves time for the
-    others.
+    """Return a socket to the first address of the name that answers; one that does not leaves time
+    for the others.
     """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     problem: OSError = TimeoutError("timed out")
@@ -140,7 +140,7 @@ class MasterConnection:
 
         Raises:
             FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
-            Declined: the master could not do it; likewise.
+            Declined: the master could not do it; the connection goes on.
             ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
         """
         self._post((QUEUE, method, args, {}), timeout)
@@ -169,7 +169,7 @@ class MasterConnection:
             raise self._lost(exc) from exc
 
     def receive(self) -> tuple[bool, Any]:
-        """(True, the answer) if it has arrived whole, else (False, None); never waits.
+        """Return (True, the answer) if it has arrived whole, else (False, None); never wait.
 
         Raises:
             Declined: the master could not do what it was asked for.
@@ -186,7 +186,7 @@ class MasterConnection:
         self._channel.receive_into(hold)
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the descriptor, for selectors."""
         return self._channel.fileno()
 
     def close(self) -> None:

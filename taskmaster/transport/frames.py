@@ -1,9 +1,9 @@
 """Frames: values as byte strings, and byte strings as values.
 
-Called by ``taskmaster.transport.channel``, and by the slave for the sockets to its workers. A frame
-is: 4 bytes length of the header; 4 bytes number of buffers, of which the highest bit says that the
-frame is sealed; 8 bytes length of each buffer; then the header and the buffers; and the seal. The
-header is a pickle of plain values; byte strings of 4 KiB and more travel beside it, as they are.
+They go over the network, and over the sockets between a slave and its workers. A frame is: 4 bytes
+length of the header; 4 bytes number of buffers, of which the highest bit says that the frame is
+sealed; 8 bytes length of each buffer; then the header and the buffers; and the seal. The header is
+a pickle of plain values; byte strings of 4 KiB and more travel beside it, as they are.
 
 Guarantees: only plain values are pickled and unpickled, and nothing of a sealed frame before its
 seal was found right; memory grows with what has arrived, not with what was announced, and nothing
@@ -88,8 +88,8 @@ _BESIDE = PickleBuffer(bytearray())
 
 
 def _set_apart(value: Any, found: list[Any]) -> Any:
-    """The value with its large byte strings replaced by buffers; only the tuples and lists on the
-    way are copied.
+    """Return the value with its large byte strings replaced by buffers; only the tuples and lists
+    on the way are copied.
     """
     kind = type(value)
     if kind is SegmentedBytes or (kind is bytes and len(value) >= APART_BYTES):
@@ -199,7 +199,7 @@ class FrameReader:
         return self._staged
 
     def filled(self, count: int) -> tuple[bool, Any]:
-        """Say how many bytes were put into ``space``.
+        """Take the bytes that were put into ``space``.
 
         Returns:
             (True, the value) when a frame is complete, else (False, None).
@@ -267,7 +267,7 @@ class FrameReader:
         if self._part is not None:
             try:
                 self._part += bytes(count)
-            except BufferError:  # whoever has filled it still has the view
+            except BufferError:  # the view that it was filled through is still held
                 self._part = self._part + bytes(count)  # a copy
 
     def _expect(self, size: int, stage: Callable[[Any], bool]) -> None:

@@ -1,9 +1,9 @@
 """The handshake: each side proves that it has the key, in the standard library's own exchange.
 
-Called by server and client before anything else. One subkey for each direction: with one key for
-both, a peer without it could pass the challenge of one side on to the other, and use the answer as
-its own. What was said makes the keys of the seals, so that a stranger who passes all of it on can
-say nothing afterwards.
+It comes before anything else is said. One subkey for each direction: with one key for both, a peer
+without it could pass the challenge of one side on to the other, and use the answer as its own. What
+was said makes the keys of the seals, so that a stranger who passes all of it on can say nothing
+afterwards.
 """
 
 from __future__ import annotations

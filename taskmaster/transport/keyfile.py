@@ -1,9 +1,8 @@
 """The key: where it comes from, and the file that a master leaves for slaves of the same user on
 its machine.
 
-Called by ``taskmaster.api`` and ``tm-ctl keygen``. The key that a person gives belongs to the run;
-the file that is left belongs to the port. Guarantees: no file with a key is ever readable by
-anybody else, not even for a moment.
+The key that a person gives belongs to the run; the file that is left belongs to the port.
+Guarantees: no file with a key is ever readable by anybody else, not even for a moment.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from taskmaster.runtime.tracebacks import reason
 __all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
 
 MAX_KEY_BYTES = 65_536  # bytes that are read of a key file: /dev/zero is none
-WEAK_CHARACTERS = 16  # characters: whoever gets a slave to connect can try keys for as long as he likes
+WEAK_CHARACTERS = 16  # a peer that a slave connects to can try keys for as long as it likes
 
 
 def generate() -> str:
-    """A new key: 32 random bytes as text."""
+    """Return a new key: 32 random bytes as text."""
     return secrets.token_urlsafe(32)
 
 
 def as_bytes(key: str) -> bytes:
-    """A key as the transport wants it."""
+    """Return a key as the transport wants it."""
     return key.encode("utf-8", "surrogateescape")
 
 
 def weak(key: str) -> bool:
-    """Whether the key is short enough to be guessed."""
+    """Return whether the key is short enough to be guessed."""
     return len(key) < WEAK_CHARACTERS
 
 
@@ -62,7 +61,7 @@ def write_new(path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> str:
-    """The key in a file.
+    """Return the key in a file.
 
     Raises:
         UsageError: there is no such file, it is empty, or others can read it.
@@ -90,9 +89,9 @@ def _read(path: Path, *, of_another_user: bool = True) -> str:
 
 
 def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, str]) -> str | None:
-    """The key that was given: as an option, as a file, or in ``TASKMASTER_KEY``.
+    """Return the key that was given: as an option, as a file, or in ``TASKMASTER_KEY``.
 
-    The latter is taken out of the environment, so that no callback sees it.
+    The variable is taken out of the environment, so that no callback sees it.
 
     Raises:
         UsageError: an empty key, or a file that is no key file.
@@ -156,7 +155,9 @@ def remove(port: int, key: str) -> None:
 
 
 def find(port: int) -> str | None:
-    """The key that a master of the same user on this machine has left for its port."""
+    """Return the key that a master of the same user on this machine has left for its port, None if
+    there is none that can be read.
+    """
     directory = _directory()
     if directory is None:
         return None

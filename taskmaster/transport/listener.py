@@ -1,7 +1,6 @@
 """The listening socket, and what every connection gets.
 
-Called by the transport's server and client. Guarantees: a forked child keeps no copy of what its
-parent listens on or talks over.
+Guarantees: a forked child keeps no copy of what its parent listens on or talks over.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Listener:
         forget_in_children(self)
 
     def accept(self) -> Channel:
-        """The next connection."""
+        """Wait for the next connection, and return it."""
         sock, peer = self._socket.accept()
         try:
             keep_alive(sock)
@@ -58,8 +57,8 @@ class Listener:
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """No delay for small packets; a peer whose machine vanished is noticed within a minute or
-    so.
+    """Have small packets sent without delay, and a peer whose machine vanished noticed within about
+    a minute.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

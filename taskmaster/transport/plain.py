@@ -1,9 +1,8 @@
 """Plain values as pickles, and back.
 
-Called by ``taskmaster.transport.frames``. Guarantees: nothing but None, bool, int, float, str,
-bytes, bytearray, tuple, list, dict and sets of these is ever pickled or unpickled; what is
-unpickled takes less than a second and a few times the memory that it had as a pickle, whoever has
-written it.
+Guarantees: nothing but None, bool, int, float, str, bytes, bytearray, tuple, list, dict and sets of
+these is ever pickled or unpickled; what is unpickled takes less than a second and a few times the
+memory that it had as a pickle, also if a stranger has written it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The reactor: one thread that answers all peers that have proved that they have the key.
 
-Started by ``taskmaster.transport.server``. With a thread for each connection, a thousand slaves are
-a thousand threads that wait for the interpreter's lock, and most of the time goes into passing that
-on. Nothing here waits for a peer: what has arrived is read, what a peer does not take yet is kept
-for it, and it is not listened to meanwhile.
+With a thread for each connection, a thousand slaves are a thousand threads that wait for the
+interpreter's lock, and most of the time goes into passing that on. Nothing here waits for a peer:
+what has arrived is read, what a peer does not take yet is kept for it, and it is not listened to
+meanwhile.
 
 Guarantees: frames that have not arrived whole take a bounded amount of memory, of all peers
 together; the one that was begun longest ago is given up with its connection if they take more.

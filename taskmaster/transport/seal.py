@@ -1,7 +1,7 @@
 """Seals: a code behind each frame, which only the two that have shaken hands can make.
 
-Made by ``taskmaster.transport.handshake``, used by channels. A stranger who passes the handshake of
-two others on, without knowing the key, could otherwise speak for both of them afterwards. Each
+The handshake makes them, and channels use them. A stranger who passes the handshake of two others
+on, without knowing the key, could otherwise speak for both of them afterwards. Each
 direction has a key of its own, made of the shared key and of all that was said in the handshake,
 with the random numbers of both sides; each frame's code covers its number, so that none can be left
 out, repeated or reordered.
@@ -60,7 +60,7 @@ class Seal:
         return outer.digest()[:TAG_BYTES]
 
     def matches(self, tag: bytes | bytearray) -> bool:
-        """Whether this is the code of the frame; the next one begins."""
+        """Return whether this is the code of the frame, and begin the next one."""
         return hmac.compare_digest(self.finish(), tag)
 
 

@@ -1,8 +1,7 @@
 """The master's server: ``multiprocessing.managers`` with what it lacks as a server on a network.
 
-Called by ``taskmaster.master.run``. One thread accepts, a thread each sees a new connection through
-its handshake, and one answers all that have proved themselves: calls of one object under a fixed
-name.
+One thread accepts connections, one for each new connection does its handshake, and one, the
+reactor, answers all peers that have proved the key: calls of one object under a fixed name.
 
 Guarantees: nothing is unpickled before both sides have proved that they have the key, and then
 plain values only; only the named methods can be called; a silent, slow or foolish peer costs a
@@ -58,24 +57,24 @@ class Served(Protocol):
     """What is served."""
 
     def hello(self, info: Any) -> dict[str, Any]:
-        """A slave introduces itself; a true ``ok`` in the answer lets ``info["session"]`` in."""
+        """Take a slave's introduction; a true ``ok`` in the answer lets ``info["session"]`` in."""
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
-        """A slave reports and asks for more."""
+        """Take a slave's reports, and answer what it asks for."""
 
     def bye(self, session: Any) -> None:
-        """A slave ends."""
+        """Note that a slave ends."""
 
     def status(self) -> dict[str, Any]:
-        """How the run fares."""
+        """Return how the run stands."""
 
     def closed(self, session: str) -> None:
-        """A connection has ended on which this session had said hello."""
+        """Note that a connection has ended on which this session had said hello."""
 
 
 def _most_connections() -> int:
-    """As many as there are descriptors for; the usual limit of 1,024 can be raised without asking
-    anybody.
+    """Return how many connections there are descriptors for; the usual limit of 1,024 is raised as
+    far as it may be.
     """
     descriptors, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = MAX_CONNECTIONS + RESERVED_DESCRIPTORS
@@ -208,7 +207,9 @@ class Server(managers.Server):
         channel.close()
 
     def _log_refusal(self, channel: Channel, why: str) -> None:
-        """At most once a second: a peer must not be able to fill the log."""
+        """Log why a connection was refused, at most once a second: a peer must not be able to fill
+        the log.
+        """
         now = time.monotonic()
         if now - self._logged >= 1.0 and not self.stop_event.is_set():
             self._logged = now
@@ -228,7 +229,7 @@ class Server(managers.Server):
         self._dismiss(channel)
 
     def _end(self, peer: Peer, why: BaseException) -> None:
-        """A connection that had proved itself has ended."""
+        """Note that a connection that had proved itself has ended."""
         if not isinstance(why, EOFError):
             self._log_refusal(peer.channel, f"{type(why).__name__} {why}"[:200])
         self._dismiss(peer.channel)
@@ -236,8 +237,8 @@ class Server(managers.Server):
             self._tell_closed(session)
 
     def _welcome(self, channel: Channel) -> bool:
-        """The handshake, and the request that a client of ``multiprocessing.managers`` begins
-        with.
+        """Do the handshake, and answer the request that a client of ``multiprocessing.managers``
+        begins with; return whether the peer is let in.
         """
         channel.deadline(HANDSHAKE_SECONDS)
         channel.take_frames_up_to(MAX_FIRST_BYTES)
@@ -291,8 +292,8 @@ class Server(managers.Server):
             return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
 
     def _now_speaks_for(self, peer: Peer, session: str) -> None:
-        """A peer speaks for the session that has said hello on it last: a peer must not fill the
-        books with others.
+        """Note that a peer speaks for one session, which has said hello on it last: it must not
+        fill the memory with others.
         """
         for former in peer.sessions - {session}:
             self._tell_closed(former)
@@ -311,7 +312,7 @@ class QueueManager(managers.BaseManager):
     """The manager of the capped job queue; only its server is used."""
 
     def get_server(self) -> Server:
-        """The server, listening already and accepting nobody before its ``start``."""
+        """Return the server, which listens already and accepts nobody before its ``start``."""
         return Server(self._registry, self._address, self._key, SERIALIZER)  # type: ignore[attr-defined]
 
     def __init__(self, address: Address, key: bytes) -> None:

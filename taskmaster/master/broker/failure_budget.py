@@ -16,16 +16,16 @@ class Budget:
 
     Args:
         most: more failed jobs than that in a session are too many; None: there is no such number.
-        share: a larger share than that of the session's settled jobs is too much; None: there is no
-            such share.
+        fraction: a larger fraction than that of the session's settled jobs is too much; None: there
+            is no such fraction.
 
     Attributes:
         example: an attempt that has failed.
     """
 
-    def __init__(self, most: int | None = None, share: float | None = None) -> None:
+    def __init__(self, most: int | None = None, fraction: float | None = None) -> None:
         self._most = most
-        self._share = share
+        self._fraction = fraction
         self.example: Attempt | None = None
         self._kind = ""
         self._alike = 0
@@ -41,7 +41,7 @@ class Budget:
             Why to stop, "" if there is no reason to.
         """
         self.example = self.example or attempt
-        if done or self._most is not None or self._share is not None:
+        if done or self._most is not None or self._fraction is not None:
             return ""
         self._alike = 1 + (self._alike if attempt.type == self._kind else 0)
         self._kind = attempt.type
@@ -68,16 +68,20 @@ class Budget:
         if self._most is not None and failures > self._most:
             have = "1 job has" if failures == 1 else f"{failures} jobs have"
             return f"{have} failed in this session, and --max-failures allows {self._most}"
-        if self._share is not None and settled >= sample(self._share) and failures > self._share * (settled + known):
+        if (
+            self._fraction is not None
+            and settled >= sample(self._fraction)
+            and failures > self._fraction * (settled + known)
+        ):
             return (
                 f"{failures} of the {settled} jobs of this session have failed, and --max-failures allows "
-                f"{100 * self._share:.4g}%"
+                f"{100 * self._fraction:.4g}%"
             )
         return ""
 
 
-def sample(share: float) -> int:
-    """Return how many jobs have to be settled before their share of failures says something: five
+def sample(fraction: float) -> int:
+    """Return how many jobs have to be settled before the fraction that failed says something: five
     failures' worth, and at least 50.
     """
-    return max(50, math.ceil(5 / share)) if share > 0 else 50
+    return max(50, math.ceil(5 / fraction)) if fraction > 0 else 50

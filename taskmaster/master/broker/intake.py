@@ -32,7 +32,6 @@ class Intake:
         watermark: how far all is settled.
         parking: what is parked.
         redelivery: what waits to be handed out again.
-        slots: gives how many jobs all slaves run at once.
         bound: where the source said, when the run was new, that it ends; encoded.
         inherited: how many parked jobs this session has taken over.
 

@@ -51,7 +51,7 @@ class Parking:
 
     @property
     def pending(self) -> bool:
-        """Something is parked, or to be parked."""
+        """Whether something is parked, or to be parked."""
         return bool(self._ids or self._asked)
 
     def take_over(self, jobs: Iterable[tuple[int, ParkedJob]]) -> None:

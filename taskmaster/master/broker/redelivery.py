@@ -162,15 +162,10 @@ class Redelivery:
         for lease in held:
             batch, indices = lease.batch, lease.unended()
             lease.before = (batch.losses, batch.solo, batch.company)
-            batch.losses += 1
-            if batch.losses >= HALVE_AFTER:
-                batch.company = (busy + 1) // 2
-            if busy == 1 and len(indices) == 1:
-                batch.solo += 1
-                if batch.solo >= self._limits.losses:
-                    self._leases.close(lease)
-                    self.doomed.append(batch.part(indices[0], indices[0] + 1))
-                    continue
+            if self._note_loss(batch, busy, alone=busy == 1 and len(indices) == 1):
+                self._leases.close(lease)
+                self.doomed.append(batch.part(indices[0], indices[0] + 1))
+                continue
             self.release(lease, origin=lease.token)
             self._lost[lease.token] = lease
         self._slaves.drop(slave.id)
@@ -187,15 +182,27 @@ class Redelivery:
         for start, end in contiguous(indices):
             back = batch.part(start, end)
             self._came_back(range(back.first, back.end))
-            back.losses += 1
-            if back.losses >= HALVE_AFTER:
-                back.company = (beside + 1) // 2
-            if beside == 1 and len(indices) == 1:
-                back.solo += 1
-                if back.solo >= self._limits.losses:
-                    self.doomed.append(back)
-                    continue
-            self.append(back)  # last in line: what kills workers should not keep those from working
+            if self._note_loss(back, beside, alone=beside == 1 and len(indices) == 1):
+                self.doomed.append(back)
+            else:
+                self.append(back)  # last in line: what kills workers should not keep those from working
+
+    def _note_loss(self, batch: Batch, beside: int, *, alone: bool) -> bool:
+        """Note that a slave, or all its workers, were lost while jobs of a batch ran.
+
+        Args:
+            batch: it is to run in half the company from now on, after some losses.
+            beside: in how many batches of the slave jobs were running.
+            alone: nothing but one job of the batch ran there.
+
+        Returns:
+            Whether that one job is to be failed, because it was alone so often.
+        """
+        batch.losses += 1
+        if batch.losses >= HALVE_AFTER:
+            batch.company = (beside + 1) // 2
+        batch.solo += alone
+        return alone and batch.solo >= self._limits.losses
 
     def revive(self, slave: ConnectedSlave, token: str) -> None:
         """Give a slave that was taken for lost its batch back, if nobody else has been given a job

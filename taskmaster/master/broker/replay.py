@@ -21,7 +21,7 @@ class Replay:
         on: this session is one.
         exhausted: all failed jobs have come.
         was_finished: the run was finished before; what failed jobs come to does not change that.
-        ended: failed jobs that have come to an end again,
+        ended: failed jobs that have come to an end again.
         mended: failed jobs that have gone well when they were run again.
         cleared: ids of jobs that have gone well, until that is written down.
     """
@@ -76,5 +76,5 @@ class Replay:
 
     @property
     def over(self) -> bool:
-        """All have come, and come to an end."""
+        """Whether all failed jobs have come, and come to an end again."""
         return self.on and self.exhausted and not self._jobs

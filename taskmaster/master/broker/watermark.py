@@ -97,7 +97,7 @@ def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | No
 
 
 class Watermark:
-    """SettledRange found in, the resumable prefix out.
+    """Takes settled ranges in any order, and says from which key the run can be resumed.
 
     Args:
         mark: encoded key that an earlier session had reached, None on a first run.

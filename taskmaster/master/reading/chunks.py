@@ -1,8 +1,8 @@
 """Jobs on their way from the source into the queue, by the chunk: as many as there is room for, in
 number and in bytes.
 
-Used by the reader, in the source's own thread. The user's code runs here and never under the
-master's lock; a job can be handed out as soon as it is yielded.
+All of it in the source's own thread. The user's code runs here and never under the master's lock; a
+job can be handed out as soon as it is yielded.
 """
 
 from __future__ import annotations

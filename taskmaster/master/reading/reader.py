@@ -69,7 +69,7 @@ class Reader(threading.Thread):
         room: Is set by those that take jobs out of the queue.
     """
 
-    def __init__(  # what a run is made of, each part once
+    def __init__(
         self,
         source: Source,
         broker: Broker,

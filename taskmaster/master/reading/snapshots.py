@@ -8,7 +8,7 @@ by then, all jobs of the session are pickled as they are read, which is slower a
 job of each chunk is looked at once more; a source that begins to change its jobs only then is an
 error.
 
-Used by the reader, in the source's own thread. Plain values cannot change and cost nothing here.
+Plain values cannot change and cost nothing here.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Source:
     ) -> None:
         self._texts = texts
         self._jobs = jobs = integration.as_source(jobs)
-        self._from_command = arguments is not None  # whoever calls Taskmaster from a script has no command line
+        self._from_command = arguments is not None  # a script that calls Taskmaster has no command line
         self._arguments: dict[str, Any] = dict(arguments or {})
         self._count = count
         self.name = name
@@ -69,7 +69,9 @@ class Source:
         self._takes_last = self._check_call()
 
     def _check_call(self) -> bool:
-        """Whether it is a callable that takes ``last``; refuses arguments that it does not take."""
+        """Return whether it is a callable that takes ``last``; refuse arguments that it does not
+        take.
+        """
         if not self._calls:
             if self._arguments:
                 name, value = next(iter(self._arguments.items()))
@@ -135,7 +137,7 @@ class Source:
 
     @property
     def reads_again(self) -> bool:
-        """Whether it is known that the source cannot."""
+        """Whether it is known that the source cannot start after a key."""
         return self._looked.is_set() and not self.resumes_by_key
 
     @property
@@ -314,7 +316,7 @@ class Source:
 
 
 def _iterates(jobs: Any) -> bool:
-    """Whether it is an object with ``iterate(last)``."""
+    """Return whether it is an object with ``iterate(last)``."""
     return callable(getattr(jobs, "iterate", None))
 
 

@@ -1,7 +1,7 @@
 """How much memory the jobs of the queue take, so that it is capped in bytes and not only in jobs.
 
-Used by the reader. Jobs that are numbers or moments all weigh the same and cost nothing here. Texts
-are weighed one by one, all else by chance, and a chunk ends with the job that makes it heavy: rows
+Jobs that are numbers or moments all weigh the same and cost nothing here. Texts are weighed one by
+one, all else by chance, and a chunk ends with the job that makes it heavy: rows
 that become wide without notice are found after a few of them.
 """
 

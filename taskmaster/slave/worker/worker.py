@@ -106,7 +106,7 @@ def work(
 
 
 def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> bool:
-    """Call ``setup``; False if the worker cannot run jobs, which is said."""
+    """Call ``setup``; return False if the worker cannot run jobs, which it has said then."""
     if callbacks.setup is None:
         return True
     try:
@@ -129,8 +129,8 @@ def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> boo
 def read_batches(
     channel: Channel, sender: MessageSender, scoreboard: Scoreboard, buffers: memoryview
 ) -> Iterator[WorkerBatch]:
-    """The batches that the supervisor sends, unpickled, until it says quit; ends the process when
-    the supervisor is gone.
+    """Yield the batches that the supervisor sends, unpickled, until it says quit; end the process
+    when the supervisor is gone.
     """
     while True:
         try:

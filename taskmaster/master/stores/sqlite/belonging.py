@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from taskmaster.errors import StateRefused
 from taskmaster.master.run_identity import Comparison, RunIdentity
-from taskmaster.master.stores.sqlite.rows import BROKEN
+from taskmaster.master.stores.sqlite.file import RESTORE
 from taskmaster.redaction import without_password
 
 __all__ = ["Belonging", "write_owner"]
@@ -83,7 +83,7 @@ class Belonging(NamedTuple):
             ValueError: the file does not hold what was written.
         """
         if self.former is None:
-            raise StateRefused(f"The state {state} is damaged: it does not say what it belongs to. {BROKEN}")
+            raise StateRefused(f"The state {state} is damaged: it does not say what it belongs to. {RESTORE}")
         known = self.belongs
         found = _by_name(self.former, identity) if known is None else identity.compare(known, state.parent)
         if not found.refusal:

@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
-from taskmaster.master.stores.sqlite.file import IN_USE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
+from taskmaster.master.stores.sqlite.file import IN_USE, RESTORE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite.owner import reserve
-from taskmaster.master.stores.sqlite.rows import BROKEN, STATEMENTS, lost_rows
+from taskmaster.master.stores.sqlite.rows import STATEMENTS, lost_rows
 from taskmaster.master.stores.sqlite.validation import check_schema
 
 __all__ = ["begin", "connect", "let_go", "looking"]
@@ -109,7 +109,7 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
 def _refusal(path: Path, exc: Exception) -> StateRefused | StateLocked:
     """Return what an error that SQLite has raised says of the file."""
     if not isinstance(exc, sqlite3.OperationalError):
-        return StateRefused(f"The state {path} is damaged ({exc}). {BROKEN}")
+        return StateRefused(f"The state {path} is damaged ({exc}). {RESTORE}")
     if "locked" in str(exc):
         return StateLocked(
             f"The state {path} belongs to another master that is running. End that one first, or give this run a "
@@ -142,7 +142,7 @@ def _look_through(connection: sqlite3.Connection, path: Path) -> None:
     if broken:
         # In several lines, of which the first is the same for every database.
         why = " ".join(broken[0].replace("*** in database main ***", "").split())
-        raise StateRefused(f"The state {path} is damaged ({why}). {BROKEN}")
+        raise StateRefused(f"The state {path} is damaged ({why}). {RESTORE}")
 
 
 def begin(connection: sqlite3.Connection) -> None:

@@ -29,6 +29,7 @@ from taskmaster.runtime.tracebacks import reason
 __all__ = [
     "APPLICATION",
     "IN_USE",
+    "RESTORE",
     "SCHEMA_VERSION",
     "Unresumable",
     "create",
@@ -48,7 +49,7 @@ IN_USE = 0x10000  # beside the version: the file is not whole without its write-
 _VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
 _FRAME = 24  # bytes of the header of each page in the log
 _MAGIC = b"SQLite format 3\0"
-_CURE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
+RESTORE = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 
 
 class Unresumable(StateRefused):
@@ -94,7 +95,7 @@ def inspect(path: Path) -> bool:
     if not stat.S_ISREG(about.st_mode):
         raise StateRefused(f"{path} is no file, so that it cannot be a state. Name another with --state=PATH.")
     if about.st_size == 0:
-        raise StateRefused(f"The state {path} is empty: what was in it is lost. {_CURE}")
+        raise StateRefused(f"The state {path} is empty: what was in it is lost. {RESTORE}")
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -115,7 +116,7 @@ def inspect(path: Path) -> bool:
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
         raise StateRefused(
-            f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {_CURE}"
+            f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {RESTORE}"
         )
     return True
 
@@ -124,7 +125,7 @@ def _check_header(path: Path, header: bytes, size: int) -> None:
     if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
         raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
     if len(header) < 100:
-        raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {_CURE}")
+        raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {RESTORE}")
     if int.from_bytes(header[68:72]) != APPLICATION:
         raise StateRefused(
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."
@@ -133,7 +134,7 @@ def _check_header(path: Path, header: bytes, size: int) -> None:
     if header[18] not in (1, 2):
         # SQLite reads such a file, but never writes to it: the run would wait for a disk on which
         # nothing is wrong.
-        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {_CURE}")
+        raise StateRefused(f"The state {path} is damaged: byte 18 of its header is {header[18]}, not 1 or 2. {RESTORE}")
 
 
 def _check_version(path: Path, version: int) -> None:

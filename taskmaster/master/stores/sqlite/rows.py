@@ -14,7 +14,6 @@ from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.stores.sqlite.validation import attempts_of, loads
 
 __all__ = [
-    "BROKEN",
     "FAILED",
     "RUN",
     "STATEMENTS",
@@ -53,7 +52,6 @@ RUN = (
     "SELECT id, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, tally, seal "
     "FROM run WHERE id = ?"
 )
-BROKEN = "Restore it from a copy, or begin from zero with another file: --state=PATH (or move this one away)."
 # "piece" has the settled rows above the watermark; state files know it by this name.
 # What tells the rows of a run apart; these columns come first in each row, and the seal last.
 _KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed": ("run", "id")}

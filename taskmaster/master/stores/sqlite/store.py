@@ -21,7 +21,15 @@ from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
 from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking
-from taskmaster.master.stores.sqlite.file import Unresumable, create, has_log, inspect, put_aside, see_that_it_is_there
+from taskmaster.master.stores.sqlite.file import (
+    RESTORE,
+    Unresumable,
+    create,
+    has_log,
+    inspect,
+    put_aside,
+    see_that_it_is_there,
+)
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.owner import check, check_opened, followed, warn_of_directory
 from taskmaster.master.stores.sqlite.queries import (
@@ -33,7 +41,7 @@ from taskmaster.master.stores.sqlite.queries import (
     run_ids,
     run_record,
 )
-from taskmaster.master.stores.sqlite.rows import BROKEN, fill, new_run
+from taskmaster.master.stores.sqlite.rows import fill, new_run
 
 __all__ = ["SqliteStore"]
 
@@ -319,7 +327,7 @@ class SqliteStore:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError) as exc:
-            raise StateRefused(f"The state {self._path} is damaged ({exc}). {BROKEN}") from exc
+            raise StateRefused(f"The state {self._path} is damaged ({exc}). {RESTORE}") from exc
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

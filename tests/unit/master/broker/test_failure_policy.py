@@ -109,14 +109,14 @@ def test_who_says_how_many_may_fail_is_not_stopped_early() -> None:
 
 def test_a_share_needs_a_sample() -> None:
     """One bad job among the first ten is not ten per cent of a million."""
-    budget = Budget(share=0.01)
+    budget = Budget(fraction=0.01)
 
     assert budget.over(10, 499) == ""
     assert budget.over(5, 500) == ""
     assert "6 of the 500" in budget.over(6, 500)
     assert budget.over(6, 500).endswith("--max-failures allows 1%")
-    assert Budget(share=0.0).over(0, 100) == ""
-    assert Budget(share=0.0).over(1, 100) != ""
+    assert Budget(fraction=0.0).over(0, 100) == ""
+    assert Budget(fraction=0.0).over(1, 100) != ""
 
 
 def test_a_record_that_was_not_made_is_an_error() -> None:

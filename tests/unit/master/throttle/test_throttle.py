@@ -210,7 +210,7 @@ def test_while_a_hook_says_wait_nothing_is_handed_out_and_reports_are_taken() ->
     assert not master.broker.slaves.unfed
     master.broker.drain()
     assert master.exchange().state == "drain"
-    master.service.over = True
+    master.service.end()
     assert master.exchange().state == "over"
 
 

@@ -1,0 +1,156 @@
+"""How a run stands: what is shown while it goes on, and what it comes to.
+
+It asks for keys, which runs the user's code: never under the master's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from taskmaster import keys
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.completion import Completion
+from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.source import Source
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.standing import Standing
+from taskmaster.master.summary import Summary
+from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.runtime.log import clean_logger
+from taskmaster.units import show_seconds
+from taskmaster.view.snapshot import RunState, Snapshot
+
+__all__ = ["RunStatus"]
+
+logger = clean_logger(__name__)
+
+SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
+
+
+class RunStatus:
+    """See the module.
+
+    Args:
+        broker: which job is where.
+        lock: guards the broker.
+        reader: says whether the source is waited for.
+        source: counts its jobs, where it can.
+        throttle: says why nothing is handed out.
+        completion: says which fraction of the work is settled.
+        record: the run as it was at the start of this session.
+        identity: gives the keys of jobs.
+        target: what the user named, for display.
+        total: how many jobs there are, if the user said so.
+    """
+
+    def __init__(  # noqa: PLR0913  # all that shows how a run stands, each part once
+        self,
+        broker: Broker,
+        lock: threading.Lock,
+        reader: Reader,
+        source: Source,
+        throttle: Throttle,
+        completion: Completion,
+        record: RunRecord,
+        identity: JobIdentity,
+        *,
+        target: str,
+        total: int | None,
+    ) -> None:
+        self._broker = broker
+        self._lock = lock
+        self._reader = reader
+        self._source = source
+        self._throttle = throttle
+        self._completion = completion
+        self._standing = Standing(identity)
+        self._record = record
+        self._target = target
+        self._total = total
+        self._counted = total is not None  # not estimated
+        self._address = ""
+        self._began = time.monotonic()
+
+    @property
+    def counted(self) -> int | None:
+        """How many jobs there are, None where that is not known, or only estimated."""
+        return self._total if self._counted else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this session."""
+        return time.monotonic() - self._began
+
+    def serves_at(self, address: str) -> None:
+        """Note where slaves reach the run."""
+        self._address = address
+
+    def count_jobs(self) -> None:
+        """Count the jobs, unless the user has said how many there are; this may take long."""
+        self._reader.started_reading.wait()
+        try:
+            self._total = self._source.total()
+            self._counted = self._source.counted
+        except Exception:
+            logger.exception("count_jobs failed; the progress is shown without a total")
+
+    def snapshot(self, end: RunState | None = None) -> Snapshot:
+        """Return the run at this moment, which is its end where one is named."""
+        now = time.monotonic()
+        with self._lock:
+            counts = self._broker.counts()
+            state, reason = self._state(end, now)
+            settled = self._completion.settled
+        if state is RunState.RUNNING:
+            reason = self._standing.reason(counts) or reason
+        return Snapshot(
+            run=self._record.id,
+            target=self._target,
+            state=state,
+            reason=reason,
+            elapsed=now - self._began,
+            total=self._total,
+            share=settled,
+            share_here=max(0.0, (settled or 0.0) - self._completion.before),
+            watermark=keys.show(counts.mark) if counts.mark is not None else "",
+            address=self._address,
+            **counts.shown(),
+            **self._standing.running(counts),
+        )
+
+    def summary(self, location: str) -> Summary:
+        """Return how the run stands, as its end.
+
+        Args:
+            location: where the state is.
+        """
+        snapshot = self.snapshot()
+        return Summary(
+            run=self._record.id,
+            exit_code=3 if snapshot.failed else 0,
+            settled=snapshot.settled,
+            failed=snapshot.failed,
+            settled_here=snapshot.settled_here,
+            elapsed=snapshot.elapsed,
+            state=location,
+        )
+
+    def _state(self, end: RunState | None, now: float) -> tuple[RunState, str]:
+        """Return what the run is doing, and why not more."""
+        if end is not None or self._broker.draining:
+            return end or RunState.DRAINING, self._broker.paused
+        if self._broker.paused:
+            return RunState.PAUSED, self._broker.paused
+        why = self._broker.outage.reason or self._throttle.why(now)
+        if why:
+            return RunState.THROTTLED, why
+        return RunState.RUNNING, self._throttle.limiting(now) or self._slow_source(now)
+
+    def _slow_source(self, now: float) -> str:
+        """Return that workers wait for the source, and for how long already; "" if none does."""
+        seconds = self._reader.waits(now)
+        if seconds < SLOW_SOURCE_SECONDS or self._broker.intake.queued or not self._broker.slaves.unfed:
+            return ""
+        return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"
