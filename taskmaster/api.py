@@ -120,7 +120,7 @@ def work(target: str, options: SlaveOptions) -> int:
 
 
 def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
-    """What a running master says of its run.
+    """Return what a running master says of its run.
 
     Raises:
         ConnectError: there is none, or it has another key.
@@ -134,7 +134,7 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
 
 
 def runs(path: str) -> list[RunRecord]:
-    """All runs that a state file holds, the newest first."""
+    """Return all runs that a state file holds, the newest first."""
     return control.runs_of(path)
 
 

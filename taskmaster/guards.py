@@ -88,7 +88,7 @@ class Guard:
         return self.judge(value)
 
     def judge(self, value: Any) -> str:
-        """Whether a number allows the run to go on; gives the reason why not, or ""."""
+        """Return whether a number allows the run to go on; gives the reason why not, or ""."""
         try:
             self.value = None if value is None else float(value)
         except (TypeError, ValueError):
@@ -129,7 +129,7 @@ class Guard:
 
 
 def hooks_of(given: Any, where: str) -> tuple[Callable[[], Any], ...]:
-    """What ``throttle`` names, each to be asked whether the run has to wait.
+    """Return what ``throttle`` names, each to be asked whether the run has to wait.
 
     Args:
         given: a function, a guard, or a list of them; None if there is none.

@@ -57,7 +57,7 @@ _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circul
 
 
 def encode(key: Any) -> str:
-    """A key as text.
+    """Return a key as text.
 
     Raises:
         KeyUnstorable: the key, or a part of it, is of a type that cannot be stored.
@@ -74,7 +74,7 @@ def encode(key: Any) -> str:
 
 
 def decode(text: str) -> Any:
-    """The key that ``encode`` made this text of.
+    """Return the key that ``encode`` made this text of.
 
     Raises:
         ValueError: ``encode`` did not make it.
@@ -103,7 +103,7 @@ def check(key: Any) -> str:
 
 
 def show(text: str) -> str:
-    """An encoded key as a person writes it, in at most 200 characters and without control
+    """Return an encoded key as a person writes it, in at most 200 characters and without control
     characters.
     """
     try:
@@ -116,8 +116,8 @@ def show(text: str) -> str:
 
 
 def spellings(text: str | None) -> tuple[str, ...]:
-    """How a person may write an encoded key, the most exact first; None is the key of a job that
-    has none.
+    """Return how a person may write an encoded key, the most exact first; None is the key of a job
+    that has none.
     """
     if text is None:
         return (NO_KEY,)
@@ -130,7 +130,7 @@ def spellings(text: str | None) -> tuple[str, ...]:
 
 
 def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
-    """The key of a job.
+    """Return the key of a job.
 
     In this order: ``Job.key``; ``job_key(job)``; ``pk`` or ``id`` (an attribute, or the entry of a
     mapping); the job itself if it is a plain value, or a tuple or list of them. A number or text of
@@ -186,12 +186,12 @@ def plain_value(key: Any) -> Any:
 
 
 def payload_of(job: Any) -> Any:
-    """What the callback gets."""
+    """Return what the callback gets."""
     return job.payload if type(job) is Job else job
 
 
 def fingerprint(key: str, payload: Any) -> bytes:
-    """16 bytes that tell this key with this payload from any other.
+    """Return 16 bytes that tell this key with this payload from any other.
 
     Equal plain payloads give equal fingerprints in every process. Other objects are told apart by
     their pickle, which for equal objects can differ: then a job runs again that need not have.
@@ -215,12 +215,12 @@ def fingerprint(key: str, payload: Any) -> bytes:
 
 
 def fingerprint_of_key(key: str) -> bytes:
-    """The fingerprint of a job that is its own key; ``key`` is encoded."""
+    """Return the fingerprint of a job that is its own key; ``key`` is encoded."""
     return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
 
 
 def separate(fingerprints: bytes) -> list[bytes]:
-    """Concatenated fingerprints, one by one."""
+    """Return concatenated fingerprints, one by one."""
     return [fingerprints[at : at + FINGERPRINT] for at in range(0, len(fingerprints), FINGERPRINT)]
 
 
@@ -231,7 +231,7 @@ _HOW = (
 
 
 def _plain(key: Any) -> Any:
-    """A key as JSON can hold it."""
+    """Return a key as JSON can hold it."""
     kind = type(key)
     if kind is int:
         return key if -(10**18) < key < 10**18 else {"int": hex(key)}
@@ -318,7 +318,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _entry(job: Any, name: str) -> Any:
-    """An entry of a mapping, or of a database row that has ``keys`` without being one."""
+    """Return an entry of a mapping, or of a database row that has ``keys`` without being one."""
     try:
         return job[name] if name in job.keys() else None  # noqa: SIM118  # a row's own `in` looks at its values
     except (TypeError, LookupError):
@@ -326,7 +326,7 @@ def _entry(job: Any, name: str) -> Any:
 
 
 def _own(job: Any, name: str) -> Any:
-    """An attribute of an object; a class, a module or a function is nobody's row."""
+    """Return an attribute of an object; a class, a module or a function is nobody's row."""
     if isinstance(job, type) or callable(job):
         return None
     found = getattr(job, name, None)
@@ -369,7 +369,7 @@ def _short(value: Any) -> str:
 
 
 def _sorted_sets(value: Any) -> Any:
-    """Sets inside plain containers as sorted lists: their order differs between processes."""
+    """Return a value with its sets as sorted lists: their order differs between processes."""
     kind = type(value)
     if kind in (set, frozenset):
         return (kind.__name__, sorted((_sorted_sets(part) for part in value), key=repr))
@@ -381,7 +381,7 @@ def _sorted_sets(value: Any) -> Any:
 
 
 def _stable_pickle(payload: Any) -> bytes:
-    """A pickle that does not show which equal parts are one object, where that is possible."""
+    """Return a pickle that, where possible, does not show which equal parts are one object."""
     try:
         buffer = io.BytesIO()
         pickler = pickle.Pickler(buffer, protocol=5)

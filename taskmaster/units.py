@@ -19,7 +19,7 @@ _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS
 
 
 def seconds_of(option: str, value: object) -> float:
-    """A duration in seconds.
+    """Return a duration in seconds.
 
     Args:
         option: what was given, for the message.
@@ -43,7 +43,7 @@ def seconds_of(option: str, value: object) -> float:
 
 
 def share_of(option: str, value: object) -> float:
-    """A share as a fraction of one.
+    """Return a share as a fraction of one.
 
     Args:
         option: what was given, for the message.
@@ -69,7 +69,7 @@ def share_of(option: str, value: object) -> float:
 
 
 def rate_of(option: str, value: object) -> float:
-    """A rate as a number a second.
+    """Return a rate as a number a second.
 
     Args:
         option: what was given, for the message.
@@ -135,7 +135,7 @@ def show_bytes(count: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """A duration in the form that ``seconds_of`` reads.
+    """Return a duration in the form that ``seconds_of`` reads.
 
     Example::
 
@@ -154,7 +154,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def show_share(share: float) -> str:
-    """A fraction in percent.
+    """Return a fraction in percent.
 
     Example::
 

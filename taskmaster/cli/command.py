@@ -67,7 +67,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
 
 
 def loaded() -> None:
-    """All that the command needs has been imported; from now on there may be garbage."""
+    """Look for garbage from now on: all that the command needs has been imported."""
     gc.freeze()
     gc.enable()
 

@@ -270,7 +270,7 @@ COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
 
 
 def _row(run: Any) -> tuple[str, ...]:
-    """A run, in columns."""
+    """Return a run, in columns."""
     from taskmaster import keys
 
     key = keys.show(run.mark) if run.mark is not None else "-"
@@ -318,5 +318,5 @@ def _described(status: Mapping[str, Any]) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """The command as a program."""
+    """Run the command as a program."""
     run_command(tm_ctl, "tm-ctl", words)

@@ -119,7 +119,7 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def check_styles(*, as_json: bool, as_csv: bool) -> str:
-    """How to print, from the two flags.
+    """Return how to print, from the two flags.
 
     Raises:
         UsageError: both are given.
@@ -130,7 +130,7 @@ def check_styles(*, as_json: bool, as_csv: bool) -> str:
 
 
 def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:
-    """The jobs with these keys, written as they are shown or as they are stored."""
+    """Return the jobs with these keys, written as they are shown or as they are stored."""
     from taskmaster import keys
 
     for job in found:

@@ -53,5 +53,5 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """The command as a program."""
+    """Run the command as a program."""
     run_command(tm_master, "tm-master", words)

@@ -89,5 +89,5 @@ def _split(words: tuple[str, ...]) -> tuple[int | None, tuple[str, ...]]:
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """The command as a program."""
+    """Run the command as a program."""
     run_command(tm_run, "tm-run", words)

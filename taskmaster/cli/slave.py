@@ -70,10 +70,10 @@ def _work(target: str, given: dict[str, Any]) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """``tm-slave`` as a program."""
+    """Run ``tm-slave`` as a program."""
     run_command(tm_slave, "tm-slave", words)
 
 
 def spawn_main(words: Sequence[str] | None = None) -> NoReturn:
-    """``tm-spawn`` as a program."""
+    """Run ``tm-spawn`` as a program."""
     run_command(tm_spawn, "tm-spawn", words)

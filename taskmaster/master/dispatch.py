@@ -97,7 +97,7 @@ class Dispatch:
             fed: it got a batch.
         """
         if want.batches and not fed:
-            held = self._throttle.turn(want, self._clock())
+            held = self._throttle.poll_pause(want, self._clock())
             if held:
                 return held
             self._broker.recalls.starve(slave)

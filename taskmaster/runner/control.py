@@ -41,7 +41,7 @@ BUSY_WAITS = 20  # and how often
 
 
 def connect(host: str, key: str | None, key_file: str | None) -> client.MasterConnection:
-    """A connection to a running master.
+    """Return a connection to a running master.
 
     Raises:
         ConnectError: there is none, or it has another key.
@@ -57,15 +57,15 @@ def connect(host: str, key: str | None, key_file: str | None) -> client.MasterCo
 
 
 def left_key(address: Address) -> str | None:
-    """The key that a master of this user has left for its port on this machine, None if there is
-    none.
+    """Return the key that a master of this user has left for its port on this machine, None if
+    there is none.
     """
     return keyfile.find(address.port) if is_this_machine(address.host) else None
 
 
 def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
-    """The failed jobs of a state file's current run, oldest first; if a master of this machine is
-    at it, it is asked.
+    """Return the failed jobs of a state file's current run, oldest first; if a master of this
+    machine is at it, it is asked.
 
     Args:
         path: the state file.
@@ -85,7 +85,7 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
 
 
 def failures_of(host: str, key: str | None, key_file: str | None, kind: str | None = None) -> Iterator[FailedJob]:
-    """The failed jobs of a running master's run, oldest first.
+    """Return the failed jobs of a running master's run, oldest first.
 
     Raises:
         StateBusy: the master has not come to the end of a checkpoint for some seconds.
@@ -128,7 +128,7 @@ class StateLine:
 
 
 def states_in(directory: Path) -> Iterator[StateLine]:
-    """The state files of a directory, by their names."""
+    """Return the state files of a directory, by their names."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         try:
             store = SqliteStore.open_existing(path)
@@ -147,7 +147,7 @@ def states_in(directory: Path) -> Iterator[StateLine]:
 
 
 def runs_of(path: str) -> list[RunRecord]:
-    """All runs that a state file holds, the newest first.
+    """Return all runs that a state file holds, the newest first.
 
     Raises:
         StateLocked: a run is going on; says how to ask its master.
@@ -237,7 +237,7 @@ def drop_all_failures(path: str, kind: str | None = None) -> int:
 
 
 def no_such_key(key: str, shown: Sequence[str] = ()) -> UsageError:
-    """No failed job has a key; names those that look like it."""
+    """Return the error that no failed job has a key; its message names keys that look like it."""
     near = difflib.get_close_matches(key, shown, 3)
     return UsageError(
         f"No failed job has the key {key or repr(key)}"
@@ -247,7 +247,7 @@ def no_such_key(key: str, shown: Sequence[str] = ()) -> UsageError:
 
 
 def master_of(path: str) -> str:
-    """Where the master of a state file's run is asked, ``HOST:PORT``.
+    """Return where the master of a state file's run is asked, ``HOST:PORT``.
 
     Raises:
         UsageError: no master of this machine is at it.

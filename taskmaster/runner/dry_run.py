@@ -73,7 +73,7 @@ def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Su
 
 
 def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool = False) -> str:
-    """Where a run would begin, as a sentence.
+    """Return where a run would begin, as a sentence.
 
     Args:
         path: the state file, which need not be there.
@@ -107,7 +107,9 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
 
 
 def _jobs(source: Source, count: int) -> Generator[Any]:
-    """The first jobs; the user's generator runs its ``finally`` blocks when this one is closed."""
+    """Return the first jobs; the user's generator runs its ``finally`` blocks when this one is
+    closed.
+    """
     number = 0
     iterator: Iterator[Any] | None = None
     try:
@@ -187,8 +189,8 @@ def _of_last(source: Source) -> str:
 
 
 def _of_keys(seen: list[str]) -> list[str]:
-    """Whether the keys tell the jobs apart; equal ones may follow each other, but must not come
-    back.
+    """Return whether the keys tell the jobs apart; equal ones may follow each other, but must not
+    come back.
     """
     if len(set(seen)) == len(seen):
         return ["Their keys are distinct."] if len(seen) > 1 else []

@@ -207,7 +207,7 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
 
 
 def _stem(state: Path) -> str:
-    """The part of a default name that a person reads."""
+    """Return the part of a default name that a person reads."""
     name = state.name.removesuffix(SUFFIX)
     return name[:-9] if re.search(r"-[0-9a-f]{8}$", name) else name
 
@@ -218,7 +218,9 @@ def arguments_text(arguments: Mapping[str, str]) -> str:
 
 
 def under_test() -> bool:
-    """Whether this process runs tests: a state that one of them leaves would end the next run."""
+    """Return whether this process runs tests: a state that one of them leaves would end the next
+    run.
+    """
     program = Path(sys.argv[0])
     return (
         # The variable alone is inherited by what a test starts.
@@ -233,14 +235,14 @@ def under_test() -> bool:
 
 
 def _is_installed(file: Path) -> bool:
-    """Whether a file belongs to an installed distribution, which may be elsewhere tomorrow."""
+    """Return whether a file is of an installed distribution, which may be elsewhere tomorrow."""
     if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
         return True
     return file.is_relative_to(sysconfig.get_paths()["stdlib"])
 
 
 def _as_given(parsed: targets.Target, found: Path | None) -> str:
-    """The absolute path by which a target names its file, links not followed."""
+    """Return the absolute path by which a target names its file, links not followed."""
     if parsed.path is None:
         return _absolute(found or "")
     where = parsed.text.rpartition(":")[0] if parsed.function and ":" in parsed.text else parsed.text
@@ -256,7 +258,9 @@ def _is_below(place: str, directory: Path) -> bool:
 
 
 def _dotted_below(place: str, directory: Path) -> str | None:
-    """The dotted name of a file below a directory; None if it is elsewhere or has no such name."""
+    """Return the dotted name of a file below a directory; None if it is elsewhere or has no such
+    name.
+    """
     path = Path(place)
     if not path.is_relative_to(directory):
         return None
@@ -267,7 +271,9 @@ def _dotted_below(place: str, directory: Path) -> str | None:
 
 
 def _script() -> tuple[str, list[str]]:
-    """What the process runs, and what else is known of that: a script, a notebook, a command."""
+    """Return what the process runs, and what else is known of that: a script, a notebook, a
+    command.
+    """
     name = sys.argv[0]
     notebook = os.environ.get("JPY_SESSION_NAME") or getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", None)
     if "ipykernel" in sys.modules and Path(name).stem == "ipykernel_launcher":
@@ -281,7 +287,7 @@ def _script() -> tuple[str, list[str]]:
 
 
 def _telling_words(words: Sequence[str]) -> Iterator[str]:
-    """The words of a command line that can say on what a script works."""
+    """Return the words of a command line that can say on what a script works."""
     skip = 0
     for word in words:
         name, equals, _ = word.partition("=")
@@ -299,7 +305,7 @@ def _is_function(jobs: Any) -> bool:
 
 
 def _name_of_function(function: Any) -> str:
-    """A function's module and name; of one of the script, the name alone."""
+    """Return a function's module and name; of one of the script, the name alone."""
     if isinstance(function, functools.partial):
         given = [repr(value) for value in function.args if isinstance(value, PLAIN)]
         given += [f"{name}={value!r}" for name, value in function.keywords.items() if isinstance(value, PLAIN)]
@@ -312,7 +318,7 @@ def _name_of_function(function: Any) -> str:
 
 
 def _described(jobs: Any, source: Any) -> str:
-    """What is read, as far as it can be told without reading it."""
+    """Return what is read, as far as it can be told without reading it."""
     identity = getattr(source, "identity", None) or getattr(jobs, "identity", None)
     if callable(identity):
         return str(identity())
@@ -330,7 +336,7 @@ def _described(jobs: Any, source: Any) -> str:
 
 
 def _may_be_of(path: Path, identity: RunIdentity) -> bool:
-    """Whether a state under a name of releases before 1.0 can be this run's."""
+    """Return whether a state under a name of releases before 1.0 can be this run's."""
     try:
         with copied_state(Path(os.path.realpath(path))) as store:
             return store.belonging().may_be(identity, Path(os.path.realpath(path)))

@@ -74,7 +74,7 @@ class InProcessSpec:
     _slave: InProcessSlave | None = None
 
     def provide(self, _stack: ExitStack) -> None:
-        """Nothing has to be forked."""
+        """Do nothing: no process has to be forked."""
 
     def notify(self) -> None:
         """Hear of a signal, inside of its handler."""
@@ -119,14 +119,14 @@ class InProcessServer:
         self.service = service
 
     def start(self) -> None:
-        """Nobody connects."""
+        """Do nothing: nobody connects."""
 
     def tell_all(self, _message: Any) -> None:
         """Let the slave hear that the run is over."""
         self.told()
 
     def stop(self) -> None:
-        """Nobody is connected."""
+        """Do nothing: nobody is connected."""
 
 
 class _Mailbox:
@@ -379,7 +379,7 @@ class InProcessSlave:
         raise RuntimeError("a batch ended without a word")
 
     def _given_up(self, batch: Any) -> Report:
-        """What was settled before the job that was interrupted is; the rest goes back."""
+        """Report what was settled before the job that was interrupted, and give the rest back."""
         done = 0 if self._callbacks.together else self._scoreboard.position(0)
         failures = tuple(said.failure for said in self._mailbox.outbox if isinstance(said, JobFailed))
         self._mailbox.outbox = []
@@ -388,7 +388,7 @@ class InProcessSlave:
         return Report(batch.token, done, (), failures, batch.count, ReportEnd.DROPPED)
 
     def _end_at_last(self, number: int) -> None:
-        """The time of the job that runs is over."""
+        """End the job that runs: its time is over."""
         if self._running and self._signals is not None:
             self._signals.repeated = True
             signal.pthread_kill(threading.main_thread().ident or 0, number)

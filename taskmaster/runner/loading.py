@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 from taskmaster.guards import hooks_of
@@ -93,30 +94,12 @@ def load_target(
     """
     parsed = targets.with_function(target, get_jobs)
     module = targets.load(parsed)
-    green_threads.check_master(targets.without_function(target), workers=local)
-    jobs = targets.find(module, parsed, ["get_jobs"])
-    typed = converted(jobs, arguments)
-    name = getattr(jobs, "__name__", "get_jobs")
-    source = Source(jobs, typed, targets.optional(module, "count_jobs"), name, texts_of(jobs, typed))
     where = targets.without_function(target)
+    green_threads.check_master(where, workers=local)
+    source = _source_of(module, parsed, arguments)
     slave_target = where + (f":{handle_job}" if handle_job else "")
-    called = targets.parse(slave_target)
-    usually = targets.optional(module, "handle_job") or targets.optional(module, "handle_jobs")
-    handle = usually if handle_job is None else None
-    if local:
-        handle = targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
-    around = [targets.optional(module, name) for name in ("setup", "teardown", "job_key")]
-    check_callbacks(handle, *around)
-    callbacks = [name for name in ("handle_job", "handle_jobs") if callable(getattr(module, name, None))]
-    has_callback = bool(callbacks)
-    if len(callbacks) > 1 and handle_job is None:
-        logger.warning(
-            "%s defines handle_job and handle_jobs; handle_job is called, with each job. "
-            "--handle-job-callback=handle_jobs calls the other one, with lists of jobs",
-            where,
-        )
+    has_callback = _check_callback(module, slave_target, handle_job, local=local)
     usual = handle_job in (None, "handle_job", "handle_jobs")
-    compared = local or has_callback
     known = of_target(parsed, arguments, "" if usual or handle_job is None else handle_job)
     if source.identity is not None:
         # One file may read another database tomorrow: --django-settings says which.
@@ -128,11 +111,46 @@ def load_target(
         name=target,
         known=known,
         slave_target=slave_target,
-        told_slaves=slave_target if compared else "",
-        callback=callback_of(slave_target) if compared else "",
-        code=code_of(slave_target) if compared else "",
-        callback_file=real_path_of(slave_target) if compared else "",
+        told_slaves=slave_target if has_callback else "",
+        callback=callback_of(slave_target) if has_callback else "",
+        code=code_of(slave_target) if has_callback else "",
+        callback_file=real_path_of(slave_target) if has_callback else "",
     )
+
+
+def _source_of(module: ModuleType, parsed: targets.Target, arguments: Mapping[str, str]) -> Source:
+    """Return the source that a module's function makes of its arguments."""
+    jobs = targets.find(module, parsed, ["get_jobs"])
+    typed = converted(jobs, arguments)
+    name = getattr(jobs, "__name__", "get_jobs")
+    return Source(jobs, typed, targets.optional(module, "count_jobs"), name, texts_of(jobs, typed))
+
+
+def _check_callback(module: ModuleType, slave_target: str, handle_job: str | None, *, local: bool) -> bool:
+    """Check the callback, and what is called around it; return whether there is a callback here.
+
+    Args:
+        module: The user's module.
+        slave_target: What slaves are started with.
+        handle_job: The name of the callback, if it is not the usual one.
+        local: Workers of this machine are started, so that there has to be one.
+    """
+    callbacks = [name for name in ("handle_job", "handle_jobs") if callable(getattr(module, name, None))]
+    handle: Callable[..., Any] | None
+    if local:
+        called = targets.parse(slave_target)
+        handle = targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
+    else:
+        usually = targets.optional(module, "handle_job") or targets.optional(module, "handle_jobs")
+        handle = usually if handle_job is None else None
+    check_callbacks(handle, *(targets.optional(module, name) for name in ("setup", "teardown", "job_key")))
+    if len(callbacks) > 1 and handle_job is None:
+        logger.warning(
+            "%s defines handle_job and handle_jobs; handle_job is called, with each job. "
+            "--handle-job-callback=handle_jobs calls the other one, with lists of jobs",
+            slave_target,
+        )
+    return local or bool(callbacks)
 
 
 def load_script(

@@ -45,7 +45,7 @@ class Prefork(Forked):
         os.register_at_fork(after_in_child=self.stdin.close)
 
     def discard(self) -> None:
-        """Nobody needs it."""
+        """End the slave: no run needs it."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
         try:
@@ -56,7 +56,7 @@ class Prefork(Forked):
 
 
 def prepare() -> Prefork | None:
-    """A slave that is getting ready; None where it has to be started in another way."""
+    """Return a slave that is getting ready; None where it has to be started in another way."""
     if not can_fork():
         return None
     # Here, so that three processes do not import the same.
@@ -68,7 +68,7 @@ def prepare() -> Prefork | None:
 
 
 def _live(standard: list[int], others: list[int]) -> int:
-    """What the child does."""
+    """Run the slave, in the child."""
     gc.enable()
     for descriptor in others:
         os.close(descriptor)

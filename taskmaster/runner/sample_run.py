@@ -50,18 +50,18 @@ class SampleRun:
         self.source = Source(self._sampler, name=source.name)
 
     def announce(self) -> str:
-        """What to say at the start."""
+        """Return what to say at the start."""
         return (
             f"Rehearsal: {show_share(self._share)} of all jobs are run, the same ones each time; the others are only "
             "read. The state of the run is not touched."
         )
 
     def watch(self, view: View) -> View:
-        """A view through which the rehearsal sees how the run fares."""
+        """Return a view through which the rehearsal sees how the run fares."""
         return _Watched(view, self)
 
     def observe(self, snapshot: Snapshot) -> None:
-        """How things stand now."""
+        """Take note of how the run stands."""
         last, self._last = self._last, snapshot
         if last is None or self._sampler.handed_at is None:
             return
@@ -73,7 +73,7 @@ class SampleRun:
             self._settled += snapshot.settled_here - last.settled_here
 
     def report(self, summary: Summary, now: float) -> list[str]:
-        """What to say at the end.
+        """Return what to say at the end.
 
         Args:
             summary: of the rehearsal.
@@ -94,8 +94,8 @@ class SampleRun:
         ]
 
     def estimate(self, settled: int, now: float) -> float:
-        """Seconds that all jobs would take: those that the source or those that the workers need,
-        whatever is more.
+        """Return seconds that all jobs would take: those that the source or those that the workers
+        need, whatever is more.
 
         Args:
             settled: jobs of the sample.
@@ -124,8 +124,8 @@ class _Watched:
 
 @contextmanager
 def scratch_store(target: str) -> Iterator[Store]:
-    """A state that is gone afterwards. In a file, because what fails is kept there and may be
-    much.
+    """Return a state that is gone afterwards. In a file, because what fails is kept there and may
+    be much.
     """
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
         store = SqliteStore.open(Path(directory) / "rehearsal.tmstate", RunIdentity.named("a rehearsal"), target)

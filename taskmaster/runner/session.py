@@ -110,7 +110,7 @@ class RunSession:
     # -- the state ---------------------------------------------------------------------------------
 
     def _place(self) -> Path | None:
-        """Where the state is; None if there is to be none."""
+        """Return where the state is; None if there is to be none."""
         if self._options.state:
             return Path(self._options.state)
         return None if self._loaded.stateless else find_state(self._loaded.known)
@@ -264,7 +264,7 @@ class RunSession:
         return True
 
     def _work(self, parts: _Parts) -> Summary:
-        """The run's work; where that ends early, the command that goes on is told."""
+        """Work until the run ends; where it ends early, tell the command that goes on."""
         run, console, sample = parts.run, parts.console, self._sample
         again = f"esume it with: {command_again()}"
         try:
@@ -336,7 +336,7 @@ class RunSession:
         )
 
     def _slave_command(self, address: Address) -> str:
-        """The command that a person copies to another terminal or machine."""
+        """Return the command that a person copies to another terminal or machine."""
         options = self._options
         host = socket.gethostname() if address.host in EVERYWHERE else address.host
         target = self._loaded.slave_target or "MODULE:FUNCTION"
@@ -349,5 +349,5 @@ class RunSession:
 
 
 def _reached(address: Address) -> Address:
-    """Where the master is reached from this machine."""
+    """Return where the master is reached from this machine."""
     return Address(EVERYWHERE.get(address.host, address.host), address.port)

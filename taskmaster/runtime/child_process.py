@@ -25,8 +25,8 @@ FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whe
 
 
 def can_fork() -> bool:
-    """Whether a fork is safe: with one thread, and not on macOS, whose libraries do not survive
-    one.
+    """Return whether a fork is safe: with one thread, and not on macOS, whose libraries do not
+    survive one.
     """
     return sys.platform == "linux" and threading.active_count() == 1
 
@@ -56,7 +56,7 @@ class Forked:
                 os._exit(status)
 
     def poll(self) -> int | None:
-        """The exit code if the child has ended, as ``Popen.poll``."""
+        """Return the exit code if the child has ended, as ``Popen.poll``."""
         if self.returncode is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)

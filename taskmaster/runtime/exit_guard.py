@@ -20,7 +20,7 @@ EXIT_CODE = 1
 
 @contextmanager
 def exit_guarded() -> Iterator[None]:
-    """While this lasts, ``os._exit(0)`` ends this process with 1 and a sentence; children that it
+    """Let ``os._exit(0)`` end this process with 1 and a sentence; children that it
     forks are left alone.
     """
     real, owner = os._exit, os.getpid()

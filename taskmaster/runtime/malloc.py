@@ -12,7 +12,7 @@ LARGE = 16 * 1024 * 1024  # bytes: more than any usual batch; glibc goes up to 3
 
 
 def keep_freed_memory() -> None:
-    """Have blocks as large as a batch reused.
+    """Keep freed blocks as large as a batch, to be used again.
 
     glibc fetches a block of more than 128 KiB from the system and gives it back when it is freed,
     and shrinks its heaps likewise: each batch of 250 KB is then paid for with page faults, which

@@ -76,18 +76,18 @@ class FileSource(ABC):
         return self._bad.remarks(self._path)
 
     def total(self) -> int | None:
-        """Not known: the file would have to be read for it."""
+        """Return None: the file would have to be read for it."""
         return None
 
     def position(self, key: Any) -> float | None:
-        """How much of the file lies before a key, 0 to 1; None while reading has not begun, and for
-        what is no key of a file. Any thread may ask.
+        """Return how much of the file lies before a key, 0 to 1; None while reading has not begun,
+        and for what is no key of a file. Any thread may ask.
         """
         return self._file.fraction_before(key[0]) if self._file is not None and _is_file_key(key) else None
 
     @abstractmethod
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
-        """The jobs from where the file is."""
+        """Return the jobs from where the file is."""
 
     def _open(self) -> ResumableFile:
         return ResumableFile(self._path, self._max_line, self._encoding.mark, self._bad.leave_out)

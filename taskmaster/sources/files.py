@@ -61,7 +61,8 @@ def lines(
     skip_bad: bool | int = False,
     max_line: int = MAX_LINE_BYTES,
 ) -> Lines:
-    """Each line of a text file is a job: a str without the line's end. Empty lines are jobs too.
+    """Return a source in which each line of a text file is a job: a str without the line's end.
+    Empty lines are jobs too.
 
     Args:
         path: of the file, as the master finds it.
@@ -96,8 +97,8 @@ def csv_rows(  # what a file of CSV may be like
     max_line: int = MAX_LINE_BYTES,
     **dialect: Any,
 ) -> CsvRows:
-    """Each row of a CSV file is a job: a dict of str with the names of the first row, or a tuple of
-    str.
+    """Return a source in which each row of a CSV file is a job: a dict of str with the names of the
+    first row, or a tuple of str.
 
     A quoted field may hold line ends. Empty rows are left out. All rows must have as many fields as
     the first.
@@ -139,8 +140,8 @@ def jsonl(
     skip_bad: bool | int = False,
     max_line: int = MAX_LINE_BYTES,
 ) -> JsonLines:
-    """Each line of a JSON Lines file is a job: what ``json.loads`` makes of it. Blank lines are
-    left out.
+    """Return a source in which each line of a JSON Lines file is a job: what ``json.loads`` makes
+    of it. Blank lines are left out.
 
     Args:
         path: of the file, as the master finds it.

@@ -101,8 +101,8 @@ class ResumableFile:
         self._raw.close()
 
     def fraction_before(self, position: int) -> float | None:
-        """How much of the file lies before a position, 0 to 1; in a compressed one an estimate;
-        None if unknown.
+        """Return how much of the file lies before a position, 0 to 1; in a compressed one an
+        estimate; None if unknown.
         """
         return None if self._scale is None else min(1.0, position * self._scale)
 
@@ -149,8 +149,8 @@ class ResumableFile:
         return newest
 
     def _end_line(self) -> None:
-        """The line before this place was the last, and had no end: a writer may have ended it
-        since, not changed it.
+        """Read the end of the line before this position, which was the last and had no end: a
+        writer may have ended it since, not changed it.
         """
         position, crc, stamp = self.at
         end = self._read(1)
@@ -170,8 +170,8 @@ class ResumableFile:
     # -- reading -----------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[bytes]:
-        """Whole lines, many in a piece, each with its end; the very last may have none. ``at`` is
-        where the newest piece begins.
+        """Return whole lines, many in a piece, each with its end; the very last may have none.
+        ``at`` is where the newest piece begins.
 
         Raises:
             UsageError: the file has no lines: it is no text.
@@ -248,7 +248,7 @@ class ResumableFile:
         self._too_long(error)
 
     def error(self, position: int, what: str) -> SourceError:
-        """An error that names the file and the byte."""
+        """Return an error that names the file and the byte."""
         unpacked = " of what it decompresses to" if self._packed else ""
         return SourceError(f"{self.path}, in the line or record that begins at byte {position}{unpacked}: {what}.")
 
@@ -310,7 +310,7 @@ class ResumableFile:
 
 
 def _checksum(read: Callable[[int], bytes], size: int) -> tuple[int, int, bytes]:
-    """CRC-32 of the next ``size`` bytes, how many there were, and the last of them."""
+    """Return CRC-32 of the next ``size`` bytes, how many there were, and the last of them."""
     crc = got = 0
     newest = b""
     while got < size and (block := read(min(BLOCK, size - got))):

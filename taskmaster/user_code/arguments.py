@@ -65,7 +65,7 @@ def _value(function: Callable[..., Any], name: str, text: str, kind: Any) -> Any
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """The types of a union; a type alone; none for what no text can be made into."""
+    """Return the types of a union; a type alone; none for what no text can be made into."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return tuple(member for one in typing.get_args(kind) for member in _members(one))
     if typing.get_origin(kind) is typing.Annotated:

@@ -32,8 +32,8 @@ __all__ = [
 
 
 def callback_of(target: str) -> str:
-    """What a target's module is called wherever it lies, and the function if one was named; "" for
-    what is no target.
+    """Return what a target's module is called wherever it lies, and the function if one was named;
+    "" for what is no target.
 
     Not the name that it is imported by: a file has one that depends on the directory, and a
     package's is another one than that of its ``__init__.py``.
@@ -48,7 +48,7 @@ def callback_of(target: str) -> str:
 
 
 def callback_in_memory(callback: Callable[[Any], Any]) -> str:
-    """The same for a function of a script; "" where slaves have nothing to import it from."""
+    """Return the same for a function of a script; "" where slaves cannot import it."""
     module = str(getattr(callback, "__module__", None) or "") if hasattr(callback, "__qualname__") else ""
     if module == "__main__":
         return callback_of(sys.argv[0]) if sys.argv[0].endswith(".py") else ""
@@ -56,8 +56,8 @@ def callback_in_memory(callback: Callable[[Any], Any]) -> str:
 
 
 def code_of(target: str) -> str:
-    """The digest of the file that a worker would load for a target; "" if there is none, or none
-    that can be found.
+    """Return the digest of the file that a worker would load for a target; "" if there is none, or
+    none that can be found.
     """
     try:
         return code_of_file(file_of(targets.parse(target)))
@@ -66,8 +66,8 @@ def code_of(target: str) -> str:
 
 
 def file_of(parsed: targets.Target) -> Path | None:
-    """The file that is loaded for a target, as it is found, links not followed; None if there is
-    none, or none that can be found.
+    """Return the file that is loaded for a target, as it is found, links not followed; None if
+    there is none, or none that can be found.
     """
     if parsed.path is not None:
         return parsed.path
@@ -85,7 +85,7 @@ def real_path_of(target: str) -> str:
 
 
 def code_of_file(path: str | Path | None) -> str:
-    """The digest of a file's content; "" if it cannot be read."""
+    """Return the digest of a file's content; "" if it cannot be read."""
     try:
         return "" if path is None else blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
     except (OSError, ValueError):
@@ -93,8 +93,8 @@ def code_of_file(path: str | Path | None) -> str:
 
 
 def importable(callback: Callable[[Any], Any]) -> str | None:
-    """The target by which a worker can import the callback, None if it cannot; or must not, because
-    it would load other settings of Django's than this process has.
+    """Return the target by which a worker can import the callback, None if it cannot; or must not,
+    because it would load other settings of Django's than this process has.
     """
     module, name = getattr(callback, "__module__", None), getattr(callback, "__qualname__", "")
     if module in (None, "__main__") or not name.isidentifier() or integration.changed_settings():
@@ -105,7 +105,7 @@ def importable(callback: Callable[[Any], Any]) -> str | None:
 
 
 def code_in_memory(callback: Callable[[Any], Any]) -> str:
-    """The digest of the file that a function was defined in, most often the script itself."""
+    """Return the digest of the file that a function was defined in: the script, most often."""
     return code_of_file(real_path_in_memory(callback) or None)
 
 
@@ -117,8 +117,8 @@ def real_path_in_memory(callback: Callable[[Any], Any]) -> str:
 
 
 def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:
-    """Where a module's source is, as Python looks for it: package, module, then a directory without
-    ``__init__.py``.
+    """Return where a module's source is, as Python looks for it: package, module, then a directory
+    without ``__init__.py``.
     """
     first, rest = parts[0], parts[1:]
     portions = []
@@ -135,8 +135,8 @@ def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:
 
 
 def _hooked(module: str) -> Path | None:
-    """The same for a package that only a hook finds, as one may be that was installed with ``pip
-    install -e``.
+    """Return the same for a package that only a hook finds, as one may be that was installed with
+    ``pip install -e``.
     """
     first, *rest = module.split(".")
     for finder in sys.meta_path:

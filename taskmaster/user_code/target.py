@@ -68,7 +68,7 @@ def parse(text: str) -> Target:
 
 
 def with_function(text: str, function: str | None) -> Target:
-    """A target, with a function for one that names none.
+    """Return a target, with a function for one that names none.
 
     Raises:
         TargetError: as ``parse``.
@@ -78,20 +78,20 @@ def with_function(text: str, function: str | None) -> Target:
 
 
 def name(target: Target, default: str) -> str:
-    """The name of what a target means, however it was written; runs are told apart by it."""
+    """Return the name of what a target means, however it was written; runs are told apart by it."""
     return target.module if target.function in (None, default) else f"{target.module}.{target.function}"
 
 
 def without_function(text: str) -> str:
-    """A target as it was given, without its function: what a slave and its master may both be
-    given.
+    """Return a target as it was given, without its function: what a slave and its master may both
+    be given.
     """
     parsed = parse(text)
     return text[: -len(parsed.function) - 1] if parsed.function else text
 
 
 def loading() -> bool:
-    """Whether a target is being imported right now."""
+    """Return whether a target is being imported right now."""
     return _depth > 0
 
 
@@ -123,7 +123,7 @@ def load(target: Target) -> ModuleType:
 
 
 def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[..., Any]:
-    """The function that a target names, else the first of ``names`` that the module has.
+    """Return the function that a target names, else the first of ``names`` that the module has.
 
     Raises:
         TargetError: there is none; says what the module does define.
@@ -150,7 +150,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
 
 
 def optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    """A function that a module may define, None if it does not."""
+    """Return a function that a module may define, None if it does not."""
     found = getattr(module, name, None)
     return found if callable(found) else None
 
@@ -166,7 +166,9 @@ def _importing() -> Iterator[None]:
 
 
 def _module_name(path: Path) -> str:
-    """The one name of a file: dotted below the working directory or in a package, else its stem."""
+    """Return the one name of a file: dotted below the working directory or in a package, else its
+    stem.
+    """
     parts = [path.stem]
     cwd = Path.cwd().resolve()
     parent = path.parent
@@ -188,7 +190,7 @@ def _module_name(path: Path) -> str:
 
 
 def _is_at(module: str, path: Path) -> bool:
-    """Whether importing the name would load this very file."""
+    """Return whether importing the name would load this very file."""
     if module in sys.modules:
         return Path(getattr(sys.modules[module], "__file__", None) or os.devnull).resolve() == path
     try:

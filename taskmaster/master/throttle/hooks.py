@@ -1,9 +1,8 @@
-"""Hooks: what the user gave as ``throttle``, each asked in a thread of its own whether the run has
-to wait.
+"""Hooks: the functions and guards that the user gave as ``throttle``, each asked in a thread of its
+own whether the run has to wait.
 
-Called by ``taskmaster.master.throttle.throttle``. Guarantees: a hook that hangs or raises stops
-nothing but the handing out of jobs, neither reports nor other hooks nor the end of the run; and
-what is not known means wait.
+Guarantees: a hook that hangs or raises stops nothing but the handing out of jobs, neither reports
+nor other hooks nor the end of the run; and while a hook's answer is not known, the run waits.
 """
 
 from __future__ import annotations
@@ -18,22 +17,25 @@ from taskmaster.django_orm import integration
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line, users_traceback
 
-__all__ = ["EVERY", "PATIENCE", "Hook"]
+__all__ = ["PAUSE_SECONDS", "TIMEOUT_SECONDS", "Hook"]
 
 logger = clean_logger(__name__)
 
-EVERY = 1.0  # seconds from the end of a call to the next one
-PATIENCE = 5.0  # seconds that a call may take before its last answer no longer counts
-LONGEST = 300  # characters of a reason
-DISTINCT = 100  # different errors that are logged: their texts may have the time of day in them
+PAUSE_SECONDS = 1.0  # from the end of a call to the next one
+TIMEOUT_SECONDS = 5.0  # that a call may take before the answer of the one before no longer counts
+LONGEST_REASON = 300  # characters
+MOST_LOGGED = 100  # different errors that are logged: their texts may have the time of day in them
 
 
 class Hook:
-    """One hook, and what it has said last.
+    """One hook, and its last answer.
 
     Args:
-        call: the hook.
-        clock: monotonic seconds.
+        call: The hook.
+        clock: Gives monotonic seconds.
+
+    Attributes:
+        name: What messages call it.
     """
 
     def __init__(self, call: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,33 +44,33 @@ class Hook:
         what = getattr(call, "what", None)
         self.name = what if isinstance(what, str) else f"{getattr(call, '__name__', type(call).__name__)}()"
         self._answer = f"{self.name} is not known yet"
-        self._since: float | None = None  # since when it is being called
+        self._since: float | None = None  # when the call began that has not ended
         self._logged: set[tuple[str, ...]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"taskmaster-{self.name}", daemon=True)
 
     def start(self) -> None:
-        """Ask it from now on."""
+        """Begin to ask the hook, again and again."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it no more; does not wait."""
+        """Ask the hook no more, without waiting for it."""
         self._stop.set()
 
     def join(self, seconds: float) -> None:
-        """Wait until it has been closed, but no longer than so many seconds."""
+        """Wait until the hook has been closed, at most for ``seconds``."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     def why(self, now: float) -> str:
-        """Why the run has to wait; "" if it may go on, as far as this hook is concerned."""
+        """Return why this hook wants the run to wait; "" if it may go on."""
         since = self._since
-        if since is not None and now - since > PATIENCE:
+        if since is not None and now - since > TIMEOUT_SECONDS:
             return f"{self.name} is not known: it has not answered for {now - since:.0f} s"
         return self._answer
 
     def ask(self) -> None:
-        """Call it, and keep what it says."""
+        """Call the hook, and keep its answer."""
         self._since = self._clock()
         try:
             # As around a job: a connection of Django's that is lost would stay lost, and the run
@@ -85,7 +87,7 @@ class Hook:
 
     def _run(self) -> None:
         self.ask()
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(PAUSE_SECONDS):
             self.ask()
         try:
             close = getattr(self._call, "close", None)
@@ -97,13 +99,13 @@ class Hook:
             integration.close_connections()
 
     def _log(self, exc: BaseException) -> None:
-        """Log the traceback, once for each error that is not like any before."""
+        """Log the traceback of an error that is unlike all before."""
         place = traceback.extract_tb(exc.__traceback__)[-1:]
         kind = (one_line(exc), *(f"{frame.filename}:{frame.lineno}" for frame in place))
-        if kind not in self._logged and len(self._logged) < DISTINCT:
+        if kind not in self._logged and len(self._logged) < MOST_LOGGED:
             self._logged.add(kind)
             logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:LONGEST] or "no reason is given"
+    return " ".join(text.split())[:LONGEST_REASON] or "no reason is given"

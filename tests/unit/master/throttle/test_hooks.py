@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskmaster.guards import Guard
-from taskmaster.master.throttle.hooks import DISTINCT, PATIENCE, Hook
+from taskmaster.master.throttle.hooks import MOST_LOGGED, TIMEOUT_SECONDS, Hook
 from taskmaster.master.throttle.throttle import Throttle
 
 
@@ -58,16 +58,16 @@ def test_what_raises_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_errors_that_are_always_different_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """A text with the time of day in it is another one every second."""
-    numbers = iter(range(10 * DISTINCT))
+    numbers = iter(range(10 * MOST_LOGGED))
 
     def throttle() -> str:
         raise ValueError(next(numbers))
 
     hook = Hook(throttle)
-    for _ in range(2 * DISTINCT):
+    for _ in range(2 * MOST_LOGGED):
         hook.ask()
 
-    assert len(caplog.records) == DISTINCT
+    assert len(caplog.records) == MOST_LOGGED
 
 
 def test_an_exception_without_a_text_is_no_reason_to_fail() -> None:
@@ -102,7 +102,7 @@ def test_a_hook_that_hangs_is_not_known() -> None:
     thread = threading.Thread(target=hook.ask)
     thread.start()
     assert hangs.wait(30.0)
-    assert hook.why(10.0 + PATIENCE) == ""
+    assert hook.why(10.0 + TIMEOUT_SECONDS) == ""
     assert hook.why(40.0) == "throttle() is not known: it has not answered for 30 s"
     goes_on.set()
     thread.join()

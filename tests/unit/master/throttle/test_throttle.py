@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.throttle.throttle import LAST_TURN, Bucket, Throttle
+from taskmaster.master.throttle.throttle import LONGEST_POLL_PAUSE_SECONDS, Throttle, TokenBucket
 from taskmaster.model import PROTOCOL, Answer, Report, ReportEnd, Want
 
 
@@ -22,11 +22,11 @@ from taskmaster.model import PROTOCOL, Answer, Report, ReportEnd, Want
 )
 def test_no_stretch_of_time_has_more_than_the_rate_and_one_burst(rate: float, asks: list[tuple[float, int]]) -> None:
     """Whoever asks whenever for however much."""
-    bucket, now = Bucket(rate), 100.0
+    bucket, now = TokenBucket(rate), 100.0
     spent: list[tuple[float, int]] = []
     for pause, wanted in asks:
         now += pause
-        jobs = min(bucket.ready(wanted, now), max(1, wanted))
+        jobs = min(bucket.available(wanted, now), max(1, wanted))
         bucket.spend(jobs)
         spent.append((now, jobs))
     for first, (begin, _) in enumerate(spent):
@@ -39,15 +39,15 @@ def test_no_stretch_of_time_has_more_than_the_rate_and_one_burst(rate: float, as
 @pytest.mark.parametrize("rate", [0.1, 0.5, 3.0, 100.0, 1000.0])
 def test_who_waits_as_long_as_told_gets_the_rate(rate: float) -> None:
     """And gets something each time, never an answer in vain."""
-    bucket, jobs, calls = Bucket(rate), 0, 0
-    now = bucket.wait(10_000, 0.0)
+    bucket, jobs, calls = TokenBucket(rate), 0, 0
+    now = bucket.wait_seconds(10_000, 0.0)
     while now < 100 / min(1.0, rate):
-        ready = bucket.ready(10_000, now)
+        ready = bucket.available(10_000, now)
         assert ready
         bucket.spend(ready)
         jobs += ready
         calls += 1
-        now += bucket.wait(10_000, now)
+        now += bucket.wait_seconds(10_000, now)
 
     assert jobs == pytest.approx(rate * now, rel=0.02)
     assert calls <= 11 * now
@@ -57,33 +57,33 @@ def test_a_run_does_not_begin_with_a_burst() -> None:
     """One job at once, the others at the rate; what was not handed out for a minute is not made
     good for either.
     """
-    bucket = Bucket(100.0)
+    bucket = TokenBucket(100.0)
 
-    assert bucket.ready(10_000, 50.0) == 0  # one is there, and more are worth waiting for
-    assert bucket.wait(10_000, 50.0) == pytest.approx(0.09)
-    assert bucket.ready(1, 50.0) == 1
-    assert bucket.ready(10_000, 110.0) == 100
+    assert bucket.available(10_000, 50.0) == 0  # one is there, and more are worth waiting for
+    assert bucket.wait_seconds(10_000, 50.0) == pytest.approx(0.09)
+    assert bucket.available(1, 50.0) == 1
+    assert bucket.available(10_000, 110.0) == 100
 
 
 def test_few_jobs_are_not_held_back_until_they_are_many() -> None:
     """Who wants a single job gets it when there is one."""
-    bucket = Bucket(1000.0)
+    bucket = TokenBucket(1000.0)
     bucket.spend(1)
 
-    assert bucket.wait(1, 0.0) <= 0.001
-    assert bucket.ready(1, 0.001) == 1
-    assert bucket.ready(100, 0.001) == 0
+    assert bucket.wait_seconds(1, 0.0) <= 0.001
+    assert bucket.available(1, 0.001) == 1
+    assert bucket.available(100, 0.001) == 0
 
 
 def test_what_comes_back_unused_may_be_handed_out_again() -> None:
     """But no more than a burst is saved up."""
-    bucket = Bucket(10.0)
-    assert bucket.ready(5, 10.0) == 1
+    bucket = TokenBucket(10.0)
+    assert bucket.available(5, 10.0) == 1
     bucket.spend(1)
     bucket.spend(-1)
-    assert bucket.ready(5, 10.0) == 1
+    assert bucket.available(5, 10.0) == 1
     bucket.spend(-1000)
-    assert bucket.ready(5, 10.0) == 10
+    assert bucket.available(5, 10.0) == 10
 
 
 class Master:
@@ -221,7 +221,7 @@ def test_many_slaves_do_not_all_ask_every_second() -> None:
 
     assert pauses[0] == pytest.approx(1.0)
     assert all(sum(begin <= pause < begin + 1.0 for pause in pauses) <= 126 for begin in (1.0, 2.5, 5.5))
-    assert max(pauses) == pytest.approx(LAST_TURN)
+    assert max(pauses) == pytest.approx(LONGEST_POLL_PAUSE_SECONDS)
 
 
 def test_a_run_with_nothing_left_is_over_although_it_is_throttled() -> None:
