@@ -1,6 +1,6 @@
 """Taskmaster as Python functions: what the commands call, and what a migration script calls.
 
-The only module where master and slave meet. ::
+In ``taskmaster.runner``, which does the work, master and slave meet. ::
 
     from taskmaster import Taskmaster
 

@@ -1,9 +1,8 @@
 """Guards: numbers that must not become too large while a run goes on, such as the seconds that a
 standby is behind.
 
-Made by the user's module, by ``taskmaster.postgres.guards`` and from ``--guard``; called by the
-master's throttle. A guard is made wherever the module is imported, also in every worker, so that
-making one costs nothing: it reads nothing and imports no driver before it is called.
+A guard is made wherever the module is imported, also in every worker, so that making one costs
+nothing: it reads nothing and imports no driver before it is called.
 
 Guarantee: a guard that does not know its value lets nothing pass.
 """

@@ -1,9 +1,8 @@
 """Keys of jobs: how a job's key is found, kept without loss, and shown.
 
-Called by the master and the stores. A key is stored as text: JSON, with a tag where JSON has no
-such type. ``decode`` gives back exactly what ``encode`` got, type and value; what cannot promise
-that is refused. Keys are only ever compared for equality, as text: their order is the source's
-affair.
+A key is stored as text: JSON, with a tag where JSON has no such type. ``decode`` gives back exactly
+what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever
+compared for equality, as text: their order is the source's affair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Durations, shares and rates as people write them: ``2h``, ``1h30m``, ``0.1%``, ``100/m``.
 
-Called by ``taskmaster.options.commands`` and ``taskmaster.cli``. Seconds are floats everywhere
-else, shares are fractions, rates are numbers a second.
+Seconds are floats everywhere else, shares are fractions, rates are numbers a second.
 """
 
 from __future__ import annotations

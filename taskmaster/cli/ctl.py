@@ -59,7 +59,7 @@ def keygen(path: str) -> None:
     word = shlex.quote(path)
     echo(
         f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} "
-        "HOST:), and start them with --key-file too. Whoever has the key can run code on the slaves.",
+        "HOST:), and start them with --key-file too. Anybody who has the key can run code on the slaves.",
         err=True,
     )
 

@@ -1,10 +1,9 @@
 """A command as the first process of a container, where it stands in for ``init``.
 
-Called by ``taskmaster.cli.options`` before anything else happens. The first process inherits every
-orphan of the container, such as what a callback leaves running, and has to take note of its end, or
-it stays in the list of processes for ever. And a signal does nothing to it until it has said what
-it should do. So the command runs in a child, and the first process passes signals on to that, takes
-note of all ends, and ends with the child's exit code.
+The first process inherits every orphan of the container, such as what a callback leaves running,
+and has to take note of its end, or it stays in the list of processes for ever. And a signal does
+nothing to it until it has said what it should do. So the command runs in a child, and the first
+process passes signals on to that, takes note of all ends, and ends with the child's exit code.
 """
 
 from __future__ import annotations

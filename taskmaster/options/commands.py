@@ -113,7 +113,7 @@ class WorkerOptions(CommonOptions):
         least=0,
         unset="the number of usable CPUs",
     )
-    # A worker has a slot in a table for each job that runs at once: hence the most.
+    # A worker has a table with a slot for each job that runs at once, which limits their number.
     threads: int = count(Section.WORKERS, 1, "Jobs that each worker runs at once, in threads.", least=1, most=MAX_BATCH)
     concurrency: int = count(
         Section.WORKERS,

@@ -1,7 +1,7 @@
 """What the server says of a table: its name and columns as SQL, and whether a key can lead through
 it.
 
-Asked by the sources of this package before the first page. All quoting is done by the server.
+The sources of this package ask it before the first page. All quoting is done by the server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a run says at its start and at its end: where it begins, what failed, how it is resumed.
 
-Used by ``taskmaster.runner.session``, which decides when each of these is said.
+The session decides when each of these is said.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """``--dry-run``: the first jobs of a source, and whether they could be run, without running any.
 
-Called by ``taskmaster.api``. Opens no port, starts no slave and leaves every state as it is: one
-that is there already is looked at in a copy. Jobs go to standard output, one a line; all else to
-standard error.
+Opens no port, starts no slave and leaves every state as it is: one that is there already is looked
+at in a copy. Jobs go to standard output, one a line; all else to standard error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The slave that belongs to a local run: a process of its own beside the master.
 
-Started by a session for ``tm-run`` and ``Taskmaster.start``. Its standard input is its lifeline:
-when this process ends, however it ends, the slave and its workers end too. What the callbacks print
-comes through its standard output and error.
+Its standard input is its lifeline: when this process ends, however it ends, the slave and its
+workers end too. What the callbacks print comes through its standard output and error.
 """
 
 from __future__ import annotations

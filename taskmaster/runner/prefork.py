@@ -1,10 +1,10 @@
 """The slave of a local run, forked before anything else: while the master is still being imported,
 it is getting ready.
 
-Called by ``taskmaster.cli.run`` at its start, when the process has one thread, no key, no socket
-and none of the user's code. Starting a Python for the slave and another one for the fork server
-that forks its workers would take longer than all else that a run of a few jobs does. A slave that
-has to be started again later is a process of its own.
+``tm-run`` forks it at its start, when the process has one thread, no key, no socket and none of the
+user's code. Starting a Python for the slave and another one for the fork server that forks its
+workers would take longer than all else that a run of a few jobs does. A slave that has to be
+started again later is a process of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Prefork(Forked):
     """The forked slave; it waits on its standard input to be told what to do.
 
     Attributes:
-        stdin: what it is told; its end is the slave's.
-        stdout: what its callbacks print.
-        stderr: likewise.
+        stdin: What it is told; when this is closed, the slave ends.
+        stdout: What its callbacks print.
+        stderr: What its callbacks print as errors.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Prefork(Forked):
         os.register_at_fork(after_in_child=self.stdin.close)
 
     def discard(self) -> None:
-        """End the slave: no run needs it."""
+        """End the slave, which no run needs."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
         try:

@@ -1,8 +1,7 @@
 """``--sample``: a run over a part of all jobs, with a state of its own that is thrown away, and
 what to learn from it.
 
-Called by ``taskmaster.api`` and ``taskmaster.runner.session``. The state of the run itself is not
-even opened.
+The state of the run itself is not even opened.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From one value that says what is run to a summary: a master's work from its first word to its
 last.
 
-Called by ``taskmaster.api`` for ``tm-master``, ``tm-run`` and ``Taskmaster.start``. Here a master's
-run, its console and the slave of this machine come together.
+Here a master's run, its console and the slave of this machine come together.
 """
 
 from __future__ import annotations
@@ -324,7 +323,7 @@ class RunSession:
     def _limits(self) -> Limits:
         options = self._options
         most, share = failure_budget(options.max_failures)
-        # Whoever says how many jobs may fail wants them to fail, not to wait.
+        # Where a number of jobs may fail, they are to fail instead of waiting.
         outage = LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0
         return from_options(
             Limits,

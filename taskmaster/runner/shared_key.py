@@ -1,7 +1,7 @@
 """The shared key: the one that was given, else one that is made, found or asked for.
 
-Called by ``taskmaster.api``. The key belongs to the address of a master: a master without one makes
-it and leaves it for slaves of the same user on this machine.
+The key belongs to the address of a master: a master without one makes it and leaves it for slaves
+of the same user on this machine.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def of_master(options: MasterOptions) -> SharedKey:
     if text is None:
         if not is_loopback(address.host):
             raise UsageError(
-                f"{address} can be reached from other machines, and there is no key: whoever reaches it could run "
+                f"{address} can be reached from other machines, and there is no key: anybody there could run "
                 "code on the slaves. Make a key with `tm-ctl keygen tm.key` and give it with --key-file=tm.key."
             )
         return SharedKey(keyfile.generate(), generated=True)

@@ -1,4 +1,4 @@
-"""``os._exit(0)`` in the middle of a run: whoever started the command would take it for "all done".
+"""``os._exit(0)`` in the middle of a run, which would look like "all done" from outside.
 
 The user's code runs in the master's process, too: ``get_jobs``, ``job_key``, the ``__reduce__`` of
 a job. Ending the process there is its right; with the exit code of success it is not. What C code

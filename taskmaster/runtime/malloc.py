@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Keep freed blocks as large as a batch, to be used again.
 
     glibc fetches a block of more than 128 KiB from the system and gives it back when it is freed,
-    and shrinks its heaps likewise: each batch of 250 KB is then paid for with page faults, which
+    and shrinks its heaps as eagerly: each batch of 250 KB is then paid for with page faults, which
     cost several times as much as pickling it does. Freeing one large block raises both thresholds
     (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does nothing.
     """

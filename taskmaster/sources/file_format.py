@@ -1,8 +1,8 @@
 """What a file is, by its first bytes: compressed in a way that can be read, or nothing that has
 lines.
 
-Used by ``resumable_file``. A name proves nothing: a file of gzip's need not end in ``.gz``, and one
-of UTF-16 or of a database is not told from text by its decoding, but by what comes of it.
+A name proves nothing: a file of gzip's need not end in ``.gz``, and one of UTF-16 or of a database
+is not told from text by its decoding, but by what comes of it.
 """
 
 from __future__ import annotations

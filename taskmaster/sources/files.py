@@ -71,7 +71,7 @@ def lines(
         errors: what becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
             ``"replace"``, ``"backslashreplace"`` and others give a text all the same.
         skip_bad: leave lines out that are no text or too long, and count and list them at the end
-            of the run; True: all of them, a number: at most so many.
+            of the run; True: all of them; a number: at most that many.
         max_line: most bytes of a line; a longer one is an error.
 
     Raises:

@@ -1,10 +1,10 @@
 """A file that is read once, from its beginning or from where an earlier session was, and must not
 change meanwhile.
 
-Called by ``taskmaster.sources``. A place in a file is three numbers: how many bytes lie before it,
-the CRC-32 of all of them, and a stamp of the file's size and time of change when the run began.
-From one place to the next the checksum is carried on, so that it covers the file from its first
-byte without reading any byte twice.
+A place in a file is three numbers: how many bytes lie before it, the CRC-32 of all of them, and a
+stamp of the file's size and time of change when the run began. From one place to the next the
+checksum is carried on, so that it covers the file from its first byte without reading any byte
+twice.
 
 Guarantees: what is given out are whole lines; a file whose content before a place is not what it
 was when that place was taken is refused there, and one that changes under the reading ends it.
@@ -32,7 +32,7 @@ __all__ = ["FileKey", "ResumableFile"]
 logger = clean_logger(__name__)
 
 BLOCK = 256 * 1024  # bytes
-NOTICEABLE = 1024**3  # bytes: reading so many again takes seconds, which a person is told of
+NOTICEABLE_BYTES = 1024**3  # reading these again takes seconds, which a person is told of
 
 FileKey = tuple[int, int, int]
 """Position in bytes, CRC-32 of all that lies before it, and the stamp. In a compressed file, those
@@ -133,7 +133,7 @@ class ResumableFile:
         it.
         """
         logger.log(
-            logging.WARNING if position > NOTICEABLE else logging.INFO,
+            logging.WARNING if position > NOTICEABLE_BYTES else logging.INFO,
             "the first %d bytes of %s are read again, to see whether they are what they were: %s",
             position,
             self.path,

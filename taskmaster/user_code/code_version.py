@@ -1,8 +1,8 @@
 """Which callback a slave runs, and which version of its file, in a form that two slaves can
 compare.
 
-Called by ``taskmaster.api`` and ``taskmaster.slave`` for a slave's hello. Nothing is imported for
-it: the supervisor runs none of the user's code, and to import ``a.b`` would run ``a``.
+Nothing is imported for it: the supervisor runs none of the user's code, and to import ``a.b`` would
+run ``a``.
 """
 
 from __future__ import annotations

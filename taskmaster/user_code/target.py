@@ -1,7 +1,7 @@
 """Targets: what a person names on the command line, as a module and a function.
 
-Called by the commands, the api and the workers. Loading one module in several processes has to give
-the same module name in all of them, or jobs whose classes it defines could not be unpickled.
+Loading one module in several processes has to give the same module name in all of them, or jobs
+whose classes it defines could not be unpickled.
 """
 
 from __future__ import annotations

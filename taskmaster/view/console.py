@@ -1,7 +1,7 @@
 """The console: progress, Taskmaster's own lines and the callbacks' output on one terminal, without
 tearing each other.
 
-Used by ``taskmaster.api`` for the length of a run.
+It lasts as long as a run.
 """
 
 from __future__ import annotations

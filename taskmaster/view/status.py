@@ -1,7 +1,6 @@
 """A snapshot as text: the status line, and the object that programs read.
 
-Called by ``taskmaster.view.progress`` and ``tm-ctl status``. Pure: no clock, no terminal, and the
-same snapshots give the same text.
+Pure: no clock, no terminal, and the same snapshots give the same text.
 """
 
 from __future__ import annotations
