@@ -243,6 +243,20 @@ def test_only_three_modules_unpickle():
     assert wrong == []
 
 
+def test_what_a_docstring_names_exists():
+    """A dotted name of the package in a docstring leads to a module, or to a name in one."""
+    wrong = []
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                for name in re.findall(r"``(taskmaster(?:\.\w+)+)``", ast.get_docstring(node) or ""):
+                    owner, _, last = name.rpartition(".")
+                    if name not in TREES and not (owner in TREES and last in FILES[owner].read_text("utf-8")):
+                        wrong.append(f"{FILES[module]}:{getattr(node, 'lineno', 1)} names {name}")
+
+    assert wrong == []
+
+
 def test_the_package_has_no_assert():
     """What must be true is checked by code that `python -O` keeps."""
     wrong = [

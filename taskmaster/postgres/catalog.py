@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused
 
@@ -217,7 +217,7 @@ class Table:
         )
 
 
-def look_up(reading: Reading, table: str, key: str | Sequence[str], *, unique: bool = True) -> Table:
+def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, unique: bool = True) -> Table:
     """Find a table, and check that its key can lead through it and that all rows are seen.
 
     Args:
@@ -278,7 +278,7 @@ def _say_filtered(table: str, *, allowed: bool) -> None:
     )
 
 
-def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
+def _check(reading: SourceConnection, oid: int, table: Table, *, unique: bool) -> None:
     names = [column.name for column in table.key]
     listed = ", ".join(column.quoted for column in table.key)
     for column in table.key:
@@ -311,19 +311,19 @@ def _check(reading: Reading, oid: int, table: Table, *, unique: bool) -> None:
         )
 
 
-def plan_of(reading: Reading, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
+def plan_of(reading: SourceConnection, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
     """Return the server's plan of a query, as EXPLAIN gives it; ``local`` are settings, as SQL."""
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
     return found
 
 
-def estimate(reading: Reading, sql: str, values: Sequence[Any]) -> int:
+def estimate(reading: SourceConnection, sql: str, values: Sequence[Any]) -> int:
     """Return about how many rows a query has, by the statistics alone: nothing is counted."""
     return int(plan_of(reading, sql, values)["Plan Rows"])
 
 
-def _like(reading: Reading, table: str) -> str:
+def _like(reading: SourceConnection, table: str) -> str:
     """Return tables whose name is nearly that, in any schema, as the end of a sentence."""
     names = [str(name) for (name,) in reading.fetch(_NAMES)]
     found = difflib.get_close_matches(table.rpartition(".")[2].strip('"'), [name.rpartition(".")[2] for name in names])

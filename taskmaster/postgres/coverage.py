@@ -11,7 +11,7 @@ from typing import Any
 
 from taskmaster.postgres.catalog import estimate, plan_of
 from taskmaster.postgres.pages import PageStatements
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["warn_without_index"]
@@ -22,7 +22,7 @@ logger = clean_logger(__name__)
 ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))
 
 
-def warn_without_index(reading: Reading, statements: PageStatements, until: Any) -> None:
+def warn_without_index(reading: SourceConnection, statements: PageStatements, until: Any) -> None:
     """Warn, with the plan and the index that mends it, if no index covers the condition."""
     request, table = statements.request, statements.table
     if request.condition is None:

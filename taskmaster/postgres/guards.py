@@ -94,12 +94,14 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
 
         throttle = replication_lag("5s", "host=replica dbname=blog")
     """
-    return Guard(_Reading(dsn, LAG, _Lag()), seconds_of("the limit of replication_lag", limit), "replication lag", "s")
+    return Guard(
+        _GuardStatement(dsn, LAG, _Lag()), seconds_of("the limit of replication_lag", limit), "replication lag", "s"
+    )
 
 
 def active_connections(limit: int, dsn: str) -> Guard:
     """Wait while more than ``limit`` connections to the server are running a statement."""
-    return Guard(_Reading(dsn, CONNECTIONS, _seen), limit, "active connections")
+    return Guard(_GuardStatement(dsn, CONNECTIONS, _seen), limit, "active connections")
 
 
 def long_transactions(limit: float | str, dsn: str) -> Guard:
@@ -107,12 +109,12 @@ def long_transactions(limit: float | str, dsn: str) -> Guard:
     text like ``"60s"``.
     """
     seconds = seconds_of("the limit of long_transactions", limit)
-    return Guard(_Reading(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
+    return Guard(_GuardStatement(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
 
 
 def locks_waiting(limit: int, dsn: str) -> Guard:
     """Wait while more than ``limit`` sessions of the server wait for a lock."""
-    return Guard(_Reading(dsn, LOCKS, _first), limit, "waiting locks")
+    return Guard(_GuardStatement(dsn, LOCKS, _first), limit, "waiting locks")
 
 
 def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
@@ -128,10 +130,10 @@ def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
 
         query("SELECT count(*) FROM outbox", below=10_000, dsn="dbname=blog", what="outbox")
     """
-    return Guard(_Reading(dsn, sql, _first), below, what or " ".join(sql.split())[:60], strict=True)
+    return Guard(_GuardStatement(dsn, sql, _first), below, what or " ".join(sql.split())[:60], strict=True)
 
 
-class _Reading:
+class _GuardStatement:
     """A statement on a connection of its own."""
 
     def __init__(self, dsn: str, sql: str, number: Callable[[Sequence[Any]], Any]) -> None:

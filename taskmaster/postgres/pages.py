@@ -16,7 +16,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Column, Table
-from taskmaster.postgres.statements import Dsn, Reading
+from taskmaster.postgres.statements import Dsn, SourceConnection
 
 __all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
 
@@ -58,9 +58,9 @@ class Request:
     statement_timeout: float
     patience: float
 
-    def reading(self) -> Reading:
+    def reading(self) -> SourceConnection:
         """Return a connection for reading."""
-        return Reading(self.dsn, self.patience, self.statement_timeout)
+        return SourceConnection(self.dsn, self.patience, self.statement_timeout)
 
 
 @dataclass(frozen=True)

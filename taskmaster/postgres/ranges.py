@@ -13,7 +13,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
-from taskmaster.postgres.statements import Dsn, Reading, durations
+from taskmaster.postgres.statements import Dsn, SourceConnection, durations
 from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
@@ -156,7 +156,7 @@ def ranges(
         get_jobs = postgres.ranges("dbname=blog", "comments")
     """
     durations(statement_timeout=statement_timeout, patience=patience)
-    return Ranges(Reading(dsn, patience, statement_timeout), table, key, rows, target, label)
+    return Ranges(SourceConnection(dsn, patience, statement_timeout), table, key, rows, target, label)
 
 
 class Ranges(RangeSource):
@@ -165,7 +165,13 @@ class Ranges(RangeSource):
     """
 
     def __init__(
-        self, reading: Reading, table: str, key: str | Sequence[str], rows: int, target: float | None, label: Any
+        self,
+        reading: SourceConnection,
+        table: str,
+        key: str | Sequence[str],
+        rows: int,
+        target: float | None,
+        label: Any,
     ) -> None:
         super().__init__(rows, target)
         self._reading = reading

@@ -17,7 +17,7 @@ from taskmaster.postgres.catalog import estimate, look_up
 from taskmaster.postgres.coverage import warn_without_index
 from taskmaster.postgres.pages import PageStatements, Request, Shape, rows_that_fit
 from taskmaster.postgres.prefetch import ahead
-from taskmaster.postgres.statements import Dsn, Reading, Unreadable, durations
+from taskmaster.postgres.statements import Dsn, SourceConnection, Unreadable, durations
 from taskmaster.sources.keyset_rows import SHRINK, KeysetSource, Page, UnreadableRow
 
 __all__ = ["Rows", "rows"]
@@ -261,7 +261,7 @@ class Rows(KeysetSource):
             self._known = self._looked_up(self._reading)
         return self._known
 
-    def _looked_up(self, reading: Reading) -> PageStatements:
+    def _looked_up(self, reading: SourceConnection) -> PageStatements:
         table = look_up(reading, self._request.table, self._request.key)
         return PageStatements(self._request, table, Shape.of(table, self._request.columns))
 

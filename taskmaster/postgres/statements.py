@@ -21,7 +21,7 @@ from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused, is_final, is_refused, said
 from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently, sqlstate
 
-__all__ = ["Connect", "Dsn", "Reading", "Unreadable", "connector", "durations"]
+__all__ = ["Connect", "Dsn", "SourceConnection", "Unreadable", "connector", "durations"]
 
 logger = clean_logger(__name__)
 
@@ -75,7 +75,7 @@ def connector(dsn: Dsn, **defaults: int) -> Connect:
     return connect
 
 
-class Reading:
+class SourceConnection:
     """A connection for reading, opened when it is needed and whenever it was lost.
 
     Args:

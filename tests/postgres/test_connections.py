@@ -24,7 +24,7 @@ from support.postgres_server import server
 from taskmaster import postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres import connections
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 from taskmaster.runtime.context import HERE
 
 Sql = Callable[..., list[tuple]]
@@ -213,7 +213,7 @@ def asked_for(who: str, dsn: str) -> socket.socket:
         with postgres.connect(dsn) as connection:
             return socket.socket(fileno=os.dup(connection.fileno()))
     if who == "source":
-        with closing(Reading(dsn)) as reading:
+        with closing(SourceConnection(dsn)) as reading:
             reading.fetch("SELECT 1")
             return socket.socket(fileno=os.dup(reading._connection.fileno()))
     with closing(postgres.locks_waiting(1, dsn)) as guard:

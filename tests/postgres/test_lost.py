@@ -16,7 +16,7 @@ from support.postgres_server import Server, server
 
 from taskmaster import postgres
 from taskmaster.postgres import connections
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 
 DRIVERS: dict[str, Callable[[str], Any]] = {
     "dsn": lambda dsn: dsn,
@@ -47,7 +47,7 @@ def crash(own: Server) -> None:
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_crash_of_another_session_is_waited_for(own: Server, driver: str, how: str) -> None:
     """While the connection is idle between two pages: the driver hears of it with the next one."""
-    with closing(Reading(DRIVERS[driver](over(own, how)))) as reading:
+    with closing(SourceConnection(DRIVERS[driver](over(own, how)))) as reading:
         (first,) = reading.fetch("SELECT pg_backend_pid()")[0]
         crash(own)
         wait_for("the session to end", lambda: not os.path.exists(f"/proc/{first}"))
@@ -104,7 +104,7 @@ def test_nothing_is_prepared_that_a_pooler_would_lose(own: Server, given: int | 
         return connection
 
     prepared = "SELECT count(*) FROM pg_prepared_statements"
-    with closing(Reading(connect)) as reading:
+    with closing(SourceConnection(connect)) as reading:
         for _ in range(8):
             assert reading.fetch(prepared) == [(0,)]
     try:

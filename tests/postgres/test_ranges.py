@@ -22,7 +22,7 @@ from support.text_orders import TEXTS
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError
 from taskmaster.postgres.catalog import plan_of
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 
 Sql = Callable[..., list[tuple]]
 NO_SORT = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;"
@@ -212,7 +212,7 @@ def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sq
     source._reading.fetch = heard  # type: ignore[method-assign]
     assert len(list(source.iterate(None))) > 20
     for statement, values in asked:
-        plan = plan_of(Reading(database), statement, values)
+        plan = plan_of(SourceConnection(database), statement, values)
 
         assert [node["Node Type"] for node in (plan, *plan["Plans"])] == ["Limit", "Index Only Scan"], statement
         assert "Filter" not in plan["Plans"][0]
@@ -256,7 +256,7 @@ def test_an_index_that_cannot_give_the_order_is_refused(
     sql("CREATE TABLE seen (id int NOT NULL, at timestamptz NOT NULL, name text NOT NULL)")
     sql(f"CREATE INDEX ON seen {index}")
     columns = ", ".join([key] if isinstance(key, str) else key)
-    asked = Reading(lambda: driver.connect(database))
+    asked = SourceConnection(lambda: driver.connect(database))
     with closing(asked):
         (plan, *_) = plan_of(asked, f"SELECT {columns} FROM seen ORDER BY {columns} LIMIT 1", (), NO_SORT)["Plans"]
     source = postgres.ranges(lambda: driver.connect(database), "seen", key)

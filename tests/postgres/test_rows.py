@@ -28,7 +28,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
 from taskmaster.postgres import pages
 from taskmaster.postgres.catalog import plan_of
-from taskmaster.postgres.statements import Reading
+from taskmaster.postgres.statements import SourceConnection
 from taskmaster.sources.database_errors import StatementRefused
 from taskmaster.sources.database_retry import TooSlow
 
@@ -39,7 +39,7 @@ def key_of(source: Any, job: Any) -> Any:
     return keys.decode(keys.check(key))
 
 
-def slow_at_times(reading: Reading, when: list[bool]) -> None:
+def slow_at_times(reading: SourceConnection, when: list[bool]) -> None:
     """Let the time of some statements be up before the server is asked, where that means fewer
     rows.
     """
@@ -426,7 +426,7 @@ def test_a_page_is_read_along_the_index(
     sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
     source = postgres.rows(database, "comments", key, chunk=10, descending=descending)
     source.bounds(None)
-    plan = plan_of(Reading(database), *source._statements().page(after, source._last_key(), 10))
+    plan = plan_of(SourceConnection(database), *source._statements().page(after, source._last_key(), 10))
     nodes = [plan]
     while "Plans" in nodes[-1]:
         (inner,) = nodes[-1]["Plans"]
@@ -585,7 +585,7 @@ def test_a_connection_that_the_server_has_ended_for_being_idle_is_opened_again(
     """As it does where ``idle_session_timeout`` is shorter than the time between two pages."""
     (name,) = sql("SELECT current_database()")[0]
     sql(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
-    reading = Reading(lambda: driver.connect(database))
+    reading = SourceConnection(lambda: driver.connect(database))
     first = reading.fetch("SELECT pg_backend_pid()")[0][0]
     while sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s", first):
         time.sleep(0.02)
@@ -620,9 +620,9 @@ def test_what_does_not_pass_is_said_at_once(database: str, comments: None, drive
         ({"options": "-c nosuch=1"}, 'unrecognized configuration parameter "nosuch"'),
     ):
         with pytest.raises(UsageError, match=f"the connection: .*{why}"):
-            Reading(there(**wrong)).fetch("SELECT 1")
+            SourceConnection(there(**wrong)).fetch("SELECT 1")
     with pytest.raises(TooSlow):
-        Reading(there(), timeout=0.05).fetch("SELECT pg_sleep(1)", may_be_slow=False)
+        SourceConnection(there(), timeout=0.05).fetch("SELECT pg_sleep(1)", may_be_slow=False)
 
 
 def test_a_password_is_not_repeated(database: str) -> None:

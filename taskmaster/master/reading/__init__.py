@@ -1,10 +1,10 @@
 """The way of a job into the queue: what the user gave, and the thread that reads it.
 
 ``source`` is what the user gave, ``unsuitable`` what cannot be one. ``reader`` iterates it while
-there is room, ``chunks`` how many jobs at once, ``weights`` knows what they weigh, ``snapshots``
-what they were when they were yielded, and ``dedup`` which of them were settled before.
-``job_checks`` looks at each before it is handed out, and ``key_order`` at the order of their keys.
-``sampler`` lets a part of the jobs through, ``reader_by_turns`` reads without a thread.
+there is room, ``chunks`` how many jobs at once, ``weights`` knows what they weigh,
+``early_pickles`` what they were when they were yielded, and ``dedup`` which of them were settled
+before. ``job_checks`` looks at each before it is handed out, and ``key_order`` at the order of
+their keys. ``sampler`` lets a part of the jobs through, ``reader_by_turns`` reads without a thread.
 
 The rooms of the master and the runner import it. The user's code runs here, and never under the
 master's lock.

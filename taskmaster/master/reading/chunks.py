@@ -18,8 +18,8 @@ from taskmaster.errors import SourceError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.pickling import pickled
+from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.job_checks import JobChecks
-from taskmaster.master.reading.snapshots import Snapshots
 from taskmaster.master.reading.weights import LIGHT_BYTES, Weights, is_light, weigh
 
 __all__ = ["QUEUE_BYTES", "Chunks"]
@@ -63,7 +63,7 @@ class Chunks:
         self._lock = lock
         self._checks = checks
         self._chance = random.Random()
-        self._snapshots = Snapshots(name, identity)
+        self._early_pickles = EarlyPickles(name, identity)
         self._weights = Weights(self._chance.random)
         self._light = False  # the newest jobs are of a kind that cannot be large
         self._most = 1  # jobs of the next chunk
@@ -108,9 +108,9 @@ class Chunks:
 
     def taken(self, job: Any) -> Any:
         """Return a job that is read alone, as it is now."""
-        if self._snapshots.on:
-            job = self._snapshots.take(job)
-            self._snapshots.review()
+        if self._early_pickles.on:
+            job = self._early_pickles.take(job)
+            self._early_pickles.review()
         return job
 
     def add_alone(self, job: Any) -> None:
@@ -123,11 +123,11 @@ class Chunks:
         with self._lock:
             before = intake.read
         jobs: Iterable[Any] = itertools.islice(iterator, step)
-        if self._snapshots.on:
-            jobs = self._snapshots.taken(jobs)
+        if self._early_pickles.on:
+            jobs = self._early_pickles.taken(jobs)
         light = self._light
         intake.add(jobs if light else self._weights.weighed(jobs, CHUNK_BYTES))
-        self._snapshots.review()
+        self._early_pickles.review()
         with self._lock:
             end = intake.read
             cut = not light and self._weights.cut
@@ -160,7 +160,7 @@ class Chunks:
         run.
         """
         try:
-            self._snapshots.look_again(newest)
+            self._early_pickles.look_again(newest)
         except SourceError as exc:
             with self._lock:
                 self._broker.refuse()

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.reading.snapshots import Snapshots
+from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.weights import weigh
 
@@ -59,7 +59,7 @@ class Sampler:
         """
         held: list[Any] = []
         weight = 0
-        snapshots = Snapshots(self._source.name, self._identity)
+        early = EarlyPickles(self._source.name, self._identity)
         began = self._clock()
         try:
             jobs = self._source.iterate()
@@ -68,9 +68,9 @@ class Sampler:
                 self.read += 1
                 if self._belongs(job):
                     self.chosen += 1
-                    if snapshots.on:  # the source may change it before it is passed on
-                        job = snapshots.take(job)  # noqa: PLW2901  # it is the same job
-                        snapshots.review()
+                    if early.on:  # the source may change it before it is passed on
+                        job = early.take(job)  # noqa: PLW2901  # it is the same job
+                        early.review()
                     held.append(job)
                     weight += weigh(job)
                 if len(held) >= BURST_JOBS or weight > BURST_BYTES:

@@ -28,7 +28,7 @@ from taskmaster.slave.messages import WorkerClosed
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
 
-__all__ = ["Ending", "forget_inherited_exits", "reopen_log_sockets"]
+__all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
 NOTICE_SECONDS = 1.0  # after which it is said what the end of a worker waits for
 PIPE_SECONDS = 5.0  # that a program has to end when its standard input has been closed
@@ -74,7 +74,7 @@ def _log_handlers() -> list[logging.Handler]:
     return [handler for handler in found if handler is not None]
 
 
-class Ending:
+class WorkerEnding:
     """The end of one worker.
 
     Args:

@@ -32,7 +32,7 @@ from taskmaster.slave.messages import AboutRun, BatchEnded, CannotRun, Quit, Rea
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
 from taskmaster.slave.unusable import Cause
 from taskmaster.slave.worker.callbacks import Callbacks, is_async, load, name_of
-from taskmaster.slave.worker.ending import Ending
+from taskmaster.slave.worker.ending import WorkerEnding
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.forked_children import keep_children_out
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
@@ -296,6 +296,6 @@ def main(
     with Channel(socket.socket(fileno=sock)) as channel:
         loop = EventLoop()
         keep_children_out(channel.fileno(), scoreboard, loop)
-        ending = Ending(MessageSender(channel), inherited)
+        ending = WorkerEnding(MessageSender(channel), inherited)
         problems, end_by = work(channel, scoreboard, batches, callbacks, spec, loop)
         return ending.finish(problems, max(0.5, end_by - time.monotonic()))

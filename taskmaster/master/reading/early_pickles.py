@@ -23,7 +23,7 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["Snapshots"]
+__all__ = ["EarlyPickles"]
 
 logger = clean_logger(__name__)
 
@@ -31,7 +31,7 @@ FIRST_JOBS = 1024
 FIRST_BYTES = 4 * 1024 * 1024  # of these jobs, pickled: large ones are kept as they are for a shorter time
 
 
-class Snapshots:
+class EarlyPickles:
     """See the module.
 
     Args:

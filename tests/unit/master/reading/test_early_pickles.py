@@ -19,8 +19,8 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import PickledJob
 from taskmaster.master.pickling import PickledAlready, pickle_all, pickled
 from taskmaster.master.reading.dedup import Dedup
+from taskmaster.master.reading.early_pickles import FIRST_JOBS, EarlyPickles
 from taskmaster.master.reading.reader import Reader
-from taskmaster.master.reading.snapshots import FIRST_JOBS, Snapshots
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.model import Report, ReportEnd, Want
@@ -139,44 +139,44 @@ def test_a_source_that_begins_late_to_change_its_jobs_is_an_error() -> None:
 @pytest.mark.parametrize("jobs", [range(10 * N), [(i, "a") for i in range(10 * N)], map(str, range(10 * N))])
 def test_what_cannot_change_is_left_alone(jobs: Any) -> None:
     """Plain values, and tuples of them, are queued as they are."""
-    snapshots = Snapshots("get_jobs", JobIdentity())
+    early = EarlyPickles("get_jobs", JobIdentity())
     jobs = list(jobs)
 
-    assert all(new is old for new, old in zip(snapshots.taken(jobs), jobs, strict=True))
+    assert all(new is old for new, old in zip(early.taken(jobs), jobs, strict=True))
 
 
 def test_a_source_of_new_objects_is_trusted_after_some() -> None:
     """From then on, nothing is pickled before its time."""
-    snapshots = Snapshots("get_jobs", JobIdentity())
+    early = EarlyPickles("get_jobs", JobIdentity())
     first = [{"id": i} for i in range(FIRST_JOBS)]
 
-    assert all(isinstance(job, PickledJob) for job in snapshots.taken(first))
-    snapshots.review()
-    assert not snapshots.on
+    assert all(isinstance(job, PickledJob) for job in early.taken(first))
+    early.review()
+    assert not early.on
 
 
 def test_large_jobs_are_trusted_sooner() -> None:
     """They are held twice until then."""
-    snapshots = Snapshots("get_jobs", JobIdentity())
+    early = EarlyPickles("get_jobs", JobIdentity())
     for i in range(3):
-        snapshots.take({"id": i, "content": bytes(2_000_000)})
-        snapshots.review()
+        early.take({"id": i, "content": bytes(2_000_000)})
+        early.review()
 
-    assert not snapshots.on
+    assert not early.on
 
 
 def test_jobs_without_a_key_or_that_cannot_be_pickled_are_left_for_later() -> None:
     """They are refused or fail where they are handed out."""
-    snapshots = Snapshots("get_jobs", JobIdentity())
+    early = EarlyPickles("get_jobs", JobIdentity())
     jobs = [{"name": 1}, Job(1, lambda: None)]
 
-    assert [snapshots.take(job) for job in jobs] == jobs
+    assert [early.take(job) for job in jobs] == jobs
 
 
 def test_a_pickled_job_is_shown_and_known_as_the_job() -> None:
     """Its key, fingerprint and repr are those of what was yielded."""
     identity, job = JobIdentity(), Job((1, "a"), {"n": [1]})
-    taken = Snapshots("get_jobs", identity).take(job)
+    taken = EarlyPickles("get_jobs", identity).take(job)
 
     assert identity.text(taken) == identity.text(job)
     assert identity.key(taken) == (1, "a")
@@ -186,7 +186,7 @@ def test_a_pickled_job_is_shown_and_known_as_the_job() -> None:
 
 def test_pickled_jobs_never_travel_as_objects() -> None:
     """In whatever company they are, the batch is sent as pickles of their own."""
-    taken = Snapshots("get_jobs", JobIdentity()).take({"id": 1})
+    taken = EarlyPickles("get_jobs", JobIdentity()).take({"id": 1})
     for jobs in ([taken], [{"id": 0}, taken], [Job(0, 0), taken], [0, taken]):
         with pytest.raises(PickledAlready):
             pickle_all(jobs)
