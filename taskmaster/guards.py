@@ -19,7 +19,7 @@ from taskmaster.errors import UsageError
 
 __all__ = ["Guard", "Unknown", "hooks_of"]
 
-CALM = 0.8  # of the limit, to which a value that was above it has to fall
+CALM_SHARE = 0.8  # of the limit, to which a value that was above it has to fall
 
 
 class Unknown(Exception):
@@ -96,7 +96,7 @@ class Guard:
             self.value = None
             self.reason = f"{self.what} is unknown: {value!r} is no number"
             return self.reason
-        calm = CALM * self.limit
+        calm = CALM_SHARE * self.limit
         if self._is_above(self.value):
             self._waits = True
             self.reason = f"{self.what} {self._show(self.value)}, {self._not_above}"

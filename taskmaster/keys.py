@@ -40,14 +40,14 @@ __all__ = [
     "show",
 ]
 
-FINGERPRINT = 16  # bytes: two of a billion jobs share one with a probability below 1e-20
-NO_FINGERPRINT = bytes(FINGERPRINT)
+FINGERPRINT_BYTES = 16  # two of a billion jobs share one with a probability below 1e-20
+NO_FINGERPRINT = bytes(FINGERPRINT_BYTES)
 """Stands for the fingerprint of a job that cannot have any, where many are kept one after the
 other.
 """
 
 NO_KEY = "(none)"  # as the key of a job without one is shown
-SHOWN = 200  # characters of a key that a person is shown
+LONGEST_SHOWN = 200  # characters of a key that a person is shown
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
 """Types of plain values. All can be keys, but for moments in a time zone that has no name."""
@@ -109,9 +109,9 @@ def show(text: str) -> str:
         shown = repr(decode(text))
     except ValueError:
         shown = text
-    shown = shown[: SHOWN + 1]  # before each character of it is looked at
+    shown = shown[: LONGEST_SHOWN + 1]  # before each character of it is looked at
     shown = "".join(char if char.isprintable() else "?" for char in shown)
-    return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return shown if len(shown) <= LONGEST_SHOWN else shown[: LONGEST_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def spellings(text: str | None) -> tuple[str, ...]:
@@ -208,19 +208,19 @@ def fingerprint(key: str, payload: Any) -> bytes:
         content = None
     if content == key:
         return fingerprint_of_key(key)
-    digest = blake2b(key.encode(), digest_size=FINGERPRINT)
+    digest = blake2b(key.encode(), digest_size=FINGERPRINT_BYTES)
     digest.update(b"\0" + (content.encode() if content is not None else _stable_pickle(payload)))
     return digest.digest()
 
 
 def fingerprint_of_key(key: str) -> bytes:
     """Return the fingerprint of a job that is its own key; ``key`` is encoded."""
-    return blake2b(key.encode(), digest_size=FINGERPRINT).digest()
+    return blake2b(key.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 def separate(fingerprints: bytes) -> list[bytes]:
     """Return concatenated fingerprints, one by one."""
-    return [fingerprints[at : at + FINGERPRINT] for at in range(0, len(fingerprints), FINGERPRINT)]
+    return [fingerprints[at : at + FINGERPRINT_BYTES] for at in range(0, len(fingerprints), FINGERPRINT_BYTES)]
 
 
 _HOW = (

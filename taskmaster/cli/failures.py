@@ -130,7 +130,7 @@ def check_styles(*, as_json: bool, as_csv: bool) -> str:
 
 
 def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:
-    """Return the jobs with these keys, written as they are shown or as they are stored."""
+    """Yield the jobs with these keys, written as they are shown or as they are stored."""
     from taskmaster import keys
 
     for job in found:

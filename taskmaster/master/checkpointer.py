@@ -236,7 +236,7 @@ class Checkpointer(threading.Thread):
         prints = self._prints(settled)
         cut, end = settled.end - settled.tail, settled.end
         parts = [(settled.first, cut), (cut, end)] if settled.before is not None else [(settled.first, end)]
-        size = keys.FINGERPRINT
+        size = keys.FINGERPRINT_BYTES
         offsets = [((a - settled.first) * size, (b - settled.first) * size) for a, b in parts]
         return [SettledRow(*part, _existing(prints[a:b])) for part, (a, b) in zip(parts, offsets, strict=True)]
 

@@ -25,7 +25,7 @@ KINDS = 3  # kinds of failure that the end of a run shows
 
 
 class Announcements:
-    """Says what there is to say of one run.
+    """Says how a run begins and ends.
 
     Args:
         console: where it is said.

@@ -36,8 +36,8 @@ __all__ = [
     "states_in",
 ]
 
-BUSY_WAIT = 0.5  # seconds after which a master that was busy is asked again,
-BUSY_WAITS = 20  # and how often
+BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
+MOST_BUSY_PAUSES = 20  # until it is given up
 
 
 def connect(host: str, key: str | None, key_file: str | None) -> client.MasterConnection:
@@ -64,7 +64,7 @@ def left_key(address: Address) -> str | None:
 
 
 def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
-    """Return the failed jobs of a state file's current run, oldest first; if a master of this
+    """Yield the failed jobs of a state file's current run, oldest first; if a master of this
     machine is at it, it is asked.
 
     Args:
@@ -85,7 +85,7 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
 
 
 def failures_of(host: str, key: str | None, key_file: str | None, kind: str | None = None) -> Iterator[FailedJob]:
-    """Return the failed jobs of a running master's run, oldest first.
+    """Yield the failed jobs of a running master's run, oldest first.
 
     Raises:
         StateBusy: the master has not come to the end of a checkpoint for some seconds.
@@ -95,13 +95,14 @@ def failures_of(host: str, key: str | None, key_file: str | None, kind: str | No
     def page(after: int) -> list[FailedJob]:
         waits = 0
         while (answer := connection.call("failures", after, kind)) is None:
-            if waits == BUSY_WAITS:
+            if waits == MOST_BUSY_PAUSES:
                 raise StateBusy(
-                    f"The master at {host} has not been able to write a checkpoint for {waits * BUSY_WAIT:.0f} s, and "
-                    "its failed jobs cannot be read meanwhile. `tm-ctl status` says how the run is; ask again later."
+                    f"The master at {host} has not been able to write a checkpoint for "
+                    f"{waits * BUSY_PAUSE_SECONDS:.0f} s, and its failed jobs cannot be read meanwhile. "
+                    "`tm-ctl status` says how the run is; ask again later."
                 )
             waits += 1
-            time.sleep(BUSY_WAIT)
+            time.sleep(BUSY_PAUSE_SECONDS)
         return [FailedJob(n, k, job, None, tuple(Attempt(*a) for a in attempts)) for n, k, job, attempts in answer]
 
     try:
@@ -112,13 +113,13 @@ def failures_of(host: str, key: str | None, key_file: str | None, kind: str | No
 
 @dataclass(frozen=True, slots=True)
 class StateLine:
-    """What there is to say of a state file in a list.
+    """A line of the list of state files.
 
     Attributes:
-        path: the file.
-        belongs: what it belongs to; "" if that is not known.
-        run: its current run; None if it cannot be read now.
-        remark: why not, or who is at work on it; "" for nothing.
+        path: The file.
+        belongs: What it belongs to; "" if that is not known.
+        run: Its current run; None if it cannot be read now.
+        remark: Why it cannot be read, or that a run is going on; "" for nothing.
     """
 
     path: Path
@@ -128,7 +129,7 @@ class StateLine:
 
 
 def states_in(directory: Path) -> Iterator[StateLine]:
-    """Return the state files of a directory, by their names."""
+    """Yield the state files of a directory, by their names."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         try:
             store = SqliteStore.open_existing(path)

@@ -38,7 +38,7 @@ def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Su
         source: where jobs come from.
         identity: tells them apart.
         count: how many jobs to look at.
-        state: what there is to say of the run's state.
+        state: A sentence about the run's state.
 
     Raises:
         SourceError: the source raised.
@@ -106,7 +106,7 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
 
 
 def _jobs(source: Source, count: int) -> Generator[Any]:
-    """Return the first jobs; the user's generator runs its ``finally`` blocks when this one is
+    """Yield the first jobs; the user's generator runs its ``finally`` blocks when this one is
     closed.
     """
     number = 0
@@ -143,7 +143,7 @@ def _key(identity: JobIdentity, job: Any) -> str:
 
 
 def _check_pickle(identity: JobIdentity, job: Any, text: str) -> None:
-    """Send the job to a slave, as it were."""
+    """Check that the job could be sent to a slave."""
     which = f"The job {identity.show(job)}, with the key {keys.show(text)},"
     how = "Yield its key or plain values, and let the callback fetch the rest."
     doing = "pickled, as it is sent to slaves"

@@ -21,6 +21,7 @@ from taskmaster.errors import StateError, StateRefused
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
 from taskmaster.options.commands import RunOptions
+from taskmaster.options.option import spelling
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.user_code import target as targets
@@ -30,24 +31,24 @@ __all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "unde
 
 PACKAGE = Path(__file__).parents[1]
 MOST_NAMED = 5  # states in a message
-MOST_LOOKED_AT = 20  # states that are opened to find an unfinished run
-LONGEST_LOOKED_AT = 16 * 1024 * 1024  # bytes of a state that is copied for that
+MOST_EXAMINED = 20  # states that are opened to find an unfinished run
+LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # of a state that is copied for that
 PLAIN = (str, int, float, bool, bytes, type(None))
 # Words of a script's command line that say how it works and not on what: Django's, and those that
 # many scripts have. Taskmaster's own options are left out, too.
 NOT_OF_THE_RUN = {"-v": 1, "--verbosity": 1, "--settings": 1, "--pythonpath": 1, "--no-color": 0, "--force-color": 0,
                   "--traceback": 0, "--skip-checks": 0, "-q": 0, "--quiet": 0, "--verbose": 0}  # fmt: skip
-OWN_OPTIONS = {f"--{one.name.replace('_', '-')}": int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
+OWN_OPTIONS = {spelling(one.name): int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What a run is, and where its state is if nobody says so.
+    """What a run is, and where its state is by default.
 
     Attributes:
-        identity: what the state has to belong to.
-        states: places where the state can be, the one for a new state first.
-        former: where releases before 1.0 would have kept it.
+        identity: What the state has to belong to.
+        states: Where the state can be; a new one is made at the first of these.
+        former: Where releases before 1.0 would have kept it.
     """
 
     identity: RunIdentity
@@ -137,7 +138,7 @@ def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRu
 
 
 def find_state(known: KnownRun) -> Path:
-    """Return where the state of a run is, or is to be made, if nobody says so."""
+    """Return where the state of a run is, or is to be made, by default."""
     for path in known.states:
         if path.exists():
             return path
@@ -147,7 +148,7 @@ def find_state(known: KnownRun) -> Path:
 
 
 def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> Path:
-    """Return the state file that somebody means who asks about a run.
+    """Return the state file that a command of ``tm-ctl`` means.
 
     Args:
         state: the file, or a target.
@@ -173,8 +174,8 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
 
 
 def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
-    """Return a sentence about an unfinished run that somebody may have meant who begins a new one;
-    "" if there is none.
+    """Return a sentence about an unfinished run that may have been meant where a new one begins; ""
+    if there is none.
 
     Args:
         known: the new run.
@@ -185,11 +186,11 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
         return ""
     beside = Path(identity.file).parent
     scripted = "source" in identity.what
-    places = sorted(state.parent.glob(f"{_stem(state)}*{SUFFIX}"))[:MOST_LOOKED_AT] if scripted else []
+    places = sorted(state.parent.glob(f"{_stem(state)}*{SUFFIX}"))[:MOST_EXAMINED] if scripted else []
     if beside != state.parent:
-        places += sorted(beside.glob(f"{Path(identity.file).stem}*{SUFFIX}"))[:MOST_LOOKED_AT]
+        places += sorted(beside.glob(f"{Path(identity.file).stem}*{SUFFIX}"))[:MOST_EXAMINED]
     for place in places:
-        if os.path.realpath(place) == os.path.realpath(state) or place.stat().st_size > LONGEST_LOOKED_AT:
+        if os.path.realpath(place) == os.path.realpath(state) or place.stat().st_size > LARGEST_EXAMINED_BYTES:
             continue
         try:
             with copied_state(Path(os.path.realpath(place))) as store:
@@ -287,7 +288,7 @@ def _script() -> tuple[str, list[str]]:
 
 
 def _telling_words(words: Sequence[str]) -> Iterator[str]:
-    """Return the words of a command line that can say on what a script works."""
+    """Yield the words of a command line that can say on what a script works."""
     skip = 0
     for word in words:
         name, equals, _ = word.partition("=")

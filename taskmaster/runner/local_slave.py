@@ -29,12 +29,12 @@ from taskmaster.transport.address import Address
 
 __all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec"]
 
-# Slaves killed by a signal within RESTART_SPAN seconds before the run gives up: more than it takes
-# to find a job that takes its slave down, by handing a batch out in halves.
-RESTARTS = 40
-RESTART_SPAN = 60.0
+# How often a slave may be killed by a signal within RESTART_SPAN_SECONDS before the run gives up.
+# Fewer are needed to find a job that takes its slave down, by handing a batch out in halves.
+MOST_RESTARTS = 40
+RESTART_SPAN_SECONDS = 60.0
 # Seconds between two looks whether the slave is alive.
-LOOK_SECONDS = 0.2
+CHECK_PAUSE_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
 WAIT_SECONDS = 60.0
 END_SECONDS = 5.0  # that a slave has at least to end
@@ -124,7 +124,7 @@ class LocalSlave:
     @property
     def pause(self) -> float:
         """Seconds after which the run looks after the slave again."""
-        return LOOK_SECONDS
+        return CHECK_PAUSE_SECONDS
 
     def check(self) -> None:
         """Start the slave again if it was killed; raise if it ended by itself or is killed again
@@ -137,8 +137,8 @@ class LocalSlave:
         if code is None:
             return
         self._join_relays()
-        recent = [at for at in self._starts if time.monotonic() - at < RESTART_SPAN]
-        if code < 0 and self._fork_server is None and len(recent) < RESTARTS:
+        recent = [at for at in self._starts if time.monotonic() - at < RESTART_SPAN_SECONDS]
+        if code < 0 and self._fork_server is None and len(recent) < MOST_RESTARTS:
             name = signal.Signals(-code).name
             self._write(f"taskmaster: the local slave was killed by {name}; it is started again.\n", sys.stderr)
             self._process = self._popen()

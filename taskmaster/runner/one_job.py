@@ -93,7 +93,7 @@ def _resumes(source: Source) -> bool:
 
 
 def _first(source: Source, last: int) -> Iterator[Any]:
-    """Return the first jobs after a key: a source may be one that begins at the key."""
+    """Yield the first jobs after a key: a source may be one that begins at the key."""
     with contextlib.suppress(StopIteration, TypeError, ValueError):
         jobs = source.iterate(last, resume=True)
         for _ in range(2):

@@ -24,19 +24,19 @@ from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["SampleRun", "scratch_store"]
 
-ENOUGH = 1.0  # seconds in which all workers were busy, from which their rate is told
+ENOUGH_SECONDS = 1.0  # with all workers busy, above which their rate is told from these alone
 
 
 class SampleRun:
-    """What is to be found out in a rehearsal.
+    """Measures a rehearsal, and estimates the whole run from it.
 
     Args:
-        source: of the whole run.
-        identity: tells its jobs apart.
-        share: which part of them is run.
+        source: The source of the whole run.
+        identity: Tells its jobs apart.
+        share: The part of them that is run, as a fraction.
 
     Attributes:
-        source: yields that part.
+        source: The source of that part.
     """
 
     def __init__(self, source: Source, identity: JobIdentity, share: float) -> None:
@@ -44,8 +44,8 @@ class SampleRun:
         self._share = share
         self._last: Snapshot | None = None
         self._idle = 0.0  # seconds in which there were jobs, and no worker
-        self._busy = 0.0  # seconds in which there was a job for every worker,
-        self._settled = 0  # and the jobs settled meanwhile
+        self._busy = 0.0  # seconds in which there was a job for every worker
+        self._settled = 0  # jobs that were settled in these seconds
         self.source = Source(self._sampler, name=source.name)
 
     def announce(self) -> str:
@@ -102,7 +102,7 @@ class SampleRun:
         """
         sampler = self._sampler
         running = max(0.0, now - (sampler.handed_at or now) - self._idle)
-        if self._busy >= ENOUGH and self._settled:
+        if self._busy >= ENOUGH_SECONDS and self._settled:
             running, settled = self._busy, self._settled
         return max(sampler.reading, running * sampler.read / settled)
 

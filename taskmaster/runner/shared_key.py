@@ -1,4 +1,4 @@
-"""The shared key: the one that was given, else one that is made, found or asked for.
+"""The shared key: given, or else made, found or asked for.
 
 The key belongs to the address of a master: a master without one makes it and leaves it for slaves
 of the same user on this machine.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["keep_freed_memory"]
 
-LARGE = 16 * 1024 * 1024  # bytes: more than any usual batch; glibc goes up to 32 MiB
+LARGE_BYTES = 16 * 1024 * 1024  # bytes: more than any usual batch; glibc goes up to 32 MiB
 
 
 def keep_freed_memory() -> None:
@@ -19,5 +19,5 @@ def keep_freed_memory() -> None:
     cost several times as much as pickling it does. Freeing one large block raises both thresholds
     (``man mallopt``, M_MMAP_THRESHOLD). Elsewhere this does nothing.
     """
-    block = bytes(LARGE)  # which is never written to, so that it costs nothing; a bytearray is
+    block = bytes(LARGE_BYTES)  # which is never written to, so that it costs nothing; a bytearray is
     del block

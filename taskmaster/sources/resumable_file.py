@@ -170,7 +170,7 @@ class ResumableFile:
     # -- reading -----------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[bytes]:
-        """Return whole lines, many in a piece, each with its end; the very last may have none.
+        """Yield whole lines, many in a piece, each with its end; the very last may have none.
         ``at`` is where the newest piece begins.
 
         Raises:
@@ -221,7 +221,7 @@ class ResumableFile:
         return block
 
     def _whole(self, piece: bytes) -> Iterator[bytes]:
-        """Give a piece out, without lines that are too long."""
+        """Yield a piece out, without lines that are too long."""
         while len(piece) > self._max_line:
             ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
             found = next(((begin, end) for begin, end in pairwise(ends) if end - begin > self._max_line), None)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskmaster.keys import FINGERPRINT
+from taskmaster.keys import FINGERPRINT_BYTES
 
 __all__ = ["END", "SettledRange", "Watermark", "settled_range"]
 
@@ -63,7 +63,7 @@ class SettledRange:
         start, stop = first - self.first, end - self.first
         whole = self.jobs  # read once: the checkpointer lets go of the jobs whose fingerprints it has
         jobs = None if whole is None else whole[start:stop]
-        prints = None if self.prints is None else self.prints[start * FINGERPRINT : stop * FINGERPRINT]
+        prints = None if self.prints is None else self.prints[start * FINGERPRINT_BYTES : stop * FINGERPRINT_BYTES]
         return SettledRange(first, end, key, stop - start, None, 0, jobs, prints, self.written)
 
 

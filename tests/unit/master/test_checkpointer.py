@@ -166,7 +166,7 @@ def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else()
     checkpointer.checkpoint()
 
     assert disk.load().remembered == b"".join(identity.fingerprint(job) for job in jobs)
-    assert len(disk.load().remembered) == 3 * keys.FINGERPRINT
+    assert len(disk.load().remembered) == 3 * keys.FINGERPRINT_BYTES
     assert settled.jobs is None
     assert settled.part(8, 9, "2").prints == identity.fingerprint(2)
 

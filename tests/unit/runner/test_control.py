@@ -55,7 +55,7 @@ def test_a_master_that_is_busy_is_asked_again(waits: list[float], monkeypatch: p
     monkeypatch.setattr(control, "connect", lambda *_: connection)
 
     assert list(control.failures_of("127.0.0.1:5050", None, None)) == [FAILED]
-    assert waits == [control.BUSY_WAIT] * 3
+    assert waits == [control.BUSY_PAUSE_SECONDS] * 3
     assert all(0 <= patience <= 0.2 for patience in connection.patience)
 
 
@@ -65,4 +65,4 @@ def test_a_master_that_stays_busy_is_named(waits: list[float], monkeypatch: pyte
     with pytest.raises(StateBusy, match=r"5050 has not been able to write a checkpoint for 10 s"):
         list(control.failures_of("127.0.0.1:5050", None, None))
 
-    assert len(waits) == control.BUSY_WAITS
+    assert len(waits) == control.MOST_BUSY_PAUSES

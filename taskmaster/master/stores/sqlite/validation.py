@@ -80,7 +80,7 @@ def check_parked(number: Any, key: Any, payload: Any, fingerprint: Any) -> None:
         ValueError: a value is not of its kind.
     """
     _check("parked job", type(number) is int and isinstance(payload, bytes))
-    _check("parked job", isinstance(fingerprint, bytes) and len(fingerprint) == keys.FINGERPRINT)
+    _check("parked job", isinstance(fingerprint, bytes) and len(fingerprint) == keys.FINGERPRINT_BYTES)
     _check("key", isinstance(key, str))
     _check_key(key)
 
