@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,14 @@ def module_name(path: Path) -> str:
 
 
 TREES = {module_name(path): ast.parse(path.read_bytes(), str(path)) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Parse a file once, however many tests look at it."""
+    return ast.parse(path.read_bytes(), str(path))
+
+
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
@@ -84,10 +93,15 @@ def executed(tree: ast.AST) -> Iterator[ast.AST]:
             yield from executed(node)
 
 
-def imports(module: str) -> Iterator[tuple[str, int]]:
+@functools.cache
+def imports(module: str) -> list[tuple[str, int]]:
     """Give each name that a module imports, as a dotted name, with its line; also those inside
     functions.
     """
+    return list(imported(module))
+
+
+def imported(module: str) -> Iterator[tuple[str, int]]:
     package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
     for node in executed(TREES[module]):
         if isinstance(node, ast.Import):
@@ -377,7 +391,7 @@ def test_every_test_says_what_is_true(path: Path):
     """A test has a docstring that says what is true when it passes."""
     wrong = [
         f"{path}:{node.lineno} {node.name}"
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
@@ -449,7 +463,7 @@ def test_unit_tests_have_no_socket_no_process_and_no_pause():
         f"{path}:{node.lineno} calls {ast.unparse(node.func)}"
         for path in TESTS
         if ROOT / "tests/unit" in path.parents
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and WAITS.fullmatch(ast.unparse(node.func))
     ]
 
@@ -461,7 +475,7 @@ def test_no_test_module_imports_another(path: Path):
     """What tests share is in tests/support, where it can be found."""
     imported = {
         name
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }

@@ -248,7 +248,7 @@ def test_sockets_are_set_for_short_messages_and_lost_peers(master):
 
 def test_a_connection_may_be_idle(master, monkeypatch):
     """The deadline of the handshake is not that of the connection."""
-    monkeypatch.setattr(server, "SECONDS", SILENT)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", SILENT)
     slave = master.slave(timeout=SILENT)
     time.sleep(SILENT * 1.2)
 
@@ -437,7 +437,7 @@ def test_silent_peers_are_hung_up_on(make, monkeypatch):
     """After the deadline of the handshake, also those that drip a byte now and then; slaves are
     served meanwhile.
     """
-    monkeypatch.setattr(server, "SECONDS", SILENT)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", SILENT)
     master = make()
     silent = [master.peer() for _ in range(40)]
     dripping = [master.peer(b"\0") for _ in range(5)]
@@ -460,7 +460,7 @@ def test_silent_peers_do_not_keep_slaves_out(master, monkeypatch):
     stay.
     """
     monkeypatch.setattr(server, "MAX_PENDING", 5)
-    monkeypatch.setattr(server, "SECONDS", 60.0)  # else they would go by themselves
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 60.0)  # else they would go by themselves
     slave = master.slave()
     silent = [master.peer() for _ in range(20)]
     for peer in silent[:15]:
@@ -579,7 +579,7 @@ def test_a_thread_that_does_not_start_costs_one_peer(master, monkeypatch):
 def test_no_descriptors_left_is_waited_for_and_not_spun_on(master, monkeypatch, code):
     """accept() fails at once while there are none: the accepter pauses, makes room and goes on."""
     accept, failures = master.server.listener.accept, []
-    monkeypatch.setattr(server, "SECONDS", 60.0)  # else they would go by themselves
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 60.0)  # else they would go by themselves
 
     def fail():
         if len(failures) < 3:
