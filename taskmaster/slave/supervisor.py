@@ -256,8 +256,8 @@ class Supervisor:
             self._warned = welcome.warning
             self._say(f"warning: {self._warned}" if self._warned else "the other slaves have the same callback now.")
         self._schedule.welcomed()
-        self._pool.tell(AboutRun(welcome.run, self._link.name, welcome.job_timeout, welcome.project))
-        self._pool.rests.ratio = welcome.nice
+        about = AboutRun(welcome.run, self._link.name, welcome.job_timeout, welcome.project)
+        self._pool.tell(about, welcome.nice)
         former = self._in_flight.tokens
         for token, index, new in welcome.taken:
             self._in_flight.adopt(token, index, new)

@@ -58,7 +58,6 @@ class Pool:
     Attributes:
         workforce: The processes.
         job_timeout: Seconds that a job may take, None for any time.
-        rests: The rests that workers take after a batch.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Pool:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job_timeout: float | None = None
-        self.rests = Rests()
+        self._rests = Rests()
         self._slots = spec.slots
         self._watchdog = Watchdog(time.monotonic())
         self._in_flight = in_flight
@@ -99,8 +98,14 @@ class Pool:
         """The workers by process id."""
         return self.workforce.workers
 
-    def tell(self, about: AboutRun) -> None:
-        """Let the workers know what they work for; those that come later, too."""
+    def tell(self, about: AboutRun, nice: float) -> None:
+        """Let the workers know what they work for; those that come later, too.
+
+        Args:
+            about: The run.
+            nice: How long a worker rests after a batch, as in ``Welcome``.
+        """
+        self._rests.ratio = nice
         self.job_timeout = about.job_timeout
         self._about = about
         for worker in self.workers.values():
@@ -112,7 +117,7 @@ class Pool:
         there is something to do here.
         """
         self._watchdog.over_workers(self.workers.values(), now)
-        return min(self.rests.keep_up(self.workers.values(), now), self.workforce.keep_up(now))
+        return min(self._rests.keep_up(self.workers.values(), now), self.workforce.keep_up(now))
 
     # -- what workers say --------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class Pool:
             worker.exhausted = True
             self._retire(worker, message.why)
         elif (held := worker.release(message.region)) is not None:
-            self.rests.end(worker, time.monotonic())
+            self._rests.end(worker, time.monotonic())
             if isinstance(message, BatchEnded):
                 worker.ran += message.stop
                 # Of a cause that makes all jobs fail, and quickly, the master should hear before
@@ -244,8 +249,8 @@ class Pool:
 
     def _room(self, worker: WorkerProcess) -> int:
         """Return how many more batches a worker can take."""
-        free = worker.free if self._retirement.allowance(worker) > 0 and self.rests.allow(worker) else 0
-        return min(free, 1) if self.rests.ratio else free
+        free = worker.free if self._retirement.allowance(worker) > 0 and self._rests.allow(worker) else 0
+        return min(free, 1) if self._rests.ratio else free
 
     def buffer(self, size: int) -> Buffer | None:
         """Return where a batch of ``size`` bytes is to be received."""
@@ -262,7 +267,7 @@ class Pool:
             return
         allowance = self._retirement.allowance(worker)
         region = worker.assign(held, blob)
-        self.rests.begin(worker, time.monotonic())
+        self._rests.begin(worker, time.monotonic())
         held.together = worker.together
         worker.scoreboard.prepare(region, lent.count)
         if allowance < lent.count:  # the rest goes back at once
