@@ -189,7 +189,7 @@ class Taskmaster:
     ) -> None:
         with for_scripts(debug=bool(options.get("debug"))):
             if not callable(callback):
-                raise CallError(f"the callback is a {type(callback).__name__}, which cannot be called with a job")
+                raise CallError(f"the callback ({type(callback).__name__}) cannot be called with a job")
             self._callback = callback
             self._setup, self._teardown = setup, teardown
             self._retry_on, self._give_up_on = retry_on, give_up_on

@@ -7,6 +7,7 @@ the state has if nobody gives one. Nothing of the user's is imported or called.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import re
@@ -38,6 +39,7 @@ PLAIN = (str, int, float, bool, bytes, type(None))
 # many scripts have. Taskmaster's own options are left out, too.
 NOT_OF_THE_RUN = {"-v": 1, "--verbosity": 1, "--settings": 1, "--pythonpath": 1, "--no-color": 0, "--force-color": 0,
                   "--traceback": 0, "--skip-checks": 0, "-q": 0, "--quiet": 0, "--verbose": 0}  # fmt: skip
+TEST_RUNNERS = ("unittest.case", "doctest")
 OWN_OPTIONS = {spelling(one.name): int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
 
 
@@ -229,10 +231,21 @@ def under_test() -> bool:
         or (program.name in ("manage.py", "django-admin") and sys.argv[1:2] == ["test"])
         or program.parts[-2:] == ("unittest", "__main__.py")
         or program.name == "python -m unittest"
+        or _is_called_by(*TEST_RUNNERS)
     )
 
 
 # -- inside ----------------------------------------------------------------------------------------
+
+
+def _is_called_by(*modules: str) -> bool:
+    """Tell whether a function of one of these modules has called this, over however many others."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") in modules:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_installed(file: Path) -> bool:

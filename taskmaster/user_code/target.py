@@ -134,7 +134,9 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
         if callable(found) or hasattr(found, "iterate"):
             return found  # type: ignore[no-any-return]  # an object with iterate() stands for a function here
         if found is not None:
-            raise TargetError(f"{candidate} in {_where(target)} is a {type(found).__name__}, not a function.")
+            raise TargetError(
+                f"{candidate} in {_where(target)} has the type {type(found).__name__}, and is no function."
+            )
     has = sorted(
         key
         for key, value in vars(module).items()

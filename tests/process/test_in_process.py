@@ -280,3 +280,43 @@ def test_a_forked_child_that_comes_back_is_no_second_run(
     assert run.process.returncode == 0, run.output
     assert len(done) == len(set(done)) == count
     assert playground.left() == {}
+
+
+CASES = """
+import unittest
+from taskmaster import Taskmaster
+def get_jobs(last=0): yield from range(last + 1, 11)
+class Sync(unittest.TestCase):
+    def setUp(self): self.seen = []
+    def note(self, job): self.seen.append(job)
+    def run_once(self):
+        summary = Taskmaster(self.note, get_jobs, processes=0).start()
+        self.assertEqual((summary.settled, self.seen), (10, list(range(1, 11))))
+    def test_first(self): self.run_once()
+    def test_second(self): self.run_once()
+    def test_twice(self):
+        self.run_once()
+        self.seen.clear()
+        self.run_once()
+class Async(unittest.IsolatedAsyncioTestCase):
+    async def test_coroutines(self):
+        seen = []
+        async def note(job): seen.append(job)
+        self.assertEqual(Taskmaster(note, get_jobs, processes=0).start().settled, 10)
+        self.assertEqual(seen, list(range(1, 11)))
+if __name__ == "__main__":
+    unittest.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["test_cases.py"], ["-m", "unittest", "test_cases"], ["-m", "pytest", "-p", "no:xdist", "test_cases.py"]]
+)
+def test_a_test_case_finds_the_same_each_time(playground: Playground, words: list[str]) -> None:
+    """Whatever runs it, twice: a state that the first left would be the end of the second."""
+    playground.write("test_cases.py", CASES)
+    for _ in range(2):
+        run = playground.run("python", *words)
+
+        assert run.process.returncode == 0, run.output
+        assert list(playground.directory.glob("*.tmstate")) == []

@@ -86,7 +86,8 @@ def fork_server_with(callbacks: Callbacks) -> tuple[socket.socket, int]:
     if others:
         changed = integration.changed_settings()
         why = f"Django's settings {changed}" if changed else "The callback cannot be imported by its name"
-        cure = "use processes=0," if changed else "Define the callback in a module of its own,"
+        here = "give processes=0, with which jobs run in this very process,"
+        cure = here if changed else f"define the callback in a module of its own, {here}"
         raise UsageError(
             f"{why}, so that this process would have to be forked; but it already runs other threads "
             f"({', '.join(others[:3])}), and forking them is not safe. {cure.capitalize()} or call start() before "

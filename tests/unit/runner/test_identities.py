@@ -6,6 +6,7 @@ import functools
 import os
 import sqlite3
 import sys
+import unittest
 from contextlib import closing
 from pathlib import Path
 
@@ -250,3 +251,16 @@ def test_tests_are_known(monkeypatch) -> None:
     ]:  # fmt: skip
         monkeypatch.setattr(sys, "argv", words)
         assert under_test() is found, words
+
+
+def test_a_test_case_is_known_whatever_runs_it(monkeypatch) -> None:
+    """As ``unittest.main()`` of a file, or the runner of an editor."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.setattr(sys, "argv", ["test_jobs.py"])
+    found = []
+    case = unittest.FunctionTestCase(lambda: found.append(under_test()))
+    result = unittest.TestResult()
+    case.run(result)
+
+    assert found == [True], result.errors
+    assert not under_test()
