@@ -83,8 +83,8 @@ def status(
 ) -> None:
     """Say what a running master is doing.
 
-    STATE is the state file of its run, or the TARGET with the arguments that it was given: that
-    finds a tm-run on this machine, too, whatever its port is.
+    STATE is the state file of its run, or the TARGET with the arguments that it was given. Both
+    find a tm-run on this machine, too, whatever its port is.
 
     \b
     Examples:
@@ -181,15 +181,27 @@ def restore(
 @tm_ctl.command()
 @click.argument("state", required=False)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option(MasterOptions, "host", default=None, help="Ask the master there, instead of a state file.")
+@option(MasterOptions, "host", default=None, help="Ask the master there, instead of reading a state file.")
 @_key
 @_get_jobs_callback
 @json_option
-@click.option("--csv", "as_csv", is_flag=True, help="With a header line, for spreadsheets.")
-@click.option("--type", "kind", metavar="CLASS", help="Only those that failed with this class of exception at last.")
-@click.option("--job", "wanted", metavar="KEY", multiple=True, help="Only the job with this key, with its tracebacks.")
-@click.option("-v", "--tracebacks", is_flag=True, help="With the traceback of each attempt.")
-@click.option("--drop", "dropped", metavar="KEY", multiple=True, help="Forget the failed job with this key.")
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV with a header line, for spreadsheets.")
+@click.option("--type", "kind", metavar="CLASS", help="Only jobs whose last attempt raised this class of exception.")
+@click.option(
+    "--job",
+    "wanted",
+    metavar="KEY",
+    multiple=True,
+    help="Only the job with this key, with its tracebacks; may be repeated.",
+)
+@click.option("-v", "--tracebacks", is_flag=True, help="Show the traceback of each attempt.")
+@click.option(
+    "--drop",
+    "dropped",
+    metavar="KEY",
+    multiple=True,
+    help="Forget the failed job with this key; may be repeated.",
+)
 @click.option("--drop-all", is_flag=True, help="Forget all failed jobs; with --type, those of that class.")
 def failures(  # noqa: PLR0913  # an option each
     *,
@@ -207,7 +219,7 @@ def failures(  # noqa: PLR0913  # an option each
     as_csv: bool,
     tracebacks: bool,
 ) -> None:
-    """List the failed jobs of a run, singly and by kind; or forget some of them.
+    """List the failed jobs of a run, one by one and by kind, or forget some of them.
 
     STATE is the file, or the TARGET with the arguments that tm-master was given. A run that is
     going on is asked over the network. To run failed jobs again, give tm-master or tm-run once
@@ -248,7 +260,7 @@ def failures(  # noqa: PLR0913  # an option each
 
 
 def _drop(path: Path | None, wanted: Sequence[str], kind: str | None, *, everything: bool) -> None:
-    """Forget failed jobs, and say how many."""
+    """Forget failed jobs, and print how many they were."""
     from taskmaster.runner import control
 
     if path is None:

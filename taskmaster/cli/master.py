@@ -8,28 +8,15 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.command import loaded, run_command
-from taskmaster.cli.options import (
-    SETTINGS,
-    SectionedCommand,
-    common,
-    merge,
-    no_progress,
-    options_of,
-    parse_arguments,
-    refused,
-)
+from taskmaster.cli.options import command, merge, parse_arguments
 from taskmaster.options.commands import MasterOptions
 
 __all__ = ["main", "tm_master"]
 
 
-@click.command(cls=SectionedCommand, context_settings=SETTINGS)
+@command(MasterOptions)
 @click.argument("target")
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@options_of(MasterOptions)
-@no_progress()
-@refused("--timeout")
-@common
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.
 

@@ -1,7 +1,7 @@
 """From declared options to those of a command line, and back to values.
 
-``options_of`` gives a command the options of a class of ``taskmaster.options.commands``; ``option``
-gives it a single one. Each option has the same spelling and help text in every command.
+``command`` makes a command with the options of a class of ``taskmaster.options.commands``;
+``option`` gives it a single one. Each option has the same spelling and help text in every command.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ __all__ = [
     "SETTINGS",
     "Invocation",
     "SectionedCommand",
+    "command",
     "common",
     "json_option",
     "merge",
-    "no_progress",
     "option",
     "options_of",
     "parse_arguments",
-    "refused",
 ]
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
@@ -205,6 +204,28 @@ def common(function: _Function) -> _Function:
     decorated = option(MasterOptions, "debug", is_eager=True, callback=remember_debug)(decorated)
     decorated = option(MasterOptions, "log_level")(decorated)
     return cast("_Function", decorated)
+
+
+def command(
+    cls: type[Any], *, without: Sequence[str] = (), gone: Sequence[str] = ("--timeout",), **progress: Any
+) -> Callable[[Callable[..., Any]], SectionedCommand]:
+    """Make a command with the options of a class, and with what every command has.
+
+    Args:
+        cls: the options class.
+        without: fields of it that the command has in another way.
+        gone: options of release 0.8.2 that it refuses.
+        **progress: what it says differently of ``--no-progress``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> SectionedCommand:
+        decorated = common(function)
+        for name in gone:
+            decorated = refused(name)(decorated)
+        decorated = options_of(cls, without=without)(no_progress(**progress)(decorated))
+        return click.command(cls=SectionedCommand, context_settings=SETTINGS)(decorated)
+
+    return decorate
 
 
 # -- from a command line to values -----------------------------------------------------------------

@@ -10,29 +10,16 @@ import click
 from click.core import ParameterSource
 
 from taskmaster.cli.command import loaded, run_command
-from taskmaster.cli.options import (
-    SETTINGS,
-    SectionedCommand,
-    common,
-    merge,
-    no_progress,
-    options_of,
-    parse_arguments,
-    refused,
-)
+from taskmaster.cli.options import command, merge, parse_arguments
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import RunOptions
 
 __all__ = ["main", "tm_run"]
 
 
-@click.command(cls=SectionedCommand, context_settings=SETTINGS)
+@command(RunOptions)
 @click.argument("target")
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
-@options_of(RunOptions)
-@no_progress()
-@refused("--timeout")
-@common
 @click.pass_context
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET and run them on this machine, in N worker processes.

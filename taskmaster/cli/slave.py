@@ -8,25 +8,21 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.command import loaded, run_command
-from taskmaster.cli.options import SETTINGS, SectionedCommand, common, merge, no_progress, options_of, refused
+from taskmaster.cli.options import command, merge
 from taskmaster.options.commands import SlaveOptions
 
 __all__ = ["main", "spawn_main", "tm_slave", "tm_spawn"]
 
 # A slave shows no progress. That of release 0.8.2 did, and scripts written for it switch that off.
-_UNUSED: dict[str, Any] = {
+_OF_OLD: dict[str, Any] = {
+    "gone": ["--retries", "--timeout"],
     "expose_value": False,
     "help": "Does nothing: a slave shows no progress. Here for scripts written for 0.8.2.",
 }
 
 
-@click.command(cls=SectionedCommand, context_settings=SETTINGS)
+@command(SlaveOptions, **_OF_OLD)
 @click.argument("target")
-@options_of(SlaveOptions)
-@no_progress(**_UNUSED)
-@refused("--retries")
-@refused("--timeout")
-@common
 def tm_slave(target: str, **given: Any) -> int:
     """Take batches from a master and run them, until the run is over.
 
@@ -41,14 +37,9 @@ def tm_slave(target: str, **given: Any) -> int:
     return _work(target, given)
 
 
-@click.command(cls=SectionedCommand, context_settings=SETTINGS)
+@command(SlaveOptions, without=["processes"], **_OF_OLD)
 @click.argument("target")
 @click.argument("processes", metavar="N", type=click.IntRange(min=1))
-@options_of(SlaveOptions, without=["processes"])
-@no_progress(**_UNUSED)
-@refused("--retries")
-@refused("--timeout")
-@common
 def tm_spawn(target: str, **given: Any) -> int:
     """Take batches from a master and run them in N worker processes: tm-slave with --processes=N.
 

@@ -182,7 +182,7 @@ class MasterOptions(CommonOptions, ThrottleOptions):
         Section.STATE, "Take over a state that belongs to something else, as after the file was renamed. Give it once."
     )
     failed: bool = flag(Section.STATE, "Run the failed jobs again, and nothing else.")
-    size: int = count(Section.QUEUE, 10_000, "Most jobs in the queue.", least=1)
+    size: int = count(Section.QUEUE, 10_000, "Most jobs that are read ahead and wait in the queue.", least=1)
     span: int = count(Section.QUEUE, 100_000, "Most jobs from the watermark to the newest job read.", least=2)
     total: int | None = count(
         Section.QUEUE,
@@ -250,7 +250,7 @@ class MasterOptions(CommonOptions, ThrottleOptions):
     lease_grace: float = seconds(
         Section.SLAVES, 2.0, "How long a slave may take to come back after its connection closed."
     )
-    strict_code: bool = flag(Section.SLAVES, "Refuse a slave whose file with the callback is not the master's.")
+    strict_code: bool = flag(Section.SLAVES, "Refuse slaves whose file with the callback differs from the master's.")
     get_jobs_callback: str | None = text(
         Section.TARGET,
         None,
@@ -312,7 +312,7 @@ class RunOptions(MasterOptions, WorkerOptions):
         Section.NETWORK,
         None,
         "HOST:PORT",
-        "Where slaves from elsewhere may help. An address that other machines reach needs a key.",
+        "Where slaves may connect to help. An address that other machines reach needs a key.",
         alias="--address",
         unset="a free port of this machine",
     )
