@@ -60,12 +60,12 @@ def serve(target: str, arguments: Mapping[str, str], options: MasterOptions) -> 
     """Serve the jobs of a target until all are settled: ``tm-master``.
 
     Args:
-        target: what the user named, see ``taskmaster.user_code.target``.
-        arguments: keyword arguments for ``get_jobs``, part of the run's identity.
-        options: the command's options.
+        target: What the user named, see ``taskmaster.user_code.target``.
+        arguments: Keyword arguments for ``get_jobs``, part of the run's identity.
+        options: The command's options.
 
     Raises:
-        TaskmasterError: see the exit codes of its subclasses.
+        TaskmasterError: See the exit codes of its subclasses.
     """
     options.check()
     key = shared_key.of_master(options)  # first: the user's code never sees it
@@ -78,13 +78,13 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     ``tm-run``.
 
     Args:
-        target: as for ``serve``.
-        arguments: as for ``serve``.
-        options: as for ``serve``.
-        prefork: the slave, where it was forked already.
+        target: As for ``serve``.
+        arguments: As for ``serve``.
+        options: As for ``serve``.
+        prefork: The slave, where it was forked already.
 
     Raises:
-        TaskmasterError: see the exit codes of its subclasses.
+        TaskmasterError: See the exit codes of its subclasses.
     """
     options.check()
     key = shared_key.of_master(options)
@@ -123,7 +123,7 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     """Return what a running master says of its run.
 
     Raises:
-        ConnectError: there is none, or it has another key.
+        ConnectError: There is none, or it has another key.
     """
     connection = control.connect(host, key, key_file)
     try:
@@ -147,26 +147,26 @@ class Taskmaster:
     """A run inside a script: worker processes on this machine, progress on the terminal, resumable.
 
     Args:
-        callback: called with each job in a worker process; must be idempotent, for a job can run
+        callback: Called with each job in a worker process; must be idempotent, for a job can run
             more than once. A local function, a lambda or a function of the script itself is fine:
             then ``start`` has to come before the script starts threads.
-        jobs: a function that returns or yields the jobs (called with ``last`` when a run is
+        jobs: A function that returns or yields the jobs (called with ``last`` when a run is
             resumed, if it takes that), or anything iterable; a queryset of Django's is read by
             pages and resumes at its key.
-        setup: called once in each worker before its first job.
-        teardown: called once in each worker after its last.
-        job_key: gives a job's key.
-        count_jobs: gives the number of all jobs, for percent and time left.
-        retry_on: exception classes that are worth another attempt; None: all.
-        give_up_on: exception classes that are not.
-        throttle: a function, a guard, or a list of them, that say why to wait; see
+        setup: Called once in each worker before its first job.
+        teardown: Called once in each worker after its last.
+        job_key: Gives a job's key.
+        count_jobs: Gives the number of all jobs, for percent and time left.
+        retry_on: Exception classes that are worth another attempt; None: all.
+        give_up_on: Exception classes that are not.
+        throttle: A function, a guard, or a list of them, that say why to wait; see
             ``docs/throttle.rst``.
         **options: ``tm-run``'s long options with ``_`` for ``-``, such as ``processes=8``,
             ``state="backfill.tmstate"`` or ``reset=True``.
 
     Raises:
-        CallError: an unknown option; names the nearest that there is. It is a TypeError, too.
-        UsageError: what was given cannot be worked with.
+        CallError: An unknown option; names the nearest that there is. It is a TypeError, too.
+        UsageError: What was given cannot be worked with.
 
     Example::
 
@@ -209,8 +209,8 @@ class Taskmaster:
         Raises:
             SystemExit: Ctrl-C, SIGTERM or SIGHUP ended it, with 130, 143 or 129; running the script
                 again resumes.
-            KeyboardInterrupt: the same at a prompt, where it must not end the interpreter.
-            TaskmasterError: it could not start, or stopped half-way. A script that does not catch
+            KeyboardInterrupt: The same at a prompt, where it must not end the interpreter.
+            TaskmasterError: It could not start, or stopped half-way. A script that does not catch
                 it ends with its message and its exit code.
         """
         standard_streams.fill()

@@ -23,7 +23,7 @@ def get_jobs(last: int = 0, **arguments: str) -> Iterator[int]:
     """Yield the jobs, in order.
 
     Args:
-        last: passed only when a run is resumed: all jobs up to this one are settled. It may be
+        last: Passed only when a run is resumed: all jobs up to this one are settled. It may be
             yielded again.
         arguments: ``tm-master taskmaster.example argument=value`` passes them as text; nothing
             depends on them here, but a run with other arguments is another run.

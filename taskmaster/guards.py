@@ -33,20 +33,20 @@ class Guard:
     very limit would be stopped again at once.
 
     Args:
-        read: gives the number, or raises ``Unknown``. If it has a ``close()``, that is called at
+        read: Gives the number, or raises ``Unknown``. If it has a ``close()``, that is called at
             the end of the run.
-        limit: the number that is just allowed, 0 or more.
-        what: what it is a number of, for people: "replication lag".
-        unit: what is written behind it: "s".
-        strict: the limit itself is too much already.
+        limit: The number that is just allowed, 0 or more.
+        what: What it is a number of, for people: "replication lag".
+        unit: What is written behind it: "s".
+        strict: The limit itself is too much already.
 
     Attributes:
-        value: what was read last; None if that is not known.
-        limit: as given.
-        reason: why the run has to wait; "" if it may go on.
+        value: What was read last; None if that is not known.
+        limit: As given.
+        reason: Why the run has to wait; "" if it may go on.
 
     Raises:
-        UsageError: the limit is no such number.
+        UsageError: The limit is no such number.
 
     Example::
 
@@ -75,7 +75,7 @@ class Guard:
         """Read the number; gives the reason to wait, "" if there is none.
 
         Raises:
-            Exception: whatever ``read`` raises, but for ``Unknown``.
+            Exception: Whatever ``read`` raises, but for ``Unknown``.
         """
         self.value = None
         self.reason = f"{self.what} is unknown"
@@ -131,11 +131,11 @@ def hooks_of(given: Any, where: str) -> tuple[Callable[[], Any], ...]:
     """Return what ``throttle`` names, each to be asked whether the run has to wait.
 
     Args:
-        given: a function, a guard, or a list of them; None if there is none.
-        where: for the message, such as "throttle in backfill.py".
+        given: A function, a guard, or a list of them; None if there is none.
+        where: For the message, such as "throttle in backfill.py".
 
     Raises:
-        UsageError: it is something else, or cannot be called without arguments.
+        UsageError: It is something else, or cannot be called without arguments.
     """
     if given is None or isinstance(given, ModuleType):
         return ()

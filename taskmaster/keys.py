@@ -59,7 +59,7 @@ def encode(key: Any) -> str:
     """Return a key as text.
 
     Raises:
-        KeyUnstorable: the key, or a part of it, is of a type that cannot be stored.
+        KeyUnstorable: The key, or a part of it, is of a type that cannot be stored.
 
     Example::
 
@@ -89,7 +89,7 @@ def check(key: Any) -> str:
     before it is needed.
 
     Raises:
-        KeyUnstorable: it would not.
+        KeyUnstorable: It would not.
     """
     text = encode(key)
     try:
@@ -136,7 +136,7 @@ def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
     numpy's counts as the Python value that it stands for, and a path as its text.
 
     Raises:
-        KeyUnstorable: it has none.
+        KeyUnstorable: It has none.
     """
     kind = type(job)
     if kind is Job:
@@ -196,11 +196,11 @@ def fingerprint(key: str, payload: Any) -> bytes:
     their pickle, which for equal objects can differ: then a job runs again that need not have.
 
     Args:
-        key: the encoded key.
-        payload: what the callback gets.
+        key: The encoded key.
+        payload: What the callback gets.
 
     Raises:
-        Exception: whatever pickling the payload raises.
+        Exception: Whatever pickling the payload raises.
     """
     try:
         content = encode(payload)

@@ -38,9 +38,9 @@ class Job:
     """A job whose key is given apart from what the callback gets.
 
     Args:
-        key: identifies the job; what ``get_jobs`` is given as ``last`` when the run is resumed
+        key: Identifies the job; what ``get_jobs`` is given as ``last`` when the run is resumed
             after it.
-        payload: what the callback is called with.
+        payload: What the callback is called with.
 
     Example::
 
@@ -75,14 +75,14 @@ class Failure(NamedTuple):
     the worker.
 
     Attributes:
-        index: of the job in its batch.
-        type: the exception's class.
-        message: what it said.
-        traceback: of the user's code.
-        kind: what it says about the job.
-        after: seconds that the callback asks to wait before the next attempt, -1 if it does not
+        index: Of the job in its batch.
+        type: The exception's class.
+        message: What it said.
+        traceback: Of the user's code.
+        kind: What it says about the job.
+        after: Seconds that the callback asks to wait before the next attempt, -1 if it does not
             say.
-        worker: process id of the worker.
+        worker: Process id of the worker.
     """
 
     index: int  # type: ignore[assignment]  # a field, not the tuple method that nobody calls here
@@ -102,7 +102,7 @@ class Failure(NamedTuple):
         """Check and rebuild what ``to_wire`` gave; the sender is not trusted.
 
         Raises:
-            ValueError: the value is not a failure.
+            ValueError: The value is not a failure.
         """
         try:
             index, type_, message, traceback, kind, after, worker = value
@@ -147,22 +147,22 @@ class Report(NamedTuple):
     nothing.
 
     Attributes:
-        token: names the lease.
-        upto: every job of the batch before this index has ended.
-        extra: indices at or above ``upto`` that have ended too (several jobs at once in a worker).
-        failures: those of the ended jobs that failed; the others are done. A failure is repeated in
+        token: Names the lease.
+        upto: Every job of the batch before this index has ended.
+        extra: Indices at or above ``upto`` that have ended too (several jobs at once in a worker).
+        failures: Those of the ended jobs that failed; the others are done. A failure is repeated in
             later reports of the lease or not, as the slave likes.
-        keep: the slave works on the jobs before this index only; the rest was not started and goes
+        keep: The slave works on the jobs before this index only; the rest was not started and goes
             back.
-        end: how the batch ended, if it has.
-        suspects: indices that were running when the worker died, or that were given to the call.
-        detail: how the worker died, as text ("crashed by SIGSEGV").
-        together: the suspects were given to one call.
-        long: indices that have been running for so long that they are worth taking over by a master
+        end: How the batch ended, if it has.
+        suspects: Indices that were running when the worker died, or that were given to the call.
+        detail: How the worker died, as text ("crashed by SIGSEGV").
+        together: The suspects were given to one call.
+        long: Indices that have been running for so long that they are worth taking over by a master
             that is restarted.
-        seconds: what the worker took for the batch, where it has finished.
-        worker: process id of the worker in which a job has been running for long; 0 if none has.
-        beside: in how many of the slave's batches jobs were running when all its workers were
+        seconds: What the worker took for the batch, where it has finished.
+        worker: Process id of the worker in which a job has been running for long; 0 if none has.
+        beside: In how many of the slave's batches jobs were running when all its workers were
             killed at once, this one included; 0 otherwise.
     """
 
@@ -203,7 +203,7 @@ class Report(NamedTuple):
         """Check and rebuild what ``to_wire`` gave; the sender is not trusted.
 
         Raises:
-            ValueError: the value is not a report.
+            ValueError: The value is not a report.
         """
         try:
             token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds, worker, beside = value
@@ -238,13 +238,13 @@ class WireBatch(NamedTuple):
     """A batch on its way to a slave.
 
     Attributes:
-        token: names the lease in reports.
-        count: how many jobs.
+        token: Names the lease in reports.
+        count: How many jobs.
         separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list
             of jobs.
-        alone: run nothing else in the same worker meanwhile.
-        avoid: process id of a worker that should not get it if there is another, 0 if any may.
-        blob: opened by the worker process alone: bytes, or whatever the transport takes or gives in
+        alone: Run nothing else in the same worker meanwhile.
+        avoid: Process id of a worker that should not get it if there is another, 0 if any may.
+        blob: Opened by the worker process alone: bytes, or whatever the transport takes or gives in
             their place.
     """
 
@@ -260,11 +260,11 @@ class Want(NamedTuple):
     """What a slave asks for.
 
     Attributes:
-        batches: how many its workers can take now.
-        jobs: most jobs in each.
-        small: so few jobs are done so soon that sharing them out among slaves is not worth its
+        batches: How many its workers can take now.
+        jobs: Most jobs in each.
+        small: So few jobs are done so soon that sharing them out among slaves is not worth its
             cost.
-        reason: why it wants no larger ones, for people.
+        reason: Why it wants no larger ones, for people.
     """
 
     batches: int
@@ -277,7 +277,7 @@ class Want(NamedTuple):
         """Check and rebuild what was sent; the sender is not trusted.
 
         Raises:
-            ValueError: the value asks for nothing that there is.
+            ValueError: The value asks for nothing that there is.
         """
         try:
             batches, jobs, small, reason = value
@@ -303,13 +303,13 @@ class Answer(NamedTuple):
     """What the master says to an exchange.
 
     Attributes:
-        state: what the slave is to do.
-        pause: seconds after which the slave asks again if it has asked for batches and got none, or
+        state: What the slave is to do.
+        pause: Seconds after which the slave asks again if it has asked for batches and got none, or
             else reports again if it has no reason to do so earlier.
-        batches: as many as the master had, at most as many as were asked for.
+        batches: As many as the master had, at most as many as were asked for.
         recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not
             started.
-        stale: tokens whose leases are no longer the slave's: what has not started of them is not
+        stale: Tokens whose leases are no longer the slave's: what has not started of them is not
             started any more, and what comes of the rest is not reported.
         tickets: (token, index, number): that job is parked now, and the number names it. A slave
             that still runs it when the master is restarted shows this to the new one.
@@ -338,7 +338,7 @@ class Answer(NamedTuple):
         """Rebuild what ``to_wire`` gave.
 
         Raises:
-            ValueError: the value is not an answer.
+            ValueError: The value is not an answer.
         """
         try:
             state, pause, batches, recalls, stale, tickets = value

@@ -21,12 +21,12 @@ def seconds_of(option: str, value: object) -> float:
     """Return a duration in seconds.
 
     Args:
-        option: what was given, for the message.
-        value: a number of seconds, or a text like ``90``, ``90s``, ``15m``, ``2h``, ``1d`` or
+        option: What was given, for the message.
+        value: A number of seconds, or a text like ``90``, ``90s``, ``15m``, ``2h``, ``1d`` or
             ``1h30m``.
 
     Raises:
-        UsageError: it is none, or no time at all.
+        UsageError: It is none, or no time at all.
     """
     if isinstance(value, str):
         text = value.strip().lower()
@@ -45,11 +45,11 @@ def share_of(option: str, value: object) -> float:
     """Return a share as a fraction of one.
 
     Args:
-        option: what was given, for the message.
-        value: a fraction, or a text like ``0.001`` or ``0.1%``.
+        option: What was given, for the message.
+        value: A fraction, or a text like ``0.001`` or ``0.1%``.
 
     Raises:
-        UsageError: it is none, nothing, or more than all.
+        UsageError: It is none, nothing, or more than all.
     """
     try:
         if isinstance(value, str):
@@ -71,12 +71,12 @@ def rate_of(option: str, value: object) -> float:
     """Return a rate as a number a second.
 
     Args:
-        option: what was given, for the message.
-        value: a number a second, or a text like ``100``, ``0.5``, ``100/s``, ``30/m``, ``6000/h``
+        option: What was given, for the message.
+        value: A number a second, or a text like ``100``, ``0.5``, ``100/s``, ``30/m``, ``6000/h``
             or ``5000/d``.
 
     Raises:
-        UsageError: it is none, or nothing at all.
+        UsageError: It is none, or nothing at all.
     """
     try:
         if isinstance(value, str):

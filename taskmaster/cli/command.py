@@ -41,9 +41,9 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     """Run a command and exit.
 
     Args:
-        command: its body may return an exit code; None is 0.
-        name: what it is called in messages.
-        words: the command line after the name; None: that of this process.
+        command: Its body may return an exit code; None is 0.
+        name: What it is called in messages.
+        words: The command line after the name; None: that of this process.
     """
     if sys.platform == "win32":
         echo(

@@ -25,10 +25,10 @@ def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
     """Print failed jobs; returns how many.
 
     Args:
-        found: the jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
+        found: The jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
             they are.
         style: "text", "json" or "csv".
-        tracebacks: for people: with the traceback of each attempt.
+        tracebacks: For people: with the traceback of each attempt.
     """
     if style == "csv":
         return _as_csv(found)
@@ -122,7 +122,7 @@ def check_styles(*, as_json: bool, as_csv: bool) -> str:
     """Return how to print, from the two flags.
 
     Raises:
-        UsageError: both are given.
+        UsageError: Both are given.
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv are given, and only one of them can be: leave one out.")

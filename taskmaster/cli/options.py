@@ -85,9 +85,9 @@ def option(cls: type[Any], name: str, **changes: Any) -> _Decorator[Any]:
     """Give a command an option.
 
     Args:
-        cls: the options class that declares it.
-        name: its field.
-        **changes: what this command says differently, as arguments of ``click.option``.
+        cls: The options class that declares it.
+        name: Its field.
+        **changes: What this command says differently, as arguments of ``click.option``.
     """
     return _decorator(next(one for one in fields(cls) if one.name == name), changes)
 
@@ -212,10 +212,10 @@ def command(
     """Make a command with the options of a class, and with what every command has.
 
     Args:
-        cls: the options class.
-        without: fields of it that the command has in another way.
-        gone: options of release 0.8.2 that it refuses.
-        **progress: what it says differently of ``--no-progress``.
+        cls: The options class.
+        without: Fields of it that the command has in another way.
+        gone: Options of release 0.8.2 that it refuses.
+        **progress: What it says differently of ``--no-progress``.
     """
 
     def decorate(function: Callable[..., Any]) -> SectionedCommand:
@@ -235,8 +235,8 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     """Make options of what click has parsed, and set up logging.
 
     Args:
-        cls: of ``taskmaster.options.commands``.
-        given: parameters of the command; ``no_progress`` is folded into ``progress``.
+        cls: Of ``taskmaster.options.commands``.
+        given: Parameters of the command; ``no_progress`` is folded into ``progress``.
     """
     if given.get("django_settings"):
         # Where Django looks for it; forked and started processes have it from here.
@@ -253,7 +253,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
     """Read ``key=value`` words, the arguments of ``get_jobs``.
 
     Raises:
-        UsageError: a word is something else, comes twice, or is ``last``.
+        UsageError: A word is something else, comes twice, or is ``last``.
     """
     found: dict[str, str] = {}
     for word in words:

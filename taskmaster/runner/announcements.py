@@ -28,8 +28,8 @@ class Announcements:
     """Says how a run begins and ends.
 
     Args:
-        console: where it is said.
-        store: the run's state.
+        console: Where it is said.
+        store: The run's state.
     """
 
     def __init__(self, console: Console, store: Store) -> None:
@@ -65,8 +65,8 @@ class Announcements:
         """Say that the run had come to its end already.
 
         Args:
-            record: the run.
-            now: what becomes of it now; ``{}`` stands for the key after which it ended.
+            record: The run.
+            now: What becomes of it now; ``{}`` stands for the key after which it ended.
         """
         at = show_moment(record.finished)
         after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
@@ -103,8 +103,8 @@ def command_again(*more: str, without: str = "") -> str:
     twice.
 
     Args:
-        more: options to add; a script that calls ``Taskmaster`` has them as keywords.
-        without: an option to leave out.
+        more: Options to add; a script that calls ``Taskmaster`` has them as keywords.
+        without: An option to leave out.
     """
     once = ("--reset", "--adopt", without, *more)
     rest = [without_password(word) for word in _without_key(sys.argv[1:]) if word not in once]

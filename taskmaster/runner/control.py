@@ -44,7 +44,7 @@ def connect(host: str, key: str | None, key_file: str | None) -> client.MasterCo
     """Return a connection to a running master.
 
     Raises:
-        ConnectError: there is none, or it has another key.
+        ConnectError: There is none, or it has another key.
     """
     address = parse(host)
     text = keyfile.resolve(key, key_file, os.environ) or left_key(address)
@@ -68,8 +68,8 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
     machine is at it, it is asked.
 
     Args:
-        path: the state file.
-        kind: only those that failed with this class of exception at last.
+        path: The state file.
+        kind: Only those that failed with this class of exception at last.
     """
     try:
         store = SqliteStore.open_existing(path)
@@ -88,7 +88,7 @@ def failures_of(host: str, key: str | None, key_file: str | None, kind: str | No
     """Yield the failed jobs of a running master's run, oldest first.
 
     Raises:
-        StateBusy: the master has not come to the end of a checkpoint for some seconds.
+        StateBusy: The master has not come to the end of a checkpoint for some seconds.
     """
     connection = connect(host, key, key_file)
 
@@ -151,7 +151,7 @@ def runs_of(path: str) -> list[RunRecord]:
     """Return all runs that a state file holds, the newest first.
 
     Raises:
-        StateLocked: a run is going on; says how to ask its master.
+        StateLocked: A run is going on; says how to ask its master.
     """
     store = _at_rest(path, "its runs can be listed")
     try:
@@ -164,7 +164,7 @@ def restore(path: str, run: str) -> RunRecord:
     """Make a former run of a state file the current one again; returns it.
 
     Raises:
-        StateLocked: a run is going on.
+        StateLocked: A run is going on.
     """
     store = _at_rest(path, "a former one can be taken back")
     try:
@@ -189,13 +189,13 @@ def drop_failures(path: str, wanted: Sequence[str], kind: str | None = None) -> 
     """Forget the failed jobs with these keys; gives how many there were of each.
 
     Args:
-        path: the state file of a run that is not going on.
-        wanted: keys as they are shown, or as they are stored.
-        kind: only those that failed with this class of exception at last.
+        path: The state file of a run that is not going on.
+        wanted: Keys as they are shown, or as they are stored.
+        kind: Only those that failed with this class of exception at last.
 
     Raises:
-        UsageError: no failed job has one of the keys; nothing was changed.
-        StateLocked: a run is going on.
+        UsageError: No failed job has one of the keys; nothing was changed.
+        StateLocked: A run is going on.
     """
     store = _at_rest(path, "its failed jobs can be forgotten")
     try:
@@ -222,11 +222,11 @@ def drop_all_failures(path: str, kind: str | None = None) -> int:
     """Forget all failed jobs; gives how many there were.
 
     Args:
-        path: the state file of a run that is not going on.
-        kind: only those that failed with this class of exception at last.
+        path: The state file of a run that is not going on.
+        kind: Only those that failed with this class of exception at last.
 
     Raises:
-        StateLocked: a run is going on.
+        StateLocked: A run is going on.
     """
     store = _at_rest(path, "its failed jobs can be forgotten")
     try:
@@ -251,7 +251,7 @@ def master_of(path: str) -> str:
     """Return where the master of a state file's run is asked, ``HOST:PORT``.
 
     Raises:
-        UsageError: no master of this machine is at it.
+        UsageError: No master of this machine is at it.
     """
     try:
         SqliteStore.open_existing(path).close()

@@ -35,14 +35,14 @@ def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Su
     """Look at the first jobs of a source.
 
     Args:
-        source: where jobs come from.
-        identity: tells them apart.
-        count: how many jobs to look at.
+        source: Where jobs come from.
+        identity: Tells them apart.
+        count: How many jobs to look at.
         state: A sentence about the run's state.
 
     Raises:
-        SourceError: the source raised.
-        UsageError: a job has no key that can be stored, or cannot be sent to a slave.
+        SourceError: The source raised.
+        UsageError: A job has no key that can be stored, or cannot be sent to a slave.
     """
     seen: list[str] = []
     order = KeyOrder()
@@ -75,13 +75,13 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     """Return where a run would begin, as a sentence.
 
     Args:
-        path: the state file, which need not be there.
-        identity: what it has to belong to.
-        target: how messages call that.
-        adopt: a state of another run would be taken over.
+        path: The state file, which need not be there.
+        identity: What it has to belong to.
+        target: How messages call that.
+        adopt: A state of another run would be taken over.
 
     Raises:
-        StateRefused: the run would be refused because of it.
+        StateRefused: The run would be refused because of it.
     """
     place = Path(os.path.realpath(path))
     if not place.exists():

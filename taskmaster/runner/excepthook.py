@@ -27,7 +27,7 @@ def for_scripts(*, debug: bool) -> Iterator[None]:
     catch them.
 
     Args:
-        debug: show Taskmaster's own traceback of one that nobody catches.
+        debug: Show Taskmaster's own traceback of one that nobody catches.
     """
     try:
         yield

@@ -62,9 +62,9 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
     """Return what the run of a command's target is.
 
     Args:
-        parsed: the target, with the function that yields jobs if one was named.
-        arguments: of that function.
-        callback: name of the function that is called with each job, if it is not the usual one.
+        parsed: The target, with the function that yields jobs if one was named.
+        arguments: Of that function.
+        callback: Name of the function that is called with each job, if it is not the usual one.
     """
     here = Path(os.path.realpath(Path.cwd()))
     function = parsed.function or "get_jobs"
@@ -111,9 +111,9 @@ def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRu
     """Return what a run is that a script starts.
 
     Args:
-        callback: called with each job.
-        jobs: what the script gave as its jobs.
-        source: what that was made into; a queryset is read by a source that can describe itself.
+        callback: Called with each job.
+        jobs: What the script gave as its jobs.
+        source: What that was made into; a queryset is read by a source that can describe itself.
     """
     here = Path(os.path.realpath(Path.cwd()))
     script, text = _script()
@@ -153,12 +153,12 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
     """Return the state file that a command of ``tm-ctl`` means.
 
     Args:
-        state: the file, or a target.
-        arguments: of the target's function.
-        get_jobs: name of that function, if the target names none.
+        state: The file, or a target.
+        arguments: Of the target's function.
+        get_jobs: Name of that function, if the target names none.
 
     Raises:
-        TargetError: it is neither.
+        TargetError: It is neither.
     """
     path = Path(state)
     if not arguments and not get_jobs and (path.suffix == SUFFIX or (path.is_file() and path.suffix != ".py")):
@@ -180,8 +180,8 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
     if there is none.
 
     Args:
-        known: the new run.
-        state: its state, which has its default name.
+        known: The new run.
+        state: Its state, which has its default name.
     """
     identity = known.identity
     if not identity.file:

@@ -65,8 +65,8 @@ class InProcessSpec:
     """What runs jobs here.
 
     Attributes:
-        options: of the run.
-        callbacks: gives what is called.
+        options: Of the run.
+        callbacks: Gives what is called.
     """
 
     options: RunOptions
@@ -85,10 +85,10 @@ class InProcessSpec:
         """Set up, and say hello.
 
         Args:
-            loaded: what is run.
-            run: reads the source in this thread.
-            server: where the run's service is.
-            signals: asked between two jobs.
+            loaded: What is run.
+            run: Reads the source in this thread.
+            server: Where the run's service is.
+            signals: Asked between two jobs.
         """
         about = {"code": loaded.code, "callback": loaded.callback, "target": loaded.told_slaves}
         about["place"] = loaded.callback_file
@@ -104,8 +104,8 @@ class InProcessServer:
     """Stands where the server stands that slaves reach: there is one slave, and it is here.
 
     Attributes:
-        where: what messages call the master's address.
-        service: what the slave asks, once the run serves.
+        where: What messages call the master's address.
+        service: What the slave asks, once the run serves.
     """
 
     where: Address = NOBODY
@@ -171,12 +171,12 @@ class InProcessSlave:
     """Runs the jobs of one run here, whenever the run looks after its slave.
 
     Args:
-        callbacks: what is called.
-        server: where the service is.
-        read: reads some of the source in this thread; gives False if there is no room or no more.
-        batch: jobs in a batch; None: chosen by how long the jobs take.
-        grace: seconds that the job that runs has to end after the first signal.
-        about: what the slave says of its code in its hello.
+        callbacks: What is called.
+        server: Where the service is.
+        read: Reads some of the source in this thread; gives False if there is no room or no more.
+        batch: Jobs in a batch; None: chosen by how long the jobs take.
+        grace: Seconds that the job that runs has to end after the first signal.
+        about: What the slave says of its code in its hello.
 
     Raises:
         TargetError: ``setup`` raised.
@@ -226,8 +226,8 @@ class InProcessSlave:
         """Say hello.
 
         Args:
-            run: id of the run.
-            signals: asked between two jobs.
+            run: Id of the run.
+            signals: Asked between two jobs.
         """
         self._signals = signals
         HERE.run, HERE.slave, HERE.job_timeout = run, self._name, None

@@ -49,18 +49,18 @@ class LoadedRun:
     """What is run.
 
     Attributes:
-        source: where jobs come from.
-        identity: tells jobs apart.
-        hooks: what the user has named as ``throttle``.
-        name: how messages call the run.
-        known: what the state has to belong to, and where it is by default.
-        stateless: why no state is kept if nobody names one, as a sentence; "" if one is.
-        given: the objects that a script gave, callback and jobs; empty for a command.
-        told_slaves: what slaves are to be started with, for a message.
-        slave_target: what slaves are started with; None if they cannot be started elsewhere.
-        callback: module of the callback that belongs to the jobs; "" if none does.
-        code: digest of the file with that callback; "" if that is not known.
-        callback_file: real path of that file; "" if there is none, or if it is not compared.
+        source: Where jobs come from.
+        identity: Tells jobs apart.
+        hooks: What the user has named as ``throttle``.
+        name: How messages call the run.
+        known: What the state has to belong to, and where it is by default.
+        stateless: Why no state is kept if nobody names one, as a sentence; "" if one is.
+        given: The objects that a script gave, callback and jobs; empty for a command.
+        told_slaves: What slaves are to be started with, for a message.
+        slave_target: What slaves are started with; None if they cannot be started elsewhere.
+        callback: Module of the callback that belongs to the jobs; "" if none does.
+        code: Digest of the file with that callback; "" if that is not known.
+        callback_file: Real path of that file; "" if there is none, or if it is not compared.
     """
 
     source: Source
@@ -83,14 +83,14 @@ def load_target(
     """Load what a command's target names.
 
     Args:
-        target: what the user named, see ``taskmaster.user_code.target``.
-        arguments: of the function that yields jobs.
-        get_jobs: name of that function, if the target names none.
-        handle_job: name of the callback, if it is not the usual one.
-        local: workers of this machine are started, so that there has to be a callback.
+        target: What the user named, see ``taskmaster.user_code.target``.
+        arguments: Of the function that yields jobs.
+        get_jobs: Name of that function, if the target names none.
+        handle_job: Name of the callback, if it is not the usual one.
+        local: Workers of this machine are started, so that there has to be a callback.
 
     Raises:
-        TargetError: it cannot be loaded, lacks a function, or has one that takes other arguments.
+        TargetError: It cannot be loaded, lacks a function, or has one that takes other arguments.
     """
     parsed = targets.with_function(target, get_jobs)
     module = targets.load(parsed)
@@ -165,12 +165,12 @@ def load_script(
     """Say what a script runs.
 
     Args:
-        callback: called with each job.
-        jobs: what the script gave.
-        source: made of that.
-        identity: tells jobs apart.
-        hooks: what holds the run back.
-        plain: there is nothing but the callback, so that a worker can import it by its name.
+        callback: Called with each job.
+        jobs: What the script gave.
+        source: Made of that.
+        identity: Tells jobs apart.
+        hooks: What holds the run back.
+        plain: There is nothing but the callback, so that a worker can import it by its name.
     """
     slave_target = importable(callback) if plain else None
     stateless = ""

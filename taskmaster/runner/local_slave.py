@@ -54,9 +54,9 @@ class LocalSlaveSpec:
     """What a local run's slave is to be.
 
     Attributes:
-        options: how many workers, and how they run jobs.
-        prefork: the slave, where it was forked already.
-        fork: forks a process that holds the callback, where workers cannot import it; gives that
+        options: How many workers, and how they run jobs.
+        prefork: The slave, where it was forked already.
+        fork: Forks a process that holds the callback, where workers cannot import it; gives that
             process's control socket and its number.
     """
 
@@ -76,10 +76,10 @@ class LocalSlaveSpec:
         """Start the slave.
 
         Args:
-            loaded: what is run.
-            address: where the master is.
-            key: the shared key.
-            write: prints a line of the callbacks above the progress, to the stream given.
+            loaded: What is run.
+            address: Where the master is.
+            key: The shared key.
+            write: Prints a line of the callbacks above the progress, to the stream given.
         """
         options = self.options
         config = from_options(
@@ -100,10 +100,10 @@ class LocalSlave:
     """A slave process on this machine.
 
     Args:
-        instructions: what the slave is told on its standard input.
-        write: prints a line of the callbacks above the progress, to the stream given.
-        fork_server: control socket of a fork server that holds the callback, if there is one.
-        prefork: the slave, where it was forked already.
+        instructions: What the slave is told on its standard input.
+        write: Prints a line of the callbacks above the progress, to the stream given.
+        fork_server: Control socket of a fork server that holds the callback, if there is one.
+        prefork: The slave, where it was forked already.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class LocalSlave:
         and again.
 
         Raises:
-            LocalSlaveEnded: with the exit code that the run is to end with.
+            LocalSlaveEnded: With the exit code that the run is to end with.
         """
         code = self._process.poll()
         if code is None:
@@ -154,7 +154,7 @@ class LocalSlave:
         """See to the slave's end: its workers have ``--grace`` for what they have left to do.
 
         Args:
-            hurry: whether nothing may be waited for any more.
+            hurry: Whether nothing may be waited for any more.
 
         Returns:
             The slave's exit code, None if it had to be ended.

@@ -29,16 +29,16 @@ def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: s
     """Run the job with a key here, with ``setup`` before it and ``teardown`` after it.
 
     Args:
-        loaded: what is run.
-        callbacks: gives what is called.
-        wanted: the key, as `tm-ctl failures` shows it or as a person writes it.
+        loaded: What is run.
+        callbacks: Gives what is called.
+        wanted: The key, as `tm-ctl failures` shows it or as a person writes it.
 
     Returns:
         How it ended; the exit code is 3 if the job failed.
 
     Raises:
-        UsageError: the source has no such job.
-        SourceError: the source raised.
+        UsageError: The source has no such job.
+        SourceError: The source raised.
     """
     job = _found(loaded.source, loaded.identity, wanted)
     called, loop = callbacks(), Loop()

@@ -31,9 +31,9 @@ def note_run(place: Path, given: tuple[Any, ...], *, finished: bool) -> None:
     """Remember that this process runs what it was given with a state.
 
     Args:
-        place: the state file.
-        given: callback and jobs; empty for a command.
-        finished: the run has come to its end.
+        place: The state file.
+        given: Callback and jobs; empty for a command.
+        finished: The run has come to its end.
     """
     if given:
         _formers[os.path.realpath(place)] = _Former(given, finished)
@@ -46,12 +46,12 @@ def refuse_repeated(place: Path, given: tuple[Any, ...], *, chosen: bool) -> Non
     Somebody who types defines functions again and again: only a finished run is refused there.
 
     Args:
-        place: the state file.
-        given: callback and jobs; empty for a command.
-        chosen: somebody has said that it is this state that is meant.
+        place: The state file.
+        given: Callback and jobs; empty for a command.
+        chosen: Somebody has said that it is this state that is meant.
 
     Raises:
-        StateRefused: the run would be taken for the former one.
+        StateRefused: The run would be taken for the former one.
     """
     former = _formers.get(os.path.realpath(place))
     if former is None or chosen or not given or all(map(_same, former.given, given)):

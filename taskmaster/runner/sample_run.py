@@ -75,8 +75,8 @@ class SampleRun:
         """Return what to say at the end.
 
         Args:
-            summary: of the rehearsal.
-            now: on the monotonic clock.
+            summary: Of the rehearsal.
+            now: On the monotonic clock.
         """
         sampler = self._sampler
         if not summary.settled:
@@ -97,8 +97,8 @@ class SampleRun:
         need, whatever is more.
 
         Args:
-            settled: jobs of the sample.
-            now: on the monotonic clock.
+            settled: Jobs of the sample.
+            now: On the monotonic clock.
         """
         sampler = self._sampler
         running = max(0.0, now - (sampler.handed_at or now) - self._idle)

@@ -68,10 +68,10 @@ class RunSession:
     """One session of a run.
 
     Args:
-        loaded: what is run.
-        options: the command's options, checked.
-        slave: the slave of this machine that belongs to the run; None if there is none.
-        key: gives the shared key; called after the slave's workers have been provided for, so that
+        loaded: What is run.
+        options: The command's options, checked.
+        slave: The slave of this machine that belongs to the run; None if there is none.
+        key: Gives the shared key; called after the slave's workers have been provided for, so that
             none of them has the key in its memory.
     """
 
@@ -95,7 +95,7 @@ class RunSession:
         """Run until all jobs are settled, or only look at the first ones.
 
         Raises:
-            TaskmasterError: it could not begin, or did not come to its end.
+            TaskmasterError: It could not begin, or did not come to its end.
         """
         if self._options.dry_run is not None:
             return preview(self._loaded.source, self._loaded.identity, self._options.dry_run, self._resume_point())

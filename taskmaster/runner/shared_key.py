@@ -28,8 +28,8 @@ class SharedKey:
     """A master's key.
 
     Attributes:
-        text: the key itself.
-        generated: nobody gave it; slaves of this user on this machine find it.
+        text: The key itself.
+        generated: Nobody gave it; slaves of this user on this machine find it.
     """
 
     text: str
@@ -39,11 +39,11 @@ class SharedKey:
         """Leave the key for slaves on this machine.
 
         Args:
-            port: of the master.
-            needed: slaves have no other way to it, so that a home that cannot be written matters.
+            port: Of the master.
+            needed: Slaves have no other way to it, so that a home that cannot be written matters.
 
         Raises:
-            UsageError: it is needed and cannot be left.
+            UsageError: It is needed and cannot be left.
         """
         try:
             keyfile.leave(port, self.text)
@@ -62,7 +62,7 @@ def of_master(options: MasterOptions) -> SharedKey:
     """Return the key that was given to a master, else a new one.
 
     Raises:
-        UsageError: there is no key, and other machines reach the address.
+        UsageError: There is no key, and other machines reach the address.
     """
     address = address_of(options)
     text = keyfile.resolve(options.key, options.key_file, os.environ)

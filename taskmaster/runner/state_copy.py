@@ -24,11 +24,11 @@ def copied_state(place: Path) -> Iterator[SqliteStore]:
     """Open a copy of a state file; it is as old as the last checkpoint.
 
     Args:
-        place: the file, links resolved.
+        place: The file, links resolved.
 
     Raises:
-        StateBusyNow: a master has it, and what was copied is not whole.
-        StateRefused: it cannot be used.
+        StateBusyNow: A master has it, and what was copied is not whole.
+        StateRefused: It cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
         copy = Path(os.path.realpath(directory)) / place.name

@@ -35,7 +35,7 @@ class Forked:
     """A forked child in a process group of its own.
 
     Args:
-        run: called in the child, which ends with what it returns as its exit status.
+        run: Called in the child, which ends with what it returns as its exit status.
     """
 
     def __init__(self, run: Callable[[], int]) -> None:

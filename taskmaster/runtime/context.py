@@ -16,9 +16,9 @@ class Whereabouts:
     """What is known; durations in seconds.
 
     Attributes:
-        run: id of the run, "" outside of one.
+        run: Id of the run, "" outside of one.
         slave: "host:pid" of the slave.
-        job_timeout: what a job, or a call, is given; None for as long as it takes.
+        job_timeout: What a job, or a call, is given; None for as long as it takes.
     """
 
     run: str = ""

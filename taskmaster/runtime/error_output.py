@@ -16,9 +16,9 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
     """Show an error on standard error: the user's traceback, if their code raised, and the message.
 
     Args:
-        name: of the program.
-        exc: the error.
-        debug: show Taskmaster's own traceback, too.
+        name: Of the program.
+        exc: The error.
+        debug: Show Taskmaster's own traceback, too.
     """
     parts = [clean_lines(exc.user_traceback.rstrip("\n"))] if exc.user_traceback else []
     if debug:

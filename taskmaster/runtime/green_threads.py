@@ -32,11 +32,11 @@ def check_master(where: str, *, workers: bool) -> None:
     have workers.
 
     Args:
-        where: what has patched it, for messages.
-        workers: worker processes are started.
+        where: What has patched it, for messages.
+        workers: Worker processes are started.
 
     Raises:
-        TargetError: the run would stand still without a word.
+        TargetError: The run would stand still without a word.
     """
     library = patched()
     if library and (library != _EARLY or (workers and library == "eventlet")):

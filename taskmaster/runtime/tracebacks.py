@@ -24,8 +24,8 @@ def users_traceback(exc: BaseException, first: TracebackType | None = None) -> s
     All frames are shown where none is the user's: then the error is not theirs.
 
     Args:
-        exc: the exception.
-        first: the frame to begin with, if that is known.
+        exc: The exception.
+        first: The frame to begin with, if that is known.
     """
     if first is None:
         first = exc.__traceback__

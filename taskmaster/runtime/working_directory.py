@@ -21,7 +21,7 @@ def check() -> None:
     """Refuse to begin where nothing can be found and no state can be written.
 
     Raises:
-        UsageError: the working directory is not there.
+        UsageError: The working directory is not there.
     """
     try:
         Path.cwd()

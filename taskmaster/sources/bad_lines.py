@@ -18,7 +18,7 @@ class BadLines:
         allowed: True for any number of bad lines, False for none, or how many.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: It is none of these.
     """
 
     def __init__(self, allowed: object) -> None:
@@ -37,7 +37,7 @@ class BadLines:
         """Leave a line out.
 
         Raises:
-            SourceError: the one given, if no more bad lines are allowed.
+            SourceError: The one given, if no more bad lines are allowed.
         """
         if self._most is not None and self._count >= self._most:
             if self._most:
@@ -51,7 +51,7 @@ class BadLines:
         """See at the end of a file without jobs that this is not because all of it was bad.
 
         Raises:
-            SourceError: it was.
+            SourceError: It was.
         """
         if self._count:
             raise SourceError(

@@ -44,8 +44,8 @@ class StatementRefused(UsageError):
     """A statement is wrong, or not allowed.
 
     Args:
-        sql: the statement.
-        why: what the server has said.
+        sql: The statement.
+        why: What the server has said.
     """
 
     def __init__(self, sql: str, why: str) -> None:

@@ -80,16 +80,16 @@ def persistently(
     """Return what an attempt returns; make one again that fails for a reason that passes.
 
     Args:
-        attempt: asks the database.
-        recover: is called after each failure, before anything else: gives the connection up.
-        why: says what has happened if an error passes by itself, and raises if it does not.
-        patience: seconds for which attempts are made.
-        sleep: waits.
-        clock: monotonic seconds.
+        attempt: Asks the database.
+        recover: Is called after each failure, before anything else: gives the connection up.
+        why: Says what has happened if an error passes by itself, and raises if it does not.
+        patience: Seconds for which attempts are made.
+        sleep: Waits.
+        clock: Monotonic seconds.
 
     Raises:
-        SourceError: every attempt failed, for longer than ``patience``.
-        Exception: whatever ``why`` raises.
+        SourceError: Every attempt failed, for longer than ``patience``.
+        Exception: Whatever ``why`` raises.
     """
     began, backoff = clock(), Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:

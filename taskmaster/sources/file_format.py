@@ -97,8 +97,8 @@ def opener_of(head: bytes, suffix: str) -> Opener | None:
     """Return what decompresses a file; None if it is not compressed.
 
     Args:
-        head: its first bytes.
-        suffix: of its name, with the dot, in small letters.
+        head: Its first bytes.
+        suffix: Of its name, with the dot, in small letters.
     """
     return next((opener for magic, opener in OPENERS if head.startswith(magic)), SUFFIXES.get(suffix))
 
@@ -108,7 +108,7 @@ def why_no_lines(content: bytes) -> str:
     begins with "it is"; "" if it may have lines.
 
     Args:
-        content: how it begins, decompressed; as many bytes as there are at hand.
+        content: How it begins, decompressed; as many bytes as there are at hand.
     """
     for magic, what, how in NO_LINES:
         if content.startswith(magic):

@@ -33,10 +33,10 @@ class FileSource(ABC):
     """A file as a source: see ``taskmaster.sources.files``.
 
     Args:
-        path: of the file.
-        encoding: of its text.
-        max_line: most bytes of a line.
-        bad: what becomes of lines and rows that cannot be read.
+        path: Of the file.
+        encoding: Of its text.
+        max_line: Most bytes of a line.
+        bad: What becomes of lines and rows that cannot be read.
     """
 
     sure_of_keys = True
@@ -53,10 +53,10 @@ class FileSource(ABC):
         """Yield the jobs, those behind ``last`` if it is given.
 
         Raises:
-            UsageError: there is no such file, or it is no text.
-            StateRefused: it is not the one that ``last`` comes from, or was changed before that
+            UsageError: There is no such file, or it is no text.
+            StateRefused: It is not the one that ``last`` comes from, or was changed before that
                 place.
-            SourceError: it cannot be read on, does not hold what it should, or is being changed.
+            SourceError: It cannot be read on, does not hold what it should, or is being changed.
         """
         self._bad.begin()
         with self._open() as file:
@@ -229,9 +229,9 @@ class _Walk:
     """The lines of a file one by one, as text with their ends.
 
     Args:
-        file: where they are.
-        encoding: of the text.
-        not_text: makes an error of a line that is none.
+        file: Where they are.
+        encoding: Of the text.
+        not_text: Makes an error of a line that is none.
 
     Attributes:
         at: The key right behind the newest line.

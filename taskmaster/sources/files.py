@@ -65,17 +65,17 @@ def lines(
     Empty lines are jobs too.
 
     Args:
-        path: of the file, as the master finds it.
-        encoding: of the text; UTF-8, or any other that has ASCII's characters as single bytes. A
+        path: Of the file, as the master finds it.
+        encoding: Of the text; UTF-8, or any other that has ASCII's characters as single bytes. A
             byte order mark at the beginning of UTF-8 is no part of the text.
-        errors: what becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
+        errors: What becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
             ``"replace"``, ``"backslashreplace"`` and others give a text all the same.
-        skip_bad: leave lines out that are no text or too long, and count and list them at the end
+        skip_bad: Leave lines out that are no text or too long, and count and list them at the end
             of the run; True: all of them; a number: at most that many.
-        max_line: most bytes of a line; a longer one is an error.
+        max_line: Most bytes of a line; a longer one is an error.
 
     Raises:
-        UsageError: the encoding or ``errors`` is unknown, or such that lines cannot be found in it.
+        UsageError: The encoding or ``errors`` is unknown, or such that lines cannot be found in it.
 
     Example::
 
@@ -104,20 +104,20 @@ def csv_rows(  # what a file of CSV may be like
     the first.
 
     Args:
-        path: of the file, as the master finds it.
-        header: the first row has the names of the columns, and rows are dicts; otherwise it is a
+        path: Of the file, as the master finds it.
+        header: The first row has the names of the columns, and rows are dicts; otherwise it is a
             row like all, and rows are tuples.
-        encoding: as for ``lines``.
-        errors: as for ``lines``.
-        skip_bad: leave rows out that are no text, no CSV, or have more or fewer fields than the
+        encoding: As for ``lines``.
+        errors: As for ``lines``.
+        skip_bad: Leave rows out that are no text, no CSV, or have more or fewer fields than the
             first, as for ``lines``. A quote without its end is an error all the same.
-        max_line: most bytes of a line of the file.
-        **dialect: what ``csv.reader`` takes: ``delimiter=";"``, ``quotechar``,
+        max_line: Most bytes of a line of the file.
+        **dialect: What ``csv.reader`` takes: ``delimiter=";"``, ``quotechar``,
             ``dialect="excel-tab"`` and so on. Quotes that do not match are errors, unless
             ``strict=False``.
 
     Raises:
-        UsageError: as for ``lines``.
+        UsageError: As for ``lines``.
         TypeError: ``csv.reader`` does not take that.
 
     Example::
@@ -144,13 +144,13 @@ def jsonl(
     of it. Blank lines are left out.
 
     Args:
-        path: of the file, as the master finds it.
-        encoding: as for ``lines``.
-        errors: as for ``lines``.
-        skip_bad: leave lines out that are no text or no JSON, as for ``lines``.
-        max_line: most bytes of a line.
+        path: Of the file, as the master finds it.
+        encoding: As for ``lines``.
+        errors: As for ``lines``.
+        skip_bad: Leave lines out that are no text or no JSON, as for ``lines``.
+        max_line: Most bytes of a line.
 
     Raises:
-        UsageError: as for ``lines``.
+        UsageError: As for ``lines``.
     """
     return JsonLines(path, TextEncoding(encoding, errors), max_line, BadLines(skip_bad))

@@ -41,14 +41,14 @@ class BoundedSource(ABC):
         """Decide which rows belong to the run, or take over what was decided.
 
         Args:
-            bound: what this returned when the run was new; None if it is.
+            bound: What this returned when the run was new; None if it is.
 
         Returns:
             The lowest and the highest key, and the order that they are in, if that can be told;
             None if there is no row.
 
         Raises:
-            UsageError: the bound is none of this source's, or its keys are in another order now.
+            UsageError: The bound is none of this source's, or its keys are in another order now.
         """
         order = self._order()
         if bound is not None:
@@ -95,7 +95,7 @@ class BoundedSource(ABC):
         """See that a key which an earlier session has noted is one of this source's.
 
         Raises:
-            UsageError: it is not.
+            UsageError: It is not.
         """
 
     @abstractmethod

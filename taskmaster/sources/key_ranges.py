@@ -31,12 +31,12 @@ class RangeSource(BoundedSource):
     key is (lo, hi).
 
     Args:
-        rows: of the first ranges.
-        target: seconds that a range should take in a worker; None: the number of rows stays as it
+        rows: Of the first ranges.
+        target: Seconds that a range should take in a worker; None: the number of rows stays as it
             is.
 
     Raises:
-        UsageError: an argument makes no sense.
+        UsageError: An argument makes no sense.
     """
 
     parked = True
@@ -87,8 +87,8 @@ class RangeSource(BoundedSource):
         """Give the next ranges as many rows as take the target, by what a worker has measured.
 
         Args:
-            jobs: keys of ranges that were done one after the other.
-            seconds: how long that took.
+            jobs: Keys of ranges that were done one after the other.
+            seconds: How long that took.
         """
         counts = [self._open.pop(key, 0) for key in jobs]
         if self._target is None or not all(counts) or seconds <= 0:
@@ -138,7 +138,7 @@ class RangeSource(BoundedSource):
         """Return the two ends of a range.
 
         Raises:
-            UsageError: it is none of this source's.
+            UsageError: It is none of this source's.
         """
         if not isinstance(key, tuple | list) or len(key) != 2:
             raise UsageError(

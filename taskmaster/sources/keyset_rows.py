@@ -45,7 +45,7 @@ class UnreadableRow:
     It is raised where a worker opens the job, so that no callback meets it.
 
     Args:
-        why: what the exception says.
+        why: What the exception says.
     """
 
     def __init__(self, why: str) -> None:
@@ -63,8 +63,8 @@ class KeysetSource(BoundedSource):
     """A source with ``iterate(last)``, as ``taskmaster.master.reading.source`` wants it.
 
     Args:
-        chunk: most rows of a page.
-        descending: from the highest key to the lowest.
+        chunk: Most rows of a page.
+        descending: From the highest key to the lowest.
     """
 
     def __init__(self, chunk: int, *, descending: bool) -> None:
@@ -83,12 +83,12 @@ class KeysetSource(BoundedSource):
         """Read a page.
 
         Args:
-            after: the key after which it begins; None: at the beginning.
-            rows: most of them that it may have.
-            within: most rows that the server may look at, if it can be kept to a stretch of them.
+            after: The key after which it begins; None: at the beginning.
+            rows: Most of them that it may have.
+            within: Most rows that the server may look at, if it can be kept to a stretch of them.
 
         Raises:
-            TooSlow: the server took too long, and fewer rows can be asked for.
+            TooSlow: The server took too long, and fewer rows can be asked for.
         """
 
     def _most_rows(self) -> int:

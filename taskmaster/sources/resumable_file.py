@@ -44,18 +44,18 @@ class ResumableFile:
     """An open file; close it, or use it in a ``with`` statement.
 
     Args:
-        path: where it is.
-        max_line: most bytes of a line.
-        mark: bytes that are not content if the file begins with them.
-        too_long: called with the error of a line that is too long, which is left out then; None:
+        path: Where it is.
+        max_line: Most bytes of a line.
+        mark: Bytes that are not content if the file begins with them.
+        too_long: Called with the error of a line that is too long, which is left out then; None:
             it is raised.
 
     Attributes:
-        path: as an absolute one.
-        at: the key of the beginning of the newest piece.
+        path: As an absolute one.
+        at: The key of the beginning of the newest piece.
 
     Raises:
-        UsageError: there is no such file, or it cannot be read.
+        UsageError: There is no such file, or it cannot be read.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ResumableFile:
         A file of the same size and time of change is not read again; any other is, up to the place.
 
         Raises:
-            StateRefused: it is not.
+            StateRefused: It is not.
         """
         position, crc, stamp = key
         if not self._packed and position > self._bound:
@@ -174,8 +174,8 @@ class ResumableFile:
         ``at`` is where the newest piece begins.
 
         Raises:
-            UsageError: the file has no lines: it is no text.
-            SourceError: the file cannot be read on, or it is being changed. What ``too_long``
+            UsageError: The file has no lines: it is no text.
+            SourceError: The file cannot be read on, or it is being changed. What ``too_long``
                 raises for a line that is too long.
         """
         held: list[bytes] = []

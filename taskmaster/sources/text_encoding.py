@@ -19,17 +19,17 @@ class TextEncoding:
     """See the module.
 
     Args:
-        name: as Python knows it.
-        errors: what becomes of bytes that are no text: ``"strict"``, ``"replace"``,
+        name: As Python knows it.
+        errors: What becomes of bytes that are no text: ``"strict"``, ``"replace"``,
             ``"backslashreplace"``, ``"surrogateescape"``, ``"ignore"``, or any other handler of
             ``codecs``.
 
     Attributes:
-        name: the encoding.
-        mark: bytes at the beginning of a file that are no text.
+        name: The encoding.
+        mark: Bytes at the beginning of a file that are no text.
 
     Raises:
-        UsageError: there is no such encoding or handler, or lines cannot be found in it.
+        UsageError: There is no such encoding or handler, or lines cannot be found in it.
     """
 
     def __init__(self, name: str, errors: str = "strict") -> None:
@@ -53,7 +53,7 @@ class TextEncoding:
         """Return the text of whole lines.
 
         Raises:
-            UnicodeDecodeError: it is none, and errors are strict.
+            UnicodeDecodeError: It is none, and errors are strict.
         """
         return line.decode(self.name, self._errors)
 

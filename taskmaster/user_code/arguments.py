@@ -23,11 +23,11 @@ def converted(function: Callable[..., Any], arguments: Mapping[str, str]) -> dic
     """Return arguments as the types of the function's annotations; texts where it has none.
 
     Args:
-        function: what they are passed to.
-        arguments: as they were written.
+        function: What they are passed to.
+        arguments: As they were written.
 
     Raises:
-        UsageError: a text is no value of its type.
+        UsageError: A text is no value of its type.
     """
     kinds = _annotations(function) if arguments else {}
     return {name: _value(function, name, text, kinds.get(name)) for name, text in arguments.items()}

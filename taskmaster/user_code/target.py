@@ -34,10 +34,10 @@ class Target:
     """A parsed target.
 
     Attributes:
-        text: as it was given.
-        module: dotted name, for a file the name under which it is loaded.
-        path: the file, None for a module.
-        function: as given, None where it was left out.
+        text: As it was given.
+        module: Dotted name, for a file the name under which it is loaded.
+        path: The file, None for a module.
+        function: As given, None where it was left out.
     """
 
     text: str
@@ -50,7 +50,7 @@ def parse(text: str) -> Target:
     """Take a target apart.
 
     Raises:
-        TargetError: it has none of the forms, or the file is not there.
+        TargetError: It has none of the forms, or the file is not there.
     """
     where, colon, function = text.rpartition(":") if ":" in text else (text, "", "")
     if colon and not function.isidentifier():
@@ -71,7 +71,7 @@ def with_function(text: str, function: str | None) -> Target:
     """Return a target, with a function for one that names none.
 
     Raises:
-        TargetError: as ``parse``.
+        TargetError: As ``parse``.
     """
     parsed = parse(text)
     return parse(f"{text}:{function}") if parsed.function is None and function else parsed
@@ -99,7 +99,7 @@ def load(target: Target) -> ModuleType:
     """Import a target; in a Django project, after that was set up.
 
     Raises:
-        TargetError: it does not import; with the user's traceback where it is the user's code that
+        TargetError: It does not import; with the user's traceback where it is the user's code that
             raised.
     """
     here = working_directory.find()  # a worker that is replaced may be all that is left of it
@@ -126,7 +126,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     """Return the function that a target names, else the first of ``names`` that the module has.
 
     Raises:
-        TargetError: there is none; says what the module does define.
+        TargetError: There is none; says what the module does define.
     """
     wanted = [target.function] if target.function else list(names)
     for candidate in wanted:

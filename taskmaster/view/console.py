@@ -45,9 +45,9 @@ class Console:
 
     Args:
         progress: "auto", "bar", "lines", "json" or "none".
-        slave_command: the command that starts a slave, shown while there is none; "" if one was
+        slave_command: The command that starts a slave, shown while there is none; "" if one was
             brought along.
-        respell: makes of an option, as a command spells it, what the person at hand would write.
+        respell: Makes of an option, as a command spells it, what the person at hand would write.
     """
 
     def __init__(self, progress: str, slave_command: str, respell: Callable[[str], str] = str) -> None:
@@ -92,9 +92,9 @@ class Console:
         """Write how the run ended.
 
         Args:
-            settled: jobs settled over the whole run.
-            failed: those of them that failed.
-            elapsed: seconds of this session.
+            settled: Jobs settled over the whole run.
+            failed: Those of them that failed.
+            elapsed: Seconds of this session.
         """
         took = timedelta(seconds=round(elapsed))
         if not failed:

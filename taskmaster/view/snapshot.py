@@ -50,11 +50,11 @@ class Snapshot:
         share: Part of the work that is settled, from 0 to 1; None if the source cannot tell it from
             the keys.
         share_here: Part of the work that this session settled.
-        running: the key of the job that has been running for longest, as text; "" if none runs, or
+        running: The key of the job that has been running for longest, as text; "" if none runs, or
             not for long.
-        running_for: for how long.
+        running_for: For how long.
         running_on: "host:pid" of its slave.
-        running_worker: process id of its worker; 0 if that is not known.
+        running_worker: Process id of its worker; 0 if that is not known.
     """
 
     run: str

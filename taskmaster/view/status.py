@@ -86,10 +86,10 @@ def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "", width: 
     form ends before the reason begins, and the run looks hung.
 
     Args:
-        snapshot: how things stand.
-        rate: has taken in this snapshot.
-        slave_command: the command that starts a slave; "" if slaves need not be started by hand.
-        width: columns that the line may have; None: as many as it needs.
+        snapshot: How things stand.
+        rate: Has taken in this snapshot.
+        slave_command: The command that starts a slave; "" if slaves need not be started by hand.
+        width: Columns that the line may have; None: as many as it needs.
     """
     why = _why_not(snapshot, slave_command)
     parts = [*_long_form(snapshot, rate), *why, *_failed(snapshot), *_rest(snapshot, rate, slave_command)]
