@@ -421,3 +421,30 @@ def test_processes_have_names_of_their_own(playground: Playground) -> None:
         "taskmaster: fork server": 1,
         "taskmaster: worker of jobs.py": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "def handle_job(job, database): pass",
+            r"handle_job is called with a job alone, but its parameters are",
+        ),
+        ("def handle_job(job): pass\ndef setup(database): pass", r"setup is called without arguments"),
+    ],
+)
+def test_a_slave_whose_callback_takes_other_arguments_ends_at_once(playground: Playground, text: str, why: str) -> None:
+    """The master knows nothing of it where only the slave has a callback; no job fails for it."""
+    playground.write("source.py", "def get_jobs(last=0): yield from range(last + 1, 21)\n")
+    playground.write("other.py", text + "\n")
+    host = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "source.py", host, "--progress=none")
+    slave = playground.run("tm-slave", "other.py:handle_job", host, "--processes=1")
+    playground.write("good.py", "from jobs import handle_job\n")
+    good = playground.run("tm-slave", "good.py:handle_job", host, "--processes=1")
+
+    assert slave.process.returncode == 2, slave.output
+    assert re.search(why, slave.output)
+    assert good.process.returncode == 0, good.output
+    assert master.end() == 0, master.output
+    assert playground.ledger.ended() == Counter(map(str, range(1, 21)))

@@ -119,7 +119,7 @@ def take_keys(jobs: list[Any], identity: JobIdentity) -> list[Any]:
     """Return the keys of jobs, up to the first job that has none which can be stored."""
     try:
         found = _at_once(jobs, identity)
-    except Exception:  # a job of another kind, or whatever the user's code raises
+    except BaseException:  # a job of another kind, or whatever the user's code raises, such as SystemExit
         found = None
     if found is not None:
         return found

@@ -114,7 +114,7 @@ def weigh(value: Any, depth: int = DEPTH) -> int:
 def _size_of(value: Any) -> int:
     try:
         return max(getsizeof(value), getattr(value, "nbytes", 0))
-    except Exception:  # the user's __sizeof__ may raise
+    except BaseException:  # the user's __sizeof__ may raise anything
         return 0
 
 

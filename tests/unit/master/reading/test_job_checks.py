@@ -166,3 +166,18 @@ def test_decimals_and_timezones_of_the_standard_library_are_keys() -> None:
     jobs = [datetime(2026, 1, 1, tzinfo=timezone.utc), Decimal("1.50")]  # noqa: UP017  # the class is what is meant
 
     assert take_keys(jobs, JobIdentity()) == jobs
+
+
+@pytest.mark.parametrize("raised", [SystemExit, GeneratorExit, KeyboardInterrupt, StopIteration, MemoryError])
+def test_a_job_key_may_raise_anything(raised: type[BaseException]) -> None:
+    """One that calls ``sys.exit`` for a job left the batch with nobody, and the run never ended."""
+
+    def job_key(job: int) -> int:
+        if job == 2:
+            raise raised
+        return job
+
+    error = JobChecks(JobIdentity(job_key)).check(0, [1, 2, 3])
+
+    assert error is not None
+    assert f"The key of the job 2 cannot be taken: {raised.__name__}" in str(error)
