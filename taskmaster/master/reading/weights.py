@@ -1,8 +1,8 @@
 """How much memory the jobs of the queue take, so that it is capped in bytes and not only in jobs.
 
 Jobs that are numbers or moments all weigh the same and cost nothing here. Texts are weighed one by
-one, all else by chance, and a chunk ends with the job that makes it heavy: rows
-that become wide without notice are found after a few of them.
+one, of all else one after each few, by chance, and a chunk ends with the job that makes it heavy:
+rows that become wide without notice are found after a few of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ __all__ = ["LIGHT_BYTES", "Weights", "is_light", "weigh"]
 
 LIGHT = frozenset({type(None), bool, int, float, datetime, date, time, timedelta, UUID})
 FLAT = LIGHT | {str, bytes}
+PLAIN = frozenset({dict, list, tuple})
 LIGHT_BYTES = 100.0  # that such a job is taken to weigh
-WEIGHED = 0.25  # of the jobs that are no texts: to weigh one costs about as much as to hand it out
+MOST_UNWEIGHED = 6  # jobs behind one that was weighed, and was no text: to weigh one costs as much as to send it
 DEPTH = 4  # containers within containers
 PARTS = 1000  # of a container with others in it that are weighed
 
@@ -52,18 +53,23 @@ class Weights:
         """Yield the jobs of a chunk until they weigh more than ``most`` bytes."""
         self.cut, self.newest = False, 0.0
         chance = self._chance
+        jobs = iter(jobs)
         for job in jobs:
             yield job
             kind = type(job)
+            unweighed = 0
             if kind is str or kind is bytes:
                 self.newest += getsizeof(job)
             elif kind is PickledJob:
                 self.newest += len(job.payload)
-            elif chance() < WEIGHED:
-                self.newest += weigh(job) / WEIGHED
+            else:
+                unweighed = int(chance() * (MOST_UNWEIGHED + 1))
+                self.newest += weigh(job) * (unweighed + 1)
             if self.newest > most:
                 self.cut = True
                 return
+            if unweighed:
+                yield from islice(jobs, unweighed)  # no line of Python runs for these
 
     def add(self, end: int, weight: float) -> None:
         """Note what was read.
@@ -96,7 +102,7 @@ def weigh(value: Any, depth: int = DEPTH) -> int:
         return weigh(value.payload, depth)
     if isinstance(value, ParkedJob):
         return len(value.payload)
-    own = _size_of(value)
+    own = getsizeof(value) if kind in PLAIN else _size_of(value)
     if isinstance(value, dict):
         parts: Any = value.values()
     elif isinstance(value, list | tuple | set | frozenset):

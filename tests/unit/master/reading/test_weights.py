@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Job
-from taskmaster.master.reading.weights import Weights, is_light, weigh
+from taskmaster.master.reading.weights import MOST_UNWEIGHED, Weights, is_light, weigh
 
 
 @pytest.mark.parametrize(("job", "light"), [(1, True), (None, True), (2.5, True), ("a", False), ((1,), False)])
@@ -46,3 +46,17 @@ def test_what_holds_itself_is_weighed_in_the_end() -> None:
 
     assert weigh(knot) > 0
     assert weigh([["a" * 100] for _ in range(100_000)]) > 10_000_000
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999_999])
+def test_rows_that_become_wide_without_notice_are_found_after_a_few(chance: float) -> None:
+    """However the chance has it: only so many follow unweighed on one that was weighed."""
+    weights = Weights(lambda: chance)
+    rows = iter(
+        [*({"id": number} for number in range(50)), *({"id": number, "body": "x" * 10_000} for number in range(50))]
+    )
+
+    read = list(weights.weighed(rows, 50_000))
+
+    assert weights.cut
+    assert len([row for row in read if "body" in row]) <= 2 * MOST_UNWEIGHED
