@@ -52,6 +52,8 @@ class Lease:
     def newly_ended(self, report: Report) -> list[tuple[int, int]]:
         """Return the index ranges that ended since the last report of this lease."""
         upto = min(report.upto, self.keep)
+        if not self.extra and not report.extra:
+            return [(self.upto, upto)] if upto > self.upto else []
         fresh = (index for index in range(self.upto, upto) if index not in self.extra)
         found = contiguous(fresh) if self.extra else ([(self.upto, upto)] if upto > self.upto else [])
         beyond = sorted({i for i in report.extra if upto <= i < self.keep and i not in self.extra})
@@ -159,9 +161,10 @@ class LeaseTable:
         """
         before = lease.open
         lease.upto = max(lease.upto, min(report.upto, lease.keep))
-        lease.extra.update(index for index in report.extra if index < lease.keep)
-        lease.extra = {index for index in lease.extra if index >= lease.upto}
-        given_back = lease.unended(report.keep)
+        if lease.extra or report.extra:
+            lease.extra.update(index for index in report.extra if index < lease.keep)
+            lease.extra = {index for index in lease.extra if index >= lease.upto}
+        given_back = lease.unended(report.keep) if report.keep < lease.keep else []
         if report.keep < lease.keep:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = {index for index in lease.extra if index < lease.keep}

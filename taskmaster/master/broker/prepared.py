@@ -23,6 +23,7 @@ from taskmaster.model import Failure, FailureKind, Report, ReportEnd
 
 __all__ = ["Preparation", "Prepared"]
 
+QUIET = (ReportEnd.FINISHED, ReportEnd.OPEN)
 BLAMED = (ReportEnd.CRASHED, ReportEnd.TIMEOUT, ReportEnd.RAISED)
 
 
@@ -73,6 +74,9 @@ class Preparation:
     def of(self, lease: Lease, report: Report) -> Prepared:
         """Return what a report comes to."""
         ended = lease.newly_ended(report)
+        if not report.failures and report.end in QUIET:
+            # Nearly all reports are like this; of a batch of one job, the rest takes as long again.
+            return Prepared(lease, report, self._version(lease), ended, self._newly_settled(lease.batch, ended, {}), {})
         failures = {failure.index: failure for failure in report.failures}  # a job fails once, however often it is said
         verdicts = {
             index: (failures[index], self._policy.verdict(lease.batch, failures[index]))
@@ -107,9 +111,9 @@ class Preparation:
     ) -> list[tuple[int, int]]:
         if batch.kind is BatchKind.REPLAYED:
             return []
-        open_ = {index for index, (_, verdict) in verdicts.items() if not verdict.settles}
-        if not len(self._parking) and not open_:
+        if not verdicts and not len(self._parking):
             return ended
+        open_ = {index for index, (_, verdict) in verdicts.items() if not verdict.settles}
         indices = (index for start, end in ended for index in range(start, end))
         return contiguous(i for i in indices if batch.first + i not in self._parking and i not in open_)
 

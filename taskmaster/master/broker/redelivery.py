@@ -257,8 +257,8 @@ class Redelivery:
                 self._ward = None
             elif held >= max(suspects):
                 return True
-        company = [lease.batch.company for lease in self._leases.held_by(slave)]
-        return held >= min(filter(None, company), default=held + 1)
+        company = [lease.batch.company for lease in self._leases.held_by(slave) if lease.batch.company]
+        return bool(company) and held >= min(company)
 
     def take(self, slave: ConnectedSlave, size: Callable[[int], int], *, others: bool) -> Batch | None:
         """Take out what is next for a slave, None if nothing is.

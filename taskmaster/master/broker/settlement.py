@@ -87,7 +87,8 @@ class Settlement:
         given_back = self._leases.note(lease, report)
         for settled in prepared.ranges:
             self._watermark.settle(settled)
-        self._redelivery.give_back(lease.batch, given_back)
+        if given_back:
+            self._redelivery.give_back(lease.batch, given_back)
         if report.end:
             self._end(prepared)
         elif lease.open == 0:
@@ -102,6 +103,14 @@ class Settlement:
         """End a lease whose batch the slave has done with."""
         lease, suspects = prepared.lease, prepared.suspects
         self._leases.close(lease)
+        if suspects or lease.open:
+            self._end_rest(prepared)
+        if prepared.report.end is ReportEnd.FINISHED and not prepared.report.failures:
+            self._write_ahead.took(lease.batch.jobs[: prepared.report.keep], prepared.report.seconds)
+
+    def _end_rest(self, prepared: Prepared) -> None:
+        """Do with the jobs of a lease that had not ended with it."""
+        lease, suspects = prepared.lease, prepared.suspects
         rest = [index for index in lease.unended() if index not in suspects]
         separate = prepared.report.end is ReportEnd.UNREADABLE
         self._redelivery.give_back(lease.batch, rest, separate=separate)
@@ -111,8 +120,6 @@ class Settlement:
             self._blame_together(prepared)
         else:
             self._blame(prepared)
-        if prepared.report.end is ReportEnd.FINISHED and not prepared.report.failures:
-            self._write_ahead.took(lease.batch.jobs[: prepared.report.keep], prepared.report.seconds)
 
     def fail(self, batch: Batch, failed: FailedJob) -> None:
         """Settle a job as failed that no worker has brought to an end."""

@@ -43,7 +43,7 @@ class Takeover:
         """
         found = []
         for lease in self._leases.held_by(slave):
-            for index in sorted(lease.long):
+            for index in sorted(lease.long) if lease.long else ():
                 ticket = self._parking.ticket(lease.batch.first + index)
                 if ticket is not None:
                     found.append((lease.token, index, ticket))

@@ -114,6 +114,8 @@ class Throttle:
 
     def why(self, now: float) -> str:
         """Return what the hooks wait for; "" if they let the run go on."""
+        if not self._hooks:
+            return ""  # asked for each batch
         return "; ".join(filter(None, (hook.why(now) for hook in self._hooks)))
 
     def limiting(self, now: float) -> str:
