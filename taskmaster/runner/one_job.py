@@ -20,7 +20,8 @@ from taskmaster.master.summary import Summary
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.worker.callbacks import Callbacks
+from taskmaster.slave.worker.callbacks import Callbacks, name_of
+from taskmaster.slave.worker.results import Results
 
 __all__ = ["run_one_job"]
 
@@ -45,15 +46,16 @@ def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: s
     failed = 0
     try:
         if called.setup is not None:
-            loop.awaited(called.setup())
+            Results("setup()", loop.awaited).finish(called.setup())
         payload = keys.payload_of(job)
-        loop.awaited(called.handle([payload] if called.together else payload))
-    except Exception as exc:
+        results = Results(name_of(called.handle), loop.awaited)
+        results.finish(called.handle([payload] if called.together else payload))
+    except (Exception, SystemExit, GeneratorExit) as exc:
         failed = 1
         sys.stderr.write(users_traceback(exc))
     finally:
         if called.teardown is not None:
-            loop.awaited(called.teardown())
+            Results("teardown()", loop.awaited).finish(called.teardown())
         loop.close()
         integration.close_connections()
     end = "failed" if failed else "is done"

@@ -320,3 +320,15 @@ def test_a_test_case_finds_the_same_each_time(playground: Playground, words: lis
 
         assert run.process.returncode == 0, run.output
         assert list(playground.directory.glob("*.tmstate")) == []
+
+
+@pytest.mark.parametrize("body", ["yield job", "return map(print, [job])", "sys.exit(0)", "return [lambda: job]"])
+def test_one_job_that_runs_nothing_has_failed(playground: Playground, body: str) -> None:
+    """With --job as in any run."""
+    playground.write(
+        "lazy.py", f"import sys\ndef get_jobs(last=0): yield from range(last + 1, 9)\ndef handle_job(job): {body}\n"
+    )
+    run = playground.run("tm-run", "lazy.py", "--job=3")
+
+    assert run.process.returncode == 3, run.output
+    assert "The job 3 failed" in run.output

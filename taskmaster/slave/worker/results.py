@@ -21,6 +21,7 @@ from taskmaster.slave.worker.message_sender import MessageSender
 
 __all__ = ["Calls", "NothingRan", "Results"]
 
+DEPTH = 3  # of containers in containers that are looked into
 _CONTAINERS = (list, tuple, set, frozenset)
 _LAZY: dict[type, str] = {
     map: "a map object",
@@ -76,17 +77,17 @@ class Results:
             else:
                 await self.finish_async(await asyncio.to_thread(one.get))
 
-    def _unfinished(self, result: Any, *, inside: str = "") -> list[Any]:
+    def _unfinished(self, result: Any, *, inside: str = "", depth: int = DEPTH) -> list[Any]:
         """Return what has to be waited for: awaitables, futures, results of a pool."""
         kind = type(result)
         if kind in self.plain:
             return []
-        if not inside and (isinstance(result, _CONTAINERS) or kind is dict):
+        if depth and (isinstance(result, _CONTAINERS) or kind is dict):
             among = list(result.values()) if kind is dict else result
             if set(map(type, among)) <= self.plain:
                 return []
-            where = f" in a {kind.__name__}"
-            return [found for one in among for found in self._unfinished(one, inside=where)]
+            where = f" in a {kind.__name__}{inside}"
+            return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]
         if inspect.isawaitable(result) or isinstance(result, Future) or _is_pool_result(result):
             return [result]
         if lazy := _lazy(result):

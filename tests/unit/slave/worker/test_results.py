@@ -174,3 +174,18 @@ def test_in_a_loop_all_of_it_is_awaited() -> None:
         asyncio.run(finish(pool.apply_async(divmod, (1, 0))))
     with pytest.raises(NothingRan):
         asyncio.run(finish(done(generator())))
+
+
+@pytest.mark.parametrize("wrap", [lambda one: {"a": [one]}, lambda one: [(one,)], lambda one: ([{"b": one}],)])
+def test_containers_in_containers_are_looked_into(wrap: Callable[[Any], Any]) -> None:
+    """What begins nothing is found there, and what can be awaited is awaited."""
+    awaited = []
+
+    async def work() -> None:
+        awaited.append(1)
+
+    Results("handle_job()", asyncio.run).finish(wrap(work()))
+
+    assert awaited == [1]
+    with pytest.raises(NothingRan, match="a generator in a"):
+        Results("handle_job()", no_loop).finish(wrap(one for one in range(3)))
