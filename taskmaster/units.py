@@ -10,7 +10,17 @@ import time
 
 from taskmaster.errors import UsageError
 
-__all__ = ["bytes_of", "rate_of", "seconds_of", "share_of", "show_bytes", "show_moment", "show_seconds", "show_share"]
+__all__ = [
+    "bytes_of",
+    "rate_of",
+    "seconds_of",
+    "share_of",
+    "show_bytes",
+    "show_moment",
+    "show_rate",
+    "show_seconds",
+    "show_share",
+]
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
@@ -150,6 +160,16 @@ def show_seconds(seconds: float) -> str:
         if count:
             parts.append(f"{count:.10g}{unit}")
     return "".join(parts) or "0s"
+
+
+def show_rate(rate: float | None) -> str:
+    """Return a rate as people read it, "no limit" for None.
+
+    Example::
+
+        show_rate(0.5) == "0.5/s"
+    """
+    return "no limit" if rate is None else f"{rate:.10g}/s"
 
 
 def show_share(share: float) -> str:

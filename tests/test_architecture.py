@@ -17,10 +17,12 @@ PACKAGE = ROOT / "taskmaster"
 # The rooms, and what each may import beside itself.
 GROUND = {"root", "runtime"}  # the vocabulary, and what a process does beside its work
 BESIDE = {"options", "user_code", "transport", "view", "sources", "django_orm"}  # what both wings use
-MASTER = {"master", "master.broker", "master.reading", "master.throttle", "master.stores", "master.stores.sqlite"}
+MASTER = {"master", "master.broker", "master.reading", "master.steering", "master.throttle", "master.stores",
+          "master.stores.sqlite"}  # fmt: skip
 SLAVE = {"slave", "slave.pool", "slave.worker"}
 ALLOWED: dict[str, set[str]] = {
     "face": {"api", "root"},  # the package itself: its public names, imported when they are asked for
+    "control": {"runner", *GROUND},  # a face, too: a run that goes on, seen from a script
     "cli": {"api", "runner", "master", "slave", "master.stores", *BESIDE, *GROUND},
     "api": {"runner", *BESIDE, *MASTER, *SLAVE, *GROUND},
     "runner": {*BESIDE, *MASTER, *SLAVE, *GROUND},
@@ -28,9 +30,10 @@ ALLOWED: dict[str, set[str]] = {
     "master": {"transport", "view", "user_code", "sources", "django_orm", *MASTER, *GROUND},
     "master.broker": {"master", "root"},
     "master.reading": {"master", "master.broker", "master.stores", "sources", "django_orm", *GROUND},
+    "master.steering": {"master.broker", *GROUND},
     "master.throttle": {"django_orm", *GROUND},
-    "master.stores": {"master", "master.stores.sqlite", *GROUND},
-    "master.stores.sqlite": {"master", "master.stores", *GROUND},
+    "master.stores": {"master", "master.steering", "master.stores.sqlite", *GROUND},
+    "master.stores.sqlite": {"master", "master.steering", "master.stores", *GROUND},
     "slave": {"transport", "view", "user_code", "django_orm", "slave.pool", *GROUND},
     "slave.pool": {"slave", "transport", "user_code", *GROUND},
     "slave.worker": {"slave", "transport", "user_code", "django_orm", *GROUND},
@@ -407,10 +410,12 @@ COVERED_BY = {
     "example": "tests/process/test_slaves.py",
     "model": "tests/unit/master/test_service.py",
     "outcomes": "tests/integration/slave/worker/test_worker.py",
+    "control": "tests/process/test_steering.py",
     "cli/*": "tests/unit/cli/test_commands.py",
     "django_orm/*": "tests/django_orm",
     "master/*": "tests/simulation",
     "master/broker/*": "tests/unit/master/broker/test_broker.py",
+    "master/steering/*": "tests/unit/master/steering/test_steering.py",
     "master/reading/*": "tests/unit/master/reading/test_reader.py",
     "master/stores/*": "tests/contract/test_stores.py",
     "master/stores/sqlite/*": "tests/contract/test_stores.py",

@@ -2,6 +2,8 @@
 exit code.
 
 - ``master``, ``run``, ``slave`` (``tm-slave`` and ``tm-spawn``), ``ctl``: a command each;
+- ``steering``, ``looking``: the commands of ``ctl`` that ask a running master; ``which_run``: what
+  they have in common;
 - ``options``: from declared options to those of a command line;
 - ``command``: how a command begins and ends; the only place where an error becomes an exit code;
 - ``failures``, ``echo``: what is printed; ``pid1``: a command as the first process of a container.

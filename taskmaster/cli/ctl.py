@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 
 import click
 
+from taskmaster.cli import looking, steering  # noqa: F401  # they make commands
 from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import SETTINGS, common, json_option, merge, option, parse_arguments
+from taskmaster.cli.which_run import RUN_COMMANDS
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.units import show_moment, show_seconds
@@ -37,6 +39,7 @@ def tm_ctl(**given: Any) -> None:
     Examples:
       tm-ctl keygen tm.key
       tm-ctl status --host=10.0.0.1:5050 --key-file=tm.key
+      tm-ctl pause backfill.py --for 10m --reason "deploy"
     """  # noqa: D301
     merge(MasterOptions, given)
 
@@ -327,6 +330,10 @@ def _described(status: Mapping[str, Any]) -> list[str]:
         run_for = show_seconds(float(round(snapshot.running_for)))
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
     return [status_line(snapshot, rate), *(f"{name + ':':<11}{value}" for name, value in pairs)]
+
+
+for _one in RUN_COMMANDS:
+    tm_ctl.add_command(_one)
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:

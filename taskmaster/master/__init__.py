@@ -8,6 +8,10 @@ waits for, ``summary`` what it comes to, ``remarks`` what that means. ``skew`` c
 ``run_identity`` says what a state belongs to, ``job_identity`` tells jobs apart, ``pickling`` makes
 bytes of them.
 
-The rooms below: ``broker`` knows which job is where, ``reading`` is the way in, ``throttle`` the
-brake, ``stores`` the state. Never imports ``slave``; only ``runner`` and ``cli`` import this room.
+``steer_service`` lets a run be steered and looked at; ``condition`` and ``why`` say why it is no
+faster, ``work_time`` for how long it was at work, ``slave_figures`` what each slave has done.
+
+The rooms below: ``broker`` knows which job is where, ``reading`` is the way in, ``steering`` what
+an operator changes, ``throttle`` the brake, ``stores`` the state. Never imports ``slave``; only
+``runner`` and ``cli`` import this room.
 """

@@ -23,6 +23,7 @@ from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
+from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.contract import Store
 from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.log import clean_logger
@@ -51,9 +52,10 @@ class Checkpointer(threading.Thread):
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
         completion: says which fraction of the work is settled; None: nothing can.
+        steers: What an operator has changed; None: nobody can.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it writes from, each part once
         self,
         store: Store,
         broker: Broker,
@@ -63,6 +65,8 @@ class Checkpointer(threading.Thread):
         record: RunRecord,
         clock: Callable[[], float] = time.monotonic,
         completion: Completion | None = None,
+        *,
+        steers: SteerService | None = None,
     ) -> None:
         super().__init__(name="taskmaster-checkpointer", daemon=True)
         self._store = store
@@ -80,8 +84,8 @@ class Checkpointer(threading.Thread):
         self._written_at = self._began
         self._failing: float | None = None  # since when no checkpoint could be written
         self._writing: float | None = None  # since when one is being written
-        self._refilled = 0  # id of the last failed job that is run again
         self._completion = completion
+        self._steers = steers
 
     def run(self) -> None:
         """Write checkpoints until ``stop`` is called."""
@@ -181,12 +185,15 @@ class Checkpointer(threading.Thread):
             self._dedup.settled_again(keys.separate(prints))
             waiting = self._dedup.waiting()
             edge = self._dedup.edge(collected.checkpoint.mark)
+            news = None if self._steers is None else self._steers.news(finished=collected.checkpoint.finished)
         checkpoint = replace(
             collected.checkpoint,
             edge=edge + _existing(b"".join(map(self._prints, collected.edge))),
             add=[row for settled in collected.ranges for row in self._rows(settled)],
             waiting=waiting,
             seconds=self._record.seconds + self._clock() - self._began,
+            trail=() if news is None else news.trail,
+            live=None if news is None else news.live,
         )
         now = self._clock()
         progress = checkpoint.progress()
@@ -199,6 +206,8 @@ class Checkpointer(threading.Thread):
             self._written, self._written_at = progress, now
             with self._lock:
                 self._broker.confirm(collected)
+                if news is not None and self._steers is not None:
+                    self._steers.written(news)
                 if waiting is not None and waiting == self._dedup.waiting():
                     self._dedup.written()
         self._note_completion(checkpoint)
@@ -208,13 +217,14 @@ class Checkpointer(threading.Thread):
         for them.
         """
         with self._lock:
-            room = self._broker.replay_room()
+            room, replay = self._broker.replay_room(), self._broker.replay
+            selection = replay.selection
         if not room:
             return
-        page = self._store.failed(self._refilled, room)
-        self._refilled = page[-1].id if page else self._refilled
+        page = self._store.failed(selection.after, max(1, min(room, selection.left)), selection.kind)
+        chosen = selection.chosen(page)
         with self._lock:
-            self._broker.add_failed([job for job in page if job.payload is not None], last=not page)
+            self._broker.add_failed(chosen, last=not page or selection.left <= 0)
 
     def _note_completion(self, checkpoint: Checkpoint) -> None:
         """Note how much is settled; whatever goes wrong in the source, the run goes on without
@@ -302,6 +312,12 @@ class Checkpointer(threading.Thread):
             self._pause(hangs, writing)
             failing = self._failing if self._writing != writing else min(writing, self._failing or writing)
         return (0.0, "") if failing is None else (now - failing, self._broker.paused)
+
+    @property
+    def failing_seconds(self) -> float:
+        """For how long no checkpoint could be written; 0.0 when all is well."""
+        since = self._failing
+        return 0.0 if since is None else self._clock() - since
 
     def _pause(self, reason: str, writing: float | None = None) -> None:
         """Pause the run, or let it go on if there is no reason.

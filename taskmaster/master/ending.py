@@ -10,13 +10,27 @@ from taskmaster.errors import BudgetSpent, Interrupted, Stopped, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
-from taskmaster.master.summary import View
+from taskmaster.master.summary import SlaveServer, View
+from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.signals import Signals
 from taskmaster.units import show_seconds
 
-__all__ = ["Ending"]
+__all__ = ["Ending", "say_goodbye"]
 
 SUCCESSOR_SECONDS = 1.0  # that --limit waits for the job after the last one, whose key the watermark needs
+FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
+
+
+def say_goodbye(server: SlaveServer, broker: Broker, lock: threading.Lock) -> None:
+    """Let every slave hear that the run is over: those that wait to ask again are told at once."""
+    server.tell_all(Answer(AnswerState.OVER).to_wire())
+    deadline = time.monotonic() + FAREWELL_SECONDS
+    while time.monotonic() < deadline:
+        with lock:
+            broker.tick(time.monotonic())
+            if not len(broker.slaves):
+                return
+        time.sleep(0.005)
 
 
 class Ending:
@@ -29,7 +43,7 @@ class Ending:
         checks: knows of a job that cannot be run.
         view: is told why.
         signals: what hurries the end.
-        grace: seconds that running jobs have to end.
+        grace: Gives the seconds that running jobs have to end.
         show: shows how the run stands, and waits a moment.
     """
 
@@ -42,7 +56,7 @@ class Ending:
         view: View,
         signals: Signals,
         *,
-        grace: float,
+        grace: Callable[[], float],
         show: Callable[[], None],
     ) -> None:
         self._broker = broker
@@ -105,9 +119,11 @@ class Ending:
         with self._lock:
             self._broker.drain()
         self._reader.stop()
-        self._view.say(f"{why}nothing more is handed out; running jobs have {self._grace:g} s to end ({how}).")
-        deadline = time.monotonic() + self._grace
-        while time.monotonic() < deadline and not self._signals.repeated and self._signals.received == before:
+        self._view.say(f"{why}nothing more is handed out; running jobs have {self._grace():g} s to end ({how}).")
+        began = time.monotonic()
+        while (
+            time.monotonic() < began + self._grace() and not self._signals.repeated and self._signals.received == before
+        ):
             with self._lock:
                 self._broker.tick(time.monotonic())
                 if not len(self._broker.leases):

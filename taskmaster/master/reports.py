@@ -20,6 +20,7 @@ from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
+from taskmaster.master.slave_figures import SlaveFigures
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd
 from taskmaster.runtime.log import clean_logger
@@ -41,6 +42,9 @@ class Reports:
         identity: tells jobs apart.
         next_failed: an id for the first job that fails.
         throttle: is given back what was handed out and not begun.
+
+    Attributes:
+        figures: What each slave has done.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Reports:
         self._identity = identity
         self._ids = itertools.count(next_failed)
         self._throttle = throttle or Throttle()
+        self.figures = SlaveFigures(broker, identity.text)
 
     def take(self, slave: ConnectedSlave, report: Report) -> bool:
         """Settle what a report says.
@@ -73,6 +78,7 @@ class Reports:
                 kept = prepared.lease.keep
                 if self._broker.apply(prepared):
                     self._throttle.spend(prepared.lease.keep - kept)  # what was not begun
+                    self.figures.note(slave, prepared)
                     break
         if prepared.suspects and report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT):
             self._log_death(prepared, slave.name)

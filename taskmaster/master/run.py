@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from taskmaster.errors import StateUnwritable, TaskmasterError
 from taskmaster.master.broker.broker import Broker
@@ -21,7 +22,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer, within
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.ending import Ending
+from taskmaster.master.ending import Ending, say_goodbye
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
@@ -34,10 +35,10 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.run_status import RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
+from taskmaster.master.steer_service import LiveSettings, SteerService
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -49,7 +50,6 @@ logger = clean_logger(__name__)
 
 TICK_SECONDS = 0.2  # between two ticks of the leases, and two updates of the progress
 HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
-FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
 FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
 CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
 
@@ -69,6 +69,10 @@ class Run:
         throttle: holds the handing out back; None: nothing does.
         skew: compares the slaves of the run.
         by_turns: the source is read by ``read_here``, in no thread of its own.
+        settings: What can be set while the run goes on; None: nothing.
+
+    Attributes:
+        steers: What an operator has changed, and how.
     """
 
     def __init__(  # noqa: PLR0913  # what a run is made of, each part once
@@ -85,6 +89,7 @@ class Run:
         throttle: Throttle | None = None,
         skew: Skew | None = None,
         by_turns: bool = False,
+        settings: LiveSettings | None = None,
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -94,6 +99,7 @@ class Run:
         self._count_wanted = total is None
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
+        self._is_timed = False  # by an operator, not by the command line
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._held_back = False
@@ -101,25 +107,33 @@ class Run:
         self._broker = Broker(incarnation, limits, record)
         completion = Completion(source, record)
         guarded = (self._broker, self._lock)
-        self._checkpointer = Checkpointer(store, *guarded, identity, dedup, record, completion=completion)
+        self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change)
+        self._checkpointer = Checkpointer(
+            store, *guarded, identity, dedup, record, completion=completion, steers=self.steers
+        )
         self._checks = checks = JobChecks(identity)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
         self._reader = kind(source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks)
-        self._status = RunStatus(
-            *guarded, self._reader, source, self._throttle, completion, record, identity, target=target, total=total
-        )
+        known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
+        self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
-        took = self._after_exchange
-        self._service = Service(
+        self._service = self._served(incarnation, skew)
+        self.steers.show("status", lambda _: self._status.snapshot().to_wire() | self.steers.describe())
+
+    def _served(self, incarnation: str, skew: Skew | None) -> Service:
+        """Make what slaves and ``tm-ctl`` may call."""
+        took, guarded = self._after_exchange, (self._broker, self._lock)
+        return Service(
             *guarded,
-            Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=checks),
+            Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=self._checks),
             self._reports,
-            run=record.id,
+            run=self._record.id,
             incarnation=incarnation,
             took=took,
             status=lambda: self._status.snapshot().to_wire(),
-            failures=store.failed,
+            failures=self._store.failed,
             skew=skew,
+            steers=self.steers,
         )
 
     @property
@@ -194,18 +208,21 @@ class Run:
             Stopped: ``--limit`` or ``--run-time`` did.
             TaskmasterError: the source failed, or its own slave did.
         """
-        self._run_time = run_time
+        self._run_time = self._run_time if self._is_timed else run_time
+        self.steers.connect(self._checkpointer.press, signals, self._wake.set, own_slave, self._reports.figures)
         self._throttle.start()
         server.start()
         self._checkpointer.start()
         try:
             ending = self._watch(view, signals, own_slave)
+            self.steers.note("finished" if ending is None else "stopped", "" if ending is None else str(ending))
             self._reader.stop()
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)
             if ending is None:
-                self._farewell(server)
+                self._service.end()
+                say_goodbye(server, self._broker, self._lock)
         except BaseException:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
@@ -233,6 +250,17 @@ class Run:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _facts(self) -> dict[str, Any]:
+        """Return what other parts know of why the run is no faster."""
+        return {
+            "unwritable_seconds": self._checkpointer.failing_seconds,
+            "refused": self._service.refused,
+            "job_seconds": self._reports.figures.whole.quantile(0.5),
+        }
+
+    def _change(self, run_time: float | None, grace: float) -> None:
+        self._run_time, self._grace, self._is_timed = run_time, grace, True
+
     def _after_exchange(self) -> None:
         if self._broker.is_behind:
             self._checkpointer.press()
@@ -253,9 +281,10 @@ class Run:
         """Wait until the run is over; return why it ended if not because all is done."""
         guarded = (self._broker, self._lock)
         show = partial(self._show, view)
-        ending = Ending(*guarded, self._reader, self._checks, view, signals, grace=self._grace, show=show)
+        ending = Ending(*guarded, self._reader, self._checks, view, signals, grace=lambda: self._grace, show=show)
         while True:
             with self._lock:
+                self.steers.tick(self._status.condition.code)
                 lost = self._broker.tick(time.monotonic())
                 finished = self._broker.over
                 pending = not self._broker.at_rest
@@ -319,17 +348,3 @@ class Run:
                     view.say(f"The last checkpoint cannot be written, which is tried again until it can: {exc}")
                     said = True
                 self._wake.wait(1.0)
-
-    def _farewell(self, server: SlaveServer) -> None:
-        """Let every slave hear that the run is over: those that wait to ask again are told at
-        once.
-        """
-        self._service.end()
-        server.tell_all(Answer(AnswerState.OVER).to_wire())
-        deadline = time.monotonic() + FAREWELL_SECONDS
-        while time.monotonic() < deadline:
-            with self._lock:
-                self._broker.tick(time.monotonic())
-                if not len(self._broker.slaves):
-                    return
-            time.sleep(0.005)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.steering.records import LiveChange, TrailRow
 
 __all__ = ["Checkpoint", "RunRecord", "SettledRow"]
 
@@ -48,6 +49,8 @@ class Checkpoint:
         seconds: how long the run has run, over all its sessions.
         finished: the source is exhausted and everything is settled.
         bound: where the source ends, encoded like a key; None: it did not say.
+        trail: Rows to add to the trail.
+        live: All that an operator has changed and that is in force; None: as before.
     """
 
     mark: str | None
@@ -65,10 +68,13 @@ class Checkpoint:
     seconds: float = 0.0
     finished: bool = False
     bound: str | None = None
+    trail: Sequence[TrailRow] = ()
+    live: Sequence[LiveChange] | None = None
 
     def has_news(self) -> bool:
         """Return whether there is something in it that the store does not have for certain."""
-        return bool(self.cleared or self.add or self.failed or self.park or self.unpark or self.waiting is not None)
+        replaced = self.waiting is not None or self.live is not None
+        return bool(self.cleared or self.add or self.failed or self.park or self.unpark or self.trail or replaced)
 
     def progress(self) -> tuple[object, ...]:
         """Return what a checkpoint without news can differ in from the one before it."""
@@ -96,6 +102,8 @@ class RunRecord:
         started: when it was made.
         finished: when it finished, None when it has not.
         bound: where the source said that it ends, None if it did not.
+        live: What an operator has changed and that is in force.
+        trail: The newest rows of the trail, oldest first.
     """
 
     id: str
@@ -112,3 +120,5 @@ class RunRecord:
     started: float = 0.0
     finished: float | None = None
     bound: str | None = None
+    live: Sequence[LiveChange] = ()
+    trail: Sequence[TrailRow] = ()

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.completion import Completion
+from taskmaster.master.condition import Condition
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.standing import Standing
+from taskmaster.master.steer_service import SteerService
 from taskmaster.master.summary import Summary
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.runtime.log import clean_logger
-from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["RunStatus"]
 
 logger = clean_logger(__name__)
-
-SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
 
 
 class RunStatus:
@@ -41,8 +42,13 @@ class RunStatus:
         completion: says which fraction of the work is settled.
         record: the run as it was at the start of this session.
         identity: gives the keys of jobs.
+        steers: What an operator has changed.
         target: what the user named, for display.
         total: how many jobs there are, if the user said so.
+        facts: Gives what other parts know of why the run is no faster.
+
+    Attributes:
+        condition: What the run is doing, and why not more.
     """
 
     def __init__(  # noqa: PLR0913  # all that shows how a run stands, each part once
@@ -56,16 +62,20 @@ class RunStatus:
         record: RunRecord,
         identity: JobIdentity,
         *,
+        steers: SteerService,
         target: str,
         total: int | None,
+        facts: Callable[[], dict[str, Any]],
     ) -> None:
         self._broker = broker
         self._lock = lock
         self._reader = reader
         self._source = source
-        self._throttle = throttle
         self._completion = completion
         self._standing = Standing(identity)
+        self._steers = steers
+        self._facts = facts
+        self.condition = Condition(broker, throttle, reader, source, self._standing, steers.steering)
         self._record = record
         self._target = target
         self._total = total
@@ -101,14 +111,13 @@ class RunStatus:
         now = time.monotonic()
         with self._lock:
             counts = self._broker.counts()
-            state, reason = self._state(end, now)
+            found = self.condition.look(end, counts, now)
             settled = self._completion.settled
-        if state is RunState.RUNNING:
-            reason = self._standing.reason(counts) or reason
+        reason, why = self.condition.explain(found, counts, now, self._facts())
         return Snapshot(
             run=self._record.id,
             target=self._target,
-            state=state,
+            state=found.state,
             reason=reason,
             elapsed=now - self._began,
             total=self._total,
@@ -116,6 +125,10 @@ class RunStatus:
             share_here=max(0.0, (settled or 0.0) - self._completion.before),
             watermark=keys.show(counts.mark) if counts.mark is not None else "",
             address=self._address,
+            why=str(why.code),
+            why_sentence=why.sentence,
+            cure=why.cure,
+            working=self._steers.work_time.working(now),
             **counts.shown(),
             **self._standing.running(counts),
         )
@@ -136,21 +149,3 @@ class RunStatus:
             elapsed=snapshot.elapsed,
             state=location,
         )
-
-    def _state(self, end: RunState | None, now: float) -> tuple[RunState, str]:
-        """Return what the run is doing, and why not more."""
-        if end is not None or self._broker.draining:
-            return end or RunState.DRAINING, self._broker.paused
-        if self._broker.paused:
-            return RunState.PAUSED, self._broker.paused
-        why = self._broker.outage.reason or self._throttle.why(now)
-        if why:
-            return RunState.THROTTLED, why
-        return RunState.RUNNING, self._throttle.limiting(now) or self._slow_source(now)
-
-    def _slow_source(self, now: float) -> str:
-        """Return that workers wait for the source, and for how long already; "" if none does."""
-        seconds = self._reader.waits(now)
-        if seconds < SLOW_SOURCE_SECONDS or self._broker.intake.queued or not self._broker.slaves.unfed:
-            return ""
-        return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"

@@ -21,6 +21,7 @@ from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.reports import Reports
 from taskmaster.master.skew import Skew
+from taskmaster.master.steer_service import SteerService
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
@@ -60,6 +61,7 @@ class Service:
         status: gives what ``status()`` answers.
         failures: gives a page of the failed jobs, as ``Store.failed``.
         skew: compares the slaves of the run.
+        steers: Applies what an operator asks for; None: nobody can.
         clock: monotonic seconds.
 
     Attributes:
@@ -80,6 +82,7 @@ class Service:
         status: Callable[[], dict[str, Any]],
         failures: Callable[[int, int, str | None, float], Sequence[FailedJob]] = lambda *_: (),
         skew: Skew | None = None,
+        steers: SteerService | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.over = False
@@ -94,7 +97,9 @@ class Service:
         self._status = status
         self._failures = failures
         self._skew = skew or Skew()
+        self._steers = steers
         self._clock = clock
+        self.refused = ""  # what the last slave that was not let in was told, with its name
 
     def hello(self, info: Any) -> dict[str, Any]:
         """Welcome a slave, or refuse it.
@@ -121,12 +126,15 @@ class Service:
             connected = self._broker.slaves.connected_ids
         admission = self._skew.compare(info, name, connected)
         if admission.refusal:
+            self.refused = f"{name}: {admission.refusal}"
             return {"ok": False, "why": admission.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
         slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
+        slave.told = self._broker.limits.told_slaves
         with self._lock:
             self._broker.enter(slave, [token for token in info.get("held", ()) if isinstance(token, str)])
             taken = self._take_over(slave, info)
+            self._reports.figures.meet(slave, info)
         logger.info(
             "the slave %s is connected: %d worker processes, %d jobs at once",
             slave.name,
@@ -157,18 +165,21 @@ class Service:
         wish = Want.from_wire(want)
         with self._lock:
             slave = self._broker.slaves.heard(session, self._clock())
-        if slave is None:
+        if slave is None or slave.told != self._broker.limits.told_slaves:
+            # The answer to its next hello has what was set meanwhile; what it reports now, it
+            # reports again.
             return Answer(AnswerState.UNKNOWN).to_wire()
         said = [Report.from_wire(report) for report in reports]
         stale = tuple(report.token for report in said if not self._reports.take(slave, report))
         if said:
             self._took()
-        if self.over:
+        if self.over or slave.may_end:
             return Answer(AnswerState.OVER, stale=stale).to_wire()
         batches = self._dispatch.batches(slave, wish)
         with self._lock:
+            back = self._broker.draining or self._broker.hand_out.asks_all_back(slave)
             answer = Answer(
-                AnswerState.DRAIN if self._broker.draining else AnswerState.RUN,
+                AnswerState.DRAIN if back else AnswerState.RUN,
                 self._dispatch.pause(slave, wish, fed=bool(batches)),
                 batches,
                 self._broker.recalls.of(slave),
@@ -183,6 +194,7 @@ class Service:
             slave = self._broker.slaves.get(session)
             if slave is not None:
                 self._broker.leave(slave)
+                self._reports.figures.leave(slave, "said goodbye")
         if slave is not None:
             logger.info("the slave %s has left", slave.name)
 
@@ -219,6 +231,23 @@ class Service:
     def end(self) -> None:
         """Tell every slave from now on that the run is over."""
         self.over = True
+
+    def steer(self, request: Any, peer: str = "") -> dict[str, Any]:
+        """Apply what an operator asks for.
+
+        Args:
+            request: See ``taskmaster.master.steering.request``.
+            peer: The address that it comes from; the server adds it.
+        """
+        if self._steers is None:
+            raise ValueError("this run cannot be steered")
+        return self._steers.steer(request, peer)
+
+    def look(self, what: Any, arguments: Any = None) -> Any:
+        """Answer what somebody wants to see; nothing is changed."""
+        if self._steers is None:
+            raise ValueError("this run cannot be looked at")
+        return self._steers.look(what, arguments)
 
     def closed(self, session: str) -> None:
         """Note that a slave's connection has ended; it has a short grace to come back."""

@@ -37,6 +37,14 @@ class Standing:
             "running_worker": oldest.worker,
         }
 
+    def longest(self, counts: Counts) -> dict[str, Any]:
+        """Return the facts of the job that has been running for longest, for ``why``."""
+        oldest = counts.oldest
+        if oldest is None:
+            return {}
+        where = f" on {oldest.slave}" if oldest.slave else ""
+        return {"longest": f"{self._key(oldest)}{where}", "longest_seconds": oldest.seconds}
+
     def reason(self, counts: Counts) -> str:
         """Return what the end of the run waits for, "" while there is anything else to do."""
         oldest = counts.oldest

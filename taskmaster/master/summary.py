@@ -73,6 +73,10 @@ class OwnSlave(Protocol):
     """The slave that was started together with the run."""
 
     @property
+    def name(self) -> str:
+        """What it calls itself, "host:pid"; "" while that is not known."""
+
+    @property
     def pause(self) -> float:
         """Seconds after which the run calls ``check`` again, if nothing happens before."""
 

@@ -9,7 +9,8 @@ wing meet.
 - ``in_process``: jobs in the master's own process; ``one_job``: only one of them; ``loop``: the
   event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
-- ``control``: what ``tm-ctl`` finds out and changes;
+- ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running
+  master; ``live_settings``: what can be set in one;
 - ``excepthook``: what becomes of an error that a script does not catch.
 
 Imported by ``cli`` and ``api``.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import ConnectError, StateBusy, StateError, StateLocked, UsageError
@@ -34,6 +35,7 @@ __all__ = [
     "restore",
     "runs_of",
     "states_in",
+    "trail_of",
 ]
 
 BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
@@ -169,6 +171,20 @@ def restore(path: str, run: str) -> RunRecord:
     store = _at_rest(path, "a former one can be taken back")
     try:
         return store.restore(run)
+    finally:
+        store.close()
+
+
+def trail_of(path: str) -> list[dict[str, Any]] | None:
+    """Return the trail of a state file's current run, oldest first; None if a master is at it,
+    which knows more.
+    """
+    try:
+        store = SqliteStore.open_existing(path)
+    except StateLocked:
+        return None
+    try:
+        return [row._asdict() for row in store.load().trail]
     finally:
         store.close()
 

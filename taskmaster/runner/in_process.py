@@ -218,6 +218,11 @@ class InProcessSlave:
         self._set_up()
 
     @property
+    def name(self) -> str:
+        """What it calls itself, "host:pid"."""
+        return self._name
+
+    @property
     def pause(self) -> float:
         """Seconds after which the run looks after this slave again."""
         return IDLE_SECONDS if self._idle else 0.0

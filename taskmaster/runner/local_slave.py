@@ -122,6 +122,11 @@ class LocalSlave:
         self._instruct()
 
     @property
+    def name(self) -> str:
+        """What it calls itself, "host:pid"."""
+        return f"{socket.gethostname()}:{self._process.pid}"
+
+    @property
     def pause(self) -> float:
         """Seconds after which the run looks after the slave again."""
         return CHECK_PAUSE_SECONDS

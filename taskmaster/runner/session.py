@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
-from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
@@ -24,13 +23,13 @@ from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.options.commands import MasterOptions, failure_budget
-from taskmaster.options.option import from_options
+from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
+from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
 from taskmaster.runner.repeated import note_run, refuse_repeated
@@ -46,8 +45,6 @@ from taskmaster.view.console import Console
 
 __all__ = ["RunSession"]
 
-# Seconds that slaves of an earlier session have to come back, before others get what those ran.
-RECLAIM_SECONDS = 5.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
@@ -159,13 +156,14 @@ class RunSession:
             store,
             record,
             loaded.identity,
-            self._limits(),
+            limits_of(options, announced=self._announce),
             target=loaded.name,
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
             throttle=Throttle(options.rate, [*loaded.hooks, *options.throttle_hooks()]),
             skew=self._skew(),
             by_turns=self._in_process,
+            settings=SettingsOfRun(options, announced=self._announce),
         )
         run.serve_on(server)
         if key is not None:
@@ -177,6 +175,8 @@ class RunSession:
         console = stack.enter_context(Console(progress, command, respell))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
+        for line in run.steers.steering.at_start(shlex.quote(store.location)):
+            console.say(line)
         notify = self._slave.notify if isinstance(self._slave, InProcessSpec) else None
         parts = _Parts(run, record, server, console, says, stack.enter_context(Signals(notify)))
         stack.enter_context(exit_guarded())
@@ -319,20 +319,6 @@ class RunSession:
             slave.stop(lambda: True)  # it is still starting, and would wait for this master
             return True
         return slave.stop(lambda: parts.signals.repeated) == 0
-
-    def _limits(self) -> Limits:
-        options = self._options
-        most, share = failure_budget(options.max_failures)
-        # Where a number of jobs may fail, they are to fail instead of waiting.
-        outage = LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0
-        return from_options(
-            Limits,
-            options,
-            outage=outage if options.outage is None else options.outage,
-            max_failures=most,
-            max_share=share,
-            reclaim=RECLAIM_SECONDS if self._announce else 0.0,
-        )
 
     def _slave_command(self, address: Address) -> str:
         """Return the command that a person copies to another terminal or machine."""

@@ -40,6 +40,7 @@ class Signals:
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
         self.received = 0
         self.repeated = False
+        self._asked_by = ""
         self._first_at = 0.0
         self._notify = notify
         self._former: dict[int, Any] = {}
@@ -48,7 +49,22 @@ class Signals:
     @property
     def name(self) -> str:
         """Return the first signal as a person calls it."""
+        if self._asked_by:
+            return self._asked_by
         return "Interrupted" if self.received == signal.SIGINT else signal.Signals(self.received).name
+
+    def ask(self, by: str, *, at_once: bool = False) -> None:
+        """Do what a SIGTERM does, because somebody asks for it otherwise; any thread may call this.
+
+        Args:
+            by: Who asks, in the place of the signal's name.
+            at_once: Do what a second signal does.
+        """
+        if not self.received:
+            self._asked_by = by
+            self.received, self._first_at = signal.SIGTERM, time.monotonic()
+        if at_once:
+            self._repeat(signal.SIGTERM)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -70,11 +86,14 @@ class Signals:
         if not self.received:
             self.received, self._first_at = number, now
         elif now - self._first_at > SAME_SIGNAL_SECONDS:
-            if not self.repeated:
-                threading.Thread(target=_end_for_sure, args=(number,), name="taskmaster-end", daemon=True).start()
-            self.repeated = True
+            self._repeat(number)
         if self._notify is not None:
             self._notify()
+
+    def _repeat(self, number: int) -> None:
+        if not self.repeated:
+            threading.Thread(target=_end_for_sure, args=(number,), name="taskmaster-end", daemon=True).start()
+        self.repeated = True
 
 
 def _end_for_sure(number: int) -> None:

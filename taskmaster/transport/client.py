@@ -133,7 +133,7 @@ class MasterConnection:
 
     def __init__(self, channel: Channel, address: Address) -> None:
         self._channel = channel
-        self._address = address
+        self.address = address
 
     def call(self, method: str, *args: Any, timeout: float = 30.0) -> Any:
         """Ask and wait for the answer.
@@ -195,14 +195,14 @@ class MasterConnection:
 
     def _lost(self, exc: Exception) -> ConnectError:
         self.close()
-        return ConnectError(f"The connection to the master at {self._address} broke: {_why(exc)}.")
+        return ConnectError(f"The connection to the master at {self.address} broke: {_why(exc)}.")
 
     def _result(self, answer: Any) -> Any:
         try:
             kind, result = answer
         except (TypeError, ValueError):
             self.close()
-            raise ConnectError(f"The master at {self._address} gave an answer without meaning.") from None
+            raise ConnectError(f"The master at {self.address} gave an answer without meaning.") from None
         if kind != "#RETURN":
-            raise Declined(self._address, str(result))
+            raise Declined(self.address, str(result))
         return result

@@ -36,7 +36,7 @@ __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
 logger = clean_logger(__name__)
 
-METHODS = ("hello", "exchange", "bye", "status", "failures")
+METHODS = ("hello", "exchange", "bye", "status", "failures", "steer", "look")
 QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 4096
@@ -279,6 +279,9 @@ class Server(managers.Server):
         if ident != QUEUE or not isinstance(method, str) or method not in METHODS or kwargs:
             return frame(("#ERROR", f"there is no method {str(method)[:100]!r} here"))
         found, _, _ = self.id_to_obj[QUEUE]
+        if method == "steer":
+            # Who asks can say anything of himself, but not where he asks from.
+            args = (*args[:1], str(peer.channel.peer))
         try:
             result = getattr(found, method)(*args)
             if method == "hello" and result.get("ok"):

@@ -15,6 +15,7 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     THROTTLED = "throttled"
+    PAUSING = "pausing"
     PAUSED = "paused"
     DRAINING = "draining"
     STOPPED = "stopped"
@@ -55,6 +56,10 @@ class Snapshot:
         running_for: For how long.
         running_on: "host:pid" of its slave.
         running_worker: Process id of its worker; 0 if that is not known.
+        why: What holds the run or limits it, as one word for programs.
+        why_sentence: The same as a sentence, in every state.
+        cure: What can be done about it; "" where nothing need be.
+        working: Seconds of this session without those in which the run was paused.
     """
 
     run: str
@@ -83,6 +88,10 @@ class Snapshot:
     running_for: float = 0.0
     running_on: str = ""
     running_worker: int = 0
+    why: str = ""
+    why_sentence: str = ""
+    cure: str = ""
+    working: float = 0.0
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

@@ -19,8 +19,10 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, SettledRow
+from taskmaster.master.steering.records import LiveChange, TrailRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.stores.sqlite import rows
 from taskmaster.master.stores.sqlite.connection import looking
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
@@ -84,6 +86,39 @@ def test_what_was_written_is_there_after_a_restart(reopen: Reopen) -> None:
     assert (record.settled, record.failures, record.seconds, record.finished) == (12, 1, 3.5, None)
     assert (record.skipped, record.next_failed) == (2, 2)
     assert list(reopen().failed()) == [failed()]
+
+
+ROW = TrailRow(1, 5.0, "pause", "anna", "bastion", "10.0.0.9", "tm-ctl", "deploy", "running", "paused")
+HELD = LiveChange("hold", "", "anna@bastion", 5.0, "deploy", 9.5)
+
+
+def test_what_was_steered_is_there_after_a_restart(reopen: Reopen) -> None:
+    """What is in force takes the place of what was; the trail grows."""
+    store = reopen()
+    store.load()
+    rate = LiveChange("rate", "5.0", "bo@web", 6.0, "bad \udc80 \0 reason")
+    store.write(Checkpoint("1", trail=[ROW], live=[HELD, rate]))
+    store.write(Checkpoint("2", trail=[ROW._replace(seq=2)], live=[HELD]))
+    store.write(Checkpoint("3"))
+    record = reopen().load()
+
+    assert list(record.live) == [HELD]
+    assert [row.seq for row in record.trail] == [1, 2]
+    assert record.trail[0] == ROW
+    store = reopen()
+    store.write(Checkpoint("4", live=[]))
+    assert list(reopen().load().live) == []
+
+
+def test_a_new_run_has_nothing_of_the_former_one_in_force(reopen: Reopen) -> None:
+    """After --reset; the file keeps what belongs to the former."""
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("1", settled=1, trail=[ROW], live=[HELD]))
+    store.reset()
+
+    assert list(store.load().live) == []
+    assert list(store.load().trail) == []
 
 
 def test_pieces_are_forgotten_when_the_watermark_has_passed_them(reopen: Reopen) -> None:
@@ -816,3 +851,49 @@ def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> No
     assert record.settled == len(store.failed()) - 1 or record.settled == 0
 
     store.close()
+
+
+def format_3(place: Path) -> None:
+    """Make a closed state what a master of format 3 has left: without the tables of steering."""
+    with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+        for (run,) in connection.execute("SELECT id FROM run").fetchall():
+            connection.execute("UPDATE run SET tally = json_remove(tally, '$.live', '$.trail') WHERE id = ?", (run,))
+            rows.seal_run(connection, run)
+        connection.execute("DROP TABLE IF EXISTS live")
+        connection.execute("DROP TABLE IF EXISTS trail")
+        connection.execute("PRAGMA user_version = 3")
+
+
+def test_a_state_of_format_3_opens_and_goes_on(tmp_path: Path) -> None:
+    """Looked at, it stays what it is; with its first checkpoint it is of format 4, which an older
+    release refuses.
+    """
+    place = tmp_path / "x.tmstate"
+    with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
+        store.write(Checkpoint("7", settled=8, failed=[failed()]))
+    format_3(place)
+    before = place.read_bytes()
+    with closing(SqliteStore.open_existing(place)) as store:
+        assert (store.load().mark, store.load().settled, list(store.load().trail)) == ("7", 8, [])
+    assert place.read_bytes() == before
+
+    with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
+        assert list(store.load().live) == []
+        store.write(Checkpoint("9", settled=10, trail=[ROW], live=[HELD]))
+    with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
+        record = store.load()
+        assert (record.mark, record.settled, list(record.live), list(record.trail)) == ("9", 10, [HELD], [ROW])
+        assert list(store.failed()) == [failed()]
+    assert int.from_bytes(place.read_bytes()[60:64]) == 4
+
+
+def test_a_row_of_the_trail_that_was_changed_is_damage(tmp_path: Path) -> None:
+    """As any other row; and one that is gone is missed."""
+    for number, statement in enumerate(["UPDATE trail SET user = 'bo'", "DELETE FROM live"]):
+        place = tmp_path / f"x{number}.tmstate"
+        with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
+            store.write(Checkpoint("7", trail=[ROW], live=[HELD]))
+        with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+            connection.execute(statement)
+        with pytest.raises(StateRefused, match="damaged"), closing(SqliteStore.open_existing(place)) as store:
+            store.load()

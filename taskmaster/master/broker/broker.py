@@ -82,7 +82,7 @@ class Broker:
         self._preparation = Preparation(policy, self.parking)
         moved = (self.watermark, self.leases, self.redelivery, self.parking, self.replay, self.intake)
         self.settlement = Settlement(policy, *moved)
-        self._hand_out = HandOut(self.slaves, self.leases, self.redelivery, self.intake, self.batch_limit, self.outage)
+        self.hand_out = HandOut(self.slaves, self.leases, self.redelivery, self.intake, self.batch_limit, self.outage)
         self.takeover = Takeover(self.leases, self.parking, self.redelivery)
         self.recalls = Recalls(limits, self.slaves, self.leases, self.intake, self.redelivery, self.watermark)
         self.relief = Relief(limits, self.watermark, self.leases, self.intake, self.redelivery, self.parking)
@@ -104,6 +104,9 @@ class Broker:
         if known is not None:
             slave.leases = known.leases
             slave.connections += known.connections
+            if known.told != slave.told:
+                slave.connections -= 1  # it was asked to say hello again, over the same one
+            slave.silence(quiet=known.quiet, ends=known.ends)
             for lease in self.leases.held_by(slave):
                 if lease.token not in held:
                     self.redelivery.release(lease)
@@ -121,7 +124,7 @@ class Broker:
         """Hand out a batch, None if there is nothing to hand out now."""
         if self.draining or self.paused or self.settlement.stop or self.is_behind:
             return None
-        return self._hand_out.take(slave, want)
+        return self.hand_out.take(slave, want)
 
     def prepare(self, slave: ConnectedSlave, report: Report) -> Prepared | None:
         """Return what a report comes to, None if its lease is not, or no longer, the slave's."""
@@ -183,14 +186,16 @@ class Broker:
         self.parking.clear()
 
     def replay_room(self) -> int:
-        """Return how many failed jobs to bring now; 0 while enough are there, and in any other
-        session.
+        """Return how many failed jobs to bring now; 0 while enough are there, and while nobody
+        wants them to be run again.
         """
         room = self.limits.size - self.redelivery.jobs - len(self.redelivery.waiting)
         return max(1, room) if self.replay.wants_more and 2 * room >= self.limits.size else 0
 
     def add_failed(self, jobs: Sequence[FailedJob], *, last: bool) -> None:
-        """Hand out failed jobs again; ``last`` says that there are no more."""
+        """Hand out failed jobs again, before anything new; ``last`` says that there are no more of
+        what was asked for.
+        """
         self.redelivery.append(*self.replay.add(jobs, last=last))
 
     # -- how the run stands ------------------------------------------------------------------------
@@ -230,7 +235,7 @@ class Broker:
         never what was limited.
         """
         done = self.intake.exhausted and not self.intake.refused and not self.spent
-        return done and self.at_rest and not len(self.parking)
+        return done and self.at_rest and not len(self.parking) and not self.replay.asked
 
     @property
     def reading_is_over(self) -> bool:

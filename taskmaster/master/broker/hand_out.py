@@ -26,6 +26,9 @@ class HandOut:
         intake: what was not handed out before.
         batch_limit: says how many jobs go into a batch.
         outage: says when only one job is to be tried now and then.
+
+    Attributes:
+        held: An operator holds the run: nothing is handed out.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class HandOut:
         batch_limit: BatchLimit,
         outage: Outage,
     ) -> None:
+        self.held = False
         self._slaves = slaves
         self._leases = leases
         self._redelivery = redelivery
@@ -46,6 +50,8 @@ class HandOut:
 
     def take(self, slave: ConnectedSlave, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing for this slave now."""
+        if self.held or slave.quiet:
+            return None
         if len(slave.leases) >= BATCHES_EACH * slave.workers:
             return None
         if not self._slaves.is_current(slave):
@@ -58,6 +64,16 @@ class HandOut:
         self._batch_limit.last = len(batch)
         self._intake.write_ahead.handed_out(len(batch))
         return self._leases.lend(slave, batch)
+
+    def hold(self, *, held: bool) -> None:
+        """Hand out nothing while an operator wants it so; what has not begun is asked back
+        meanwhile.
+        """
+        self.held = held
+
+    def asks_all_back(self, slave: ConnectedSlave) -> bool:
+        """Return whether a slave is to give back all that it has not begun."""
+        return self.held or slave.quiet
 
     def _again(self, slave: ConnectedSlave, want: Want) -> Batch | None:
         queued, limit = self._intake.queued, self._batch_limit

@@ -115,6 +115,11 @@ class Intake:
         """Jobs from the watermark to the newest job read."""
         return self.read - self._watermark.cut
 
+    def allow_more(self, jobs: int | None) -> None:
+        """Note that this session may hand out another number of jobs; None: all that there are."""
+        former = self._limits.limit
+        self._allowance += (sys.maxsize if jobs is None else jobs) - (sys.maxsize if former is None else former)
+
     def room(self) -> int:
         """Return how many jobs may be read now."""
         queued = len(self._queue)

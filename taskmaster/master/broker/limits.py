@@ -1,15 +1,15 @@
-"""The caps of a broker. Values only."""
+"""The caps of a broker. Values only, which an operator can change while the run goes on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 __all__ = ["LONGEST_OUTAGE_SECONDS", "Limits"]
 
 LONGEST_OUTAGE_SECONDS = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
     """The caps of a broker; durations in seconds. A field that an option sets is called like it.
 
@@ -54,3 +54,13 @@ class Limits:
     outage: float = LONGEST_OUTAGE_SECONDS
     max_failures: int | None = None
     max_share: float | None = None
+
+    @property
+    def told_slaves(self) -> tuple[float | None, float]:
+        """What slaves have to know: how long a job may take, and how long workers rest."""
+        return self.job_timeout, self.nice
+
+    def follow(self, other: Limits) -> None:
+        """Take over the values of others; all parts of the broker share these ones."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(other, one.name))

@@ -36,7 +36,7 @@ class Outage:
 
     def __init__(self, limits: Limits) -> None:
         self.holding = False
-        self._longest = limits.outage
+        self._limits = limits
         self._now = 0.0
         self._any_went_well = False
         self._began = 0.0  # when the first of the jobs failed that have failed since one has gone well
@@ -62,7 +62,7 @@ class Outage:
 
     def failed_first(self, attempt: Attempt) -> None:
         """Note that a job, or a call, has failed at its first attempt."""
-        if not self._longest or not self._any_went_well or self.holding:
+        if not self._limits.outage or not self._any_went_well or self.holding:
             return
         if not self._failed:
             self._began = self._now
@@ -111,7 +111,7 @@ class Outage:
     @property
     def stop(self) -> str:
         """Why the run has to stop, "" if it need not: it has held back for too long."""
-        if not self.holding or self._example is None or self._now - self._held_since < self._longest:
+        if not self.holding or self._example is None or self._now - self._held_since < self._limits.outage:
             return ""
         return (
             f"for {self._held_for()} all jobs have failed alike "

@@ -1,29 +1,64 @@
-"""Failed jobs that a session runs again: what is known of them, and how far they have got. Pure.
+"""Failed jobs that are run again: what is known of them, and how far they have got. Pure.
 
-They have positions of their own, below 0: the source is not read in such a
-session, and the watermark stays where it is.
+A session that was started for that runs nothing else. In any other one they are run beside the
+other jobs when an operator asks for it. They have positions of their own, below all others, and the
+watermark does not know them.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.job_records import FailedJob, ParkedJob
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "Selection"]
+
+# Failed jobs that are run again beside others have positions below those of all that is parked.
+BELOW_PARKED = 1 << 60
+
+
+@dataclass(slots=True)
+class Selection:
+    """Failed jobs that somebody wants to be run again while the run goes on.
+
+    Attributes:
+        left: How many failed jobs are looked at, at most: those that have failed when it was asked
+            for, and no job without end.
+        kind: Only those that failed with this class of exception at last; None: all.
+        key: Only those with this key, as it is shown or stored; None: all.
+        after: Id of the failed job that was looked at last.
+    """
+
+    left: int
+    kind: str | None = None
+    key: str | None = None
+    after: int = 0
+
+    def chosen(self, page: Sequence[FailedJob]) -> list[FailedJob]:
+        """Return which jobs of a page are meant, and move on behind it."""
+        self.left -= len(page)
+        if page:
+            self.after = page[-1].id
+        wanted = (job for job in page if self.key is None or self.key in keys.spellings(job.key))
+        return [job for job in wanted if job.payload is not None]
 
 
 class Replay:
-    """The failed jobs of a session that runs them again.
+    """Failed jobs that are run again.
 
     Attributes:
-        on: this session is one.
+        on: This session runs failed jobs again and nothing else.
         exhausted: all failed jobs have come.
         was_finished: the run was finished before; what failed jobs come to does not change that.
         ended: failed jobs that have come to an end again.
         mended: failed jobs that have gone well when they were run again.
         cleared: ids of jobs that have gone well, until that is written down.
+        asked: What somebody wants to be run again beside other jobs, and has not all come yet.
     """
 
     def __init__(self) -> None:
@@ -33,6 +68,8 @@ class Replay:
         self.ended = 0
         self.mended = 0
         self.cleared: list[int] = []
+        self.asked: deque[Selection] = deque()
+        self._all = Selection(sys.maxsize)
         self._came = 0
         self._jobs: dict[int, FailedJob] = {}
 
@@ -50,16 +87,34 @@ class Replay:
         """Let this session run failed jobs again, of a run that was finished or not."""
         self.on, self.was_finished = True, was_finished
 
+    def ask(self, selection: Selection) -> None:
+        """Let failed jobs be run again beside others."""
+        self.asked.append(selection)
+
+    @property
+    def selection(self) -> Selection:
+        """What is to be brought from the store next."""
+        return self.asked[0] if self.asked else self._all
+
     def add(self, jobs: Sequence[FailedJob], *, last: bool) -> list[Batch]:
-        """Return failed jobs as what can be handed out; ``last`` says that no more come."""
-        self.exhausted = last
-        found = []
-        for job in jobs:
-            self._came += 1
-            self._jobs[-self._came] = job
-            again = ParkedJob(job.id, job.key or "", job.payload or b"", b"")
-            found.append(Batch(-self._came, [again], BatchKind.REPLAYED, separate=True))
-        return found
+        """Return failed jobs as what can be handed out, but for those that are run again already;
+        ``last`` says that no more of the selection come.
+        """
+        if self.asked:
+            if last:
+                self.asked.popleft()
+        else:
+            self.exhausted = last
+        # What has gone well is still in the store until the next checkpoint.
+        known = {job.id for job in self._jobs.values()}.union(self.cleared)
+        return [self._batch(job) for job in jobs if job.id not in known]
+
+    def _batch(self, job: FailedJob) -> Batch:
+        self._came += 1
+        position = -BELOW_PARKED - self._came
+        self._jobs[position] = job
+        again = ParkedJob(job.id, job.key or "", job.payload or b"", b"")
+        return Batch(position, [again], BatchKind.REPLAYED, separate=True)
 
     def end(self, position: int, *, well: bool) -> None:
         """Note that a failed job has come to an end again."""
@@ -71,8 +126,8 @@ class Replay:
 
     @property
     def wants_more(self) -> bool:
-        """Whether this session runs failed jobs again, and more of them may come."""
-        return self.on and not self.exhausted
+        """Whether failed jobs are to be run again, and more of them may come."""
+        return bool(self.asked) or (self.on and not self.exhausted)
 
     @property
     def over(self) -> bool:

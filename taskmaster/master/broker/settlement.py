@@ -6,6 +6,7 @@ from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
 from taskmaster.master.broker.failure_policy import FailurePolicy
 from taskmaster.master.broker.intake import Intake
 from taskmaster.master.broker.leases import Lease, LeaseTable
+from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.parking import Parking
 from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.redelivery import Redelivery
@@ -74,6 +75,10 @@ class Settlement:
     def example(self) -> Attempt | None:
         """An attempt that has failed in this session."""
         return self._budget.example
+
+    def change_budget(self, limits: Limits) -> None:
+        """Stop from now on when more has failed than these limits allow."""
+        self._budget.allow(limits.max_failures, limits.max_share)
 
     # -- what a slave reports ----------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ class ConnectedSlave:
             seen to end.
         leases: tokens of the batches in its hands.
         idle: how often in a row it has asked for work and got none.
+        quiet: It gets nothing more, because an operator wants it so,
+        ends: And ends when it holds nothing.
+        told: What it was told of the limits, see ``Limits.told_slaves``.
     """
 
     id: str
@@ -37,6 +40,18 @@ class ConnectedSlave:
     connections: int = 1
     leases: dict[str, None] = field(default_factory=dict)
     idle: int = 0
+    quiet: bool = False
+    ends: bool = False
+    told: tuple[float | None, float] = (None, 0.0)
+
+    def silence(self, *, quiet: bool, ends: bool) -> None:
+        """Give it nothing more, and let it end; or neither."""
+        self.quiet, self.ends = quiet, ends
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it is to end now."""
+        return self.ends and not self.leases
 
 
 class ConnectedSlaves:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.steering.records import LiveChange, TrailRow
 
 __all__ = ["MemoryStore"]
 
@@ -18,6 +19,7 @@ class MemoryStore:
 
     _above: dict[tuple[int, int], tuple[int, bytes]]
     _finished: float | None
+    _live: Sequence[LiveChange]
 
     def __init__(self) -> None:
         self._begin()
@@ -58,6 +60,8 @@ class MemoryStore:
         for number in checkpoint.cleared:
             self._failed.pop(number, None)
         self._failed.update({job.id: job for job in checkpoint.failed})
+        self._live = self._live if checkpoint.live is None else checkpoint.live
+        self._trail.update({row.seq: row for row in checkpoint.trail})
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 
@@ -90,6 +94,8 @@ class MemoryStore:
         self._above = {}
         self._parked: dict[int, ParkedJob] = {}
         self._failed: dict[int, FailedJob] = {}
+        self._live = ()
+        self._trail: dict[int, TrailRow] = {}
         self._last = Checkpoint(mark=None)
 
     def _record(self) -> RunRecord:
@@ -109,4 +115,6 @@ class MemoryStore:
             seconds=self._last.seconds,
             started=self._started,
             finished=self._finished,
+            live=self._live,
+            trail=list(self._trail.values()),
         )

@@ -46,6 +46,7 @@ class TokenBucket:
         self._most = max(1.0, rate * BURST_SECONDS)
         self._worthwhile = max(1.0, rate * WORTHWHILE_SECONDS)
         self._jobs = 1.0  # a run begins at its rate, not with what it has never saved
+        self._out = 0  # handed out of this bucket: what comes back of another one's is not saved up here
         self._at: float | None = None
 
     def available(self, wanted: int, now: float) -> int:
@@ -67,6 +68,8 @@ class TokenBucket:
 
     def spend(self, jobs: int) -> None:
         """Take jobs out that were handed out; a negative number puts back those that came back."""
+        jobs = max(jobs, -self._out)
+        self._out += jobs
         self._jobs = min(self._most, self._jobs - jobs)
 
     def _smallest_grant(self, wanted: int) -> float:
@@ -98,6 +101,16 @@ class Throttle:
         self._limited_at: float | None = None
         self._next_poll = 0.0  # when the last slave asks of those that were told to ask again
         self._because = "" if rate is None else f"--rate {rate:g} a second"
+
+    def set_rate(self, rate: float | None, because: str) -> None:
+        """Let so many jobs a second be handed out from now on, and none of what was saved up.
+
+        Args:
+            rate: Jobs a second; None: as many as the slaves can take.
+            because: What is said of it while it is what holds the run back.
+        """
+        self._bucket = None if rate is None else TokenBucket(rate)
+        self._because, self._limited_at, self._next_poll = because, None, 0.0
 
     def start(self) -> None:
         """Ask the hooks from now on."""

@@ -67,3 +67,15 @@ def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
         assert (signals.received, signals.repeated, signals.name) == (signal.SIGTERM, True, "SIGTERM")
+
+
+def test_who_asks_for_the_end_is_named_in_the_place_of_a_signal() -> None:
+    """It is a SIGTERM for all else; and a signal that comes later is the second one."""
+    signals = Signals()
+    signals.ask("Stopped by anna@bastion")
+
+    assert (signals.received, signals.repeated) == (signal.SIGTERM, False)
+    assert signals.name == "Stopped by anna@bastion"
+    signals.ask("Stopped by bo@web")
+    assert signals.name == "Stopped by anna@bastion"
+    assert not signals.repeated

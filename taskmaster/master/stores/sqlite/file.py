@@ -44,7 +44,8 @@ __all__ = [
 logger = clean_logger(__name__)
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+OLDEST_VERSION = 3  # that is taken over: it only lacks the tables of steering
 IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
 _VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
 _FRAME = 24  # bytes of the header of each page in the log
@@ -143,7 +144,7 @@ def _check_version(path: Path, version: int) -> None:
             f"The state {path} was written by a newer Taskmaster (format {version}; this one knows "
             f"{SCHEMA_VERSION}). Use that version, or another state with --state=PATH."
         )
-    if version < SCHEMA_VERSION:
+    if version < OLDEST_VERSION:
         raise Unresumable(
             f"The state {path} was written by an older Taskmaster (format {version}; this one knows "
             f"{SCHEMA_VERSION}). Finish the run with that version.",

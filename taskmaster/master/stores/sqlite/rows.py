@@ -54,7 +54,13 @@ RUN = (
 )
 # "piece" has the settled rows above the watermark; state files know it by this name.
 # What tells the rows of a run apart; these columns come first in each row, and the seal last.
-_KEYS = {"piece": ("run", "session", "first"), "parked": ("run", "id"), "failed": ("run", "id")}
+_KEYS = {
+    "piece": ("run", "session", "first"),
+    "parked": ("run", "id"),
+    "failed": ("run", "id"),
+    "live": ("run", "name"),
+    "trail": ("run", "seq"),
+}
 
 
 def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -135,7 +141,10 @@ def lost_rows(connection: sqlite3.Connection) -> str | None:
     to; None if each does.
     """
     tallies = {run: Tally(connection, run).known for (run,) in connection.execute("SELECT id FROM run").fetchall()}
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table in _KEYS:
+        if table not in found and not any(tally[table][0] for tally in tallies.values()):
+            continue  # a state of an older format, whose runs have no such rows
         there: dict[str, list[int]] = {run: [0, 0] for run in tallies}
         for run, seal in connection.execute(f"SELECT run, seal FROM {table}"):  # noqa: S608
             _count(there.setdefault(run, [0, 0]), 1, seal)

@@ -19,37 +19,50 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.master.job_records import Attempt
 
-__all__ = ["attempts_of", "check_failed", "check_parked", "check_run", "check_schema", "loads"]
+__all__ = [
+    "attempts_of",
+    "check_failed",
+    "check_live",
+    "check_parked",
+    "check_run",
+    "check_schema",
+    "check_trail",
+    "loads",
+]
 
 MAX_DESCRIPTION = 2**20
 """Characters of a job's capped description, or of an exception's class."""
 MAX_ATTEMPTS_TEXT = 2**26
 """Characters of the attempts of a job, each with its capped traceback."""
+MAX_STEERING_TEXT = 2**16
+"""Characters of what is kept of steering in one column."""
 LAST_MOMENT = 253_402_300_800.0  # seconds until the year 10000, the first that calendars do not show
 SQLITES_OWN = "sqlite_"  # begins the names of its statistics and of the indexes that it makes itself
 
 
-def check_schema(connection: sqlite3.Connection, expected: Iterable[str]) -> None:
+def check_schema(connection: sqlite3.Connection, expected: Iterable[str], more: Iterable[str] = ()) -> None:
     """Refuse a file with other tables, or with views or triggers, which run what somebody has
     written into them.
 
     Args:
         connection: to the file; nothing else was asked of it so far.
         expected: the statements that make the tables and indexes.
+        more: Those of tables that an older state lacks.
 
     Raises:
         ValueError: something is missing, or more than was made.
     """
     wanted = {_normal(statement) for statement in expected}
+    known = wanted.union(map(_normal, more))
     found = set()
     for kind, name, statement in connection.execute("SELECT type, name, sql FROM sqlite_schema"):
         if kind in ("table", "index") and str(name).startswith(SQLITES_OWN):
             continue
         text = _normal(str(statement))
-        if text not in wanted:
+        if text not in known:
             raise ValueError(f"it has a {str(kind)[:20]} {str(name)[:60]!r} that no Taskmaster has made")
         found.add(text)
-    if found != wanted:
+    if not wanted <= found:
         raise ValueError("a table is missing in it")
 
 
@@ -83,6 +96,33 @@ def check_parked(number: Any, key: Any, payload: Any, fingerprint: Any) -> None:
     _check("parked job", isinstance(fingerprint, bytes) and len(fingerprint) == keys.FINGERPRINT_BYTES)
     _check("key", isinstance(key, str))
     _check_key(key)
+
+
+def check_live(values: tuple[Any, ...]) -> None:
+    """Refuse what cannot be a change that an operator has made.
+
+    Args:
+        values: Of its row: run, name, value, by, at, reason and until.
+
+    Raises:
+        ValueError: a value is not of its kind, or too long.
+    """
+    _, name, value, by, at, reason, until = values
+    _check("live change", all(_is_short(text) for text in (name, value, by, reason)))
+    _check("time of a live change", _is_moment(at) and (until is None or _is_moment(until)))
+
+
+def check_trail(values: tuple[Any, ...]) -> None:
+    """Refuse what cannot be a row of the trail.
+
+    Args:
+        values: Of the row: run, its number, when, and its texts.
+
+    Raises:
+        ValueError: a value is not of its kind, or too long.
+    """
+    _, number, at, *texts = values
+    _check("trail", type(number) is int and number > 0 and _is_moment(at) and all(map(_is_short, texts)))
 
 
 def check_failed(values: tuple[Any, ...]) -> None:
@@ -138,6 +178,10 @@ def _check_key(text: Any) -> None:
     _check("key", isinstance(text, str | None))
     if text is not None:
         keys.decode(text)
+
+
+def _is_short(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_STEERING_TEXT
 
 
 def _is_moment(value: Any) -> bool:

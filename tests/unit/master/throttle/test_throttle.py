@@ -82,8 +82,11 @@ def test_what_comes_back_unused_may_be_handed_out_again() -> None:
     bucket.spend(1)
     bucket.spend(-1)
     assert bucket.available(5, 10.0) == 1
-    bucket.spend(-1000)
-    assert bucket.available(5, 10.0) == 10
+    assert bucket.available(5, 20.0) == 10
+    bucket.spend(10)
+    assert bucket.available(5, 21.0) == 10
+    bucket.spend(-10)
+    assert bucket.available(5, 21.0) == 10
 
 
 class Master:
@@ -236,3 +239,23 @@ def test_a_run_with_nothing_left_is_over_although_it_is_throttled() -> None:
     master.exchange(0, [Report(lent.token, 1, keep=1, end=ReportEnd.FINISHED)])
 
     assert master.broker.over
+
+
+def test_another_rate_begins_without_what_the_former_one_had_saved() -> None:
+    """Nor is anything saved up of what comes back that was handed out at the former one."""
+    throttle = Throttle(1000.0, clock=lambda: 0.0)
+    assert throttle.allow(Want(1, 10_000), 0.0) is None
+    assert throttle.allow(Want(1, 10_000), 10.0) == Want(1, 1000, 0, "--rate 1000 a second")
+    throttle.spend(500)
+    throttle.set_rate(10.0, "10/s, set by anna")
+    throttle.spend(-400)
+
+    first = throttle.allow(Want(1, 100), 10.0)
+    assert first == Want(1, 1, 0, "10/s, set by anna")
+    assert throttle.limiting(10.0) == "held at 10/s, set by anna"
+    throttle.spend(1)
+    throttle.spend(-1)
+    assert throttle.allow(Want(1, 100), 10.0) == first
+    throttle.set_rate(None, "")
+    assert throttle.allow(Want(1, 100), 10.0) == Want(1, 100)
+    assert throttle.limiting(10.0) == ""

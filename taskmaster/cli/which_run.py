@@ -1,0 +1,91 @@
+"""What the commands of ``tm-ctl`` have in common that ask a running master: which run is meant, and
+how tables and times are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from taskmaster.cli.command import loaded
+from taskmaster.cli.echo import echo
+from taskmaster.cli.options import json_option, option, parse_arguments
+from taskmaster.options.commands import MasterOptions
+from taskmaster.redaction import clean
+from taskmaster.units import show_seconds
+
+__all__ = ["RUN_COMMANDS", "client_of", "print_table", "reason", "run_command_of", "short_time"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+RUN_COMMANDS: list[click.Command] = []
+"""Those that were made, for the group of ``tm-ctl``."""
+
+
+def run_command_of(*before: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
+    """Make a command of a function: its own parameters, then those that say which run is meant.
+
+    Args:
+        before: Arguments that stand before the run.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        found: Any = json_option(function)
+        for name in ("get_jobs_callback", "key_file", "key"):
+            found = option(MasterOptions, name)(found)
+        found = option(MasterOptions, "host", help="Where the master is, if no STATE is given.")(found)
+        found = click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)(found)
+        found = click.argument("state", required=False)(found)
+        for one in reversed(before):
+            found = one(found)
+        RUN_COMMANDS.append(click.command()(found))
+        return function
+
+    return decorate
+
+
+def reason(function: _Function) -> _Function:
+    """Give a command ``--reason``."""
+    decorated: _Function = click.option("--reason", metavar="TEXT", default="", help="Why, for those who find it so.")(
+        function
+    )
+    return decorated
+
+
+def client_of(where: Mapping[str, Any]) -> Any:
+    """Connect to the master of the run that is named.
+
+    Args:
+        where: The parameters that ``run_command_of`` has added.
+    """
+    from taskmaster.runner import control
+    from taskmaster.runner.identities import state_of
+    from taskmaster.runner.steer_client import SteerClient
+
+    state, host = where["state"], where["host"]
+    if state is not None:
+        path = state_of(state, parse_arguments(where["arguments"]), where["get_jobs_callback"])
+        host = control.master_of(str(path))
+    loaded()
+    return SteerClient(host, where["key"], where["key_file"], via="tm-ctl")
+
+
+# -- texts -----------------------------------------------------------------------------------------
+
+
+def print_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> None:
+    """Print rows in columns, cleaned, below a head."""
+    rows = [tuple(head), *(tuple(clean(cell) for cell in row) for row in body)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def short_time(seconds: float | None) -> str:
+    """Return a duration in a few characters; "-" for None."""
+    if seconds is None:
+        return "-"
+    if seconds >= 1:
+        return show_seconds(float(round(seconds)))
+    return f"{1e3 * seconds:.3g}ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g}us"

@@ -1,0 +1,154 @@
+"""What a run is doing, and why not more: gathered from its parts, and said in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.counts import Counts
+from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.source import Source
+from taskmaster.master.standing import Standing
+from taskmaster.master.steering.steering import Steering
+from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.master.why import Facts, Why, WhyCode, why
+from taskmaster.runtime.tracebacks import one_line
+from taskmaster.units import show_seconds
+from taskmaster.view.snapshot import RunState
+
+__all__ = ["Condition", "Found"]
+
+SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
+SILENT_SECONDS = 30.0  # without a settled job from which the progress says why, whatever it is
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found under the lock.
+
+    Attributes:
+        state: What the run is doing.
+        reason: Why it waits, as the progress says it.
+        facts: What the whole reason is found from.
+    """
+
+    state: RunState
+    reason: str
+    facts: dict[str, Any]
+
+
+class Condition:
+    """See the module.
+
+    Args:
+        broker: Which job is where.
+        throttle: What holds the handing out back.
+        reader: How the reading goes.
+        source: Where jobs come from.
+        standing: Names jobs.
+        steering: What an operator has changed.
+
+    Attributes:
+        code: What held the run, or limited it, when it was last explained.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        throttle: Throttle,
+        reader: Reader,
+        source: Source,
+        standing: Standing,
+        steering: Steering,
+    ) -> None:
+        self._broker = broker
+        self._throttle = throttle
+        self._reader = reader
+        self._source = source
+        self._standing = standing
+        self._steering = steering
+        self.code = WhyCode.SLAVES
+        self._moved = (0, 0.0)  # settled jobs of this session, and when that number last changed
+
+    def look(self, end: RunState | None, counts: Counts, now: float) -> Found:
+        """Return what the run is doing; under the lock.
+
+        Args:
+            end: How it has ended; None: it has not.
+            counts: The numbers of the broker.
+            now: Monotonic seconds.
+        """
+        broker, throttle = self._broker, self._throttle
+        if counts.settled_here != self._moved[0] or not self._moved[1]:
+            self.code = WhyCode.SLAVES
+        self._moved = (counts.settled_here, now)
+        throttled = broker.outage.reason or throttle.why(now)
+        limits, intake = broker.limits, broker.intake
+        facts = {
+            "unwritable": broker.paused,
+            "state_timeout": limits.state_timeout,
+            "draining": broker.draining,
+            "hold": self._steering.describe_hold(),
+            "throttled": throttled,
+            "slaves": counts.slaves,
+            "workers": counts.workers,
+            "busy": min(counts.workers, counts.leased),
+            "source": self._source.name,
+            "source_seconds": self._reader.waits(now),
+            "source_wanted": bool(broker.slaves.unfed) and not intake.exhausted,
+            "span_full": intake.span >= limits.span,
+            "span": limits.span,
+            "alone": counts.alone,
+            "leased": counts.leased,
+            "waiting": counts.waiting,
+            "next_due": counts.next_due,
+            "rate": throttle.limiting(now),
+            "queued": counts.queued,
+        }
+        state, reason = self._state(end, counts, throttled)
+        if state is RunState.RUNNING:
+            reason = throttle.limiting(now) or self._slow_source(now)
+        return Found(state, reason, facts)
+
+    def _state(self, end: RunState | None, counts: Counts, throttled: str) -> tuple[RunState, str]:
+        broker = self._broker
+        if end is not None or broker.draining:
+            return end or RunState.DRAINING, broker.paused
+        if broker.paused:
+            return RunState.PAUSED, broker.paused
+        if broker.hand_out.held:
+            return RunState.PAUSING if counts.leased else RunState.PAUSED, self._steering.describe_hold()
+        return (RunState.THROTTLED, throttled) if throttled else (RunState.RUNNING, "")
+
+    def _slow_source(self, now: float) -> str:
+        """Say that workers wait for the source, and for how long already."""
+        seconds = self._reader.waits(now)
+        if seconds < SLOW_SOURCE_SECONDS or self._broker.intake.queued or not self._broker.slaves.unfed:
+            return ""
+        return f"waiting for {self._source.name}, for {show_seconds(int(seconds))} now"
+
+    def explain(self, found: Found, counts: Counts, now: float, more: dict[str, Any]) -> tuple[str, Why]:
+        """Return the reason for the progress, and the whole one; outside the lock, because it asks
+        for keys.
+
+        Args:
+            found: What ``look`` has given.
+            counts: The same numbers.
+            now: Monotonic seconds.
+            more: Facts that others know.
+        """
+        error = self._reader.error
+        named = self._standing.longest(counts)
+        facts = Facts(**found.facts, **named, **more, error="" if error is None else one_line(error))
+        whole = why(facts)
+        self.code = whole.code
+        reason = found.reason
+        if found.state is RunState.PAUSING:
+            reason = whole.sentence.removeprefix("paused ")
+        elif found.state is RunState.RUNNING:
+            reason = self._standing.reason(counts) or reason
+            silent = now - self._moved[1] >= SILENT_SECONDS
+            if not reason and (whole.code in (WhyCode.SPAN, WhyCode.REFUSED) or (silent and counts.slaves)):
+                reason = whole.sentence
+        return reason, whole

@@ -1,0 +1,213 @@
+"""What each slave has done: jobs, busy time, how long a job takes there; and which have gone, and
+how.
+
+Counted per report, never per job, under the master's lock; all else is reckoned when somebody
+looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import frexp
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.prepared import Prepared
+from taskmaster.master.broker.slaves import ConnectedSlave
+
+__all__ = ["Durations", "SlaveFigures"]
+
+MOST_GONE = 200  # slaves that have gone and are still listed
+RATE_SECONDS = 60.0  # over which the rate of a slave is measured
+SAMPLE_SECONDS = 10.0  # between two looks at how much each has done
+BUCKETS = 64  # powers of two of seconds, the middle one of which is a second
+MIDDLE = 32
+
+
+class Durations:
+    """How long jobs take, in buckets of powers of two. Batches are counted with their mean."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._buckets = [0] * BUCKETS
+
+    def add(self, seconds: float, jobs: int) -> None:
+        """Note that so many jobs took that time together."""
+        self._buckets[min(BUCKETS - 1, max(0, frexp(seconds / jobs)[1] + MIDDLE))] += jobs
+        self.count += jobs
+
+    def quantile(self, share: float) -> float | None:
+        """Return the seconds within which that share of the jobs ended; None if none has."""
+        left = share * self.count
+        for place, jobs in enumerate(self._buckets):
+            left -= jobs
+            if jobs and left <= 0:
+                return float(0.75 * 2.0 ** (place - MIDDLE))
+        return None
+
+
+@dataclass(slots=True)
+class _Figures:
+    """What is known of one slave."""
+
+    name: str
+    workers: int
+    release: str
+    python: str
+    since: float  # seconds since the epoch
+    met: float  # monotonic seconds
+    done: int = 0
+    failed: int = 0
+    busy: float = 0.0
+    durations: Durations = field(default_factory=Durations)
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    gone: str = ""
+    gone_at: float | None = None
+
+
+class SlaveFigures:
+    """See the module.
+
+    Args:
+        broker: Knows what slaves hold.
+        text_of: Gives a job's key as text, encoded.
+        clock: Monotonic seconds.
+        wall: Seconds since the epoch.
+
+    Attributes:
+        whole: How long jobs take, of all slaves.
+        gone_before: Slaves that have gone and are not listed any more.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        text_of: Callable[[Any], str | None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.whole = Durations()
+        self.gone_before = 0
+        self._broker = broker
+        self._text_of = text_of
+        self._clock = clock
+        self._wall = wall
+        self._known: dict[str, _Figures] = {}
+        self._gone: deque[_Figures] = deque()
+        self._sampled = 0.0
+
+    def meet(self, slave: ConnectedSlave, info: dict[str, Any]) -> None:
+        """Note that a slave has said hello, for the first time or again."""
+        found = self._known.get(slave.id)
+        if found is None:
+            release, python = str(info.get("version", ""))[:50], str(info.get("python", ""))[:50]
+            now = self._clock()
+            found = _Figures(slave.name, slave.workers, release, python, self._wall(), now)
+            found.samples.append((now, 0))
+            self._known[slave.id] = found
+        found.workers = slave.workers
+
+    def note(self, slave: ConnectedSlave, prepared: Prepared) -> None:
+        """Count what a report has brought."""
+        found = self._known.get(slave.id)
+        if found is None:
+            return
+        report = prepared.report
+        failed = len(prepared.verdicts)
+        found.failed += failed
+        for start, end in prepared.ended:
+            found.done += end - start
+        found.done -= failed
+        if report.seconds and report.keep:
+            found.busy += report.seconds
+            found.durations.add(report.seconds, report.keep)
+            self.whole.add(report.seconds, report.keep)
+
+    def leave(self, slave: ConnectedSlave, how: str) -> None:
+        """Note that a slave has gone."""
+        found = self._known.pop(slave.id, None)
+        if found is None:
+            return
+        found.gone, found.gone_at = how, self._wall()
+        self._gone.append(found)
+        if len(self._gone) > MOST_GONE:
+            self._gone.popleft()
+            self.gone_before += 1
+
+    def tick(self) -> None:
+        """Let time pass, and see which slaves the broker has given up."""
+        if len(self._known) != len(self._broker.slaves):
+            for ident, found in list(self._known.items()):
+                if self._broker.slaves.get(ident) is None:
+                    self.leave(ConnectedSlave(ident, found.name, 0, 0, 0.0), "lost")
+        now = self._clock()
+        if now - self._sampled >= SAMPLE_SECONDS:
+            self._sampled = now
+            for found in self._known.values():
+                found.samples.append((now, found.done + found.failed))
+                while len(found.samples) > 1 and now - found.samples[0][0] > RATE_SECONDS:
+                    found.samples.popleft()
+
+    def rows(self) -> list[tuple[dict[str, Any], Any]]:
+        """Return the figures of each slave, the connected ones first, and the job that it has been
+        running for longest; under the lock.
+        """
+        now, found = self._clock(), []
+        for slave in self._broker.slaves:
+            figures = self._known.get(slave.id)
+            if figures is None:
+                continue
+            row = self._row(figures, now)
+            leases = self._broker.leases.held_by(slave)
+            oldest = min((lease for lease in leases if lease.open), key=lambda lease: lease.moved, default=None)
+            job = None
+            if oldest is not None:
+                job = oldest.batch.jobs[next(iter(oldest.unended()))]
+                row["longest_seconds"] = round(max(0.0, now - oldest.moved), 3)
+                row["worker"] = oldest.worker
+            row["state"] = "quiet" if slave.quiet else "away" if slave.closed is not None else "at work"
+            row["in_hand"] = sum(lease.open for lease in leases)
+            row["heard_seconds"] = round(max(0.0, now - slave.renewed), 3)
+            found.append((row, job))
+        return [*found, *((self._row(figures, now), None) for figures in reversed(self._gone))]
+
+    def named(self, rows: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
+        """Return the rows with the keys of their longest jobs; outside the lock, for that may run
+        the user's code.
+        """
+        for row, job in rows:
+            if job is not None:
+                text = self._text_of(job)
+                row["longest"] = "" if text is None else keys.show(text)[:300]
+        return [row for row, _ in rows]
+
+    @staticmethod
+    def _row(figures: _Figures, now: float) -> dict[str, Any]:
+        seconds, jobs = figures.samples[0]
+        passed = max(now - seconds, 1e-3)
+        lived = max(now - figures.met, 1e-3)
+        gone = bool(figures.gone)
+        return {
+            "name": figures.name,
+            "workers": figures.workers,
+            "state": figures.gone or "at work",
+            "gone_at": figures.gone_at,
+            "in_hand": 0,
+            "done": figures.done,
+            "failed": figures.failed,
+            "rate": 0.0 if gone else round((figures.done + figures.failed - jobs) / passed, 3),
+            "busy_share": None if gone else round(min(1.0, figures.busy / (lived * max(1, figures.workers))), 4),
+            "p50": figures.durations.quantile(0.5),
+            "p95": figures.durations.quantile(0.95),
+            "longest": "",
+            "longest_seconds": None,
+            "worker": 0,
+            "heard_seconds": None,
+            "since_at": round(figures.since, 3),
+            "release": figures.release,
+            "python": figures.python,
+        }

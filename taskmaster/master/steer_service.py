@@ -1,0 +1,290 @@
+"""What steers a running master, and what looks at it: requests are applied under the master's lock,
+at once, and nothing here waits.
+
+Served by ``taskmaster.master.service``. ``look`` changes nothing, and is answered from what is
+known already.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from taskmaster import __version__
+from taskmaster.errors import UsageError
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.slave_figures import SlaveFigures
+from taskmaster.master.steering.steering import News, Steering
+from taskmaster.master.summary import OwnSlave
+from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.master.why import WhyCode
+from taskmaster.master.work_time import WorkTime
+from taskmaster.redaction import clean
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.signals import Signals
+
+__all__ = ["FixedSettings", "LiveSettings", "SteerService"]
+
+logger = clean_logger(__name__)
+
+MOST_SLAVES = 100  # in one answer
+MOST_ROWS = 200  # of the trail in one answer
+
+
+class LiveSettings(Protocol):
+    """What can be set in a run while it goes on; see ``taskmaster.runner.live_settings``."""
+
+    rate: float | None
+
+    def start_value(self, name: str) -> str:
+        """Return what a setting was at the start, as text."""
+
+    def changed(self, values: Mapping[str, str]) -> tuple[Limits, float | None, float]:
+        """Return the limits, the run time and the grace that these values make."""
+
+    def rows(self, live: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return each setting with its value, default and source."""
+
+
+class FixedSettings:
+    """Settings of a run that nobody can change."""
+
+    rate: float | None = None
+
+    def start_value(self, name: str) -> str:
+        """Refuse it."""
+        raise UsageError(f"{name} cannot be changed in this run.")
+
+    def changed(self, values: Mapping[str, str]) -> tuple[Limits, float | None, float]:
+        """Refuse it."""
+        raise UsageError(f"{', '.join(values)} cannot be changed in this run.")
+
+    def rows(self, live: Mapping[str, str]) -> list[dict[str, Any]]:  # noqa: ARG002  # there are none
+        """Return nothing."""
+        return []
+
+
+class SteerService:
+    """See the module.
+
+    Args:
+        broker: Which job is where.
+        lock: Guards the broker.
+        throttle: Has the rate.
+        record: The run as it was at the start of this session.
+        settings: What can be set.
+        apply: Called with the run time and the grace that were set.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        steering: What is in force.
+        work_time: For how long the session was at work, and for how long it was held.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        lock: threading.Lock,
+        throttle: Throttle,
+        record: RunRecord,
+        *,
+        settings: LiveSettings | None = None,
+        apply: Callable[[float | None, float], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._broker = broker
+        self._lock = lock
+        self._throttle = throttle
+        self._settings = settings or FixedSettings()
+        self._apply = apply
+        self._clock = clock
+        self._signals: Signals | None = None
+        self._wake: Callable[[], None] = lambda: None
+        self._own_slave: OwnSlave | None = None
+        self._figures: SlaveFigures | None = None
+        self._hurry: Callable[[], None] = lambda: None
+        self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "trail": self._look_trail,
+            "settings": self._look_settings,
+            "slaves": self._look_slaves,
+        }
+        self.work_time = WorkTime(time.monotonic())
+        over = record.finished is not None  # what steered a run ends with it
+        self.steering = Steering(
+            broker, self, self, live=() if over else record.live, trail=record.trail, rate=self._settings.rate
+        )
+        if over and record.live:
+            self.steering.forget()
+        begun = "resumed" if record.resumed and (record.mark is not None or record.settled) else "started"
+        self.steering.note(clock(), begun)
+
+    def connect(
+        self,
+        hurry: Callable[[], None],
+        signals: Signals,
+        wake: Callable[[], None],
+        own_slave: OwnSlave | None,
+        figures: SlaveFigures,
+    ) -> None:
+        """Take what is only there when the run works.
+
+        Args:
+            hurry: Has the next checkpoint written soon.
+            signals: End the run.
+            wake: Lets the run look at its signals.
+            own_slave: The slave that belongs to the run; None if it has none.
+            figures: What each slave has done.
+        """
+        self._hurry, self._signals, self._wake = hurry, signals, wake
+        self._own_slave, self._figures = own_slave, figures
+
+    # -- what clients call -------------------------------------------------------------------------
+
+    def steer(self, request: Any, peer: str) -> dict[str, Any]:
+        """Apply a request; the answer never waits.
+
+        Args:
+            request: What a client has sent.
+            peer: The address that it came from.
+        """
+        with self._lock:
+            answer = self.steering.apply(request, clean(peer)[:100], self._clock())
+            row = self.steering.trail.after(answer.get("trail", 0) - 1, 1) if answer.get("trail") else []
+        self._hurry()
+        if row:
+            logger.warning(
+                "%s by %s%s: %s", row[-1].command, row[-1].who, f" ({row[-1].reason})" if row[-1].reason else "",
+                answer["say"],
+            )  # fmt: skip
+        return answer
+
+    def look(self, what: Any, arguments: Any) -> Any:
+        """Answer what is asked for.
+
+        Raises:
+            ValueError: There is no such thing to look at.
+        """
+        known = self._looks.get(what) if isinstance(what, str) else None
+        if known is None:
+            raise ValueError(f"there is nothing called {str(what)[:100]!r} to look at here")
+        return known(arguments if isinstance(arguments, dict) else {})
+
+    def _look_trail(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        after = arguments.get("after")
+        with self._lock:
+            rows = self.steering.trail.after(after if type(after) is int else 0, MOST_ROWS)
+            saved = self.steering.trail.saved
+        return {"saved": saved, "rows": [row._asdict() for row in rows]}
+
+    def _look_slaves(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if self._figures is None:
+            return {"rows": [], "slaves": 0, "gone_before": 0}
+        with self._lock:
+            self._figures.tick()
+            rows, before = self._figures.rows(), self._figures.gone_before
+        after = arguments.get("after")
+        page = rows[after if type(after) is int and after > 0 else 0 :][:MOST_SLAVES]
+        return {"rows": self._figures.named(page), "slaves": len(rows), "gone_before": before}
+
+    def _look_settings(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with self._lock:
+            live = dict(self.steering.live)
+        found = self._settings.rows({name: change.value for name, change in live.items()})
+        for row in found:
+            change = live.get(row["name"])
+            row["by"], row["at"] = (change.by, change.at) if change is not None else (None, None)
+        return found
+
+    # -- what the run calls ------------------------------------------------------------------------
+
+    def show(self, what: str, look: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Let something be looked at, which answers with plain values."""
+        self._looks[what] = look
+
+    def tick(self, why: WhyCode) -> None:
+        """Let time pass, and note what has held the run; under the lock."""
+        self.steering.tick(self._clock())
+        self.work_time.note(why, time.monotonic())
+        if self._figures is not None:
+            self._figures.tick()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``status`` says beside the snapshot."""
+        now, at = time.monotonic(), self._clock()
+        with self._lock:
+            hold, saved = self.steering.hold, self.steering.trail.saved
+            last = self.steering.trail.after(0, 1)
+        held = {name: round(seconds, 1) for name, seconds in self.work_time.held.items()}
+        return {
+            "release": __version__,
+            "python": platform.python_version(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "at": round(at, 3),
+            "hold": None
+            if hold is None
+            else {"by": hold.by, "reason": hold.reason, "since_at": hold.at, "until_at": hold.until},
+            "held_seconds": held,
+            "working_seconds": round(self.work_time.working(now), 3),
+            "trail": last[-1].seq if last else 0,
+            "trail_saved": saved,
+        }
+
+    def note(self, command: str, reason: str = "") -> None:
+        """Write into the trail what has happened to the run."""
+        with self._lock:
+            self.steering.note(self._clock(), command, reason)
+
+    def news(self, *, finished: bool) -> News:
+        """Return what the next checkpoint has to write; under the lock."""
+        if finished:
+            self.steering.forget()
+        return self.steering.news()
+
+    def written(self, news: News) -> None:
+        """Note that the state has it; under the lock."""
+        self.steering.written(news)
+
+    # -- what steering calls, under the lock -------------------------------------------------------
+
+    def set_rate(self, rate: float | None, because: str) -> None:
+        """As in ``Steered``."""
+        self._throttle.set_rate(rate, because)
+
+    def also_holds(self) -> str:
+        """As in ``Steered``."""
+        broker = self._broker
+        why = broker.paused or broker.outage.reason or self._throttle.why(time.monotonic())
+        if not why and not broker.slaves.connected:
+            why = "no slave is connected"
+        return why.rstrip(".")
+
+    def stop(self, by: str, *, at_once: bool) -> None:
+        """As in ``Steered``."""
+        if self._signals is None:
+            raise UsageError("The run has not begun yet: ask again in a moment.")
+        self._signals.ask(by, at_once=at_once)
+        self._wake()
+
+    def own_slave(self) -> str:
+        """As in ``Steered``."""
+        return "" if self._own_slave is None else self._own_slave.name
+
+    def start_value(self, name: str) -> str:
+        """As in ``Settings``."""
+        return self._settings.start_value(name)
+
+    def change(self, values: Mapping[str, str]) -> None:
+        """As in ``Settings``."""
+        limits, run_time, grace = self._settings.changed(values)
+        self._broker.intake.allow_more(limits.limit)
+        self._broker.limits.follow(limits)
+        self._broker.settlement.change_budget(limits)
+        self._apply(run_time, grace)

@@ -1,0 +1,71 @@
+"""Times and rates of requests: read, and said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taskmaster.errors import UsageError
+from taskmaster.master.steering.records import LiveChange
+from taskmaster.units import rate_of, seconds_of, show_moment, show_rate
+
+__all__ = ["DEFAULT", "OFF", "because", "end_of_hold", "rate_from", "rate_text"]
+
+FURTHEST_SECONDS = 366 * 86400.0  # in the future that a hold may end
+OFF, DEFAULT = "off", "default"
+NO_LIMIT = "no limit"
+
+
+def end_of_hold(arguments: Mapping[str, str], now: float) -> float | None:
+    """Return when a hold ends (seconds since the epoch), None if it does when it is lifted.
+
+    Args:
+        arguments: Of the request: ``for``, a duration, or ``until``, seconds since the epoch.
+        now: Seconds since the epoch.
+
+    Raises:
+        UsageError: There is no such time.
+    """
+    if "for" in arguments and "until" in arguments:
+        raise UsageError("--for and --until are both given: leave one out.")
+    if "for" in arguments:
+        seconds = seconds_of("--for", arguments["for"])
+    elif "until" in arguments:
+        try:
+            seconds = float(arguments["until"]) - now
+        except ValueError:
+            raise UsageError(f"--until is {arguments['until']!r}: give a time, such as 22:00.") from None
+        if not seconds > 0:
+            raise UsageError(f"--until is {show_moment(now + seconds)}, which is over already.")
+    else:
+        return None
+    if not seconds <= FURTHEST_SECONDS:
+        raise UsageError("A run can be paused for a year at most; leave the time out to pause it until it is resumed.")
+    return now + seconds
+
+
+def rate_from(text: str) -> float:
+    """Return jobs a second, as ``--rate`` reads them.
+
+    Raises:
+        UsageError: It is no rate, or 0.
+    """
+    if text in ("0", "0/s", "0/m"):
+        raise UsageError("The rate 0 would hand out nothing: use `tm-ctl pause`.")
+    if not text:
+        raise UsageError("The rate is missing: give a number of jobs a second like 100 or 30/m, off, or default.")
+    return rate_of("The rate", text)
+
+
+def because(rate: float | None, change: LiveChange) -> str:
+    """Return what is said of a rate while it is what holds the run back."""
+    return "" if rate is None else f"{show_rate(rate)}, set by {change.by}"
+
+
+def rate_text(value: str) -> str:
+    """Return a rate that was kept as text, for people."""
+    if value in (OFF, NO_LIMIT):
+        return NO_LIMIT
+    try:
+        return show_rate(float(value))
+    except ValueError:
+        return value

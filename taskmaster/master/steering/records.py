@@ -1,0 +1,65 @@
+"""What the state keeps of steering: the live changes that are in force, and the trail. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["HOLD", "RATE", "LiveChange", "TrailRow"]
+
+HOLD = "hold"
+RATE = "rate"
+
+
+class LiveChange(NamedTuple):
+    """Something that an operator has changed, and that stays in force until it is taken back.
+
+    Attributes:
+        name: ``HOLD``, ``RATE``, or the name of a setting.
+        value: What it was changed to, as text; "" for a hold.
+        by: Who changed it, as "user@host".
+        at: When (seconds since the epoch).
+        reason: Why, in the operator's words; "" if none was given.
+        until: When it ends by itself (seconds since the epoch); None: when it is taken back.
+    """
+
+    name: str
+    value: str
+    by: str
+    at: float
+    reason: str = ""
+    until: float | None = None
+
+
+class TrailRow(NamedTuple):
+    """One row of the trail: something that was changed in a run, or that happened to it.
+
+    Attributes:
+        seq: Its number within the run, from 1.
+        at: When (seconds since the epoch).
+        command: What was done, such as "pause".
+        user: Who did it, as the client says; "" where nobody did.
+        host: On which machine, as the client says.
+        peer: The address that the master has seen; "" where nobody asked over the network.
+        via: With what: "tm-ctl", "script", "web", or "master".
+        reason: Why, in the operator's words.
+        before: How it was.
+        after: How it is.
+    """
+
+    seq: int
+    at: float
+    command: str
+    user: str
+    host: str
+    peer: str
+    via: str
+    reason: str
+    before: str
+    after: str
+
+    @property
+    def who(self) -> str:
+        """Who did it, for people."""
+        if not self.user:
+            return self.via
+        return f"{self.user}@{self.host}" if self.host else self.user

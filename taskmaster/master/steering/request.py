@@ -1,0 +1,122 @@
+"""What a client asks for, checked: the sender has the key, and is not trusted any further. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.redaction import clean
+
+__all__ = ["Command", "SteerRequest"]
+
+LONGEST_TEXT = 300  # characters of a reason or of an argument
+LONGEST_NAME = 64  # characters of a user's or a machine's name
+MOST_ARGUMENTS = 32
+VIAS = ("tm-ctl", "script", "web")
+
+
+class Command(StrEnum):
+    """What can be asked for."""
+
+    PAUSE = "pause"
+    """Hand nothing more out, and take back what has not begun."""
+    RESUME = "resume"
+    """Lift the hold."""
+    RATE = "rate"
+    """Hand out so many jobs a second."""
+    STOP = "stop"
+    """End the run where it can go on, as a first SIGTERM does."""
+    QUIET = "quiet"
+    """Give a slave nothing more."""
+    SET = "set"
+    """Change settings of the run."""
+    RETRY = "retry"
+    """Run failed jobs again."""
+    NOTE = "note"
+    """Write something into the trail."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteerRequest:
+    """A request that is well-formed.
+
+    Attributes:
+        id: Chosen by the client; the same again is the same request.
+        command: What is asked for.
+        user: Who asks, as the client says.
+        host: On which machine.
+        via: With what, one of ``VIAS``.
+        reason: Why; "" if no reason was given.
+        arguments: Of the command, as texts; None for a flag that is not set.
+    """
+
+    id: str
+    command: Command
+    user: str
+    host: str
+    via: str
+    reason: str
+    arguments: Mapping[str, str]
+
+    @property
+    def who(self) -> str:
+        """Who asks, for people."""
+        return f"{self.user}@{self.host}" if self.host else self.user
+
+    @classmethod
+    def from_wire(cls, value: Any) -> SteerRequest:
+        """Check what a client has sent.
+
+        Raises:
+            UsageError: It is no request; says what is wrong with it.
+        """
+        if not isinstance(value, dict):
+            raise UsageError("What was sent is no request: it has no fields.")
+        ident = value.get("id")
+        if not isinstance(ident, str) or not 8 <= len(ident) <= LONGEST_NAME:
+            raise UsageError("The request lacks an id of 8 to 64 characters.")
+        by = value.get("by")
+        by = by if isinstance(by, dict) else {}
+        via = by.get("via")
+        return cls(
+            ident,
+            _command(value.get("command")),
+            _text(by.get("user"), LONGEST_NAME) or "somebody",
+            _text(by.get("host"), LONGEST_NAME),
+            via if via in VIAS else "script",
+            _text(value.get("reason"), LONGEST_TEXT),
+            _arguments(value.get("arguments")),
+        )
+
+
+def _command(value: Any) -> Command:
+    try:
+        return Command(value)
+    except ValueError:
+        name = _text(value, LONGEST_NAME)
+        near = difflib.get_close_matches(name, list(Command), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(Command)}."
+        raise UsageError(f"This master knows no command {name!r}; {hint}") from None
+
+
+def _arguments(value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > MOST_ARGUMENTS:
+        raise UsageError("The arguments of the request are no mapping of names to texts.")
+    found = {}
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise UsageError("The arguments of the request are no mapping of names to texts.")
+        if len(text) > LONGEST_TEXT:
+            raise UsageError(f"An argument of the request is longer than {LONGEST_TEXT} characters.")
+        found[clean(name)[:LONGEST_NAME]] = text
+    return found
+
+
+def _text(value: Any, most: int) -> str:
+    return " ".join(clean(value).split())[:most] if isinstance(value, str) else ""

@@ -1,0 +1,370 @@
+"""Steering: applies what an operator asks for to a run. Pure: called under the master's one lock,
+with the time passed in.
+
+What is changed is in force when ``apply`` returns, and in the state with the next checkpoint:
+``news`` gives what that has to write. Live changes that an earlier session has left are in force
+from the start, whatever the command line says.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from taskmaster.errors import UsageError
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.replay import Selection
+from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text
+from taskmaster.master.steering.records import HOLD, RATE, LiveChange, TrailRow
+from taskmaster.master.steering.request import Command, SteerRequest
+from taskmaster.master.steering.slave_names import slaves_named
+from taskmaster.master.steering.steered import Settings, Steered
+from taskmaster.master.steering.trail import Trail
+from taskmaster.units import rate_of, show_moment, show_rate, show_seconds
+
+__all__ = ["News", "Steering"]
+
+REMEMBERED_ANSWERS = 256
+
+
+class News(NamedTuple):
+    """What the next checkpoint has to write.
+
+    Attributes:
+        trail: Rows that the state does not have.
+        live: All changes that are in force; None: as the state has them.
+        version: Counts the changes, to tell whether there was another one meanwhile.
+    """
+
+    trail: Sequence[TrailRow]
+    live: Sequence[LiveChange] | None
+    version: int
+
+
+class _Done(NamedTuple):
+    """What came of a request."""
+
+    say: str
+    before: str = ""
+    after: str = ""
+    changed: bool = True
+
+
+class Steering:
+    """See the module.
+
+    Args:
+        broker: Is held, and gives failed jobs out again.
+        steered: What is steered beside it.
+        settings: What can be set.
+        live: Changes that are in force from an earlier session.
+        trail: What was done in earlier sessions.
+        rate: Jobs a second as the command line has them; None: no limit.
+
+    Attributes:
+        trail: Who changed what.
+        live: What is in force, by name.
+        lost: Changes of an earlier session that could not be put in force again, with why.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        steered: Steered,
+        settings: Settings,
+        *,
+        live: Sequence[LiveChange] = (),
+        trail: Sequence[TrailRow] = (),
+        rate: float | None = None,
+    ) -> None:
+        self.trail = Trail(trail)
+        self.live: dict[str, LiveChange] = {}
+        self.lost: list[tuple[LiveChange, str]] = []
+        self._broker = broker
+        self._steered = steered
+        self._settings = settings
+        self._rate = rate
+        self._version = self._saved_version = 0
+        self._commands: dict[Command, Callable[[SteerRequest, float], _Done]] = {
+            Command.PAUSE: self._pause,
+            Command.RESUME: self._resume,
+            Command.RATE: self._set_rate,
+            Command.STOP: self._stop,
+            Command.QUIET: self._quiet,
+            Command.SET: self._set,
+            Command.RETRY: self._retry,
+            Command.NOTE: self._note,
+        }
+        self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        for change in live:
+            self._restore(change)
+
+    # -- what is in force --------------------------------------------------------------------------
+
+    @property
+    def hold(self) -> LiveChange | None:
+        """The operator's hold; None if there is none."""
+        return self.live.get(HOLD)
+
+    def describe_hold(self) -> str:
+        """Return who holds the run, until when and why; "" if nobody does."""
+        hold = self.hold
+        if hold is None:
+            return ""
+        until = f" until {show_moment(hold.until)}" if hold.until is not None else ""
+        return f"by {hold.by} since {show_moment(hold.at)}{until}" + (f": {hold.reason}" if hold.reason else "")
+
+    def at_start(self, place: str) -> list[str]:
+        """Return what is to be said at the start of what earlier sessions have left in force.
+
+        Args:
+            place: Names the run in a command.
+        """
+        found = []
+        for change in self.live.values():
+            when = f"by {change.by} on {show_moment(change.at)}" + (f' ("{change.reason}")' if change.reason else "")
+            if change.name == HOLD:
+                until = f" until {show_moment(change.until)}" if change.until is not None else ""
+                found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
+            elif change.name == RATE:
+                found.append(
+                    f"The rate is {rate_text(change.value)}, set {when}; the command line says "
+                    f"{show_rate(self._rate)}. `tm-ctl rate default {place}` goes back to that."
+                )
+            else:
+                found.append(
+                    f"{change.name} is {change.value}, set {when}; the command line says "
+                    f"{self._settings.start_value(change.name)}. `tm-ctl set {change.name}=default {place}` goes back "
+                    "to that."
+                )
+        for change, why in self.lost:
+            found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
+        return found
+
+    def tick(self, now: float) -> None:
+        """Let time pass: a hold ends when it was to end."""
+        hold = self.hold
+        if hold is not None and hold.until is not None and now >= hold.until:
+            self._take_back(HOLD)
+            self._broker.hand_out.hold(held=False)
+            self.trail.add(now, "resume", reason="the time of the hold is over", before="paused", after="running")
+
+    def note(self, now: float, command: str, reason: str = "") -> None:
+        """Write down what nobody has commanded."""
+        self.trail.add(now, command, reason=reason)
+
+    def forget(self) -> None:
+        """Leave nothing in force: a run that is finished has nothing more to be steered."""
+        if self.live:
+            self.live.clear()
+            self._version += 1
+
+    # -- the state ---------------------------------------------------------------------------------
+
+    def news(self) -> News:
+        """Return what the next checkpoint has to write."""
+        live = list(self.live.values()) if self._version != self._saved_version else None
+        return News(self.trail.unwritten(), live, self._version)
+
+    def written(self, news: News) -> None:
+        """Note that the state has what ``news`` gave."""
+        self.trail.written(news.trail)
+        self._saved_version = news.version
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def apply(self, value: Any, peer: str, now: float) -> dict[str, Any]:
+        """Apply a request, and return the answer to it.
+
+        Args:
+            value: What a client has sent.
+            peer: The address that it came from.
+            now: Seconds since the epoch.
+        """
+        try:
+            request = SteerRequest.from_wire(value)
+            known = self._answers.get(request.id)
+            if known is not None:
+                return known
+            done = self._commands[request.command](request, now)
+        except UsageError as exc:
+            return {"ok": False, "why": str(exc)}
+        row = 0
+        if done.changed:
+            row = self.trail.add(
+                now,
+                str(request.command),
+                user=request.user,
+                host=request.host,
+                peer=peer,
+                via=request.via,
+                reason=request.reason,
+                before=done.before,
+                after=done.after,
+            ).seq
+        answer = {
+            "ok": True,
+            "changed": done.changed,
+            "before": done.before,
+            "after": done.after,
+            "trail": row,
+            "say": done.say,
+        }
+        self._answers[request.id] = answer
+        while len(self._answers) > REMEMBERED_ANSWERS:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _pause(self, request: SteerRequest, now: float) -> _Done:
+        _only(request, "for", "until")
+        until = end_of_hold(request.arguments, now)
+        former = self.hold
+        before = f"paused {self.describe_hold()}" if former is not None else "running"
+        self._keep(LiveChange(HOLD, "", request.who, now, request.reason, until))
+        self._broker.hand_out.hold(held=True)
+        ends = f" until {show_moment(until)}" if until is not None else ""
+        running = min(self._broker.leases.open, self._broker.slaves.slots)
+        rest = "" if not running else f"; {running} {'job runs' if running == 1 else 'jobs run'} on to the end"
+        again = "was paused already, and is now" if former is not None else "is"
+        return _Done(f"The run {again} paused{ends}{rest}.", before, f"paused{ends}")
+
+    def _resume(self, request: SteerRequest, now: float) -> _Done:
+        _only(request)
+        if self.hold is None:
+            return _Done(f"The run was not paused by anybody.{self._still_waits()}", changed=False)
+        before = f"paused {self.describe_hold()}, for {show_seconds(float(round(now - self.live[HOLD].at)))}"
+        self._take_back(HOLD)
+        self._broker.hand_out.hold(held=False)
+        return _Done(f"The run goes on.{self._still_waits()}", before, "running")
+
+    def _still_waits(self) -> str:
+        why = self._steered.also_holds()
+        return f" It still waits: {why}." if why else ""
+
+    def _set_rate(self, request: SteerRequest, now: float) -> _Done:
+        _only(request, "rate")
+        text = request.arguments.get("rate", "").strip().lower()
+        before = self.live[RATE].value if RATE in self.live else show_rate(self._rate)
+        if text == DEFAULT:
+            if RATE not in self.live:
+                return _Done(f"The rate is that of the command line: {show_rate(self._rate)}.", changed=False)
+            self._take_back(RATE)
+            rate, after = self._rate, show_rate(self._rate)
+            self._steered.set_rate(rate, "" if rate is None else f"--rate {rate:g} a second")
+        else:
+            rate = None if text == OFF else rate_from(text)
+            after = OFF if rate is None else show_rate(rate)
+            self._keep(LiveChange(RATE, OFF if rate is None else repr(rate), request.who, now, request.reason))
+            self._steered.set_rate(rate, because(rate, self.live[RATE]))
+        if rate is not None:
+            # Slaves may hold a second's worth at the former rate.
+            self._broker.recalls.ask_back(all_unstarted=True)
+        before = rate_text(before)
+        return _Done(f"The rate is {rate_text(after)} from now on; it was {before}.", before, rate_text(after))
+
+    def _stop(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002  # as for all commands
+        _only(request, "now")
+        at_once = request.arguments.get("now") == "yes"
+        self._steered.stop(f"Stopped by {request.who}", at_once=at_once)
+        how = "at once" if at_once else "when the jobs that run have ended, or --grace is over"
+        return _Done(f"The run ends {how}, where it can go on.", "running", "stopped")
+
+    def _quiet(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
+        _only(request, "slave", "undo", "stay")
+        slaves = {slave.name: slave for slave in self._broker.slaves}
+        names = slaves_named(request.arguments.get("slave", ""), list(slaves))
+        undo, stay = request.arguments.get("undo") == "yes", request.arguments.get("stay") == "yes"
+        own = self._steered.own_slave()
+        changed = [name for name in names if slaves[name].quiet is undo]
+        for name in names:
+            # The slave of this command ends with the run; if it ended before, the run would fail.
+            slaves[name].silence(quiet=not undo, ends=not (undo or stay or name == own))
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        if undo:
+            return _Done(f"{shown} gets jobs again.", "quiet", f"{shown}: at work", changed=bool(changed))
+        end = "stays connected" if stay or names == [own] else "then ends"
+        others = [slave for slave in slaves.values() if not slave.quiet]
+        alone = "" if others else " No other slave is connected: the run waits for one."
+        return _Done(
+            f"{shown} gets no more jobs, gives back what it has not begun, and {end}.{alone}",
+            "at work",
+            f"{shown}: quiet",
+        )
+
+    def _set(self, request: SteerRequest, now: float) -> _Done:
+        if not request.arguments:
+            raise UsageError("Nothing is to be set: give NAME=VALUE, such as retries=5.")
+        live = {name: change for name, change in self.live.items() if name not in (HOLD, RATE)}
+        before, after = [], []
+        for given, value in request.arguments.items():
+            name = given.strip().lower().replace("_", "-")
+            start = self._settings.start_value(name)
+            before.append(f"{name}={live[name].value if name in live else start}")
+            if value.strip().lower() == DEFAULT:
+                live.pop(name, None)
+            else:
+                live[name] = LiveChange(name, value.strip(), request.who, now, request.reason)
+            after.append(f"{name}={live[name].value if name in live else start}")
+        self._settings.change({name: change.value for name, change in live.items()})
+        if before == after:
+            return _Done(f"It was so before: {', '.join(after)}.", changed=False)
+        self.live = {**{name: self.live[name] for name in (HOLD, RATE) if name in self.live}, **live}
+        self._version += 1
+        return _Done(f"Set: {', '.join(after)}; it was {', '.join(before)}.", ", ".join(before), ", ".join(after))
+
+    def _retry(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
+        _only(request, "kind", "job", "all")
+        kind, job = request.arguments.get("kind"), request.arguments.get("job")
+        if sum((kind is not None, job is not None, request.arguments.get("all") == "yes")) != 1:
+            raise UsageError("Say which failed jobs are meant: --kind=CLASS, --job=KEY, or --all.")
+        if self._broker.replay.on:
+            raise UsageError("This session runs the failed jobs again anyway: it was started with --failed.")
+        failed = self._broker.counts().failed
+        if not failed:
+            raise UsageError("No job of this run counts as failed: there is nothing to try again.")
+        self._broker.replay.ask(Selection(failed, kind, job))
+        which = f"that failed with {kind}" if kind is not None else f"with the key {job}" if job is not None else ""
+        what = f"failed jobs {which}".strip()
+        return _Done(f"The {what} are tried again, before anything new.", f"{failed} failed", what)
+
+    def _note(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
+        _only(request)
+        if not request.reason:
+            raise UsageError("The note is empty: say something.")
+        return _Done("It is in the trail.")
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _keep(self, change: LiveChange) -> None:
+        self.live[change.name] = change
+        self._version += 1
+
+    def _take_back(self, name: str) -> None:
+        del self.live[name]
+        self._version += 1
+
+    def _restore(self, change: LiveChange) -> None:
+        """Put a change of an earlier session in force again."""
+        try:
+            if change.name == HOLD:
+                self._broker.hand_out.hold(held=True)
+            elif change.name == RATE:
+                rate = None if change.value == OFF else rate_of("the rate", change.value)
+                self._steered.set_rate(rate, because(rate, change))
+            else:
+                known = {n: c.value for n, c in self.live.items() if n not in (HOLD, RATE)}
+                self._settings.change({**known, change.name: change.value})
+        except UsageError as exc:
+            self.lost.append((change, str(exc)))
+            return
+        self.live[change.name] = change
+
+
+def _only(request: SteerRequest, *names: str) -> None:
+    """Refuse arguments that a command does not have."""
+    unknown = sorted(set(request.arguments) - set(names))
+    if unknown:
+        raise UsageError(
+            f"{request.command} takes no {unknown[0]!r}" + (f"; it takes {', '.join(names)}." if names else ".")
+        )

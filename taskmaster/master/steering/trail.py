@@ -1,0 +1,68 @@
+"""The trail: who changed what in a run, when and why. Pure.
+
+The newest rows are kept here; all of them are in the state, as soon as the next checkpoint has
+written those that are new.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from taskmaster.master.steering.records import TrailRow
+
+__all__ = ["KEPT_ROWS", "Trail"]
+
+KEPT_ROWS = 1000  # in memory; the state has more
+
+
+class Trail:
+    """See the module.
+
+    Args:
+        known: The newest rows of earlier sessions, oldest first.
+
+    Attributes:
+        saved: Number of the last row that the state has; 0 if it has none.
+    """
+
+    def __init__(self, known: Sequence[TrailRow] = ()) -> None:
+        self._rows: deque[TrailRow] = deque(known, KEPT_ROWS)
+        self._next = known[-1].seq + 1 if known else 1
+        self._unwritten: list[TrailRow] = []
+        self.saved = self._next - 1
+
+    def add(  # noqa: PLR0913  # the columns of a row
+        self,
+        at: float,
+        command: str,
+        *,
+        user: str = "",
+        host: str = "",
+        peer: str = "",
+        via: str = "master",
+        reason: str = "",
+        before: str = "",
+        after: str = "",
+    ) -> TrailRow:
+        """Add a row, and return it."""
+        row = TrailRow(self._next, at, command, user, host, peer, via, reason, before, after)
+        self._next += 1
+        self._rows.append(row)
+        self._unwritten.append(row)
+        return row
+
+    def after(self, seq: int, most: int) -> list[TrailRow]:
+        """Return the newest rows above a number, oldest first, at most so many."""
+        found = [row for row in self._rows if row.seq > seq]
+        return found[-most:]
+
+    def unwritten(self) -> list[TrailRow]:
+        """Return the rows that the state does not have."""
+        return list(self._unwritten)
+
+    def written(self, rows: Sequence[TrailRow]) -> None:
+        """Note that the state has these rows."""
+        if rows:
+            self.saved = max(self.saved, rows[-1].seq)
+            self._unwritten = [row for row in self._unwritten if row.seq > self.saved]

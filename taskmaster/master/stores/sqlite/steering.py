@@ -1,0 +1,82 @@
+"""The tables of steering in a state file: the live changes that are in force, and the trail.
+
+A state of format 3 has no such tables: it is read as one in which
+nothing was steered, and gets them with its first change, from which on it is of format 4.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.stores.sqlite.rows import Tally, printable, sealed
+from taskmaster.master.stores.sqlite.validation import check_live, check_trail
+
+__all__ = ["LIVE", "STATEMENTS", "TRAIL", "changes", "fill", "rows", "write"]
+
+TABLES = """
+CREATE TABLE live (
+    run TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, by TEXT NOT NULL, at REAL NOT NULL,
+    reason TEXT NOT NULL, until REAL, seal BLOB NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
+CREATE TABLE trail (
+    run TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, command TEXT NOT NULL, user TEXT NOT NULL,
+    host TEXT NOT NULL, peer TEXT NOT NULL, via TEXT NOT NULL, reason TEXT NOT NULL, before TEXT NOT NULL,
+    after TEXT NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, seq));
+"""
+STATEMENTS = [statement.strip() for statement in TABLES.split(";") if statement.strip()]
+LIVE = "SELECT run, name, value, by, at, reason, until, seal FROM live WHERE run = ? ORDER BY at, name"
+TRAIL = (
+    "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM "
+    "(SELECT * FROM trail WHERE run = ? ORDER BY seq DESC LIMIT 1000) ORDER BY seq"
+)
+MOST_ROWS = 10_000  # of a run's trail; beyond, the oldest go
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Make the tables where they are missing."""
+    for statement in STATEMENTS:
+        connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+
+
+def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
+    """Write what a checkpoint says of steering.
+
+    Args:
+        tally: Of the run, in a transaction.
+        run: The id of the run.
+        checkpoint: What is new.
+    """
+    if checkpoint.live is not None:
+        tally.remove("live", "run = ?", run)
+        tally.put("live", [_row(run, change) for change in checkpoint.live])
+    if checkpoint.trail:
+        tally.put("trail", [_row(run, row) for row in checkpoint.trail])
+        tally.remove("trail", "run = ? AND seq <= ?", run, checkpoint.trail[-1].seq - MOST_ROWS)
+
+
+def changes(found: Sequence[tuple[object, ...]]) -> list[LiveChange]:
+    """Return rows of ``LIVE``, without their checksums, as values.
+
+    Raises:
+        ValueError: One cannot be right.
+    """
+    for row in found:
+        check_live(row)
+    return [LiveChange(*row[1:]) for row in found]  # type: ignore[arg-type]  # as ``write`` has written them
+
+
+def rows(found: Sequence[tuple[object, ...]]) -> list[TrailRow]:
+    """Return rows of ``TRAIL``, without their checksums, as values.
+
+    Raises:
+        ValueError: One cannot be right.
+    """
+    for row in found:
+        check_trail(row)
+    return [TrailRow(*row[1:]) for row in found]  # type: ignore[arg-type]  # as ``write`` has written them
+
+
+def _row(run: str, value: LiveChange | TrailRow) -> tuple[object, ...]:
+    return sealed(run, *(printable(cell) if isinstance(cell, str) else cell for cell in value))

@@ -1,0 +1,289 @@
+"""Why a run is no faster: one sentence with its figures, and what cures it. Pure.
+
+The first of the reasons that is true is given, from what stops the run altogether to what only
+limits it; ``WhyCode`` has them in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from taskmaster.units import show_seconds
+
+__all__ = ["Facts", "Why", "WhyCode", "why"]
+
+BUSY_SHARE = 0.9  # of the workers; when fewer are busy, something else than they is what limits the run
+
+
+class WhyCode(StrEnum):
+    """What holds a run, or limits it; programs may rely on these names."""
+
+    STATE = "state"
+    """The state cannot be written."""
+    STOPPING = "stopping"
+    """The run is being ended."""
+    PAUSED = "paused"
+    """An operator holds it."""
+    THROTTLED = "throttled"
+    """A guard, a throttle function, the hours, or an outage holds it."""
+    SLAVES = "slaves"
+    """No slave is connected."""
+    REFUSED = "refused"
+    """No slave is connected, because those that came were refused."""
+    SOURCE = "source"
+    """The source gives no jobs, or raised."""
+    SPAN = "span"
+    """One job holds the watermark, and as much is read beyond it as may be."""
+    RETRY = "retry"
+    """Only jobs that wait for another attempt are left."""
+    LAST = "last"
+    """The last jobs run."""
+    RATE = "rate"
+    """The rate is what limits it."""
+    WORKERS = "workers"
+    """All workers are busy: nothing else limits it."""
+    FEEDING = "feeding"
+    """Workers wait now and then: the source, or the way to the slaves, limits it."""
+
+    @property
+    def exit_code(self) -> int:
+        """With what ``tm-ctl why`` ends."""
+        return _EXIT_CODES.get(self, 0)
+
+
+_EXIT_CODES = {
+    WhyCode.PAUSED: 1,
+    WhyCode.STOPPING: 1,
+    WhyCode.THROTTLED: 2,
+    WhyCode.RATE: 2,
+    WhyCode.SLAVES: 3,
+    WhyCode.REFUSED: 3,
+    WhyCode.SOURCE: 4,
+    WhyCode.STATE: 5,
+}
+
+
+class Why(NamedTuple):
+    """Why a run is no faster.
+
+    Attributes:
+        code: What it is.
+        sentence: With figures, without the full stop.
+        cure: What can be done about it; "" where nothing need be.
+    """
+
+    code: WhyCode
+    sentence: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the reason is found from; times in seconds.
+
+    Attributes:
+        unwritable: Why the state cannot be written; "" if it can.
+        unwritable_seconds: For how long already.
+        state_timeout: How long the run waits for it.
+        draining: The run is being ended.
+        hold: Who holds the run, since when and why; "" if nobody does.
+        throttled: Why a guard, a throttle function or an outage holds it.
+        slaves: Connected slaves.
+        workers: Their worker processes.
+        busy: How many of these have a job.
+        refused: What the last slave that was refused was told; "" if none was.
+        error: What the source raised; "" if it did not.
+        source: What the source is called.
+        source_seconds: For how long it has not given a job although there is room.
+        source_wanted: Workers wait for it.
+        span_full: Nothing more may be read.
+        span: How many jobs may be read beyond the watermark.
+        longest: The job that has been running for longest, as text, with its slave; "" if none
+            runs.
+        longest_seconds: For how long.
+        alone: Nothing else is left to be handed out.
+        leased: Jobs handed out and not ended.
+        waiting: Jobs that wait for another attempt.
+        next_due: Seconds until the next of these; None if none waits.
+        rate: How the rate is said while it limits the run; "" otherwise.
+        job_seconds: What a job takes; None if that is not known.
+        queued: Jobs that can be handed out.
+        skipping: How many jobs a source that cannot go on after a key has skipped so far; None: it
+            skips nothing at the moment.
+    """
+
+    unwritable: str = ""
+    unwritable_seconds: float = 0.0
+    state_timeout: float = 0.0
+    draining: bool = False
+    hold: str = ""
+    throttled: str = ""
+    slaves: int = 0
+    workers: int = 0
+    busy: int = 0
+    refused: str = ""
+    error: str = ""
+    source: str = "get_jobs"
+    source_seconds: float = 0.0
+    source_wanted: bool = False
+    span_full: bool = False
+    span: int = 0
+    longest: str = ""
+    longest_seconds: float = 0.0
+    alone: bool = False
+    leased: int = 0
+    waiting: int = 0
+    next_due: float | None = None
+    rate: str = ""
+    job_seconds: float | None = None
+    queued: int = 0
+    skipping: int | None = None
+
+
+def why(facts: Facts) -> Why:
+    """Return the first reason that is true."""
+    for reason in _REASONS:
+        found = reason(facts)
+        if found is not None:
+            return found
+    return _at_work(facts)
+
+
+def _unwritable(facts: Facts) -> Why | None:
+    if not facts.unwritable:
+        return None
+    since = f"for {_for(facts.unwritable_seconds)} already: " if facts.unwritable_seconds >= 1 else ""
+    left = max(0.0, facts.state_timeout - facts.unwritable_seconds)
+    cure = f"Make room, or mend the disk: nothing is lost, and the run goes on by itself. It gives up in {_for(left)}."
+    return Why(WhyCode.STATE, f"the state cannot be written, {since}{facts.unwritable.rstrip('.')}", cure)
+
+
+def _stopping(facts: Facts) -> Why | None:
+    if not facts.draining:
+        return None
+    running = _running(facts)
+    return Why(WhyCode.STOPPING, f"the run is being ended: {running or 'nothing runs any more'}")
+
+
+def _paused(facts: Facts) -> Why | None:
+    if not facts.hold:
+        return None
+    running = _running(facts)
+    sentence = f"paused {facts.hold}" + (f"; {running}" if running else "")
+    return Why(WhyCode.PAUSED, sentence, "`tm-ctl resume` lets it go on.")
+
+
+def _throttled(facts: Facts) -> Why | None:
+    if not facts.throttled:
+        return None
+    return Why(WhyCode.THROTTLED, facts.throttled, "It goes on by itself when that is over.")
+
+
+def _no_slave(facts: Facts) -> Why | None:
+    if facts.slaves:
+        return None
+    if facts.refused:
+        cure = "Mend that, and start the slave again."
+        return Why(WhyCode.REFUSED, f"no slave is connected; the last one that came was refused: {facts.refused}", cure)
+    jobs = f"; {_count(facts.queued, 'job waits', 'jobs wait')} for one" if facts.queued else ""
+    return Why(
+        WhyCode.SLAVES, f"no slave is connected{jobs}", "Start one with tm-slave, as the master said at its start."
+    )
+
+
+def _source_waits(facts: Facts) -> Why | None:
+    if facts.skipping is not None:
+        sentence = f"{facts.source} is read again up to the key where the run goes on: {facts.skipping:,} jobs skipped"
+        return Why(WhyCode.SOURCE, sentence, "Let it take `last`, and begin there.")
+    if facts.error and not facts.queued:
+        return Why(
+            WhyCode.SOURCE,
+            f"{facts.source} raised {facts.error}; what was read before is finished, and then the run stops",
+            "Mend it, and start the run again: it goes on from there.",
+        )
+    if not facts.source_wanted or facts.queued or facts.source_seconds < 1 or facts.span_full:
+        return None
+    idle = facts.workers - facts.busy
+    waits = f"; {_count(idle, 'worker waits', 'workers wait')}" if idle > 0 else ""
+    sentence = f"waiting for {facts.source}, which has given no job for {_for(facts.source_seconds)}{waits}"
+    return Why(WhyCode.SOURCE, sentence, "A faster query, or larger pages, would help.")
+
+
+def _span_is_full(facts: Facts) -> Why | None:
+    if not facts.span_full or facts.queued:
+        return None
+    holder = f": the job {facts.longest} has run for {_for(facts.longest_seconds)}" if facts.longest else ""
+    cure = "A job that hangs is ended with --job-timeout; --span lets more be read meanwhile."
+    return Why(WhyCode.SPAN, f"{facts.span:,} jobs are read beyond the oldest that is not settled{holder}", cure)
+
+
+def _only_retries(facts: Facts) -> Why | None:
+    if not facts.alone or facts.leased or not facts.waiting or facts.next_due is None:
+        return None
+    jobs = "the job that is" if facts.waiting == 1 else f"the {facts.waiting} jobs that are"
+    return Why(WhyCode.RETRY, f"waiting for {jobs} to be tried again, the next in {_for(facts.next_due)}")
+
+
+def _last_jobs(facts: Facts) -> Why | None:
+    if not facts.alone or not facts.longest or not facts.leased:
+        return None
+    which = "last job runs" if facts.leased == 1 else f"last {facts.leased} jobs run"
+    return Why(WhyCode.LAST, f"the {which}: {facts.longest}, for {_for(facts.longest_seconds)}")
+
+
+def _limited(facts: Facts) -> Why | None:
+    if not facts.rate:
+        return None
+    return Why(WhyCode.RATE, facts.rate, "`tm-ctl rate` changes it.")
+
+
+_REASONS: tuple[Callable[[Facts], Why | None], ...] = (
+    _unwritable,
+    _stopping,
+    _paused,
+    _throttled,
+    _no_slave,
+    _source_waits,
+    _span_is_full,
+    _only_retries,
+    _last_jobs,
+    _limited,
+)
+
+
+def _at_work(facts: Facts) -> Why:
+    takes = "" if facts.job_seconds is None else f"; a job takes {_short(facts.job_seconds)}"
+    busy = f"{facts.busy} of {_count(facts.workers, 'worker is', 'workers are')} busy{takes}"
+    longest = f"; {facts.longest} has run for {_for(facts.longest_seconds)}" if facts.longest else ""
+    if facts.busy >= BUSY_SHARE * facts.workers:
+        return Why(WhyCode.WORKERS, f"nothing holds it: {busy}{longest}", "More workers make it faster.")
+    slow = "the source gives fewer jobs than they could do" if not facts.queued else "jobs are on their way to them"
+    return Why(WhyCode.FEEDING, f"{busy}: {slow}{longest}")
+
+
+def _running(facts: Facts) -> str:
+    running = min(facts.leased, facts.busy) or facts.leased
+    if not running:
+        return ""
+    text = _count(running, "job still runs", "jobs still run")
+    if facts.longest:
+        text += f", the longest ({facts.longest}) for {_for(facts.longest_seconds)}"
+    return text
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
+
+
+def _for(seconds: float) -> str:
+    return show_seconds(float(round(seconds)))
+
+
+def _short(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

@@ -1,0 +1,129 @@
+"""A client's side of steering: what ``tm-ctl`` and ``taskmaster.control`` ask a running master."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from taskmaster.errors import ConnectError, UsageError
+from taskmaster.runner import control
+from taskmaster.transport import client
+
+__all__ = ["SteerClient"]
+
+WRITTEN_SECONDS = 2.0  # that a client waits until what it has changed is in the state
+LOOK_SECONDS = 0.05  # between two looks meanwhile
+
+
+class SteerClient:
+    """Asks one master, over a connection that is kept.
+
+    Args:
+        host: Where the master is, ``HOST:PORT``.
+        key: The shared key.
+        key_file: A file with it.
+        via: What the request comes from: "tm-ctl" or "script".
+    """
+
+    def __init__(self, host: str, key: str | None = None, key_file: str | None = None, *, via: str) -> None:
+        self.host = host
+        self._key = key
+        self._key_file = key_file
+        self._via = via
+        self._connection: client.MasterConnection | None = None
+
+    def steer(self, command: str, arguments: Mapping[str, str] | None = None, reason: str = "") -> dict[str, Any]:
+        """Ask for a change; return the master's answer.
+
+        Raises:
+            UsageError: The master refuses it, and says why.
+            ConnectError: It cannot be reached, or cannot be steered.
+        """
+        request = {
+            "id": uuid.uuid4().hex,
+            "command": command,
+            "by": {"user": _user(), "host": socket.gethostname(), "pid": os.getpid(), "via": self._via},
+            "reason": reason,
+            "arguments": dict(arguments or {}),
+        }
+        self._connected()
+        try:
+            answer = self._call("steer", request)
+        except client.Declined:
+            raise
+        except ConnectError:
+            # The answer may be lost although the request was heard: the same again changes nothing.
+            answer = self._call("steer", request)
+        if not answer.get("ok"):
+            raise UsageError(str(answer.get("why")))
+        return dict(answer)
+
+    def look(self, what: str, **arguments: Any) -> Any:
+        """Return what there is to see; nothing is changed.
+
+        Raises:
+            ConnectError: The master cannot be reached, or cannot answer that.
+        """
+        return self._call("look", what, arguments)
+
+    def status(self) -> dict[str, Any]:
+        """Return how the run stands; an older master says less."""
+        try:
+            return dict(self.look("status"))
+        except client.Declined:
+            return dict(self._connected().call("status"))
+
+    def wait_written(self, row: int, seconds: float = WRITTEN_SECONDS) -> str:
+        """Wait until a row of the trail is in the state.
+
+        Returns:
+            "" when it is; else why it is not yet.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.status()
+            if found.get("trail_saved", row) >= row:
+                return ""
+            if time.monotonic() >= deadline:
+                return (
+                    str(found.get("why_sentence")) if found.get("why") == "state" else "no checkpoint was made so far"
+                )
+            time.sleep(LOOK_SECONDS)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> client.MasterConnection:
+        if self._connection is None:
+            self._connection = control.connect(self.host, self._key, self._key_file)
+        return self._connection
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return self._connected().call(method, *arguments)
+        except client.Declined as exc:
+            if "there is no method" in exc.why:
+                raise client.Declined(
+                    self._connected().address,
+                    "it runs an older Taskmaster, which cannot be steered; install this one there, and start the run "
+                    "again: it goes on where it was",
+                ) from exc
+            raise
+        except ConnectError:
+            self.close()
+            raise
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

@@ -1,0 +1,363 @@
+"""Real runs that are paused, slowed, stopped and changed from outside, in each mode of working; a
+ledger shows that nothing is lost, run twice by it, or charged.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import Command, free_port, wait_for
+from support.playground import PREAMBLE, Playground
+
+from taskmaster.control import Run
+
+WRITES = """
+import asyncio
+def write(what, key):
+    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, f"{what} {key} {os.getpid()} {time.time()}\\n".encode())
+    os.close(fd)
+
+N = int(os.environ.get("TOTAL", "600"))
+
+def get_jobs(last=-1):
+    yield from range(last + 1, N)
+"""
+ONE = """
+def handle_job(n):
+    write("start", n)
+    time.sleep(0.02)
+    write("end", n)
+"""
+COROUTINE = """
+async def handle_job(n):
+    write("start", n)
+    await asyncio.sleep(0.02)
+    write("end", n)
+"""
+LIST = """
+def handle_jobs(jobs):
+    for n in jobs:
+        write("start", n)
+        time.sleep(0.02)
+        write("end", n)
+"""
+MODES: dict[str, tuple[str, list[str]]] = {
+    "processes": (ONE, ["2"]),
+    "threads": (ONE, ["1", "--threads=3"]),
+    "coroutines": (COROUTINE, ["1", "--concurrency=5"]),
+    "lists": (LIST, ["2"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _home(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for the keys of masters where these leave them."""
+    monkeypatch.setenv("TASKMASTER_HOME", playground.environment["TASKMASTER_HOME"])
+
+
+def steered(playground: Playground) -> Run:
+    """The only run here, from a script."""
+    return Run(next(playground.directory.glob("*.tmstate")))
+
+
+def begun(playground: Playground, body: str, *words: str, **environment: str) -> Command:
+    """A run that has ended some jobs, at work."""
+    playground.write("work.py", PREAMBLE + WRITES + body)
+    run = playground.start("tm-run", "work.py", *words, "--progress=none", **environment)
+    wait_for("jobs to end", lambda: len(playground.ledger.ended()) > 20 or run.process.poll() is not None)
+    assert run.process.poll() is None, run.output
+    return run
+
+
+def wait_for_state(run: Run, state: str) -> dict[str, Any]:
+    """Until the run is in that state; gives its status."""
+    found: dict[str, Any] = {}
+
+    def is_there() -> bool:
+        found.update(run.status())
+        return found["state"] == state
+
+    wait_for(f"the run to be {state}", is_there)
+    return found
+
+
+def failures(playground: Playground) -> int:
+    """Failed jobs of the only state here."""
+    row = playground.look("SELECT failures FROM run")
+    return -1 if row is None else row[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pause_bites_and_loses_nothing(playground: Playground, mode: str) -> None:
+    """Nothing begins while the run is paused, whatever its workers are; then all of it is done,
+    once.
+    """
+    body, words = MODES[mode]
+    run = begun(playground, body, *words, TOTAL="300")
+    with steered(playground) as control:
+        assert control.pause("deploy")["ok"]
+        found = wait_for_state(control, "paused")
+        # What had begun has ended by now, and what had not was given back.
+        ended = playground.ledger.ended()
+        assert found["leased"] == 0
+        assert found["queued"] > 0
+        assert "deploy" in found["reason"]
+        assert found["why"] == "paused"
+        assert found["settled"] == ended.total()
+        time.sleep(0.5)  # in which a run that is not held would do a dozen
+        assert playground.ledger.ended() == ended
+        assert not playground.ledger.running()
+        control.resume()
+    assert run.end() == 0, run.output
+
+    assert playground.ledger.ended() == {str(n): 1 for n in range(300)}
+    assert failures(playground) == 0
+
+
+def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: Playground) -> None:
+    """Each request is applied whole, in some order; each answer has its row."""
+    run = begun(playground, ONE, "2", TOTAL="200")
+    answers: list[dict[str, Any]] = []
+
+    def client(number: int) -> None:
+        with steered(playground) as control:
+            for _ in range(5):
+                answers.append(control.pause(f"client {number}"))
+                answers.append(control.resume(f"client {number}"))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with steered(playground) as control:
+        control.resume()
+        trail = control.trail()
+    assert run.end() == 0, run.output
+
+    rows = [answer["trail"] for answer in answers if answer["changed"]]
+    assert len(set(rows)) == len(rows)
+    assert len(answers) == 20
+    held = False
+    for row in trail:
+        held = {"pause": True, "resume": False}.get(row["command"], held)
+    assert not held
+    assert playground.ledger.ended() == {str(n): 1 for n in range(200)}
+
+
+def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playground) -> None:
+    """It says by whom and why, also where the command line has another rate; `default` and `resume`
+    take both back; nothing is lost, and nobody is charged.
+    """
+    run = begun(playground, ONE, "2", TOTAL="200")
+    with steered(playground) as control:
+        control.rate(50, "db2 is dying")
+        row = control.pause("deploy")["trail"]
+        wait_for_state(control, "paused")
+        wait_for("the trail to be written", lambda: control.status()["trail_saved"] >= row)
+    run.kill()
+    wait_for("its workers to end", lambda: not playground.left())
+    ended = playground.ledger.ended()
+
+    again = playground.start("tm-run", "work.py", "2", "--progress=none", "--rate=1000", TOTAL="200")
+    again.wait_for_output("tm-ctl resume")
+    assert "The rate is 50/s, set by" in again.output
+    assert '("db2 is dying")' in again.output
+    assert "the command line says 1000/s" in again.output
+    with steered(playground) as control:
+        wait_for_state(control, "paused")
+        assert control.settings()[-1]["name"]
+        assert playground.ledger.ended() == ended
+        assert control.rate("default")["after"] == "1000/s"
+        assert [row["command"] for row in control.trail()] == ["started", "rate", "pause", "resumed", "rate"]
+        control.resume()
+    assert again.end() == 0, again.output
+
+    assert set(playground.ledger.ended()) == {str(n) for n in range(200)}
+    # What was settled and not in a checkpoint when the master was killed may run again.
+    assert playground.ledger.ended().total() <= 200 + 60
+    assert failures(playground) == 0
+    last = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="200")
+    assert "tm-ctl resume" not in last.output
+
+
+def test_a_pause_for_a_time_ends_while_no_master_runs(playground: Playground) -> None:
+    """By the time of day; a run that is started after that goes on."""
+    run = begun(playground, ONE, "2", TOTAL="120")
+    with steered(playground) as control:
+        answer = control.pause(duration="2s")
+        wait_for("the trail to be written", lambda: control.status()["trail_saved"] >= answer["trail"])
+    until = time.time() + 2
+    run.kill()
+    wait_for("its workers to end", lambda: not playground.left())
+    wait_for("the time to be over", lambda: time.time() > until)
+    again = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="120")
+
+    assert again.process.returncode == 0, again.output
+    assert set(playground.ledger.ended()) == {str(n) for n in range(120)}
+
+
+def begun_between(playground: Playground, since: float, until: float) -> int:
+    """How many jobs have begun between two moments, by the callbacks' own clock."""
+    return sum(what == "start" and since <= at < until for what, _, _, at in playground.ledger.timed())
+
+
+@pytest.mark.slow
+def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
+    """10, then 1,000, then 0.5, then off, counted by the callbacks: never above what was set and
+    what a second allows.
+    """
+    fast = ONE.replace("0.02", "0.001")
+    run = begun(playground, fast, "2", "--rate=200", TOTAL="20000")
+    with steered(playground) as control:
+        for rate, seconds, most, least in ((10, 4.0, 10, 5), (1000, 3.0, 1000, 60), (0.5, 5.0, 1, 0)):
+            control.rate(rate)
+            time.sleep(1.5)  # in which what was handed out at the former rate ends or comes back
+            since = time.time()
+            time.sleep(seconds)
+            count = begun_between(playground, since, since + seconds)
+            assert least <= count <= rate * seconds + max(1, most), rate
+        control.rate(None)
+        control.stop("enough")
+    assert run.end() == 143, run.output
+    assert set(playground.ledger.ended().values()) == {1}
+
+
+def test_a_stop_ends_as_a_signal_does(playground: Playground) -> None:
+    """143, who stopped it, the command that goes on; and that goes on with what is left, once."""
+    run = begun(playground, ONE, "2", TOTAL="150")
+    told = playground.run("tm-ctl", "stop", "work.py", "--reason=the disk is full")
+
+    assert told.process.returncode == 0, told.output
+    assert run.end() == 143, run.output
+    assert "Stopped by " in run.output
+    assert "resume it with: tm-run work.py 2" in run.output
+    trail = playground.run("tm-ctl", "trail", "work.py", "--json").output
+    assert [json.loads(line)["command"] for line in trail.splitlines()][-2:] == ["stop", "stopped"]
+    assert playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="150").process.returncode == 0
+    assert playground.ledger.ended() == {str(n): 1 for n in range(150)}
+
+
+def test_a_quiet_slave_ends_by_itself_and_another_goes_on(playground: Playground) -> None:
+    """With 0, without a job lost; and it is listed with how it went."""
+    port = free_port()
+    playground.write("work.py", PREAMBLE + WRITES + ONE)
+    where = [f"--host=127.0.0.1:{port}"]
+    master = playground.start("tm-master", "work.py", *where, "--progress=none", TOTAL="400")
+    slaves = [playground.start("tm-slave", "work.py", *where, "--processes=1") for _ in range(2)]
+    wait_for("both to work", lambda: len({pid for _, _, pid in playground.ledger.lines()}) == 2)
+    with Run(f"127.0.0.1:{port}") as control:
+        names = [row["name"] for row in control.slaves()]
+        first = next(name for name in names if name.endswith(f":{slaves[0].pid}"))
+        assert control.quiet(first)["changed"]
+        assert slaves[0].end() == 0, slaves[0].output
+        gone = next(row for row in control.slaves() if row["name"] == first)
+        assert gone["state"] == "said goodbye"
+        assert gone["done"] > 0
+    assert master.end() == 0, master.output
+    assert slaves[1].end() == 0, slaves[1].output
+
+    assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
+
+
+def test_failed_jobs_are_run_again_while_the_run_goes_on(playground: Playground) -> None:
+    """Those of one kind, when its cause is mended: the run ends with 0, each of them was run twice
+    and all others once.
+    """
+    fails = (
+        "def handle_job(n):\n    write('start', n)\n    time.sleep(0.01)\n"
+        "    if n % 10 == 3 and not os.path.exists('mended'):\n        raise ConnectionError('away')\n"
+        "    while n == N - 1 and not os.path.exists('enough'):\n        time.sleep(0.02)\n"
+        "    write('end', n)\n"
+    )
+    run = begun(playground, fails, "2", "--retries=0", TOTAL="100")
+    with steered(playground) as control:
+        wait_for("all but the last to be settled", lambda: control.status()["settled"] >= 99)
+        assert control.status()["failed"] == 10
+        playground.write("mended", "")
+        answer = playground.run("tm-ctl", "retry", "--kind=ConnectionError", "work.py", "--json")
+        assert json.loads(answer.output)["ok"]
+        wait_for("them to be mended", lambda: control.status()["failed"] == 0)
+        playground.write("enough", "")
+    assert run.end() == 0, run.output
+
+    assert playground.ledger.ended() == {str(n): 1 for n in range(100)}
+    started = [key for what, key, _ in playground.ledger.lines() if what == "start"]
+    assert {key: started.count(key) for key in started} == {str(n): 2 if n % 10 == 3 else 1 for n in range(100)}
+    assert failures(playground) == 0
+
+
+def test_settings_reach_slaves_that_are_connected(playground: Playground) -> None:
+    """``job-timeout`` ends a job that hangs, although its slave was told of no such limit."""
+    hangs = (
+        "def handle_job(n):\n    write('start', n)\n"
+        "    if n == 40 and not os.path.exists('second'):\n"
+        "        open('second', 'w').close()\n        time.sleep(600)\n"
+        "    time.sleep(0.01)\n    write('end', n)\n"
+    )
+    run = begun(playground, hangs, "2", TOTAL="120")
+    wait_for("it to hang", (playground.directory / "second").exists)
+    told = playground.run("tm-ctl", "set", "job-timeout=0.5", "retries=2", "work.py")
+
+    assert "Set: job-timeout=0.5, retries=2" in told.output, told.output
+    assert run.end() == 0, run.output
+    assert playground.ledger.ended() == {str(n): 1 for n in range(120)}
+
+
+def test_commands_say_what_is_wrong_with_them(playground: Playground) -> None:
+    """With exit code 2, and without a change; and `why` says what is right."""
+    run = begun(playground, ONE, "2", TOTAL="2000")
+    for words, said in (
+        (["rate", "0", "work.py"], "use `tm-ctl pause`"),
+        (["set", "retrys=5", "work.py"], "did you mean retries?"),
+        (["quiet", "nobody", "work.py"], "No slave is called 'nobody'"),
+        (["retry", "work.py"], "--kind=CLASS"),
+        (["pause", "--until=26:00", "work.py"], "--until is '26:00'"),
+        (["pause", "other.tmstate"], "other.tmstate"),
+    ):
+        ended = playground.run("tm-ctl", *words)
+        assert ended.process.returncode != 0, words
+        assert said in ended.output, ended.output
+    why = playground.run("tm-ctl", "why", "work.py")
+    assert why.process.returncode == 0, why.output
+    assert "workers are busy" in why.output
+    assert playground.run("tm-ctl", "slaves", "work.py").output.count("\n") == 2
+    assert "retries" in playground.run("tm-ctl", "settings", "work.py").output
+    playground.run("tm-ctl", "note", "deploy 1.4.2", "work.py")
+    assert "deploy 1.4.2" in playground.run("tm-ctl", "trail", "work.py").output
+    playground.run("tm-ctl", "stop", "work.py")
+    run.end()
+
+
+def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be steered; the other way round, an older tm-ctl asks for what is still there."""
+    from taskmaster.errors import ConnectError
+    from taskmaster.master.service import Service
+    from taskmaster.transport import server
+    from taskmaster.transport.address import Address
+
+    monkeypatch.setattr(server, "METHODS", ("hello", "exchange", "bye", "status", "failures"))
+
+    class Old:
+        """As a master of the release before."""
+
+        status = staticmethod(lambda: {"state": "running", "settled": 5})
+        closed = Service.closed
+
+    bound = server.bind(Address("127.0.0.1", 0), b"k" * 32, Old())  # type: ignore[arg-type]
+    bound.start()
+    key = Path(playground.write("key", "k" * 32))
+    key.chmod(0o600)
+    try:
+        with Run(str(bound.where), key_file=str(key)) as control:
+            with pytest.raises(ConnectError, match="runs an older Taskmaster, which cannot be steered"):
+                control.pause()
+            assert control.status() == {"state": "running", "settled": 5}
+    finally:
+        bound.stop()

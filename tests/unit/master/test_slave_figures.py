@@ -1,0 +1,127 @@
+"""What is known of each slave: counted per report, and of those that have gone."""
+
+from __future__ import annotations
+
+import pytest
+from support.master import Master
+
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.slave_figures import MOST_GONE, Durations, SlaveFigures
+from taskmaster.model import PROTOCOL, Answer, Failure, Report, ReportEnd
+
+
+class Run:
+    """A service with jobs, and slaves that say hello as they are named."""
+
+    def __init__(self) -> None:
+        self.broker = Broker("i", Limits(retries=0))
+        self.broker.intake.add(range(100_000))
+        self.broker.batch_limit.note(1.0)
+        master = Master(self.broker, clock=lambda: 0.0)
+        self.service, self.figures = master.service, master.reports.figures
+
+    def hello(self, name: str) -> None:
+        """A slave of two workers."""
+        about = {"protocol": PROTOCOL, "session": name, "name": name, "workers": 2, "slots": 2}
+        assert self.service.hello({**about, "version": "1.0.0", "python": "3.11.2"})["ok"]
+
+    def batch(self, name: str, jobs: int) -> str:
+        """A batch for a slave."""
+        (batch,) = Answer.from_wire(self.service.exchange(name, [], (1, jobs, jobs, ""))).batches
+        return batch.token
+
+    def row(self, name: str) -> dict:
+        """What is said of a slave."""
+        return next(row for row in self.figures.named(self.figures.rows()) if row["name"] == name)
+
+
+def test_jobs_and_time_are_counted_by_slave() -> None:
+    """Done and failed, and how long one takes; and the longest that runs, by its key."""
+    run = Run()
+    run.hello("web1:1")
+    run.hello("web2:1")
+    token = run.batch("web1:1", 10)
+    report = Report(
+        token, 10, failures=(Failure(3, "KeyError", "x", ""),), keep=10, end=ReportEnd.FINISHED, seconds=0.01
+    )
+    run.service.exchange("web1:1", [report.to_wire()], (0, 1, 0, ""))
+    run.batch("web2:1", 7)
+    one, other = run.row("web1:1"), run.row("web2:1")
+
+    assert (one["done"], one["failed"], one["in_hand"], one["state"]) == (9, 1, 0, "at work")
+    assert one["p50"] == pytest.approx(0.001, rel=0.5)
+    assert (one["release"], one["python"], one["workers"]) == ("1.0.0", "3.11.2", 2)
+    assert (other["done"], other["in_hand"], other["longest"]) == (0, 7, "10")
+
+
+def test_the_same_report_twice_counts_once() -> None:
+    """Reports are cumulative, and may be repeated."""
+    run = Run()
+    run.hello("web1:1")
+    report = Report(run.batch("web1:1", 10), 4)
+    for _ in range(2):
+        run.service.exchange("web1:1", [report.to_wire()], (0, 1, 0, ""))
+
+    assert run.row("web1:1")["done"] == 4
+
+
+def test_a_slave_that_has_gone_is_listed_with_how_it_went() -> None:
+    """Said goodbye, or lost; up to a number of them."""
+    run = Run()
+    run.hello("web1:1")
+    run.hello("web2:1")
+    run.service.bye("web1:1")
+    run.broker.slaves.drop("web2:1")
+    run.figures.tick()
+
+    assert run.row("web1:1")["state"] == "said goodbye"
+    assert run.row("web2:1")["state"] == "lost"
+    for number in range(MOST_GONE + 5):
+        run.hello(f"spot:{number}")
+        run.service.bye(f"spot:{number}")
+    assert len(run.figures.rows()) == MOST_GONE
+    assert run.figures.gone_before == 7
+
+
+def test_a_quiet_slave_says_so() -> None:
+    """And one that says hello again goes on counting."""
+    run = Run()
+    run.hello("web1:1")
+    report = Report(run.batch("web1:1", 10), 4)
+    run.service.exchange("web1:1", [report.to_wire()], (0, 1, 0, ""))
+    run.hello("web1:1")
+    run.broker.slaves["web1:1"].silence(quiet=True, ends=True)
+
+    assert run.row("web1:1")["state"] == "quiet"
+    assert run.row("web1:1")["done"] == 4
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-12, 1e-6, 0.02, 1.0, 3600.0, 1e12])
+def test_a_quantile_is_within_a_factor_of_two(seconds: float) -> None:
+    """From nanoseconds to years; nothing is known of nothing."""
+    durations = Durations()
+
+    assert durations.quantile(0.5) is None
+    durations.add(seconds * 10, 10)
+    found = durations.quantile(0.95)
+    assert found is not None
+    if 1e-6 <= seconds <= 3600.0:
+        assert seconds / 2 <= found <= 2 * seconds
+
+
+def test_a_slow_job_among_many_is_seen_at_its_share() -> None:
+    """The median is that of the quick ones."""
+    durations = Durations()
+    durations.add(0.9, 900)
+    durations.add(100.0, 100)
+
+    assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.5)
+    assert durations.quantile(0.95) == pytest.approx(1.0, rel=0.5)
+
+
+def test_a_slave_that_nobody_has_met_has_no_figures() -> None:
+    """As in a test that adds slaves itself."""
+    broker = Broker("i", Limits())
+
+    assert SlaveFigures(broker, repr).rows() == []

@@ -1,0 +1,115 @@
+"""Why a run is no faster: one sentence with figures in each of the cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from taskmaster.master.why import Facts, WhyCode, why
+
+BUSY = Facts(slaves=1, workers=4, busy=4, leased=8, queued=100, job_seconds=0.0021)
+HELD = "by anna@bastion since 2026-11-28 13:06:00: deploy"
+
+CASES = [
+    (
+        {"unwritable": "No space left on /srv.", "unwritable_seconds": 240.0, "state_timeout": 3600.0},
+        WhyCode.STATE,
+        "the state cannot be written, for 4m already: No space left on /srv",
+    ),
+    (
+        {"draining": True, "leased": 3, "busy": 3, "longest": "4711 on web3:1", "longest_seconds": 8.0},
+        WhyCode.STOPPING,
+        "the run is being ended: 3 jobs still run, the longest (4711 on web3:1) for 8s",
+    ),
+    (
+        {"hold": HELD, "leased": 3, "busy": 3, "longest": "4711 on web3:1", "longest_seconds": 124.0},
+        WhyCode.PAUSED,
+        f"paused {HELD}; 3 jobs still run, the longest (4711 on web3:1) for 2m4s",
+    ),
+    ({"hold": HELD, "leased": 0, "busy": 0}, WhyCode.PAUSED, f"paused {HELD}"),
+    ({"throttled": "replication lag 7 s"}, WhyCode.THROTTLED, "replication lag 7 s"),
+    ({"slaves": 0, "workers": 0, "busy": 0}, WhyCode.SLAVES, "no slave is connected; 100 jobs wait for one"),
+    (
+        {"slaves": 0, "workers": 0, "busy": 0, "refused": "web1:7: another Python"},
+        WhyCode.REFUSED,
+        "no slave is connected; the last one that came was refused: web1:7: another Python",
+    ),
+    (
+        {"queued": 0, "busy": 1, "source_wanted": True, "source_seconds": 12.3},
+        WhyCode.SOURCE,
+        "waiting for get_jobs, which has given no job for 12s; 3 workers wait",
+    ),
+    (
+        {"queued": 0, "error": "ValueError: no such table"},
+        WhyCode.SOURCE,
+        "get_jobs raised ValueError: no such table; what was read before is finished, and then the run stops",
+    ),
+    (
+        {"skipping": 4_120_000},
+        WhyCode.SOURCE,
+        "get_jobs is read again up to the key where the run goes on: 4,120,000 jobs skipped",
+    ),
+    (
+        {
+            "queued": 0, "busy": 1, "source_wanted": True, "source_seconds": 12.3, "span_full": True, "span": 100_000,
+            "longest": "88231 on web3:1", "longest_seconds": 240.0,
+        },
+        WhyCode.SPAN,
+        "100,000 jobs are read beyond the oldest that is not settled: the job 88231 on web3:1 has run for 4m",
+    ),
+    (
+        {"queued": 0, "alone": True, "leased": 0, "busy": 0, "waiting": 2, "next_due": 7.2},
+        WhyCode.RETRY,
+        "waiting for the 2 jobs that are to be tried again, the next in 7s",
+    ),
+    (
+        {"queued": 0, "alone": True, "leased": 2, "busy": 2, "longest": "9 on web3:1", "longest_seconds": 41.0},
+        WhyCode.LAST,
+        "the last 2 jobs run: 9 on web3:1, for 41s",
+    ),
+    ({"rate": "held at 200/s, set by anna@bastion"}, WhyCode.RATE, "held at 200/s, set by anna@bastion"),
+    ({}, WhyCode.WORKERS, "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms"),
+    (
+        {"busy": 1, "queued": 0},
+        WhyCode.FEEDING,
+        "1 of 4 workers are busy; a job takes 2.1 ms: the source gives fewer jobs than they could do",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "code", "sentence"), CASES, ids=[str(code) for _, code, _ in CASES])
+def test_each_case_has_its_sentence(facts: dict, code: WhyCode, sentence: str) -> None:
+    """With its figures."""
+    found = why(replace(BUSY, **facts))
+
+    assert (found.code, found.sentence) == (code, sentence)
+
+
+def test_what_stops_a_run_comes_before_what_slows_it() -> None:
+    """Where several are true, the first of the list is said."""
+    everything: dict = {}
+    for facts, _, _ in reversed(CASES):
+        everything |= facts
+
+    for name, code in (
+        ("unwritable", WhyCode.STATE), ("draining", WhyCode.STOPPING), ("hold", WhyCode.PAUSED),
+        ("throttled", WhyCode.THROTTLED),
+    ):  # fmt: skip
+        assert why(replace(BUSY, **everything)).code is code
+        everything[name] = False if name == "draining" else ""
+
+
+def test_every_case_that_stops_work_has_its_exit_code() -> None:
+    """Scripts can ask."""
+    codes = {code: code.exit_code for code in WhyCode}
+
+    assert {codes[code] for code in (WhyCode.WORKERS, WhyCode.FEEDING, WhyCode.LAST, WhyCode.RETRY)} == {0}
+    assert [codes[code] for code in (WhyCode.PAUSED, WhyCode.THROTTLED, WhyCode.SLAVES, WhyCode.SOURCE)] == [1, 2, 3, 4]
+    assert codes[WhyCode.STATE] == 5
+
+
+def test_whatever_the_facts_there_is_a_sentence() -> None:
+    """Also of a run of which nothing is known."""
+    assert why(Facts()).sentence
+    assert why(Facts(slaves=1)).sentence

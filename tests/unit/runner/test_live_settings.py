@@ -1,0 +1,72 @@
+"""What can be set while a run goes on: the options of its command, with their own checks."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmaster.errors import UsageError
+from taskmaster.options.commands import MasterOptions, RunOptions
+from taskmaster.runner.live_settings import READ, SettingsOfRun, limits_of
+
+
+def settings(**given: object) -> SettingsOfRun:
+    """Those of a master with some options."""
+    return SettingsOfRun(MasterOptions(**given), announced=True)  # type: ignore[arg-type]
+
+
+def test_a_setting_takes_the_place_of_what_the_command_line_had() -> None:
+    """The others stay."""
+    limits, run_time, grace = settings(retries=1, crashes=7).changed(
+        {"retries": "5", "job-timeout": "1m", "max-failures": "1%", "run-time": "2h", "grace": "5"}
+    )
+
+    assert (limits.retries, limits.crashes, limits.job_timeout, limits.max_share) == (5, 7, 60.0, 0.01)
+    assert (run_time, grace) == (7200.0, 5.0)
+    assert settings(retries=1).changed({})[0] == limits_of(MasterOptions(retries=1), announced=True)
+
+
+def test_off_takes_a_limit_away_that_may_be_missing() -> None:
+    """Not one that has to be there."""
+    limits, run_time, _ = settings(job_timeout=5.0, limit=3, run_time=9.0).changed(
+        {"job-timeout": "off", "limit": "off", "run-time": "off"}
+    )
+
+    assert (limits.job_timeout, limits.limit, run_time) == (None, None, None)
+    with pytest.raises(UsageError, match="--retries is 'off'"):
+        settings().changed({"retries": "off"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("retries", "-1", "--retries is '-1'"),
+        ("size", "0", "--size is 0"),
+        ("job-timeout", "0", "--job-timeout is 0.0"),
+        ("job-timeout", "nan", "--job-timeout is nan"),
+        ("max-failures", "many", "--max-failures is 'many'"),
+        ("backoff", "soon", "--backoff is 'soon'"),
+        ("nice", "1e9", "--nice is"),
+        ("retry", "3", "did you mean retries"),
+        ("span", "5", "span cannot be set while the run goes on"),
+        ("rate", "5", "`tm-ctl rate` changes it"),
+    ],
+)
+def test_a_value_is_refused_as_its_option_is(name: str, value: str, wrong: str) -> None:
+    """By the same check, with the same message."""
+    with pytest.raises(UsageError, match=wrong.replace("?", r"\?")):
+        settings().changed({name: value})
+
+
+@pytest.mark.parametrize("options", [MasterOptions(), RunOptions()])
+def test_every_setting_is_an_option_and_shows_its_source(options: MasterOptions) -> None:
+    """Default, from the start, or changed since."""
+    found = SettingsOfRun(options, announced=False)
+    rows = {row["name"]: row for row in found.rows({"retries": "5"})}
+
+    assert set(READ) <= set(rows)
+    assert (rows["retries"]["value"], rows["retries"]["source"], rows["retries"]["default"]) == ("5", "live", "3")
+    assert rows["size"]["source"] == "default"
+    changed = SettingsOfRun(MasterOptions(size=5, rate=0.5), announced=False)
+    assert {row["name"]: row["value"] for row in changed.rows({}) if row["source"] == "start"} == {
+        "size": "5", "rate": "0.5/s",
+    }  # fmt: skip
