@@ -10,9 +10,12 @@ In ``taskmaster.runner``, which does the work, master and slave meet. ::
 
 from __future__ import annotations
 
+import atexit
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from taskmaster.django_orm import integration
@@ -37,6 +40,7 @@ from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, standard_streams, working_directory
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
+from taskmaster.slave.worker.open_files import close_all
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks
@@ -94,9 +98,28 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
         return load(str(loaded.slave_target))
 
     if options.job is not None:
-        return run_one_job(loaded, callbacks, options.job)
-    slave = InProcessSpec(options, callbacks) if options.in_process else LocalSlaveSpec(options, prefork)
-    return RunSession(loaded, options, slave, lambda: key).run()
+        return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job)))
+    if options.in_process:
+        return _with_files_written(RunSession(loaded, options, InProcessSpec(options, callbacks), lambda: key).run)
+    return RunSession(loaded, options, LocalSlaveSpec(options, prefork), lambda: key).run()
+
+
+def _with_files_written(call: Callable[[], Summary]) -> Summary:
+    """Run jobs in this process, and close the files that they have left open.
+
+    Python's own end of a command would not: what was loaded at its start is kept from garbage
+    collection, and holds them.
+    """
+    problems: list[str] = []
+    try:
+        summary = call()
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as at Python's end: what still writes ends first
+        atexit._run_exitfuncs()  # noqa: SLF001
+        problems += close_all()
+        for problem in problems:
+            sys.stderr.write(clean_message(problem) + "\n")
+    return replace(summary, exit_code=summary.exit_code or 1) if problems else summary
 
 
 def work(target: str, options: SlaveOptions) -> int:

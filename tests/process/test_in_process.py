@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import signal
 import time
 
@@ -332,3 +334,47 @@ def test_one_job_that_runs_nothing_has_failed(playground: Playground, body: str)
 
     assert run.process.returncode == 3, run.output
     assert "The job 3 failed" in run.output
+
+
+LEFT_OPEN = """
+import atexit, csv, gzip, threading, time
+def get_jobs(last=0): yield from range(last + 1, 41)
+def setup():
+    global rows, zipped
+    file = open("rows.csv", "w")
+    rows, zipped = csv.writer(file), gzip.open("rows.gz", "wt")
+    atexit.register(lambda: file.write("exit\\n"))
+def late(job):
+    time.sleep(0.05)
+    rows.writerow([job])
+def handle_job(job):
+    zipped.write(f"{job}\\n")
+    threading.Thread(target=late, args=(job,)).start()
+"""
+
+
+@pytest.mark.parametrize(("words", "count"), [(["--processes=0"], 40), (["--job=3"], 1)])
+def test_what_callbacks_leave_in_open_files_is_written(playground: Playground, words: list[str], count: int) -> None:
+    """At the end of the command, as at the end of a worker."""
+    playground.write("left.py", LEFT_OPEN)
+    run = playground.run("tm-run", "left.py", *words, "--progress=none")
+    rows = (playground.directory / "rows.csv").read_text().split()
+
+    assert run.process.returncode == 0, run.output
+    assert len(rows) == count + 1
+    assert rows[-1] == "exit"
+    with gzip.open(playground.directory / "rows.gz", "rt") as file:
+        assert len(file.read().split()) == count
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_an_open_file_that_cannot_be_written_is_said(playground: Playground) -> None:
+    """And is exit code 1: what the callbacks wrote is not all there."""
+    playground.write(
+        "full.py",
+        "file = open('/dev/full', 'w')\ndef get_jobs(): return range(5)\ndef handle_job(job): file.write('x')\n",
+    )
+    run = playground.run("tm-run", "full.py", "--processes=0")
+
+    assert run.process.returncode == 1, run.output
+    assert "'/dev/full' could not be written" in run.output
