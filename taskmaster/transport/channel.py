@@ -39,6 +39,9 @@ class Channel:
         sock: the socket; the channel owns it from here on.
         limit: largest frame, in bytes, either way.
         peer: who is at the other end, for people.
+
+    Attributes:
+        reader: Puts together what arrives; a frame that is put off waits there.
     """
 
     def __init__(self, sock: socket.socket, limit: int = MAX_FRAME_BYTES, peer: str = "") -> None:
@@ -46,7 +49,7 @@ class Channel:
         self._socket = sock
         self._limit = limit
         self._deadline: float | None = None
-        self._reader = FrameReader(limit)
+        self.reader = FrameReader(limit)
         self._seal: Seal | None = None
         sock.setblocking(True)
 
@@ -58,16 +61,19 @@ class Channel:
 
     def seal(self, sent: Seal | None, received: Seal | None) -> None:
         """Seal each frame from here on, and take none without its seal; None: neither."""
-        self._seal, self._reader.seal = sent, received
+        self._seal, self.reader.seal = sent, received
 
-    def take_frames_up_to(self, limit: int) -> None:
-        """Change the limit, in bytes, of the frames that are received."""
-        self._reader.limit = limit
+    def take_frames_up_to(self, limit: int, put_off_from: int | None = None) -> None:
+        """Set, in bytes, the largest frame that is accepted, and the size of a header from which a
+        frame is put off.
+        """
+        self.reader.limit = limit
+        self.reader.long_from = put_off_from
 
     @property
     def unfinished(self) -> int:
         """Bytes of memory that a frame takes which has not arrived whole."""
-        return self._reader.unfinished
+        return self.reader.unfinished
 
     def send(self, value: Any) -> None:
         """Send a plain value.
@@ -101,32 +107,34 @@ class Channel:
 
     def receive_into(self, hold: Callable[[int], Hold | None]) -> None:
         """Ask ``hold`` where long byte strings are to be received; see ``FrameReader``."""
-        self._reader.hold = hold
+        self.reader.hold = hold
 
     def recv(self) -> Any:
         """Receive a plain value; raises EOFError when the peer has closed."""
-        complete, value = self._reader.more()
+        complete, value = self.reader.more()
         while not complete:
             self._hurry()
-            count = self._socket.recv_into(self._reader.space())
+            count = self._socket.recv_into(self.reader.space())
             if count == 0:
                 raise EOFError
-            complete, value = self._reader.filled(count)
+            complete, value = self.reader.filled(count)
         return value
 
     def receive_now(self) -> tuple[bool, Any]:
-        """Return (True, a value) if one has arrived whole, else (False, None); never wait."""
+        """Return (True, a value) if one has arrived whole that is not put off, else (False, None);
+        never wait.
+        """
         self._do_not_wait()
-        complete, value = self._reader.more()
-        while not complete:
+        complete, value = self.reader.more()
+        while not complete and not self.reader.waits:
             try:
-                count = self._socket.recv_into(self._reader.space(), 0, socket.MSG_DONTWAIT)
+                count = self._socket.recv_into(self.reader.space(), 0, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 return False, None
             if count == 0:
                 raise EOFError
-            complete, value = self._reader.filled(count)
-        return True, value
+            complete, value = self.reader.filled(count)
+        return complete, value
 
     def send_bytes(self, data: bytes) -> None:
         """Send a short byte string; used by the handshake."""

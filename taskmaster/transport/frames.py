@@ -168,12 +168,17 @@ class FrameReader:
 
     Attributes:
         seal: each frame has to have this seal; None: no frame is sealed.
+        long_from: a frame with a header of this many bytes or more waits until ``unpickled`` asks
+            for its value, which takes long; None: none does.
+        waits: such a frame has arrived; nothing may be received until it was asked for.
     """
 
     def __init__(self, limit: int = MAX_FRAME_BYTES, hold: Callable[[int], Hold | None] | None = None) -> None:
         self.hold = hold
         self.limit = limit
         self.seal: Seal | None = None
+        self.long_from: int | None = None
+        self.waits = False
         self._staged = memoryview(bytearray(STAGE_BYTES))
         self._from = self._to = 0  # what has arrived and is not looked at yet
         self._part: bytearray | None = None  # a part of the frame that has not arrived whole, in memory of its own
@@ -217,16 +222,25 @@ class FrameReader:
 
     def more(self) -> tuple[bool, Any]:
         """Return a further frame of what has arrived already; as ``filled``."""
-        while True:
+        while not self.waits:
             part = self._next_part()
             if part is None:
-                return False, None
+                break
             if self._stage(part):
-                header, *buffers = self._parts
-                self._parts = []
-                self._kept = 0
-                self._expect(_HEAD.size, self._take_head)
-                return True, plain_loads(header, buffers)
+                self.waits = self.long_from is not None and len(self._parts[0]) >= self.long_from
+                if self.waits:
+                    break
+                return True, self.unpickled()
+        return False, None
+
+    def unpickled(self) -> Any:
+        """Return the value of the frame that waits; raises what ``filled`` does."""
+        self.waits = False
+        header, *buffers = self._parts
+        self._parts = []
+        self._kept = 0
+        self._expect(_HEAD.size, self._take_head)
+        return plain_loads(header, buffers)
 
     def _next_part(self) -> bytes | bytearray | Hold | None:
         """Return the next part of the frame if all of it is here."""

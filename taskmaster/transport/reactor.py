@@ -5,7 +5,9 @@ interpreter's lock, and most of the time goes into passing that on. Nothing here
 what has arrived is read, what a peer does not take yet is kept for it, and it is not listened to
 meanwhile.
 
-Guarantees: frames that have not arrived whole take a bounded amount of memory, of all peers
+Guarantees: a request that takes long, by its size or by what it asks for, comes after the others,
+and one of them at a time, so that however many peers send such requests, an honest one waits for a
+single one; frames that have not arrived whole take a bounded amount of memory, of all peers
 together; the one that was begun longest ago is given up with its connection if they take more.
 """
 
@@ -15,6 +17,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -24,12 +27,18 @@ from taskmaster.runtime.log import clean_logger
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import FrameTooLarge
 
-__all__ = ["Peer", "Reactor"]
+__all__ = ["LONG_FRAME_BYTES", "Peer", "Reactor"]
 
 logger = clean_logger(__name__)
 
 MAX_UNFINISHED_BYTES = 32 * 1024 * 1024
 """Bytes of memory that frames may take, of all peers together, before they have arrived whole."""
+
+
+LONG_FRAME_BYTES = 32 * 1024
+"""Bytes of a request from which it is put off: to unpickle it may take longer than to answer a
+dozen others. A hundred peers that stay below that keep the others waiting for half a second.
+"""
 
 
 class Peer:
@@ -40,6 +49,8 @@ class Peer:
         sessions: The sessions that have said hello on it.
         pending: What is left to be sent of answers.
         full: The peer does not take more for now, and is not listened to meanwhile.
+        spent: Seconds that its long requests have taken.
+        put_off: Its request, read but not answered yet, takes long; None if there is none.
         unfinished: Bytes of memory that its unfinished frame takes.
         begun: A number that is higher for a frame that was begun later.
     """
@@ -49,6 +60,8 @@ class Peer:
         self.sessions: set[str] = set()
         self.pending: deque[memoryview] = deque()
         self.full = False
+        self.spent = 0.0
+        self.put_off: Any = None
         self.unfinished = 0
         self.begun = 0
 
@@ -62,20 +75,27 @@ class Reactor(threading.Thread):
 
     Args:
         answer: Gives the frame that answers a request; raises nothing.
+        takes_long: Says whether a request is one that takes long to be answered; raises nothing.
         ended: Called with a peer whose connection has ended, and why.
     """
 
     def __init__(
-        self, answer: Callable[[Any, Peer], list[bytes]], ended: Callable[[Peer, BaseException], None]
+        self,
+        answer: Callable[[Any, Peer], list[bytes]],
+        ended: Callable[[Peer, BaseException], None],
+        takes_long: Callable[[Any], bool] = lambda _: False,
     ) -> None:
         super().__init__(name="taskmaster-reactor", daemon=True)
         self._answer = answer
         self._ended = ended
+        self._takes_long = takes_long
         self._selector = selectors.DefaultSelector()
         self._peers: set[Peer] = set()
         self._new: deque[Channel] = deque()
         self._news: deque[list[bytes]] = deque()
         self._eager: set[Peer] = set()  # peers whose next request may have been received already
+        self._put_off: dict[Peer, None] = {}  # peers whose request takes long, the longest waiting first
+        self._oldest_first = False
         self._unfinished = 0  # of all peers
         self._numbers = count(1)
         self._stopped = self._finished = False
@@ -112,12 +132,13 @@ class Reactor(threading.Thread):
                 eager, self._eager = self._eager, set()
                 for peer in eager & self._peers:
                     self._turn(peer)
-                for key, _ in self._selector.select(0 if self._eager else None):
+                for key, _ in self._selector.select(0 if self._eager or self._put_off else None):
                     if isinstance(key.data, Peer):
                         if key.data in self._peers:  # else it has just been ended, by what another was told
                             self._turn(key.data)
                     else:
                         self._heed()
+                self._answer_one_put_off()
             except BaseException:
                 # Whatever it is (the code of a user's job may raise SystemExit), it must not make
                 # the master deaf.
@@ -169,16 +190,15 @@ class Reactor(threading.Thread):
     def _turn(self, peer: Peer) -> None:
         """Do for a peer what can be done now: send, and answer one request."""
         try:
-            while peer.channel.send_now(peer.pending):
+            if peer.channel.send_now(peer.pending) and peer not in self._put_off:
                 complete, request = peer.channel.receive_now()
-                if not complete:
-                    break
-                peer.say(self._answer(request, peer))
-                if peer.channel.send_now(peer.pending):
-                    # It may have said more, which the selector does not know of; the others come
-                    # first.
-                    self._eager.add(peer)
-                break
+                if peer.channel.reader.waits:
+                    self._put_off[peer] = None
+                elif complete and self._takes_long(request):
+                    peer.put_off = request
+                    self._put_off[peer] = None
+                elif complete:
+                    self._say(peer, request)
             if peer.full != bool(peer.pending):
                 peer.full = not peer.full
                 event = selectors.EVENT_WRITE if peer.full else selectors.EVENT_READ
@@ -188,6 +208,36 @@ class Reactor(threading.Thread):
             self._end(peer, exc)
         else:
             self._weigh(peer, peer.channel.unfinished)
+
+    def _say(self, peer: Peer, request: Any) -> None:
+        """Answer a request."""
+        peer.say(self._answer(request, peer))
+        if peer.channel.send_now(peer.pending):
+            # It may have said more, which the selector does not know of; the others come first.
+            self._eager.add(peer)
+
+    def _answer_one_put_off(self) -> None:
+        """Answer a request that takes long.
+
+        In turn that which has waited longest, so that none is forgotten, and that of the peer which
+        has taken least time so far, so that a slave's long report does not wait for all others.
+        """
+        if not self._put_off:
+            return
+        self._oldest_first = not self._oldest_first
+        peer = next(iter(self._put_off)) if self._oldest_first else min(self._put_off, key=lambda one: one.spent)
+        del self._put_off[peer]
+        begun = time.monotonic()
+        try:
+            request, peer.put_off = peer.put_off, None
+            if request is None:
+                request = peer.channel.reader.unpickled()
+            self._say(peer, request)
+        except BaseException as exc:
+            self._end(peer, exc)
+        else:
+            self._turn(peer)
+        peer.spent += time.monotonic() - begun
 
     def _weigh(self, peer: Peer, unfinished: int) -> None:
         """Note how much memory a peer's unfinished frame takes; give the oldest ones up if all
@@ -209,6 +259,7 @@ class Reactor(threading.Thread):
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(peer.channel)
         self._peers.discard(peer)
+        self._put_off.pop(peer, None)
         self._unfinished -= peer.unfinished
         peer.unfinished = 0
         self._ended(peer, why)

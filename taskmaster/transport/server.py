@@ -30,13 +30,14 @@ from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import FrameUnsealed, frame
 from taskmaster.transport.handshake import HANDSHAKE_SECONDS, prove_both
 from taskmaster.transport.listener import Listener
-from taskmaster.transport.reactor import Peer, Reactor
+from taskmaster.transport.reactor import LONG_FRAME_BYTES, Peer, Reactor
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
 logger = clean_logger(__name__)
 
 METHODS = ("hello", "exchange", "bye", "status", "failures", "steer", "look")
+SLOW_METHODS = ("failures", "steer", "look")  # are people's, and ask for what has to be read from the state
 QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 4096
@@ -112,7 +113,7 @@ class Server(managers.Server):
         self._served: Served | None = None
         self._cap = _most_connections()
         self._accepter: threading.Thread | None = None
-        self._reactor = Reactor(self._answer, self._end)
+        self._reactor = Reactor(self._answer, self._end, _takes_long)
         self.stop_event = threading.Event()
 
     @property
@@ -256,7 +257,7 @@ class Server(managers.Server):
             del self._pending[channel]
             self._connected.add(channel)
         channel.deadline(None)
-        channel.take_frames_up_to(MAX_REQUEST_BYTES)
+        channel.take_frames_up_to(MAX_REQUEST_BYTES, LONG_FRAME_BYTES)
         nobody_between = len(words) > 1 and words[1] != "" and words[1] == channel.ends("master")
         channel.send(("#RETURN", nobody_between))
         if nobody_between:
@@ -309,6 +310,10 @@ class Server(managers.Server):
             self._served.closed(session)
         except Exception:
             logger.warning("the end of a connection could not be noted", exc_info=True)
+
+
+def _takes_long(request: Any) -> bool:
+    return type(request) is tuple and len(request) > 1 and request[1] in SLOW_METHODS
 
 
 class QueueManager(managers.BaseManager):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,146 @@ def test_the_frame_that_was_begun_first_is_given_up_when_all_are_too_much(monkey
         assert running._reactor._unfinished == 0
     finally:
         running.stop()
+
+
+class Ordered:
+    """An object to serve that notes what it is asked, and answers the first question when it is
+    allowed to.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.begun, self.allowed = threading.Event(), threading.Event()
+
+    def bye(self, _: str) -> None:
+        self.begun.set()
+        assert self.allowed.wait(60.0)
+
+    def hello(self, info: dict) -> dict:
+        self.asked.append("hello")
+        return {"ok": True, "session": info["session"]}
+
+    def status(self) -> dict:
+        self.asked.append("status")
+        return {}
+
+    def exchange(self, *_: object) -> tuple:
+        self.asked.append("exchange")
+        return ()
+
+    def failures(self, *_: object) -> list:
+        self.asked.append("failures")
+        return []
+
+    def closed(self, _: str) -> None:
+        pass
+
+
+def call(method: str, *args: object) -> bytes:
+    return b"".join(frame(("queue", method, args, {})))
+
+
+LONG = {
+    "reports that take long to read": call("exchange", "s", list(range(40_000)), 1),
+    "questions for what failed": call("failures", 0, None),
+    "many questions at once": call("failures", 0, None) * 300,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_an_honest_peer_waits_for_one_long_request_however_many_there_are(kind: str) -> None:
+    """A hundred that have asked before it come after it, all but one: also for a slave that is
+    new.
+    """
+    from taskmaster.transport import server
+    from taskmaster.transport.address import Address
+
+    served = Ordered()
+    running = server.bind(Address("127.0.0.1", 0), keyfile.as_bytes(KEY), served)  # type: ignore[arg-type]
+    running.start()
+    try:
+        port = running.where.port
+        first, *hostile, honest, new = [insider(port) for _ in range(103)]
+        first._socket.sendall(call("bye", "s"))
+        assert served.begun.wait(20.0)
+        for channel in hostile:
+            channel._socket.sendall(LONG[kind])
+        honest._socket.sendall(call("status"))
+        new._socket.sendall(call("hello", {"session": "new"}))
+        served.allowed.set()
+
+        for channel in (honest, new):
+            assert channel.recv()[0] == "#RETURN"
+        assert sorted(served.asked[:3])[-2:] == ["hello", "status"], served.asked
+        for channel in hostile:
+            assert channel.recv()[0] == "#RETURN"
+        for channel in (first, *hostile, honest, new):
+            channel.close()
+    finally:
+        served.allowed.set()
+        running.stop()
+
+
+def slow_reader(port: int) -> Channel:
+    """Ask often, and read nothing of the answers."""
+    channel = insider(port)
+    channel._socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        channel._socket.sendall(call("status") * 20_000)
+    return channel
+
+
+def half_a_frame(port: int) -> Channel:
+    channel = insider(port)
+    channel._socket.sendall(head(1_000_000) + bytes(100_000))
+    return channel
+
+
+def a_byte_at_a_time(port: int) -> Channel:
+    channel = insider(port)
+    channel._socket.sendall(call("status")[:7])
+    return channel
+
+
+def silent(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20.0)
+
+
+@pytest.mark.timeout(240)
+def test_a_hundred_hostile_peers_at_once_keep_nobody_from_the_end_of_the_run(playground: Playground) -> None:
+    """Slow readers, halves of frames, bytes now and then, silence and long requests, all together:
+    the honest slave settles the run, a new one is let in, and status is answered.
+    """
+    port = free_port()
+    playground.write("jobs.py", ENDLESS)
+    environment = {"TASKMASTER_KEY": KEY, "SLEEP": "0.002", "TOTAL": "0"}
+    where = f"--host=127.0.0.1:{port}"
+    master = playground.start("tm-master", "jobs.py", where, "--progress=none", **environment)
+    slaves = [playground.start("tm-slave", "jobs.py", where, "--processes=1", **environment)]
+    wait_for("some work", lambda: playground.ledger.ended().total() > 20)
+    kinds = [slow_reader, half_a_frame, a_byte_at_a_time, silent]
+    opened = [kind(port) for kind in kinds for _ in range(20)]
+    trickling = [one for one in opened if isinstance(one, Channel)][-20:]
+    heavy = [insider(port) for _ in range(20)]
+    for channel in heavy:
+        channel._socket.sendall(pickled(b"]" * 300_000))
+    for byte in call("status")[7:15]:
+        for channel in trickling:
+            channel._socket.sendall(bytes([byte]))
+    before = playground.ledger.ended().total()
+
+    slaves.append(playground.start("tm-slave", "jobs.py", where, "--processes=1", **environment))
+    status = client.connect("127.0.0.1", port, keyfile.as_bytes(KEY))
+    wait_for("the new slave", lambda: status.call("status", timeout=30.0)["slaves"] == 2)
+    status.close()
+    wait_for("the honest slaves to go on", lambda: playground.ledger.ended().total() > before + 100)
+    most = peak(master.pid)
+    playground.write("enough", "")
+
+    assert master.end() == 0, master.output
+    for slave in slaves:
+        assert slave.end() == 0, slave.output
+    assert len(playground.ledger.ended()) == int((playground.directory / "jobs.txt").read_text())
+    assert most < MEGABYTES
+    for one in (*opened, *heavy):
+        one.close()
