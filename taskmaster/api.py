@@ -37,6 +37,7 @@ from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.one_job import run_one_job
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
+from taskmaster.runner.steer_client import SteerClient
 from taskmaster.runtime import green_threads, standard_streams, working_directory
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
@@ -148,12 +149,11 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     Raises:
         ConnectError: There is none, or it has another key.
     """
-    connection = control.connect(host, key, key_file)
+    client = SteerClient(host, key, key_file, via="script")
     try:
-        answer = connection.call("status")
+        return client.status()
     finally:
-        connection.close()
-    return dict(answer)
+        client.close()
 
 
 def runs(path: str) -> list[RunRecord]:
@@ -223,8 +223,13 @@ class Taskmaster:
             self._jobs = jobs
             self._source = Source(jobs, count=count_jobs, name=_name_of(jobs))
 
-    def start(self) -> Summary:
+    def start(self, on_progress: Callable[[dict[str, Any]], object] | None = None) -> Summary:
         """Run until all jobs are settled.
+
+        Args:
+            on_progress: Called in this thread about once a second, and at the end, with how the run
+                stands: what ``tm-ctl status --json`` shows. It should be quick; what it raises is
+                logged, and it is not called again.
 
         Returns:
             How it ended; ``failed`` says how many jobs failed.
@@ -238,9 +243,11 @@ class Taskmaster:
         """
         standard_streams.fill()
         with for_scripts(debug=self._options.debug):
-            return self._start()
+            if on_progress is not None and not callable(on_progress):
+                raise CallError(f"on_progress is a {type(on_progress).__name__}, which cannot be called with a status")
+            return self._start(on_progress)
 
-    def _start(self) -> Summary:
+    def _start(self, on_progress: Callable[[dict[str, Any]], object] | None) -> Summary:
         if targets.loading():
             raise UsageError(
                 "Taskmaster.start() was called while the script was imported by a worker or a command: put it under "
@@ -261,7 +268,7 @@ class Taskmaster:
         else:
             slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:
-            return RunSession(loaded, options, slave, lambda: shared_key.of_master(options)).run()
+            return RunSession(loaded, options, slave, lambda: shared_key.of_master(options), on_progress).run()
         except Interrupted as exc:
             if str(exc):
                 sys.stderr.write(clean_message(str(exc)) + "\n")

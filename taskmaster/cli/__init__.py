@@ -6,7 +6,8 @@ exit code.
   they have in common;
 - ``options``: from declared options to those of a command line;
 - ``command``: how a command begins and ends; the only place where an error becomes an exit code;
-- ``failures``, ``echo``: what is printed; ``pid1``: a command as the first process of a container.
+- ``failures``, ``watching``, ``echo``: what is printed; ``pid1``: a command as the first process of
+  a container.
 
 Imported by nobody. A command imports what does its work when it runs, so that ``--help`` is quick.
 """

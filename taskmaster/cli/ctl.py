@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +16,7 @@ from taskmaster.cli.options import SETTINGS, common, json_option, merge, option,
 from taskmaster.cli.which_run import RUN_COMMANDS
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
-from taskmaster.units import show_moment, show_seconds
-from taskmaster.view.snapshot import Snapshot
-from taskmaster.view.status import SCHEMA, Rate, status_line
+from taskmaster.units import show_moment
 
 __all__ = ["main", "tm_ctl"]
 
@@ -74,6 +72,12 @@ def keygen(path: str) -> None:
 @_key
 @_get_jobs_callback
 @json_option
+@click.option(
+    "--watch",
+    is_flag=True,
+    envvar="TASKMASTER_WATCH",
+    help="Say it again each second, in the same place, until the run is over.",
+)
 def status(
     *,
     state: str | None,
@@ -83,6 +87,7 @@ def status(
     key_file: str | None,
     get_jobs_callback: str | None,
     as_json: bool,
+    watch: bool,
 ) -> None:
     """Say what a running master is doing.
 
@@ -93,8 +98,10 @@ def status(
     Examples:
       tm-ctl status backfill.py
       tm-ctl status --host=127.0.0.1:5050
+      tm-ctl status backfill.py --watch
     """  # noqa: D301
     from taskmaster import api
+    from taskmaster.cli.watching import as_object, described, watching
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -102,11 +109,15 @@ def status(
 
     loaded()
 
-    found = api.status(host if path is None else control.master_of(str(path)), key, key_file)
+    where = host if path is None else control.master_of(str(path))
+    if watch:
+        watching(where, key, key_file, as_json=as_json)
+        return
+    found = api.status(where, key, key_file)
     if as_json:
-        echo_json({"schema": SCHEMA, **found})
+        echo_json(as_object(found))
     else:
-        echo(*_described(found))
+        echo(*described(found))
 
 
 @tm_ctl.command()
@@ -307,29 +318,6 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _described(status: Mapping[str, Any]) -> list[str]:
-    """Return the lines for a person."""
-    snapshot = Snapshot.from_wire(status)
-    rate = Rate()
-    rate.add(snapshot.elapsed, snapshot.settled_here)
-    pairs = [
-        ("Target", snapshot.target),
-        ("Run", snapshot.run),
-        ("Address", snapshot.address),
-        ("State", f"{snapshot.state}: {snapshot.reason}" if snapshot.reason else snapshot.state),
-        ("Rate", "above is the mean of this session; a progress line shows that of the last 10 seconds"),
-        ("Watermark", snapshot.watermark or "none yet"),
-        ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
-        ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
-        ("Batch", f"{snapshot.batch} jobs ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
-    ]
-    if snapshot.running:
-        worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
-        run_for = show_seconds(float(round(snapshot.running_for)))
-        pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
-    return [status_line(snapshot, rate), *(f"{name + ':':<11}{value}" for name, value in pairs)]
 
 
 for _one in RUN_COMMANDS:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.run import Run
@@ -21,7 +22,7 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.master.summary import Summary
+from taskmaster.master.summary import Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
@@ -32,6 +33,7 @@ from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProc
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
+from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
@@ -70,6 +72,7 @@ class RunSession:
         slave: The slave of this machine that belongs to the run; None if there is none.
         key: Gives the shared key; called after the slave's workers have been provided for, so that
             none of them has the key in its memory.
+        on_progress: Is told how the run stands, about once a second; None: nobody is.
     """
 
     def __init__(
@@ -78,7 +81,9 @@ class RunSession:
         options: MasterOptions,
         slave: LocalSlaveSpec | InProcessSpec | None,
         key: Callable[[], SharedKey],
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
+        self._on_progress = on_progress
         self._loaded = loaded
         self._options = options
         self._slave = slave
@@ -267,7 +272,9 @@ class RunSession:
         run, console, sample = parts.run, parts.console, self._sample
         again = f"esume it with: {command_again()}"
         try:
-            view = console if sample is None else sample.watch(console)
+            view: View = console if sample is None else sample.watch(console)
+            if self._on_progress is not None:
+                view = ProgressHook(view, self._on_progress)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
             message = f"The run stopped where it can go on; r{again}"

@@ -103,7 +103,7 @@ class Progress:
         with self._lock:
             if self._closed:
                 return
-            self._rate.add(snapshot.elapsed, snapshot.settled_here)
+            self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working)
             now = self._clock()
             if self._mode == "bar":
                 if self._bar is None or now - self._drawn >= REDRAW_SECONDS:

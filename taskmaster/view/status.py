@@ -6,14 +6,16 @@ Pure: no clock, no terminal, and the same snapshots give the same text.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from taskmaster.redaction import clean
 from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.time_left import time_left
 
-__all__ = ["SCHEMA", "Rate", "eta", "status_line", "to_json"]
+__all__ = ["SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
 
 SCHEMA = 1
 """Version of what ``to_json`` returns. It rises when a field changes its meaning or goes, not when
@@ -22,9 +24,10 @@ one is added.
 
 RATE_SECONDS = 10.0  # over which the rate is measured
 SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
-EARLIEST_ETA_SECONDS = 10.0  # of this session, before which the time left is not estimated
 FEW_JOBS = 10  # settled within RATE_SECONDS; below, the time left is estimated from the whole session
+MINUTE_SECONDS, MOST_MINUTES = 60.0, 60  # of work, whose rates say how much the speed varies
 LONGEST_REASON = 300  # characters
+BARS = "▁▂▃▄▅▆▇█"
 SEPARATOR = " | "
 ELLIPSIS = "..."
 
@@ -39,9 +42,22 @@ class Rate:
         # the rate right at once after a resume, however much was settled before.
         self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
         self._latest = (0.0, 0)
+        self.minutes: deque[float] = deque(maxlen=MOST_MINUTES)  # jobs a second of each minute of work
+        self._minute = (0.0, 0)
 
-    def add(self, elapsed: float, settled_here: int) -> None:
-        """Note how many jobs this session had settled ``elapsed`` seconds after its start."""
+    def add(self, elapsed: float, settled_here: int, working: float | None = None) -> None:
+        """Note how many jobs this session had settled ``elapsed`` seconds after its start.
+
+        Args:
+            elapsed: Seconds of the session.
+            settled_here: Jobs that it has settled.
+            working: Those of the seconds in which it was not paused; None: all.
+        """
+        at = elapsed if working is None else working
+        began, before = self._minute
+        if at - began >= MINUTE_SECONDS:
+            self.minutes.append((settled_here - before) / (at - began))
+            self._minute = (at, settled_here)
         self._latest = (elapsed, settled_here)
         if elapsed - self._samples[-1][0] >= SAMPLE_SECONDS:
             self._samples.append(self._latest)
@@ -61,20 +77,20 @@ class Rate:
 
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:
-    """Return the seconds until all jobs are settled; None if they cannot be estimated."""
-    if snapshot.state is not RunState.RUNNING or snapshot.elapsed < EARLIEST_ETA_SECONDS:
-        return None
-    if snapshot.share is not None:
-        # By the place of the key: where there are gaps among the keys, the rate of the jobs says
-        # little.
-        here = snapshot.share_here
-        return (1.0 - snapshot.share) * snapshot.elapsed / here if here > 0 and snapshot.share < 1.0 else None
-    total = snapshot.total
-    if total is None or snapshot.settled >= total:
-        return None
-    # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
-    speed = rate.value if rate.recently >= FEW_JOBS else snapshot.settled_here / snapshot.elapsed
-    return (total - snapshot.settled) / speed if speed > 0 else None
+    """Return the seconds until all jobs are settled; None if they cannot be estimated, or the run
+    does not run.
+    """
+    return time_left(snapshot, rate).seconds if snapshot.state is RunState.RUNNING else None
+
+
+def show_time_left(snapshot: Snapshot, rate: Rate) -> str:
+    """Return when the run will be over, for people; "" if that cannot be estimated."""
+    left = time_left(snapshot, rate)
+    if left.seconds is None:
+        return ""
+    if left.if_resumed:
+        return f"ETA {_duration(left.seconds)} once resumed"
+    return f"ETA {_duration(left.seconds)}"
 
 
 def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "", width: int | None = None) -> str:
@@ -113,9 +129,9 @@ def _failed(snapshot: Snapshot) -> list[str]:
 
 def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
     parts = _of_total(snapshot)
-    left = eta(snapshot, rate)
-    if left is not None:
-        parts.append(f"ETA {_duration(left)}")
+    left = show_time_left(snapshot, rate)
+    if left:
+        parts.append(left)
     if snapshot.queued:
         parts.append(f"{snapshot.queued} in queue")
     # A slave that the run has brought along itself is nothing to tell.
@@ -130,13 +146,13 @@ def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
 
 def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
     """Return why the run waits and what has failed, then what fits of the rest, by usefulness."""
-    left = eta(snapshot, rate)
+    left = show_time_left(snapshot, rate)
     parts = [
         *_failed(snapshot),
         f"{snapshot.settled} jobs",
         *(part.partition(" of ")[0] for part in _of_total(snapshot)),
         f"{rate.value:.{0 if rate.value >= FEW_JOBS else 2}f}/s",
-        *([f"ETA {_duration(left)}"] if left is not None else []),
+        *([left] if left else []),
         _duration(snapshot.elapsed),
         *([f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),
     ]
@@ -156,8 +172,9 @@ def _cut(text: str, width: int) -> str:
 
 
 def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
-    """Return a snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second) and
-    ``eta`` (seconds, or None).
+    """Return a snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second), ``eta``
+    (seconds while the run runs, or None) and ``eta_detail``, which has more of it, also while the
+    run is held.
     """
     left = eta(snapshot, rate)
     return {
@@ -166,6 +183,10 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
         "elapsed": round(snapshot.elapsed, 3),
         "rate": round(rate.value, 3),
         "eta": None if left is None else round(left, 3),
+        "eta_detail": {
+            name: round(value, 3) if isinstance(value, float) else value
+            for name, value in time_left(snapshot, rate)._asdict().items()
+        },
     }
 
 
@@ -197,3 +218,11 @@ def _duration(seconds: float) -> str:
         return str(timedelta(seconds=int(seconds)))
     except OverflowError:
         return "ages"  # a job an hour, and a billion of them
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return numbers as a row of bars, the largest of which is full."""
+    most = max(values, default=0.0)
+    if most <= 0:
+        return BARS[0] * len(values)
+    return "".join(BARS[min(len(BARS) - 1, int(len(BARS) * value / most))] for value in values)

@@ -1,0 +1,94 @@
+"""``tm-ctl status``: how a run stands, once or again each second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from taskmaster.cli.echo import echo, echo_json
+from taskmaster.errors import ConnectError
+from taskmaster.redaction import clean
+from taskmaster.units import show_seconds
+from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.status import Rate, status_line, to_json
+from taskmaster.view.watch import Watch
+
+__all__ = ["as_object", "described", "watching"]
+
+EVERY_SECONDS = 1.0
+
+
+def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, Any]:
+    """Return a status for programs.
+
+    Args:
+        status: What the master has said.
+        rate: Has taken in the statuses before; None: there were none.
+    """
+    snapshot = Snapshot.from_wire(status)
+    return {**to_json(snapshot, rate or _mean(snapshot)), **status}
+
+
+def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
+    """Return a status as lines for a person; see ``as_object``."""
+    snapshot = Snapshot.from_wire(status)
+    mean = "above is the mean of this session; a progress line shows that of the last 10 seconds"
+    pairs = [
+        ("Target", snapshot.target),
+        ("Run", snapshot.run),
+        ("Address", snapshot.address),
+        ("State", f"{snapshot.state}: {snapshot.reason}" if snapshot.reason else snapshot.state),
+        *([("Why", f"{snapshot.why_sentence}. {snapshot.cure}".strip())] if snapshot.why_sentence else []),
+        *([("Rate", mean)] if rate is None else []),
+        ("Watermark", snapshot.watermark or "none yet"),
+        ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
+        ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
+        ("Batch", f"{snapshot.batch} jobs ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
+    ]
+    if snapshot.running:
+        worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
+        run_for = show_seconds(float(round(snapshot.running_for)))
+        pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
+    line = status_line(snapshot, rate or _mean(snapshot))
+    return [line, *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]
+
+
+def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool) -> None:
+    """Show how the run stands each second, until its master is gone.
+
+    Args:
+        host: Where the master is.
+        key: The shared key.
+        key_file: A file with it.
+        as_json: An object a line, for programs.
+    """
+    from taskmaster.runner.steer_client import SteerClient
+
+    watch, in_place = Watch(), not as_json and sys.stdout.isatty()
+    client = SteerClient(host, key, key_file, via="tm-ctl")
+    found = client.status()
+    while True:
+        watch.add(found)
+        if as_json:
+            echo_json(as_object(found, watch.rate))
+        elif in_place:
+            sys.stdout.write(watch.screen(described(found, watch.rate)))
+        else:
+            echo(described(found, watch.rate)[0])
+        sys.stdout.flush()
+        if found.get("state") in (RunState.FINISHED, RunState.STOPPED):
+            return
+        time.sleep(EVERY_SECONDS)
+        try:
+            found = client.status()
+        except ConnectError as exc:
+            echo(f"The master does not answer any more: {exc}", err=True)
+            return
+
+
+def _mean(snapshot: Snapshot) -> Rate:
+    rate = Rate()
+    rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working or None)
+    return rate

@@ -1,0 +1,102 @@
+"""When a run will be over, as far as that can be told; also while it is held. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from taskmaster.view.snapshot import RunState, Snapshot
+
+__all__ = ["Speed", "TimeLeft", "time_left"]
+
+EARLIEST_SECONDS = 10.0  # of work in this session, before which nothing is estimated
+FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
+FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
+ENDED = (RunState.DRAINING, RunState.STOPPED, RunState.FINISHED)
+HELD = (RunState.PAUSING, RunState.PAUSED)
+
+
+class Speed(Protocol):
+    """How fast jobs were settled of late."""
+
+    @property
+    def value(self) -> float:
+        """Jobs a second of the last seconds."""
+
+    @property
+    def recently(self) -> int:
+        """Jobs that were settled in these seconds."""
+
+    @property
+    def minutes(self) -> Sequence[float]:
+        """Jobs a second of each of the last minutes of work."""
+
+
+class TimeLeft(NamedTuple):
+    """How long a run will still take.
+
+    Attributes:
+        seconds: Until all jobs are settled; None if that cannot be estimated.
+        low: The same if the run is as fast as in its faster minutes; None if that is not known.
+        high: The same if it is as slow as in its slower minutes.
+        basis: "keys" where the place of the key says it, "rate" where the number of jobs does.
+        if_resumed: It counts from the moment when the run goes on.
+        why: Why nothing is estimated; "" if something is.
+    """
+
+    seconds: float | None
+    low: float | None = None
+    high: float | None = None
+    basis: str = "rate"
+    if_resumed: bool = False
+    why: str = ""
+
+
+def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
+    """Return how long the run will still take.
+
+    Time in which the run was paused says nothing of how fast it is, and is left out. That of a
+    guard or a throttle is not: the run will have as much of it again, as far as anybody knows.
+    """
+    # A master of an older release does not say for how long it was at work.
+    working = min(snapshot.working or snapshot.elapsed, snapshot.elapsed)
+    why = _why_not(snapshot, working)
+    if why:
+        return TimeLeft(None, why=why)
+    held, here = snapshot.state in HELD, snapshot.settled_here / working
+    if snapshot.share is not None:
+        # By the place of the key: where there are gaps among the keys, the rate of the jobs says
+        # little.
+        seconds = (1.0 - snapshot.share) * working / snapshot.share_here
+        return TimeLeft(seconds, *_range(seconds, here, speed), "keys", held)
+    # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
+    running = snapshot.state is RunState.RUNNING
+    rate = speed.value if running and speed.recently >= FEW_JOBS else here
+    seconds = ((snapshot.total or 0) - snapshot.settled) / rate
+    return TimeLeft(seconds, *_range(seconds, rate, speed), "rate", held)
+
+
+def _why_not(snapshot: Snapshot, working: float) -> str:
+    """Return why nothing can be estimated; "" if something can."""
+    if snapshot.state in ENDED:
+        return "the run is ending, or has ended"
+    if working < EARLIEST_SECONDS:
+        return f"the run has not been at work for {EARLIEST_SECONDS:.0f} s yet"
+    if snapshot.share is not None:
+        settled, left = snapshot.share_here, 1.0 - snapshot.share
+    elif snapshot.total is not None:
+        settled, left = snapshot.settled_here, snapshot.total - snapshot.settled
+    else:
+        return "the number of jobs is not known: count_jobs or --total would tell it"
+    if left <= 0:
+        return "no more jobs are expected"
+    return "" if settled > 0 else "nothing has been settled in this session"
+
+
+def _range(seconds: float, rate: float, speed: Speed) -> tuple[float | None, float | None]:
+    """Return the estimate for the faster and for the slower quarter of the minutes."""
+    rates = sorted(one for one in speed.minutes if one > 0)
+    if len(rates) < FEW_MINUTES or rate <= 0:
+        return None, None
+    slow, fast = rates[len(rates) // 4], rates[-1 - len(rates) // 4]
+    return min(seconds, seconds * rate / fast), max(seconds, seconds * rate / slow)

@@ -1,0 +1,124 @@
+"""When a run will be over: also while it is held, and never nonsense."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.status import Rate, show_time_left, sparkline, to_json
+from taskmaster.view.time_left import time_left
+
+RUN = Snapshot(
+    run="r", target="t", state=RunState.RUNNING, reason="", settled=5000, failed=0, settled_here=2000, elapsed=100.0,
+    total=9000, queued=1, leased=1, parked=0, waiting=0, skipped=0, slaves=1, workers=1, batch=1, batch_reason="",
+    watermark="", address="", working=100.0,
+)  # fmt: skip
+
+
+def rate_of(*samples: tuple[float, int]) -> Rate:
+    """Fed with seconds, all of them of work, and settled jobs."""
+    rate = Rate()
+    for elapsed, settled in samples:
+        rate.add(elapsed, settled)
+    return rate
+
+
+STEADY = rate_of(*((float(second), 20 * second) for second in range(1, 101)))
+
+
+def test_a_paused_run_says_how_long_it_takes_once_resumed() -> None:
+    """From the time at work: an hour's pause does not make it slower."""
+    paused = replace(RUN, state=RunState.PAUSED, elapsed=3700.0)
+    left = time_left(paused, rate_of((100.0, 2000), (3700.0, 2000)))
+
+    assert (left.seconds, left.if_resumed, left.basis) == (200.0, True, "rate")
+    assert show_time_left(paused, STEADY) == "ETA 0:03:20 once resumed"
+    assert to_json(paused, STEADY)["eta"] is None
+    assert to_json(paused, STEADY)["eta_detail"]["seconds"] == 200.0
+
+
+def test_a_throttled_run_has_its_waits_in_the_estimate() -> None:
+    """A guard that holds it for two thirds of the time will do so again."""
+    throttled = replace(RUN, state=RunState.THROTTLED, elapsed=300.0, working=300.0)
+
+    assert time_left(throttled, rate_of((300.0, 2000))).seconds == 600.0
+
+
+def test_a_resumed_session_counts_only_its_own_jobs() -> None:
+    """What earlier sessions have settled says nothing of how fast this one is."""
+    resumed = replace(RUN, settled=1_000_000, settled_here=200, total=1_000_400, elapsed=20.0, working=20.0)
+
+    assert time_left(resumed, rate_of((20.0, 200))).seconds == pytest.approx(40.0)
+
+
+def test_the_place_of_the_key_goes_before_the_number_of_jobs() -> None:
+    """Also while the run is paused."""
+    by_key = replace(RUN, share=0.5, share_here=0.25, state=RunState.PAUSING)
+
+    assert time_left(by_key, STEADY)[:1] == (200.0,)
+    assert time_left(by_key, STEADY).basis == "keys"
+    assert time_left(by_key, STEADY).if_resumed
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"working": 9.0}, "not been at work"),
+        ({"total": None}, "the number of jobs is not known"),
+        ({"settled": 9000}, "no more jobs"),
+        ({"settled": 9001}, "no more jobs"),
+        ({"settled_here": 0}, "nothing has been settled"),
+        ({"state": RunState.FINISHED}, "has ended"),
+        ({"share": 1.0, "share_here": 0.5}, "no more jobs"),
+        ({"share": 0.5, "share_here": 0.0}, "nothing has been settled"),
+        ({"elapsed": 0.0, "working": 0.0}, "not been at work"),
+    ],
+    ids=str,
+)
+def test_where_nothing_can_be_estimated_there_is_a_reason(fields: dict, why: str) -> None:
+    """And no number."""
+    left = time_left(replace(RUN, **fields), Rate())
+
+    assert left.seconds is None
+    assert why in left.why
+
+
+def test_a_run_whose_speed_varies_has_a_range() -> None:
+    """From the quarters of its minutes; a steady one has hardly any."""
+    uneven, jobs = Rate(), 0
+    for minute in range(1, 21):
+        jobs += 600 if minute % 2 else 1800
+        uneven.add(60.0 * minute, jobs)
+    snapshot = replace(RUN, elapsed=1200.0, working=1200.0, settled_here=jobs, settled=jobs, total=2 * jobs)
+    left = time_left(snapshot, uneven)
+
+    assert left.seconds is not None
+    assert left.low is not None
+    assert left.high is not None
+    assert left.low <= left.seconds < left.high
+    assert left.high == pytest.approx(left.low * 3)
+    assert time_left(RUN, STEADY).low is None
+
+
+def test_a_pause_is_no_slow_minute() -> None:
+    """Minutes are those of work."""
+    rate = Rate()
+    for minute in range(1, 6):
+        rate.add(60.0 * minute, 600 * minute, 60.0 * minute)
+    rate.add(4000.0, 3000, 300.0)
+
+    assert list(rate.minutes) == [10.0] * 5
+
+
+def test_an_older_master_that_knows_no_working_time_is_taken_by_its_elapsed_time() -> None:
+    """It says 0."""
+    assert time_left(replace(RUN, working=0.0), STEADY).seconds == pytest.approx(200.0)
+
+
+def test_a_row_of_bars_is_as_long_as_its_numbers() -> None:
+    """The largest is full; nothing is an empty row."""
+    assert sparkline([0.0, 5.0, 10.0]) == "▁▅█"
+    assert sparkline([0.0, 0.0]) == "▁▁"
+    assert sparkline([]) == ""
