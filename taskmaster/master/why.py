@@ -15,6 +15,7 @@ from taskmaster.units import show_seconds
 
 __all__ = ["Facts", "Why", "WhyCode", "why"]
 
+LONG_SECONDS = 10.0  # that a job runs, until it is worth naming
 BUSY_SHARE = 0.9  # of the workers; when fewer are busy, something else than they is what limits the run
 
 
@@ -257,7 +258,9 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
 def _at_work(facts: Facts) -> Why:
     takes = "" if facts.job_seconds is None else f"; a job takes {_short(facts.job_seconds)}"
     busy = f"{facts.busy} of {_count(facts.workers, 'worker is', 'workers are')} busy{takes}"
-    longest = f"; {facts.longest} has run for {_for(facts.longest_seconds)}" if facts.longest else ""
+    # Reports come twice a second: that a job has run for so long says nothing before.
+    long = facts.longest and facts.longest_seconds >= LONG_SECONDS
+    longest = f"; the job {facts.longest} has run for {_for(facts.longest_seconds)}" if long else ""
     if facts.busy >= BUSY_SHARE * facts.workers:
         return Why(WhyCode.WORKERS, f"nothing holds it: {busy}{longest}", "More workers make it faster.")
     slow = "the source gives fewer jobs than they could do" if not facts.queued else "jobs are on their way to them"

@@ -69,6 +69,16 @@ CASES = [
         "the last 2 jobs run: 9 on web3:1, for 41s",
     ),
     ({"rate": "held at 200/s, set by anna@bastion"}, WhyCode.RATE, "held at 200/s, set by anna@bastion"),
+    (
+        {"longest": "9 on web3:1", "longest_seconds": 40.0},
+        WhyCode.WORKERS,
+        "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms; the job 9 on web3:1 has run for 40s",
+    ),
+    (
+        {"longest": "9 on web3:1", "longest_seconds": 1.0},
+        WhyCode.WORKERS,
+        "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms",
+    ),
     ({}, WhyCode.WORKERS, "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms"),
     (
         {"busy": 1, "queued": 0},
