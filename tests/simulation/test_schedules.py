@@ -17,6 +17,7 @@ from support import proof
 from support.cases import mostly_slow
 from support.file_disk import FileDisk
 from support.planned_world import PlannedWorld
+from support.steered_world import SteeredWorld
 from support.world import World
 
 BLOCKS = 10
@@ -88,6 +89,22 @@ def test_no_schedule_loses_a_row_of_a_planned_range(block: int) -> None:
     if not proof.SEED:
         assert sum(len(world.disk.failed) for world in worlds) > EACH
         assert sum(world.timed for world in worlds) > 10 * EACH
+
+
+@pytest.mark.parametrize("block", mostly_slow(range(BLOCKS), 0))
+def test_no_schedule_loses_a_job_of_a_run_that_is_steered(block: int) -> None:
+    """Whatever an operator asks for meanwhile, at whatever moment: nothing is handed out while the
+    run is held, the trail has no gaps, and what was in force is in force after each restart.
+    """
+    seeds = list(range(block, EACH * BLOCKS, BLOCKS))
+    if proof.SEED:
+        seeds = [int(proof.SEED)] if block == 0 else []
+    worlds = [play(seed, SteeredWorld) for seed in seeds]
+
+    assert len(worlds) == len(seeds)
+    if not proof.SEED:
+        assert sum(world.holds for world in worlds) > EACH
+        assert sum(world.retried for world in worlds) > 0
 
 
 @pytest.mark.proof

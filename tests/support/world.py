@@ -329,7 +329,7 @@ class World:
             running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
             held.keep = min(held.keep, max(keep, running))
 
-    def post(self, slave: SimSlave) -> None:  # noqa: C901  # each fault is a branch
+    def post(self, slave: SimSlave) -> None:  # noqa: C901, PLR0912  # each fault is a branch
         """Exchange with the master; with faults, requests and answers get lost, or come late and
         twice.
         """
@@ -349,12 +349,22 @@ class World:
             return
         if self.faults and r.random() < 0.1:
             self.mail.append((slave.id, wire))  # a copy arrives again, some time
+        known = self.broker.slaves.get(slave.id)
+        held = known is not None and self.broker.hand_out.asks_all_back(known)
         with self._thread("service"):
             answer = Answer.from_wire(self.service.exchange(slave.id, wire, want))
+        self.took(slave, answer, held=held)
         self._work_on(slave)
         if answer.state == "unknown":
             slave.greeted = 0
             return
+        if answer.state == "over":
+            slave.alive = False
+            self.service.bye(slave.id)
+            return
+        if answer.state == "drain":
+            for batch in list(slave.work):
+                self._recall(slave, batch, 0)
         self._check_newest(reports, answer)
         slave.in_flight.answered()
         for held in slave.in_flight.void(answer.stale):
@@ -375,6 +385,9 @@ class World:
             held = slave.in_flight.by_token(token)
             if held is not None:
                 self._recall(slave, held, keep)
+
+    def took(self, slave: SimSlave, answer: Answer, *, held: bool) -> None:
+        """A slave has an answer; ``held`` says that it was to be given nothing."""
 
     def _work_on(self, slave: SimSlave) -> None:
         """The workers do not wait for the answer: what ends meanwhile has not been said yet."""
@@ -582,13 +595,16 @@ class World:
         for row, count in Counter(self.rows).items():
             if self.ledger[row] + failed[row] < count:
                 raise Violation(f"lost: {row} ran {self.ledger[row]} and failed {failed[row]} of {count} times")
-        for job in self.disk.failed.values():
-            errors = sum(not attempt.crash for attempt in job.attempts)
-            crashes = len(job.attempts) - errors
-            if errors != self.limits.retries + 1 and crashes < self.limits.crashes and job.type != "SlaveLost":
-                raise Violation(f"{job.key} failed after {errors} errors and {crashes} crashes")
+        self._check_attempts()
         if self.disk.parked:
             raise Violation("the run is over, and jobs are still parked")
         mark = self.disk.mark
         if self.rows and (mark is None or keys.decode(mark) != self.rows[-1][0]):
             raise Violation(f"the run is over, and its mark is {mark}")
+
+    def _check_attempts(self) -> None:
+        for job in self.disk.failed.values():
+            errors = sum(not attempt.crash for attempt in job.attempts)
+            crashes = len(job.attempts) - errors
+            if errors != self.limits.retries + 1 and crashes < self.limits.crashes and job.type != "SlaveLost":
+                raise Violation(f"{job.key} failed after {errors} errors and {crashes} crashes")
