@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from taskmaster.cli.command import loaded
 from taskmaster.cli.echo import echo, echo_json
-from taskmaster.cli.which_run import RUN_COMMANDS, client_of, run_command_of
+from taskmaster.cli.which_run import RUN_COMMANDS, client_of, run_command_of, state_without_master
 from taskmaster.cli.which_run import reason as reason_option
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean
@@ -24,6 +25,14 @@ MEASURED_SECONDS = 5.0  # over which the rate is measured after it was changed
 
 def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str], reason: str = "") -> None:
     """Ask for a change, and say what came of it."""
+    path = state_without_master(where)
+    if path is not None:
+        from taskmaster.runner.steer_state import steer_state
+
+        loaded()
+        answer = steer_state(path, command, arguments, reason)
+        echo_json({"schema": SCHEMA, **answer}) if where["as_json"] else echo(clean(answer["say"]))
+        return
     client = client_of(where)
     try:
         answer = client.steer(command, arguments, reason)

@@ -16,7 +16,7 @@ from taskmaster.options.commands import MasterOptions
 from taskmaster.redaction import clean
 from taskmaster.units import show_seconds
 
-__all__ = ["RUN_COMMANDS", "client_of", "print_table", "reason", "run_command_of", "short_time"]
+__all__ = ["RUN_COMMANDS", "client_of", "print_table", "reason", "run_command_of", "short_time", "state_without_master"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 RUN_COMMANDS: list[click.Command] = []
@@ -51,6 +51,22 @@ def reason(function: _Function) -> _Function:
         function
     )
     return decorated
+
+
+def state_without_master(where: Mapping[str, Any]) -> str | None:
+    """Return the state file that is named if no master of this machine is at work on it; else
+    None.
+
+    Args:
+        where: The parameters that ``run_command_of`` has added.
+    """
+    from taskmaster.runner import control
+    from taskmaster.runner.identities import state_of
+
+    if where["state"] is None:
+        return None
+    path = str(state_of(where["state"], parse_arguments(where["arguments"]), where["get_jobs_callback"]))
+    return path if control.find_master(path) is None else None
 
 
 def client_of(where: Mapping[str, Any]) -> Any:

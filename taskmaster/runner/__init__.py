@@ -11,7 +11,7 @@ wing meet.
   event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
 - ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running
-  master; ``live_settings``: what can be set in one;
+  master, ``steer_state``: what it changes where none runs; ``live_settings``: what can be set;
 - ``excepthook``: what becomes of an error that a script does not catch.
 
 Imported by ``cli`` and ``api``.

@@ -29,6 +29,7 @@ __all__ = [
     "drop_failures",
     "failures",
     "failures_of",
+    "find_master",
     "left_key",
     "master_of",
     "no_such_key",
@@ -269,16 +270,26 @@ def master_of(path: str) -> str:
     Raises:
         UsageError: No master of this machine is at it.
     """
+    found = find_master(path)
+    if found is not None:
+        return found
+    raise UsageError(
+        f"No master is at work on {path} at the moment. `tm-ctl runs {path}` says how far the run has come; a master "
+        "elsewhere is asked with --host."
+    )
+
+
+def find_master(path: str) -> str | None:
+    """Return where the master of a state file's run is asked; None if none of this machine is at
+    it.
+    """
     try:
         SqliteStore.open_existing(path).close()
     except StateLocked as exc:
         if exc.address is None:
             raise
         return exc.address
-    raise UsageError(
-        f"No master is at work on {path} at the moment. `tm-ctl runs {path}` says how far the run has come; a master "
-        "elsewhere is asked with --host."
-    )
+    return None
 
 
 def _pages(page: Callable[[int], Sequence[FailedJob]]) -> Iterator[FailedJob]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.runner import control
+from taskmaster.runner.steer_state import user
 from taskmaster.transport import client
 
 __all__ = ["SteerClient"]
@@ -47,7 +47,7 @@ class SteerClient:
         request = {
             "id": uuid.uuid4().hex,
             "command": command,
-            "by": {"user": _user(), "host": socket.gethostname(), "pid": os.getpid(), "via": self._via},
+            "by": {"user": user(), "host": socket.gethostname(), "pid": os.getpid(), "via": self._via},
             "reason": reason,
             "arguments": dict(arguments or {}),
         }
@@ -120,10 +120,3 @@ class SteerClient:
         except ConnectError:
             self.close()
             raise
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"

@@ -5,6 +5,7 @@ ledger shows that nothing is lost, run twice by it, or charged.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -361,3 +362,68 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
             assert control.status() == {"state": "running", "settled": 5}
     finally:
         bound.stop()
+
+
+def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playground) -> None:
+    """What is changed there is in force at the next start; nothing else of the state moves."""
+    run = begun(playground, ONE, "2", TOTAL="80")
+    playground.run("tm-ctl", "pause", "work.py")
+    playground.run("tm-ctl", "stop", "work.py")
+    assert run.end() == 143, run.output
+    settled, ended = playground.in_state(), playground.ledger.ended()
+    assert settled == ended.total()
+
+    told = playground.run("tm-ctl", "resume", "work.py", "--reason=it is over")
+    assert told.process.returncode == 0, told.output
+    assert "the state has it now, for its next start: nothing is changed" in told.output
+    assert "nothing to stop" in playground.run("tm-ctl", "stop", "work.py").output
+    assert playground.in_state() == settled
+    assert "it is over" in playground.run("tm-ctl", "trail", "work.py").output
+    again = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="80")
+
+    assert again.process.returncode == 0, again.output
+    assert "paused" not in again.output
+    assert playground.ledger.ended() == {str(n): 1 for n in range(80)}
+
+
+FULL = """
+import sys
+from pathlib import Path
+from taskmaster.cli.run import main
+from taskmaster.errors import StateUnwritable
+from taskmaster.master.stores.sqlite.store import SqliteStore
+
+write = SqliteStore.write
+
+def full(self, checkpoint):
+    if Path("full").exists():
+        raise StateUnwritable("No space left on device.")
+    write(self, checkpoint)
+
+SqliteStore.write = full
+main(sys.argv[1:])
+"""
+
+
+def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
+    """It is in force at once, `tm-ctl` says that it is not yet written, and it stays in force when
+    there is room again.
+    """
+    playground.write("work.py", PREAMBLE + WRITES + ONE)
+    playground.write("full.py", FULL)
+    run = playground.start(sys.executable, "full.py", "work.py", "2", "--progress=none", TOTAL="150")
+    wait_for("jobs to end", lambda: len(playground.ledger.ended()) > 20)
+    playground.write("full", "")
+    with steered(playground) as control:
+        wait_for("the disk to be full", lambda: control.status()["why"] == "state")
+        told = playground.run("tm-ctl", "pause", "work.py")
+        assert "in force, but not yet written to the state" in told.output
+        assert "No space left" in told.output
+        (playground.directory / "full").unlink()
+        found = wait_for_state(control, "paused")
+        wait_for("it to be written", lambda: control.status()["trail_saved"] >= found["trail"])
+        wait_for("the disk to be well", lambda: control.status()["why"] == "paused")
+        assert not playground.ledger.running()
+        control.resume()
+    assert run.end() == 0, run.output
+    assert playground.ledger.ended() == {str(n): 1 for n in range(150)}

@@ -1,0 +1,120 @@
+"""A run that is steered while no master is at work on it: what is changed is written to its state,
+and in force when it is started again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.steering.request import Command
+from taskmaster.master.steering.steering import Steering
+from taskmaster.master.stores.sqlite.store import SqliteStore
+
+__all__ = ["steer_state", "user"]
+
+POSSIBLE = (Command.PAUSE, Command.RESUME, Command.RATE, Command.SET, Command.NOTE)
+
+
+def user() -> str:
+    """Return who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+class _Nothing:
+    """Stands where a run is steered, and there is none."""
+
+    def set_rate(self, rate: float | None, because: str) -> None:
+        """Nothing is handed out."""
+
+    def also_holds(self) -> str:
+        """Nothing waits."""
+        return ""
+
+    def stop(self, by: str, *, at_once: bool) -> None:
+        """Nothing runs."""
+
+    def own_slave(self) -> str:
+        """Return that there is none."""
+        return ""
+
+    def start_value(self, name: str) -> str:  # noqa: ARG002  # nobody knows it here
+        """Return what stands for the value of a command line that is not there."""
+        return "as the command line says"
+
+    def change(self, values: Mapping[str, str]) -> None:
+        """Whether they are allowed is seen when the run is started."""
+
+
+def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: str) -> dict[str, Any]:
+    """Change what is in force in a run that is not going on; return the answer.
+
+    Args:
+        path: The state file.
+        command: What is asked for.
+        arguments: Of the command.
+        reason: Why.
+
+    Raises:
+        UsageError: That is only possible while the run goes on, or is refused.
+        StateLocked: A master is at work on it.
+    """
+    new = [name for name, value in arguments.items() if command == Command.SET and value.strip().lower() != "default"]
+    if command not in POSSIBLE or new:
+        raise UsageError(
+            f"No master is at work on {path} at the moment, so that there is nothing to {command}. Start the run, or "
+            "name the master of another one with --host."
+        )
+    store = SqliteStore.open_existing(path)
+    try:
+        record = store.load()
+        nothing = _Nothing()
+        steering = Steering(Broker("state", Limits()), nothing, nothing, live=record.live, trail=record.trail)
+        by = {"user": user(), "host": socket.gethostname(), "pid": os.getpid(), "via": "tm-ctl"}
+        request = {"id": uuid.uuid4().hex, "command": command, "by": by, "reason": reason}
+        answer = steering.apply({**request, "arguments": dict(arguments)}, "", time.time())
+        if not answer["ok"]:
+            raise UsageError(str(answer["why"]))
+        if answer["changed"]:
+            store.write(_same(record, steering))
+            answer["say"] = (
+                f"No master is at work on it; the state has it now, for its next start: {_in_force(steering)}."
+            )
+        return answer
+    finally:
+        store.close()
+
+
+def _same(record: RunRecord, steering: Steering) -> Checkpoint:
+    """Return a checkpoint that changes nothing but what is in force, and the trail."""
+    news = steering.news()
+    return Checkpoint(
+        mark=record.mark,
+        edge=record.edge,
+        settled=record.settled,
+        failures=record.failures,
+        skipped=record.skipped,
+        seconds=record.seconds,
+        finished=record.finished is not None,
+        bound=record.bound,
+        trail=news.trail,
+        live=news.live,
+    )
+
+
+def _in_force(steering: Steering) -> str:
+    if not steering.live:
+        return "nothing is changed against the command line"
+    return ", ".join(f"{change.name} {change.value}".strip() for change in steering.live.values())
