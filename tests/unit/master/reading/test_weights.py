@@ -30,7 +30,7 @@ def test_what_has_left_the_queue_weighs_nothing() -> None:
 
 def test_a_chunk_ends_with_the_job_that_makes_it_heavy() -> None:
     """Which can be handed out like the others; what comes behind it was not asked for."""
-    weights = Weights()
+    weights = Weights(lambda: 0.0)
     jobs = iter(["a" * 10, "b" * 1000, "c"])
 
     assert list(weights.weighed(jobs, 500)) == ["a" * 10, "b" * 1000]
