@@ -6,6 +6,8 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
+# Else each of the test run's workers would compile all tests anew, where the environment forbids to keep what it made.
+unexport PYTHONDONTWRITEBYTECODE
 # As many at a time as tests/conftest.py says, in its order. A file stays together, for its servers and fixtures.
 PYTEST = "$(BIN)/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder
 DEMO = build/demo

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.django_projects import database_of, key_of
@@ -25,6 +26,7 @@ Sql = Callable[..., list[tuple]]
     order=st.permutations(["text", "number"]),
     data=st.data(),
 )
+@pytest.mark.slow
 def test_pages_are_brute_force(
     use: Any,
     database: str,

@@ -111,6 +111,7 @@ print(RangeQuerySetWrapper(Post.objects.filter(slug__in=set("abcdefghij"), year_
 """
 
 
+@pytest.mark.slow
 def test_the_order_of_a_set_does_not_matter() -> None:
     """That of texts differs from one process to the next."""
     found = {

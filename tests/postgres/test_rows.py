@@ -520,6 +520,7 @@ def test_the_index_that_a_condition_wants_can_be_made_as_it_is_printed(
     assert caplog.records == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [400, 1])
 def test_a_condition_that_few_rows_fit_comes_to_its_end(
     database: str, comments: None, sql: Callable[..., list[tuple]], chunk: int

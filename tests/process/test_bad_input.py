@@ -304,6 +304,7 @@ def test_debug_shows_taskmasters_own_traceback(playground: Playground) -> None:
     assert "Traceback" in ended.output
 
 
+@pytest.mark.slow
 def test_a_full_disk_pauses_the_run_and_space_lets_it_go_on(playground: Playground) -> None:
     """Nothing is lost, nothing is handed out meanwhile, and the reason is in the progress line."""
     if os.geteuid() != 0:

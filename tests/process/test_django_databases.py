@@ -130,6 +130,7 @@ def project(database: str, sql: Sql, playground: Playground) -> dict[str, str]:
 TOUCHED = "SELECT count(*) FROM blog_author WHERE name NOT LIKE 'author %'"
 
 
+@pytest.mark.slow
 def test_a_run_in_django_s_tests_leaves_the_real_database_alone(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -194,6 +195,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_configures_the_settings_itself_runs(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -219,6 +221,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_database_that_was_changed_under_the_settings_is_noticed_by_the_workers(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:
@@ -340,6 +343,7 @@ def test_each_queryset_is_a_run_of_its_own(project: dict[str, str], sql: Sql, pl
     )[0] == (10, 10)
 
 
+@pytest.mark.slow
 def test_one_file_over_another_database_is_another_run(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:

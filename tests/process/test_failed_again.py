@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from support.commands import free_port, wait_for
 from support.playground import PREAMBLE, Playground, failed_jobs
 
@@ -97,6 +98,7 @@ def test_an_unfinished_run_stays_so(playground: Playground) -> None:
     assert set(playground.ledger.ended()) == set(map(str, range(200))) - {"50"}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on(playground: Playground) -> None:
     """What succeeded stays cleared, the rest stays failed."""
     text = PREAMBLE + "def get_jobs(last=-1):\n    yield from range(last + 1, 100)\n"
@@ -160,6 +162,7 @@ def test_failures_of_a_stopped_run_are_listed_and_dropped(playground: Playground
     assert sorted(key for key, *_ in failed_jobs(playground)) == sorted(set(KEYS) - {"47"})
 
 
+@pytest.mark.slow
 def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playground) -> None:
     """With --host, or by the state file that it has locked."""
     playground.write("mod.py", BAD)
@@ -186,6 +189,7 @@ def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playgroun
     assert slave.end() == 0, slave.output
 
 
+@pytest.mark.slow
 def test_the_script_says_how_to_run_failed_jobs_again(playground: Playground) -> None:
     """As a keyword of Taskmaster."""
     playground.write(
@@ -207,6 +211,7 @@ def test_the_script_says_how_to_run_failed_jobs_again(playground: Playground) ->
     assert again.output.rstrip().endswith("0"), again.output
 
 
+@pytest.mark.slow
 def test_text_keys_are_named_as_a_shell_leaves_them(playground: Playground) -> None:
     """Without their quotes; a number is not taken for a text that looks like it."""
     playground.write(

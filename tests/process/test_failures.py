@@ -96,6 +96,7 @@ def test_a_job_that_takes_others_down_is_found(playground: Playground, deed: str
     assert set(playground.ledger.ended()) == set(map(str, range(20))) - {"7"}
 
 
+@pytest.mark.slow
 def test_large_jobs_go_through(playground: Playground) -> None:
     """More than a frame holds at once, for more workers than that."""
     playground.write(

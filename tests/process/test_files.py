@@ -58,6 +58,7 @@ def test_a_killed_run_over_a_file_goes_on_where_it_was(playground: Playground, f
     assert "there is nothing new" in last.output
 
 
+@pytest.mark.slow
 def test_a_script_takes_a_file_as_it_is(playground: Playground) -> None:
     """``Taskmaster(callback, lines(...))``, twice: the second time goes on with what was
     appended.
@@ -104,6 +105,7 @@ def test_a_file_that_was_changed_is_refused_and_the_state_is_left(playground: Pl
     assert playground.ledger.ended()["ROW7"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.quick
 def test_a_missing_file_and_a_bad_line_are_explained(playground: Playground) -> None:
     """Exit 2 with the whole path, and exit 1 with the byte: Taskmaster's own traceback helps
@@ -160,6 +162,7 @@ def write_people(path: Path, count: int) -> list[tuple[int, str, str]]:
     return people
 
 
+@pytest.mark.slow
 def test_the_example_imports_a_file_although_it_is_killed(playground: Playground, database: str) -> None:
     """Kill -9 in the middle, run again: the table holds what the file holds, row by row."""
     count = 6000

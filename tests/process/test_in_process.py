@@ -43,6 +43,7 @@ def test_jobs_and_source_run_in_the_calling_thread(playground: Playground) -> No
     assert "SUMMARY 300 0 True" in said
 
 
+@pytest.mark.slow
 def test_a_limited_run_resumes_with_processes_and_without(playground: Playground) -> None:
     """The state is the same."""
     for words in (["0", "100"], ["1", "100"], ["0", "None"]):

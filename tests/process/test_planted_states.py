@@ -28,6 +28,7 @@ class Evil:
         return os.system, (f"touch {self.proof}",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", mostly_slow(HOW, "writable"))
 def test_nothing_of_a_planted_state_is_run(playground: Playground, how: str) -> None:
     """With each command that opens one: exit 5 with the cure, and no payload was unpickled."""

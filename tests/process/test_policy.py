@@ -294,6 +294,7 @@ def _below(pid: int) -> list[int]:
     return found + [other for child in found for other in _below(child)]
 
 
+@pytest.mark.slow
 def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Playground) -> None:
     """With keywords of Taskmaster; what is no exception class is refused before anything starts."""
     text = (

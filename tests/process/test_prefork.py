@@ -19,6 +19,7 @@ def test_a_target_that_cannot_be_loaded_leaves_no_process(playground: Playground
     assert ended.process.returncode == 2, ended.output
 
 
+@pytest.mark.slow
 def test_no_worker_has_the_key_in_its_memory_or_its_command_line(playground: Playground) -> None:
     """A key that was given keeps the slave from being forked: it would have been in the memory that
     is copied.

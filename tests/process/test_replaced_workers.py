@@ -74,6 +74,7 @@ def test_a_worker_that_grows_is_replaced_between_two_jobs(playground: Playground
     assert len({pid for _, _, pid in playground.ledger.lines()}) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(["one by one", "threads", "coroutines"], "one by one"))
 def test_an_exhausted_worker_is_replaced(playground: Playground, kind: str) -> None:
     """A leak that ends in MemoryError costs attempts of jobs in which it was raised, no others."""

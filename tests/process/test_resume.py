@@ -145,6 +145,7 @@ def test_a_finished_run_started_again_says_so(playground: Playground) -> None:
     assert playground.ledger.ended() == Counter(map(str, range(60)))
 
 
+@pytest.mark.slow
 def test_reset_begins_anew_and_can_be_taken_back(playground: Playground) -> None:
     """The message names the key given up, and its command brings the old run back."""
     words = ("tm-run", "jobs.py", "2", "--progress=none")
@@ -188,6 +189,7 @@ def test_a_source_whose_key_never_comes_again_is_refused(playground: Playground)
     assert state.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_state_can_be_copied_to_another_directory(playground: Playground) -> None:
     """A copy is a state of its own: both go on from where it was taken."""
     playground.hold(50)

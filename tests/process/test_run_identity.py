@@ -32,6 +32,7 @@ def done(playground: Playground, name: str) -> int:
     return len(lines)
 
 
+@pytest.mark.slow
 def test_two_files_of_one_name_are_two_runs(playground: Playground) -> None:
     """Stopped half-way or finished, the first leaves the second alone, and goes on itself."""
     services(playground)
@@ -142,6 +143,7 @@ def test_a_loop_that_defines_its_functions_anew_is_refused(playground: Playgroun
     assert script.output.count("did orders") == script.output.count("did users") - 20 * (limit != "") == 50 or limit
 
 
+@pytest.mark.slow
 def test_one_script_runs_several_sources_and_callbacks(playground: Playground) -> None:
     """Each has a state of its own; a call that does nothing reports nothing."""
     playground.write(
@@ -167,6 +169,7 @@ def test_one_script_runs_several_sources_and_callbacks(playground: Playground) -
     assert "SUMMARY 20 20 0" in other.output
 
 
+@pytest.mark.slow
 def test_a_test_keeps_no_state(playground: Playground) -> None:
     """It runs its callback each time."""
     playground.write(
@@ -184,6 +187,7 @@ def test_a_test_keeps_no_state(playground: Playground) -> None:
     assert not list(playground.directory.glob("*.tmstate"))
 
 
+@pytest.mark.slow
 def test_code_of_the_command_line_and_of_standard_input_has_states(playground: Playground) -> None:
     """Their names can be given to tm-ctl."""
     text = (
@@ -231,6 +235,7 @@ def test_an_unfinished_run_that_was_perhaps_meant_is_named(playground: Playgroun
     assert "script.py users" in again.output
 
 
+@pytest.mark.slow
 def test_states_are_listed_with_what_they_belong_to(playground: Playground) -> None:
     """With their arguments, and one that is missing is told from those that are there; a run that
     goes on is said to.

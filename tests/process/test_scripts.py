@@ -142,6 +142,7 @@ def test_an_error_that_nobody_catches_is_one_line(
     assert script.process.returncode == code
 
 
+@pytest.mark.slow
 def test_the_users_traceback_is_shown_and_ours_with_debug_alone(playground: Playground) -> None:
     """Of a source that raises; an error of the script's own is shown as Python shows it."""
     raises = "from taskmaster import Taskmaster\ndef get_jobs():\n    return 1 / 0\n"
@@ -202,6 +203,7 @@ def test_a_killed_script_leaves_nothing_running(playground: Playground) -> None:
     wait_for("every process to end", lambda: not playground.left())
 
 
+@pytest.mark.slow
 def test_slaves_from_elsewhere_may_help_a_script(playground: Playground) -> None:
     """``host=`` serves them too."""
     host = f"127.0.0.1:{free_port()}"

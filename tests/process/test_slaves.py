@@ -157,6 +157,7 @@ def test_setup_and_teardown_run_once_in_each_worker(playground: Playground) -> N
     assert ended["teardown"] == 2
 
 
+@pytest.mark.slow
 def test_a_slave_that_cannot_work_is_not_counted(playground: Playground) -> None:
     """Not even for the time that one has to come back: it says that it goes."""
     playground.write("mod.py", PREAMBLE + "def get_jobs():\n    return range(5)\ndef handle_job(n):\n    note(n)\n")
@@ -207,6 +208,7 @@ def test_what_callbacks_print_comes_out_in_whole_lines(playground: Playground) -
         assert lines[f"out {n}"] == lines[f"err {n}"] == lines[f"raw {n}"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_fork_server_costs_nothing_but_time(playground: Playground) -> None:
     """The process that forks the workers is started again, and no job is charged, although the same
     ones run each time: more often than a job may kill its worker.
@@ -318,6 +320,7 @@ def test_the_commands_of_the_first_release_work_as_they_stand(
     assert slave.end() == 143, slave.output
 
 
+@pytest.mark.slow
 def test_a_local_run_as_in_the_first_release(playground: Playground) -> None:
     """A path with the source's function, the number of workers, an argument; or functions by their
     options.

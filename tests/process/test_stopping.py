@@ -130,6 +130,7 @@ def test_a_signal_while_run_time_drains_is_what_the_command_ends_with(playground
     assert run.end() == 143, run.output
 
 
+@pytest.mark.slow
 def test_a_script_is_told_that_its_run_stopped(playground: Playground) -> None:
     """``start`` returns, with the exit code of the command; calling it again goes on."""
     playground.write(
@@ -160,6 +161,7 @@ def test_an_exception_in_get_jobs_is_reported_rather_than_the_limit(playground: 
     assert playground.ledger.ended().total() == 5
 
 
+@pytest.mark.slow
 def test_a_slave_outlives_a_master_that_stops(playground: Playground) -> None:
     """It waits for the master that resumes the run, as after a signal."""
     host = f"--host=127.0.0.1:{free_port()}"
