@@ -105,6 +105,7 @@ class Condition:
             "next_due": counts.next_due,
             "rate": throttle.limiting(now),
             "queued": counts.queued,
+            "skipping": None if counts.queued else self._reader.skipped,
         }
         state, reason = self._state(end, counts, throttled)
         if state is RunState.RUNNING:
@@ -119,7 +120,10 @@ class Condition:
             return RunState.PAUSED, broker.paused
         if broker.hand_out.held:
             return RunState.PAUSING if counts.leased else RunState.PAUSED, self._steering.describe_hold()
-        return (RunState.THROTTLED, throttled) if throttled else (RunState.RUNNING, "")
+        if throttled:
+            return RunState.THROTTLED, throttled
+        resuming = self._reader.skipped is not None and not counts.queued and not counts.leased
+        return (RunState.RESUMING if resuming else RunState.RUNNING), ""
 
     def _slow_source(self, now: float) -> str:
         """Say that workers wait for the source, and for how long already."""
@@ -144,7 +148,9 @@ class Condition:
         whole = why(facts)
         self.code = whole.code
         reason = found.reason
-        if found.state is RunState.PAUSING:
+        if found.state is RunState.RESUMING:
+            reason = whole.sentence
+        elif found.state is RunState.PAUSING:
             reason = whole.sentence.removeprefix("paused ")
         elif found.state is RunState.RUNNING:
             reason = self._standing.reason(counts) or reason

@@ -14,6 +14,7 @@ class RunState(StrEnum):
     """What a run is doing."""
 
     RUNNING = "running"
+    RESUMING = "resuming"
     THROTTLED = "throttled"
     PAUSING = "pausing"
     PAUSED = "paused"

@@ -427,3 +427,23 @@ def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
         control.resume()
     assert run.end() == 0, run.output
     assert playground.ledger.ended() == {str(n): 1 for n in range(150)}
+
+
+def test_a_source_that_is_read_again_says_how_far(playground: Playground) -> None:
+    """While it is read up to the key where the run goes on, the run is resuming, and says so."""
+    slow = (
+        "import itertools\ndef get_jobs():\n    for n in range(N):\n"
+        "        time.sleep(0.05 if os.path.exists('slow') and n < 60 else 0)\n        yield n\n"
+    )
+    playground.write("work.py", PREAMBLE + WRITES + slow + ONE)
+    first = playground.run("tm-run", "work.py", "2", "--progress=none", "--limit=70", TOTAL="100")
+    assert first.process.returncode == 75, first.output
+    playground.write("slow", "")
+    again = playground.start("tm-run", "work.py", "2", "--progress=none", TOTAL="100")
+    wait_for("the master", lambda: "Resuming" in again.output)
+    with steered(playground) as control:
+        found = wait_for_state(control, "resuming")
+        assert found["why"] == "source"
+        assert "is read again up to the key where the run goes on" in found["reason"]
+    assert again.end() == 0, again.output
+    assert playground.ledger.ended() == {str(n): 1 for n in range(100)}

@@ -67,6 +67,8 @@ class Reader(threading.Thread):
         ended: Is set when nothing more is read, and the source is closed.
         started_reading: Is set when the first job was read, or nothing is going to be.
         room: Is set by those that take jobs out of the queue.
+        skipped: How many jobs were skipped on the way to the key where the run goes on; None: none
+            are skipped now.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Reader(threading.Thread):
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
+        self.skipped: int | None = None
         self.ended = threading.Event()
         self.started_reading = threading.Event()
         self.room = threading.Event()
@@ -327,10 +330,12 @@ class Reader(threading.Thread):
 
     def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:
         """Read up to the first job with the watermark's key; ``Dedup`` decides about that one."""
-        for job in iterator:
+        for number, job in enumerate(iterator):
+            self.skipped = number
             if self._stop_asked.is_set():
                 raise _Stopped
             if self._identity.text(job) == self._mark:
+                self.skipped = None
                 return itertools.chain([job], iterator)
         raise StateRefused(
             f"The key {keys.show(self._mark or '')}, up to which this run is settled, never came, although "
