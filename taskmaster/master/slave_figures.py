@@ -28,6 +28,12 @@ BUCKETS = 64  # powers of two of seconds, the middle one of which is a second
 MIDDLE = 32
 
 
+def bucket_of(seconds: float) -> int:
+    """Return the bucket of a job's time."""
+    place: int = frexp(seconds)[1] + MIDDLE
+    return place if 0 <= place < BUCKETS else 0 if place < 0 else BUCKETS - 1
+
+
 class Durations:
     """How long jobs take, in buckets of powers of two. Batches are counted with their mean."""
 
@@ -37,7 +43,11 @@ class Durations:
 
     def add(self, seconds: float, jobs: int) -> None:
         """Note that so many jobs took that time together."""
-        self._buckets[min(BUCKETS - 1, max(0, frexp(seconds / jobs)[1] + MIDDLE))] += jobs
+        self.add_to(bucket_of(seconds / jobs), jobs)
+
+    def add_to(self, bucket: int, jobs: int) -> None:
+        """Note that so many jobs belong into a bucket."""
+        self._buckets[bucket] += jobs
         self.count += jobs
 
     def quantile(self, share: float) -> float | None:
@@ -116,16 +126,18 @@ class SlaveFigures:
         found = self._known.get(slave.id)
         if found is None:
             return
-        report = prepared.report
-        failed = len(prepared.verdicts)
-        found.failed += failed
         for start, end in prepared.ended:
             found.done += end - start
-        found.done -= failed
-        if report.seconds and report.keep:
-            found.busy += report.seconds
-            found.durations.add(report.seconds, report.keep)
-            self.whole.add(report.seconds, report.keep)
+        if prepared.verdicts:
+            failed = len(prepared.verdicts)
+            found.failed += failed
+            found.done -= failed
+        seconds, jobs = prepared.report.seconds, prepared.report.keep
+        if seconds and jobs:
+            found.busy += seconds
+            bucket = bucket_of(seconds / jobs)
+            found.durations.add_to(bucket, jobs)
+            self.whole.add_to(bucket, jobs)
 
     def leave(self, slave: ConnectedSlave, how: str) -> None:
         """Note that a slave has gone."""
