@@ -185,7 +185,7 @@ def plain_value(key: Any) -> Any:
 
 
 def payload_of(job: Any) -> Any:
-    """Return what the callback gets."""
+    """Return the value that the callback is called with: a ``Job``'s payload, or the job itself."""
     return job.payload if type(job) is Job else job
 
 

@@ -89,10 +89,10 @@ def clean_lines(text: str) -> str:
 
 
 def clean_message(text: str) -> str:
-    """Return a text that is said in a line of ours, cleaned.
+    """Return a text without control characters, for a line of Taskmaster's own output.
 
-    If it has several lines, all but the first are indented, so that none looks like another line of
-    ours.
+    If it has several lines, all but the first are indented, so that none looks like another line
+    of Taskmaster's.
     """
     return clean(text) if "\n" not in text else clean_lines(text.rstrip("\n")).replace("\n", "\n    ")
 

@@ -296,7 +296,7 @@ COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
 
 
 def _row(run: Any) -> tuple[str, ...]:
-    """Return a run, in columns."""
+    """Return the columns of the table that describe a run."""
     from taskmaster import keys
 
     key = keys.show(run.mark) if run.mark is not None else "-"

@@ -93,7 +93,7 @@ def option(cls: type[Any], name: str, **changes: Any) -> _Decorator[Any]:
 
 
 def options_of(cls: type[Any], *, without: Sequence[str] = ()) -> _Decorator[Any]:
-    """Give a command all options of a class but some."""
+    """Give a command all options of a class, except those named in ``without``."""
 
     def decorate(function: _Function) -> _Function:
         for one in reversed(fields(cls)):

@@ -71,7 +71,7 @@ def _measured(client: Any) -> float:
 def pause(duration: str | None, until: str | None, reason: str, **where: Any) -> None:
     """Hand out no more jobs until `tm-ctl resume`, or for a time.
 
-    Jobs that run are run to their end and reported; what slaves hold and have not begun is given
+    Jobs that run are finished and reported; jobs that slaves hold but have not begun are given
     back. No job is charged an attempt. The pause belongs to the run: it is in force again when the
     master is restarted.
 

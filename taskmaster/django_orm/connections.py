@@ -113,7 +113,7 @@ def _is_written(connection: Any) -> bool:
                 return bool(cursor.fetchone()[0])
         if connection.vendor == "sqlite":
             return bool(raw.in_transaction)
-    except Exception:  # as of a transaction that has failed
+    except Exception:  # for example, the transaction has failed
         return True
     # Nobody knows; where the project has no autocommit, a job that has committed looks alike.
     return bool(connection.settings_dict["AUTOCOMMIT"])

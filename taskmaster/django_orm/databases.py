@@ -38,7 +38,7 @@ def facts() -> Facts | None:
     try:
         named = dict(connections.settings)
         named.update({one.alias: one.settings_dict for one in connections.all(initialized_only=True)})
-    except Exception:  # of the settings: whatever asks for a connection is told
+    except Exception:  # wrong settings: the first use of a connection raises the same
         logger.debug("Django's databases cannot be listed", exc_info=True)
         return None
     found = {alias: _place(one) for alias, one in sorted(named.items()) if one["ENGINE"] != DUMMY}

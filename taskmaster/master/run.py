@@ -245,7 +245,7 @@ class Run:
         return summary
 
     def summary(self) -> Summary:
-        """Return how the run stands, as its end."""
+        """Return the summary of the run as it would be if the run ended now."""
         return self._status.summary(self._store.location)
 
     # -- inside ------------------------------------------------------------------------------------

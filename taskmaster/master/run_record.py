@@ -28,8 +28,8 @@ class SettledRow:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What one transaction changes. Nothing in it is a difference to something unwritten: after a
-    failed write, the master sends the same again, merged with what came since.
+    """What one transaction changes. It builds only on what the store has: after a failed
+    write, the master sends the same again, merged with what came since.
 
     Attributes:
         mark: key of the watermark; None while there is none.

@@ -134,7 +134,7 @@ class RunStatus:
         )
 
     def summary(self, location: str) -> Summary:
-        """Return how the run stands, as its end.
+        """Return the summary of the run as it would be if the run ended now.
 
         Args:
             location: where the state is.

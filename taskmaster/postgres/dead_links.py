@@ -40,9 +40,8 @@ class LinkState(NamedTuple):
     """What the kernel knows of a connection.
 
     Attributes:
-        open: Whether neither side has ended it.
-        pending: Whether something that was sent, data or the question whether there is room for
-            more, is not acknowledged yet.
+        open: Whether both sides still have the connection open.
+        pending: Whether something was sent that is not acknowledged yet: data, or a window probe.
         silence: Seconds since the last acknowledgement.
     """
 

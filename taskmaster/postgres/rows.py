@@ -102,7 +102,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
 def _check_placeholders(condition: str, values: tuple[Any, ...]) -> None:
     """Check that a condition has a placeholder for each value.
 
-    Drivers differ in what they say of it, and none names the cure.
+    A driver's own error differs from driver to driver, and none says how to correct it.
     """
     try:
         condition % tuple("" for _ in values)

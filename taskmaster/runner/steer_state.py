@@ -26,7 +26,7 @@ POSSIBLE = (Command.PAUSE, Command.RESUME, Command.RATE, Command.SET, Command.NO
 
 
 def user() -> str:
-    """Return who runs this process."""
+    """Return the name of the user who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

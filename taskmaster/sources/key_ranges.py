@@ -124,7 +124,7 @@ class RangeSource(BoundedSource):
 
     @abstractmethod
     def _range(self, lo: Any, hi: Any) -> Any:
-        """Return what the callback gets."""
+        """Return the range object that the callback is called with."""
 
     def _end(self, *, descending: bool) -> Any:
         return self._border(None, None, 1, descending=descending)

@@ -37,7 +37,7 @@ class _PlainPickler(pickle.Pickler):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Refuses whatever could run code."""
+    """An unpickler that refuses every class and function, because one could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"refused to unpickle {module}.{name}: only plain values are accepted here")

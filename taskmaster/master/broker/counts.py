@@ -82,11 +82,11 @@ class Collected:
     """What the next checkpoint has to say.
 
     Attributes:
-        checkpoint: all of it but for fingerprints, which take the user's code, and the time.
-        edge: the settled jobs whose key is the watermark's.
-        ranges: what is settled above the watermark and not in the store.
-        recognised: jobs of earlier sessions that the source has yielded again; each is collected
-            once.
+        checkpoint: The checkpoint without fingerprints (the user's code computes them) and time.
+        edge: The settled jobs whose key is the watermark's.
+        ranges: Ranges settled above the watermark that the store does not have yet.
+        recognised: Jobs settled in earlier sessions that the source has yielded again. Each is
+            collected once.
     """
 
     checkpoint: Checkpoint

@@ -32,11 +32,11 @@ class Unwritten(Generic[Job]):
         self.size += _size(job.payload, job.attempts)
 
     def all(self) -> list[Job]:
-        """Return them, oldest first."""
+        """Return the jobs that the store does not have yet, oldest first."""
         return list(self._jobs)
 
     def written(self, count: int) -> None:
-        """Forget the oldest, which the store has now."""
+        """Forget the oldest ``count`` jobs, which the store has now."""
         self.size -= sum(_size(job.payload, job.attempts) for job in self._jobs[:count])
         del self._jobs[:count]
 

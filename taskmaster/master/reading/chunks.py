@@ -114,7 +114,7 @@ class Chunks:
         return job
 
     def add_alone(self, job: Any) -> None:
-        """Note that a job was queued that was read alone; under the lock."""
+        """Note the weight of a job that was read alone and is queued; the caller holds the lock."""
         self._weights.add(self._broker.intake.read, weigh(job))
 
     def _read_step(self, iterator: Iterator[Any], step: int) -> bool:

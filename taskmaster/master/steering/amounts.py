@@ -47,7 +47,7 @@ def rate_from(text: str) -> float:
     """Return jobs a second, as ``--rate`` reads them.
 
     Raises:
-        UsageError: It is no rate, or 0.
+        UsageError: The text is not a rate, or the rate is 0.
     """
     if text in ("0", "0/s", "0/m"):
         raise UsageError("The rate 0 would hand out nothing: use `tm-ctl pause`.")

@@ -1,4 +1,4 @@
-"""The supervisor's side of the fork server: has workers forked, and hears of their ends."""
+"""The supervisor's side of the fork server: it asks for workers and is told when they end."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
             connection = None
         if log:
             with suppress(OSError):
-                is_whole(path, path.stat())  # so that the next one hears the same, not that the log is lost
+                is_whole(path, path.stat())  # else the next attempt would report a lost log, not this error
         if not isinstance(exc, (sqlite3.DatabaseError, TypeError, ValueError)):
             raise
         raise _refusal(path, exc) from exc

@@ -341,7 +341,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
 def _write_new(scratch: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
     connection = sqlite3.connect(scratch, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = OFF")  # a journal's name could be foreseen
+        connection.execute("PRAGMA journal_mode = OFF")  # others could guess the name of a journal file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
