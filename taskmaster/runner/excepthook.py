@@ -13,6 +13,7 @@ from types import TracebackType
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.script_spelling import as_keywords
+from taskmaster.runtime import standard_streams
 from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.invocation import is_interactive
 
@@ -51,6 +52,10 @@ def _uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackTyp
     if not isinstance(exc, TaskmasterError):
         sys.__excepthook__(kind, exc, trace)
         return
+    if is_interactive():  # somebody types, and has not ended
+        say_error("taskmaster", exc, debug=_debug)
+        return
+    # What a full disk refuses would be written again at the exit, whose code were 120 then.
+    standard_streams.harden()
     say_error("taskmaster", exc, debug=_debug)
-    if not is_interactive():  # else somebody types, and has not ended
-        raise SystemExit(exc.exit_code)
+    raise SystemExit(exc.exit_code)
