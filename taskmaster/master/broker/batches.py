@@ -66,7 +66,7 @@ class Batch:
         due: when it may be handed out again.
         origin: token of the lease that the jobs were last in, while nobody else has been given
             them.
-        whole: the source has said that it cannot split the job.
+        whole: the source has said that it cannot split the job, or is not asked to.
     """
 
     first: int

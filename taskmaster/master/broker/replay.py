@@ -114,7 +114,8 @@ class Replay:
         position = -BELOW_PARKED - self._came
         self._jobs[position] = job
         again = ParkedJob(job.id, job.key or "", job.payload or b"", b"")
-        return Batch(position, [again], BatchKind.REPLAYED, separate=True)
+        # It is never split: its parts would be new jobs, and this one would count as mended.
+        return Batch(position, [again], BatchKind.REPLAYED, separate=True, whole=True)
 
     def end(self, position: int, *, well: bool) -> None:
         """Note that a failed job has come to an end again."""

@@ -170,7 +170,7 @@ class Settlement:
         if verdict in (Verdict.AGAIN, Verdict.BACK, Verdict.HELD):
             self._judge(prepared.lease, verdict, prepared.tried[0])
             return
-        well = verdict is not Verdict.FAILED
+        well = verdict in (None, Verdict.SKIPPED)
         self._replay.end(prepared.lease.batch.first, well=well)
         if well:
             self._outage.went_well()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
@@ -10,7 +11,7 @@ from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_record import RunRecord
-from taskmaster.model import Failure, Report, ReportEnd, Want
+from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 
 def failed(number: int, kind: str = "KeyError", payload: bytes | None = b"p") -> FailedJob:
@@ -20,10 +21,10 @@ def failed(number: int, kind: str = "KeyError", payload: bytes | None = b"p") ->
 class Run:
     """A broker whose run has five failed jobs, with one slave."""
 
-    def __init__(self, jobs: int = 3, parked: int = 0, **limits: int) -> None:
+    def __init__(self, jobs: int = 3, parked: int = 0, **limits: float) -> None:
         left = [ParkedJob(n, str(n), b"x", b"f" * 16) for n in range(parked)]
         record = RunRecord("run", resumed=True, mark="0", settled=10, failures=5, next_failed=6, parked=left)
-        self.broker = Broker("i", Limits(retries=0, **limits), record)
+        self.broker = Broker("i", Limits(**{"retries": 0} | limits), record)
         self.broker.intake.add(range(100, 100 + jobs))
         self.broker.intake.exhaust()
         self.broker.batch_limit.note(1.0)
@@ -41,13 +42,20 @@ class Run:
         chosen = selection.chosen(page)
         self.broker.add_failed(chosen, last=not page or selection.left <= 0)
 
-    def end(self, *, well: bool = True) -> object:
+    def end(self, *, well: bool = True, kind: FailureKind = FailureKind.ERROR) -> object:
         """The next job is handed out, and ends; gives it."""
         lease = self.broker.take(self.slave, Want(1, 1))
         assert lease is not None
-        failures = () if well else (Failure(0, "KeyError", "bad", ""),)
+        failures = () if well else (Failure(0, "KeyError", "bad", "", kind),)
         assert settle(self.broker, lease, Report(lease.token, 1, failures=failures, keep=1, end=ReportEnd.FINISHED))
         return lease.batch.jobs[0]
+
+    def crash(self) -> None:
+        """The worker that the next job is handed out to dies."""
+        lease = self.broker.take(self.slave, Want(1, 1))
+        assert lease is not None
+        report = Report(lease.token, 0, keep=1, end=ReportEnd.CRASHED, suspects=(0,), detail="signal 9")
+        assert settle(self.broker, lease, report)
 
 
 def test_failed_jobs_go_out_before_anything_new_and_count_as_mended() -> None:
@@ -132,3 +140,27 @@ def test_a_page_is_as_large_as_there_is_room() -> None:
     assert run.broker.replay_room() == 10
     run.bring(selection, [failed(n) for n in (1, 2, 3, 4)])
     assert run.broker.replay_room() == 6
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+@pytest.mark.parametrize("kind", [FailureKind.ERROR, FailureKind.FINAL, FailureKind.TIMEOUT])
+def test_one_that_fails_again_stays_failed_where_the_source_splits_jobs(retries: int, kind: FailureKind) -> None:
+    """It was as small as can be when it failed first; a job that was asked to be split would count
+    as mended, without ever having gone well.
+    """
+    run = Run(jobs=0, retries=retries, crashes=1 + retries, backoff=0.0)
+    run.broker.intake.plan(parks=True, splits=True)
+    run.bring(run.ask(), [failed(1)])
+    run.broker.replay.asked.clear()
+    for attempt in range(1 + retries):
+        run.broker.tick(float(attempt))
+        if len(run.broker.replay) and kind is FailureKind.TIMEOUT:
+            run.crash()
+        elif len(run.broker.replay):
+            run.end(well=False, kind=kind)
+
+    assert run.broker.intake.write_ahead.next_split() is None
+    assert run.broker.replay.cleared == []
+    assert len(run.broker.replay) == 0
+    assert run.broker.counts().failed == 5
+    assert [job.id for job in run.broker.settlement.failed.all()] == [1]
