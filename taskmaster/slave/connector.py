@@ -71,7 +71,7 @@ class Connector:
         self._next_at = time.monotonic() + self._backoff.next()
 
     def succeeded(self) -> None:
-        """Note that the master has said welcome: the next pause is short."""
+        """Note that the master has done an exchange: the next pause is short."""
         self._backoff.reset()
 
     def close(self) -> None:

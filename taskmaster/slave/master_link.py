@@ -275,6 +275,7 @@ class MasterLink:
             self._greeted = False
             self._greet()
             return
+        self._connector.succeeded()  # not at the welcome: a master that welcomes may still do no exchange
         self._talk.answered(answer)
 
     def _enter(self, value: Any) -> None:
@@ -288,7 +289,6 @@ class MasterLink:
         self.welcome = welcome
         self._greeted = True
         self.lost_at = None
-        self._connector.succeeded()
         self._talk.entered(welcome, another)
 
     def _lose(self, why: str) -> None:

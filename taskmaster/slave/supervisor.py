@@ -241,7 +241,9 @@ class Supervisor:
         """
         token = self._in_flight.refused(why)
         if token is None:
-            return True
+            # The master may have lent a batch before it failed: only a hello, which says what is
+            # held here, has it given back. Exchanges alone would renew its lease for ever.
+            return not self._schedule.asked
         for held in self._in_flight.void([token]):
             self._pool.recall(held, 0)  # the next hello says that it is not held any more
         return False
@@ -335,6 +337,7 @@ class Supervisor:
         deadline = now + LAST_REPORTS_SECONDS
         while not self._in_flight.settled and self._link.lost_at is None and time.monotonic() < deadline:
             if self._link.up:
+                self._schedule.posted(time.monotonic(), asked=False)
                 self._link.post(self._in_flight.reports(), self._batch_size.want(0))
             for key, _ in self._selector.select(0.05):
                 key.data()

@@ -451,3 +451,30 @@ def test_a_slave_whose_callback_takes_other_arguments_ends_at_once(playground: P
     assert good.process.returncode == 0, good.output
     assert master.end() == 0, master.output
     assert playground.ledger.ended() == Counter(map(str, range(1, 21)))
+
+
+@pytest.mark.parametrize("breaks", [range(3, 4), range(1, 7)], ids=["once", "again and again"])
+def test_a_batch_whose_answer_the_master_could_not_give_is_handed_out_again(
+    playground: Playground, breaks: range
+) -> None:
+    """A master that fails after it has lent a batch: the slave has no such batch, and renews its
+    lease with each word, so that only its next hello has the batch given back.
+    """
+    playground.write(
+        "mod.py",
+        PREAMBLE
+        + "from taskmaster.master.dispatch import Dispatch\n"
+        + "pause, fed_so_far = Dispatch.pause, [0]\n"
+        + "def breaks(self, slave, want, *, fed):\n"
+        + "    fed_so_far[0] += fed\n"
+        + f"    if fed and fed_so_far[0] in {breaks!r}:\n"
+        + "        raise RuntimeError('broken while it was answered')\n"
+        + "    return pause(self, slave, want, fed=fed)\n"
+        + "Dispatch.pause = breaks\n"
+        + "def get_jobs(last=-1):\n    yield from range(last + 1, N)\n",
+    )
+    run = playground.run("tm-run", "mod.py", "2", "--batch=10")
+
+    assert run.process.returncode == 0, run.output
+    assert run.output.count("broken while it was answered") == len(breaks)
+    assert playground.ledger.ended() == Counter(map(str, range(400)))
