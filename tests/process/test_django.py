@@ -272,6 +272,7 @@ def handle_job(post_id):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", mostly_slow([1, 3], 1))
 def test_a_lost_connection_costs_its_job_an_attempt_and_no_other(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int

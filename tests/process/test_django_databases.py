@@ -329,6 +329,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_each_queryset_is_a_run_of_its_own(project: dict[str, str], sql: Sql, playground: Playground) -> None:
     """One script, one callback, two querysets: both are handled, and neither is twice."""
     playground.write("script.py", TWO_QUERYSETS)

@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+from support.cases import mostly_slow
 from support.playground import Playground
 
 HEAD = """
@@ -164,6 +165,7 @@ def test_setup_that_raises_ends_the_run(playground: Playground) -> None:
     assert "ZeroDivisionError" in ended.output
 
 
+@pytest.mark.slow
 def test_one_job_is_run_without_touching_the_run(playground: Playground) -> None:
     """By its key; breakpoint() has the terminal, and what is not there is said."""
     playground.write(
@@ -266,7 +268,7 @@ handle_job = note
 """
 
 
-@pytest.mark.parametrize("how", ["pass", "sys.exit(3)", "raise ValueError('in the child')"])
+@pytest.mark.parametrize("how", mostly_slow(["pass", "sys.exit(3)", "raise ValueError('in the child')"], "pass"))
 @pytest.mark.parametrize(
     ("where", "processes", "count"),
     [(IN_CALLBACK, "0", 200), (IN_LIST, "0", 200), (IN_SOURCE, "0", 30_000), (IN_SOURCE, "1", 30_000)],
@@ -313,7 +315,11 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    "words", [["test_cases.py"], ["-m", "unittest", "test_cases"], ["-m", "pytest", "-p", "no:xdist", "test_cases.py"]]
+    "words",
+    mostly_slow(
+        [["test_cases.py"], ["-m", "unittest", "test_cases"], ["-m", "pytest", "-p", "no:xdist", "test_cases.py"]],
+        ["-m", "unittest", "test_cases"],
+    ),
 )
 def test_a_test_case_finds_the_same_each_time(playground: Playground, words: list[str]) -> None:
     """Whatever runs it, twice: a state that the first left would be the end of the second."""

@@ -238,6 +238,7 @@ def silent(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=20.0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_hundred_hostile_peers_at_once_keep_nobody_from_the_end_of_the_run(playground: Playground) -> None:
     """Slow readers, halves of frames, bytes now and then, silence and long requests, all together:

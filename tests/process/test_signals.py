@@ -84,6 +84,7 @@ def test_grace_limits_how_long_running_jobs_are_waited_for(playground: Playgroun
     assert run.end() == 143, run.output
 
 
+@pytest.mark.slow
 def test_an_interrupted_slave_gives_back_what_it_has_not_started(playground: Playground) -> None:
     """It ends with 130; another slave does the rest, and nothing is run twice."""
     host = f"--host=127.0.0.1:{free_port()}"

@@ -30,6 +30,7 @@ def test_a_slave_waits_for_its_master_and_says_so(playground: Playground) -> Non
     assert playground.ledger.ended() == Counter(map(str, range(30)))
 
 
+@pytest.mark.slow
 @pytest.mark.quick
 def test_a_slave_that_joins_in_the_middle_gets_its_share(playground: Playground) -> None:
     """Two slaves end up with the whole, each job once."""

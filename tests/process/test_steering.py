@@ -406,6 +406,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
     """It is in force at once, `tm-ctl` says that it is not yet written, and it stays in force when
     there is room again.
