@@ -371,6 +371,7 @@ def test_a_disk_that_stays_full_ends_the_run_where_it_can_go_on(playground: Play
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_only_matters_without_a_key(playground: Playground) -> None:
     """Slaves on this machine find a key that nobody has given there; one that was given is known to
     them.

@@ -217,6 +217,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", mostly_slow([1, 3], 1))
 def test_no_connection_is_shared_over_a_fork(
     project: dict[str, str], sql: Sql, playground: Playground, threads: int

@@ -294,6 +294,7 @@ def handle_jobs(pks):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     mostly_slow([["mod.py"], ["mod.py", "--threads=3"], ["mod.py", "--handle-job-callback=handle_jobs"]], ["mod.py"]),

@@ -78,6 +78,7 @@ def test_a_script_takes_a_file_as_it_is(playground: Playground) -> None:
     assert playground.ledger.ended() == Counter("abc")
 
 
+@pytest.mark.slow
 @pytest.mark.quick
 def test_a_file_that_was_changed_is_refused_and_the_state_is_left(playground: Playground) -> None:
     """Exit 5 with the file, the byte and the cure; ``--reset`` begins anew."""

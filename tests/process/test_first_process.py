@@ -82,6 +82,7 @@ def test_a_local_run_ends_in_good_order(playground: Playground, unshare: list[st
     assert not playground.ledger.running()
 
 
+@pytest.mark.slow
 def test_a_master_and_a_slave_end_in_good_order(playground: Playground, unshare: list[str]) -> None:
     """Each of them as the first process of a container of its own."""
     playground.write("orphans.py", ORPHANS)
@@ -100,6 +101,7 @@ def test_a_master_and_a_slave_end_in_good_order(playground: Playground, unshare:
     assert not playground.ledger.running()
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_the_command_s(playground: Playground, unshare: list[str]) -> None:
     """Of a run that finishes, of wrong usage, and of one that is killed."""
     run, _ = begin(playground, unshare, "tm-run", "jobs.py", "2", "--no-progress", TOTAL="20")

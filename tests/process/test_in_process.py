@@ -211,6 +211,7 @@ def test_ctrl_c_at_a_prompt_keeps_the_interpreter(playground: Playground) -> Non
     assert "resume it with: the same call" in shell.output
 
 
+@pytest.mark.slow
 def test_a_key_is_not_printed(playground: Playground) -> None:
     """Neither in the command for slaves nor in the one that resumes: both stay in logs."""
     for words in (["--key=a-good-long-key-of-some-length"], ["--key", "a-good-long-key-of-some-length"]):

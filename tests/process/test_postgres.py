@@ -224,6 +224,7 @@ def test_a_statement_does_not_outlive_its_worker(
     assert sql("SELECT count(DISTINCT id) FROM ledger WHERE id NOT IN (7, 8)") == [(18,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", mostly_slow(["2", "--processes=0"], "2"))
 @pytest.mark.parametrize("source", ["rows", "ranges"])
 def test_a_finished_run_says_what_came_later(

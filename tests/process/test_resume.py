@@ -96,6 +96,7 @@ def get_jobs(last=None):
 """
 
 
+@pytest.mark.slow
 def test_rows_that_appear_vanish_or_change_between_runs(playground: Playground) -> None:
     """What is new or changed runs, what is gone is not missed, and the rest runs once."""
     playground.write("mod.py", PREAMBLE + ROWS)
@@ -230,6 +231,7 @@ def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: 
     assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 2000
 
 
+@pytest.mark.slow
 def test_a_reset_that_cannot_begin_gives_nothing_up(playground: Playground) -> None:
     """The port is taken: the run is as it was."""
     playground.hold(50)

@@ -124,6 +124,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", mostly_slow(["", ", limit=20"], ""))
 def test_a_loop_that_defines_its_functions_anew_is_refused(playground: Playground, limit: str) -> None:
     """The second of two runs that are called alike is neither skipped nor resumed as the first."""
@@ -207,6 +208,7 @@ def test_code_of_the_command_line_and_of_standard_input_has_states(playground: P
         assert listed.process.returncode == 0, listed.output
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_that_was_perhaps_meant_is_named(playground: Playground) -> None:
     """Beside the file, if the command is given in another directory; and of a script with other
     words.

@@ -60,6 +60,7 @@ def test_interrupted_and_run_again_a_script_goes_on(playground: Playground) -> N
     assert playground.ledger.ended().total() == len(playground.ledger.ended()) == 300
 
 
+@pytest.mark.slow
 def test_a_lambda_and_a_local_function_are_callbacks(playground: Playground) -> None:
     """A lambda without ``state=`` says that it cannot be resumed; a local function can be."""
     playground.write(
@@ -193,6 +194,7 @@ def test_the_lines_of_a_run_are_in_the_scripts_words(playground: Playground) -> 
     assert "--" not in script.output
 
 
+@pytest.mark.slow
 def test_a_killed_script_leaves_nothing_running(playground: Playground) -> None:
     """Neither slave nor fork server nor workers."""
     playground.write("script.py", PREAMBLE + MAIN + "main()\n")

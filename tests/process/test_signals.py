@@ -103,6 +103,7 @@ def test_an_interrupted_slave_gives_back_what_it_has_not_started(playground: Pla
     assert playground.ledger.ended().total() == 200
 
 
+@pytest.mark.slow
 def test_an_interrupted_master_keeps_its_slaves(playground: Playground) -> None:
     """They wait, and go on with the master that resumes the run."""
     host = f"--host=127.0.0.1:{free_port()}"

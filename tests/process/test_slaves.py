@@ -49,6 +49,7 @@ def test_a_slave_that_joins_in_the_middle_gets_its_share(playground: Playground)
     assert len({pid for _, _, pid in playground.ledger.lines()}) == 4
 
 
+@pytest.mark.slow
 def test_a_slave_survives_two_restarts_of_its_master(playground: Playground) -> None:
     """Kill -9 of the master: the same slave process goes on with the next one."""
     host = f"--host=127.0.0.1:{free_port()}"
@@ -347,6 +348,7 @@ def test_a_local_run_as_in_the_first_release(playground: Playground) -> None:
     assert playground.ledger.ended().total() == 70, "another argument is another run"
 
 
+@pytest.mark.slow
 def test_who_connects_and_leaves_is_said_on_both_sides(playground: Playground) -> None:
     """The slave at once, and the master in its log, with the time."""
     host = f"--host=127.0.0.1:{free_port()}"
@@ -427,6 +429,7 @@ def test_processes_have_names_of_their_own(playground: Playground) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -247,6 +247,7 @@ def test_a_stop_ends_as_a_signal_does(playground: Playground) -> None:
     assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
 
 
+@pytest.mark.slow
 def test_a_quiet_slave_ends_by_itself_and_another_goes_on(playground: Playground) -> None:
     """With 0, without a job lost; and it is listed with how it went."""
     port = free_port()
@@ -364,6 +365,7 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
         bound.stop()
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playground) -> None:
     """What is changed there is in force at the next start; nothing else of the state moves."""
     run = begun(playground, ONE, "2", TOTAL="300")

@@ -72,6 +72,7 @@ def test_limit_that_is_all_there_is_never_says_finished(playground: Playground) 
     assert playground.ledger.ended() == Counter(str(key) for key in range(30))
 
 
+@pytest.mark.slow
 def test_limit_is_not_exceeded_by_slaves_that_would_take_more(playground: Playground) -> None:
     """However many workers there are, whatever batch they ask for and however often a job is
     tried.

@@ -143,6 +143,7 @@ def test_a_worker_that_patches_threads_runs_one_job_at_a_time(playground: Playgr
     assert playground.ledger.ended() == Counter(map(str, range(20)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", mostly_slow(["ascii", "latin-1"], "ascii"))
 def test_standard_output_that_cannot_show_a_key_shows_an_escape(playground: Playground, encoding: str) -> None:
     """In the dry run and in each form of the list of failed jobs, whatever the encoding."""

@@ -196,6 +196,7 @@ def test_what_cannot_throttle_is_wrong_usage(playground: Playground, text: str, 
     assert not list(playground.directory.glob("*.tmstate"))
 
 
+@pytest.mark.slow
 def test_guards_of_the_command_line_hold_a_run_back(playground: Playground, postgres: Server) -> None:
     """A long transaction and the module's own guard, both have to allow it; no password is shown
     anywhere.
