@@ -347,6 +347,8 @@ class InProcessSlave:
 
     def _run(self, batch: Any) -> Report:
         """Run a batch; gives what there is to report of it."""
+        if self._stopping:  # the signal came while the batch was asked for
+            return Report(batch.token, 0, (), (), batch.count, ReportEnd.DROPPED)
         blob = b"".join(batch.blob.parts) if hasattr(batch.blob, "parts") else bytes(batch.blob)
         self._mailbox.inbox.append(to_plain(RunBatch(0, batch.separate, batch.alone, None, blob)))
         self._scoreboard.prepare(0, batch.count)

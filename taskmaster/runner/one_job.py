@@ -13,10 +13,13 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.django_orm import integration
-from taskmaster.errors import SourceError, TaskmasterError, UsageError
+from taskmaster.errors import SourceError, TargetError, TaskmasterError, UsageError
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.summary import Summary
+from taskmaster.model import FailureKind
+from taskmaster.outcomes import Outcome
+from taskmaster.redaction import clean_lines, clean_message
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runtime.tracebacks import users_traceback
@@ -24,6 +27,13 @@ from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.results import Results
 
 __all__ = ["run_one_job"]
+
+OUTCOMES = {
+    FailureKind.SKIP: ("is skipped", 0),
+    FailureKind.RETRY: ("asks for another attempt", 3),
+    FailureKind.ABORT: ("stops the run", 4),
+}
+"""What a callback says by raising, in words, and the exit code."""
 
 
 def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str) -> Summary:
@@ -35,32 +45,65 @@ def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: s
         wanted: The key, as `tm-ctl failures` shows it or as a person writes it.
 
     Returns:
-        How it ended; the exit code is 3 if the job failed.
+        How it ended; the exit code is 3 if the job failed or asked for another attempt, 4 if it
+        would have stopped the run, 1 if only ``teardown`` raised.
 
     Raises:
+        TargetError: ``setup`` raised.
         UsageError: The source has no such job.
         SourceError: The source raised.
     """
     job = _found(loaded.source, loaded.identity, wanted)
     called, loop = callbacks(), Loop()
-    failed = 0
+    torn_down = True
     try:
         if called.setup is not None:
-            Results("setup()", loop.awaited).finish(called.setup())
-        payload = keys.payload_of(job)
-        results = Results(name_of(called.handle), loop.awaited)
-        results.finish(called.handle([payload] if called.together else payload))
-    except (Exception, SystemExit, GeneratorExit) as exc:
-        failed = 1
-        sys.stderr.write(users_traceback(exc))
+            _set_up(called.setup, loop)
+        end, code = _end_of(called, keys.payload_of(job), loop)
     finally:
         if called.teardown is not None:
-            Results("teardown()", loop.awaited).finish(called.teardown())
+            torn_down = _tear_down(called.teardown, loop)
         loop.close()
         integration.close_connections()
-    end = "failed" if failed else "is done"
     sys.stderr.write(f"The job {loaded.identity.show(job)} {end}; the run and its state are as they were.\n")
-    return Summary("", 3 if failed else 0, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
+    failed = int(code != 0)
+    code = code if torn_down else code or 1
+    return Summary("", code, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
+
+
+def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
+    """Run the callback; return what became of the job, in words, and the exit code."""
+    try:
+        results = Results(name_of(called.handle), loop.awaited)
+        results.finish(called.handle([payload] if called.together else payload))
+    except Outcome as exc:
+        what, code = OUTCOMES[exc.kind]
+        reason = clean_message(str(exc))
+        return what + (f": {reason}" if reason else ""), code
+    except (Exception, SystemExit, GeneratorExit) as exc:
+        sys.stderr.write(users_traceback(exc))
+        return "failed", 3
+    return "is done", 0
+
+
+def _set_up(setup: Callable[[], Any], loop: Loop) -> None:
+    try:
+        Results("setup()", loop.awaited).finish(setup())
+    except Exception as exc:
+        raise TargetError(
+            f"setup() raised {type(exc).__qualname__}, so that the job was not run.",
+            user_traceback=users_traceback(exc),
+        ) from exc
+
+
+def _tear_down(teardown: Callable[[], Any], loop: Loop) -> bool:
+    """Call ``teardown``; return False if it raised, which is shown."""
+    try:
+        Results("teardown()", loop.awaited).finish(teardown())
+    except Exception as exc:
+        sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
+        return False
+    return True
 
 
 def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:

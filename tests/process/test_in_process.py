@@ -192,6 +192,28 @@ def test_one_job_is_run_without_touching_the_run(playground: Playground) -> None
     assert playground.run("tm-run", "jobs0.py", "--job=7", "--limit=5").process.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("raised", "said", "code"),
+    [
+        ("Skip('no longer there')", "is skipped: no longer there", 0),
+        ("Retry(after=3)", "asks for another attempt", 3),
+        ("Abort('no licence')", "stops the run: no licence", 4),
+    ],
+)
+def test_one_job_says_what_its_callback_decided(playground: Playground, raised: str, said: str, code: int) -> None:
+    """To skip a job is no failure, and what teardown() raises hides none of it."""
+    playground.write(
+        "jobs0.py",
+        "from taskmaster import Abort, Retry, Skip\ndef get_jobs(): yield from range(5)\n"
+        f"def handle_job(n): raise {raised}\ndef teardown(): raise OSError('no disk')\n",
+    )
+    one = playground.run("tm-run", "jobs0.py", "--job=3")
+
+    assert one.process.returncode == (code or 1), one.output
+    assert f"The job 3 {said};" in one.output
+    assert "teardown() raised OSError" in one.output
+
+
 def test_ctrl_c_at_a_prompt_keeps_the_interpreter(playground: Playground) -> None:
     """KeyboardInterrupt ends the call, and the next line is read."""
     playground.write(
