@@ -16,6 +16,7 @@ __all__ = [
     "seconds_of",
     "share_of",
     "show_bytes",
+    "show_count",
     "show_moment",
     "show_rate",
     "show_seconds",
@@ -25,6 +26,17 @@ __all__ = [
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
+
+
+def show_count(number: int, noun: str, more: str = "s") -> str:
+    """Return a number with its noun, as in "1 job" and "2 jobs".
+
+    Args:
+        number: How many there are.
+        noun: What one of them is called.
+        more: What is appended to the noun for any other number.
+    """
+    return f"{number} {noun}{'' if number == 1 else more}"
 
 
 def seconds_of(option: str, value: object) -> float:

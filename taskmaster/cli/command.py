@@ -22,6 +22,7 @@ from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
+from taskmaster.runtime.exhaustion import is_exhausted
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]
@@ -30,10 +31,13 @@ __all__ = ["loaded", "run_command"]
 def _unexpected(exc: Exception, *, debug: bool) -> str:
     if isinstance(exc, OSError) and exc.errno in _UNWRITABLE and exc.filename is None:
         return f"what was to be printed cannot be written: {exc.strerror}."
+    if is_exhausted(exc):
+        return f"the system gives this process no more than it has: {one_line(exc)}{_MORE}{'' if debug else _AGAIN}"
     return f"unexpected error: {one_line(exc)}{'' if debug else _AGAIN}"
 
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_MORE = " (`ulimit -a` shows its limits; a run can be resumed when there is more)"
 _AGAIN = "; run the same command again with --debug to see where"
 
 

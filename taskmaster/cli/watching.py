@@ -10,7 +10,7 @@ from typing import Any
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.errors import ConnectError
 from taskmaster.redaction import clean
-from taskmaster.units import show_seconds
+from taskmaster.units import show_count, show_seconds
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 from taskmaster.view.watch import Watch
@@ -44,8 +44,8 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
         *([("Rate", mean)] if rate is None else []),
         ("Watermark", snapshot.watermark or "none yet"),
         ("Jobs", f"{snapshot.queued} in queue, {snapshot.leased} handed out, {snapshot.parked} parked"),
-        ("Slaves", f"{snapshot.slaves}, with {snapshot.workers} worker processes"),
-        ("Batch", f"{snapshot.batch} jobs ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
+        ("Slaves", f"{snapshot.slaves}, with {show_count(snapshot.workers, 'worker process', 'es')}"),
+        ("Batch", f"{show_count(snapshot.batch, 'job')} ({snapshot.batch_reason})" if snapshot.batch else "none yet"),
     ]
     if snapshot.running:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""

@@ -16,7 +16,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import without_password
 from taskmaster.runtime.invocation import is_command, is_interactive
-from taskmaster.units import show_moment
+from taskmaster.units import show_count, show_moment
 from taskmaster.view.console import Console
 
 __all__ = ["Announcements", "command_again"]
@@ -43,7 +43,8 @@ class Announcements:
         if given_up is not None:
             reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
             self._say(
-                f"The run {given_up.id} is given up; it had reached {reached} ({given_up.settled} jobs settled). "
+                f"The run {given_up.id} is given up; it had reached {reached} "
+                f"({show_count(given_up.settled, 'job')} settled). "
                 f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, place])}"
             )
         if record.finished is not None:
@@ -54,7 +55,9 @@ class Announcements:
         reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
         # The number of parked jobs explains how the key can be further than what is settled.
         parked = f", {len(record.parked)} parked ones go first" if record.parked else ""
-        self._say(f"Resuming at {reached} ({record.settled} jobs settled so far{parked}); the state is {place}")
+        self._say(
+            f"Resuming at {reached} ({show_count(record.settled, 'job')} settled so far{parked}); the state is {place}"
+        )
 
     def start_of_failed(self, record: RunRecord) -> None:
         """Say that failed jobs are run again, and nothing else."""

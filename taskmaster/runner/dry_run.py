@@ -27,6 +27,7 @@ from taskmaster.master.summary import Summary
 from taskmaster.redaction import clean, clean_message
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.units import show_count
 
 __all__ = ["preview", "resume_point"]
 
@@ -93,13 +94,12 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     except StateBusyNow:
         return f"A master may be running: the state {place} cannot be read now, so it is not known where it is."
     if record.finished is not None:
-        return (
-            f"The run whose state is {place} has finished, with {record.settled} jobs settled; --reset runs all again."
-        )
+        settled = show_count(record.settled, "job")
+        return f"The run whose state is {place} has finished, with {settled} settled; --reset runs all again."
     if record.mark is None and not record.settled:
         return f"The state {place} holds no settled job: a run would begin at the first one."
     reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
-    return f"A run would resume at {reached} ({record.settled} jobs settled so far); the state is {place}"
+    return f"A run would resume at {reached} ({show_count(record.settled, 'job')} settled so far); the state is {place}"
 
 
 # -- jobs ------------------------------------------------------------------------------------------
@@ -200,4 +200,5 @@ def _of_keys(seen: list[str]) -> list[str]:
             return [_COMES_BACK.format(keys.show(text))]
         met.add(text)
         former = text
-    return [f"They have {len(met)} different keys; jobs with equal keys follow each other, and a run is not cut there."]
+    different = show_count(len(met), "different key")
+    return [f"They have {different}; jobs with equal keys follow each other, and a run is not cut there."]

@@ -25,6 +25,7 @@ from taskmaster.options.commands import RunOptions
 from taskmaster.options.option import spelling
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
+from taskmaster.units import show_count
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of_file, file_of
 
@@ -202,7 +203,8 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
             continue
         if record.finished is None and record.settled and theirs:
             return (
-                f"There is an unfinished run of {theirs}, with {record.settled} jobs settled, in {place}; this one is "
+                f"There is an unfinished run of {theirs}, with {show_count(record.settled, 'job')} settled, "
+                f"in {place}; this one is "
                 f"another, and begins anew. To go on with that one, start it as before, in {place.parent}, or with "
                 f"--state={place}."
             )

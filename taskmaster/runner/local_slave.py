@@ -153,6 +153,10 @@ class LocalSlave:
             why = f"The local slave was killed by {signal.Signals(-code).name}"
             why += " and holds the only copy of the callback" if self._fork_server else f" {len(recent)} times in a row"
             raise LocalSlaveEnded(f"{why}; the run stops here and can be resumed.", 1)
+        if code > 128 and code - 128 in set(signal.Signals):
+            name = signal.Signals(code - 128).name
+            why = f"The local slave was ended by {name}, which was sent to it alone, and the run with it"
+            raise LocalSlaveEnded(f"{why}; the run can be resumed.", code)
         raise LocalSlaveEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:

@@ -32,7 +32,7 @@ from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
-from taskmaster.runner.local_slave import LocalSlave, LocalSlaveSpec
+from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
@@ -43,6 +43,7 @@ from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.server import Server, bind
+from taskmaster.units import show_count
 from taskmaster.view.console import Console
 
 __all__ = ["RunSession"]
@@ -288,10 +289,13 @@ class RunSession:
             raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
         except StateUnwritable as exc:
             raise StateUnwritable(f"{exc} Mend that, and r{again}") from None
+        except LocalSlaveEnded as exc:
+            raise LocalSlaveEnded(f"{exc} R{again}" if sample is None else str(exc), exc.exit_code) from None
         except Stopped as exc:
             summary = replace(run.summary(), exit_code=Stopped.exit_code)
             failed = f", {summary.failed} of them failed" if summary.failed else ""
-            console.say(f"The run stopped, because {exc}; {summary.settled} jobs are settled so far{failed}.")
+            settled = f"{show_count(summary.settled, 'job')} {'is' if summary.settled == 1 else 'are'}"
+            console.say(f"The run stopped, because {exc}; {settled} settled so far{failed}.")
             console.say(f"R{again}")
             return summary
 

@@ -146,7 +146,7 @@ class Server(managers.Server):
         for channel in channels:
             channel.abort()  # its thread closes it
         self._reactor.stop()
-        if self._accepter is not None:
+        if self._accepter is not None and self._accepter.ident is not None:  # the system may have refused it
             self._accepter.join(5.0)
 
     def accepter(self) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
+from taskmaster.units import show_count
 from taskmaster.view.progress import TIME_OF_DAY, Progress
 from taskmaster.view.snapshot import Snapshot
 
@@ -98,9 +99,9 @@ class Console:
         """
         took = timedelta(seconds=round(elapsed))
         if not failed:
-            self.say(f"All done: {settled} jobs settled; this session took {took}.")
+            self.say(f"All done: {show_count(settled, 'job')} settled; this session took {took}.")
             return
-        self.say(f"Finished: {settled} jobs settled, {failed} of them failed; this session took {took}.")
+        self.say(f"Finished: {show_count(settled, 'job')} settled, {failed} of them failed; this session took {took}.")
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
         """Write the most frequent kinds of failure, each with its number and an example."""

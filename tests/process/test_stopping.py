@@ -4,13 +4,14 @@ again.
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 from collections import Counter
 
 import pytest
 from support.cases import mostly_slow
-from support.commands import free_port, wait_for
+from support.commands import children_of, free_port, wait_for
 from support.playground import Playground
 
 NOISY = """
@@ -219,3 +220,19 @@ def test_a_generator_runs_its_finally_blocks(playground: Playground, source: str
             ended = playground.run(*words, *limit, TOTAL=str(total))
             assert ended.process.returncode == code, ended.output
         assert [key for what, key, _ in playground.ledger.lines() if what == "closed"] == ["taskmaster-source"] * stop
+
+
+@pytest.mark.parametrize("number", mostly_slow([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
+def test_a_signal_to_the_local_slave_alone_is_named_with_the_command_that_goes_on(
+    playground: Playground, number: signal.Signals
+) -> None:
+    """The run ends with it, as the exit code says."""
+    playground.hold(5)
+    run = playground.start("tm-run", "jobs.py", "1", "--progress=none", "--grace=1")
+    wait_for("a job that waits", lambda: len(playground.held()) == 1)
+    (slave,) = children_of(run.process.pid)
+    os.kill(slave, number)
+
+    assert run.end() == 128 + number, run.output
+    assert f"was ended by {number.name}, which was sent to it alone" in run.output
+    assert "Resume it with: tm-run jobs.py 1 --progress=none --grace=1" in run.output

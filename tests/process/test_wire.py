@@ -1077,6 +1077,26 @@ def test_a_server_that_was_stopped_leaves_nothing_behind():
     assert len(os.listdir("/dev/fd")) == before
 
 
+def test_a_server_whose_thread_was_refused_can_be_stopped(monkeypatch):
+    """What the system has said is not hidden by an error of the stop."""
+    start = threading.Thread.start
+
+    def no_accepter(thread):
+        if thread.name == "taskmaster-accepter":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    found = server.bind(Address("127.0.0.1", 0), KEY)
+    monkeypatch.setattr(threading.Thread, "start", no_accepter)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            found.start()
+    finally:
+        found.stop()
+
+    assert not found._reactor.is_alive()
+
+
 CHILD = """
 import os, sys, threading, time
 from taskmaster.transport import client, server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.errors import UsageError
-from taskmaster.units import bytes_of, rate_of, seconds_of, share_of, show_bytes, show_seconds, show_share
+from taskmaster.units import bytes_of, rate_of, seconds_of, share_of, show_bytes, show_count, show_seconds, show_share
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,9 @@ def test_amounts_of_memory_are_shown_as_they_are_read() -> None:
         "500M",
         "1.5G",
     ]
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs")])
+def test_a_number_stands_before_the_right_noun(number, text):
+    """There is one job, and there are none or two jobs."""
+    assert show_count(number, "job") == text

@@ -388,6 +388,18 @@ def test_unexpected_error_is_one_line_that_names_debug(api, command):
     assert "Traceback" in command("tm-master", "mod", "--debug").err
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_process_that_may_have_no_more_says_where_to_look(api, command, error):
+    """A limit of the system is no error of Taskmaster's, and has a cure."""
+    api.error = error
+    ended = command("tm-master", "mod")
+
+    assert ended.code == 1
+    assert "ulimit -a" in ended.err
+    assert type(error).__name__ in ended.err
+    assert "unexpected" not in ended.err
+
+
 def test_error_without_a_readable_text_is_named(api, command):
     """A broken __str__ does not hide the error."""
 
