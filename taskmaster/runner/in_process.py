@@ -29,6 +29,7 @@ from taskmaster.master.run import Run
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, Report, ReportEnd
 from taskmaster.options.commands import RunOptions
 from taskmaster.redaction import clean_lines
+from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runtime.at_fork import forget_in_children
@@ -51,13 +52,11 @@ from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.message_sender import MessageSender
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
 from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_together
-from taskmaster.transport.address import Address
 
-__all__ = ["InProcessServer", "InProcessSlave", "InProcessSpec"]
+__all__ = ["InProcessSlave", "InProcessSpec"]
 
 TURN_SECONDS = 0.2  # after which the run looks at its signals, limits and progress again
 IDLE_SECONDS = 0.05  # between two looks for a job that may be there by now
-NOBODY = Address("this process", 0)
 
 
 @dataclass
@@ -98,35 +97,6 @@ class InProcessSpec:
         )
         self._slave.enter(run.id, signals)
         return self._slave
-
-
-class InProcessServer:
-    """Stands where the server stands that slaves reach: there is one slave, and it is here.
-
-    Attributes:
-        where: What messages call the master's address.
-        service: What the slave asks, once the run serves.
-    """
-
-    where: Address = NOBODY
-
-    def __init__(self) -> None:
-        self.service: Any = None
-        self.told: Callable[[], None] = lambda: None
-
-    def serve(self, service: Any) -> None:
-        """Take note of what is served."""
-        self.service = service
-
-    def start(self) -> None:
-        """Do nothing: nobody connects."""
-
-    def tell_all(self, _message: Any) -> None:
-        """Let the slave hear that the run is over."""
-        self.told()
-
-    def stop(self) -> None:
-        """Do nothing: nobody is connected."""
 
 
 class _Mailbox:

@@ -29,7 +29,8 @@ from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
-from taskmaster.runner.in_process import InProcessServer, InProcessSlave, InProcessSpec
+from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
+from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec
