@@ -7,7 +7,7 @@ wing meet.
   ``progress_hook``: what a script hears on it;
   ``shared_key``: the key, given, found, asked for or made;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
-- ``in_process``: jobs in the master's own process, with ``in_process_server`` in the server's place;
+- ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
 - ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running

@@ -1,4 +1,4 @@
-"""What stands where the server stands that slaves reach, if jobs run in the master's own process."""
+"""What stands where slaves reach the server, if jobs run in the master's own process."""
 
 from __future__ import annotations
 
