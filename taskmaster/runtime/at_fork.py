@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
 from typing import Protocol
 
 __all__ = ["forget_in_children"]
@@ -28,7 +29,8 @@ def forget_in_children(thing: _Forgettable) -> None:
 
 def _forget_all() -> None:
     for thing in list(_ours):
-        thing.forget()
+        with suppress(OSError):  # one that somebody has closed keeps none of the others
+            thing.forget()
 
 
 os.register_at_fork(after_in_child=_forget_all)

@@ -18,6 +18,25 @@ class Held:
         self.forgotten += 1
 
 
+class Closed:
+    """Stands for one that somebody has closed already."""
+
+    def forget(self) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+
+def test_one_that_is_closed_keeps_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their order is: the child lets go of them all."""
+    monkeypatch.setattr(at_fork, "_ours", weakref.WeakSet())
+    things = [Held(), Closed(), Held(), Closed(), Held()]
+    for thing in things:
+        at_fork.forget_in_children(thing)
+
+    at_fork._forget_all()
+
+    assert [thing.forgotten for thing in things if isinstance(thing, Held)] == [1, 1, 1]
+
+
 def test_a_child_lets_go_of_all_that_still_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was collected is not kept alive for it."""
     # What earlier tests have left is not let go of: it may be closed already.
