@@ -414,7 +414,7 @@ COVERED_BY = {
     "cli/*": "tests/unit/cli/test_commands.py",
     "django_orm/*": "tests/django_orm",
     "master/*": "tests/simulation",
-    "master/broker/*": "tests/unit/master/broker/test_broker.py",
+    "master/broker/*": "tests/simulation",
     "master/steering/*": "tests/unit/master/steering/test_steering.py",
     "master/reading/*": "tests/unit/master/reading/test_reader.py",
     "master/stores/*": "tests/contract/test_stores.py",

@@ -214,6 +214,14 @@ def test_every_path_in_contributing_is_there():
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_is_there(page):
+    """A promise is proved by a test that can be run: no page names one that has moved."""
+    named = set(re.findall(r"\btests/[\w/]+(?:\.py\b|/)?", page.read_text("utf-8")))
+
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
 def test_index_leads_to_every_page():
     """No page is found by chance only."""
     index = (ROOT / "docs/index.rst").read_text("utf-8")

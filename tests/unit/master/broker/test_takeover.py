@@ -1,0 +1,91 @@
+"""What a slave keeps that was away."""
+
+from __future__ import annotations
+
+from support.broker import broker_with, enter, resumed, take
+
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.job_records import ParkedJob
+from taskmaster.model import Want
+
+
+def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
+    """Its late hello brings the lease back to life; once a job of it was handed out again, it does
+    not.
+    """
+    broker = broker_with(range(40))
+    session = enter(broker)
+    lease = take(broker, session, 5)
+    broker.redelivery.lose(session)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.leases.held_as(back, lease.token) is lease
+    assert broker.redelivery.jobs == 0
+
+    broker.redelivery.lose(back)
+    other = enter(broker, "t")
+    take(broker, other, 1)
+    back = enter(broker, held=[lease.token])
+
+    assert broker.leases.held_as(back, lease.token) is None
+
+
+def test_a_ticket_names_the_job_and_not_only_its_id() -> None:
+    """When all that was parked is settled, the ids begin again: a slave that was away must not be
+    given another job.
+    """
+    then = Broker("i", Limits(), resumed("7", [ParkedJob(4, "1", b"x", b"f")]))
+    now = Broker("j", Limits(), resumed("8", [ParkedJob(4, "2", b"y", b"g")]))
+    ticket = then.parking.ticket(-1)
+
+    assert ticket is not None
+    assert now.takeover.reclaim(enter(now), ticket) is None
+
+
+def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
+    """However often: what it was running the whole time is not held against the job."""
+    broker = broker_with(range(1), losses=2)
+    session = enter(broker)
+    lease = take(broker, session, 1)
+    for _ in range(10):
+        broker.redelivery.lose(session)
+        session = enter(broker, held=[lease.token])
+
+    assert broker.redelivery.doomed == []
+    assert broker.leases.held_as(session, lease.token) is lease
+
+    for name in "tu":
+        broker.redelivery.lose(session)
+        session = enter(broker, name)
+        lease = broker.take(session, Want(1, 1)) or lease
+
+    assert len(broker.redelivery.doomed) == 1
+
+
+def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
+    """A slave that was given up shows a ticket for one of its jobs: the lease of the whole batch is
+    gone for good.
+    """
+    parked = ParkedJob(4, "1", b"x", b"f")
+    broker = Broker("i", Limits(), resumed("7", [parked]))
+    broker.intake.add(range(10))
+    session = enter(broker)
+    lease = take(broker, session, 1)
+    ticket = broker.parking.ticket(-1)
+
+    assert lease.batch.jobs == [parked]
+    assert ticket is not None
+
+    broker.redelivery.lose(session)
+    back = enter(broker)
+    new = broker.takeover.reclaim(back, ticket)
+
+    assert new is not None
+    assert broker.takeover.reclaim(back, ticket) is None
+    assert broker.takeover.reclaim(back, ticket + 1) is None
+
+    again = enter(broker, held=[lease.token, new])
+
+    assert broker.leases.held_as(again, lease.token) is None
+    assert broker.leases.held_as(again, new) is not None
