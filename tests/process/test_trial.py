@@ -87,7 +87,7 @@ def test_dry_run_refuses_a_state_that_a_run_would_refuse(playground: Playground)
         ("yield Job(1, Odd())", 2, ("cannot be unpickled", "ValueError: not again")),
         ("yield Job(7, b'x' * 40_000_000)", 2, ("40,000,", "33,554,432")),
         ("yield 1\n    [][5]", 1, ("1\t1", "get_jobs raised IndexError after 1 jobs", "[][5]")),
-        ("return 5", 1, ("returned a int",)),
+        ("return 5", 1, ("returned an int",)),
     ],
 )
 def test_dry_run_finds_what_is_wrong_with_a_source(
