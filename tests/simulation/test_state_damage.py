@@ -338,4 +338,5 @@ def test_no_damage_of_many_goes_unnoticed() -> None:
 
     assert found.total() == len(seeds)
     if not proof.SEED:
-        assert min(found["refused"], found["older"]) > count / 20
+        # Both ends occur: of 5,000, about one in twenty is resumed from an older checkpoint.
+        assert min(found["refused"], found["older"]) > count / 50

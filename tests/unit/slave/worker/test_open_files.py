@@ -122,6 +122,8 @@ def test_files_of_before_are_left_alone_unless_they_were_written_to(tmp_path: Pa
 
     assert [file.closed for file in files] == [False, True]
 
+    files[0].close()
+
 
 def test_plain_files_that_are_only_written_to_can_be_shared(tmp_path: Path) -> None:
     """Not those that are read, too, nor compressed ones, nor pipes."""
