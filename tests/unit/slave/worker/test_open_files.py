@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
 import gc
 import gzip
@@ -122,7 +123,8 @@ def test_files_of_before_are_left_alone_unless_they_were_written_to(tmp_path: Pa
 
     assert [file.closed for file in files] == [False, True]
 
-    files[0].close()
+    with contextlib.suppress(ValueError):  # the plain file below it is closed
+        files[0].close()
 
 
 def test_plain_files_that_are_only_written_to_can_be_shared(tmp_path: Path) -> None:
