@@ -7,7 +7,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -178,7 +178,7 @@ def finished_state(playground: Playground) -> Path:
 
 def foreign(path: Path) -> None:
     path.unlink()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE cake (slice)")
 
 

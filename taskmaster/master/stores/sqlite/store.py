@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
@@ -301,6 +301,9 @@ class SqliteStore:
         connection, self._connection = self._connection, None
         if connection is not None and self._file is not None:
             let_go(connection, self._path, self._file)
+        elif connection is not None:  # refused as soon as it was open
+            with suppress(sqlite3.Error):
+                connection.close()
 
     @contextmanager
     def _asking(self, wait: float = -1) -> Iterator[None]:
