@@ -65,7 +65,7 @@ class Run:
         return self._client.steer("resume", {}, reason)
 
     def rate(self, rate: float | str | None, reason: str = "") -> dict[str, Any]:
-        """Hand out so many jobs a second, to all slaves together.
+        """Hand out at most ``rate`` jobs a second, to all slaves together.
 
         Args:
             rate: Jobs a second, or a text like "30/m"; None: as many as the slaves can take;

@@ -42,11 +42,11 @@ class Durations:
         self._buckets = [0] * BUCKETS
 
     def add(self, seconds: float, jobs: int) -> None:
-        """Note that so many jobs took that time together."""
+        """Note how many jobs a report has, and the time that they took together."""
         self.add_to(bucket_of(seconds / jobs), jobs)
 
     def add_to(self, bucket: int, jobs: int) -> None:
-        """Note that so many jobs belong into a bucket."""
+        """Add a number of jobs to a bucket."""
         self._buckets[bucket] += jobs
         self.count += jobs
 

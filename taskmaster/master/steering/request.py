@@ -27,7 +27,7 @@ class Command(StrEnum):
     RESUME = "resume"
     """Lift the hold."""
     RATE = "rate"
-    """Hand out so many jobs a second."""
+    """Hand out at most this many jobs a second."""
     STOP = "stop"
     """End the run where it can go on, as a first SIGTERM does."""
     QUIET = "quiet"

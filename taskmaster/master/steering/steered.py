@@ -30,7 +30,7 @@ class Steered(Protocol):
     """What is steered beside the broker and the settings."""
 
     def set_rate(self, rate: float | None, because: str) -> None:
-        """Hand out so many jobs a second from now on; None: as many as the slaves can take."""
+        """Hand out at most ``rate`` jobs a second; None: as many as the slaves can take."""
 
     def also_holds(self) -> str:
         """Return what else holds the run back, as a sentence; "" if nothing does."""

@@ -53,7 +53,7 @@ class Trail:
         return row
 
     def after(self, seq: int, most: int) -> list[TrailRow]:
-        """Return the newest rows above a number, oldest first, at most so many."""
+        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first."""
         found = [row for row in self._rows if row.seq > seq]
         return found[-most:]
 

@@ -103,7 +103,7 @@ class Throttle:
         self._because = "" if rate is None else f"--rate {rate:g} a second"
 
     def set_rate(self, rate: float | None, because: str) -> None:
-        """Let so many jobs a second be handed out from now on, and none of what was saved up.
+        """Let at most ``rate`` jobs a second be handed out, and none of what was saved up.
 
         Args:
             rate: Jobs a second; None: as many as the slaves can take.

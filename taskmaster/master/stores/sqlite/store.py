@@ -269,7 +269,8 @@ class SqliteStore:
                 run_record(connection, current_run(connection), resumed=True)
         except StateRefused as exc:
             why = exc.__cause__
-            if isinstance(why, sqlite3.OperationalError) and why.sqlite_errorcode & 0xFF in NO_MEMORY:
+            # Python's own errors, as of a text that is no UTF-8, have no code.
+            if isinstance(why, sqlite3.OperationalError) and getattr(why, "sqlite_errorcode", 0) & 0xFF in NO_MEMORY:
                 return False
             raise
         return True

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +178,18 @@ def test_what_a_state_belongs_to_is_read_with_care(state: Path, belongs: Any) ->
     assert line.remark
     with pytest.raises(StateRefused, match="is damaged"):
         SqliteStore.open(state, RunIdentity.named("mod"), "mod")
+
+
+def test_a_log_with_a_text_that_is_none_is_refused(state: Path, tmp_path: Path) -> None:
+    """Python's error about it has no code of SQLite's."""
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    with closing(sqlite3.connect(state, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("UPDATE meta SET value = CAST(x'ff' AS TEXT) WHERE name = 'current'")
+        for part in tmp_path.glob("s.tmstate*"):
+            shutil.copy(part, copied)
+
+    assert (copied / "s.tmstate-wal").stat().st_size > 0
+    with pytest.raises(StateRefused, match=re.escape(str(copied / state.name))):
+        SqliteStore.open(copied / state.name, RunIdentity.named("mod"), "mod")
