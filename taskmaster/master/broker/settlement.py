@@ -110,7 +110,7 @@ class Settlement:
         self._leases.close(lease)
         if suspects or lease.open:
             self._end_rest(prepared)
-        if prepared.report.end is ReportEnd.FINISHED and not prepared.report.failures:
+        if self._write_ahead.on and prepared.report.end is ReportEnd.FINISHED and not prepared.report.failures:
             self._write_ahead.took(lease.batch.jobs[: prepared.report.keep], prepared.report.seconds)
 
     def _end_rest(self, prepared: Prepared) -> None:

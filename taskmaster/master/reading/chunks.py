@@ -135,7 +135,8 @@ class Chunks:
                 intake.exhaust()
         newest = intake.newest(0 if cut else SAMPLED_JOBS, self._chance)
         self._light = all(map(is_light, newest)) if newest else light
-        sizes = [self._measure(job) for job in newest]
+        # Of jobs that cannot be large, one is enough to say how many make a batch.
+        sizes = [self._measure(job) for job in (newest[:1] if self._light else newest)]
         if end > before:
             # What weighing cannot see into is pickled. Of three jobs, the middle one counts: a
             # large one among many small ones is no measure for all.

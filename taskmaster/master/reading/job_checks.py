@@ -158,8 +158,8 @@ def _at_once(jobs: list[Any], identity: JobIdentity) -> list[Any] | None:
 
 def _storable(found: list[Any], *, none: bool = True) -> list[Any] | None:
     """Return the keys if their types say that all can be stored."""
-    if type(found[0]) is int and type(sum(found)) is int and sorted(found) == found:
-        return found  # a stray value of another type cannot be sorted with ints, or its sum with them is none
+    if type(found[0]) is int and type(sum(found)) is int:
+        return found  # the sum of ints with a value of any other type is no int, or there is none
     kinds = set(map(type, found))
     if kinds <= SAFE:
         return found if none or type(None) not in kinds else None

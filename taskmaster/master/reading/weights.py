@@ -26,7 +26,9 @@ LIGHT = frozenset({type(None), bool, int, float, datetime, date, time, timedelta
 FLAT = LIGHT | {str, bytes}
 PLAIN = frozenset({dict, list, tuple})
 LIGHT_BYTES = 100.0  # that such a job is taken to weigh
-MOST_UNWEIGHED = 16  # jobs behind one that was weighed: to weigh one costs as much as to send it
+# Jobs behind one that was weighed, at least and at most: to weigh one costs as much as to send it.
+# The number changes by chance, so that no pattern of large and small jobs hides the large ones.
+LEAST_UNWEIGHED, MOST_UNWEIGHED = 11, 16
 DEPTH = 4  # containers within containers
 PARTS = 1000  # of a container with others in it that are weighed
 FEW_PARTS = 50  # of a container that are weighed by a loop, which beats a call of getsizeof() for each of them
@@ -59,11 +61,12 @@ class Weights:
 
     def _blocks(self, jobs: Iterator[Any], most: int) -> Iterator[Iterable[Any]]:
         self.cut, self.newest = False, 0.0
-        chance = self._chance
+        chance, various = self._chance, MOST_UNWEIGHED - LEAST_UNWEIGHED + 1
         for job in jobs:
             yield (job,)
-            unweighed = 0 if type(job) is PickledJob else int(chance() * (MOST_UNWEIGHED + 1))
-            self.newest += weigh(job) * (unweighed + 1)
+            kind = type(job)
+            unweighed = 0 if kind is PickledJob else LEAST_UNWEIGHED + int(chance() * various)
+            self.newest += (getsizeof(job) if kind in FLAT else weigh(job)) * (unweighed + 1)
             if self.newest > most:
                 self.cut = True
                 return
@@ -99,6 +102,8 @@ def weigh(value: Any, depth: int = DEPTH) -> int:
         return getsizeof(value)
     if kind is dict:
         return _weigh_container(value.__sizeof__(), value.values(), depth)
+    if kind is tuple or kind is list:
+        return _weigh_container(value.__sizeof__(), value, depth)
     if kind is Job:
         return weigh(value.payload, depth)
     if isinstance(value, ParkedJob):

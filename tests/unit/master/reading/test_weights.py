@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Job
-from taskmaster.master.reading.weights import MOST_UNWEIGHED, Weights, is_light, weigh
+from taskmaster.master.reading.weights import LEAST_UNWEIGHED, MOST_UNWEIGHED, Weights, is_light, weigh
 
 
 @pytest.mark.parametrize(("job", "light"), [(1, True), (None, True), (2.5, True), ("a", False), ((1,), False)])
@@ -31,11 +31,12 @@ def test_what_has_left_the_queue_weighs_nothing() -> None:
 def test_a_chunk_ends_with_the_job_that_makes_it_heavy() -> None:
     """Which can be handed out like the others; what comes behind it was not asked for."""
     weights = Weights(lambda: 0.0)
-    jobs = iter(["a" * 10, "b" * 1000, "c"])
+    light = ["a" * 10] * (LEAST_UNWEIGHED + 1)
+    jobs = iter([*light, "b" * 1000, "c"])
 
-    assert list(weights.weighed(jobs, 500)) == ["a" * 10, "b" * 1000]
+    assert list(weights.weighed(jobs, 5000)) == [*light, "b" * 1000]
     assert weights.cut
-    assert list(weights.weighed(jobs, 500)) == ["c"]
+    assert list(weights.weighed(jobs, 5000)) == ["c"]
     assert not weights.cut
 
 
