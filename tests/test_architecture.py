@@ -407,7 +407,7 @@ def test_every_test_says_what_is_true(path: Path):
 # with processes, a terminal, a wire or a database is tried with these, and a part with the whole.
 COVERED_BY = {
     "tests/process/test_scripts.py": "api options/keywords runner/loop",
-    "tests/unit/cli/test_commands.py": (
+    "tests/integration/cli/test_commands.py": (
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/project"
     ),
@@ -444,7 +444,7 @@ COVERED_BY = {
     ),
     "tests/process/test_failed_again.py": "runner/state_copy",
     "tests/process/test_stopping.py": "master/ending master/run master/run_status master/summary",
-    "tests/unit/master/test_service.py": "model master/dispatch master/pickling master/remarks master/reports",
+    "tests/unit/master/test_service.py": "model master/pickling master/remarks",
     "tests/unit/master/reading/test_reader.py": "master/job_identity master/job_records master/reading/unsuitable",
     "tests/unit/master/test_why.py": "master/condition",
     "tests/simulation/test_schedules.py": (
@@ -495,6 +495,18 @@ def test_every_module_has_its_tests():
 
     assert sorted(covered) == sorted(alone), "each module has one or the other"
     assert [there for there in COVERED_BY if not (ROOT / there).exists()] == []
+
+
+def test_every_unit_test_is_of_one_module():
+    """tests/unit/<room>/test_<module>.py; what tries several together stands elsewhere."""
+    unit = ROOT / "tests" / "unit"
+    strays = [
+        str(path.relative_to(ROOT))
+        for path in unit.rglob("test_*.py")
+        if not (PACKAGE / path.relative_to(unit).with_name(path.name.removeprefix("test_"))).exists()
+    ]
+
+    assert strays == []
 
 
 # A class of socket's errors may be raised, and what a process has replaced may be patched.

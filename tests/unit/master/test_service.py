@@ -7,8 +7,6 @@ from support.master import Master
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.dispatch import RELAXED_REPORT_SECONDS, REPORT_SECONDS
 from taskmaster.master.service import Service
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, WireBatch
 from taskmaster.slave.in_flight import InFlight
@@ -60,23 +58,3 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
 
         assert held.lent.count == ALIKE_ATTEMPTS
         assert bool(broker.settlement.stop) is stops
-
-
-def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
-    """Its words take time from its jobs; but soon as the queue runs out, and while another one has
-    nothing.
-    """
-    service, broker = service_of(list(range(25)))
-    pauses = [Answer.from_wire(service.exchange("s", [], (1, 10, 10, ""))).pause for _ in range(2)]
-
-    assert pauses == [RELAXED_REPORT_SECONDS, REPORT_SECONDS]
-
-    broker.intake.add(range(1000))
-
-    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == RELAXED_REPORT_SECONDS
-
-    hungry = ConnectedSlave("hungry", "h", 1, 1, 0.0)
-    broker.slaves.add(hungry)
-    broker.recalls.starve(hungry)
-
-    assert Answer.from_wire(service.exchange("s", [], (0, 1, 1, ""))).pause == REPORT_SECONDS
