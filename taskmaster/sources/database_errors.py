@@ -32,9 +32,11 @@ FINAL = re.compile(
     # An option that makes no sense.
     r"invalid (?:port number|\w+ value|value for|connection option|command-line)|unrecognized configuration parameter|"
     r"cannot be changed|not compiled in|socket path .* is too long|definition of service|service file .* not found|"
+    r'unsupported startup parameter|invalid "\w+" value|could not (?:match \d+|parse network address)|'
     # Encryption and authentication, on whose terms the two sides do not agree.
     r"certificate|private key|does not support (?:SSL|GSSAPI|channel)|channel binding|authentication method|"
-    r"weak sslmode|(?:wrong|unsupported) (?:SSL )?(?:version|protocol)|alert protocol version|unknown ca|"
+    r"(?:SSL|TLS|GSSAPI encryption) required|[Nn]o (?:\w+ )?credential|weak sslmode|bouncer config error|"
+    r"(?:wrong|unsupported) (?:SSL )?(?:version|protocol)|alert protocol version|unknown ca|"
     # Something else than PostgreSQL listens there.
     r"invalid response to (?:SSL|GSSAPI) negotiation|expected authentication request"
 )
