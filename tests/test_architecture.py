@@ -17,8 +17,8 @@ PACKAGE = ROOT / "taskmaster"
 # The rooms, and what each may import beside itself.
 GROUND = {"root", "runtime"}  # the vocabulary, and what a process does beside its work
 BESIDE = {"options", "user_code", "transport", "view", "sources", "django_orm"}  # what both wings use
-MASTER = {"master", "master.broker", "master.reading", "master.steering", "master.throttle", "master.stores",
-          "master.stores.sqlite"}  # fmt: skip
+MASTER = {"master", "master.broker", "master.reading", "master.steering", "master.tally", "master.throttle",
+          "master.stores", "master.stores.sqlite"}  # fmt: skip
 SLAVE = {"slave", "slave.pool", "slave.worker"}
 ALLOWED: dict[str, set[str]] = {
     "face": {"api", "root"},  # the package itself: its public names, imported when they are asked for
@@ -30,10 +30,11 @@ ALLOWED: dict[str, set[str]] = {
     "master": {"transport", "view", "user_code", "sources", "django_orm", *MASTER, *GROUND},
     "master.broker": {"master", "root"},
     "master.reading": {"master", "master.broker", "master.stores", "sources", "django_orm", *GROUND},
-    "master.steering": {"master.broker", *GROUND},
+    "master.steering": {"master.broker", "master.tally", *GROUND},
+    "master.tally": {"master", "root"},
     "master.throttle": {"django_orm", *GROUND},
-    "master.stores": {"master", "master.steering", "master.stores.sqlite", *GROUND},
-    "master.stores.sqlite": {"master", "master.steering", "master.stores", *GROUND},
+    "master.stores": {"master", "master.steering", "master.tally", "master.stores.sqlite", *GROUND},
+    "master.stores.sqlite": {"master", "master.steering", "master.tally", "master.stores", *GROUND},
     "slave": {"transport", "view", "user_code", "django_orm", "slave.pool", *GROUND},
     "slave.pool": {"slave", "transport", "user_code", *GROUND},
     "slave.worker": {"slave", "transport", "user_code", "django_orm", *GROUND},
@@ -455,7 +456,7 @@ COVERED_BY = {
         "master/stores/contract master/stores/memory master/stores/sqlite/belonging "
         "master/stores/sqlite/checkpoint master/stores/sqlite/connection master/stores/sqlite/file "
         "master/stores/sqlite/lock master/stores/sqlite/queries master/stores/sqlite/rows "
-        "master/stores/sqlite/steering master/stores/sqlite/store"
+        "master/stores/sqlite/history master/stores/sqlite/steering master/stores/sqlite/store"
     ),
     "tests/django_orm/test_description.py": "django_orm/description",
     "tests/django_orm/test_connections.py": "django_orm/connections",

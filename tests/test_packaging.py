@@ -78,7 +78,7 @@ def test_every_folder_is_a_package():
 def test_types_are_shipped(metadata):
     """Type checkers of users see the annotations."""
     assert (PACKAGE / "py.typed").is_file()
-    assert metadata["package_data"] == {"taskmaster": ["py.typed"]}
+    assert metadata["package_data"] == {"taskmaster": ["py.typed", "view/status.schema.json"]}
 
 
 def test_everybody_names_the_same_pythons(metadata):

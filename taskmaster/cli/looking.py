@@ -37,17 +37,18 @@ def why(**where: Any) -> int:
         found = client.status()
     finally:
         client.close()
-    if not found.get("why"):
+    reason = found.get("why")
+    if not reason:
         raise UsageError(
             "The master runs an older Taskmaster, which does not say why; `tm-ctl status` says what it can."
         )
     if where["as_json"]:
-        echo_json({"schema": SCHEMA, "why": found["why"], "sentence": found["why_sentence"], "cure": found["cure"]})
+        echo_json({"schema": SCHEMA, "why": reason})
     else:
-        sentence = found["why_sentence"]
-        echo(clean(f"{sentence[:1].upper()}{sentence[1:]}." + (f" {found['cure']}" if found["cure"] else "")))
+        sentence = reason["sentence"]
+        echo(clean(f"{sentence[:1].upper()}{sentence[1:]}." + (f" {reason['cure']}" if reason["cure"] else "")))
     try:
-        return WhyCode(found["why"]).exit_code
+        return WhyCode(reason["code"]).exit_code
     except ValueError:
         return 0
 

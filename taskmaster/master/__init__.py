@@ -4,14 +4,15 @@
 done; ``service`` is what slaves may call, ``dispatch`` the way out to them, ``reports`` the way
 back. ``checkpointer`` writes the state; ``run_record`` and ``job_records`` are what it keeps.
 ``run_status`` says how the run stands, ``completion`` how much is settled, ``standing`` what it
-waits for, ``summary`` what it comes to, ``remarks`` what that means. ``skew`` compares the slaves,
+waits for, ``summary`` what it comes to, ``remarks`` what that means,
+``run_details`` what there is beside. ``skew`` compares the slaves,
 ``run_identity`` says what a state belongs to, ``job_identity`` tells jobs apart, ``pickling`` makes
 bytes of them.
 
 ``steer_service`` lets a run be steered and looked at; ``condition`` and ``why`` say why it is no
 faster, ``work_time`` for how long it was at work, ``slave_figures`` what each slave has done.
 
-The rooms below: ``broker`` knows which job is where, ``reading`` is the way in, ``steering`` what
-an operator changes, ``throttle`` the brake, ``stores`` the state. Never imports ``slave``; only
-``runner`` and ``cli`` import this room.
+The rooms below: ``tally`` counts what is beside the settled jobs, ``broker`` knows which job is
+where, ``reading`` is the way in, ``steering`` what an operator changes, ``throttle`` the brake,
+``stores`` the state. Never imports ``slave``; only ``runner`` and ``cli`` import this room.
 """

@@ -53,6 +53,9 @@ class Checkpointer(threading.Thread):
         clock: monotonic seconds.
         completion: says which fraction of the work is settled; None: nothing can.
         steers: What an operator has changed; None: nobody can.
+
+    Attributes:
+        took: Seconds that the last checkpoint took to be written.
     """
 
     def __init__(  # noqa: PLR0913  # what it writes from, each part once
@@ -81,7 +84,8 @@ class Checkpointer(threading.Thread):
         self._due = threading.Event()
         self._pressed = threading.Event()
         self._written: tuple[object, ...] = ()
-        self._written_at = self._began
+        self._written_at = self._mark_at = self._began
+        self.took = 0.0
         self._failing: float | None = None  # since when no checkpoint could be written
         self._writing: float | None = None  # since when one is being written
         self._completion = completion
@@ -194,6 +198,7 @@ class Checkpointer(threading.Thread):
             seconds=self._record.seconds + self._clock() - self._began,
             trail=() if news is None else news.trail,
             live=None if news is None else news.live,
+            history=() if news is None else news.history,
         )
         now = self._clock()
         progress = checkpoint.progress()
@@ -203,6 +208,9 @@ class Checkpointer(threading.Thread):
                 self._store.write(checkpoint)
             finally:
                 self._writing = None
+            self.took = self._clock() - now
+            if not self._written or self._written[0] != progress[0]:
+                self._mark_at = now
             self._written, self._written_at = progress, now
             with self._lock:
                 self._broker.confirm(collected)
@@ -318,6 +326,16 @@ class Checkpointer(threading.Thread):
         """For how long no checkpoint could be written; 0.0 when all is well."""
         since = self._failing
         return 0.0 if since is None else self._clock() - since
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last checkpoint, or since the start while there is none."""
+        return self._clock() - self._written_at
+
+    @property
+    def watermark_age(self) -> float:
+        """Seconds since a checkpoint has last moved the watermark, or since the start."""
+        return self._clock() - self._mark_at
 
     def _pause(self, reason: str, writing: float | None = None) -> None:
         """Pause the run, or let it go on if there is no reason.

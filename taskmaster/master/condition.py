@@ -51,6 +51,7 @@ class Condition:
 
     Attributes:
         code: What held the run, or limited it, when it was last explained.
+        since: Since when that holds it (monotonic seconds).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Condition:
         self._standing = standing
         self._steering = steering
         self.code = WhyCode.SLAVES
+        self.since = 0.0
         self._moved = (0, 0.0)  # settled jobs of this session, and when that number last changed
 
     def look(self, end: RunState | None, counts: Counts, now: float) -> Found:
@@ -146,6 +148,8 @@ class Condition:
         named = self._standing.longest(counts)
         facts = Facts(**found.facts, **named, **more, error="" if error is None else one_line(error))
         whole = why(facts)
+        if whole.code is not self.code or not self.since:
+            self.since = now
         self.code = whole.code
         reason = found.reason
         if found.state is RunState.RESUMING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from taskmaster import keys
@@ -21,6 +22,8 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.slave_figures import SlaveFigures
+from taskmaster.master.tally.attempts import Attempts
+from taskmaster.master.tally.failure_kinds import FailureKinds
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd
 from taskmaster.runtime.log import clean_logger
@@ -42,9 +45,12 @@ class Reports:
         identity: tells jobs apart.
         next_failed: an id for the first job that fails.
         throttle: is given back what was handed out and not begun.
+        kinds: Kinds of failure of earlier sessions, each with its number and an example.
 
     Attributes:
         figures: What each slave has done.
+        kinds: What jobs have failed with.
+        attempts: How attempts have ended.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class Reports:
         identity: JobIdentity,
         next_failed: int = 1,
         throttle: Throttle | None = None,
+        kinds: Sequence[tuple[int, FailedJob]] = (),
     ) -> None:
         self._broker = broker
         self._lock = lock
@@ -61,6 +68,8 @@ class Reports:
         self._ids = itertools.count(next_failed)
         self._throttle = throttle or Throttle()
         self.figures = SlaveFigures(broker, identity.text)
+        self.kinds = FailureKinds(kinds)
+        self.attempts = Attempts()
 
     def take(self, slave: ConnectedSlave, report: Report) -> bool:
         """Settle what a report says.
@@ -76,13 +85,33 @@ class Reports:
             prepared = self._fill_in(prepared, slave.name)
             with self._lock:
                 kept = prepared.lease.keep
+                replayed = prepared.lease.batch.kind is BatchKind.REPLAYED
+                former = self._broker.replay.get(prepared.lease.batch.first) if replayed else None
                 if self._broker.apply(prepared):
                     self._throttle.spend(prepared.lease.keep - kept)  # what was not begun
                     self.figures.note(slave, prepared)
+                    if prepared.verdicts or prepared.suspects or former is not None:
+                        self._tally(prepared, former)
                     break
         if prepared.suspects and report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT):
             self._log_death(prepared, slave.name)
         return True
+
+    def _tally(self, prepared: Prepared, former: FailedJob | None) -> None:
+        """Count attempts that did not end well, and what failed; a failed job that was run again is
+        counted anew.
+        """
+        self.attempts.ended(failure for failure, _ in prepared.verdicts.values())
+        if prepared.suspects:
+            self.attempts.killed(prepared.report.end, len(prepared.suspects))
+        alone = prepared.fault is not None and len(prepared.suspects) == 1
+        verdicts = [verdict for _, verdict in prepared.verdicts.values()] + ([prepared.blame] if alone else [])
+        self.attempts.retries += sum(verdict in (Verdict.AGAIN, Verdict.SPLIT, Verdict.HELD) for verdict in verdicts)
+        if former is not None and prepared.lease.batch.first not in self._broker.replay:
+            self.kinds.remove(former)
+        for failed in {id(tried): tried.failed for tried in prepared.tried.values()}.values():
+            if failed is not None:
+                self.kinds.add(failed)
 
     def _log_death(self, prepared: Prepared, slave: str) -> None:
         """Name the jobs that were running when their worker died, or was killed for its time."""
@@ -109,6 +138,7 @@ class Reports:
             failed = self._failed(batch, 0, attempt)
             with self._lock:
                 self._broker.settlement.fail(batch, failed)
+                self.kinds.add(failed)
 
     def _fill_in(self, prepared: Prepared, slave: str) -> Prepared:
         """Return what was prepared, with the keys of what is settled, and the records of what

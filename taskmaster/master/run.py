@@ -31,6 +31,7 @@ from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
 from taskmaster.master.remarks import remarks
 from taskmaster.master.reports import Reports
+from taskmaster.master.run_details import RunDetails
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.run_status import RunStatus
 from taskmaster.master.service import Service
@@ -38,11 +39,12 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import LiveSettings, SteerService
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
+from taskmaster.master.tally.failure_kinds import MOST_KINDS
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
-from taskmaster.view.snapshot import RunState
+from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Run"]
 
@@ -70,6 +72,7 @@ class Run:
         skew: compares the slaves of the run.
         by_turns: the source is read by ``read_here``, in no thread of its own.
         settings: What can be set while the run goes on; None: nothing.
+        resume: The command that goes on with the run.
 
     Attributes:
         steers: What an operator has changed, and how.
@@ -90,6 +93,7 @@ class Run:
         skew: Skew | None = None,
         by_turns: bool = False,
         settings: LiveSettings | None = None,
+        resume: str = "",
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -116,9 +120,31 @@ class Run:
         self._reader = kind(source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks)
         known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
         self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
-        self._reports = Reports(*guarded, identity, record.next_failed, self._throttle)
+        kinds = store.kinds(MOST_KINDS) if record.failures else ()
+        self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
         self._service = self._served(incarnation, skew)
-        self.steers.show("status", lambda _: self._status.snapshot().to_wire() | self.steers.describe())
+        self._details = self._shown(identity, incarnation, resume)
+
+    def _shown(self, identity: JobIdentity, incarnation: str, resume: str) -> RunDetails:
+        """Let clients look at how the run stands."""
+        details = RunDetails(
+            self._broker,
+            self._lock,
+            self._reader,
+            self._throttle,
+            self._record,
+            identity,
+            checkpointer=self._checkpointer,
+            reports=self._reports,
+            steers=self.steers,
+            refusals=lambda: self._service.refusals,
+            incarnation=incarnation,
+            resume=resume,
+        )
+        self.steers.show("status", lambda _: details.status(self._status.snapshot()))
+        self.steers.show("history", details.look_history)
+        self.steers.show("kinds", details.look_kinds)
+        return details
 
     def _served(self, incarnation: str, skew: Skew | None) -> Service:
         """Make what slaves and ``tm-ctl`` may call."""
@@ -145,6 +171,10 @@ class Run:
     def has_met_slaves(self) -> bool:
         """Whether a slave has been let in, which is told of the end."""
         return self._service.met
+
+    def describe(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return the status of the run for programs, as ``look("status")`` answers."""
+        return self._details.status(snapshot)
 
     def serve_on(self, server: SlaveServer) -> None:
         """Name the server that slaves reach; nobody is answered before ``work``."""
@@ -285,6 +315,7 @@ class Run:
         while True:
             with self._lock:
                 self.steers.tick(self._status.condition.code)
+                self._details.tick(self._status.condition.code)
                 lost = self._broker.tick(time.monotonic())
                 finished = self._broker.over
                 pending = not self._broker.at_rest

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.tally.history import MinuteRow
 
 __all__ = ["Checkpoint", "RunRecord", "SettledRow"]
 
@@ -51,6 +52,7 @@ class Checkpoint:
         bound: where the source ends, encoded like a key; None: it did not say.
         trail: Rows to add to the trail.
         live: All that an operator has changed and that is in force; None: as before.
+        history: Rows to add to the history.
     """
 
     mark: str | None
@@ -70,11 +72,13 @@ class Checkpoint:
     bound: str | None = None
     trail: Sequence[TrailRow] = ()
     live: Sequence[LiveChange] | None = None
+    history: Sequence[MinuteRow] = ()
 
     def has_news(self) -> bool:
         """Return whether there is something in it that the store does not have for certain."""
         replaced = self.waiting is not None or self.live is not None
-        return bool(self.cleared or self.add or self.failed or self.park or self.unpark or self.trail or replaced)
+        added = self.add or self.failed or self.park or self.trail or self.history
+        return bool(added or self.cleared or self.unpark or replaced)
 
     def progress(self) -> tuple[object, ...]:
         """Return what a checkpoint without news can differ in from the one before it."""
@@ -104,6 +108,7 @@ class RunRecord:
         bound: where the source said that it ends, None if it did not.
         live: What an operator has changed and that is in force.
         trail: The newest rows of the trail, oldest first.
+        history: The numbers of the run over time, oldest first.
     """
 
     id: str
@@ -122,3 +127,4 @@ class RunRecord:
     bound: str | None = None
     live: Sequence[LiveChange] = ()
     trail: Sequence[TrailRow] = ()
+    history: Sequence[MinuteRow] = ()

@@ -128,6 +128,7 @@ class RunStatus:
             why=str(why.code),
             why_sentence=why.sentence,
             cure=why.cure,
+            why_since=round(time.time() - (now - self.condition.since), 3),
             working=self._steers.work_time.working(now),
             **counts.shown(),
             **self._standing.running(counts),

@@ -67,6 +67,8 @@ class Service:
     Attributes:
         over: the run is over, and every slave is told so.
         met: a slave has been let in.
+        refused: What the last slave that was not let in was told, with its name.
+        refusals: How many were not let in.
     """
 
     def __init__(  # noqa: PLR0913  # what the run is made of, each part once
@@ -99,7 +101,8 @@ class Service:
         self._skew = skew or Skew()
         self._steers = steers
         self._clock = clock
-        self.refused = ""  # what the last slave that was not let in was told, with its name
+        self.refused = ""
+        self.refusals = 0
 
     def hello(self, info: Any) -> dict[str, Any]:
         """Welcome a slave, or refuse it.
@@ -115,6 +118,7 @@ class Service:
             ``ok``, and ``why`` if it is not; else what the slave has to know of the run.
         """
         if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
+            self.refusals += 1
             return {"ok": False, "why": _other_protocol(info if isinstance(info, dict) else {})}
         ident, name = info.get("session"), info.get("name")
         workers, slots = info.get("workers"), info.get("slots")
@@ -127,6 +131,7 @@ class Service:
         admission = self._skew.compare(info, name, connected)
         if admission.refusal:
             self.refused = f"{name}: {admission.refusal}"
+            self.refusals += 1
             return {"ok": False, "why": admission.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
         slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())

@@ -11,53 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import frexp
 from typing import Any
 
 from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.tally.durations import Durations, bucket_of
 
-__all__ = ["Durations", "SlaveFigures"]
+__all__ = ["SlaveFigures"]
 
 MOST_GONE = 200  # slaves that have gone and are still listed
 RATE_SECONDS = 60.0  # over which the rate of a slave is measured
 SAMPLE_SECONDS = 10.0  # between two looks at how much each has done
-BUCKETS = 64  # powers of two of seconds, the middle one of which is a second
-MIDDLE = 32
-
-
-def bucket_of(seconds: float) -> int:
-    """Return the bucket of a job's time."""
-    place: int = frexp(seconds)[1] + MIDDLE
-    return place if 0 <= place < BUCKETS else 0 if place < 0 else BUCKETS - 1
-
-
-class Durations:
-    """How long jobs take, in buckets of powers of two. Batches are counted with their mean."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._buckets = [0] * BUCKETS
-
-    def add(self, seconds: float, jobs: int) -> None:
-        """Note how many jobs a report has, and the time that they took together."""
-        self.add_to(bucket_of(seconds / jobs), jobs)
-
-    def add_to(self, bucket: int, jobs: int) -> None:
-        """Add a number of jobs to a bucket."""
-        self._buckets[bucket] += jobs
-        self.count += jobs
-
-    def quantile(self, share: float) -> float | None:
-        """Return the seconds within which that share of the jobs ended; None if none has."""
-        left = share * self.count
-        for place, jobs in enumerate(self._buckets):
-            left -= jobs
-            if jobs and left <= 0:
-                return float(0.75 * 2.0 ** (place - MIDDLE))
-        return None
 
 
 @dataclass(slots=True)
@@ -91,6 +57,7 @@ class SlaveFigures:
     Attributes:
         whole: How long jobs take, of all slaves.
         gone_before: Slaves that have gone and are not listed any more.
+        lost: Slaves that were lost in this session.
     """
 
     def __init__(
@@ -102,6 +69,7 @@ class SlaveFigures:
     ) -> None:
         self.whole = Durations()
         self.gone_before = 0
+        self.lost = 0
         self._broker = broker
         self._text_of = text_of
         self._clock = clock
@@ -132,12 +100,18 @@ class SlaveFigures:
             failed = len(prepared.verdicts)
             found.failed += failed
             found.done -= failed
-        seconds, jobs = prepared.report.seconds, prepared.report.keep
+        report = prepared.report
+        seconds, jobs = report.seconds, report.keep
         if seconds and jobs:
+            # As ``Durations.add`` does, which would be called twice for each report.
+            each, whole = seconds / jobs, self.whole
+            bucket = bucket_of(each)
             found.busy += seconds
-            bucket = bucket_of(seconds / jobs)
-            found.durations.add_to(bucket, jobs)
-            self.whole.add_to(bucket, jobs)
+            for durations in (found.durations, whole):
+                durations.counts[bucket] += jobs
+                durations.seconds += seconds
+                if each > durations.longest:  # noqa: PLR1730  # twice as fast as max()
+                    durations.longest = each
 
     def leave(self, slave: ConnectedSlave, how: str) -> None:
         """Note that a slave has gone."""
@@ -156,6 +130,7 @@ class SlaveFigures:
             for ident, found in list(self._known.items()):
                 if self._broker.slaves.get(ident) is None:
                     self.leave(ConnectedSlave(ident, found.name, 0, 0, 0.0), "lost")
+                    self.lost += 1
         now = self._clock()
         if now - self._sampled >= SAMPLE_SECONDS:
             self._sampled = now
@@ -213,8 +188,8 @@ class SlaveFigures:
             "failed": figures.failed,
             "rate": 0.0 if gone else round((figures.done + figures.failed - jobs) / passed, 3),
             "busy_share": None if gone else round(min(1.0, figures.busy / (lived * max(1, figures.workers))), 4),
-            "p50": figures.durations.quantile(0.5),
-            "p95": figures.durations.quantile(0.95),
+            "p50": _rounded(figures.durations.quantile(0.5)),
+            "p95": _rounded(figures.durations.quantile(0.95)),
             "longest": "",
             "longest_seconds": None,
             "worker": 0,
@@ -223,3 +198,7 @@ class SlaveFigures:
             "release": figures.release,
             "python": figures.python,
         }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 9)

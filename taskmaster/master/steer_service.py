@@ -23,6 +23,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.slave_figures import SlaveFigures
 from taskmaster.master.steering.steering import News, Steering
 from taskmaster.master.summary import OwnSlave
+from taskmaster.master.tally.history import History
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import WhyCode
 from taskmaster.master.work_time import WorkTime
@@ -36,6 +37,8 @@ logger = clean_logger(__name__)
 
 MOST_SLAVES = 100  # in one answer
 MOST_ROWS = 200  # of the trail in one answer
+SORTED_BY = ("name", "rate", "done", "failed", "busy_share", "p95", "in_hand", "heard_seconds", "longest_seconds")
+RISING = ("name",)  # the others fall: the largest comes first
 
 
 class LiveSettings(Protocol):
@@ -86,6 +89,7 @@ class SteerService:
     Attributes:
         steering: What is in force.
         work_time: For how long the session was at work, and for how long it was held.
+        history: The numbers of the run over time.
     """
 
     def __init__(
@@ -112,10 +116,11 @@ class SteerService:
         self._hurry: Callable[[], None] = lambda: None
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
-            "settings": self._look_settings,
+            "settings": lambda _: self.settings(),
             "slaves": self._look_slaves,
         }
         self.work_time = WorkTime(time.monotonic())
+        self.history = History(record.history)
         over = record.finished is not None  # what steered a run ends with it
         self.steering = Steering(
             broker, self, self, live=() if over else record.live, trail=record.trail, rate=self._settings.rate
@@ -189,11 +194,15 @@ class SteerService:
         with self._lock:
             self._figures.tick()
             rows, before = self._figures.rows(), self._figures.gone_before
-        after = arguments.get("after")
-        page = rows[after if type(after) is int and after > 0 else 0 :][:MOST_SLAVES]
+        after, most, sort = (arguments.get(name) for name in ("after", "most", "sort"))
+        if sort in SORTED_BY:
+            rows.sort(key=lambda row: row[0][sort] or 0, reverse=sort not in RISING)
+        first = after if type(after) is int and after > 0 else 0
+        page = rows[first : first + (min(most, MOST_SLAVES) if type(most) is int and most > 0 else MOST_SLAVES)]
         return {"rows": self._figures.named(page), "slaves": len(rows), "gone_before": before}
 
-    def _look_settings(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def settings(self) -> list[dict[str, Any]]:
+        """Return each setting with its value, default, source, and who changed it when."""
         with self._lock:
             live = dict(self.steering.live)
         found = self._settings.rows({name: change.value for name, change in live.items()})
@@ -217,11 +226,10 @@ class SteerService:
 
     def describe(self) -> dict[str, Any]:
         """Return what ``status`` says beside the snapshot."""
-        now, at = time.monotonic(), self._clock()
+        at = self._clock()
         with self._lock:
             hold, saved = self.steering.hold, self.steering.trail.saved
             last = self.steering.trail.after(0, 1)
-        held = {name: round(seconds, 1) for name, seconds in self.work_time.held.items()}
         return {
             "release": __version__,
             "python": platform.python_version(),
@@ -231,8 +239,6 @@ class SteerService:
             "hold": None
             if hold is None
             else {"by": hold.by, "reason": hold.reason, "since_at": hold.at, "until_at": hold.until},
-            "held_seconds": held,
-            "working_seconds": round(self.work_time.working(now), 3),
             "trail": last[-1].seq if last else 0,
             "trail_saved": saved,
         }
@@ -246,11 +252,12 @@ class SteerService:
         """Return what the next checkpoint has to write; under the lock."""
         if finished:
             self.steering.forget()
-        return self.steering.news()
+        return self.steering.news()._replace(history=self.history.unwritten())
 
     def written(self, news: News) -> None:
         """Note that the state has it; under the lock."""
         self.steering.written(news)
+        self.history.written(news.history)
 
     # -- what steering calls, under the lock -------------------------------------------------------
 

@@ -10,7 +10,6 @@ from taskmaster.master.summary import View
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.view.snapshot import Snapshot
-from taskmaster.view.status import Rate, to_json
 
 __all__ = ["ProgressHook"]
 
@@ -25,22 +24,26 @@ class ProgressHook:
     Args:
         view: Shows the run.
         call: Is told how it stands; what it raises is logged, and it is not called again.
+        describe: Gives the status of the run for programs.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, view: View, call: Callable[[dict[str, Any]], object], clock: Callable[[], float] = time.monotonic
+        self,
+        view: View,
+        call: Callable[[dict[str, Any]], object],
+        describe: Callable[[Snapshot], dict[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._view = view
         self._call: Callable[[dict[str, Any]], object] | None = call
         self._clock = clock
-        self._rate = Rate()
+        self._describe = describe
         self._called_at: float | None = None
 
     def update(self, snapshot: Snapshot) -> None:
         """Show the run as it is now, and tell it if that is due."""
         self._view.update(snapshot)
-        self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working)
         now = self._clock()
         if self._called_at is None or now - self._called_at >= EVERY_SECONDS:
             self._called_at = now
@@ -49,7 +52,6 @@ class ProgressHook:
     def close(self, snapshot: Snapshot) -> None:
         """Show it for the last time, and tell it."""
         self._view.close(snapshot)
-        self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working)
         self._tell(snapshot)
 
     def say(self, line: str) -> None:
@@ -60,7 +62,7 @@ class ProgressHook:
         if self._call is None:
             return
         try:
-            self._call(to_json(snapshot, self._rate))
+            self._call(self._describe(snapshot))
         except Exception as exc:
             self._call = None
             why = users_traceback(exc)

@@ -171,6 +171,7 @@ class RunSession:
             skew=self._skew(),
             by_turns=self._in_process,
             settings=SettingsOfRun(options, announced=self._announce),
+            resume=command_again(),
         )
         run.serve_on(server)
         if key is not None:
@@ -179,7 +180,7 @@ class RunSession:
         command = "" if self._slave is not None else self._slave_command(server.where)
         # What callbacks print here is not led past a bar.
         progress = "lines" if self._in_process and options.progress == "auto" else options.progress
-        console = stack.enter_context(Console(progress, command, respell))
+        console = stack.enter_context(Console(progress, command, respell, run.describe))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
@@ -276,7 +277,7 @@ class RunSession:
         try:
             view: View = console if sample is None else sample.watch(console)
             if self._on_progress is not None:
-                view = ProgressHook(view, self._on_progress)
+                view = ProgressHook(view, self._on_progress, run.describe)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
             message = f"The run stopped where it can go on; r{again}"

@@ -90,9 +90,8 @@ class SteerClient:
             if found.get("trail_saved", row) >= row:
                 return ""
             if time.monotonic() >= deadline:
-                return (
-                    str(found.get("why_sentence")) if found.get("why") == "state" else "no checkpoint was made so far"
-                )
+                why = found.get("why")
+                return str(why["sentence"]) if why and why["code"] == "state" else "no checkpoint was made so far"
             time.sleep(LOOK_SECONDS)
 
     def close(self) -> None:

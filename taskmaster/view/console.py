@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
@@ -49,10 +49,17 @@ class Console:
         slave_command: The command that starts a slave, shown while there is none; "" if one was
             brought along.
         respell: Makes of an option, as a command spells it, what the person at hand would write.
+        describe: Gives the status of the run for programs; None: the snapshot is all there is.
     """
 
-    def __init__(self, progress: str, slave_command: str, respell: Callable[[str], str] = str) -> None:
-        self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command)
+    def __init__(
+        self,
+        progress: str,
+        slave_command: str,
+        respell: Callable[[str], str] = str,
+        describe: Callable[[Snapshot], dict[str, Any]] | None = None,
+    ) -> None:
+        self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command, describe=describe)
         self._handler = _Handler(self)
         self._closed = False
         self._respell = respell

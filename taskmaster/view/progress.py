@@ -73,6 +73,7 @@ class Progress:
         slave_command: The command that starts a slave, shown while there is none; "" if the run
             brings its own slave.
         now: The time of day that stands before each line.
+        describe: Gives the status of the run for programs; None: the snapshot is all there is.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         slave_command: str = "",
         now: Callable[[], str] = lambda: time.strftime(TIME_OF_DAY),
+        describe: Callable[[Snapshot], dict[str, Any]] | None = None,
     ) -> None:
         self._mode = _resolve(mode, stream)
         self._stream = stream
@@ -90,6 +92,7 @@ class Progress:
         self._clock = clock
         self._slave_command = slave_command
         self._now = now
+        self._describe = describe
         self._rate = Rate()
         self._cadence = Cadence(clock())
         self._drawn = clock()
@@ -155,7 +158,8 @@ class Progress:
 
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":
-            _put(json.dumps(to_json(snapshot, self._rate)), self._out)
+            found = to_json(snapshot, self._rate) if self._describe is None else self._describe(snapshot)
+            _put(json.dumps(found), self._out)
         else:
             _put(f"{self._now()} {status_line(snapshot, self._rate, self._slave_command)}", self._stream)
 

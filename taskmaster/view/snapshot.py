@@ -60,6 +60,7 @@ class Snapshot:
         why: What holds the run or limits it, as one word for programs.
         why_sentence: The same as a sentence, in every state.
         cure: What can be done about it; "" where nothing need be.
+        why_since: Since when it holds the run (seconds since the epoch); 0 where that is not known.
         working: Seconds of this session without those in which the run was paused.
     """
 
@@ -92,6 +93,7 @@ class Snapshot:
     why: str = ""
     why_sentence: str = ""
     cure: str = ""
+    why_since: float = 0.0
     working: float = 0.0
 
     def to_wire(self) -> dict[str, Any]:
@@ -104,6 +106,10 @@ class Snapshot:
 
         A master of another release may send more fields, or fewer.
         """
+        why = value.get("why")
+        if isinstance(why, Mapping):  # as ``view.status.to_json`` has it
+            names = {"why": "code", "why_sentence": "sentence", "cure": "cure", "why_since": "since_at"}
+            value = {**value, **{name: why.get(part) for name, part in names.items()}}
         known = {one.name: value.get(one.name, _NOTHING.get(str(one.type))) for one in fields(cls)}
         try:
             known["state"] = RunState(known["state"])

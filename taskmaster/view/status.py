@@ -174,12 +174,16 @@ def _cut(text: str, width: int) -> str:
 def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
     """Return a snapshot for programs: its fields, ``schema``, ``rate`` (jobs per second), ``eta``
     (seconds while the run runs, or None) and ``eta_detail``, which has more of it, also while the
-    run is held.
+    run is held; ``why`` is an object with ``code``, ``sentence``, ``cure`` and ``since_at``.
     """
     left = eta(snapshot, rate)
+    plain = asdict(snapshot)
+    sentence, cure, since = (plain.pop(name) for name in ("why_sentence", "cure", "why_since"))
     return {
         "schema": SCHEMA,
-        **asdict(snapshot),
+        **plain,
+        "state": str(snapshot.state),
+        "why": {"code": snapshot.why, "sentence": sentence, "cure": cure, "since_at": since or None},
         "elapsed": round(snapshot.elapsed, 3),
         "rate": round(rate.value, 3),
         "eta": None if left is None else round(left, 3),

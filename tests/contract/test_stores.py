@@ -25,6 +25,7 @@ from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import rows
 from taskmaster.master.stores.sqlite.connection import looking
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
 
 Reopen = Callable[[], Store]
 
@@ -90,6 +91,7 @@ def test_what_was_written_is_there_after_a_restart(reopen: Reopen) -> None:
 
 ROW = TrailRow(1, 5.0, "pause", "anna", "bastion", "10.0.0.9", "tm-ctl", "deploy", "running", "paused")
 HELD = LiveChange("hold", "", "anna@bastion", 5.0, "deploy", 9.5)
+MINUTE = MinuteRow(600, bytes(MINUTE_BYTES))
 
 
 def test_what_was_steered_is_there_after_a_restart(reopen: Reopen) -> None:
@@ -853,8 +855,21 @@ def test_a_log_that_was_cut_gives_an_older_state(tmp_path: Path, cut: int) -> No
     store.close()
 
 
+def format_4(place: Path) -> None:
+    """Make a closed state what a master of format 4 has left: without the table of the history."""
+    with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+        for (run,) in connection.execute("SELECT id FROM run").fetchall():
+            connection.execute("UPDATE run SET tally = json_remove(tally, '$.history') WHERE id = ?", (run,))
+            rows.seal_run(connection, run)
+        connection.execute("DROP TABLE IF EXISTS history")
+        connection.execute("PRAGMA user_version = 4")
+
+
 def format_3(place: Path) -> None:
-    """Make a closed state what a master of format 3 has left: without the tables of steering."""
+    """Make a closed state what a master of format 3 has left: without the tables of steering and
+    of the history.
+    """
+    format_4(place)
     with closing(sqlite3.connect(place, isolation_level=None)) as connection:
         for (run,) in connection.execute("SELECT id FROM run").fetchall():
             connection.execute("UPDATE run SET tally = json_remove(tally, '$.live', '$.trail') WHERE id = ?", (run,))
@@ -864,14 +879,15 @@ def format_3(place: Path) -> None:
         connection.execute("PRAGMA user_version = 3")
 
 
-def test_a_state_of_format_3_opens_and_goes_on(tmp_path: Path) -> None:
-    """Looked at, it stays what it is; with its first checkpoint it is of format 4, which an older
+@pytest.mark.parametrize("older", [format_3, format_4])
+def test_a_state_of_an_older_format_opens_and_goes_on(tmp_path: Path, older: Callable[[Path], None]) -> None:
+    """Looked at, it stays what it is; with its first checkpoint it is of format 5, which an older
     release refuses.
     """
     place = tmp_path / "x.tmstate"
     with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
         store.write(Checkpoint("7", settled=8, failed=[failed()]))
-    format_3(place)
+    older(place)
     before = place.read_bytes()
     with closing(SqliteStore.open_existing(place)) as store:
         assert (store.load().mark, store.load().settled, list(store.load().trail)) == ("7", 8, [])
@@ -879,12 +895,43 @@ def test_a_state_of_format_3_opens_and_goes_on(tmp_path: Path) -> None:
 
     with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
         assert list(store.load().live) == []
-        store.write(Checkpoint("9", settled=10, trail=[ROW], live=[HELD]))
+        store.write(Checkpoint("9", settled=10, trail=[ROW], live=[HELD], history=[MINUTE]))
     with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
         record = store.load()
         assert (record.mark, record.settled, list(record.live), list(record.trail)) == ("9", 10, [HELD], [ROW])
+        assert list(record.history) == [MINUTE]
         assert list(store.failed()) == [failed()]
-    assert int.from_bytes(place.read_bytes()[60:64]) == 4
+    assert int.from_bytes(place.read_bytes()[60:64]) == 5
+
+
+def test_the_history_is_there_after_a_restart_and_thinned_out(reopen: Reopen) -> None:
+    """A row a minute of the last day; in a file, one in five minutes before, and none of the month
+    before the last.
+    """
+    store = reopen()
+    store.load()
+    day = 86_400
+    for minutes in (range(10), range(1000, 1010), range(43_000, 44_500)):
+        store.write(Checkpoint("1", history=[MINUTE._replace(at=60 * minute) for minute in minutes]))
+    rows = [row.at for row in reopen().load().history]
+
+    last = 60 * 44_499
+    assert rows[-1] == last
+    assert rows == sorted(rows)
+    if isinstance(store, SqliteStore):
+        assert [at for at in rows if at < last - 30 * day] == []
+        assert {at // 60 % 5 for at in rows if at < last - day} == {0}
+        assert len([at for at in rows if at >= last - day]) == 1441
+
+
+def test_a_history_that_is_no_history_is_damage(tmp_path: Path) -> None:
+    """A number that there is not, with a right checksum."""
+    place = tmp_path / "x.tmstate"
+    with closing(SqliteStore.open(place, RunIdentity.named("mod"), "mod")) as store:
+        for numbers in (bytes(MINUTE_BYTES), b"\xff" * MINUTE_BYTES):
+            store.write(Checkpoint("7", history=[MinuteRow(600, numbers)]))
+        with pytest.raises(StateRefused, match="history"):
+            store.load()
 
 
 def test_a_row_of_the_trail_that_was_changed_is_damage(tmp_path: Path) -> None:

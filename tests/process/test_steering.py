@@ -110,7 +110,7 @@ def test_a_pause_bites_and_loses_nothing(playground: Playground, mode: str) -> N
         assert found["leased"] == 0
         assert found["queued"] > 0
         assert "deploy" in found["reason"]
-        assert found["why"] == "paused"
+        assert found["why"]["code"] == "paused"
         assert found["settled"] == ended.total()
         time.sleep(0.5)  # in which a run that is not held would do a dozen
         assert playground.ledger.ended() == ended
@@ -419,14 +419,14 @@ def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
     wait_for("jobs to end", lambda: len(playground.ledger.ended()) > 20)
     playground.write("full", "")
     with steered(playground) as control:
-        wait_for("the disk to be full", lambda: control.status()["why"] == "state")
+        wait_for("the disk to be full", lambda: control.status()["why"]["code"] == "state")
         told = playground.run("tm-ctl", "pause", "work.py")
         assert "in force, but not yet written to the state" in told.output
         assert "No space left" in told.output
         (playground.directory / "full").unlink()
         found = wait_for_state(control, "paused")
         wait_for("it to be written", lambda: control.status()["trail_saved"] >= found["trail"])
-        wait_for("the disk to be well", lambda: control.status()["why"] == "paused")
+        wait_for("the disk to be well", lambda: control.status()["why"]["code"] == "paused")
         assert not playground.ledger.running()
         control.resume()
     assert run.end() == 0, run.output
@@ -448,7 +448,7 @@ def test_a_source_that_is_read_again_says_how_far(playground: Playground) -> Non
     wait_for("the master", lambda: "Resuming" in again.output)
     with steered(playground) as control:
         found = wait_for_state(control, "resuming")
-        assert found["why"] == "source"
+        assert found["why"]["code"] == "source"
         assert "is read again up to the key where the run goes on" in found["reason"]
     assert again.end() == 0, again.output
     assert playground.ledger.ended() == {str(n): 1 for n in range(100)}

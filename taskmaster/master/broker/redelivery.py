@@ -43,6 +43,7 @@ class Redelivery:
         texts: characters of what was tried of them.
         waiting: jobs that wait for another attempt.
         doomed: single jobs with which too many slaves were lost, to be failed.
+        running_lost: Jobs that ran on slaves that were lost, at a guess: one in each batch in hand.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Redelivery:
         self._now = 0.0
         self._withholds = False  # what an earlier session parked is kept for the slaves that may still run it
         self._withhold_until: float | None = None
+        self.running_lost = 0
         self._ward: str | None = None  # slave that gets nothing until a job that others were lost with fits
         self._lost: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
 
@@ -159,6 +161,7 @@ class Redelivery:
         """Take back what a lost slave held."""
         held = self._leases.held_by(slave)
         busy = sum(lease.open > 0 for lease in held)
+        self.running_lost += min(busy, slave.slots)
         for lease in held:
             batch, indices = lease.batch, lease.unended()
             lease.before = (batch.losses, batch.solo, batch.company)

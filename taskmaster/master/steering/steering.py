@@ -8,7 +8,7 @@ from the start, whatever the command line says.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import Settings, Steered
 from taskmaster.master.steering.trail import Trail
+from taskmaster.master.tally.history import MinuteRow
 from taskmaster.units import rate_of, show_moment, show_rate, show_seconds
 
 __all__ = ["News", "Steering"]
@@ -35,11 +36,13 @@ class News(NamedTuple):
         trail: Rows that the state does not have.
         live: All changes that are in force; None: as the state has them.
         version: Counts the changes, to tell whether there was another one meanwhile.
+        history: Rows of the history that the state does not have.
     """
 
     trail: Sequence[TrailRow]
     live: Sequence[LiveChange] | None
     version: int
+    history: Sequence[MinuteRow] = ()
 
 
 class _Done(NamedTuple):
@@ -66,6 +69,7 @@ class Steering:
         trail: Who changed what.
         live: What is in force, by name.
         lost: Changes of an earlier session that could not be put in force again, with why.
+        applied: How often each command was applied in this session.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Steering:
         self.trail = Trail(trail)
         self.live: dict[str, LiveChange] = {}
         self.lost: list[tuple[LiveChange, str]] = []
+        self.applied: Counter[str] = Counter()
         self._broker = broker
         self._steered = steered
         self._settings = settings
@@ -191,6 +196,7 @@ class Steering:
         except UsageError as exc:
             return {"ok": False, "why": str(exc)}
         row = 0
+        self.applied[str(request.command)] += 1
         if done.changed:
             row = self.trail.add(
                 now,

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.tally.history import MinuteRow
 
 __all__ = ["MemoryStore"]
+
+MOST_MINUTES = 1440  # of the history
 
 
 class MemoryStore:
@@ -20,6 +23,7 @@ class MemoryStore:
     _above: dict[tuple[int, int], tuple[int, bytes]]
     _finished: float | None
     _live: Sequence[LiveChange]
+    _history: list[MinuteRow]
 
     def __init__(self) -> None:
         self._begin()
@@ -62,6 +66,7 @@ class MemoryStore:
         self._failed.update({job.id: job for job in checkpoint.failed})
         self._live = self._live if checkpoint.live is None else checkpoint.live
         self._trail.update({row.seq: row for row in checkpoint.trail})
+        self._history = [*self._history, *checkpoint.history][-MOST_MINUTES:]
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 
@@ -96,6 +101,7 @@ class MemoryStore:
         self._failed: dict[int, FailedJob] = {}
         self._live = ()
         self._trail: dict[int, TrailRow] = {}
+        self._history = []
         self._last = Checkpoint(mark=None)
 
     def _record(self) -> RunRecord:
@@ -117,4 +123,5 @@ class MemoryStore:
             finished=self._finished,
             live=self._live,
             trail=list(self._trail.values()),
+            history=list(self._history),
         )

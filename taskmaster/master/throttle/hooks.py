@@ -7,6 +7,7 @@ nor other hooks nor the end of the run; and while a hook's answer is not known, 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -68,6 +69,15 @@ class Hook:
         if since is not None and now - since > TIMEOUT_SECONDS:
             return f"{self.name} is not known: it has not answered for {now - since:.0f} s"
         return self._answer
+
+    def figure(self) -> dict[str, Any] | None:
+        """Return the number of a guard, as it was read last; None of a hook that has none."""
+        limit = getattr(self._call, "limit", None)
+        if type(limit) not in (int, float):
+            return None
+        value = getattr(self._call, "value", None)
+        known = isinstance(value, int | float) and math.isfinite(value)
+        return {"name": self.name[:100], "value": value if known else None, "limit": limit}
 
     def ask(self) -> None:
         """Call the hook, and keep its answer."""

@@ -31,6 +31,7 @@ LONGEST_POLL_PAUSE_SECONDS = 8.0  # after which each slave that waits may ask ag
 WORTHWHILE_SECONDS = 0.1
 LIMITING_SECONDS = 10.0  # after which a rate that no slave has met is not called the reason any more
 CLOSING_SECONDS = 0.5  # that the end of a run waits for hooks to close what they have open
+MOST_GUARDS = 20  # whose values are shown
 ROUNDING_JOBS = 1e-6  # what floats lose
 
 
@@ -111,6 +112,15 @@ class Throttle:
         """
         self._bucket = None if rate is None else TokenBucket(rate)
         self._because, self._limited_at, self._next_poll = because, None, 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """Jobs a second that may be handed out at most; None: as many as the slaves can take."""
+        return None if self._bucket is None else self._bucket.rate
+
+    def guards(self) -> list[dict[str, Any]]:
+        """Return the guards with a number: its name, value (None: not known) and limit."""
+        return [figure for hook in self._hooks if (figure := hook.figure()) is not None][:MOST_GUARDS]
 
     def start(self) -> None:
         """Ask the hooks from now on."""

@@ -9,12 +9,18 @@ import pytest
 
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.status import Rate, to_json
 
 RUN = Snapshot(
     run="r", target="t", state=RunState.RUNNING, reason="", settled=5, failed=0, settled_here=5, elapsed=1.0,
     total=9, queued=1, leased=1, parked=0, waiting=0, skipped=0, slaves=1, workers=1, batch=1, batch_reason="",
     watermark="", address="",
 )  # fmt: skip
+
+
+def described(snapshot: Snapshot) -> dict[str, Any]:
+    """As a run describes itself."""
+    return to_json(snapshot, Rate())
 
 
 class Shown:
@@ -37,7 +43,7 @@ def test_a_script_hears_once_a_second_and_at_the_end() -> None:
     """The same object as programs read; and the other view is shown everything."""
     heard: list[dict[str, Any]] = []
     shown, now = Shown(), [0.0]
-    hook = ProgressHook(shown, heard.append, lambda: now[0])
+    hook = ProgressHook(shown, heard.append, described, lambda: now[0])
     for _ in range(11):
         hook.update(RUN)
         now[0] += 0.25
@@ -58,7 +64,7 @@ def test_a_function_that_raises_is_shown_once_and_left_alone(caplog: pytest.LogC
         calls.append(status)
         raise ValueError("no such gauge")
 
-    hook = ProgressHook(Shown(), broken, lambda: 100.0 * len(calls))
+    hook = ProgressHook(Shown(), broken, described, lambda: 100.0 * len(calls))
     hook.update(RUN)
     hook.update(RUN)
     hook.close(RUN)

@@ -306,7 +306,8 @@ def test_json_has_the_snapshot_and_its_schema():
     assert found["schema"] == 1
     assert (found["settled"], found["total"], found["rate"], found["eta"]) == (100, 200, 5.0, 20.0)
     assert found["reason"] == "\x1b\udcff"
-    assert set(Snapshot.__slots__) <= set(found)
+    assert {*Snapshot.__slots__} - {"why_sentence", "cure", "why_since"} <= set(found)
+    assert set(found["why"]) == {"code", "sentence", "cure", "since_at"}
 
 
 # -- when it is drawn ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 
 from taskmaster.master.run_record import Checkpoint
-from taskmaster.master.stores.sqlite import steering
+from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.rows import Tally, as_text, printable, seal_run, sealed
 
 __all__ = ["drop", "write"]
@@ -46,6 +46,7 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
         ],
     )
     steering.write(tally, run, checkpoint)
+    history.write(tally, run, checkpoint)
     tally.save()
     _move(connection, run, checkpoint)
     seal_run(connection, run)

@@ -44,8 +44,8 @@ __all__ = [
 logger = clean_logger(__name__)
 
 APPLICATION = 0x746D7374  # "tmst", in the header of every state file
-SCHEMA_VERSION = 4
-OLDEST_VERSION = 3  # that is taken over: it only lacks the tables of steering
+SCHEMA_VERSION = 5
+OLDEST_VERSION = 3  # that is taken over: it only lacks the tables of steering and history
 IN_USE = 0x10000  # beside the version: the file is not whole without its write-ahead log
 _VERSION_AT = 60  # where SQLite keeps the user version, in four bytes
 _FRAME = 24  # bytes of the header of each page in the log

@@ -12,7 +12,7 @@ from typing import Any
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.stores.sqlite import steering
+from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.belonging import Belonging
 from taskmaster.master.stores.sqlite.rows import FAILED, RUN, failed_job, sealed
 from taskmaster.master.stores.sqlite.validation import attempts_of, check_failed, check_parked, check_run
@@ -80,12 +80,13 @@ def run_record(connection: sqlite3.Connection, run: str, *, resumed: bool) -> Ru
         seconds=seconds,
         started=started,
         finished=finished,
-        live=steering.changes(_of_steering(connection, "live", steering.LIVE, run)),
-        trail=steering.rows(_of_steering(connection, "trail", steering.TRAIL, run)),
+        live=steering.changes(_of_newer(connection, "live", steering.LIVE, run)),
+        trail=steering.rows(_of_newer(connection, "trail", steering.TRAIL, run)),
+        history=history.rows(_of_newer(connection, "history", history.HISTORY, run)),
     )
 
 
-def _of_steering(connection: sqlite3.Connection, table: str, query: str, run: str) -> list[tuple[Any, ...]]:
+def _of_newer(connection: sqlite3.Connection, table: str, query: str, run: str) -> list[tuple[Any, ...]]:
     """Return rows of a table that a state of an older format does not have."""
     known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     if connection.execute(known, (table,)).fetchone() is None:

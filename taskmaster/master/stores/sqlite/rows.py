@@ -60,6 +60,7 @@ _KEYS = {
     "failed": ("run", "id"),
     "live": ("run", "name"),
     "trail": ("run", "seq"),
+    "history": ("run", "at"),
 }
 
 

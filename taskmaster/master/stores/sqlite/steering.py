@@ -1,7 +1,7 @@
 """The tables of steering in a state file: the live changes that are in force, and the trail.
 
 A state of format 3 has no such tables: it is read as one in which
-nothing was steered, and gets them with its first change, from which on it is of format 4.
+nothing was steered, and gets them with its first change, from which on it is of the newest.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,7 @@ from taskmaster.master.job_records import Attempt
 __all__ = [
     "attempts_of",
     "check_failed",
+    "check_history",
     "check_live",
     "check_parked",
     "check_run",
@@ -123,6 +125,21 @@ def check_trail(values: tuple[Any, ...]) -> None:
     """
     _, number, at, *texts = values
     _check("trail", type(number) is int and number > 0 and _is_moment(at) and all(map(_is_short, texts)))
+
+
+def check_history(values: tuple[Any, ...], size: int) -> None:
+    """Refuse what cannot be a row of the history.
+
+    Args:
+        values: Of the row: run, when, and its numbers.
+        size: Bytes of these, eight each.
+
+    Raises:
+        ValueError: a value is not of its kind, or no number that there is.
+    """
+    _, at, numbers = values
+    _check("history", type(at) is int and _is_moment(at) and isinstance(numbers, bytes) and len(numbers) == size)
+    _check("history", all(map(math.isfinite, struct.unpack(f"<{size // 8}d", numbers))))
 
 
 def check_failed(values: tuple[Any, ...]) -> None:

@@ -1,0 +1,64 @@
+"""The table of the history in a state file: a row a minute of the last day, and one in five minutes
+of thirty days before.
+
+A state of format 3 or 4 has no such table: it gets one with its first change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.stores.sqlite.rows import Tally, sealed
+from taskmaster.master.stores.sqlite.validation import check_history
+from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
+
+__all__ = ["HISTORY", "STATEMENTS", "fill", "rows", "write"]
+
+TABLE = """
+CREATE TABLE history (
+    run TEXT NOT NULL, at INTEGER NOT NULL, numbers BLOB NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, at))
+"""
+STATEMENTS = [TABLE.strip()]
+DAY_SECONDS, MONTH_SECONDS = 86_400, 30 * 86_400
+# A day by the minute and a month by five minutes are fewer rows.
+HISTORY = (
+    "SELECT run, at, numbers, seal FROM (SELECT * FROM history WHERE run = ? ORDER BY at DESC LIMIT 12000) ORDER BY at"
+)
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Make the table where it is missing."""
+    for statement in STATEMENTS:
+        connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+
+
+def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
+    """Add the rows that a checkpoint has, and thin out what is old.
+
+    Args:
+        tally: Of the run, in a transaction.
+        run: The id of the run.
+        checkpoint: What is new.
+    """
+    if not checkpoint.history:
+        return
+    tally.put("history", [sealed(run, row.at, row.numbers) for row in checkpoint.history])
+    last = checkpoint.history[-1].at
+    old = last - DAY_SECONDS
+    # Only what has become old since the rows before were written: the rest is not looked at.
+    since = old - 2 * (last - checkpoint.history[0].at) - DAY_SECONDS
+    tally.remove("history", "run = ? AND at > ? AND at < ? AND at / 60 % 5 <> 0", run, since, old)
+    tally.remove("history", "run = ? AND at < ?", run, last - MONTH_SECONDS)
+
+
+def rows(found: Sequence[tuple[object, ...]]) -> list[MinuteRow]:
+    """Return rows of ``HISTORY``, without their checksums, as values.
+
+    Raises:
+        ValueError: One cannot be right.
+    """
+    for row in found:
+        check_history(row, MINUTE_BYTES)
+    return [MinuteRow(*row[1:]) for row in found]  # type: ignore[arg-type]  # as ``write`` has written them

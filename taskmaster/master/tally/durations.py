@@ -1,0 +1,62 @@
+"""How long jobs take: a histogram in powers of two of a microsecond. Pure.
+
+A report says how long a batch took, not each of its jobs: they are counted with their mean.
+"""
+
+from __future__ import annotations
+
+from math import frexp
+
+__all__ = ["BUCKETS", "Durations", "bucket_of", "upper_bound"]
+
+BUCKETS = 48  # the longest of which begins after four years
+MICROSECONDS = 1e6  # in a second
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the bucket of a job's time."""
+    place: int = frexp(seconds * MICROSECONDS)[1]
+    return place if 0 <= place < BUCKETS else 0 if place < 0 else BUCKETS - 1
+
+
+def upper_bound(bucket: int) -> float:
+    """Return the seconds below which the times in a bucket are."""
+    return float(2.0**bucket / MICROSECONDS)
+
+
+class Durations:
+    """How long jobs take.
+
+    Attributes:
+        counts: How many jobs took how long, by bucket.
+        seconds: What all of them took together.
+        longest: Seconds of the longest job; of a batch, the mean of its jobs.
+    """
+
+    __slots__ = ("counts", "longest", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+        self.seconds = 0.0
+        self.longest = 0.0
+
+    def add(self, seconds: float, jobs: int) -> None:
+        """Note how many jobs a report has, and the time that they took together."""
+        each = seconds / jobs
+        self.counts[bucket_of(each)] += jobs
+        self.seconds += seconds
+        self.longest = max(self.longest, each)
+
+    @property
+    def count(self) -> int:
+        """Return the number of jobs."""
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the seconds within which that share of the jobs ended; None if none has."""
+        left = share * self.count
+        for place, jobs in enumerate(self.counts):
+            left -= jobs
+            if jobs and left <= 0:
+                return min(0.75 * upper_bound(place), self.longest)
+        return None

@@ -1,0 +1,110 @@
+"""Failed jobs by what they failed with: the class of the exception, and the last place in the
+user's code. Pure.
+
+Their number is bounded, however many jobs fail, and in however many ways.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskmaster.master.job_records import FailedJob
+
+__all__ = ["MOST_KINDS", "FailureKinds", "Kind", "place_of"]
+
+MOST_KINDS = 100  # that are told apart; the jobs of the others are only counted
+LONGEST_TEXT = 300  # characters of a message
+LONGEST_NAME = 100  # characters of a file
+LONGEST_TRACEBACK = 4000  # characters that are kept of an example's traceback: its end
+FRAME_BEGINS = '  File "'
+FRAME = re.compile(r'  File "([^"\n]*)", line (\d+)(?:, in (\S+))?')
+
+
+@dataclass(slots=True)
+class Kind:
+    """A kind of failure.
+
+    Attributes:
+        type: The class of the exception.
+        where: "jobs.py:31 clean()"; "" where there is no traceback.
+        count: Jobs that failed so.
+        first_at: When the first of them did (seconds since the epoch).
+        last_at: When the last one did.
+        key: The key of the last one, encoded; None if it has none.
+        message: What the exception of the last one said.
+        traceback: Of the last one.
+    """
+
+    type: str
+    where: str
+    count: int
+    first_at: float
+    last_at: float
+    key: str | None
+    message: str
+    traceback: str
+
+
+def place_of(traceback: str) -> str:
+    """Return the last place that a traceback names: file, line and function."""
+    found = FRAME.match(traceback, max(0, traceback.rfind(FRAME_BEGINS)))
+    if found is None:
+        return ""
+    path, line, function = found.groups()
+    call = f" {function}()" if function and not function.startswith("<") else ""
+    return f"{path.rpartition('/')[2][-LONGEST_NAME:]}:{line}{call}"[:LONGEST_TEXT]
+
+
+class FailureKinds:
+    """See the module.
+
+    Args:
+        known: Kinds of earlier sessions, each as its number and an example.
+
+    Attributes:
+        others: Failed jobs of kinds that are not told apart, because there are too many.
+    """
+
+    def __init__(self, known: Sequence[tuple[int, FailedJob]] = ()) -> None:
+        self.others = 0
+        self._kinds: dict[tuple[str, str], Kind] = {}
+        for count, example in known:
+            self.add(example, count)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def add(self, job: FailedJob, count: int = 1) -> None:
+        """Count a job that has failed for good."""
+        kind = job.type[:LONGEST_TEXT], place_of(job.traceback)
+        at, message = job.attempts[-1].at, job.message[:LONGEST_TEXT]
+        traceback = job.traceback[-LONGEST_TRACEBACK:]
+        found = self._kinds.get(kind)
+        if found is not None:
+            found.count += count
+            found.last_at, found.key, found.message, found.traceback = at, job.key, message, traceback
+        elif len(self._kinds) < MOST_KINDS:
+            self._kinds[kind] = Kind(*kind, count, at, at, job.key, message, traceback)
+        else:
+            self.others += count
+
+    def remove(self, job: FailedJob) -> None:
+        """Count a job no longer: it is run again."""
+        kind = job.type[:LONGEST_TEXT], place_of(job.traceback)
+        found = self._kinds.get(kind)
+        if found is None:
+            # Of an earlier session, only an example of each class is known with its place.
+            found = next((one for (name, _), one in self._kinds.items() if name == kind[0]), None)
+        if found is None:
+            self.others = max(0, self.others - 1)
+            return
+        found.count -= 1
+        if found.count <= 0:
+            del self._kinds[found.type, found.where]
+
+    def top(self, most: int, after: int = 0) -> list[Kind]:
+        """Return the most frequent kinds, leaving out the first ``after`` of them."""
+        ranked = sorted(self._kinds.values(), key=lambda kind: (-kind.count, -kind.last_at))
+        return ranked[after : after + most]

@@ -1,0 +1,163 @@
+"""The history of a run: its numbers over time, in three rings, and a row a minute for the state.
+Pure.
+
+The memory is taken once, and does not grow: ten minutes by the second, six hours by ten seconds,
+thirty days by five minutes. ``settled``, ``failed`` and ``busy`` are sums since the run began, so
+that a row that is left out hides nothing; the other numbers are those of the moment.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["COLUMNS", "HELD", "MINUTE_BYTES", "History", "MinuteRow", "Page", "Ring"]
+
+COLUMNS = (
+    "at", "settled", "failed", "queued", "leased", "waiting", "parked", "workers", "busy", "p95", "held", "rate_limit",
+)  # fmt: skip
+WIDTH = len(COLUMNS)
+HELD = ("", "paused", "throttled", "rate", "source", "slaves", "state")
+"""What the number in the column ``held`` means."""
+SPANS = {"10m": (1.0, 600), "6h": (10.0, 2160), "all": (300.0, 8640)}
+"""By its name, the seconds between two rows of a ring, and how many rows it has."""
+MOST_ROWS = 500  # in one answer
+MINUTE_SECONDS = 60.0
+NUMBERS = struct.Struct(f"<{WIDTH - 1}d")
+MINUTE_BYTES = NUMBERS.size
+UNKNOWN = -1.0  # a number that is not known, where 0 would be one
+
+
+class MinuteRow(NamedTuple):
+    """A row of the history as the state keeps it.
+
+    Attributes:
+        at: Seconds since the epoch.
+        numbers: The columns after ``at``, as doubles.
+    """
+
+    at: int
+    numbers: bytes
+
+    def values(self) -> tuple[float, ...]:
+        """Return all columns."""
+        return (float(self.at), *NUMBERS.unpack(self.numbers))
+
+
+class Page(NamedTuple):
+    """A part of the history.
+
+    Attributes:
+        rows: Oldest first.
+        seq: Number of the last row in it.
+        left: How many newer rows there are.
+        seconds: Between two rows.
+    """
+
+    rows: list[list[float | None]]
+    seq: int
+    left: int
+    seconds: float
+
+
+class Ring:
+    """The newest rows, in memory that was taken at the start.
+
+    Args:
+        seconds: Between two rows.
+        size: How many rows are kept.
+
+    Attributes:
+        seq: Number of the newest row, from 1; 0 if there is none.
+    """
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self.seconds = seconds
+        self.seq = 0
+        self._size = size
+        self._numbers = array("d", bytes(8 * WIDTH * size))
+        self._next = 0.0
+
+    def offer(self, row: Sequence[float]) -> None:
+        """Take a row, if the one before it is old enough; its first number is the time."""
+        at = row[0]
+        if at < self._next and self._next - at <= self.seconds:  # else the clock was set back
+            return
+        self._next = at - at % self.seconds + self.seconds
+        self.put(row)
+
+    def put(self, row: Sequence[float]) -> None:
+        """Take a row."""
+        place = (self.seq % self._size) * WIDTH
+        self._numbers[place : place + WIDTH] = array("d", row)
+        self.seq += 1
+
+    def after(self, seq: int, most: int) -> Page:
+        """Return at most ``most`` rows whose number is above ``seq``, the oldest first."""
+        first = max(0, seq if seq <= self.seq else 0, self.seq - self._size)
+        end = min(self.seq, first + most)
+        rows = []
+        for number in range(first, end):
+            place = (number % self._size) * WIDTH
+            rows.append([_shown(value) for value in self._numbers[place : place + WIDTH]])
+        return Page(rows, end, self.seq - end, self.seconds)
+
+
+class History:
+    """See the module.
+
+    Args:
+        known: Rows that the state has, oldest first.
+    """
+
+    def __init__(self, known: Sequence[MinuteRow] = ()) -> None:
+        self._rings = {name: Ring(*shape) for name, shape in SPANS.items()}
+        self._minute = known[-1].at // int(MINUTE_SECONDS) if known else -1
+        self._unwritten: list[MinuteRow] = []
+        for row in known:
+            values = row.values()
+            for name in ("6h", "all"):
+                self._rings[name].offer(values)
+
+    @property
+    def seq(self) -> int:
+        """Number of the newest row by the second."""
+        return self._rings["10m"].seq
+
+    def add(self, row: Sequence[float | None]) -> None:
+        """Take the numbers of this second, in the order of ``COLUMNS``."""
+        values = [UNKNOWN if value is None else float(value) for value in row]
+        for ring in self._rings.values():
+            ring.offer(values)
+        minute = int(values[0] // MINUTE_SECONDS)
+        if minute > self._minute:
+            self._minute = minute
+            self._unwritten.append(MinuteRow(int(values[0]), NUMBERS.pack(*values[1:])))
+            del self._unwritten[: -SPANS["6h"][1]]  # while the state cannot be written
+
+    def page(self, span: str, since_seq: int) -> Page:
+        """Return rows of a span that come after one.
+
+        Args:
+            span: A name of ``SPANS``; any other means the shortest.
+            since_seq: Number of the last row that is known already; 0: none is.
+        """
+        ring = self._rings.get(span) or self._rings["10m"]
+        return ring.after(max(0, since_seq), MOST_ROWS)
+
+    def unwritten(self) -> list[MinuteRow]:
+        """Return the rows that the state does not have."""
+        return list(self._unwritten)
+
+    def written(self, rows: Sequence[MinuteRow]) -> None:
+        """Note that the state has these rows."""
+        if rows:
+            self._unwritten = [row for row in self._unwritten if row.at > rows[-1].at]
+
+
+def _shown(value: float) -> float | None:
+    if value == UNKNOWN:
+        return None
+    return int(value) if value == int(value) else round(value, 6)

@@ -1,0 +1,89 @@
+"""The numbers of a run over time: bounded, numbered, and the same after a restart."""
+
+from __future__ import annotations
+
+import itertools
+
+from taskmaster.master.tally.history import COLUMNS, HELD, MOST_ROWS, SPANS, History, Ring
+
+
+def row(at: float, settled: int = 0, **known: float) -> list[float | None]:
+    """A row with one job a second."""
+    values = dict.fromkeys(COLUMNS, 0.0) | {"at": at, "settled": settled, **known}
+    return [values[name] for name in COLUMNS]
+
+
+def test_each_span_has_rows_as_far_apart_as_it_says() -> None:
+    """A second, ten seconds, five minutes; the oldest go, and their numbers tell which are new."""
+    history = History()
+    for second in range(4000):
+        history.add(row(1_000_000.0 + second, second))
+
+    for span, apart in (("10m", 1.0), ("6h", 10.0), ("all", 300.0)):
+        page = history.page(span, 0)
+        times = [one[0] for one in page.rows]
+        assert page.seconds == apart
+        assert {later - earlier for earlier, later in itertools.pairwise(times[1:])} == {apart}
+        assert len(times) <= MOST_ROWS
+    first = history.page("10m", 0)
+    assert (len(first.rows), first.left) == (MOST_ROWS, SPANS["10m"][1] - MOST_ROWS)
+    rest = history.page("10m", first.seq)
+    assert (len(rest.rows), rest.left, rest.seq) == (100, 0, history.seq)
+    assert rest.rows[-1][:2] == [1_003_999, 3999]
+    assert history.page("10m", rest.seq).rows == []
+
+
+def test_a_number_that_is_not_known_here_means_all() -> None:
+    """A page that was opened before the master was restarted asks for a row that never was."""
+    history = History()
+    history.add(row(5.0, 1))
+
+    assert history.page("10m", 5000).seq == 1
+    assert len(history.page("10m", 5000).rows) == 1
+    assert history.page("no such span", -3).seconds == 1.0
+
+
+def test_rows_a_minute_go_on_after_a_restart() -> None:
+    """With what was known, none is doubled, and what is unknown stays so."""
+    history = History()
+    for second in range(0, 300, 5):
+        history.add(row(6000.0 + second, second, p95=None))
+    rows = history.unwritten()
+    history.written(rows)
+    again = History(rows)
+    again.add(row(6240.0 + 50, 290))
+    again.add(row(6300.0, 300))
+
+    assert [one.at for one in rows] == [6000, 6060, 6120, 6180, 6240]
+    assert history.unwritten() == []
+    assert [one.at for one in again.unwritten()] == [6300]
+    page = again.page("6h", 0)
+    assert [one[:2] for one in page.rows] == [
+        [6000, 0], [6060, 60], [6120, 120], [6180, 180], [6240, 240], [6290, 290], [6300, 300],
+    ]  # fmt: skip
+    assert page.rows[0][COLUMNS.index("p95")] is None
+    assert page.rows[-1][COLUMNS.index("p95")] == 0
+
+
+def test_rows_that_cannot_be_written_stay_bounded() -> None:
+    """While the disk is full, for longer than anybody waits."""
+    history = History()
+    for minute in range(5000):
+        history.add(row(60.0 * minute))
+
+    assert len(history.unwritten()) == SPANS["6h"][1]
+    assert history.unwritten()[-1].at == 60 * 4999
+
+
+def test_a_clock_that_is_set_back_stops_no_ring() -> None:
+    """By an hour, once."""
+    ring = Ring(10.0, 5)
+    for at in (10_000.0, 10_010.0, 6000.0, 6010.0, 6011.0):
+        ring.offer(row(at))
+
+    assert [one[0] for one in ring.after(0, 9).rows] == [10_000, 10_010, 6000, 6010]
+
+
+def test_what_holds_a_run_is_a_number_with_a_name() -> None:
+    """0 is nothing; the names are those of the held seconds."""
+    assert HELD == ("", "paused", "throttled", "rate", "source", "slaves", "state")
