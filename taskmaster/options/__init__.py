@@ -4,8 +4,8 @@
 - ``option``: how an option is declared, once, with its help, its default and its limits;
 - ``keywords``: options from the keywords of a script; ``script_spelling``: options in messages, as
   keywords;
-- ``hours``: the windows of ``--hours``.
+- ``hours``: the windows of ``--hours``; ``guard``: how ``--guard`` is written.
 
-Imported by ``cli``, ``api`` and ``runner``. Only ``throttle`` reaches out of the room: it asks
-``postgres`` whether a guard and its DSN can be read.
+Imported by ``cli``, ``api`` and ``runner``. Only ``guard`` reaches out of the room: it has
+``postgres`` make its guards, and asks it whether a DSN can be read.
 """

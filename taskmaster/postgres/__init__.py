@@ -3,7 +3,8 @@ throttle.
 
 - ``rows`` (with ``pages``, ``prefetch``, ``coverage``) and ``ranges``: tables as sources;
 - ``catalog``, ``statements``, ``values``: what they ask of the server, and how;
-- ``connections``, ``dead_links``, ``dsn``: a worker's connection; ``guards``: for the throttle.
+- ``connections``, ``dead_links``, ``dsn``: a worker's connection;
+- ``guards``, ``write_guards``, ``guard_statement``: for the throttle.
 
 Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is
 used. All SQL of Taskmaster's own is in this package. Drivers are called through the DB-API alone:
@@ -17,20 +18,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskmaster.postgres.connections import connect
-    from taskmaster.postgres.guards import active_connections, locks_waiting, long_transactions, query, replication_lag
+    from taskmaster.postgres.guards import (
+        active_connections,
+        autovacuum_running,
+        checkpoints_forced,
+        dead_tuples,
+        disk_free,
+        locks_waiting,
+        long_transactions,
+        query,
+        replication_lag,
+        wal_rate,
+    )
     from taskmaster.postgres.ranges import KeyRange, ranges
     from taskmaster.postgres.rows import rows
 
 __all__ = [
     "KeyRange",
     "active_connections",
+    "autovacuum_running",
+    "checkpoints_forced",
     "connect",
+    "dead_tuples",
+    "disk_free",
     "locks_waiting",
     "long_transactions",
     "query",
     "ranges",
     "replication_lag",
     "rows",
+    "wal_rate",
 ]
 
 _PLACES = {"KeyRange": "ranges", "connect": "connections", "ranges": "ranges", "rows": "rows"}  # the rest are guards

@@ -10,26 +10,26 @@ unknown, and the run waits. No password is ever shown.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from taskmaster.guards import Guard, Unknown
-from taskmaster.postgres.dsn import complete, readable
-from taskmaster.redaction import without_password
+from taskmaster.postgres.guard_statement import GRANT, GuardStatement, first
+from taskmaster.postgres.write_guards import autovacuum_running, checkpoints_forced, dead_tuples, disk_free, wal_rate
 from taskmaster.units import seconds_of
 
-__all__ = ["active_connections", "locks_waiting", "long_transactions", "query", "replication_lag"]
-
-TIMEOUT_SECONDS = 3  # seconds for connecting, and for a statement
-# What a statement of a few milliseconds has no answer to is given up sooner than others.
-SOON = {
-    "connect_timeout": TIMEOUT_SECONDS,
-    "keepalives_idle": TIMEOUT_SECONDS,
-    "keepalives_interval": 1,
-    "keepalives_count": TIMEOUT_SECONDS,
-    "tcp_user_timeout": 1000 * TIMEOUT_SECONDS,
-}
+__all__ = [
+    "active_connections",
+    "autovacuum_running",
+    "checkpoints_forced",
+    "dead_tuples",
+    "disk_free",
+    "locks_waiting",
+    "long_transactions",
+    "query",
+    "replication_lag",
+    "wal_rate",
+]
 
 # On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected
 # and has replayed all that it has received. With it, for how long it has heard nothing from the
@@ -75,9 +75,7 @@ LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 # That a standby may take to answer; in quiet times its last answer may be ten seconds old.
 STANDBY_SILENCE_SECONDS = 1.0
-AGAIN_SECONDS = 0.3  # after which a standby that seems silent is looked at again: it may just have got something
 
-GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
 UNTRACKED = "the server does not say what its sessions do: set track_activities = on"
 
 
@@ -94,14 +92,14 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
 
         throttle = replication_lag("5s", "host=replica dbname=blog")
     """
-    return Guard(
-        _GuardStatement(dsn, LAG, _Lag()), seconds_of("the limit of replication_lag", limit), "replication lag", "s"
-    )
+    lag = _Lag()
+    seconds = seconds_of("the limit of replication_lag", limit)
+    return Guard(GuardStatement(dsn, LAG, lag, lag.seems_silent), seconds, "replication lag", "s")
 
 
 def active_connections(limit: int, dsn: str) -> Guard:
     """Wait while more than ``limit`` connections to the server are running a statement."""
-    return Guard(_GuardStatement(dsn, CONNECTIONS, _seen), limit, "active connections")
+    return Guard(GuardStatement(dsn, CONNECTIONS, _seen), limit, "active connections")
 
 
 def long_transactions(limit: float | str, dsn: str) -> Guard:
@@ -109,12 +107,12 @@ def long_transactions(limit: float | str, dsn: str) -> Guard:
     text like ``"60s"``.
     """
     seconds = seconds_of("the limit of long_transactions", limit)
-    return Guard(_GuardStatement(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
+    return Guard(GuardStatement(dsn, TRANSACTIONS, _seen), seconds, "oldest transaction", "s")
 
 
 def locks_waiting(limit: int, dsn: str) -> Guard:
     """Wait while more than ``limit`` sessions of the server wait for a lock."""
-    return Guard(_GuardStatement(dsn, LOCKS, _first), limit, "waiting locks")
+    return Guard(GuardStatement(dsn, LOCKS, first), limit, "waiting locks")
 
 
 def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
@@ -130,61 +128,7 @@ def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
 
         query("SELECT count(*) FROM outbox", below=10_000, dsn="dbname=blog", what="outbox")
     """
-    return Guard(_GuardStatement(dsn, sql, _first), below, what or " ".join(sql.split())[:60], strict=True)
-
-
-class _GuardStatement:
-    """A statement on a connection of its own."""
-
-    def __init__(self, dsn: str, sql: str, number: Callable[[Sequence[Any]], Any]) -> None:
-        self._dsn = dsn
-        self._sql = sql
-        self._number = number
-        self._connection: Any = None
-
-    def __call__(self) -> Any:
-        """Run the statement; return its number.
-
-        Raises:
-            Unknown: it cannot be told.
-        """
-        import psycopg2
-
-        try:
-            row = self._row()
-            if row is not None and isinstance(self._number, _Lag) and self._number.seems_silent(row):
-                time.sleep(AGAIN_SECONDS)
-                row = self._row()
-        except psycopg2.Error as exc:
-            self.close()
-            raise Unknown(without_password(_first_line(exc), self._dsn)) from None
-        if row is None:
-            raise Unknown("the statement gives no row")
-        return self._number(row)
-
-    def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _row(self) -> Sequence[Any] | None:
-        import psycopg2
-
-        if self._connection is None:
-            if not readable(self._dsn):
-                raise Unknown("its DSN cannot be read")
-            self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
-            self._connection.autocommit = True
-        with self._connection.cursor() as cursor:
-            # Together they are one transaction, after which the setting is gone: behind a pooler,
-            # others have the server's connection then. Some poolers refuse a setting in the
-            # connection string.
-            cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {self._sql}")
-            if cursor.description is None:
-                return None
-            row: Sequence[Any] | None = cursor.fetchone()
-            return row
+    return Guard(GuardStatement(dsn, sql, first), below, what or " ".join(sql.split())[:60], strict=True)
 
 
 class _Lag:
@@ -232,11 +176,3 @@ def _seen(row: Sequence[Any]) -> Any:
     if untracked:
         raise Unknown(UNTRACKED)
     return value
-
-
-def _first(row: Sequence[Any]) -> Any:
-    return row[0]
-
-
-def _first_line(exc: Exception) -> str:
-    return next(iter(str(exc).strip().splitlines()), type(exc).__name__)

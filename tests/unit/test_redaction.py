@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster.redaction import clean, clean_lines, clean_message
+from taskmaster.redaction import clean, clean_lines, clean_message, without_password
 
 HOSTILE = "n\x1b]0;PWN\x07\x1b[31m\nFAKE LINE: all is well\r\u202e\x9b2J\ud800\u2028\x85\0\x7f"
 
@@ -36,3 +36,29 @@ def test_no_line_of_a_message_looks_like_another_message() -> None:
 
     assert [line.startswith("    ") for line in lines[1:]] == [True] * (len(lines) - 1)
     assert clean_message("Traceback:\n  in f\nValueError\n") == "Traceback:\n      in f\n    ValueError"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@h/b?sslmode=require", "postgresql://me:***@h/b?sslmode=require"),
+        ("postgres://me:sec@ret@h/b", "postgres://me:***@h/b"),
+        ("postgres://me:sec ret@h/b", "postgres://me:***@h/b"),
+        ("postgresql://h/b?user=me&password=secret&port=1", "postgresql://h/b?user=me&password=***&port=1"),
+        ("host=h password=secret dbname=b", "host=h password=*** dbname=b"),
+        ("host=h password = 'sec ret\\' x' dbname=b", "host=h password = *** dbname=b"),
+        (r"host=h password=sec\ ret dbname=b", "host=h password=*** dbname=b"),
+        ("--guard=locks_waiting=0@postgresql://me:secret@h/b", "--guard=locks_waiting=0@postgresql://me:***@h/b"),
+        ("--host=tcp://127.0.0.1:5050", "--host=tcp://127.0.0.1:5050"),
+        ("postgresql://me@h/b", "postgresql://me@h/b"),
+    ],
+)
+def test_passwords_are_hidden_wherever_a_dsn_is_shown(text: str, shown: str) -> None:
+    """And nothing else."""
+    assert without_password(text) == shown
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://me:s%40crt@h/b", "password='s@crt' host=h", "password=s@crt"])
+def test_a_password_is_hidden_in_what_others_say_of_it(dsn: str) -> None:
+    """As it stands in the DSN, and as it is meant."""
+    assert "crt" not in without_password("role s@crt and s%40crt", dsn)

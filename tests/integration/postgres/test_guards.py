@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from taskmaster.postgres import guards as postgres
 
 
@@ -13,7 +15,9 @@ def test_making_a_guard_imports_no_driver() -> None:
     code = (
         "import sys; from taskmaster.postgres import guards as g; "
         "g.replication_lag('5s', 'x'), g.active_connections(5, 'x'), g.long_transactions(60, 'x'), "
-        "g.locks_waiting(0, 'x'), g.query('SELECT 1', below=2, dsn='x'); "
+        "g.locks_waiting(0, 'x'), g.query('SELECT 1', below=2, dsn='x'), g.wal_rate('1M', 'x'), "
+        "g.checkpoints_forced(1, 'x'), g.autovacuum_running('t', 'x'), g.dead_tuples(1, 't', 'x'), "
+        "g.disk_free('1G', 'x'); "
         "sys.exit('psycopg2' in sys.modules)"
     )
 
@@ -28,3 +32,12 @@ def test_a_server_that_is_not_there_is_unknown_and_no_password_is_shown() -> Non
 
         assert reason.startswith("replication lag is unknown: connection to server"), reason
         assert "crt" not in reason + repr(guard)
+
+
+@pytest.mark.parametrize("dsn", ["s@crt", "postgresql://me:s@crt%zz@h/blog", "password=s@crt host", "pass word=s@crt"])
+def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
+    """The driver's own words would."""
+    reason = postgres.locks_waiting(0, dsn)()
+
+    assert reason.startswith("waiting locks is unknown: "), reason
+    assert "crt" not in reason

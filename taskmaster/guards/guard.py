@@ -1,5 +1,5 @@
-"""Guards: numbers that must not become too large while a run goes on, such as the seconds that a
-standby is behind.
+"""A guard: a number that must not become too large while a run goes on, such as the seconds that a
+standby is behind; or too small, such as the space that is left on a disk.
 
 A guard is made wherever the module is imported, also in every worker, so that making one costs
 nothing: it reads nothing and imports no driver before it is called.
@@ -9,17 +9,19 @@ Guarantee: a guard that does not know its value lets nothing pass.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.units import show_bytes
 
-__all__ = ["Guard", "Unknown", "hooks_of"]
+__all__ = ["BYTES", "Floor", "Guard", "Unknown"]
 
 CALM_SHARE = 0.8  # of the limit, to which a value that was above it has to fall
+
+BYTES = "B"
+"""The unit of a number of bytes, which is shown like "1.5 GB"."""
 
 
 class Unknown(Exception):
@@ -69,7 +71,7 @@ class Guard:
         self._waits = False
 
     def __repr__(self) -> str:
-        return f"<Guard of {self.what}, {self._not_above}>"
+        return f"<Guard of {self.what}, {self._bad}>"
 
     def __call__(self) -> str:
         """Read the number; gives the reason to wait, "" if there is none.
@@ -96,14 +98,11 @@ class Guard:
             self.value = None
             self.reason = f"{self.what} is unknown: {value!r} is no number"
             return self.reason
-        calm = CALM_SHARE * self.limit
-        if self._is_above(self.value):
+        if self._is_bad(self.value):
             self._waits = True
-            self.reason = f"{self.what} {self._show(self.value)}, {self._not_above}"
-        elif self._waits and self.value > calm:
-            self.reason = (
-                f"{self.what} {self._show(self.value)}, was {self._not_above} and has to fall to {self._show(calm)}"
-            )
+            self.reason = f"{self.what} {self._show(self.value)}, {self._bad}"
+        elif self._waits and not self._is_calm(self.value):
+            self.reason = f"{self.what} {self._show(self.value)}, was {self._bad} and has to {self._back}"
         else:
             self._waits = False
             self.reason = ""
@@ -116,51 +115,73 @@ class Guard:
             close()
 
     @property
-    def _not_above(self) -> str:
+    def utilisation(self) -> float | None:
+        """The value as a share of its limit: above 1, the run has to wait; None while the value is
+        not known.
+        """
+        if self.value is None:
+            return None
+        return self._share(self.value)
+
+    def _share(self, value: float) -> float:
+        if self.limit:
+            return value / self.limit
+        return math.inf if value > 0 else 0.0
+
+    @property
+    def _bad(self) -> str:
         return f"{'not below' if self._strict else 'above'} {self._show(self.limit)}"
 
-    def _is_above(self, value: float) -> bool:
+    @property
+    def _back(self) -> str:
+        return f"fall to {self._show(CALM_SHARE * self.limit)}"
+
+    def _is_bad(self, value: float) -> bool:
         return value >= self.limit if self._strict else value > self.limit
 
+    def _is_calm(self, value: float) -> bool:
+        return value <= CALM_SHARE * self.limit
+
     def _show(self, value: float) -> str:
+        if self._unit.startswith(BYTES):
+            return show_bytes(int(value)) + self._unit.removeprefix(BYTES)
         text = f"{value:.2f}".rstrip("0").rstrip(".") if value == 0 or abs(value) >= 1 else f"{value:.2g}"
         return f"{text} {self._unit}".rstrip()
 
 
-def hooks_of(given: Any, where: str) -> tuple[Callable[[], Any], ...]:
-    """Return what ``throttle`` names, each to be asked whether the run has to wait.
+class Floor(Guard):
+    """Lets the run go on while a number is not below its limit; once it was, it has to rise to five
+    quarters of the limit.
 
     Args:
-        given: A function, a guard, or a list of them; None if there is none.
-        where: For the message, such as "throttle in backfill.py".
+        read: as for ``Guard``.
+        limit: The number that is just allowed, above 0.
+        what: as for ``Guard``.
+        unit: as for ``Guard``.
 
-    Raises:
-        UsageError: It is something else, or cannot be called without arguments.
+    Example::
+
+        throttle = [Floor(lambda: shutil.disk_usage("/var").free, 10**9, "free space", "B")]
     """
-    if given is None or isinstance(given, ModuleType):
-        return ()
-    hooks = tuple(given) if isinstance(given, list | tuple) else (given,)
-    for hook in hooks:
-        if not callable(hook) or isinstance(hook, type):
-            why = f"names {hook!r:.80}, which is no function"
-        elif inspect.iscoroutinefunction(hook) or inspect.isgeneratorfunction(hook):
-            why = f"names {hook.__name__}, which gives a coroutine or a generator when it is called, and no answer"
-        elif not _needs_nothing(hook):
-            why = f"names {getattr(hook, '__name__', type(hook).__name__)}, which cannot be called without arguments"
-        else:
-            continue
-        raise UsageError(
-            f"{where} {why}: give a function without arguments that returns why to wait, or an empty text to go on; a "
-            "guard; or a list of these."
-        )
-    return hooks
 
+    def __init__(self, read: Callable[[], float], limit: float, what: str, unit: str = "") -> None:
+        super().__init__(read, limit, what, unit)
+        if limit == 0:
+            raise UsageError(f"the limit of the guard of {what} is 0: give a number, above 0.")
 
-def _needs_nothing(hook: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(hook).bind()
-    except TypeError:
-        return False
-    except ValueError:
-        pass  # written in C, and says nothing of its arguments
-    return True
+    def _share(self, value: float) -> float:
+        return self.limit / value if value > 0 else math.inf
+
+    @property
+    def _bad(self) -> str:
+        return f"below {self._show(self.limit)}"
+
+    @property
+    def _back(self) -> str:
+        return f"rise to {self._show(self.limit / CALM_SHARE)}"
+
+    def _is_bad(self, value: float) -> bool:
+        return value < self.limit
+
+    def _is_calm(self, value: float) -> bool:
+        return value >= self.limit / CALM_SHARE

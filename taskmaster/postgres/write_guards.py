@@ -1,0 +1,237 @@
+"""Guards for what a run that writes does to a PostgreSQL server: its log, its checkpoints, the dead
+rows that it leaves, and the space on its disk.
+
+Users name them by ``taskmaster.postgres.guards``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from taskmaster.guards import Floor, Guard, Unknown
+from taskmaster.guards.guard import BYTES
+from taskmaster.guards.host import free_space
+from taskmaster.postgres.guard_statement import GRANT, GuardStatement
+from taskmaster.units import bytes_of, seconds_of, share_of
+
+__all__ = ["autovacuum_running", "checkpoints_forced", "dead_tuples", "disk_free", "wal_rate"]
+
+WAL_SECONDS = 5.0  # over which the rate of the log is taken: a checkpoint's first second writes many whole pages
+VERSION_OF_CHECKPOINTER = 170000  # of the server, from which pg_stat_checkpointer counts what pg_stat_bgwriter did
+
+WAL = """
+SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+            ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn,
+       extract(epoch FROM clock_timestamp())
+"""
+CHECKPOINTS = """
+SELECT pg_is_in_recovery(), {column}, extract(epoch FROM clock_timestamp()) FROM {view}
+"""
+# The table with its partitions and children, and, for vacuum, with what they keep of long values.
+TREE = """
+WITH RECURSIVE tree(relid) AS (
+    SELECT to_regclass(%(table)s)::oid
+    UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.relid
+)
+"""
+VACUUM = f"""
+{TREE}, whole AS (
+    SELECT relid FROM tree
+    UNION SELECT reltoastrelid FROM pg_class JOIN tree ON pg_class.oid = tree.relid WHERE reltoastrelid <> 0
+)
+SELECT to_regclass(%(table)s) IS NOT NULL,
+       count(*) FILTER (WHERE relid IN (SELECT relid FROM whole) AND backend_type = 'autovacuum worker'),
+       count(*) FILTER (WHERE relid IS NULL)
+  FROM pg_stat_progress_vacuum LEFT JOIN pg_stat_activity USING (pid)
+ WHERE pg_stat_progress_vacuum.datname = current_database()
+"""
+DEAD = f"""
+{TREE}
+SELECT to_regclass(%(table)s) IS NOT NULL, current_setting('track_counts')::bool,
+       coalesce(sum(n_dead_tup), 0), coalesce(sum(n_live_tup), 0)
+  FROM pg_stat_all_tables JOIN tree USING (relid)
+"""
+# No function tells the space on a disk; df (POSIX) does, and the server may be let to run it.
+DISK = """
+CREATE TEMPORARY TABLE taskmaster_disk (line text) ON COMMIT DROP;
+DO $taskmaster$
+DECLARE place text;
+BEGIN
+    SELECT coalesce(nullif(pg_tablespace_location(oid), ''), current_setting('data_directory'))
+      INTO place FROM pg_tablespace WHERE spcname = %(tablespace)s;
+    IF place IS NOT NULL THEN
+        EXECUTE format(
+            $copy$COPY taskmaster_disk FROM PROGRAM %%L (FORMAT csv, DELIMITER E'\\x01', QUOTE E'\\x02')$copy$,
+            'df -Pk ''' || replace(place, '''', '''\\''''') || '''');
+    END IF;
+END
+$taskmaster$;
+SELECT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %(tablespace)s),
+       (SELECT array_agg(substring(line FROM '\\s(\\d+)\\s+\\d+\\s+-?\\d+\\s+\\d+%%')) FROM taskmaster_disk),
+       (SELECT array_agg(substring(line FROM '\\s\\d+\\s+\\d+\\s+(-?\\d+)\\s+\\d+%%')) FROM taskmaster_disk)
+"""
+
+
+def wal_rate(limit: int | str, dsn: str) -> Guard:
+    """Wait while the server writes more than ``limit`` bytes a second into its log, which standbys
+    and archives have to keep up with.
+
+    It is the mean of about five seconds. What others write counts too.
+
+    Args:
+        limit: bytes a second, or a text like ``"20M"``.
+        dsn: the primary; or a standby, for what it receives.
+    """
+    most = bytes_of("the limit of wal_rate", limit)
+    return Guard(GuardStatement(dsn, WAL, _WalRate()), most, "written log", f"{BYTES}/s")
+
+
+def checkpoints_forced(limit: int, dsn: str, *, within: float | str = "10m") -> Guard:
+    """Wait while more than ``limit`` checkpoints were forced in the last while: because as much was
+    written as ``max_wal_size`` allows, or by somebody's ``CHECKPOINT``.
+
+    Args:
+        limit: checkpoints, 0 or more.
+        dsn: the primary. Those before the guard was first asked do not count.
+        within: how long one counts, in seconds or as a text like ``"10m"``.
+    """
+    seconds = seconds_of("within= of checkpoints_forced", within)
+    return Guard(GuardStatement(dsn, _checkpoints_sql, _Forced(seconds)), limit, "forced checkpoints")
+
+
+def autovacuum_running(table: str, dsn: str) -> Guard:
+    """Wait while autovacuum cleans up a table, one of its partitions, or their long values.
+
+    Args:
+        table: its name, with its schema where the search path does not lead to it.
+        dsn: the primary.
+    """
+    statement = GuardStatement(dsn, VACUUM, _vacuums, parameters={"table": table})
+    return Guard(statement, 0, f"autovacuum workers on {table}")
+
+
+def dead_tuples(limit: int | str, table: str, dsn: str) -> Guard:
+    """Wait while a table has more than ``limit`` dead rows, which vacuum has not cleaned up yet.
+
+    The number is the server's own estimate, with all partitions.
+
+    Args:
+        limit: rows; or a text like ``"20%"``, of all rows, dead and alive.
+        table: its name, with its schema where the search path does not lead to it.
+        dsn: the primary.
+    """
+    parameters = {"table": table}
+    if isinstance(limit, str):
+        percent = 100 * share_of("the limit of dead_tuples", limit)
+        return Guard(
+            GuardStatement(dsn, DEAD, _dead_share, parameters=parameters), percent, f"dead rows of {table}", "%"
+        )
+    return Guard(GuardStatement(dsn, DEAD, _dead, parameters=parameters), limit, f"dead rows of {table}")
+
+
+def disk_free(least: int | str, dsn: str, *, tablespace: str = "pg_default") -> Floor:
+    """Wait while less than ``least`` is free on the disk of a server's tablespace.
+
+    The server runs ``df`` for it: the guard's user needs ``GRANT pg_execute_server_program`` and
+    ``GRANT pg_monitor``. Where the master runs on the server's machine,
+    ``taskmaster.guards.disk_free`` needs neither.
+
+    Args:
+        least: bytes, or a text like ``"20G"``; or a share of the disk like ``"10%"``.
+        dsn: the primary.
+        tablespace: whose disk.
+    """
+    statement = GuardStatement(dsn, DISK, _disk, parameters={"tablespace": tablespace}, on_denial=DISK_GRANT)
+    return free_space(f"free space of {tablespace}", least, statement)
+
+
+DISK_GRANT = (
+    "the guard's user may not have the server run df: GRANT pg_execute_server_program, pg_monitor TO that user, or use "
+    "taskmaster.guards.disk_free on the server's machine"
+)
+
+
+class _WalRate:
+    """Bytes a second, of readings of the log's end."""
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, float]] = deque()  # moment on the server's clock, and bytes until then
+
+    def __call__(self, row: Sequence[Any]) -> float:
+        if row[0] is None:
+            raise Unknown("the standby has received nothing")
+        written, now = float(row[0]), float(row[1])
+        if self._readings and not (self._readings[-1][0] < now and self._readings[-1][1] <= written):
+            self._readings.clear()  # another server answers, or its clock was set
+        self._readings.append((now, written))
+        while len(self._readings) > 2 and now - self._readings[1][0] >= WAL_SECONDS:
+            self._readings.popleft()
+        since, before = self._readings[0]
+        if since == now:
+            raise Unknown("it is measured from one look to the next")
+        return (written - before) / (now - since)
+
+
+class _Forced:
+    """Checkpoints in the last seconds, of readings of their number."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._readings: deque[tuple[float, int]] = deque()
+
+    def __call__(self, row: Sequence[Any]) -> int:
+        standby, count, now = row[0], int(row[1]), float(row[2])
+        if standby:
+            raise Unknown("the server is a standby: give its primary")
+        if self._readings and count < self._readings[-1][1]:
+            self._readings.clear()  # the statistics were reset
+        if not self._readings or count > self._readings[-1][1]:
+            self._readings.append((now, count))
+        while len(self._readings) > 1 and now - self._readings[1][0] >= self._seconds:
+            self._readings.popleft()
+        return count - self._readings[0][1]
+
+
+def _checkpoints_sql(version: int) -> str:
+    if version >= VERSION_OF_CHECKPOINTER:
+        return CHECKPOINTS.format(column="num_requested", view="pg_stat_checkpointer")
+    return CHECKPOINTS.format(column="checkpoints_req", view="pg_stat_bgwriter")
+
+
+def _vacuums(row: Sequence[Any]) -> Any:
+    exists, running, hidden = row
+    _must_exist(exists)
+    if hidden:
+        raise Unknown(GRANT)
+    return running
+
+
+def _dead(row: Sequence[Any]) -> Any:
+    exists, counted, dead, _ = row
+    _must_exist(exists)
+    if not counted:
+        raise Unknown("the server does not count rows: set track_counts = on")
+    return dead
+
+
+def _dead_share(row: Sequence[Any]) -> float:
+    dead, alive = float(_dead(row)), float(row[3])
+    return 100.0 * dead / max(1.0, dead + alive)
+
+
+def _disk(row: Sequence[Any]) -> tuple[int, int]:
+    exists, totals, frees = row
+    if not exists:
+        raise Unknown("there is no such tablespace")
+    found = [(total, free) for total, free in zip(totals or (), frees or (), strict=True) if total and free]
+    if not found:
+        raise Unknown("df has not told it")
+    total, free = found[-1]
+    return 1024 * int(total), max(0, 1024 * int(free))
+
+
+def _must_exist(exists: bool) -> None:
+    if not exists:
+        raise Unknown("there is no such table")
