@@ -17,6 +17,7 @@ from taskmaster.cli.ctl import tm_ctl
 from taskmaster.cli.master import tm_master
 from taskmaster.cli.run import tm_run
 from taskmaster.cli.slave import tm_slave, tm_spawn
+from taskmaster.master.events import EventName
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS: dict[str, click.Command] = {
@@ -255,3 +256,11 @@ def test_prose_has_one_width(name: str):
     ]
 
     assert wide == []
+
+
+def test_the_table_of_events_is_that_of_the_code():
+    """Each event has its row in docs/events.rst, and there is no other."""
+    page = (ROOT / "docs" / "events.rst").read_text("utf-8")
+    table = page[page.index("``started``") : page.index("``stopped``  ")] + "``stopped``  "
+
+    assert re.findall(r"^``([a-z-]+)``  ", table, re.MULTILINE) == [str(name) for name in EventName]

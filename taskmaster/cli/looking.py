@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +19,9 @@ from taskmaster.redaction import clean
 from taskmaster.units import show_moment
 from taskmaster.view.status import SCHEMA
 
-__all__ = ["settings", "slaves", "trail", "why"]
+__all__ = ["events", "settings", "slaves", "trail", "why"]
+
+FOLLOW_SECONDS = 0.5  # between two looks at what has happened
 
 
 @run_command_of()
@@ -169,3 +174,60 @@ def settings(**where: Any) -> None:
             for row in rows
         ),
     )  # fmt: skip
+
+
+@run_command_of(
+    click.option("--follow", is_flag=True, help="Go on with what happens from now on, until the run is over."),
+    click.option("--since", type=click.IntRange(0), default=0, help="Only those with a number above this one."),
+)
+def events(follow: bool, since: int, **where: Any) -> None:
+    """List what has happened in this session of a run: the newest thousand events.
+
+    With --json, each is an object with its number `seq`, which --since takes.
+
+    \b
+    Examples:
+      tm-ctl events backfill.py
+      tm-ctl events backfill.py --follow --json
+    """  # noqa: D301
+    from taskmaster.errors import ConnectError
+    from taskmaster.master.events import ENDS
+    from taskmaster.transport.client import Declined
+
+    following = {"follower": uuid.uuid4().hex} if follow else {}
+    client = client_of(where)
+    try:
+        while True:
+            try:
+                page = client.look("events", after=since, **following)
+            except Declined:
+                raise
+            except ConnectError as exc:
+                if not follow or not since:
+                    raise
+                echo(f"The master does not answer any more: {exc}", err=True)
+                return
+            since = _shown_events(page, since, as_json=where["as_json"])
+            if page["rows"]:
+                sys.stdout.flush()
+                if page["rows"][-1]["event"] in ENDS:
+                    return
+            elif not follow:
+                return
+            else:
+                time.sleep(FOLLOW_SECONDS)
+    finally:
+        client.close()
+
+
+def _shown_events(page: Mapping[str, Any], since: int, *, as_json: bool) -> int:
+    """Print a page of events; return the number of its last one."""
+    if page["forgotten"] and since:
+        echo(f"{page['forgotten']} events between are forgotten: a master keeps a thousand.", err=True)
+    for event in page["rows"]:
+        if as_json:
+            echo_json(event)
+        else:
+            echo(f"{show_moment(event['at'])}  {event['event']:<16}  {event['text']}")
+        since = event["seq"]
+    return since

@@ -11,6 +11,7 @@ bytes of them.
 
 ``steer_service`` lets a run be steered and looked at; ``condition`` and ``why`` say why it is no
 faster, ``work_time`` for how long it was at work, ``slave_figures`` what each slave has done.
+``event_watch`` finds out what has happened, ``events`` keeps it, and ``event_feed`` tells it.
 
 The rooms below: ``tally`` counts what is beside the settled jobs, ``broker`` knows which job is
 where, ``reading`` is the way in, ``steering`` what an operator changes, ``throttle`` the brake,

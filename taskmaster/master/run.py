@@ -23,6 +23,7 @@ from taskmaster.master.checkpointer import Checkpointer, within
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.ending import Ending, say_goodbye
+from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS, EventFeed
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
@@ -73,9 +74,11 @@ class Run:
         by_turns: the source is read by ``read_here``, in no thread of its own.
         settings: What can be set while the run goes on; None: nothing.
         resume: The command that goes on with the run.
+        stall: Seconds without a settled job after which the run counts as stalled.
 
     Attributes:
         steers: What an operator has changed, and how.
+        events: What has happened in the run.
     """
 
     def __init__(  # noqa: PLR0913  # what a run is made of, each part once
@@ -94,6 +97,7 @@ class Run:
         by_turns: bool = False,
         settings: LiveSettings | None = None,
         resume: str = "",
+        stall: float = DEFAULT_STALL_SECONDS,
     ) -> None:
         keep_freed_memory()
         self._source = source
@@ -124,6 +128,8 @@ class Run:
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
         self._service = self._served(incarnation, skew)
         self._details = self._shown(identity, incarnation, resume)
+        self.events = EventFeed(record, self._lock, self.steers, self._reports, stall)
+        self.steers.show("events", self.events.page)
 
     def _shown(self, identity: JobIdentity, incarnation: str, resume: str) -> RunDetails:
         """Let clients look at how the run stands."""
@@ -250,10 +256,13 @@ class Run:
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)
+            self.events.end(self._status.snapshot(), ending)
             if ending is None:
                 self._service.end()
                 say_goodbye(server, self._broker, self._lock)
-        except BaseException:
+            self.events.wait_for_followers()
+        except BaseException as exc:
+            self.events.end(self._status.snapshot(), exc)
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
             if self._checkpointer.stop(HANGING_SECONDS):
@@ -343,7 +352,9 @@ class Run:
 
     def _show(self, view: View, seconds: float = TICK_SECONDS) -> None:
         """Show how the run stands, and wait a moment."""
-        view.update(self._status.snapshot())
+        snapshot = self._status.snapshot()
+        view.update(snapshot)
+        self.events.look(snapshot)
         self._say_outage()
         self._wake.wait(seconds)
         self._wake.clear()

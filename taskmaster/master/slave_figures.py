@@ -22,6 +22,7 @@ from taskmaster.master.tally.durations import Durations, bucket_of
 __all__ = ["SlaveFigures"]
 
 MOST_GONE = 200  # slaves that have gone and are still listed
+MOST_NEWS = 10_000  # of slaves that have come and gone, which nobody has taken yet
 RATE_SECONDS = 60.0  # over which the rate of a slave is measured
 SAMPLE_SECONDS = 10.0  # between two looks at how much each has done
 
@@ -77,6 +78,7 @@ class SlaveFigures:
         self._known: dict[str, _Figures] = {}
         self._gone: deque[_Figures] = deque()
         self._sampled = 0.0
+        self._news: deque[tuple[str, str]] = deque(maxlen=MOST_NEWS)
 
     def meet(self, slave: ConnectedSlave, info: dict[str, Any]) -> None:
         """Note that a slave has said hello, for the first time or again."""
@@ -87,6 +89,7 @@ class SlaveFigures:
             found = _Figures(slave.name, slave.workers, release, python, self._wall(), now)
             found.samples.append((now, 0))
             self._known[slave.id] = found
+            self._news.append((slave.name, ""))
         found.workers = slave.workers
 
     def note(self, slave: ConnectedSlave, prepared: Prepared) -> None:
@@ -119,10 +122,19 @@ class SlaveFigures:
         if found is None:
             return
         found.gone, found.gone_at = how, self._wall()
+        self._news.append((found.name, how))
         self._gone.append(found)
         if len(self._gone) > MOST_GONE:
             self._gone.popleft()
             self.gone_before += 1
+
+    def take_news(self) -> list[tuple[str, str]]:
+        """Return the names of the slaves that have come and gone since the last call, and "" or how
+        they have gone.
+        """
+        found = list(self._news)
+        self._news.clear()
+        return found
 
     def tick(self) -> None:
         """Let time pass, and see which slaves the broker has given up."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
+from taskmaster.master.events import ENDS
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
@@ -181,6 +182,7 @@ class RunSession:
         # What callbacks print here is not led past a bar.
         progress = "lines" if self._in_process and options.progress == "auto" else options.progress
         console = stack.enter_context(Console(progress, command, respell, run.describe))
+        run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in ENDS))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
         for line in run.steers.steering.at_start(shlex.quote(store.location)):

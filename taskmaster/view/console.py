@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, Self, TextIO
 
@@ -83,6 +83,10 @@ class Console:
     def close(self, snapshot: Snapshot) -> None:
         """Show it for the last time."""
         self._progress.close(snapshot)
+
+    def tell(self, event: Mapping[str, Any], *, last: bool = False) -> None:
+        """Show an event to programs; the last ones of a session come after its last progress."""
+        self._progress.tell(event, last=last)
 
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line of a callback above the bar."""

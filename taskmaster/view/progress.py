@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
@@ -74,6 +74,7 @@ class Progress:
             brings its own slave.
         now: The time of day that stands before each line.
         describe: Gives the status of the run for programs; None: the snapshot is all there is.
+        wall: Seconds since the epoch.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Progress:
         slave_command: str = "",
         now: Callable[[], str] = lambda: time.strftime(TIME_OF_DAY),
         describe: Callable[[Snapshot], dict[str, Any]] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._wall = wall
         self._mode = _resolve(mode, stream)
         self._stream = stream
         self._out = out
@@ -98,6 +101,7 @@ class Progress:
         self._drawn = clock()
         self._closed = False
         self._bar: _Bar | None = None
+        self._end: list[str] = []  # the last events, which follow the last progress
         # Log lines may be written while something is being drawn, also by the thread that draws.
         self._lock = threading.RLock()
 
@@ -129,6 +133,19 @@ class Progress:
                     self._bar = None
             elif self._mode != "none":
                 self._print(snapshot)
+            for line in self._end:
+                _put(line, self._out)
+
+    def tell(self, event: Mapping[str, Any], *, last: bool) -> None:
+        """Show an event, in mode "json"; the last ones come after the last snapshot."""
+        if self._mode != "json":
+            return
+        with self._lock:
+            line = json.dumps(event)
+            if last and not self._closed:
+                self._end.append(line)
+            else:
+                _put(line, self._out)
 
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line above the bar. Any thread may call this; lines stay whole.
@@ -159,7 +176,7 @@ class Progress:
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":
             found = to_json(snapshot, self._rate) if self._describe is None else self._describe(snapshot)
-            _put(json.dumps(found), self._out)
+            _put(json.dumps({"event": "progress", "at": round(self._wall(), 3), **found}), self._out)
         else:
             _put(f"{self._now()} {status_line(snapshot, self._rate, self._slave_command)}", self._stream)
 

@@ -1,0 +1,139 @@
+"""Gathers what happens in a run, keeps it for those who ask, and tells those who listen.
+
+The run calls it in its main thread, a few times a second and outside its lock; listeners must not
+wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from taskmaster.errors import BudgetSpent
+from taskmaster.master.event_watch import EventWatch
+from taskmaster.master.events import EventName, Events
+from taskmaster.master.reports import Reports
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.steer_service import SteerService
+from taskmaster.master.tally.failure_kinds import MOST_KINDS, Kind
+from taskmaster.redaction import clean
+from taskmaster.view.snapshot import RunState, Snapshot
+
+__all__ = ["DEFAULT_STALL_SECONDS", "EventFeed"]
+
+DEFAULT_STALL_SECONDS = 600.0
+MOST_ROWS = 200  # of events in one answer
+MOST_TRAIL_ROWS = 200  # that are looked at in one step
+LONGEST_REASON = 1000
+MOST_FOLLOWERS = 100
+FOLLOWERS_SECONDS = 1.0  # that the end of a run waits for them; they ask every half second
+FOLLOWERS_PAUSE_SECONDS = 0.02
+
+
+class EventFeed:
+    """See the module.
+
+    Args:
+        record: The run as it was at the start of this session.
+        lock: Guards what is looked at.
+        steers: Has the trail.
+        reports: Know which slaves have come and gone, and what jobs have failed with.
+        stall: Seconds without a settled job after which the run counts as stalled.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        listeners: Each is called with each event.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        lock: threading.Lock,
+        steers: SteerService,
+        reports: Reports,
+        stall: float = DEFAULT_STALL_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.listeners: list[Callable[[dict[str, Any]], object]] = []
+        self._events = Events(record.id)
+        self._watch = EventWatch(stall)
+        self._lock = lock
+        self._steers = steers
+        self._reports = reports
+        self._row = record.trail[-1].seq if record.trail else 0
+        self._clock = clock
+        self._failed = record.failures
+        self._ended = False
+        self._followers: dict[str, tuple[float, int]] = {}  # when each asked last, and how far it is
+        self._watch.begin(self._kinds(), record.failures)
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Find out what has happened, and tell it."""
+        with self._lock:
+            rows = self._steers.steering.trail.after(self._row, MOST_TRAIL_ROWS)
+            slaves = self._reports.figures.take_news()
+            # Ranked each time: only where there is something new.
+            kinds = () if snapshot.failed == self._failed else self._kinds()
+            self._failed = snapshot.failed
+        if rows:
+            self._row = rows[-1].seq
+        for name, facts in self._watch.look(snapshot, rows, slaves, kinds):
+            self._tell(name, snapshot, facts)
+
+    def end(self, snapshot: Snapshot, error: BaseException | None = None) -> None:
+        """Tell how the session has ended; a second call says nothing.
+
+        Args:
+            snapshot: How the run stands.
+            error: With what it ended; None: all is done.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self.look(snapshot)
+        code = getattr(error, "exit_code", 1)
+        why = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
+        if isinstance(error, BudgetSpent):
+            self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
+        if error is None:
+            failed = f", {snapshot.failed} of them failed" if snapshot.failed else ""
+            facts = {"text": f"The run has finished: {snapshot.settled} jobs settled{failed}.", "reason": ""}
+            facts["state"] = str(RunState.FINISHED)
+            self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": 3 if snapshot.failed else 0})
+            return
+        why = why or (f"by a signal, exit code {code}" if code > 128 else type(error).__name__)
+        facts = {"text": f"The run has stopped after {snapshot.settled} jobs: {why.rstrip('.')}.", "reason": why}
+        self._tell(EventName.STOPPED, snapshot, {**facts, "state": str(RunState.STOPPED), "exit_code": code})
+
+    def wait_for_followers(self) -> None:
+        """Wait a moment until those who follow have the last event, before nobody is answered any
+        more.
+        """
+        deadline = time.monotonic() + FOLLOWERS_SECONDS
+        while time.monotonic() < deadline:
+            with self._lock:
+                recent = [seq for at, seq in self._followers.values() if at > deadline - 2 * FOLLOWERS_SECONDS]
+                if all(seq >= self._events.last for seq in recent):
+                    return
+            time.sleep(FOLLOWERS_PAUSE_SECONDS)
+
+    def page(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer ``look("events")``: those after the number ``after``, the oldest first."""
+        after = arguments.get("after")
+        with self._lock:
+            rows, forgotten = self._events.after(after if type(after) is int else 0, MOST_ROWS)
+            follower = arguments.get("follower")
+            if isinstance(follower, str) and (follower in self._followers or len(self._followers) < MOST_FOLLOWERS):
+                self._followers[follower[:64]] = time.monotonic(), rows[-1]["seq"] if rows else self._events.last
+            return {"rows": rows, "forgotten": forgotten, "last": self._events.last}
+
+    def _kinds(self) -> list[Kind]:
+        return self._reports.kinds.top(MOST_KINDS)
+
+    def _tell(self, name: EventName, snapshot: Snapshot, facts: Mapping[str, Any]) -> None:
+        with self._lock:
+            event = self._events.add(name, self._clock(), {**self._watch.facts(snapshot), **facts})
+        for listener in self.listeners:
+            listener(event)
