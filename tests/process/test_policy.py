@@ -87,7 +87,7 @@ def test_the_callback_can_ask_to_retry_and_to_skip(playground: Playground) -> No
     run = playground.run("tm-run", "mod", "2", "--progress=json")
 
     assert run.process.returncode == 0, run.output
-    last = [json.loads(line) for line in run.output.splitlines() if line.startswith("{")][-1]
+    last = [json.loads(line) for line in run.output.splitlines() if line.startswith('{"event": "progress"')][-1]
     assert (last["settled"], last["skipped"], last["failed"], last["waiting"]) == (50, 25, 0, 0)
     assert rows(playground, "SELECT settled, skipped, failures FROM run") == [(50, 25, 0)]
     assert set(playground.ledger.ended()) == {str(n) for n in range(0, 50, 2)}

@@ -31,7 +31,7 @@ def status(playground: Playground, port: int) -> dict:
 
 def settled(run: Command) -> list[dict]:
     """The objects of --progress=json."""
-    return [json.loads(line) for line in run.output.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in run.output.splitlines() if line.startswith('{"event": "progress"')]
 
 
 @pytest.mark.parametrize(
