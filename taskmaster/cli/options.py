@@ -13,6 +13,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from taskmaster import __version__
 from taskmaster.django_orm.integration import OTHER_DATABASES
@@ -20,6 +21,7 @@ from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
+from taskmaster.runtime.invocation import note_sources
 
 __all__ = [
     "SETTINGS",
@@ -231,6 +233,13 @@ def command(
 # -- from a command line to values -----------------------------------------------------------------
 
 
+_SOURCES: dict[ParameterSource | None, str] = {
+    ParameterSource.COMMANDLINE: "command line",
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "file",
+}
+
+
 def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     """Make options of what click has parsed, and set up logging.
 
@@ -246,6 +255,9 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     if given.pop("no_progress", False):
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None:
+        note_sources({name: _SOURCES.get(ctx.get_parameter_source(name), "default") for name in given})
     return cls(**given)
 
 

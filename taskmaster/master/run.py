@@ -178,6 +178,10 @@ class Run:
         """Whether a slave has been let in, which is told of the end."""
         return self._service.met
 
+    def status(self) -> dict[str, Any]:
+        """Return the status of the run at this moment; any thread may ask."""
+        return self._details.status(self._status.snapshot())
+
     def describe(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return the status of the run for programs, as ``look("status")`` answers."""
         return self._details.status(snapshot)

@@ -172,6 +172,8 @@ class RunDetails:
             holder, longest = self._holder(now), self._longest(now)
             kinds, others = self._reports.kinds.top(MOST_KINDS), self._kinds_left_out()
             bytes_queued = int(self._broker.batch_limit.bytes_per_job * counts.queued)
+            ended = self._broker.settlement
+            settled = {"done": ended.done, "failed": ended.failures, "skipped": ended.skipped}
             steered = dict(self._steers.steering.applied)
         cpu, memory = _usage()
         return {
@@ -179,6 +181,7 @@ class RunDetails:
             "incarnation": self._incarnation,
             "seq": self.history.seq,
             "done": counts.settled - counts.failed - counts.skipped,
+            "settled_by_outcome": settled,
             "retries": self._reports.attempts.retries,
             "attempts_failed": self._attempts_failed(),
             "clock": self._clock(now),

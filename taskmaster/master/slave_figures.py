@@ -104,17 +104,18 @@ class SlaveFigures:
             found.failed += failed
             found.done -= failed
         report = prepared.report
-        seconds, jobs = report.seconds, report.keep
-        if seconds and jobs:
-            # As ``Durations.add`` does, which would be called twice for each report.
+        seconds = report.seconds
+        if seconds and (jobs := report.keep):
+            # ``Durations.add``, written out: of a batch of one short job, two calls of it would be
+            # a twentieth of all that the master does. Of a slave, only the buckets are needed.
             each, whole = seconds / jobs, self.whole
             bucket = bucket_of(each)
             found.busy += seconds
-            for durations in (found.durations, whole):
-                durations.counts[bucket] += jobs
-                durations.seconds += seconds
-                if each > durations.longest:  # noqa: PLR1730  # twice as fast as max()
-                    durations.longest = each
+            found.durations.counts[bucket] += jobs
+            whole.counts[bucket] += jobs
+            whole.seconds += seconds
+            if each > whole.longest:  # noqa: PLR1730  # twice as fast as max()
+                whole.longest = each
 
     def leave(self, slave: ConnectedSlave, how: str) -> None:
         """Note that a slave has gone."""

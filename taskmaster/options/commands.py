@@ -265,6 +265,13 @@ class MasterOptions(CommonOptions, ThrottleOptions):
         PROGRESS_MODES,
         "How to show progress; auto is a bar on a terminal, else lines. JSON goes to standard output.",
     )
+    metrics_file: str | None = text(
+        Section.OUTPUT,
+        None,
+        "PATH",
+        "Write metrics for Prometheus there, every 15 seconds and at the end, as node_exporter reads them.",
+        unset="nowhere",
+    )
 
     def check(self) -> None:
         """Check as ``CommonOptions.check`` does."""

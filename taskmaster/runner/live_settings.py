@@ -15,6 +15,7 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
 from taskmaster.options.commands import MasterOptions, failure_budget
 from taskmaster.options.option import from_options
+from taskmaster.runtime.invocation import source_of
 from taskmaster.units import seconds_of, show_rate
 
 __all__ = ["SettingsOfRun", "limits_of"]
@@ -133,11 +134,18 @@ class SettingsOfRun:
         defaults = {one.name: one.default for one in fields(self._options) if one.default is not MISSING}
         for name in (*READ, *AT_START):
             default, value = defaults.get(name.replace("-", "_")), self._value(name)
-            source = "live" if name in live else "default" if value == default else "start"
+            source = "live" if name in live else self._source(name, is_default=value == default)
             show = show_rate if name == "rate" else _shown
             shown = live.get(name, show(value))
             found.append({"name": name, "value": shown, "default": show(default), "source": source})
         return found
+
+    @staticmethod
+    def _source(name: str, *, is_default: bool) -> str:
+        known = source_of(name.replace("-", "_"))
+        if known and (known != "default" or is_default):
+            return known
+        return "default" if is_default else "script"
 
     def _value(self, name: str) -> Any:
         return getattr(self._options, name.replace("-", "_"))

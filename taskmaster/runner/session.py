@@ -35,6 +35,7 @@ from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec
+from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
@@ -104,6 +105,8 @@ class RunSession:
         """
         if self._options.dry_run is not None:
             return preview(self._loaded.source, self._loaded.identity, self._options.dry_run, self._resume_point())
+        if self._options.metrics_file is not None:
+            check_metrics_file(self._options.metrics_file)
         with ExitStack() as stack:
             if self._slave is not None:
                 self._slave.provide(stack)
@@ -280,6 +283,8 @@ class RunSession:
             view: View = console if sample is None else sample.watch(console)
             if self._on_progress is not None:
                 view = ProgressHook(view, self._on_progress, run.describe)
+            if self._options.metrics_file is not None:
+                view = MetricsFile(view, self._options.metrics_file, run.status, run.describe)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
             message = f"The run stopped where it can go on; r{again}"

@@ -1,11 +1,30 @@
-"""How this process was started: by a command, by a script, or by somebody at a prompt."""
+"""How this process was started: by a command, by a script, or by somebody at a prompt; and where
+the options of a command come from.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["is_command", "is_interactive"]
+__all__ = ["is_command", "is_interactive", "note_sources", "source_of"]
+
+_sources: dict[str, str] = {}
+
+
+def note_sources(sources: Mapping[str, str]) -> None:
+    """Note where each option of the command comes from: "command line", "environment", "file" or
+    "default".
+    """
+    _sources.update(sources)
+
+
+def source_of(name: str) -> str:
+    """Return where an option of the command comes from; "" where that is not known, as in a
+    script.
+    """
+    return _sources.get(name, "")
 
 
 def is_command() -> bool:

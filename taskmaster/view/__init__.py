@@ -1,7 +1,8 @@
 """What people and programs see of a run. This room only reads a ``Snapshot`` and changes nothing.
 
 ``snapshot`` is the run at one moment; ``status`` makes text and JSON of it, ``time_left`` says when
-it will be over; ``progress`` draws a bar or writes lines, ``watch`` draws what ``tm-ctl`` watches;
+it will be over; ``metrics`` are for
+Prometheus; ``progress`` draws a bar or writes lines, ``watch`` draws what ``tm-ctl`` watches;
 ``console`` is all that a person sees of a run, log lines included. Imports nothing but the modules
 at the root.
 """

@@ -16,7 +16,9 @@ MICROSECONDS = 1e6  # in a second
 def bucket_of(seconds: float) -> int:
     """Return the bucket of a job's time."""
     place: int = frexp(seconds * MICROSECONDS)[1]
-    return place if 0 <= place < BUCKETS else 0 if place < 0 else BUCKETS - 1
+    if 0 <= place < BUCKETS:
+        return place
+    return 0 if place < 0 else BUCKETS - 1
 
 
 def upper_bound(bucket: int) -> float:
@@ -30,7 +32,8 @@ class Durations:
     Attributes:
         counts: How many jobs took how long, by bucket.
         seconds: What all of them took together.
-        longest: Seconds of the longest job; of a batch, the mean of its jobs.
+        longest: Seconds of the longest job; of a batch, the mean of its jobs. 0.0 where that is not
+            followed.
     """
 
     __slots__ = ("counts", "longest", "seconds")
@@ -58,5 +61,6 @@ class Durations:
         for place, jobs in enumerate(self.counts):
             left -= jobs
             if jobs and left <= 0:
-                return min(0.75 * upper_bound(place), self.longest)
+                middle = 0.75 * upper_bound(place)
+                return min(middle, self.longest) if self.longest else middle
         return None
