@@ -80,7 +80,7 @@ def test_a_run_leaves_its_metrics_and_says_the_same_everywhere(
     assert run.end() == 3, run.output
 
     lines = [json.loads(line) for line in run.output.splitlines() if line.startswith("{")]
-    for status in (found, told, *(line for line in lines if "settled" in line)):
+    for status in (found, told, *(line for line in lines if line["event"] == "progress")):
         jsonschema.validate(status, SCHEMA)
     assert found["longest"][0]["key"] == found["holder"]["key"] == "199"
     assert (found["done"], found["failed"], found["attempts_failed"]["exception"]) == (194, 5, 10)

@@ -67,6 +67,6 @@ def test_every_setting_is_an_option_and_shows_its_source(options: MasterOptions)
     assert (rows["retries"]["value"], rows["retries"]["source"], rows["retries"]["default"]) == ("5", "live", "3")
     assert rows["size"]["source"] == "default"
     changed = SettingsOfRun(MasterOptions(size=5, rate=0.5), announced=False)
-    assert {row["name"]: row["value"] for row in changed.rows({}) if row["source"] == "start"} == {
+    assert {row["name"]: row["value"] for row in changed.rows({}) if row["source"] == "script"} == {
         "size": "5", "rate": "0.5/s",
     }  # fmt: skip
