@@ -7,15 +7,18 @@ belong to a thread: each function is about those of the thread that calls it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from contextlib import suppress
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections, connections, reset_queries
 
 from taskmaster.runtime.log import clean_logger
 
 __all__ = [
+    "CoroutineCheck",
     "JobLeftTransaction",
     "TransactionCheck",
     "close",
@@ -26,9 +29,11 @@ __all__ = [
 
 logger = clean_logger(__name__)
 
+LIBPQ_OPEN = (1, 2, 3)  # a statement runs, the transaction is idle, or it has failed
+
 
 class JobLeftTransaction(Exception):
-    """A job ended, and a transaction that it had begun did not."""
+    """A job or a hook ended, and a transaction that it had begun did not."""
 
 
 # Connections of the parent process. They are kept: one that is thrown away would close the parent's
@@ -60,6 +65,11 @@ class TransactionCheck:
         self._connections = _all()
         self._left_alone = {one.alias for one in self._connections if surrounded and _may_be_open(one)}
 
+    @property
+    def may_be_open(self) -> bool:
+        """Whether a transaction may be open; asked from any thread."""
+        return any(_may_be_open(one) for one in self._connections if one.alias not in self._left_alone)
+
     def check(self) -> None:
         """See that no transaction is open.
 
@@ -67,13 +77,60 @@ class TransactionCheck:
             JobLeftTransaction: one is; it was rolled back, as Django does at the end of a request.
         """
         for connection in self._connections:
-            if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
+            if _may_be_open(connection):
                 if connection.alias in self._left_alone:
                     continue
                 try:
                     _end_transaction(connection)
                 finally:
                     self._connections = _all()
+
+
+class CoroutineCheck:
+    """Finds transactions that coroutines leave open: Django runs their queries in one thread, with
+    one connection for all of them.
+
+    Args:
+        surrounded: as for ``TransactionCheck``.
+    """
+
+    def __init__(self, *, surrounded: bool) -> None:
+        self._surrounded = surrounded
+        self._check: TransactionCheck | None = None
+        self._rolled_back = 0
+
+    async def awaited(self, work: Awaitable[Any]) -> Any:
+        """Await a job to its end, and see that no transaction is open.
+
+        Raises:
+            JobLeftTransaction: one is, or was at the end of a job that ran meanwhile; what both
+                have written was rolled back.
+        """
+        if self._check is None:
+            self._check = await sync_to_async(TransactionCheck)(surrounded=self._surrounded)
+        before = self._rolled_back
+        try:
+            result = await work
+        except BaseException:
+            with suppress(JobLeftTransaction):
+                await self._see(self._check)
+            raise
+        await self._see(self._check)
+        if self._rolled_back != before:
+            raise JobLeftTransaction(
+                "Another job of this worker left a transaction open, and Django has one connection for all coroutines: "
+                "what this job wrote may have been rolled back with it. End transactions in the function that begins "
+                "them, sync_to_async(...), with transaction.atomic() as a context."
+            )
+        return result
+
+    async def _see(self, check: TransactionCheck) -> None:
+        if check.may_be_open:  # most often it is not, and the other thread need not be asked
+            try:
+                await sync_to_async(check.check)()
+            except JobLeftTransaction:
+                self._rolled_back += 1
+                raise
 
 
 def _all() -> list[Any]:
@@ -87,7 +144,20 @@ def _all() -> list[Any]:
 
 
 def _may_be_open(connection: Any) -> bool:
-    return connection.connection is not None and (connection.in_atomic_block or not connection.autocommit)
+    raw = connection.connection
+    return raw is not None and (connection.in_atomic_block or not connection.autocommit or _has_begun(raw))
+
+
+def _has_begun(raw: Any) -> bool:
+    """Return whether the driver knows of a transaction, as after a BEGIN that Django has not seen;
+    nothing is asked of the server.
+    """
+    libpq = getattr(raw, "pgconn", None)  # psycopg
+    if libpq is not None:
+        return libpq.transaction_status in LIBPQ_OPEN
+    if hasattr(raw, "get_transaction_status"):  # psycopg2
+        return raw.get_transaction_status() in LIBPQ_OPEN
+    return bool(getattr(raw, "in_transaction", False))  # SQLite; MySQL's driver cannot tell
 
 
 def _end_transaction(connection: Any) -> None:
@@ -98,8 +168,8 @@ def _end_transaction(connection: Any) -> None:
     del connections[alias]
     if written:
         raise JobLeftTransaction(
-            f"The job left a transaction of the database {alias!r} open, so that what it wrote was rolled back: end it "
-            "with commit(), or use transaction.atomic() as a context."
+            f"A transaction of the database {alias!r} was left open, so that what was written in it was rolled back: "
+            "end it with commit(), or use transaction.atomic() as a context."
         )
 
 

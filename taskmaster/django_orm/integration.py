@@ -29,6 +29,7 @@ __all__ = [
     "other_databases",
     "project_facts",
     "refresh_connections",
+    "run_hook",
     "set_up_project",
     "settings_of",
 ]
@@ -172,9 +173,10 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return call
     if not _may_be_connected():
         return lambda job: failing_if_open(call)(job) if _may_be_connected() else call(job)
-    from taskmaster.django_orm.connections import JobLeftTransaction, TransactionCheck
+    from taskmaster.django_orm.connections import CoroutineCheck, JobLeftTransaction, TransactionCheck
 
     check = TransactionCheck(surrounded=_are_kept()).check
+    awaited = CoroutineCheck(surrounded=_are_kept()).awaited
 
     def checked(job: Any) -> Any:
         try:
@@ -184,9 +186,18 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 check()
             raise
         check()
-        return result
+        return awaited(result) if hasattr(type(result), "__await__") else result
 
     return checked
+
+
+def run_hook(hook: Callable[[], Any]) -> Any:
+    """Call ``setup`` or ``teardown``, and give what it returned.
+
+    Raises:
+        JobLeftTransaction: it left a transaction open, which nobody would end.
+    """
+    return failing_if_open(lambda _: hook())(None)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
     """Run the callback; return what became of the job, in words, and the exit code."""
     try:
         results = Results(name_of(called.handle), loop.awaited)
-        results.finish(called.handle([payload] if called.together else payload))
+        results.finish(integration.failing_if_open(called.handle)([payload] if called.together else payload))
     except Outcome as exc:
         what, code = OUTCOMES[exc.kind]
         reason = clean_message(str(exc))
@@ -88,7 +88,7 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
 
 def _set_up(setup: Callable[[], Any], loop: Loop) -> None:
     try:
-        Results("setup()", loop.awaited).finish(setup())
+        Results("setup()", loop.awaited).finish(integration.run_hook(setup))
     except Exception as exc:
         raise TargetError(
             f"setup() raised {type(exc).__qualname__}, so that the job was not run.",
@@ -99,7 +99,7 @@ def _set_up(setup: Callable[[], Any], loop: Loop) -> None:
 def _tear_down(teardown: Callable[[], Any], loop: Loop) -> bool:
     """Call ``teardown``; return False if it raised, which is shown."""
     try:
-        Results("teardown()", loop.awaited).finish(teardown())
+        Results("teardown()", loop.awaited).finish(integration.run_hook(teardown))
     except Exception as exc:
         sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
         return False

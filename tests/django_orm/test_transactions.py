@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection, connections, transaction
 from support.library.models import Author
 
 from taskmaster.django_orm import integration
@@ -25,15 +27,45 @@ def entered(number: int) -> None:
     Author.objects.create(name=f"left {number}")
 
 
+def begun(number: int) -> None:
+    """Write in a transaction that Django does not know of."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    Author.objects.create(name=f"left {number}")
+
+
+def driver_s(number: int) -> None:
+    """Write after the driver was told to wait for a commit."""
+    connection.ensure_connection()
+    raw = connection.connection
+    if connection.vendor == "sqlite":
+        raw.isolation_level = ""
+    else:
+        raw.autocommit = False
+    Author.objects.create(name=f"left {number}")
+
+
+def in_the_thread_of_coroutines(number: int) -> None:
+    """Write in a coroutine's thread, and come back."""
+
+    async def leave() -> None:
+        await sync_to_async(begun)(number)
+
+    async_to_sync(leave)()
+
+
 def by_hand(number: int) -> None:
     """Write in a transaction of one's own, and raise."""
     entered(number)
     raise ZeroDivisionError
 
 
+LEFT = [autocommit_off, entered, begun, driver_s, in_the_thread_of_coroutines]
+
+
 @pytest.mark.parametrize(
     ("leave", "expected"),
-    [(autocommit_off, JobLeftTransaction), (entered, JobLeftTransaction), (by_hand, ZeroDivisionError)],
+    [*((leave, JobLeftTransaction) for leave in LEFT), (by_hand, ZeroDivisionError)],
 )
 def test_a_job_that_leaves_a_transaction_fails(tables: str, leave: Callable[[int], None], expected: Any) -> None:
     """The next one has a connection that is as it was."""
@@ -47,7 +79,7 @@ def test_a_job_that_leaves_a_transaction_fails(tables: str, leave: Callable[[int
     checked = integration.failing_if_open(job)
     for number in range(4):
         if number % 2:
-            with pytest.raises(expected, match=r"left a transaction of the database 'default' open|^$"):
+            with pytest.raises(expected, match=r"A transaction of the database 'default' was left open|^$"):
                 checked(number)
         else:
             checked(number)
@@ -69,11 +101,101 @@ def test_what_is_committed_is_no_failure(tables: str) -> None:
         with transaction.atomic():
             Author.objects.create(name=name)
 
-    for job in (commits, atomic):
+    def commits_its_own(name: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            Author.objects.create(name=name)
+            cursor.execute("COMMIT")
+
+    for job in (commits, atomic, commits_its_own):
         assert integration.failing_if_open(job)(job.__name__) is None
         assert connection.get_autocommit()
 
-    assert Author.objects.count() == 2
+    assert Author.objects.count() == 3
+
+
+def in_a_loop(run: Callable[[], Any]) -> Any:
+    """Run a coroutine, whose queries have a new connection."""
+
+    def close() -> None:
+        connections["default"].close()
+        del connections["default"]
+
+    async def whole() -> Any:
+        await sync_to_async(close)()
+        try:
+            return await run()
+        finally:
+            await sync_to_async(close)()
+
+    return asyncio.run(whole())
+
+
+def names() -> list[str]:
+    """Give what was written, in order."""
+    return sorted(Author.objects.values_list("name", flat=True))
+
+
+@pytest.mark.parametrize("leave", LEFT[:-1])
+def test_a_coroutine_that_leaves_a_transaction_fails(tables: str, leave: Callable[[int], None]) -> None:
+    """Django runs its queries in another thread, which is looked at too."""
+
+    async def job(number: int) -> None:
+        if number % 2:
+            await sync_to_async(leave)(number)
+        else:
+            await Author.objects.acreate(name=f"good {number}")
+
+    async def run() -> list[Any]:
+        checked = integration.failing_if_open(job)
+        found = []
+        for number in range(4):
+            try:
+                found.append(await checked(number))
+            except JobLeftTransaction as exc:
+                found.append(exc)
+        return found
+
+    found = in_a_loop(run)
+    assert [type(one) for one in found] == [type(None), JobLeftTransaction] * 2
+    assert names() == ["good 0", "good 2"]
+
+
+def test_coroutines_of_one_connection_are_rolled_back_together(tables: str) -> None:
+    """One leaves a transaction; what the other has written in it meanwhile is gone, too, and both
+    have failed.
+    """
+
+    async def run() -> list[Any]:
+        begun_by_one, written = asyncio.Event(), asyncio.Event()
+
+        async def job(number: int) -> None:
+            if number == 1:
+                await sync_to_async(begun)(number)
+                begun_by_one.set()
+                await written.wait()
+            else:
+                await begun_by_one.wait()
+                await Author.objects.acreate(name="together")
+                written.set()
+                await asyncio.wait([first])
+
+        checked = integration.failing_if_open(job)
+        first = asyncio.ensure_future(checked(1))
+        return await asyncio.gather(first, checked(2), return_exceptions=True)
+
+    found = in_a_loop(run)
+    assert [type(one) for one in found] == [JobLeftTransaction] * 2
+    assert "one connection for all coroutines" in str(found[1])
+    assert names() == []
+
+
+def test_a_hook_that_leaves_a_transaction_has_failed(tables: str) -> None:
+    """Nobody would commit what setup() or teardown() has written."""
+    with pytest.raises(JobLeftTransaction):
+        integration.run_hook(lambda: begun(1))
+    assert integration.run_hook(lambda: 7) == 7
+    assert names() == []
 
 
 def test_reading_alone_is_no_failure_where_the_server_can_tell(use: Any, database: str) -> None:

@@ -276,6 +276,7 @@ def test_a_slave_with_another_database_than_the_master_is_refused(
 
 
 LEAVES = """
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from blog.models import Author
 
@@ -284,20 +285,38 @@ get_jobs = Author.objects.values_list("pk", flat=True)
 def handle_job(pk):
     if pk % 5 == 0:
         transaction.set_autocommit(False)
-    elif pk % 5 == 1:
+    elif pk % 10 == 1:
         transaction.atomic().__enter__()
+    elif pk % 10 == 6:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
     Author.objects.filter(pk=pk).update(name="touched")
 
 def handle_jobs(pks):
     for pk in pks:
         handle_job(pk)
+
+async def coroutine(pk):
+    await sync_to_async(handle_job)(pk)
+"""
+LEAVES_AT_THE_END = """
+def teardown():
+    handle_job(5)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    mostly_slow([["mod.py"], ["mod.py", "--threads=3"], ["mod.py", "--handle-job-callback=handle_jobs"]], ["mod.py"]),
+    mostly_slow(
+        [
+            ["mod.py"],
+            ["mod.py", "--threads=3"],
+            ["mod.py", "--handle-job-callback=handle_jobs"],
+            ["mod.py", "--handle-job-callback=coroutine"],
+        ],
+        ["mod.py"],
+    ),
 )
 def test_a_job_that_leaves_a_transaction_open_fails(
     project: dict[str, str], sql: Sql, playground: Playground, words: list[str]
@@ -309,6 +328,22 @@ def test_a_job_that_leaves_a_transaction_open_fails(
     assert done.process.returncode == 3, done.output
     assert "4 x JobLeftTransaction" in done.output
     assert sql(TOUCHED) == [(6,)]
+
+
+@pytest.mark.slow
+def test_what_teardown_or_one_job_leaves_open_is_no_good_end(
+    project: dict[str, str], sql: Sql, playground: Playground
+) -> None:
+    """It is rolled back, and the command does not end with 0."""
+    playground.write("mod.py", LEAVES)
+    playground.write("end.py", LEAVES.replace("objects.values", "objects.filter(pk=2).values") + LEAVES_AT_THE_END)
+    one = playground.run("tm-run", "mod.py", "--job=6", **project)
+    end = playground.run("tm-run", "end.py", "1", "--progress=none", **project)
+
+    for done, code in ((one, 3), (end, 1)):
+        assert done.process.returncode == code, done.output
+        assert "JobLeftTransaction: A transaction of the database 'default' was left open" in done.output
+    assert sql(TOUCHED) == [(1,)]
 
 
 TWO_QUERYSETS = """

@@ -219,8 +219,7 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         if job is not None and batch.timeout is not None:
             overtime.begin(job, batch.timeout)
         try:
-            call = batch.opening(calls.handle)
-            result = await call(batch.jobs[index])
+            result = await batch.opening(handle)(batch.jobs[index])
             if type(result) not in calls.results.plain:
                 await calls.results.finish_async(result)
         except BaseException as exc:
@@ -230,6 +229,7 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
         changed.set()
 
+    handle = failing_if_open(calls.handle)
     overtime = Overtime(time.monotonic())
     watching = loop.create_task(overtime.watch())
     threading.Thread(target=read, name="taskmaster-batches", daemon=True).start()

@@ -21,6 +21,7 @@ from taskmaster.django_orm.integration import (
     failing_if_open,
     other_databases,
     refresh_connections,
+    run_hook,
 )
 from taskmaster.errors import TargetError
 from taskmaster.redaction import clean_lines
@@ -110,7 +111,7 @@ def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> boo
     if callbacks.setup is None:
         return True
     try:
-        Results("setup()", loop.run).finish(callbacks.setup())
+        Results("setup()", loop.run).finish(run_hook(callbacks.setup))
     except NothingRan as exc:
         flush()
         sender.say(CannotRun(Cause.TARGET, str(exc), ""))
@@ -254,7 +255,7 @@ def _tear_down(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> 
     loop.end_jobs()
     if callbacks.teardown is not None:
         try:
-            Results("teardown()", loop.run).finish(callbacks.teardown())
+            Results("teardown()", loop.run).finish(run_hook(callbacks.teardown))
         except BaseException as exc:
             sender.end_if_child(exc)
             problems.append(f"teardown() raised {type(exc).__qualname__}")
