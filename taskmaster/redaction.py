@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-__all__ = ["clean", "clean_lines", "clean_message", "without_password", "without_passwords_in"]
+__all__ = [
+    "clean",
+    "clean_lines",
+    "clean_message",
+    "is_url",
+    "without_password",
+    "without_passwords_in",
+    "without_path",
+]
 
 HIDDEN = "***"
 # postgresql://USER:PASSWORD@..., also where it holds characters that it must not hold; and
@@ -25,6 +33,8 @@ _AS_WORD = re.compile(r"((?:password|passwd|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[
 # runs are told apart by them.
 _IN_URL_ALONE = re.compile(r"(\w://[^\s:/@]*:)[^\s/?#]*(?=@)")
 _NAME = re.compile(r"(password|passwd|pwd)$", re.IGNORECASE)  # of an argument or option
+
+_WEB = re.compile(r"(https?://)([^/?#\s]*)", re.IGNORECASE)
 
 
 def without_password(text: str, dsn: str = "") -> str:
@@ -68,6 +78,26 @@ def _is_name_of_one(name: Any) -> bool:
 
 def _is_option_of_one(word: Any) -> bool:
     return _is_name_of_one(word) and word.startswith("-")
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is the address of a webhook, and no command."""
+    return _WEB.match(text.strip()) is not None
+
+
+def without_path(url: str) -> str:
+    """Return the scheme and the host of an address alone: who knows the rest of that of a webhook
+    can post there.
+
+    Example::
+
+        without_path("https://hooks.slack.com/services/T1/B2/x") == "https://hooks.slack.com/…"
+    """
+    match = _WEB.match(url.strip())
+    if match is None:
+        return HIDDEN
+    host = match[2].rpartition("@")[2]
+    return f"{match[1]}{clean(host)}/\N{HORIZONTAL ELLIPSIS}"
 
 
 def _secrets(dsn: str) -> set[str]:

@@ -59,6 +59,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     standard_streams.fill()
     standard_streams.harden()
     leave_first_process()
+    _forget_notification()
     # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
     # all that was loaded when the process ends, takes as long as the loading.
     gc.disable()
@@ -68,6 +69,19 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         gc.freeze()
         gc.enable()
     sys.exit(_flushed(code))
+
+
+OF_NOTIFICATIONS = ("TASKMASTER_STATE", "TASKMASTER_FAILED", "TASKMASTER_TOTAL")
+"""Variables that a command of ``--notify`` is given, and that are options, too."""
+
+
+def _forget_notification() -> None:
+    """Take no option from what was said of another run: a command that was notified may start
+    one.
+    """
+    if "TASKMASTER_EVENT" in os.environ:
+        for name in OF_NOTIFICATIONS:
+            os.environ.pop(name, None)
 
 
 def loaded() -> None:

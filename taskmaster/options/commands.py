@@ -17,6 +17,7 @@ from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
 from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
 from taskmaster.options.project import ProjectOptions
+from taskmaster.options.telling import TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
 from taskmaster.units import bytes_of, seconds_of, share_of
 
@@ -161,7 +162,7 @@ class WorkerOptions(CommonOptions):
 
 
 @dataclass(frozen=True)
-class MasterOptions(CommonOptions, ThrottleOptions):
+class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions):
     """Options of ``tm-master``."""
 
     host: str | None = text(

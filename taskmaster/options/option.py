@@ -49,6 +49,7 @@ class Section(Enum):
     NETWORK = "Network"
     SLAVES = "Slaves"
     TARGET = "Target"
+    TELLING = "Notifications"
     OUTPUT = "Output"
 
 

@@ -5,6 +5,7 @@ wing meet.
   the run's state belongs to, and where it is; ``repeated``: two runs of one process;
 - ``session``: from that value to a summary; ``announcements``: what is said on the way;
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
+  ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;

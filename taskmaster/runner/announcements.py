@@ -14,7 +14,7 @@ from taskmaster import keys
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
-from taskmaster.redaction import without_password
+from taskmaster.redaction import is_url, without_password, without_path
 from taskmaster.runtime.invocation import is_command, is_interactive
 from taskmaster.units import show_count, show_moment
 from taskmaster.view.console import Console
@@ -110,7 +110,7 @@ def command_again(*more: str, without: str = "") -> str:
         without: An option to leave out.
     """
     once = ("--reset", "--adopt", without, *more)
-    rest = [without_password(word) for word in _without_key(sys.argv[1:]) if word not in once]
+    rest = [without_password(word) for word in _without_secrets(sys.argv[1:]) if word not in once]
     if is_command():
         return shlex.join([Path(sys.argv[0]).name, *rest, *more])
     script = shlex.join(["python", sys.argv[0], *rest])
@@ -120,9 +120,21 @@ def command_again(*more: str, without: str = "") -> str:
     return f"{script}, with Taskmaster(...{keywords})" if more else script
 
 
-def _without_key(words: Sequence[str]) -> Iterator[str]:
-    """Hide the text of the key: what is printed here stays in logs."""
-    hide = False
+def _without_secrets(words: Sequence[str]) -> Iterator[str]:
+    """Hide the text of the key, and the addresses of webhooks: what is printed here stays in
+    logs.
+    """
+    before = ""
     for word in words:
-        yield "KEY" if hide else "--key=KEY" if word.startswith("--key=") else word
-        hide = word == "--key"
+        option, equals, value = word.partition("=")
+        if before == "--key":
+            yield "KEY"
+        elif option == "--key" and equals:
+            yield "--key=KEY"
+        elif before == "--notify" and is_url(word):
+            yield without_path(word)
+        elif option == "--notify" and is_url(value):
+            yield f"--notify={without_path(value)}"
+        else:
+            yield word
+        before = word

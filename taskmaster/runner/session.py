@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
+from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
 from taskmaster.master.events import ENDS
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
@@ -36,6 +37,8 @@ from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec
 from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
+from taskmaster.runner.notifications import Notifications
+from taskmaster.runner.notify_ways import way_of
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
@@ -64,7 +67,9 @@ class _Parts:
     console: Console
     says: Announcements
     signals: Signals
+    notifications: Notifications
     slave: LocalSlave | InProcessSlave | None = None
+    exit_code: int | None = None
 
 
 class RunSession:
@@ -153,7 +158,9 @@ class RunSession:
                 parts.console.say(f"Start slaves with: {self._slave_command(parts.server.where)}")
             summary = self._work(parts)
             note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
-            return self._end(parts, summary)
+            ended = self._end(parts, summary)
+            parts.exit_code = ended.exit_code
+            return ended
 
     def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
         """Listen, open the run, and start what belongs to it."""
@@ -176,6 +183,7 @@ class RunSession:
             by_turns=self._in_process,
             settings=SettingsOfRun(options, announced=self._announce),
             resume=command_again(),
+            stall=DEFAULT_STALL_SECONDS if options.stall is None else options.stall,
         )
         run.serve_on(server)
         if key is not None:
@@ -191,13 +199,23 @@ class RunSession:
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
         notify = self._slave.notify if isinstance(self._slave, InProcessSpec) else None
-        parts = _Parts(run, record, server, console, says, stack.enter_context(Signals(notify)))
+        signals, told = stack.enter_context(Signals(notify)), self._notifications(run, record, store)
+        parts = _Parts(run, record, server, console, says, signals, told)
+        stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
         return parts
+
+    def _notifications(self, run: Run, record: RunRecord, store: Store) -> Notifications:
+        """Make what notifies of the run's events; nobody is told of a rehearsal."""
+        ways = [] if self._sample is not None else [way_of(given) for given in self._options.notify]
+        about = {"state_file": store.location, "resume": command_again()}
+        found = Notifications(ways, self._options.notified, about, failed=record.failures)
+        run.events.listeners.append(found.tell)
+        return found
 
     def _listen(self, stack: ExitStack, key: SharedKey | None) -> Server | InProcessServer:
         """Listen where slaves reach this master, and leave the key for those of this machine."""

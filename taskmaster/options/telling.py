@@ -1,0 +1,102 @@
+"""The options with which a run speaks up by itself: ``--notify`` and what goes with it.
+
+No message repeats the address of a webhook: whoever knows it can post there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from taskmaster.errors import UsageError
+from taskmaster.options.option import Section, amount, text, texts
+from taskmaster.redaction import is_url, without_path
+from taskmaster.units import seconds_of
+
+__all__ = ["NOTIFIED", "TellingOptions"]
+
+NOTIFIED = (
+    "started", "resumed", "paused", "unpaused", "failure", "stalled", "budget", "state-unwritable", "finished",
+    "stopped",
+)  # fmt: skip
+"""The events that are notified of, if nothing else is asked for."""
+OTHERS = ("throttled", "unthrottled", "changed", "slave-joined", "slave-left", "slave-lost", "state-writable")
+ALL = "all"
+
+
+def _check_notify(option: str, value: Any) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise UsageError(f"{option} is given as something else than a list of texts: write notify=['COMMAND'].")
+    for one in value:
+        if not one.strip():
+            raise UsageError(f"{option} is empty: give a command, or the https:// address of a webhook.")
+        if is_url(one):
+            _check_url(option, one.strip())
+
+
+def _check_url(option: str, url: str) -> None:
+    shown = without_path(url)
+    if "\N{HORIZONTAL ELLIPSIS}" in url or not url.isascii() or any(char.isspace() for char in url):
+        raise UsageError(
+            f"{option} is {shown}, which is no whole address: it is a secret, and is shown cut. Give all of it, or set "
+            "TASKMASTER_NOTIFY to it."
+        )
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.username is not None:
+        raise UsageError(f"{option} is {shown}, which is no address of a webhook: write https://HOST/PATH.")
+
+
+def _check_notify_on(option: str, value: Any) -> None:
+    _events_of(option, value)
+
+
+def _events_of(option: str, value: Any) -> frozenset[str]:
+    if not isinstance(value, str):
+        raise UsageError(f"{option} is {value!r}: give names of events, as in 'finished,stalled'.")
+    known = (*NOTIFIED, *OTHERS)
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    if names == [ALL]:
+        return frozenset(known)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        named = f"{unknown[0]!r}, and there is no such event" if unknown else "empty"
+        raise UsageError(f"{option} is {named}: give {ALL}, or some of {', '.join(known)}.")
+    return frozenset(names)
+
+
+@dataclass(frozen=True)
+class TellingOptions:
+    """Whom a run tells what happens to it, and how."""
+
+    notify: tuple[str, ...] = texts(
+        Section.TELLING,
+        "COMMAND|URL",
+        "Run this command, or post to this https:// address, when something happens that somebody should know. Can be "
+        "given several times. Others on this machine can see an address that is given here: set TASKMASTER_NOTIFY.",
+        check=_check_notify,
+    )
+    notify_on: str | None = text(
+        Section.TELLING,
+        None,
+        "EVENT,...",
+        "What to notify of, such as finished,stalled; or all.",
+        check=_check_notify_on,
+        unset="all but throttled, changed, and the coming and going of slaves",
+    )
+    stall: float | None = amount(
+        Section.TELLING,
+        "TIME",
+        seconds_of,
+        "Time without a settled job after which a run that nobody has paused is said to be stalled.",
+        unset="10m",
+    )
+
+    @property
+    def notified(self) -> frozenset[str]:
+        """The names of the events that are notified of."""
+        return frozenset(NOTIFIED) if self.notify_on is None else _events_of("--notify-on", self.notify_on)

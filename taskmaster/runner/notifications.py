@@ -1,0 +1,161 @@
+"""Notifies of what happens in a run: each way in a thread of its own, which nothing waits for.
+
+A notification never delays a run, and never fails it. Only at the end they are waited for, and not
+for long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from taskmaster.master.events import ENDS, EventName
+from taskmaster.runner.notify_ways import Way
+from taskmaster.runtime.log import clean_logger
+
+__all__ = ["Notifications"]
+
+logger = clean_logger(__name__)
+
+MOST_WAITING = 100  # events for a way; of more, the oldest are dropped
+END_SECONDS = 10.0  # that the end waits for what is to be told
+LOOK_SECONDS = 0.05  # between two looks meanwhile
+KILLED_SECONDS = 1.0  # that a command which is killed may take to go
+TIMES = 10  # as many failed jobs as at the last notification are notified of again
+
+
+class Notifications:
+    """See the module.
+
+    Args:
+        ways: Where events are sent.
+        on: The names of those that are.
+        about: What each event has besides: the state's file, and the command that goes on.
+        failed: Jobs that had failed before this session.
+        seconds: For how long the end waits.
+    """
+
+    def __init__(
+        self,
+        ways: Sequence[Way],
+        on: Collection[str],
+        about: Mapping[str, Any],
+        *,
+        failed: int = 0,
+        seconds: float = END_SECONDS,
+    ) -> None:
+        self._on = on
+        self._about = dict(about)
+        self._failed = failed
+        self._seconds = seconds
+        self._senders = [_Sender(way) for way in ways]
+        self._ends: list[dict[str, Any]] = []
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Send an event, if it is one of those that are sent; the last ones wait for ``close``."""
+        if not self._senders or event["event"] not in self._on or not self._is_worth_it(event):
+            return
+        target = f"{event['target']}: " if event["target"] else ""
+        told = {**event, **self._about, "text": f"{target}{event['text']}"}
+        if event["event"] in ENDS:
+            self._ends.append(told)
+            return
+        self._send(told)
+
+    def close(self, exit_code: int | None = None, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Send the last events, and wait a moment until all are sent.
+
+        Args:
+            exit_code: With what the command ends, if that is known better now.
+            hurry: Whether somebody wants the end at once.
+        """
+        for event in self._ends:
+            if exit_code is not None:
+                event["exit_code"] = exit_code
+            self._send(event)
+        self._ends.clear()
+        deadline = time.monotonic() + self._seconds
+        while any(one.busy for one in self._senders) and time.monotonic() < deadline and not hurry():
+            time.sleep(LOOK_SECONDS)
+        for one in self._senders:
+            one.give_up()
+
+    def _is_worth_it(self, event: Mapping[str, Any]) -> bool:
+        """Of failures, the first one, and each time when they are ten times as many, of all
+        kinds.
+        """
+        if event["event"] != EventName.FAILURE:
+            return True
+        if event["failed"] < max(1, TIMES * self._failed):
+            return False
+        self._failed = event["failed"]
+        return True
+
+    def _send(self, event: dict[str, Any]) -> None:
+        for one in self._senders:
+            one.add(dict(event))
+
+
+class _Sender:
+    """Sends events in one way, one after the other."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._changed = threading.Condition()
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sending = False
+        self._dropped = 0
+        self._has_warned = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something left to send."""
+        return bool(self._waiting) or self._sending
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Put an event behind the others."""
+        with self._changed:
+            if len(self._waiting) == MOST_WAITING:
+                self._waiting.popleft()
+                self._dropped += 1
+            self._waiting.append(event)
+            # Only now: a process that forks before it has something to tell has no thread.
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="taskmaster-notify", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def give_up(self) -> None:
+        """Send nothing more; a command that still runs is killed."""
+        with self._changed:
+            left = len(self._waiting)
+            self._waiting.clear()
+            self._hurry.set()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(KILLED_SECONDS)
+        if left or self._dropped:
+            logger.warning(
+                "%d notifications by %s were not sent: they took too long", left + self._dropped, self._way.shown
+            )
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._sending = False
+                self._changed.wait_for(lambda: self._waiting or self._hurry.is_set())
+                if not self._waiting:
+                    return
+                event, self._sending = self._waiting.popleft(), True
+            try:
+                why = self._way.send(event, self._hurry)
+            except Exception as exc:
+                why = f"{type(exc).__name__}: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
+            if why and not self._has_warned:
+                self._has_warned = True
+                logger.warning("a notification by %s failed: %s. The run goes on", self._way.shown, why)

@@ -1,0 +1,183 @@
+"""The two ways to notify somebody: a command, and a webhook.
+
+Each has its own time; a command that is over its time is killed with its process group. The address
+of a webhook is a secret, and in no message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from taskmaster import __version__
+from taskmaster.redaction import clean, is_url, without_path
+from taskmaster.runtime.log import clean_logger
+
+__all__ = ["CommandWay", "Way", "WebhookWay", "way_of"]
+
+logger = clean_logger(__name__)
+
+COMMAND_SECONDS = 30.0
+ATTEMPT_SECONDS = 10.0  # of a webhook
+ATTEMPTS = 3
+BACKOFF_SECONDS = 1.0  # before the second attempt; it doubles
+LOOK_SECONDS = 0.05  # between two looks at a command that runs
+LONGEST_OUTPUT = 2000  # characters that are logged of what a command has printed
+SECRETS = ("TASKMASTER_KEY", "TASKMASTER_NOTIFY")  # variables that no command gets
+
+
+class Way(Protocol):
+    """A way to notify somebody.
+
+    Attributes:
+        shown: What it is called in messages; holds no secret.
+    """
+
+    shown: str
+
+    def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
+        """Tell of an event; return "", or why that was not possible.
+
+        Args:
+            event: What has happened.
+            hurry: Is set when there is no more time.
+        """
+
+
+def way_of(given: str) -> Way:
+    """Return the way that an option names."""
+    return WebhookWay(given.strip()) if is_url(given) else CommandWay(given)
+
+
+def environment_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that a command finds an event in."""
+    facts = {
+        "EVENT": event["event"],
+        "RUN": event["run"],
+        "TARGET": event["target"],
+        "STATE": event["state_file"],
+        "RUN_STATE": event["state"],
+        "REASON": event["reason"],
+        "TEXT": event["text"],
+        "SETTLED": event["settled"],
+        "FAILED": event["failed"],
+        "TOTAL": event["total"],
+        "ETA_SECONDS": event["eta"],
+        "ELAPSED_SECONDS": event["elapsed"],
+        "EXIT_CODE": event.get("exit_code"),
+        "RESUME_COMMAND": event["resume"],
+    }
+    # A zero byte would keep the command from being started.
+    return {f"TASKMASTER_{name}": "" if value is None else clean(str(value)) for name, value in facts.items()}
+
+
+class CommandWay:
+    """Runs a command of the shell: the event is in its environment, and on its standard input."""
+
+    def __init__(self, command: str, seconds: float = COMMAND_SECONDS) -> None:
+        self.shown = f"the command {clean(command)[:60]!r}"
+        self._command = command
+        self._seconds = seconds
+
+    def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
+        """As in ``Way``."""
+        # Files, not pipes: nothing waits here for what the command reads or what has its output.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as printed:
+            given.write(json.dumps(event).encode() + b"\n")
+            given.seek(0)
+            environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", self._command],
+                stdin=given,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env={**environment, **environment_of(event)},
+                start_new_session=True,
+            )
+            why = self._ended(process, hurry)
+            printed.seek(0)
+            output = printed.read(4 * LONGEST_OUTPUT).decode("utf-8", "replace").strip()[:LONGEST_OUTPUT]
+        if output:
+            logger.log(30 if why else 20, "%s has printed: %s", self.shown, output)
+        return why
+
+    def _ended(self, process: subprocess.Popen[bytes], hurry: threading.Event) -> str:
+        """Wait for the command; return why it has not done what it should, or ""."""
+        deadline = time.monotonic() + self._seconds
+        while process.poll() is None and time.monotonic() < deadline and not hurry.is_set():
+            time.sleep(LOOK_SECONDS)
+        code = process.poll()
+        if code is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return "it was killed: " + ("the run is over" if hurry.is_set() else f"it took {self._seconds:g} s")
+        return "" if code == 0 else f"it ended with {code}"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nobody elsewhere: the event was not meant for another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Do not follow."""
+
+
+class WebhookWay:
+    """Posts the event as JSON; its ``text`` is what Slack, Mattermost and Teams show."""
+
+    def __init__(self, url: str, seconds: float = ATTEMPT_SECONDS, backoff: float = BACKOFF_SECONDS) -> None:
+        self.shown = without_path(url)
+        self._url = url
+        self._seconds = seconds
+        self._backoff = backoff
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
+        """As in ``Way``."""
+        body = json.dumps({**event, "text": for_chat(str(event["text"]))}).encode()
+        why, again = "", True
+        for attempt in range(ATTEMPTS):
+            if attempt and hurry.wait(self._backoff * 2 ** (attempt - 1)):
+                break
+            why, again = self._post(body)
+            if not again:
+                break
+        return why
+
+    def _post(self, body: bytes) -> tuple[str, bool]:
+        """Post once; return why it failed, or "", and whether to try again."""
+        headers = {"Content-Type": "application/json", "User-Agent": f"taskmaster/{__version__}"}
+        try:
+            request = urllib.request.Request(self._url, body, headers, method="POST")  # noqa: S310  # http or https
+            with self._opener.open(request, timeout=self._seconds):
+                return "", False
+        except urllib.error.HTTPError as exc:
+            exc.close()
+            if exc.code in range(300, 400):
+                return f"it answers with {exc.code}, which leads elsewhere and is not followed", False
+            busy = exc.code >= HTTPStatus.INTERNAL_SERVER_ERROR or exc.code == HTTPStatus.TOO_MANY_REQUESTS
+            return f"it answers with {exc.code}", busy
+        except Exception as exc:
+            # Its text may hold the address.
+            reason = getattr(exc, "reason", exc)
+            known = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
+            return f"it cannot be reached: {known}", True
+
+
+def for_chat(text: str) -> str:
+    """Return a text in which nothing calls anybody or is a link, where a chat shows it: a key or a
+    message of an exception may be ``<!channel>`` or ``@all``.
+    """
+    escaped = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("@", "@\N{ZERO WIDTH SPACE}")
