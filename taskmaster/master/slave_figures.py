@@ -17,9 +17,10 @@ from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.tally.durations import Durations, bucket_of
 
-__all__ = ["SlaveFigures"]
+__all__ = ["SORTED_BY", "SlaveFigures"]
 
 MOST_GONE = 200  # slaves that have gone and are still listed
 MOST_NEWS = 10_000  # of slaves that have come and gone, which nobody has taken yet
@@ -44,6 +45,29 @@ class _Figures:
     samples: deque[tuple[float, int]] = field(default_factory=deque)
     gone: str = ""
     gone_at: float | None = None
+
+    def rate(self, now: float) -> float:
+        """Return the jobs a second of the last minute."""
+        seconds, jobs = self.samples[0]
+        return 0.0 if self.gone else (self.done + self.failed - jobs) / max(now - seconds, 1e-3)
+
+    def busy_share(self, now: float) -> float | None:
+        """Return the part of its workers' time in which they had a job; None when it has gone."""
+        if self.gone:
+            return None
+        return min(1.0, self.busy / (max(now - self.met, 1e-3) * max(1, self.workers)))
+
+
+# What the slaves can be sorted by: the name rises, of all else the largest comes first.
+_SORT_KEYS: dict[str, Callable[[_Figures, float], Any]] = {
+    "name": lambda figures, _: figures.name,
+    "rate": lambda figures, now: -figures.rate(now),
+    "done": lambda figures, _: -figures.done,
+    "failed": lambda figures, _: -figures.failed,
+    "busy_share": lambda figures, now: -(figures.busy_share(now) or 0.0),
+    "p95": lambda figures, _: -(figures.durations.quantile(0.95) or 0.0),
+}
+SORTED_BY = tuple(_SORT_KEYS)
 
 
 class SlaveFigures:
@@ -100,9 +124,8 @@ class SlaveFigures:
         for start, end in prepared.ended:
             found.done += end - start
         if prepared.verdicts:
-            failed = len(prepared.verdicts)
-            found.failed += failed
-            found.done -= failed
+            found.done -= len(prepared.verdicts)
+            found.failed += sum(verdict is not Verdict.SKIPPED for _, verdict in prepared.verdicts.values())
         report = prepared.report
         seconds = report.seconds
         if seconds and (jobs := report.keep):
@@ -152,28 +175,46 @@ class SlaveFigures:
                 while len(found.samples) > 1 and now - found.samples[0][0] > RATE_SECONDS:
                     found.samples.popleft()
 
-    def rows(self) -> list[tuple[dict[str, Any], Any]]:
-        """Return the figures of each slave, the connected ones first, and the job that it has been
-        running for longest; under the lock.
+    def __len__(self) -> int:
+        return len(self._known) + len(self._gone)
+
+    def rows(self, first: int = 0, most: int | None = None, sort: str = "") -> list[tuple[dict[str, Any], Any]]:
+        """Return the figures of each slave, and the job that it has been running for longest; under
+        the lock, so that no more is reckoned than is asked for.
+
+        Args:
+            first: How many slaves are left out.
+            most: How many are wanted at most; None: all.
+            sort: One of ``SORTED_BY``; any other text: the connected ones first, in the order in
+                which they came.
         """
-        now, found = self._clock(), []
-        for slave in self._broker.slaves:
-            figures = self._known.get(slave.id)
-            if figures is None:
-                continue
-            row = self._row(figures, now)
-            leases = self._broker.leases.held_by(slave)
-            oldest = min((lease for lease in leases if lease.open), key=lambda lease: lease.moved, default=None)
-            job = None
-            if oldest is not None:
-                job = oldest.batch.jobs[next(iter(oldest.unended()))]
-                row["longest_seconds"] = round(max(0.0, now - oldest.moved), 3)
-                row["worker"] = oldest.worker
-            row["state"] = "quiet" if slave.quiet else "away" if slave.closed is not None else "at work"
-            row["in_hand"] = sum(lease.open for lease in leases)
-            row["heard_seconds"] = round(max(0.0, now - slave.renewed), 3)
-            found.append((row, job))
-        return [*found, *((self._row(figures, now), None) for figures in reversed(self._gone))]
+        now = self._clock()
+        connected = [(self._known[slave.id], slave) for slave in self._broker.slaves if slave.id in self._known]
+        found: list[tuple[_Figures, ConnectedSlave | None]] = [
+            *connected,
+            *((one, None) for one in reversed(self._gone)),
+        ]
+        key = _SORT_KEYS.get(sort)
+        if key is not None:
+            found.sort(key=lambda one: key(one[0], now))
+        return [
+            (self._row(figures, now), None) if slave is None else self._connected_row(figures, slave, now)
+            for figures, slave in found[first : None if most is None else first + most]
+        ]
+
+    def _connected_row(self, figures: _Figures, slave: ConnectedSlave, now: float) -> tuple[dict[str, Any], Any]:
+        row = self._row(figures, now)
+        leases = self._broker.leases.held_by(slave)
+        oldest = min((lease for lease in leases if lease.open), key=lambda lease: lease.moved, default=None)
+        job = None
+        if oldest is not None:
+            job = oldest.batch.jobs[next(iter(oldest.unended()))]
+            row["longest_seconds"] = round(max(0.0, now - oldest.moved), 3)
+            row["worker"] = oldest.worker
+        row["state"] = "quiet" if slave.quiet else "away" if slave.closed is not None else "at work"
+        row["in_hand"] = sum(lease.open for lease in leases)
+        row["heard_seconds"] = round(max(0.0, now - slave.renewed), 3)
+        return row, job
 
     def named(self, rows: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
         """Return the rows with the keys of their longest jobs; outside the lock, for that may run
@@ -187,10 +228,7 @@ class SlaveFigures:
 
     @staticmethod
     def _row(figures: _Figures, now: float) -> dict[str, Any]:
-        seconds, jobs = figures.samples[0]
-        passed = max(now - seconds, 1e-3)
-        lived = max(now - figures.met, 1e-3)
-        gone = bool(figures.gone)
+        share = figures.busy_share(now)
         return {
             "name": figures.name,
             "workers": figures.workers,
@@ -199,8 +237,8 @@ class SlaveFigures:
             "in_hand": 0,
             "done": figures.done,
             "failed": figures.failed,
-            "rate": 0.0 if gone else round((figures.done + figures.failed - jobs) / passed, 3),
-            "busy_share": None if gone else round(min(1.0, figures.busy / (lived * max(1, figures.workers))), 4),
+            "rate": round(figures.rate(now), 3),
+            "busy_share": None if share is None else round(share, 4),
             "p50": _rounded(figures.durations.quantile(0.5)),
             "p95": _rounded(figures.durations.quantile(0.95)),
             "longest": "",

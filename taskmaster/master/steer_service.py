@@ -37,8 +37,6 @@ logger = clean_logger(__name__)
 
 MOST_SLAVES = 100  # in one answer
 MOST_ROWS = 200  # of the trail in one answer
-SORTED_BY = ("name", "rate", "done", "failed", "busy_share", "p95", "in_hand", "heard_seconds", "longest_seconds")
-RISING = ("name",)  # the others fall: the largest comes first
 
 
 class LiveSettings(Protocol):
@@ -191,15 +189,14 @@ class SteerService:
     def _look_slaves(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if self._figures is None:
             return {"rows": [], "slaves": 0, "gone_before": 0}
+        after, most, sort = (arguments.get(name) for name in ("after", "most", "sort"))
+        first = after if type(after) is int and after > 0 else 0
+        most = min(most, MOST_SLAVES) if type(most) is int and most > 0 else MOST_SLAVES
         with self._lock:
             self._figures.tick()
-            rows, before = self._figures.rows(), self._figures.gone_before
-        after, most, sort = (arguments.get(name) for name in ("after", "most", "sort"))
-        if sort in SORTED_BY:
-            rows.sort(key=lambda row: row[0][sort] or 0, reverse=sort not in RISING)
-        first = after if type(after) is int and after > 0 else 0
-        page = rows[first : first + (min(most, MOST_SLAVES) if type(most) is int and most > 0 else MOST_SLAVES)]
-        return {"rows": self._figures.named(page), "slaves": len(rows), "gone_before": before}
+            rows = self._figures.rows(first, most, str(sort))
+            count, before = len(self._figures), self._figures.gone_before
+        return {"rows": self._figures.named(rows), "slaves": count, "gone_before": before}
 
     def settings(self) -> list[dict[str, Any]]:
         """Return each setting with its value, default, source, and who changed it when."""

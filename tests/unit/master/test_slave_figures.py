@@ -7,8 +7,8 @@ from support.master import Master
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.slave_figures import MOST_GONE, Durations, SlaveFigures
-from taskmaster.model import PROTOCOL, Answer, Failure, Report, ReportEnd
+from taskmaster.master.slave_figures import MOST_GONE, SORTED_BY, Durations, SlaveFigures
+from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, ReportEnd
 
 
 class Run:
@@ -53,6 +53,41 @@ def test_jobs_and_time_are_counted_by_slave() -> None:
     assert one["p50"] == pytest.approx(0.001, rel=0.5)
     assert (one["release"], one["python"], one["workers"]) == ("1.0.0", "3.11.2", 2)
     assert (other["done"], other["in_hand"], other["longest"]) == (0, 7, "10")
+
+
+@pytest.mark.parametrize("sort", [*SORTED_BY, "", "no such column"])
+def test_slaves_are_sorted_and_given_in_pages(sort: str) -> None:
+    """All of them, each once, whatever the size of a page; those that have gone are among them."""
+    run = Run()
+    run.figures._clock = lambda: 100.0
+    for number in range(7):
+        name = f"web{number}:1"
+        run.hello(name)
+        token = run.batch(name, 5)
+        done = Report(token, 5, keep=5, end=ReportEnd.FINISHED, seconds=0.01 * (number * 3 % 7 + 1))
+        run.service.exchange(name, [done.to_wire()] if number % 2 else [], (0, 1, 0, ""))
+    run.service.bye("web5:1")
+    whole = run.figures.rows(sort=sort)
+    pages = [row for first in range(0, 9, 3) for row in run.figures.rows(first, 3, sort)]
+
+    assert pages == whole
+    assert len(run.figures) == len({row["name"] for row, _ in whole}) == 7
+    if sort in SORTED_BY:
+        values = [row[sort] or 0 for row, _ in whole]
+        assert values == sorted(values, reverse=sort != "name")
+
+
+def test_a_job_that_was_left_out_has_not_failed() -> None:
+    """As the run counts it."""
+    run = Run()
+    run.hello("web1:1")
+    token = run.batch("web1:1", 3)
+    skipped = Failure(1, "Skip", "", "", FailureKind.SKIP)
+    run.service.exchange(
+        "web1:1", [Report(token, 3, failures=(skipped,), keep=3, end=ReportEnd.FINISHED).to_wire()], (0, 1, 0, "")
+    )
+
+    assert (run.row("web1:1")["done"], run.row("web1:1")["failed"]) == (2, 0)
 
 
 def test_the_same_report_twice_counts_once() -> None:
