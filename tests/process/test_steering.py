@@ -43,6 +43,8 @@ async def handle_job(n):
     write("end", n)
 """
 LIST = """
+del handle_job
+
 def handle_jobs(jobs):
     for n in jobs:
         write("start", n)
