@@ -19,7 +19,7 @@ from taskmaster.view.status import SCHEMA
 
 __all__ = ["note", "pause", "quiet", "rate", "resume", "retry", "set_", "stop"]
 
-SETTLING_SECONDS = 1.0  # in which slaves give back what they hold at the former rate
+SETTLING_SECONDS = 1.0  # for slaves to give back jobs that they were given at the former rate
 MEASURED_SECONDS = 5.0  # over which the rate is measured after it was changed
 
 

@@ -34,7 +34,7 @@ TEXTS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
 PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
-SQLITE_DIGITS = 15  # of a decimal that SQLite keeps exactly, as a float
+SQLITE_DIGITS = 15  # most digits of a decimal that SQLite, which stores a float, keeps exactly
 
 
 class _Compared(Func):  # type: ignore[misc]  # Django has no types

@@ -38,8 +38,8 @@ __all__ = ["RangeQuerySetWrapper"]
 CALLED = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
 PAGE_BYTES = 8 * 1024 * 1024  # about what a page takes in memory
-FIRST_PAGE_ROWS = 100  # before it is known how large rows are
-SAMPLED_ROWS = 8  # of a page, by which that is known
+FIRST_PAGE_ROWS = 100  # rows of the first page, while the size of a row is unknown
+SAMPLED_ROWS = 8  # rows of a page that are weighed to estimate the size of all
 
 
 class RangeQuerySetWrapper(KeysetSource):

@@ -18,7 +18,7 @@ from taskmaster.units import show_bytes
 
 __all__ = ["BYTES", "Floor", "Guard", "Unknown"]
 
-CALM_SHARE = 0.8  # of the limit, to which a value that was above it has to fall
+CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
 
 BYTES = "B"
 """The unit of a number of bytes, which is shown like "1.5 GB"."""

@@ -14,7 +14,7 @@ from taskmaster.units import bytes_of, share_of
 __all__ = ["cpu_load", "disk_free", "free_space"]
 
 PROC_STAT = "/proc/stat"
-IDLE_COLUMNS = (3, 4)  # of its first line, behind the name: idle, and waiting for a disk
+IDLE_COLUMNS = (3, 4)  # of the first line, counted after the name: idle, and waiting for a disk
 COUNTED_COLUMNS = 8  # guests, which come behind, are in the columns of their hosts already
 SHORTEST_LOOK_SECONDS = 0.5  # the kernel counts in hundredths of a second
 

@@ -34,10 +34,10 @@ logger = clean_logger(__name__)
 
 INTERVAL_SECONDS = 0.25  # between checkpoints
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
-WRITE_CHECK_SECONDS = 0.1  # until a last checkpoint that is under way is looked after again
+WRITE_CHECK_SECONDS = 0.1  # between two checks of a last checkpoint that is under way
 REST_FACTOR = 20  # times its own duration: the rest after a checkpoint, so that it costs 5 % at most
-SLOW_SECONDS = 5.0  # that a checkpoint may take before the run waits for it
-LONGEST_UNWRITTEN_SECONDS = 5.0  # after which one is written although nothing but the clock has moved
+SLOW_SECONDS = 5.0  # a checkpoint that takes longer makes the run wait for it
+LONGEST_UNWRITTEN_SECONDS = 5.0  # longest time without a checkpoint, even if nothing but the clock has changed
 
 
 class Checkpointer(threading.Thread):

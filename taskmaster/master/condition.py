@@ -19,8 +19,8 @@ from taskmaster.view.snapshot import RunState
 
 __all__ = ["Condition", "Found"]
 
-SLOW_SOURCE_SECONDS = 1.0  # without a job from which a person is told that the source is waited for
-SILENT_SECONDS = 30.0  # without a settled job from which the progress says why, whatever it is
+SLOW_SOURCE_SECONDS = 1.0  # a longer wait for the source's next job is shown
+SILENT_SECONDS = 30.0  # when no job is settled for longer, the progress says why
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,14 @@ ANSWER_BYTES = 16 * 1024 * 1024
 
 # Seconds after which a slave that got nothing asks again.
 FIRST_IDLE_SECONDS = 0.001
-LONGEST_IDLE_SECONDS = 0.05  # of a slave that often got nothing
-IDLE_SPACING_SECONDS = 0.008  # between two of many such slaves: what they ask in vain costs the master little
-MOST_IDLE_SECONDS = 8.0  # however many there are
+LONGEST_IDLE_SECONDS = 0.05  # longest pause of a slave that has got nothing several times, while few do
+IDLE_SPACING_SECONDS = 0.008  # between the requests of two idle slaves, so that many of them cost the master little
+MOST_IDLE_SECONDS = 8.0  # longest pause of an idle slave, however many slaves there are
 
 # Seconds after which a slave reports that has no other reason to.
-REPORT_SECONDS = 0.1  # while others wait for what it holds, or soon may
-RELAXED_REPORT_SECONDS = 0.5  # while much is queued: where all processors are busy, each word takes time from a job
-REPORT_SPACING_SECONDS = 0.002  # between two of many slaves
+REPORT_SECONDS = 0.1  # while other slaves wait for jobs that this one holds, or may soon wait
+RELAXED_REPORT_SECONDS = 0.5  # while many jobs are queued: each message takes processor time from jobs
+REPORT_SPACING_SECONDS = 0.002  # between the reports of two slaves, where there are many
 
 
 class Dispatch:

@@ -17,8 +17,8 @@ from taskmaster.units import show_seconds
 
 __all__ = ["Ending", "say_goodbye"]
 
-SUCCESSOR_SECONDS = 1.0  # that --limit waits for the job after the last one, whose key the watermark needs
-FAREWELL_SECONDS = 3.0  # that a finished run stays up, so that every slave hears of it
+SUCCESSOR_SECONDS = 1.0  # longest wait of --limit for the job after the last one, whose key the watermark needs
+FAREWELL_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
 
 
 def say_goodbye(server: SlaveServer, broker: Broker, lock: threading.Lock) -> None:

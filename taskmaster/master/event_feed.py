@@ -24,11 +24,11 @@ from taskmaster.view.snapshot import RunState, Snapshot
 __all__ = ["DEFAULT_STALL_SECONDS", "EventFeed"]
 
 DEFAULT_STALL_SECONDS = 600.0
-MOST_ROWS = 200  # of events in one answer
-MOST_TRAIL_ROWS = 200  # that are looked at in one step
+MOST_ROWS = 200  # most events in one answer
+MOST_TRAIL_ROWS = 200  # most rows of the trail read in one step
 LONGEST_REASON = 1000
 MOST_FOLLOWERS = 100
-FOLLOWERS_SECONDS = 1.0  # that the end of a run waits for them; they ask every half second
+FOLLOWERS_SECONDS = 1.0  # longest wait at the end of a run for followers, which ask every half second
 FOLLOWERS_PAUSE_SECONDS = 0.02
 
 

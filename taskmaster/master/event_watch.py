@@ -16,10 +16,10 @@ from taskmaster.view.status import Rate, eta
 
 __all__ = ["EventWatch", "FailureKind", "Happened", "SlaveNews"]
 
-STEADY_SECONDS = 2.0  # that a throttle holds, or no longer holds, before it is told: some change each second
+STEADY_SECONDS = 2.0  # how long a throttle's new answer has to last before it becomes an event: some change each second
 MOST_SLAVES = 20  # whose coming or going is told one by one, of a single look
-TIMES = 10  # as many failures of a kind as were told last are told again
-MOST_KINDS = 200  # of failures that are remembered as told
+TIMES = 10  # a kind of failure becomes an event again when its count is this many times the last one
+MOST_KINDS = 200  # most kinds of failure whose last count is remembered
 LONGEST_TEXT = 300
 
 Happened = tuple[EventName, dict[str, Any]]

@@ -33,7 +33,7 @@ __all__ = ["Reports"]
 logger = clean_logger(__name__)
 
 MOST_NAMED_JOBS = 5  # jobs whose keys a log line has
-MAX_ATTEMPTS = 50  # that are kept of a failed job that is run again; beyond, the oldest are forgotten
+MAX_ATTEMPTS = 50  # newest attempts kept of a failed job that is run again
 
 
 class Reports:

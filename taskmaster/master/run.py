@@ -52,9 +52,9 @@ __all__ = ["Run"]
 logger = clean_logger(__name__)
 
 TICK_SECONDS = 0.2  # between two ticks of the leases, and two updates of the progress
-HANGING_SECONDS = 5.0  # that the end of a run waits for a checkpoint that is under way
-FIRST_JOB_SECONDS = 1.0  # that the start waits for the first job: a source that fails at once fails before all else
-CLOSING_SECONDS = 1.0  # that the end of a run waits for the source to run its ``finally`` blocks
+HANGING_SECONDS = 5.0  # longest wait at the end of a run for a checkpoint that is under way
+FIRST_JOB_SECONDS = 1.0  # longest wait at the start for the first job: a source that fails at once is reported first
+CLOSING_SECONDS = 1.0  # longest wait at the end of a run for the source's ``finally`` blocks
 
 
 class Run:

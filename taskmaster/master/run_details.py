@@ -42,12 +42,12 @@ from taskmaster.view.status import Rate, to_json
 
 __all__ = ["MOST_BYTES", "RunDetails"]
 
-MOST_BYTES = 64 * 1024  # of a status as JSON
+MOST_BYTES = 64 * 1024  # largest status, as JSON
 LONGEST_TEXT = 300  # characters
 LONGEST_TRACEBACK = 1000  # characters in a status: the end, which says what was raised
 MOST_KINDS = 20  # in a status, and in one answer of ``look("kinds")``
-MOST_LONGEST = 10  # of the longest running jobs
-LONG_SECONDS = 1.0  # that a job runs, until it is listed among them: reports come twice a second
+MOST_LONGEST = 10  # most jobs in the list of those that have run longest
+LONG_SECONDS = 1.0  # a job that has run for less is not listed: reports come twice a second
 LEASES_LOOKED_AT = 1000  # the oldest: where jobs that run for long are, however many slaves there are
 SLOW_SOURCE_SECONDS = 1.0
 LAST_BUCKET = 34  # of the histogram that is shown: five hours

@@ -23,9 +23,9 @@ from taskmaster.master.tally.durations import Durations, bucket_of
 __all__ = ["SORTED_BY", "SlaveFigures"]
 
 MOST_GONE = 200  # slaves that have gone and are still listed
-MOST_NEWS = 10_000  # of slaves that have come and gone, which nobody has taken yet
+MOST_NEWS = 10_000  # most comings and goings of slaves that are kept until they are taken
 RATE_SECONDS = 60.0  # over which the rate of a slave is measured
-SAMPLE_SECONDS = 10.0  # between two looks at how much each has done
+SAMPLE_SECONDS = 10.0  # between two samples of how much each slave has done
 
 
 @dataclass(slots=True)

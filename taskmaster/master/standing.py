@@ -11,7 +11,7 @@ from taskmaster.units import show_seconds
 
 __all__ = ["Standing"]
 
-LONG_SECONDS = 10.0  # that a job runs, until it is worth naming
+LONG_SECONDS = 10.0  # a job that has run for less is not named
 
 
 class Standing:

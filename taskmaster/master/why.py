@@ -15,8 +15,8 @@ from taskmaster.units import show_seconds
 
 __all__ = ["Facts", "Why", "WhyCode", "why"]
 
-LONG_SECONDS = 10.0  # that a job runs, until it is worth naming
-BUSY_SHARE = 0.9  # of the workers; when fewer are busy, something else than they is what limits the run
+LONG_SECONDS = 10.0  # a job that has run for less is not named
+BUSY_SHARE = 0.9  # share of busy workers from which the workers are what limits the run
 
 
 class WhyCode(StrEnum):

@@ -39,7 +39,7 @@ ALONG = ({0}, {3})
 logger = clean_logger(__name__)
 
 SHORT_TEXT = 500  # characters of a declared length that makes no row wide
-SMALL_BYTES = 100  # of a value as it is stored; compressed, it may stand for some hundred times as many
+SMALL_BYTES = 100  # a value that takes more as stored is measured: it may be compressed to a hundredth
 EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
 
 NUMBER_TYPES = {*PLAIN_TYPES, "numeric", "real", "double precision"} - {"text", "character varying"}

@@ -30,9 +30,9 @@ __all__ = ["connect"]
 logger = clean_logger(__name__)
 
 INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
-UNTESTED_SECONDS = 2.0  # without use, after which a connection is tested before it is used
-STATEMENT_PART = 0.9  # of the job's time-out, after which the server ends a statement: before the worker is killed
-NAME_BYTES = 63  # of an application_name
+UNTESTED_SECONDS = 2.0  # a connection unused for longer is tested before it is used
+STATEMENT_PART = 0.9  # share of the job's time-out after which the server ends a statement, before the worker is killed
+NAME_BYTES = 63  # longest application_name that PostgreSQL keeps
 PREPARED_BY_DEFAULT = 5  # psycopg 3's prepare_threshold, where nobody has said another
 
 

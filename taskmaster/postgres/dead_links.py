@@ -29,7 +29,7 @@ __all__ = ["forget", "watch"]
 logger = clean_logger(__name__)
 
 LINK_CHECK_SECONDS = 5.0  # between two checks
-LINK_SILENCE_SECONDS = 30.0  # for which what was sent may be without an acknowledgement
+LINK_SILENCE_SECONDS = 30.0  # longest time that sent data may stay unacknowledged
 # struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 bits.
 TCP_INFO_FORMAT, TCP_INFO_BYTES = "=8B13I", 60
 STATE_AT, PROBES_AT, UNACKNOWLEDGED_AT, SILENCE_AT = 0, 3, 8 + 4, 8 + 12

@@ -20,9 +20,9 @@ from taskmaster.postgres.statements import Dsn, SourceConnection
 
 __all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
 
-PAGE_BYTES = 8 * 1024 * 1024  # after which a page ends, with the row that goes beyond; three may be there at once
-SAMPLED_ROWS = 8  # of a page, by which it is known how large they are
-SAMPLED_PARTS = 64  # of a document or an array
+PAGE_BYTES = 8 * 1024 * 1024  # a page ends with the row that exceeds this; memory may hold three pages
+SAMPLED_ROWS = 8  # rows of a page that are weighed to estimate the size of all
+SAMPLED_PARTS = 64  # parts of a document or an array that are weighed, at most
 
 Statement = tuple[str, list[Any]]
 """SQL, and the values for its placeholders."""

@@ -15,7 +15,7 @@ __all__ = ["ahead"]
 
 Page = TypeVar("Page")
 
-CLOSE_CHECK_SECONDS = 0.5  # until it is checked again whether more is wanted; and that the thread's end is waited for
+CLOSE_CHECK_SECONDS = 0.5  # between two checks whether the reader has closed; longest wait for the thread's end
 
 
 def ahead(pages: Iterator[Page]) -> Generator[Page]:

@@ -22,7 +22,7 @@ from taskmaster.sources.keyset_rows import SHRINK, KeysetSource, Page, Unreadabl
 
 __all__ = ["Rows", "rows"]
 
-FIRST_PAGE_ROWS = 100  # before it is known how large rows are
+FIRST_PAGE_ROWS = 100  # rows of the first page, while the size of a row is unknown
 POLL_SECONDS = 1.0  # between two looks for new rows, with ``follow``
 
 

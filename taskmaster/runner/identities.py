@@ -34,7 +34,7 @@ __all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "unde
 PACKAGE = Path(__file__).parents[1]
 MOST_NAMED = 5  # states in a message
 MOST_EXAMINED = 20  # states that are opened to find an unfinished run
-LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # of a state that is copied for that
+LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # larger states are not opened for that: each is copied first
 PLAIN = (str, int, float, bool, bytes, type(None))
 # Words of a script's command line that say how it works and not on what: Django's, and those that
 # many scripts have. Taskmaster's own options are left out, too.

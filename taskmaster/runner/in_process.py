@@ -56,7 +56,7 @@ from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_tog
 __all__ = ["InProcessSlave", "InProcessSpec"]
 
 TURN_SECONDS = 0.2  # after which the run looks at its signals, limits and progress again
-IDLE_SECONDS = 0.05  # between two looks for a job that may be there by now
+IDLE_SECONDS = 0.05  # between two checks whether a job has come
 
 
 @dataclass

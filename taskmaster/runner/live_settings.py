@@ -22,7 +22,7 @@ __all__ = ["SettingsOfRun", "limits_of"]
 
 # Seconds that slaves of an earlier session have to come back, before others get what those ran.
 RECLAIM_SECONDS = 5.0
-NONE = "off"  # of a setting that can be without a value
+NONE = "off"  # written for a setting without a value
 
 
 def limits_of(options: MasterOptions, *, announced: bool) -> Limits:

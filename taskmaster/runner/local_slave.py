@@ -37,8 +37,8 @@ RESTART_SPAN_SECONDS = 60.0
 CHECK_PAUSE_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
 WAIT_SECONDS = 60.0
-END_SECONDS = 5.0  # that a slave has at least to end
-LATE_SECONDS = 3.0  # that it is waited for beyond the time that its workers have
+END_SECONDS = 5.0  # least time that a slave has to end
+LATE_SECONDS = 3.0  # further time for the slave, after that of its workers
 
 
 class LocalSlaveEnded(TaskmasterError):

@@ -26,7 +26,7 @@ __all__ = ["MetricsFile", "check_metrics_file"]
 logger = clean_logger(__name__)
 
 EVERY_SECONDS = 15.0
-END_SECONDS = 5.0  # that the end of a run waits for the last write
+END_SECONDS = 5.0  # longest wait at the end of a run for the last write
 MODE = 0o644  # node_exporter runs as another user
 
 

@@ -24,7 +24,7 @@ from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["SampleRun", "scratch_store"]
 
-ENOUGH_SECONDS = 1.0  # with all workers busy, above which their rate is told from these alone
+ENOUGH_SECONDS = 1.0  # with all workers busy, from which on the rate is measured in that time alone
 
 
 class SampleRun:

@@ -16,8 +16,8 @@ from taskmaster.transport import client
 
 __all__ = ["SteerClient"]
 
-WRITTEN_SECONDS = 2.0  # that a client waits until what it has changed is in the state
-LOOK_SECONDS = 0.05  # between two looks meanwhile
+WRITTEN_SECONDS = 2.0  # longest wait of a client until its change is in the state
+LOOK_SECONDS = 0.05  # between two checks meanwhile
 
 
 class SteerClient:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 __all__ = ["Reserve", "is_exhausted"]
 
-RESERVED_BYTES = 32 * 1024 * 1024  # of addresses: a thread's stack, and what is written at the end
+RESERVED_BYTES = 32 * 1024 * 1024  # of address space, kept for a thread's stack and what is written at the end
 RESERVED_DESCRIPTORS = 4
 
 _ERRNOS = (errno.ENOMEM, errno.EMFILE)

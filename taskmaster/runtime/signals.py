@@ -18,8 +18,8 @@ from typing import Any, Self
 
 __all__ = ["Signals"]
 
-SAME_SIGNAL_SECONDS = 1.0  # within which signals are one
-AT_ONCE_SECONDS = 15.0  # that an end at once may take: a disk or a terminal that hangs must not keep the process alive
+SAME_SIGNAL_SECONDS = 1.0  # two equal signals within this time count as one
+AT_ONCE_SECONDS = 15.0  # limit for ending at once: a hung disk or terminal must not keep the process alive
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -13,7 +13,7 @@ from taskmaster.model import MAX_BATCH, Want
 __all__ = ["BatchSize"]
 
 TARGET_SECONDS = 0.5  # of work in a batch
-SMALL_SECONDS = 0.005  # of work that is not worth sharing out
+SMALL_SECONDS = 0.005  # less work than this is not worth sharing among workers
 RECENT_BATCHES = 10  # whose times count
 BATCH_GROWTH = 16  # a batch has at most this many times the jobs of the largest one so far
 

@@ -21,7 +21,7 @@ __all__ = ["Connector"]
 
 FIRST_CONNECT_PAUSE_SECONDS, LONGEST_CONNECT_PAUSE_SECONDS = 0.2, 2.0  # between two attempts to connect
 PAUSE_FACTOR = 1.5
-NOTHING_TO_DO_SECONDS = 30.0  # until the connector is asked again where nothing is due
+NOTHING_TO_DO_SECONDS = 30.0  # until the connector is asked again, while an attempt is under way
 
 
 class Connector:

@@ -6,7 +6,7 @@ __all__ = ["ExchangeSchedule"]
 
 # Between two readings of how far the workers have got, until the master says how often.
 FIRST_PROGRESS_SECONDS = 0.25
-HUNGRY_SECONDS = 0.002  # without a batch until the workers pass on what waits
+HUNGRY_SECONDS = 0.002  # without a new batch, before workers with waiting jobs give them to idle ones
 RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost costs nothing
 
 

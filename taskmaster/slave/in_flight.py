@@ -13,8 +13,8 @@ from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
 
 __all__ = ["HeldBatch", "InFlight", "ReportState"]
 
-SHORT_MESSAGE_CHARACTERS = 100  # of a failure's message that are kept where a batch has very many failures
-MOST_FAILURE_BYTES = 4 * 1024 * 1024  # of one batch that wait to be reported; beyond that, texts are left out
+SHORT_MESSAGE_CHARACTERS = 100  # kept of each failure's message when those of a batch are too large
+MOST_FAILURE_BYTES = 4 * 1024 * 1024  # most for the unreported failures of a batch; above it, texts are left out
 # Of failures that one exchange carries, beside those of the last batch in it: the master takes 16
 # MiB at once, and 600,000 values, of which a failure has up to 13.
 MOST_REPORTED_BYTES = 2 * 1024 * 1024

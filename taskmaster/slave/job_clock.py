@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 
 __all__ = ["JobClock"]
 
-STANDSTILL_SECONDS = 1.0  # between two notes; in what is beyond, this process did not run
+STANDSTILL_SECONDS = 1.0  # longest gap between two notes that counts: this process was stopped in the rest
 
 
 class JobClock:

@@ -28,7 +28,7 @@ from taskmaster.transport.frames import Hold
 __all__ = ["MasterLink", "RefusedByMaster", "SlaveFacts", "Talk", "Welcome"]
 
 ANSWER_SECONDS = 30.0  # after which a master that does not answer counts as gone
-BYE_SECONDS = 1.0  # that the goodbye may take
+BYE_SECONDS = 1.0  # longest time for the goodbye
 
 
 class RefusedByMaster(TaskmasterError):

@@ -42,8 +42,8 @@ from taskmaster.user_code.code_version import callback_of, real_path_of
 
 __all__ = ["Supervisor", "run_slave"]
 
-LONGEST_WAIT_SECONDS = 1.0  # of the loop, where nothing is due
-LAST_REPORTS_SECONDS = 2.0  # to bring the last reports to the master
+LONGEST_WAIT_SECONDS = 1.0  # longest wait of the loop while nothing is due
+LAST_REPORTS_SECONDS = 2.0  # longest wait at the end to bring the last reports to the master
 
 
 def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:

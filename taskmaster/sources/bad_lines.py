@@ -8,7 +8,7 @@ from taskmaster.errors import SourceError, UsageError
 
 __all__ = ["BadLines"]
 
-SHOWN = 20  # of the lines that were left out, at the end of the run
+SHOWN = 20  # most lines shown at the end of the run, of those that were left out
 
 
 class BadLines:

@@ -21,10 +21,10 @@ from taskmaster.errors import UsageError
 __all__ = ["BROKEN", "opener_of", "why_no_lines"]
 
 HEAD_BYTES = 512
-FEWEST_BYTES = 16  # that say whether it is full of zeros
-FEWEST_CRS = 3  # in a content without any LF, from which they are taken for the ends of its lines
+FEWEST_BYTES = 16  # least size of a content that can be judged by its zero bytes
+FEWEST_CRS = 3  # a content without LF, but with this many CRs, has lines that end with CR
 QUOTED = re.compile(rb'"[^"]*"')
-BLANK_SHARE = 0.3  # of the first bytes that are zero, from which a text is taken for one of UTF-16 or UTF-32
+BLANK_SHARE = 0.3  # share of zero bytes above which a text is taken for UTF-16 or UTF-32
 
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What is raised by reading a file that is damaged, or not of the kind that it seems to be."""

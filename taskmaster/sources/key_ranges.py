@@ -20,8 +20,8 @@ from taskmaster.sources.key_bounds import BoundedSource
 
 __all__ = ["RangeSource"]
 
-MOST_ROWS = 1_000_000  # of a range
-GROWTH_FACTOR = 2.0  # from the largest range that was measured to the next one
+MOST_ROWS = 1_000_000  # most rows of a range
+GROWTH_FACTOR = 2.0  # the next range has at most this many times the rows of the largest one measured
 NEWEST_WEIGHT = 0.3  # of the newest measurement, in the average
 MOST_UNMEASURED = 10_000  # ranges whose number of rows is remembered until they are measured
 

@@ -20,7 +20,7 @@ __all__ = ["KeysetSource", "Page", "UnreadableRow"]
 
 logger = clean_logger(__name__)
 
-SHRINK = 4  # by which the rows of a page are divided when it was too slow
+SHRINK = 4  # a page that was too slow makes the next one this many times smaller
 GROWTH = 8  # part of a page's rows by which the next one has more: what was too slow once costs as much again
 
 

@@ -23,7 +23,7 @@ from taskmaster.view.status import Rate, status_line, to_json
 __all__ = ["TIME_OF_DAY", "Cadence", "Progress"]
 
 REDRAW_SECONDS = 0.25  # between two drawings of the bar
-FIRST_LINE_SECONDS = 1.0  # until the first line is written, and a missing slave is said
+FIRST_LINE_SECONDS = 1.0  # until the first line, and until a missing slave is mentioned
 EARLY_LINE_SECONDS, LATE_LINE_SECONDS = 5.0, 30.0  # between two lines, in the first minute and later
 EARLY_SECONDS = 60.0
 TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"  # as log lines have it

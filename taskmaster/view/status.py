@@ -25,7 +25,7 @@ one is added.
 RATE_SECONDS = 10.0  # over which the rate is measured
 SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
 FEW_JOBS = 10  # settled within RATE_SECONDS; below, the time left is estimated from the whole session
-MINUTE_SECONDS, MOST_MINUTES = 60.0, 60  # of work, whose rates say how much the speed varies
+MINUTE_SECONDS, MOST_MINUTES = 60.0, 60  # minutes of work whose rates say how much the speed varies
 LONGEST_REASON = 300  # characters
 BARS = "▁▂▃▄▅▆▇█"
 SEPARATOR = " | "

@@ -9,7 +9,7 @@ from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["Speed", "TimeLeft", "time_left"]
 
-EARLIEST_SECONDS = 10.0  # of work in this session, before which nothing is estimated
+EARLIEST_SECONDS = 10.0  # least working time in this session for an estimate
 FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
 ENDED = (RunState.DRAINING, RunState.STOPPED, RunState.FINISHED)

@@ -11,7 +11,7 @@ from taskmaster.view.status import Rate, sparkline
 
 __all__ = ["Watch"]
 
-SAMPLES = 60  # that the row of bars shows
+SAMPLES = 60  # most bars in the row
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 

@@ -18,7 +18,7 @@ from taskmaster.model import Failure, FailureKind
 __all__ = ["FailurePolicy", "backoff", "verdict"]
 
 LONGEST_BACKOFF_SECONDS = 300.0
-LONGEST_ASKED_SECONDS = 366 * 86400.0  # that a job may ask to wait for its next attempt
+LONGEST_ASKED_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
 
 class FailurePolicy:

@@ -13,7 +13,7 @@ from taskmaster.model import Want
 
 __all__ = ["HandOut"]
 
-BATCHES_EACH = 2  # that a worker may have: one that it runs, and one that waits for it
+BATCHES_EACH = 2  # most batches of a worker: one that it runs, and one that waits
 
 
 class HandOut:

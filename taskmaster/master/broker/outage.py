@@ -18,9 +18,9 @@ from taskmaster.units import show_seconds
 __all__ = ["Outage"]
 
 ALIKE_JOBS = 30  # jobs that have failed for the first time, with none in between that went well
-ALIKE_SECONDS = 3.0  # for how long none has gone well
-ALIKE_AT_ONCE = 500  # jobs that need no such time
-FIRST_PROBE_SECONDS = 1.0  # until one job is tried; each time twice as long
+ALIKE_SECONDS = 3.0  # least time in which none went well
+ALIKE_AT_ONCE = 500  # with this many failed jobs, that time is not waited for
+FIRST_PROBE_SECONDS = 1.0  # until one job is tried; doubled after each failed try
 LONGEST_PROBE_SECONDS = 30.0
 
 

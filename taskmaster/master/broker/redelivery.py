@@ -24,7 +24,7 @@ __all__ = ["Redelivery"]
 # Slaves are killed for reasons that have nothing to do with their jobs: only after this many losses
 # in a row are the jobs handed out in halves, to find the one that takes its slave down.
 HALVE_AFTER = 2
-ELSEWHERE_SECONDS = 2.0  # that a job waits for another slave than the one where it failed
+ELSEWHERE_SECONDS = 2.0  # how long a failed job is kept for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 
 

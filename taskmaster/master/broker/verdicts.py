@@ -10,7 +10,7 @@ from taskmaster.model import Failure
 
 __all__ = ["Tried", "Verdict", "with_attempt"]
 
-TRACED_ATTEMPTS = 10  # of a job, whose tracebacks are kept
+TRACED_ATTEMPTS = 10  # newest attempts of a job, whose tracebacks are kept
 
 
 class Verdict(StrEnum):

@@ -28,7 +28,7 @@ __all__ = ["EarlyPickles"]
 logger = clean_logger(__name__)
 
 FIRST_JOBS = 1024
-FIRST_BYTES = 4 * 1024 * 1024  # of these jobs, pickled: large ones are kept as they are for a shorter time
+FIRST_BYTES = 4 * 1024 * 1024  # limit for the pickles of these jobs: fewer jobs are checked where they are large
 
 
 class EarlyPickles:

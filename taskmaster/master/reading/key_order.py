@@ -20,7 +20,7 @@ from uuid import UUID
 __all__ = ["KeyOrder"]
 
 COMPARABLE = frozenset({bool, int, float, bytes, Decimal, datetime, date, time, timedelta, UUID})
-PAIRS = 50  # of a batch that does not simply ascend or descend: more would cost what the jobs cost
+PAIRS = 50  # most pairs of keys compared in a batch that is not in order: more would cost too much
 _NONE: Any = object()
 
 

@@ -13,7 +13,7 @@ from taskmaster.master.reading.reader import Reader
 
 __all__ = ["ReaderByTurns"]
 
-LONGEST_TURN_SECONDS = 0.05  # that a turn may take, before the next one reads a single job
+LONGEST_TURN_SECONDS = 0.05  # a turn that takes longer makes the next one read a single job
 
 
 class ReaderByTurns(Reader):

@@ -25,15 +25,15 @@ __all__ = ["LIGHT_BYTES", "Weights", "is_light", "weigh"]
 LIGHT = frozenset({type(None), bool, int, float, datetime, date, time, timedelta, UUID})
 FLAT = LIGHT | {str, bytes}
 PLAIN = frozenset({dict, list, tuple})
-LIGHT_BYTES = 100.0  # that such a job is taken to weigh
+LIGHT_BYTES = 100.0  # estimate for a job of one of these types
 # Jobs behind one that was weighed, at least and at most: to weigh one costs as much as to send it.
 # The number changes by chance, so that no pattern of large and small jobs hides the large ones.
 LEAST_UNWEIGHED, MOST_UNWEIGHED = 11, 16
 DEPTH = 4  # containers within containers
-PARTS = 1000  # of a container with others in it that are weighed
-FEW_PARTS = 50  # of a container that are weighed by a loop, which beats a call of getsizeof() for each of them
+PARTS = 1000  # most parts that are weighed of a container that holds other containers
+FEW_PARTS = 50  # up to this many parts are weighed in a loop, which is faster than getsizeof() of each
 SHORT_TEXT = 100  # characters, of which a text may take four bytes each without being large
-ROUGH_BYTES = 50  # that a number, a moment, or a text without its characters takes, about
+ROUGH_BYTES = 50  # estimate for a number, a time, or an empty text
 
 
 class Weights:

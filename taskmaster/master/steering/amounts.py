@@ -10,7 +10,7 @@ from taskmaster.units import rate_of, seconds_of, show_moment, show_rate
 
 __all__ = ["DEFAULT", "OFF", "because", "end_of_hold", "rate_from", "rate_text"]
 
-FURTHEST_SECONDS = 366 * 86400.0  # in the future that a hold may end
+FURTHEST_SECONDS = 366 * 86400.0  # a hold ends at most this far in the future
 OFF, DEFAULT = "off", "default"
 NO_LIMIT = "no limit"
 

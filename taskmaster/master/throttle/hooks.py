@@ -23,7 +23,7 @@ __all__ = ["PAUSE_SECONDS", "TIMEOUT_SECONDS", "Hook"]
 logger = clean_logger(__name__)
 
 PAUSE_SECONDS = 1.0  # from the end of a call to the next one
-TIMEOUT_SECONDS = 5.0  # that a call may take before the answer of the one before no longer counts
+TIMEOUT_SECONDS = 5.0  # a call that takes longer makes the previous answer count no more
 LONGEST_REASON = 300  # characters
 MOST_LOGGED = 100  # different errors that are logged: their texts may have the time of day in them
 
@@ -45,7 +45,7 @@ class Hook:
         what = getattr(call, "what", None)
         self.name = what if isinstance(what, str) else f"{getattr(call, '__name__', type(call).__name__)}()"
         self._answer = f"{self.name} is not known yet"
-        self._since: float | None = None  # when the call began that has not ended
+        self._since: float | None = None  # start of the call that is under way; None between calls
         self._logged: set[tuple[str, ...]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"taskmaster-{self.name}", daemon=True)

@@ -25,12 +25,12 @@ BURST_SECONDS = 1.0
 # Seconds between the polls of two slaves that wait: polls that get nothing cost the master little,
 # however many slaves there are.
 POLL_SPACING_SECONDS = 0.008
-LONGEST_POLL_PAUSE_SECONDS = 8.0  # after which each slave that waits may ask again
+LONGEST_POLL_PAUSE_SECONDS = 8.0  # longest pause after which a waiting slave may ask again
 # Seconds' worth of jobs that are worth an exchange: smaller batches cost more calls, larger ones
 # are bursts.
 WORTHWHILE_SECONDS = 0.1
-LIMITING_SECONDS = 10.0  # after which a rate that no slave has met is not called the reason any more
-CLOSING_SECONDS = 0.5  # that the end of a run waits for hooks to close what they have open
+LIMITING_SECONDS = 10.0  # a rate counts as the reason for so long after it has last held a slave back
+CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close what they have open
 MOST_GUARDS = 20  # whose values are shown
 ROUNDING_JOBS = 1e-6  # what floats lose
 

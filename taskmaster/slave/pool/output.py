@@ -18,11 +18,11 @@ from collections.abc import Callable
 __all__ = ["Forwarder", "Output", "Outputs"]
 
 LONGEST_LINE_BYTES = 65_536  # a longer line is broken
-FULL_BYTES = 65_536  # on their way to a slow reader before no more are read
-PIPE_BYTES = 1_048_576  # that a pipe can hold, at most
-RETRY_SECONDS = 0.05  # until output is tried again that has not been read
+FULL_BYTES = 65_536  # waiting for a slow reader, above which the pipes are not read
+PIPE_BYTES = 1_048_576  # most that a pipe can hold
+RETRY_SECONDS = 0.05  # until another attempt to write what the reader has not taken
 NO_OUTPUT_SECONDS = 3600.0  # until the next attempt where nothing waits to be written
-GIVE_UP_SECONDS = 2.0  # without anything being read before the rest is given up, where that is allowed
+GIVE_UP_SECONDS = 2.0  # a reader that takes nothing for so long loses the rest, where that is allowed
 FINISH_PAUSE_SECONDS = 0.02  # between two attempts to write the rest
 
 

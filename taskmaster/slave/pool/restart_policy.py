@@ -15,7 +15,7 @@ __all__ = ["RestartPolicy"]
 FIRST_RESTART_PAUSE_SECONDS, LONGEST_RESTART_PAUSE_SECONDS = 0.1, 5.0
 FIRST_SETUP_PAUSE_SECONDS = 1.0  # before a setup() that raised is tried again
 MOST_SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
-MOST_FORK_SERVERS = 5  # that end one after the other before any worker is ready
+MOST_FORK_SERVERS = 5  # that may end one after the other before any worker is ready
 MOST_STARTS = 10  # that the system may refuse, in a good 20 s, before any worker was ready
 MOST_STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 

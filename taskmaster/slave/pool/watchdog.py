@@ -18,11 +18,11 @@ __all__ = ["Watchdog"]
 
 logger = clean_logger(__name__)
 
-CANCEL_SECONDS = 5.0  # that a worker has to cancel a coroutine that takes too long
-LONG_JOB_SECONDS = 3.0  # after which a job is worth taking over by a master that is restarted
+CANCEL_SECONDS = 5.0  # for a worker to cancel a coroutine that takes too long
+LONG_JOB_SECONDS = 3.0  # a restarted master takes over a job that has run for longer
 CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
 IDLE_SILENT_SECONDS, BUSY_SILENT_SECONDS = 1.0, 5.0  # after which a worker that cannot be heard is killed
-ENDING_SECONDS = 60.0  # that a worker which is replaced has for its teardown
+ENDING_SECONDS = 60.0  # for the teardown of a worker that is replaced
 
 
 class Watchdog:

@@ -19,8 +19,8 @@ __all__ = ["WorkerEnds", "wind_up"]
 
 logger = logging.getLogger(__name__)
 
-WORKER_END_SECONDS = 5.0  # that workers have at least for their teardown and what else is left to be done
-WORKER_LATE_SECONDS = 1.0  # that a worker is waited for beyond its time, for its own word of what hangs
+WORKER_END_SECONDS = 5.0  # least time that workers have to end, teardown included
+WORKER_LATE_SECONDS = 1.0  # further time for a worker to say itself what hangs
 ORPHANED_SECONDS = 1.0  # the same when the command that started this slave is gone
 
 

@@ -18,10 +18,10 @@ from taskmaster.transport.frames import FrameReader, frame
 
 __all__ = ["UNPICKLING", "WorkerProcess"]
 
-UNLIMITED_BYTES = 2**40  # of a frame: the socket to a worker is not on a network
+UNLIMITED_BYTES = 2**40  # limit of a frame from a worker: none, because its socket is not on a network
 UNPICKLING = -1  # in place of a job's index: the worker unpickles the batch
-MOST_BYTES_AT_ONCE = 1024 * 1024  # that are read from one worker before the others have their turn
-FIRST_WARNING_SECONDS = 30.0  # after which a warning says that the worker is not ready
+MOST_BYTES_AT_ONCE = 1024 * 1024  # most bytes read from one worker before the others have their turn
+FIRST_WARNING_SECONDS = 30.0  # a worker that is not ready by then causes a warning
 
 
 class WorkerProcess:

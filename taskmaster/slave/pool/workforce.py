@@ -35,12 +35,12 @@ __all__ = ["Death", "Workforce"]
 
 logger = clean_logger(__name__)
 
-RETIRED_SECONDS = 30.0  # that a worker which is replaced has for its end
+RETIRED_SECONDS = 30.0  # for a worker that is replaced to end
 CUT_OFF = (
     "ended because its socket to the slave was closed or written to, as by a callback that closes files which are not "
     "its own"
 )
-SOCKET_BUFFER_BYTES = 512 * 1024  # that a worker's socket should hold: a batch, so that it is sent at once
+SOCKET_BUFFER_BYTES = 512 * 1024  # requested size of a worker's socket buffer: a batch fits in and is sent at once
 
 
 @dataclass(frozen=True, slots=True)

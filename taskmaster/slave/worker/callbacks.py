@@ -20,7 +20,7 @@ __all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load",
 TOGETHER = "handle_jobs"
 """A callback of this name is called with a list of jobs."""
 
-LONGEST_RETRY_SECONDS = 366 * 86400.0  # that a job can be made to wait for its next attempt
+LONGEST_RETRY_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
 Classes = tuple[type[BaseException], ...]
 

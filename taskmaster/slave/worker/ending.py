@@ -30,8 +30,8 @@ from taskmaster.slave.worker.open_files import Inherited, close_all
 
 __all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
-NOTICE_SECONDS = 1.0  # after which it is said what the end of a worker waits for
-PIPE_SECONDS = 5.0  # that a program has to end when its standard input has been closed
+NOTICE_SECONDS = 1.0  # a worker that takes longer to end says what it waits for
+PIPE_SECONDS = 5.0  # for a program to end after its standard input was closed
 
 
 def forget_inherited_exits() -> None:

@@ -35,8 +35,8 @@ __all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of"]
 
 KindOf = Callable[[BaseException], tuple[FailureKind, float]]
 
-MESSAGE_CHARACTERS = 1024  # of an exception's message that are kept
-TRACEBACK_CHARACTERS = 8192  # of its traceback that are kept: the beginning and the end
+MESSAGE_CHARACTERS = 1024  # kept of an exception's message
+TRACEBACK_CHARACTERS = 8192  # kept of its traceback: the beginning and the end
 NOT_THERE = " (what the script had opened before start() is not there in workers: open it in setup())"
 
 

@@ -21,7 +21,7 @@ from taskmaster.slave.worker.message_sender import MessageSender
 
 __all__ = ["Calls", "NothingRan", "Results"]
 
-DEPTH = 3  # of containers in containers that are looked into
+DEPTH = 3  # how deep containers in containers are examined
 _CONTAINERS = (list, tuple, set, frozenset)
 _LAZY: dict[type, str] = {
     map: "a map object",

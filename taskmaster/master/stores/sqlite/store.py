@@ -48,7 +48,7 @@ __all__ = ["SqliteStore"]
 # A connection that only reads needs memory shared through a file beside the state, which some
 # network shares do not have. An exclusive one, which writes, does not.
 NO_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-CLOSING_SECONDS = 2.0  # that closing waits for a write that is under way
+CLOSING_SECONDS = 2.0  # longest wait of close() for a write that is under way
 
 
 class SqliteStore:
