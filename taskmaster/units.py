@@ -48,7 +48,7 @@ def seconds_of(option: str, value: object) -> float:
             ``1h30m``.
 
     Raises:
-        UsageError: It is none, or no time at all.
+        UsageError: It is not a duration, or not above zero.
     """
     if isinstance(value, str):
         text = value.strip().lower()
@@ -71,7 +71,7 @@ def share_of(option: str, value: object) -> float:
         value: A fraction, or a text like ``0.001`` or ``0.1%``.
 
     Raises:
-        UsageError: It is none, nothing, or more than all.
+        UsageError: It is not a share, or not above 0 and up to 1.
     """
     try:
         if isinstance(value, str):
@@ -98,7 +98,7 @@ def rate_of(option: str, value: object) -> float:
             or ``5000/d``.
 
     Raises:
-        UsageError: It is none, or nothing at all.
+        UsageError: It is not a rate, or not above zero.
     """
     try:
         if isinstance(value, str):

@@ -73,7 +73,7 @@ def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
 def _text(value: Any) -> str:
     """Return a value as text that is the same in each process."""
     if isinstance(value, datetime | str) and MOMENT.fullmatch(str(value)):
-        return "<a moment>"  # most likely that at which the script was started
+        return "<a moment>"  # probably when the script was started: another in each process
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     if value is None or isinstance(value, SCALARS):

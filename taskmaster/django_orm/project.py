@@ -56,7 +56,7 @@ def set_up(settings: str) -> None:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) and exc.name else "?"
         if settings == missing or settings.startswith(f"{missing}."):
             raise TargetError(_no_settings(settings, missing)) from None
-        # Where no line of the project took part, the message says it all.
+        # A traceback without a line of the project would add nothing to the message.
         theirs = next((trace for trace in _traces(exc) if not _is_machinery(trace)), None)
         because = f" ({one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
         raise TargetError(

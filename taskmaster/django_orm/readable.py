@@ -1,7 +1,7 @@
 """Which querysets can be read in parts, by pages or by key ranges, and in which direction.
 
-A part is a query of its own. What a queryset says of all its rows together (an order, a slice, a
-window, a group) would be said of each part instead; such querysets are refused, with what to write.
+Each part is read by a query of its own. An order, a slice, a window or a group would apply to each
+part instead of the whole queryset; such querysets are refused, with what to write instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
         name: of what reads it, for the messages.
 
     Raises:
-        UsageError: it is none, or one whose parts say something else than the whole.
+        UsageError: it is not a queryset, or one whose parts together are not its rows.
     """
     queryset = queryset.all() if hasattr(queryset, "get_queryset") else queryset
     if isinstance(queryset, type) and issubclass(queryset, Model):

@@ -34,7 +34,7 @@ class Completion:
         record: the run as it was at the start of this session.
 
     Attributes:
-        settled: the fraction that is settled, from 0 to 1; None while nobody knows.
+        settled: the fraction that is settled, from 0 to 1; None while unknown.
         before: what it was at the start of this session.
     """
 

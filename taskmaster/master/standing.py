@@ -15,7 +15,7 @@ LONG_SECONDS = 10.0  # a job that has run for less is not named
 
 
 class Standing:
-    """Names what a run waits for. It asks for keys, which runs the user's code: never under a lock.
+    """Names what a run waits for. Call it without a lock: to find a key runs the user's code.
 
     Args:
         identity: gives the keys of jobs.

@@ -200,7 +200,7 @@ class Table:
         """Return a key as the values of its columns.
 
         Raises:
-            UsageError: it is none of this table's, or of another type than its columns have now.
+            UsageError: it is not a key of this table, or not of its columns' present types.
         """
         values = (key,) if len(self.key) == 1 else key
         if (

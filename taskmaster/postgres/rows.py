@@ -146,7 +146,7 @@ class Rows(KeysetSource):
         Another thread asks, and gets a connection of its own.
         """
         if self._request.follow:
-            return None  # nobody knows how many will come
+            return None  # how many will come is unknown
         reading = self._request.reading()
         try:
             statements = self._known or self._looked_up(reading)

@@ -42,7 +42,7 @@ def _end_with_it(*, debug: bool) -> None:
     """Show in one line an error that nobody catches, unless the program has an excepthook of its
     own.
     """
-    global _debug  # noqa: PLW0603  # the hook is the process's, too
+    global _debug  # noqa: PLW0603  # sys.excepthook is global, too
     _debug = debug
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _uncaught

@@ -50,7 +50,7 @@ class _Nothing:
         """Return that there is none."""
         return ""
 
-    def start_value(self, name: str) -> str:  # noqa: ARG002  # nobody knows it here
+    def start_value(self, name: str) -> str:  # noqa: ARG002  # it is not known here
         """Return what stands for the value of a command line that is not there."""
         return "as the command line says"
 

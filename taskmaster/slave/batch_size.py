@@ -82,7 +82,7 @@ class BatchSize:
         return min(self._within(SMALL_SECONDS), MAX_BATCH)
 
     def _within(self, seconds: float) -> int:
-        """Return how many jobs a worker does in a time, as far as is known."""
+        """Return how many jobs a worker does in these seconds; 0 while nothing is measured."""
         if not self._recent:
             return 0
         slow = sorted(self._recent)[int(0.9 * (len(self._recent) - 1) + 0.5)]

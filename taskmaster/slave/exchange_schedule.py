@@ -14,7 +14,7 @@ class ExchangeSchedule:
     """See the module.
 
     Attributes:
-        asked: The last exchange asked for batches.
+        asked: Whether the last exchange asked for batches.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class ExchangeSchedule:
             fed: there was a batch in it.
 
         Returns:
-            Whether the workers have been hungry for so long that they should pass on what waits.
+            Whether no batch has come for so long that workers should pass waiting jobs on.
         """
         if self.asked and not fed:
             self._ask_at = now + pause

@@ -13,7 +13,7 @@ __all__ = ["Interruption"]
 
 
 class Interruption:
-    """Ends the selector's wait when a signal comes, or word of the master's process.
+    """Wakes the selector when a signal comes, or when the master's process has ended or says so.
 
     Args:
         signals: Those that the process has received.
@@ -22,8 +22,8 @@ class Interruption:
 
     Attributes:
         signals: Those that the process has received.
-        orphaned: The master's process has ended.
-        told_to_end: The master's process has said that this slave is to end.
+        orphaned: Whether the master's process has ended.
+        told_to_end: Whether the master's process has told this slave to end.
     """
 
     def __init__(self, signals: Signals, selector: selectors.BaseSelector, lifeline: int | None) -> None:

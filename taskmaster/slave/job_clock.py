@@ -20,7 +20,7 @@ class JobClock:
     blamed for that.
 
     Args:
-        now: The time at which it begins.
+        now: The current time, at which the clock starts.
     """
 
     def __init__(self, now: float) -> None:

@@ -189,7 +189,7 @@ def to_supervisor(plain: Any) -> ToSupervisor:
     """Return the message of a worker.
 
     Raises:
-        ValueError: It is none. User code runs in the worker and may write to any descriptor.
+        ValueError: It is not a message. The user's code may write to any descriptor of the worker.
     """
     try:
         kind, *fields = plain

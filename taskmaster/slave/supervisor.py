@@ -7,8 +7,8 @@ leases whatever a callback does. ::
                                               ▲
                                               └──► Pool ◄──socket, scoreboard──► workers
 
-Guarantees: what a worker ended is reported, or run again by another one; no process outlives this
-one.
+Guarantees: each job that has ended is reported, or run again by another worker; no process outlives
+the supervisor's.
 """
 
 from __future__ import annotations

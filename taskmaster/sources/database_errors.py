@@ -1,7 +1,7 @@
 """Errors of a database that stay until somebody mends something, and what they say.
 
 No driver is imported: psycopg2 and psycopg 3 name their classes alike, and all have the server's
-five letters (SQLSTATE). Errors that pass are in ``taskmaster.sources.database_retry``.
+code (SQLSTATE). Errors that pass are in ``taskmaster.sources.database_retry``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ask a database again what it refuses only for now: a lost connection, a server that restarts, a
 standby in the way.
 
-No driver is imported. Errors are known by the server's five letters (SQLSTATE), by the names that
-the DB-API gives to their classes, and by the operating system's own.
+No driver is imported. Errors are recognised by the server's code (SQLSTATE, five characters), by
+the class names of the DB-API, and by the operating system's error numbers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PASSING = (
     *CANCELED,
     *LOST,
     "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
-    "40003",  # nobody knows how it ended; what only reads is asked again
+    "40003",  # its outcome is unknown; a statement that only reads is repeated
     "40P01",  # deadlock
     "53",  # out of connections, memory or disk
     "55P03",  # a lock was not to be had within lock_timeout
@@ -109,7 +109,7 @@ def persistently(
 
 
 def sqlstate(exc: BaseException) -> str:
-    """Return the server's five letters for an error, or for its cause; "" where it has none."""
+    """Return the server's code (SQLSTATE) of an error or of its cause; "" if there is none."""
     found = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
     if not found and exc.args and isinstance(exc.args[0], dict):
         found = exc.args[0].get("C")  # pg8000 gives the fields of the server's message as they are

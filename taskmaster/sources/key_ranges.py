@@ -138,7 +138,7 @@ class RangeSource(BoundedSource):
         """Return the two ends of a range.
 
         Raises:
-            UsageError: It is none of this source's.
+            UsageError: It is not a key of this source.
         """
         if not isinstance(key, tuple | list) or len(key) != 2:
             raise UsageError(

@@ -53,7 +53,7 @@ class TextEncoding:
         """Return the text of whole lines.
 
         Raises:
-            UnicodeDecodeError: It is none, and errors are strict.
+            UnicodeDecodeError: It is not text in this encoding, and errors are strict.
         """
         return line.decode(self.name, self._errors)
 

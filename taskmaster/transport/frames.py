@@ -82,8 +82,8 @@ class Hold(Protocol):
         """The bytes, to be written."""
 
 
-# Stands in the pickle for whatever travels beside it. It looks writable: then the receiver's
-# unpickler takes what came as it is, and makes no view of it.
+# Stands in the pickle for whatever travels beside it. It is writable: for a read-only one, the
+# unpickler would wrap the received bytes in a read-only view.
 _BESIDE = PickleBuffer(bytearray())
 
 

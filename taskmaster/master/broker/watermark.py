@@ -124,7 +124,7 @@ class Watermark:
 
         Args:
             successor: encoded key of the job at ``low``, ``END`` if the source ends there, None if
-                nobody knows.
+                that is not known yet.
         """
         if successor is not None and self._key is not None and successor != self._key and self.cut < self.low:
             self._cut_at(self.low, self._key, list(self._run))

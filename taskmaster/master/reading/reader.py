@@ -46,7 +46,7 @@ _NONE = object()
 
 
 class _Stopped(BaseException):
-    """The master ends while the source is read up to where the run was."""
+    """Raised to end the reading when the master stops while old jobs are still being skipped."""
 
 
 class Reader(threading.Thread):

@@ -19,7 +19,7 @@ LONGEST_TURN_SECONDS = 0.05  # a turn that takes longer makes the next one read 
 class ReaderByTurns(Reader):
     """As ``Reader``, but read by ``turn``."""
 
-    def begin(self, seconds: float) -> None:  # noqa: ARG002  # nobody can be waited for here
+    def begin(self, seconds: float) -> None:  # noqa: ARG002  # this thread reads itself
         """Read up to the first job, unless there are jobs of an earlier session."""
         with self._kept_error():
             self.prepare()

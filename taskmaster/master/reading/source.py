@@ -242,11 +242,11 @@ class Source:
         return found if callable(found) else None
 
     def bounds(self, bound: Any) -> Any:
-        """Let the source say at the start of a session where it ends, so that it ends there after
-        each restart.
+        """Ask the source at the start of a session where it ends, so that it ends there after each
+        restart.
 
         Args:
-            bound: what this gave when the run was new, None if it is.
+            bound: what this returned when the run was new; None for a new run.
 
         Returns:
             A value that can be a key; None if there is nothing to remember.
@@ -255,7 +255,7 @@ class Source:
         return bounds(bound) if callable(bounds) else None
 
     def position(self, key: Any) -> float | None:
-        """Return which part of the work lies up to a key, from 0 to 1; None if nobody knows."""
+        """Return which part of the work lies up to a key, from 0 to 1; None if unknown."""
         return self._fraction("position", key)
 
     def extent(self, key: Any) -> float | None:

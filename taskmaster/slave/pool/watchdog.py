@@ -29,7 +29,7 @@ class Watchdog:
     """See the module.
 
     Args:
-        now: The time at which it begins.
+        now: The current time, at which the clock starts.
         end: Kills a worker and what its callback has started, by its process id.
     """
 

@@ -112,7 +112,7 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> Non
         with changed:
             started = running.start()
         if started is None:
-            refresh_connections()  # nobody knows how long it waits
+            refresh_connections()  # it may wait for long
             with changed:
                 while (started := running.start()) is None and not over:
                     changed.wait()

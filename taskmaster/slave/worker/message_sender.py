@@ -173,8 +173,7 @@ def flush() -> None:
 def message_of(exc: BaseException) -> str:
     """Return an exception's message, cut to length, whatever its ``__str__`` does."""
     try:
-        # Exactly a str: the message may be one of a class of the user's, which the supervisor does
-        # not read.
+        # A plain str: str() may return the user's own subclass of it, which the supervisor refuses.
         text = str.__str__(str(exc))
     except BaseException as inner:
         text = f"<its message cannot be shown: str() raised {type(inner).__name__}>"
