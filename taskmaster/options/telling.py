@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from taskmaster.errors import UsageError
-from taskmaster.options.option import Section, amount, text, texts
+from taskmaster.options.option import Section, amount, flag, text, texts
 from taskmaster.redaction import is_url, without_path
 from taskmaster.units import seconds_of
 
@@ -94,6 +94,14 @@ class TellingOptions:
         seconds_of,
         "Time without a settled job after which a run that nobody has paused is said to be stalled.",
         unset="10m",
+    )
+
+    log_file: str | None = text(
+        Section.OUTPUT, None, "PATH", "Also write what is logged, and what is said of the run, to the end of this file."
+    )
+    log_json: bool = flag(
+        Section.OUTPUT,
+        "Log a JSON object a line: in the file of --log-file, or on standard error where there is none.",
     )
 
     @property

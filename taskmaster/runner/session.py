@@ -45,6 +45,7 @@ from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
 from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.invocation import is_command
+from taskmaster.runtime.log_file import LogFile
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
@@ -100,6 +101,7 @@ class RunSession:
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
         self._in_process = isinstance(slave, InProcessSpec)
+        self._log: LogFile | None = None
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
 
     def run(self) -> Summary:
@@ -113,6 +115,8 @@ class RunSession:
         if self._options.metrics_file is not None:
             check_metrics_file(self._options.metrics_file)
         with ExitStack() as stack:
+            if self._options.log_file is not None:
+                self._log = stack.enter_context(LogFile(self._options.log_file, as_json=self._options.log_json))
             if self._slave is not None:
                 self._slave.provide(stack)
             key = None if self._in_process else self._key()
@@ -190,9 +194,12 @@ class RunSession:
             store.tell(str(_reached(server.where)))
         respell = str if is_command() else as_keywords
         command = "" if self._slave is not None else self._slave_command(server.where)
-        # What callbacks print here is not led past a bar.
-        progress = "lines" if self._in_process and options.progress == "auto" else options.progress
-        console = stack.enter_context(Console(progress, command, respell, run.describe))
+        as_json = options.log_json and self._log is None
+        progress = options.progress
+        if progress == "auto" and (as_json or self._in_process):
+            # What callbacks print here is not led past a bar.
+            progress = "none" if as_json else "lines"
+        console = stack.enter_context(Console(progress, command, respell, run.describe, self._log, as_json=as_json))
         run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in ENDS))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
+from taskmaster.runtime.log_file import JsonLines, LogFile
 from taskmaster.units import show_count
 from taskmaster.view.progress import TIME_OF_DAY, Progress
 from taskmaster.view.snapshot import Snapshot
@@ -50,6 +51,8 @@ class Console:
             brought along.
         respell: Makes of an option, as a command spells it, what the person at hand would write.
         describe: Gives the status of the run for programs; None: the snapshot is all there is.
+        log: Also has what is said; None: there is no such file.
+        as_json: Whether what is logged and said is a JSON object a line.
     """
 
     def __init__(
@@ -58,7 +61,12 @@ class Console:
         slave_command: str,
         respell: Callable[[str], str] = str,
         describe: Callable[[Snapshot], dict[str, Any]] | None = None,
+        log: LogFile | None = None,
+        *,
+        as_json: bool = False,
     ) -> None:
+        self._log = log
+        self._json = JsonLines() if as_json else None
         self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command, describe=describe)
         self._handler = _Handler(self)
         self._closed = False
@@ -98,7 +106,18 @@ class Console:
 
     def say_as_it_is(self, line: str) -> None:
         """Write a line in which options are not respelled, because it may hold text of the user."""
-        self._progress.write(clean_lines(line) + "\n", sys.stderr)
+        line = clean_lines(line)
+        if self._log is not None:
+            self._log.say(line)
+        if self._json is not None:
+            line = self._json.format(logging.makeLogRecord({"name": "taskmaster", "levelname": "INFO", "msg": line}))
+        self._progress.write(line + "\n", sys.stderr)
+
+    def show_record(self, record: logging.LogRecord, line: str) -> None:
+        """Write a log line, which a log file has by itself."""
+        self._progress.write(
+            (clean_lines(line) if self._json is None else self._json.format(record)) + "\n", sys.stderr
+        )
 
     def say_end(self, settled: int, failed: int, elapsed: float) -> None:
         """Write how the run ended.
@@ -135,6 +154,6 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._console.say_as_it_is(self.format(record))
+            self._console.show_record(record, self.format(record))
         except Exception:
             self.handleError(record)

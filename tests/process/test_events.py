@@ -91,3 +91,23 @@ def test_a_run_that_is_stopped_says_so_and_the_next_one_is_resumed(playground: P
     assert found[0] == "resumed"
     assert found[-2:] == ["budget", "stopped"], again.output
     assert objects(again.output)[-1]["exit_code"] == 4
+
+
+@pytest.mark.slow
+def test_a_log_file_tells_the_story_and_json_is_all_that_standard_error_has(playground: Playground) -> None:
+    """How it began and ended, in the file; and as objects, where a container reads them."""
+    playground.write("work.py", WORK)
+
+    logged = playground.run("tm-run", "work.py", "1", "--retries=0", "--log-file=run.log", "--limit=20")
+    story = (playground.directory / "run.log").read_text()
+    run = playground.run("tm-run", "work.py", "1", "--retries=0", "--log-json")
+
+    assert logged.process.returncode == 75, logged.output
+    assert "New run; its state is" in story
+    assert "--limit (20 jobs) is reached" in story
+    assert run.process.returncode == 3, run.output
+    lines = run.output.splitlines()
+    assert len(objects(run.output)) == len(lines)
+    messages = [one["message"] for one in objects(run.output)]
+    assert any(message.startswith("Resuming at key") for message in messages)
+    assert any(message.startswith("Finished: 60 jobs settled, 6 of them failed") for message in messages)

@@ -1,0 +1,103 @@
+"""A file that has what Taskmaster logs and says of a run, as lines for people or as JSON objects.
+
+It is opened anew when logrotate has moved it away. A file that cannot be written any more stops no
+run: it is warned of, once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import traceback
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from taskmaster.errors import TaskmasterError, UsageError
+from taskmaster.redaction import clean_lines, clean_message
+from taskmaster.runtime.log import clean_logger
+
+__all__ = ["JsonLines", "LogFile"]
+
+logger = clean_logger(__name__)
+
+TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"
+
+
+class JsonLines(logging.Formatter):
+    """Makes a JSON object in a line of each record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record with ``at``, ``level``, ``logger``, ``message``, and its traceback."""
+        found = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and not record.exc_text:
+            record.exc_text = clean_lines(self.formatException(record.exc_info))
+        if record.exc_text:
+            found["traceback"] = record.exc_text
+        return json.dumps(found)
+
+
+class LogFile:
+    """See the module.
+
+    Args:
+        path: The file; lines are added at its end.
+        as_json: Whether they are JSON objects.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, as_json: bool = False) -> None:
+        try:
+            self._handler = _Handler(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as exc:
+            raise UsageError(
+                f"--log-file is {os.fspath(path)!r}, which cannot be written: {exc.strerror or exc}. Give another file."
+            ) from None
+        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        self._handler.setFormatter(JsonLines() if as_json else logging.Formatter(form, TIME_OF_DAY))
+
+    def __enter__(self) -> Self:
+        logging.getLogger("taskmaster").addHandler(self._handler)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if exc is not None and str(exc):
+            known = isinstance(exc, TaskmasterError)
+            text = str(exc) if known else "".join(traceback.format_exception(exc))
+            self.say(clean_message(text), logging.ERROR)
+        logging.getLogger("taskmaster").removeHandler(self._handler)
+        with suppress(OSError):  # what it still holds does not fit on the disk
+            self._handler.close()
+
+    def say(self, line: str, level: int = logging.INFO) -> None:
+        """Write a line that is no log line: what Taskmaster says, whatever the level of the log."""
+        about = {"name": "taskmaster", "levelno": level, "levelname": logging.getLevelName(level), "msg": line}
+        self._handler.handle(logging.makeLogRecord(about))
+
+
+class _Handler(logging.handlers.WatchedFileHandler):
+    """Writes to the file, and puts up with it if that is not possible."""
+
+    _has_warned = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; also looking whether the file was moved may fail."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  # as in logging
+        """Warn, once."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning("the log file %s cannot be written; the run goes on", self.baseFilename)

@@ -1,0 +1,93 @@
+"""The file of --log-file: what is logged and said, in lines or in objects."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from taskmaster.errors import SourceError, UsageError
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.log_file import LogFile
+
+logger = clean_logger("taskmaster.tests.log_file")
+
+
+def test_lines_have_their_time_their_level_and_their_origin(tmp_path: Path) -> None:
+    """What is logged, and what is said, in their order; an older file goes on."""
+    path = tmp_path / "run.log"
+    path.write_text("before\n")
+
+    with LogFile(path) as log:
+        logger.warning("lost the slave %s", "web3:8\n")
+        log.say("All done: 60 jobs settled.")
+    logger.warning("too late")
+
+    first, logged, said = path.read_text().splitlines()
+    assert first == "before"
+    assert logged.endswith(" WARNING taskmaster.tests.log_file: lost the slave web3:8")
+    assert said.endswith(" INFO taskmaster: All done: 60 jobs settled.")
+    assert logged[:4].isdigit()
+
+
+def test_objects_are_one_a_line_whatever_is_in_them(tmp_path: Path) -> None:
+    """Also with a traceback, and with what moves a cursor."""
+    path = tmp_path / "run.log"
+
+    with LogFile(path, as_json=True) as log:
+        try:
+            raise ValueError("bad \x1b[2J title\nforged")
+        except ValueError:
+            logger.exception("the hook failed")
+        log.say("Grüße")
+
+    first, second = map(json.loads, path.read_text("utf-8").splitlines())
+    assert (first["level"], first["logger"], first["message"]) == (
+        "error", "taskmaster.tests.log_file", "the hook failed",
+    )  # fmt: skip
+    assert "ValueError" in first["traceback"]
+    assert "\x1b" not in first["traceback"]
+    assert second["message"] == "Grüße"
+    assert second["at"] > 1e9
+
+
+def test_the_error_that_ends_a_run_is_in_it(tmp_path: Path) -> None:
+    """What the command says last is not said to the terminal alone."""
+    path = tmp_path / "run.log"
+
+    with pytest.raises(SourceError), LogFile(path):
+        raise SourceError("get_jobs raised")
+
+    assert " ERROR taskmaster: get_jobs raised" in path.read_text()
+
+
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+    """As logrotate does it, without a signal."""
+    path = tmp_path / "run.log"
+
+    with LogFile(path) as log:
+        log.say("one")
+        path.rename(tmp_path / "run.log.1")
+        log.say("two")
+
+    assert "two" in path.read_text()
+    assert "two" not in (tmp_path / "run.log.1").read_text()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """Before the run begins, with the option."""
+    with pytest.raises(UsageError, match="--log-file"):
+        LogFile(tmp_path / "missing" / "run.log")
+
+
+def test_a_disk_that_is_full_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It is warned of once."""
+    with caplog.at_level(logging.WARNING, "taskmaster"), LogFile("/dev/full") as log:
+        for _ in range(5):
+            log.say("one")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the log file /dev/full cannot be written; the run goes on"
+    ]
