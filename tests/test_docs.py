@@ -17,6 +17,7 @@ from taskmaster.cli.ctl import tm_ctl
 from taskmaster.cli.master import tm_master
 from taskmaster.cli.run import tm_run
 from taskmaster.cli.slave import tm_slave, tm_spawn
+from taskmaster.cli.web import tm_web
 from taskmaster.master.events import EventName
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,7 @@ TOOLS: dict[str, click.Command] = {
     "tm-spawn": tm_spawn,
     "tm-run": tm_run,
     "tm-ctl": tm_ctl,
+    "tm-web": tm_web,
 }
 COMMANDS = {**TOOLS, **{f"tm-ctl {name}": command for name, command in tm_ctl.commands.items()}}
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]

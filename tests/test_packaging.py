@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 import runpy
@@ -59,7 +60,7 @@ def test_commands_lead_to_functions(metadata):
     """Each installed command names a function that its module defines."""
     commands = dict(line.split(" = ") for line in metadata["entry_points"]["console_scripts"])
 
-    assert set(commands) == {"tm-master", "tm-slave", "tm-spawn", "tm-run", "tm-ctl"}
+    assert set(commands) == {"tm-master", "tm-slave", "tm-spawn", "tm-run", "tm-ctl", "tm-web"}
     for place in commands.values():
         module, function = place.split(":")
         tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_bytes())
@@ -78,7 +79,40 @@ def test_every_folder_is_a_package():
 def test_types_are_shipped(metadata):
     """Type checkers of users see the annotations."""
     assert (PACKAGE / "py.typed").is_file()
-    assert metadata["package_data"] == {"taskmaster": ["py.typed", "view/status.schema.json"]}
+    assert metadata["package_data"] == {"taskmaster": ["py.typed", "view/status.schema.json", "view/web/static/*"]}
+
+
+def test_the_page_s_files_are_shipped_and_ours(metadata):
+    """All that the page loads is in one folder that is shipped; what is not ours is listed with its
+    licence and its checksum.
+    """
+    static = PACKAGE / "view/web/static"
+    known = {path.name for path in static.iterdir()}
+    loaded = set(re.findall(r"/static/([\w.-]+)", (static / "page.html").read_text("utf-8")))
+    for script in static.glob("*.js"):
+        loaded |= set(re.findall(r'from "\./([\w.-]+)"', script.read_text("utf-8")))
+    manifest = (static / "MANIFEST").read_text("utf-8").splitlines()
+    lines = [line.split() for line in manifest if line[:1] not in ("", "#")]
+
+    assert "view/web/static/*" in metadata["package_data"]["taskmaster"]
+    assert loaded <= known
+    assert {path.parent for path in static.rglob("*") if path.is_file()} == {static}
+    for name, version, licence, checksum in lines:
+        assert version, licence
+        assert hashlib.sha256((static / name).read_bytes()).hexdigest() == checksum
+    # What is minified was made elsewhere.
+    ours = known - {line[0] for line in lines}
+    assert [name for name in ours if max(map(len, (static / name).read_text("utf-8").splitlines())) > 1000] == []
+
+
+def test_the_page_makes_no_markup_and_asks_nobody_else():
+    """No script of the page makes elements of text, or names another origin."""
+    for script in (PACKAGE / "view/web/static").glob("*.js"):
+        said = script.read_text("utf-8")
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|createHTML", said
+        ), script
+        assert set(re.findall(r"https?://[^\s\"']+", said)) <= {"http://www.w3.org/2000/svg"}, script
 
 
 def test_everybody_names_the_same_pythons(metadata):

@@ -1,7 +1,7 @@
 """The commands: they parse a command line, call ``taskmaster.api`` or ``runner``, and end with an
 exit code.
 
-- ``master``, ``run``, ``slave`` (``tm-slave`` and ``tm-spawn``), ``ctl``: a command each;
+- ``master``, ``run``, ``slave`` (``tm-slave`` and ``tm-spawn``), ``ctl``, ``web``: a command each;
 - ``steering``, ``looking``: the commands of ``ctl`` that ask a running master; ``which_run``: what
   they have in common;
 - ``options``: from declared options to those of a command line;

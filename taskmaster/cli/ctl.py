@@ -65,6 +65,35 @@ def keygen(path: str) -> None:
     )
 
 
+@tm_ctl.command("web-url")
+@click.argument("state")
+@click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
+@_get_jobs_callback
+@click.option("--look", is_flag=True, envvar="TASKMASTER_LOOK", help="The address for looking only, to be handed on.")
+def web_url(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None, look: bool) -> None:
+    """Print the address of a run's page, with its token.
+
+    STATE is the state file of the run, or the TARGET with the arguments that it was given. The page
+    is that of a master that was started with --web, or of tm-web, by you, on this machine.
+
+    \b
+    Examples:
+      tm-ctl web-url backfill.py
+      tm-ctl web-url backfill.py --look
+    """  # noqa: D301
+    from taskmaster.runner.identities import state_of
+    from taskmaster.runner.page_tokens import kept_page
+
+    path = str(state_of(state, parse_arguments(arguments), get_jobs_callback))
+    page = kept_page(path)
+    if page is None:
+        raise UsageError(
+            f"No page of yours has been served for {path} on this machine: start the run with --web, or `tm-web "
+            f"{shlex.quote(path)}` beside it."
+        )
+    click.echo(f"{page.url}?token={page.tokens.look if look else page.tokens.steer}")
+
+
 @tm_ctl.command()
 @click.argument("state", required=False)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)

@@ -133,8 +133,10 @@ def _attributes(one: Field[Any], declared: Option) -> dict[str, Any]:
         found["type"] = click.Choice(declared.choices, case_sensitive=False)
     elif declared.several:
         found.update(type=_Lines(), multiple=True)
-    elif declared.alone is not None:
+    elif isinstance(declared.alone, int):
         found.update(is_flag=False, flag_value=str(declared.alone), callback=_read_alone(declared.alone))
+    elif declared.alone is not None:
+        found.update(is_flag=False, flag_value=declared.alone)
     elif declared.read is not None:
         found["callback"] = _read(declared.read)
     else:

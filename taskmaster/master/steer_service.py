@@ -168,6 +168,10 @@ class SteerService:
             )  # fmt: skip
         return answer
 
+    def answer(self, method: str, *arguments: Any) -> Any:
+        """Do what the run's own page asks for: "look" or "steer"."""
+        return self.steer(arguments[0], "the page") if method == "steer" else self.look(*arguments)
+
     def look(self, what: Any, arguments: Any) -> Any:
         """Answer what is asked for.
 

@@ -16,6 +16,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
 from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
+from taskmaster.options.page import PageOptions
 from taskmaster.options.project import ProjectOptions
 from taskmaster.options.telling import TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
@@ -162,7 +163,7 @@ class WorkerOptions(CommonOptions):
 
 
 @dataclass(frozen=True)
-class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions):
+class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions):
     """Options of ``tm-master``."""
 
     host: str | None = text(
@@ -277,6 +278,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions):
     def check(self) -> None:
         """Check as ``CommonOptions.check`` does."""
         super().check()
+        self.check_page()
         if self.failed and self.reset:
             raise UsageError(
                 "--failed runs failed jobs of this run again, and --reset gives the run up: leave one out."

@@ -50,6 +50,7 @@ class Section(Enum):
     SLAVES = "Slaves"
     TARGET = "Target"
     TELLING = "Notifications"
+    PAGE = "Page"
     OUTPUT = "Output"
 
 
@@ -81,7 +82,7 @@ class Option:
     unset: str = ""
     choices: tuple[str, ...] = ()
     read: Check | None = None
-    alone: int | None = None
+    alone: int | str | None = None
     several: bool = False
     alias: str = ""
     environment: bool = True

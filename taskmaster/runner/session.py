@@ -39,6 +39,8 @@ from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlav
 from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
 from taskmaster.runner.notifications import Notifications
 from taskmaster.runner.notify_ways import way_of
+from taskmaster.runner.page import Page, PageView
+from taskmaster.runner.page_plan import plan_of
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
@@ -71,6 +73,7 @@ class _Parts:
     notifications: Notifications
     slave: LocalSlave | InProcessSlave | None = None
     exit_code: int | None = None
+    page: Page | None = None
 
 
 class RunSession:
@@ -100,6 +103,7 @@ class RunSession:
         self._key = key
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
+        self._page_plan = plan_of(options)
         self._in_process = isinstance(slave, InProcessSpec)
         self._log: LogFile | None = None
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
@@ -211,6 +215,7 @@ class RunSession:
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
+        parts.page = self._start_page(stack, parts, store, command)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
@@ -234,6 +239,18 @@ class RunSession:
         key.leave(port, needed=self._announce and key.generated)
         stack.callback(keyfile.remove, port, key.text)
         return server
+
+    def _start_page(self, stack: ExitStack, parts: _Parts, store: Store, slave_command: str) -> Page | None:
+        """Serve the page, if one is asked for."""
+        if self._page_plan is None:
+            return None
+        is_kept = isinstance(store, SqliteStore) and self._sample is None
+        facts = {"resume": command_again(), "slave_command": slave_command, "state_path": store.location}
+        page = Page(self._page_plan, parts.run.steers.answer, state=store.location if is_kept else "", facts=facts)
+        stack.enter_context(page)
+        for sentence in page.sentences():
+            parts.console.say(sentence)
+        return page
 
     def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | None:
         if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
@@ -310,6 +327,8 @@ class RunSession:
                 view = ProgressHook(view, self._on_progress, run.describe)
             if self._options.metrics_file is not None:
                 view = MetricsFile(view, self._options.metrics_file, run.status, run.describe)
+            if parts.page is not None:
+                view = PageView(view, parts.page, run.describe)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
             message = f"The run stopped where it can go on; r{again}"

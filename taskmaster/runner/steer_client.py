@@ -71,6 +71,14 @@ class SteerClient:
         """
         return self._call("look", what, arguments)
 
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Ask what somebody else has put together, and return the answer as it is.
+
+        Raises:
+            ConnectError: The master cannot be reached, or could not do it.
+        """
+        return self._call(method, *arguments)
+
     def status(self) -> dict[str, Any]:
         """Return how the run stands; an older master says less."""
         try:

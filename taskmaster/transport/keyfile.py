@@ -20,7 +20,7 @@ from pathlib import Path
 from taskmaster.errors import UsageError
 from taskmaster.runtime.tracebacks import reason
 
-__all__ = ["as_bytes", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
+__all__ = ["as_bytes", "directory", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
 
 MAX_KEY_BYTES = 65_536  # bytes that are read of a key file: /dev/zero is none
 WEAK_CHARACTERS = 16  # a peer that a slave connects to can try keys for as long as it likes
@@ -116,18 +116,17 @@ def leave(port: int, key: str) -> Path:
     Raises:
         UsageError: there is no directory that belongs to the user alone, or it cannot be written.
     """
-    directory = _directory()
-    if directory is None:
+    place = directory()
+    if place is None:
         raise UsageError("The key for slaves on this machine cannot be left: you have no home. Set TASKMASTER_HOME.")
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = directory.stat()
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = place.stat()
         if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
-                f"{directory} is not yours alone, so that no key is left there: chmod 700 {directory}, or set "
-                "TASKMASTER_HOME."
+                f"{place} is not yours alone, so that no key is left there: chmod 700 {place}, or set TASKMASTER_HOME."
             )
-        path = _path(directory, port)
+        path = _path(place, port)
         # A name that nobody can know, and no link.
         scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -141,33 +140,34 @@ def leave(port: int, key: str) -> Path:
             raise
     except (OSError, ValueError) as exc:
         raise UsageError(
-            f"The key for slaves on this machine cannot be left in {directory}: {reason(exc)}. Set TASKMASTER_HOME "
+            f"The key for slaves on this machine cannot be left in {place}: {reason(exc)}. Set TASKMASTER_HOME "
             "to a directory of yours."
         ) from exc
 
 
 def remove(port: int, key: str) -> None:
     """Take the key back, unless another master has left its own meanwhile."""
-    left, directory = find(port), _directory()
-    if left is not None and directory is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
+    left, place = find(port), directory()
+    if left is not None and place is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
         with contextlib.suppress(OSError):  # a directory that became read-only is no reason to end a run badly
-            _path(directory, port).unlink(missing_ok=True)
+            _path(place, port).unlink(missing_ok=True)
 
 
 def find(port: int) -> str | None:
     """Return the key that a master of the same user on this machine has left for its port, None if
     there is none that can be read.
     """
-    directory = _directory()
-    if directory is None:
+    place = directory()
+    if place is None:
         return None
     try:
-        return _read(_path(directory, port), of_another_user=False)
+        return _read(_path(place, port), of_another_user=False)
     except UsageError:
         return None
 
 
-def _directory() -> Path | None:
+def directory() -> Path | None:
+    """Return where keys are left; None if this user has no such place."""
     named = os.environ.get("TASKMASTER_HOME")
     if named:
         return Path(named)
@@ -180,6 +180,6 @@ def _directory() -> Path | None:
     return Path(home) / ".taskmaster"
 
 
-def _path(directory: Path, port: int) -> Path:
+def _path(place: Path, port: int) -> Path:
     # A home directory may be shared by several machines.
-    return directory / f"{socket.gethostname()}-{port}.key"
+    return place / f"{socket.gethostname()}-{port}.key"

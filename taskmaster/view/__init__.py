@@ -4,5 +4,6 @@
 it will be over; ``metrics`` are for
 Prometheus; ``progress`` draws a bar or writes lines, ``watch`` draws what ``tm-ctl`` watches;
 ``console`` is all that a person sees of a run, log lines included. Imports nothing but the modules
-at the root.
+at the root. ``web`` is the page in a browser, a room and a process
+of its own.
 """

@@ -1,0 +1,229 @@
+"""The page of a run, as the process with the run sees it: a child that serves it, and the line on
+which that child asks.
+
+Guarantees: the child never has the run's key; it is started again when it dies, three times a
+minute at most; it ends with this process, however that ends; whatever becomes of it never touches
+the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from taskmaster.master.summary import View
+from taskmaster.runner.page_plan import PagePlan
+from taskmaster.runner.page_tokens import KeptPage, Tokens, keep_page, kept_page, new_tokens
+from taskmaster.runtime.at_fork import forget_in_children
+from taskmaster.runtime.log import clean_logger
+from taskmaster.transport.line import LineEnd
+from taskmaster.view.snapshot import Snapshot
+from taskmaster.view.web.guard import digest
+from taskmaster.view.web.instructions import PageInstructions
+
+__all__ = ["Page", "PageView"]
+
+logger = clean_logger(__name__)
+
+MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
+END_SECONDS = 5.0  # that the child has to show the end of the run, and to end
+
+
+class Page:
+    """See the module. It serves from ``start`` to ``close``.
+
+    Args:
+        plan: Where it is served.
+        answer: Does what the page asks for: called with "look" or "steer", and the arguments.
+        state: Path of the run's state, with which the tokens are kept; "" to keep none.
+        facts: See ``PageInstructions``.
+
+    Raises:
+        ListenError: It cannot be served there.
+        UsageError: The tokens cannot be kept.
+    """
+
+    def __init__(
+        self, plan: PagePlan, answer: Callable[..., Any], *, state: str, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        self._plan = plan
+        self._socket = plan.listen()
+        forget_in_children(self)
+        self.port: int = self._socket.getsockname()[1]
+        self.tokens = self._kept(state)
+        self._end = LineEnd(answer, None if plan.readonly else self.tokens.steer)
+        self._told = PageInstructions(
+            listening=self._socket.fileno(),
+            line=-1,
+            hosts=plan.names(self.port),
+            origins=plan.origins(self.port),
+            port=self.port,
+            look_digest=digest(self.tokens.look),
+            steer_digest=digest(self.tokens.steer),
+            readonly=plan.readonly,
+            secure=bool(plan.certificate or plan.proxy),
+            certificate=plan.certificate and str(Path(plan.certificate).absolute()),
+            private_key=plan.private_key and str(Path(plan.private_key).absolute()),
+            open_metrics=plan.open_metrics,
+            facts={**(facts or {}), "readonly": plan.readonly},
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts: deque[float] = deque(maxlen=MOST_STARTS)
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, name="taskmaster-page", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The page's address, with the token for steering, or for looking if nobody may steer."""
+        token = self.tokens.look if self._plan.readonly else self.tokens.steer
+        return f"{self._plan.url(self.port)}?token={token}"
+
+    def sentences(self) -> list[str]:
+        """Return what is said of the page at the start."""
+        what = "shows" if self._plan.readonly else "shows and steers"
+        return [f"The page that {what} the run: {self.url}"]
+
+    def close(self, status: Mapping[str, Any] | None = None) -> None:
+        """Let the page show the end of the run, and end it.
+
+        Args:
+            status: How the run stands at its end; None if that is not known.
+        """
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._ended.set()
+            process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                process.stdin.write(json.dumps({"status": status}).encode() + b"\n")
+                process.stdin.flush()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            process.kill()
+            process.wait()
+        self._end.close()
+        self._socket.close()
+        if self._thread.ident is not None:
+            self._thread.join(END_SECONDS)
+
+    def forget(self) -> None:
+        """Close this process's copy of the listening socket only; for a forked child."""
+        self._socket.close()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _kept(self, state: str) -> Tokens:
+        """Return the tokens that an earlier session has kept, or new ones."""
+        known = kept_page(state) if state and not self._plan.new_tokens else None
+        tokens = known.tokens if known is not None else new_tokens()
+        if state:
+            try:
+                keep_page(KeptPage(tokens, self._plan.url(self.port), state))
+            except BaseException:
+                self._socket.close()
+                raise
+        return tokens
+
+    def _serve(self) -> None:
+        """Start the child, answer it, and start it again when it has died."""
+        while not self._ended.is_set():
+            if len(self._starts) == MOST_STARTS:
+                self._ended.wait(max(0.0, self._starts[0] + START_SPAN_SECONDS - time.monotonic()))
+            self._starts.append(time.monotonic())
+            with tempfile.TemporaryFile() as errors:
+                try:
+                    if not self._begin(errors):
+                        return
+                    self._end.serve()
+                    process = self._process
+                    code = process.wait() if process is not None else 0
+                except OSError as exc:
+                    logger.warning("the page cannot be started: %s; the run goes on", exc)
+                    continue
+                if not self._ended.is_set():
+                    errors.seek(0)
+                    said = errors.read()[-2000:].decode("utf-8", "replace").strip().rpartition("\n")[2]
+                    logger.warning(
+                        "the page has ended (%s%s) and is started again; the run goes on",
+                        f"by signal {-code}" if code < 0 else f"with {code}",
+                        f": {said}" if said else "",
+                    )
+
+    def _begin(self, errors: Any) -> bool:
+        """Start the child; False if it is not wanted any more."""
+        theirs = self._end.open()
+        try:
+            flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+            kept = {name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"}
+            with self._lock:
+                if self._ended.is_set():
+                    return False
+                self._process = process = subprocess.Popen(
+                    [sys.executable, *flags, "-P", "-m", "taskmaster.view.web"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    pass_fds=[self._socket.fileno(), theirs.fileno()],
+                    process_group=0,
+                    # Each thread's memory would take a large part of what the child may have.
+                    env={**kept, "MALLOC_ARENA_MAX": "2"},
+                )
+                pipe = process.stdin
+                if pipe is not None:
+                    # A child that the user's source forks must not keep the page alive.
+                    os.register_at_fork(after_in_child=pipe.close)
+                    pipe.write(replace(self._told, line=theirs.fileno()).to_line())
+                    pipe.flush()
+        except BrokenPipeError:
+            pass  # it has ended already, and is waited for
+        finally:
+            theirs.close()
+        return True
+
+
+class PageView:
+    """A view that leaves the last word of the run to its page, and shows the run in another view.
+
+    Args:
+        view: Shows the run.
+        page: The page.
+        describe: Makes a status of a snapshot.
+    """
+
+    def __init__(self, view: View, page: Page, describe: Callable[[Snapshot], dict[str, Any]]) -> None:
+        self._view = view
+        self._page = page
+        self._describe = describe
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the run as it is now."""
+        self._view.update(snapshot)
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show it for the last time."""
+        self._view.close(snapshot)
+        self._page.close(self._describe(snapshot))
+
+    def say(self, line: str) -> None:
+        """Print a line of Taskmaster's own."""
+        self._view.say(line)

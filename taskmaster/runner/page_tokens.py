@@ -1,0 +1,121 @@
+"""The two tokens of a run's page: one for looking, one for steering.
+
+They are kept beside the keys that masters leave, in a file that only its owner can read, by the
+place of the state: so a bookmark serves after a restart, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from taskmaster.errors import UsageError
+from taskmaster.runtime.tracebacks import reason
+from taskmaster.transport import keyfile
+
+__all__ = ["KeptPage", "Tokens", "keep_page", "kept_page", "new_tokens"]
+
+TOKEN_BYTES = 24
+
+
+class Tokens(NamedTuple):
+    """See the module."""
+
+    look: str
+    steer: str
+
+
+class KeptPage(NamedTuple):
+    """What is kept of a run's page.
+
+    Attributes:
+        tokens: Its tokens.
+        url: Where it was served last, without a token.
+        state: The state of the run.
+    """
+
+    tokens: Tokens
+    url: str
+    state: str
+
+
+def new_tokens() -> Tokens:
+    """Return new tokens."""
+    return Tokens(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES))
+
+
+def kept_page(state: str) -> KeptPage | None:
+    """Return what was kept of the page of a state; None if nothing was, or others can read it.
+
+    Args:
+        state: Path of the state.
+    """
+    directory = keyfile.directory()
+    if directory is None:
+        return None
+    try:
+        with _path(directory, state).open("rb") as file:
+            about = os.fstat(file.fileno())
+            if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                return None
+            value = json.loads(file.read(65536))
+        return KeptPage(Tokens(str(value["look"]), str(value["steer"])), str(value["url"]), str(value["state"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_page(page: KeptPage) -> None:
+    """Keep what belongs to the page of a state.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    directory = keyfile.directory()
+    if directory is None:
+        raise UsageError("The page's tokens cannot be kept: you have no home. Set TASKMASTER_HOME.")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = directory.stat()
+        if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UsageError(
+                f"{directory} is not yours alone, so that no token is kept there: chmod 700 {directory}, or set "
+                "TASKMASTER_HOME."
+            )
+        _forget_old(directory)
+        path = _path(directory, page.state)
+        scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(scratch, flags, 0o600), "w") as file:
+            json.dump({**page.tokens._asdict(), "url": page.url, "state": page.state}, file)
+        scratch.replace(path)
+    except (OSError, ValueError) as exc:
+        raise UsageError(
+            f"The page's tokens cannot be kept in {directory}: {reason(exc)}. Set TASKMASTER_HOME to a directory of "
+            "yours."
+        ) from exc
+
+
+def _forget_old(directory: Path) -> None:
+    """Remove what belongs to states that are gone."""
+    for path in directory.glob(f"page-{_machine()}-*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if not Path(json.loads(path.read_bytes())["state"]).exists():
+                path.unlink()
+
+
+def _path(directory: Path, state: str) -> Path:
+    place = hashlib.sha256(str(Path(state).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return directory / f"page-{_machine()}-{place}.json"
+
+
+def _machine() -> str:
+    # A home directory may be shared by several machines.
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())

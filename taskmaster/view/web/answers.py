@@ -1,0 +1,99 @@
+"""What the master has said, as the page has it. Pure.
+
+Keys, messages, tracebacks and names come from users' data and from strangers: each text is cleaned
+of what moves a cursor or turns the reading direction, and cut. Guarantees: an answer is plain JSON
+without NaN, and its size is bounded, whatever the number of jobs, failures and slaves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskmaster.redaction import clean, clean_lines
+from taskmaster.view.snapshot import Snapshot
+from taskmaster.view.status import Rate, to_json
+
+__all__ = ["MAX_BYTES", "as_bytes", "cleaned", "points", "status_answer"]
+
+MAX_BYTES = 64 * 1024
+MAX_TEXT = 300
+MAX_LINES_TEXT = 4000  # characters of a traceback
+LINES = {"traceback"}  # names of texts that have several lines
+SHORTENED = ("slaves", "trail", "kinds", "settings", "longest")
+"""Lists of an answer that are cut, the longest first, when it would be too large."""
+MOST_POINTS = 300  # of the plot
+SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report twice a second, which would make teeth
+
+
+def cleaned(value: Any, *, lines: bool = False) -> Any:
+    """Return plain values for JSON: texts cleaned and cut, no number that JSON does not have."""
+    if isinstance(value, str):
+        most = MAX_LINES_TEXT if lines else MAX_TEXT
+        text = clean_lines(value[-most:]) if lines else clean(value[: most + 1])
+        return text if len(text) <= most else text[: most - 1] + "…"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {clean(str(name))[:MAX_TEXT]: cleaned(part, lines=name in LINES) for name, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [cleaned(part) for part in value]
+    return clean(str(value))[:MAX_TEXT]
+
+
+def status_answer(status: Mapping[str, Any] | None, rate: Rate, page: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``/api/v1/status`` gives: what ``tm-ctl status --json`` shows, and ``page``.
+
+    Args:
+        status: What the master has said last; None if it has not said anything yet.
+        rate: Has taken in the statuses before.
+        page: What the page has beside it.
+    """
+    known = {} if status is None else {**to_json(Snapshot.from_wire(status), rate), **status}
+    found: dict[str, Any] = cleaned({**known, "page": page})
+    return found
+
+
+def as_bytes(answer: dict[str, Any]) -> bytes:
+    """Return an answer as it is sent, its lists cut until it is small enough."""
+    text = _dumped(answer)
+    while len(text) > MAX_BYTES:
+        parts = [part for part in (answer, answer.get("page")) if isinstance(part, dict)]
+        lists = [(part, name) for part in parts for name in SHORTENED if isinstance(part.get(name), list)]
+        part, name = max(lists, key=lambda one: len(_dumped(one[0][one[1]])), default=(answer, ""))
+        if not part.get(name):
+            break
+        part[name] = part[name][: len(part[name]) * 2 // 3]
+        text = _dumped(answer)
+    return text
+
+
+def points(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return the points of the plot: time, jobs a second since the point before, failed jobs since
+    then, what held the run, and the rate that was set.
+
+    Args:
+        rows: Of the run's history, oldest first: ``at``, and the sums ``settled`` and ``failed``.
+    """
+    step = max(1, -(-len(rows) // MOST_POINTS))
+    kept = list(rows[::-step])[::-1]
+    found, first = [], 0
+    for number in range(1, len(kept)):
+        row = kept[number]
+        while first < number - 1 and row["at"] - kept[first + 1]["at"] >= SMOOTH_SECONDS:
+            first += 1
+        passed = row["at"] - kept[first]["at"]
+        if passed <= 0:
+            continue
+        speed = max(0.0, (row["settled"] - kept[first]["settled"]) / passed)
+        failed = max(0, row["failed"] - kept[number - 1]["failed"])
+        found.append([round(row["at"], 1), round(speed, 3), failed, row.get("held") or "", row.get("rate_limit")])
+    return found
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")

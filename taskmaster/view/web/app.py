@@ -1,0 +1,225 @@
+"""The page's HTTP server: uvicorn, with limits of its own. The only module that imports uvicorn.
+
+uvicorn gives a request any time to arrive, and counts half-open connections among those that it
+serves: a hundred of them would shut everybody else out for ever. Here a connection lives for ten
+seconds; the page opens a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from taskmaster.errors import ConnectError
+from taskmaster.transport.line import LineRefused
+from taskmaster.view.web.answers import as_bytes
+from taskmaster.view.web.assets import asset
+from taskmaster.view.web.feed import Feed
+from taskmaster.view.web.guard import HEADERS, Guard, Refused, Visitor
+from taskmaster.view.web.routes import MAX_BODY_BYTES, BadCommand, Route, history_span, route_of, steer_request
+
+__all__ = ["Metrics", "PageServer"]
+
+CONNECTION_SECONDS = 10.0
+MOST_CONNECTIONS = 64
+WRONG_TOKEN_SECONDS = 0.5
+MOST_WAITING = 5  # who have shown a wrong token, and wait for that
+TEXT, JSON = "text/plain; charset=utf-8", "application/json; charset=utf-8"
+Metrics: TypeAlias = Callable[[dict[str, Any], bool, str], tuple[str, bytes]]
+"""Makes the text of ``/metrics`` of a status, whether the master answers, and what is accepted."""
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+Answer: TypeAlias = tuple[int, str, bytes]
+NOTHING: Answer = (404, TEXT, b"There is nothing here.\n")
+
+
+class Request(NamedTuple):
+    """A request that was let in.
+
+    Attributes:
+        method: Of HTTP.
+        path: Without the query.
+        query: Its parameters.
+        headers: By their names in small letters.
+        visitor: Who asks.
+        host: Whence.
+        receive: Gives its body.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    visitor: Visitor
+    host: str
+    receive: Receive
+
+
+class ShortLived(H11Protocol):
+    """A connection that is closed after a while, whatever has arrived on it."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Start its time."""
+        super().connection_made(transport)
+        self._end_of_life = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._end_of_life.cancel()
+        super().connection_lost(exc)
+
+
+class PageServer:
+    """See the module.
+
+    Args:
+        guard: Lets requests in.
+        feed: Knows the run.
+        metrics: Makes ``/metrics``; None: there is none.
+    """
+
+    def __init__(self, guard: Guard, feed: Feed, metrics: Metrics | None = None) -> None:
+        self._guard = guard
+        self._feed = feed
+        self._metrics = metrics
+        self._waiting = 0
+        self._server: uvicorn.Server | None = None
+
+    async def serve(self, listening: socket.socket, certificate: str = "", private_key: str = "") -> None:
+        """Serve on a socket until ``stop``."""
+        config = uvicorn.Config(
+            self,
+            loop="asyncio",
+            http=ShortLived,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=16384,
+            ssl_certfile=certificate or None,
+            ssl_keyfile=private_key or None,
+        )
+        self._server = uvicorn.Server(config)
+        await self._server.serve(sockets=[listening])
+
+    def stop(self) -> None:
+        """End it."""
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        method, path = scope["method"], scope["path"]
+        more: dict[str, str] = {}
+        try:
+            visitor = self._guard.check(method, path, query, headers)
+            host = (scope.get("client") or ("",))[0]
+            request = Request(method, path, query, headers, visitor, host, receive)
+            status, kind, body = await self._answer(request)
+        except Refused as exc:
+            status, kind, body, more = exc.status, exc.kind, exc.text.encode(), dict(exc.headers)
+            if exc.slowly and not await self._had_to_wait():
+                status, kind, body, more = 429, TEXT, b"Too many wrong tokens at once.\n", {"Retry-After": "1"}
+        sent = {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS, **more}
+        pairs = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in sent.items()]
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    async def _answer(self, request: Request) -> Answer:
+        route = route_of(request.path)
+        makers = {
+            Route.PAGE: self._page,
+            Route.STATIC: self._page,
+            Route.STEER: self._steer,
+            Route.STATUS: self._status,
+            Route.HISTORY: self._history,
+            Route.SETTINGS: self._settings,
+            Route.METRICS: self._metrics_text,
+            Route.HEALTH: self._health,
+        }
+        return NOTHING if route is None else await makers[route](request)
+
+    async def _page(self, request: Request) -> Answer:
+        found = asset("page.html" if request.path == Route.PAGE else request.path.removeprefix(Route.STATIC))
+        return NOTHING if found is None else (200, *found)
+
+    async def _status(self, request: Request) -> Answer:
+        await self._feed.fresh()
+        return 200, JSON, as_bytes(self._feed.answer(steers=request.visitor is Visitor.STEERS))
+
+    async def _history(self, request: Request) -> Answer:
+        return 200, JSON, as_bytes(await self._feed.history(history_span(request.query)))
+
+    async def _settings(self, _: Request) -> Answer:
+        return 200, JSON, as_bytes({"settings": await self._feed.settings()})
+
+    async def _metrics_text(self, request: Request) -> Answer:
+        if self._metrics is None:
+            return NOTHING
+        await self._feed.fresh()
+        return (200, *self._metrics(self._feed.status(), not self._feed.gone, request.headers.get("accept", "")))
+
+    async def _health(self, _: Request) -> Answer:
+        await self._feed.fresh()
+        return (503, TEXT, b"gone\n") if self._feed.gone else (200, TEXT, b"ok\n")
+
+    async def _steer(self, request: Request) -> Answer:
+        if request.method != "POST":
+            return 405, TEXT, b"A command is sent with POST.\n"
+        try:
+            wanted = steer_request(await _body(request.receive), request.host)
+            answer = await self._feed.steer(wanted, self._guard.token(request.headers))
+        except BadCommand as exc:
+            return 400, TEXT, f"{exc}\n".encode()
+        except LineRefused as exc:
+            why = {"ok": False, "why": exc.why}
+            return 403 if exc.forbidden else 409, JSON, json.dumps(why).encode()
+        except ConnectError as exc:
+            return 503, JSON, json.dumps({"ok": False, "why": str(exc)}).encode()
+        return 200, JSON, as_bytes(answer)
+
+    async def _had_to_wait(self) -> bool:
+        """Keep somebody with a wrong token waiting; False if too many wait already."""
+        if self._waiting >= MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            await asyncio.sleep(WRONG_TOKEN_SECONDS)
+        finally:
+            self._waiting -= 1
+        return True
+
+
+async def _body(receive: Receive) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        BadCommand: It is too long, or was given up.
+    """
+    body = b""
+    while True:
+        message: dict[str, Any] = await receive()
+        body += bytes(message.get("body", b""))
+        if message["type"] != "http.request":
+            raise BadCommand("The request was given up.")
+        if len(body) > MAX_BODY_BYTES:
+            raise BadCommand(f"A command has at most {MAX_BODY_BYTES} bytes.")
+        if not message.get("more_body"):
+            return body

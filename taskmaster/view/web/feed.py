@@ -1,0 +1,223 @@
+"""What the page knows of the run: asked of the master while somebody looks, once a second at most.
+
+Several browsers share one answer; nobody looks, nothing is asked. A master that does not answer
+keeps nobody waiting: what it said last is shown, with the time since then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from taskmaster.errors import ConnectError
+from taskmaster.transport.line import LineRefused
+from taskmaster.view.status import Rate
+from taskmaster.view.web.answers import cleaned, points, status_answer
+
+__all__ = ["Feed", "Master"]
+
+FRESH_SECONDS = 0.8  # for which an answer serves
+PATIENCE_SECONDS = 2.5  # after which what was known before is shown
+MOST_SLAVES, MOST_TRAIL = 40, 60
+KEPT_SAMPLES = 600
+KEPT_ROWS = 8640  # of a span of the master's history
+END_SECONDS = 2.5  # that browsers have to see the end of the run
+LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
+
+
+class Master(Protocol):
+    """The line to the master; see ``taskmaster.transport.line``."""
+
+    def ask(self, method: str, *arguments: Any, token: str | None = None) -> Any:
+        """Ask it, and wait for the answer."""
+
+
+class Feed:
+    """See the module.
+
+    Args:
+        master: Is asked.
+        facts: What the page shows beside what the master says.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, master: Master, facts: Mapping[str, Any], clock: Callable[[], float] = time.time) -> None:
+        self._master = master
+        self._facts = dict(facts)
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1, "taskmaster-line")  # one question at a time
+        self._rate = Rate()
+        self._status: dict[str, Any] | None = None
+        self._more: dict[str, Any] = {}
+        self._samples: deque[dict[str, Any]] = deque(maxlen=KEPT_SAMPLES)
+        self._history: dict[str, deque[dict[str, Any]]] = {}  # by the span
+        self._history_seq: dict[str, int] = {}
+        self._trail: deque[Any] = deque(maxlen=MOST_TRAIL)
+        self._unknown: set[str] = set()  # what this master cannot be asked for
+        self._trouble = ""
+        self._seen_at = 0.0
+        self._asked_at = 0.0
+        self._looked_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._over = False
+        self._all_saw = asyncio.Event()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the master did not answer when it was asked last."""
+        return bool(self._trouble)
+
+    async def fresh(self) -> None:
+        """Ask the master, unless it was asked just now."""
+        self._looked_at = self._clock()
+        if self._over or self._clock() - self._asked_at < FRESH_SECONDS:
+            return
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._refresh())
+        await asyncio.wait([self._task], timeout=PATIENCE_SECONDS)
+        if not self._task.done():
+            self._trouble = "The master has not answered yet; it is asked on."
+
+    def answer(self, *, steers: bool) -> dict[str, Any]:
+        """Return what ``/api/v1/status`` gives.
+
+        Args:
+            steers: The one who asks may steer.
+        """
+        page = {
+            **self._facts,
+            **self._more,
+            "trail": list(self._trail),
+            "trouble": self._trouble,
+            "seen_at": self._seen_at,
+            "now": self._clock(),
+            "steers": steers and not self._over,
+            "over": self._over,
+        }
+        found = status_answer(self._status, self._rate, page)
+        if self._over:
+            self._all_saw.set()
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Return what the master has said last; {} if nothing yet."""
+        return dict(self._status or {})
+
+    async def history(self, span: str) -> dict[str, Any]:
+        """Return the points of the plot: from the master's history, or from what was seen here if
+        it keeps none.
+
+        Args:
+            span: "10m", "6h" or "all".
+        """
+        if not self._over and "history" not in self._unknown:
+            await self._in_thread(self._read_history, span)
+        known = self._history.get(span)
+        return {"span": span, "points": points(list(known or self._samples)), "kept": bool(known)}
+
+    async def settings(self) -> Any:
+        """Return each setting of the run."""
+        return cleaned(await self._in_thread(self._look, "settings", {}) or [])
+
+    async def steer(self, request: dict[str, Any], token: str) -> dict[str, Any]:
+        """Ask the master for a change, with the token of who wants it.
+
+        Raises:
+            LineRefused: The token does not allow it, or the master could not do it.
+            ConnectError: The master does not answer.
+        """
+        answer = await self._in_thread(lambda: self._master.ask("steer", request, token=token))
+        self._asked_at = 0.0  # what has changed is to be seen at once
+        return dict(cleaned(answer))
+
+    def end(self, status: dict[str, Any] | None) -> None:
+        """Take the last word of the master; what it said before stays if there is none."""
+        self._over = True
+        if status is not None:
+            self._note(status)
+
+    async def seen(self) -> None:
+        """Wait until a browser that looks has seen the end, for a moment."""
+        if self._clock() - self._looked_at < LOOKING_SECONDS:
+            try:
+                await asyncio.wait_for(self._all_saw.wait(), END_SECONDS)
+                await asyncio.sleep(1.2)  # other browsers ask within a second
+            except TimeoutError:
+                pass
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+    async def _refresh(self) -> None:
+        try:
+            status, more, rows = await self._in_thread(self._ask_all)
+        except ConnectError as exc:
+            self._trouble = str(exc)
+        else:
+            if not self._over:
+                self._more = more
+                self._trail.extend(rows)
+                self._note(status)
+        self._asked_at = self._clock()
+
+    def _ask_all(self) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+        status = dict(self._master.ask("look", "status", {}))
+        after = self._trail[-1]["seq"] if self._trail else 0
+        rows = self._look("trail", {"after": after}) or {"rows": []} if status.get("trail", 1) > after else {"rows": []}
+        slaves = self._look("slaves", {"after": 0}) or {"rows": []}
+        more = {"slaves": slaves["rows"][:MOST_SLAVES], "slaves_known": slaves.get("slaves", len(slaves["rows"]))}
+        more["slaves_gone_before"] = slaves.get("gone_before", 0)
+        return status, more, list(rows["rows"])
+
+    def _look(self, what: str, arguments: Mapping[str, Any]) -> Any:
+        """Return something that this master may not know; None then."""
+        if what in self._unknown:
+            return None
+        try:
+            return self._master.ask("look", what, dict(arguments))
+        except LineRefused as exc:
+            if "there is nothing called" in exc.why:
+                self._unknown.add(what)
+            return None
+
+    def _note(self, status: dict[str, Any]) -> None:
+        now = self._clock()
+        self._trouble, self._seen_at = "", now
+        before, self._status = self._status, status
+        elapsed, settled = float(status.get("elapsed", 0.0)), int(status.get("settled_here", 0))
+        anew = before is None or elapsed < float(before.get("elapsed", 0.0))
+        if anew:
+            self._rate = Rate()
+        self._rate.add(elapsed, settled, status.get("working"))
+        if self._over:
+            return
+        held = status.get("state") not in ("running", "resuming", "finished")
+        sample = {"at": now, "settled": int(status.get("settled", 0)), "failed": int(status.get("failed", 0))}
+        why = status.get("why")
+        code = why.get("code") if isinstance(why, dict) else why
+        self._samples.append({**sample, "held": str(code or "held") if held else ""})
+
+    def _read_history(self, span: str) -> None:
+        """Take what the master's history has got since it was read last."""
+        while True:
+            since = self._history_seq.get(span, 0)
+            found = self._look("history", {"span": span, "since_seq": since})
+            if not found:
+                return
+            if found["seq"] < since:  # of a new session: its numbers begin anew
+                self._history.pop(span, None)
+            kept = self._history.setdefault(span, deque(maxlen=KEPT_ROWS))
+            held = found["held"]
+            for row in found["rows"]:
+                values = dict(zip(found["columns"], row, strict=False))
+                values["held"] = held[int(values.get("held") or 0)]
+                kept.append(values)
+            self._history_seq[span] = found["seq"]
+            if not found["rows"] or not found["left"]:
+                return

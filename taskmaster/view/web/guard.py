@@ -1,0 +1,204 @@
+"""Who may come in: Host, origin, token; and the headers that each answer has. Pure.
+
+The cookie only carries the token. It is no lock: another port of the same host is the same site to
+a browser, which sends even a strict cookie with that page's requests. The lock is that a request
+has to come from this very origin, which browsers tell by ``Origin`` and ``Sec-Fetch-Site``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from enum import StrEnum
+from http.cookies import CookieError, SimpleCookie
+
+__all__ = ["HEADERS", "Guard", "Refused", "Visitor", "digest"]
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+MAX_HEADER_BYTES = 8192
+OPEN_PATHS = {"/healthz"}
+STEER_PATH = "/api/v1/steer"
+ASK_FOR_ADDRESS = (
+    "Open the address that the master printed when it started: it has a token in it. `tm-ctl web-url STATE` prints it "
+    "again.\n"
+)
+AGAIN = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Taskmaster</title>'
+    '<meta http-equiv="refresh" content="0;url=/"></head><body><p><a href="/">Go on</a></p></body></html>\n'
+)
+"""What leads on to the page from another site's link: a browser sends a strict cookie with the
+next request only if this page makes it.
+"""
+
+
+class Visitor(StrEnum):
+    """Who asks."""
+
+    NOBODY = "nobody"
+    """Nobody in particular: the path is open to all."""
+    LOOKS = "looks"
+    """Has the token for looking."""
+    STEERS = "steers"
+    """Has the token for steering."""
+
+
+class Refused(Exception):
+    """The request is answered with this, and nothing else is done.
+
+    Attributes:
+        status: Of HTTP.
+        text: A sentence for a person.
+        headers: Further headers.
+        slowly: Somebody has tried a wrong token, and is to wait.
+        kind: Media type of the text.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        slowly: bool = False,
+        kind: str = "text/plain; charset=utf-8",
+    ) -> None:
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, headers or {}
+        self.slowly, self.kind = slowly, kind
+
+
+def digest(token: str) -> str:
+    """Return what is kept of a token where it is compared."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class Guard:
+    """See the module.
+
+    Args:
+        hosts: What this server may be called in ``Host``, each with its port.
+        origins: Its own origins.
+        port: Of the server; browsers send cookies to every port of a host.
+        look_digest: Of the token for looking.
+        steer_digest: Of the token for steering.
+        readonly: Nobody may steer, whatever token he has.
+        secure: Browsers see the page under https.
+        open_metrics: /metrics needs no token.
+    """
+
+    def __init__(
+        self,
+        hosts: list[str],
+        origins: list[str],
+        port: int,
+        look_digest: str,
+        steer_digest: str,
+        *,
+        readonly: bool = False,
+        secure: bool = False,
+        open_metrics: bool = False,
+    ) -> None:
+        self._hosts = frozenset(hosts)
+        self._origins = frozenset(origins)
+        self._tokens = [(look_digest, Visitor.LOOKS), (steer_digest, Visitor.LOOKS if readonly else Visitor.STEERS)]
+        self._secure = secure
+        self._open = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
+        self.cookie = f"taskmaster-{port}"
+
+    def check(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Visitor:
+        """Let a request in, or not.
+
+        Args:
+            method: Of HTTP.
+            path: Without the query.
+            query: Its parameters.
+            headers: By their names in small letters.
+
+        Raises:
+            Refused: It is not let in.
+        """
+        if headers.get("host", "").lower() not in self._hosts:
+            known = ", ".join(sorted(self._hosts))
+            raise Refused(421, f"This page is not served under that name and port, but as {known}.\n")
+        if sum(len(name) + len(value) + 4 for name, value in headers.items()) > MAX_HEADER_BYTES:
+            raise Refused(431, "The headers of the request are too long.\n")
+        if method not in ("GET", "HEAD", "POST"):
+            raise Refused(405, "Only GET, HEAD and POST are answered.\n", {"Allow": "GET, HEAD, POST"})
+        self._check_site(path, headers)
+        if method != "POST" and path in self._open:
+            return Visitor.NOBODY
+        if path == "/" and "token" in query and method == "GET":
+            raise self._welcome(query["token"], headers)
+        visitor = self._visitor(headers)
+        if method == "POST":
+            self._check_post(path, headers)
+        return visitor
+
+    def token(self, headers: Mapping[str, str]) -> str:
+        """Return the token that a request shows; "" if it shows none."""
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return bearer.strip()
+        try:
+            jar = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return ""
+        return jar[self.cookie].value if self.cookie in jar else ""
+
+    def _check_site(self, path: str, headers: Mapping[str, str]) -> None:
+        """Refuse what another page has made a browser send, but for a link to the page."""
+        site = headers.get("sec-fetch-site", "none")
+        if site in ("none", "same-origin"):
+            return
+        mode, purpose = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+        if path != "/" or (mode, purpose) != ("navigate", "document"):
+            raise Refused(403, "That came from another page.\n")
+
+    def _welcome(self, token: str, headers: Mapping[str, str]) -> Refused:
+        """Return what puts the token of the address into a cookie, and out of the address."""
+        if self._known(token) is None:
+            return Refused(403, "That token is not the one that the master printed.\n", slowly=True)
+        secure = "; Secure" if self._secure else ""
+        cookie = {"Set-Cookie": f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path=/{secure}"}
+        if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+            return Refused(303, "", {**cookie, "Location": "/"})
+        return Refused(200, AGAIN, cookie, kind="text/html; charset=utf-8")
+
+    def _visitor(self, headers: Mapping[str, str]) -> Visitor:
+        token = self.token(headers)
+        found = self._known(token) if token else None
+        if found is None:
+            raise Refused(401, ASK_FOR_ADDRESS, {"WWW-Authenticate": "Bearer"}, slowly=bool(token))
+        return found
+
+    def _known(self, token: str) -> Visitor | None:
+        given = digest(token)
+        found = None
+        for known, visitor in self._tokens:
+            if hmac.compare_digest(given, known):
+                found = visitor
+        return found
+
+    def _check_post(self, path: str, headers: Mapping[str, str]) -> None:
+        if path != STEER_PATH:
+            raise Refused(405, "That can only be read.\n", {"Allow": "GET, HEAD"})
+        if headers.get("origin") not in self._origins or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise Refused(403, "That came from another page.\n")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" or headers.get("x-taskmaster") != "1":
+            raise Refused(415, "A command is JSON, and has the header X-Taskmaster: 1.\n")

@@ -1,0 +1,54 @@
+"""What the page's process is told when it is started: one line of JSON on its standard input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+__all__ = ["PageInstructions"]
+
+
+@dataclass(frozen=True)
+class PageInstructions:
+    """See the module.
+
+    Attributes:
+        listening: Descriptor of the socket that is listened on.
+        line: Descriptor of the line to the master.
+        hosts: What a request may call this server, each with its port.
+        origins: Whence a request that changes something may come.
+        port: Of the server, for the cookie's name.
+        look_digest: SHA-256 of the token for looking, in hexadecimal digits.
+        steer_digest: Of the token for steering.
+        readonly: Nobody may steer, whatever token he has.
+        secure: Browsers see the page under https.
+        certificate: File with the certificate; "" if it serves plain HTTP.
+        private_key: File with the key of the certificate.
+        open_metrics: /metrics needs no token.
+        facts: What the page shows of the run that the status does not tell: ``resume``, the command
+            that resumes it, ``slave``, the command that starts a slave, and ``state``, its path.
+    """
+
+    listening: int
+    line: int
+    hosts: list[str]
+    origins: list[str]
+    port: int
+    look_digest: str
+    steer_digest: str
+    readonly: bool = False
+    secure: bool = False
+    certificate: str = ""
+    private_key: str = ""
+    open_metrics: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_line(self) -> bytes:
+        """Return it as it is sent."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes | str) -> Self:
+        """Return what was sent."""
+        return cls(**json.loads(line))

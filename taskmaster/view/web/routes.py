@@ -1,0 +1,83 @@
+"""Which path gives what, and what a command to the run looks like. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["MAX_BODY_BYTES", "BadCommand", "Route", "history_span", "route_of", "steer_request"]
+
+MAX_BODY_BYTES = 4096
+MAX_TEXT = 300  # characters of a reason or an argument
+MAX_NAME = 64  # characters of a person's name
+SPANS = ("10m", "6h", "all")
+"""Of what the run's history can be asked for."""
+
+
+class Route(StrEnum):
+    """What can be asked for."""
+
+    PAGE = "/"
+    STATIC = "/static/"
+    STATUS = "/api/v1/status"
+    HISTORY = "/api/v1/history"
+    SETTINGS = "/api/v1/settings"
+    STEER = "/api/v1/steer"
+    METRICS = "/metrics"
+    HEALTH = "/healthz"
+
+
+class BadCommand(ValueError):
+    """What was sent is no command; the text says why."""
+
+
+def route_of(path: str) -> Route | None:
+    """Return what a path asks for; None if there is nothing under it."""
+    if path.startswith(Route.STATIC):
+        return Route.STATIC
+    try:
+        return Route(path)
+    except ValueError:
+        return None
+
+
+def history_span(query: Mapping[str, str]) -> str:
+    """Return of what span the history is asked for; ten minutes if that is no span."""
+    span = query.get("span", "")
+    return span if span in SPANS else SPANS[0]
+
+
+def steer_request(body: bytes, host: str) -> dict[str, Any]:
+    """Return what a body asks the master for, as ``steer`` takes it.
+
+    The master checks the command and its arguments; here it is made sure that the request is of
+    texts, and says where it comes from.
+
+    Args:
+        body: What was sent.
+        host: Whence it came, as this server sees it.
+
+    Raises:
+        BadCommand: It is no command.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadCommand("That is no JSON.") from None
+    if not isinstance(value, dict):
+        raise BadCommand("A command is an object with an id, a command and its arguments.")
+    arguments = value.get("arguments", {})
+    if not isinstance(arguments, dict) or not all(isinstance(one, str) for one in arguments.values()):
+        raise BadCommand("The arguments are an object of texts.")
+    texts = {name: value.get(name, "") for name in ("id", "command", "reason", "user")}
+    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts.values()):
+        raise BadCommand(f"id, command, reason and user are texts of at most {MAX_TEXT} characters.")
+    return {
+        "id": texts["id"],
+        "command": texts["command"],
+        "by": {"user": texts["user"][:MAX_NAME] or "somebody", "host": host[:MAX_NAME], "pid": 0, "via": "web"},
+        "reason": texts["reason"],
+        "arguments": arguments,
+    }
