@@ -81,7 +81,7 @@ def decode(text: str) -> Any:
     try:
         return _key(json.loads(text))
     except RecursionError:
-        raise ValueError("no encoded key: it is nested too deeply") from None
+        raise ValueError("not an encoded key: it is nested too deeply") from None
 
 
 def check(key: Any) -> str:
@@ -247,7 +247,7 @@ def _plain(key: Any) -> Any:
 def _key(value: Any) -> Any:
     if not isinstance(value, dict):
         if isinstance(value, float | list):
-            raise ValueError("no encoded key")  # noqa: TRY004  # the text is wrong, not the caller
+            raise ValueError("not an encoded key")  # noqa: TRY004  # the text is wrong, not the caller
         return value
     ((name, content),) = value.items()
     try:
@@ -256,7 +256,7 @@ def _key(value: Any) -> Any:
             return tuple(parts) if name == "tuple" else parts
         return _READERS[name](content)
     except (LookupError, TypeError, AttributeError, ArithmeticError, OSError) as exc:
-        raise ValueError(f"no encoded key: {name}") from exc
+        raise ValueError(f"not an encoded key: {name}") from exc
 
 
 def _write_datetime(moment: datetime) -> Any:

@@ -177,7 +177,7 @@ def settings(**where: Any) -> None:
 
 @run_command_of(
     click.option("--follow", is_flag=True, help="Go on with what happens from now on, until the run is over."),
-    click.option("--since", type=click.IntRange(0), default=0, help="Only those with a number above this one."),
+    click.option("--since", type=click.IntRange(0), default=0, help="Only events with a number above this one."),
 )
 def events(follow: bool, since: int, **where: Any) -> None:
     """List what has happened in this session of a run: the newest thousand events.

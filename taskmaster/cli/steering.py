@@ -102,7 +102,7 @@ def resume(reason: str, **where: Any) -> None:
 
 @run_command_of(
     click.argument("rate", metavar="RATE"),
-    click.option("--no-watch", is_flag=True, help="Do not measure for 5 seconds how fast the run is then."),
+    click.option("--no-watch", is_flag=True, help="Do not measure the new rate, which takes 6 seconds."),
     reason_option,
 )
 def rate(rate: str, reason: str, **where: Any) -> None:
@@ -183,9 +183,9 @@ RUN_COMMANDS[-1].name = "set"
 
 
 @run_command_of(
-    click.option("--kind", "failed_kind", metavar="CLASS", help="Those that failed with this class of exception."),
-    click.option("--job", "failed_job", metavar="KEY", help="The one with this key."),
-    click.option("--all", "all_failed", is_flag=True, help="All of them."),
+    click.option("--kind", "failed_kind", metavar="CLASS", help="The jobs that failed with this class of exception."),
+    click.option("--job", "failed_job", metavar="KEY", help="The job with this key."),
+    click.option("--all", "all_failed", is_flag=True, help="All failed jobs."),
     reason_option,
 )
 def retry(failed_kind: str | None, failed_job: str | None, all_failed: bool, reason: str, **where: Any) -> None:

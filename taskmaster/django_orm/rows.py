@@ -91,7 +91,9 @@ class RangeQuerySetWrapper(KeysetSource):
         patience: float = 3600.0,
     ) -> None:
         if step == 0 or not isinstance(step, int):
-            raise UsageError(f"step={step!r}: a page has at least one row; a negative number means descending order.")
+            raise UsageError(
+                f"step={step!r}: give a whole number of rows, not 0; a negative one means descending order."
+            )
         if key is not None and order_by is not None:
             raise UsageError("key and order_by mean the same: give one of them.")
         queryset = readable(queryset, CALLED)

@@ -73,7 +73,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
             comment_id, author_id = row
     """
     if type(chunk) is not int or chunk < 1:
-        raise UsageError(f"chunk={chunk!r}: give a whole number of rows, 1 or more. From the command line comes text.")
+        raise UsageError(f"chunk={chunk!r}: give a whole number of rows, 1 or more; convert text with int().")
     durations(statement_timeout=statement_timeout, patience=patience)
     if follow and descending:
         raise UsageError("follow=True goes on with rows that come later, which with descending=True are those before.")

@@ -47,7 +47,7 @@ def durations(**given: float | None) -> None:
     """
     for name, value in given.items():
         if value is not None and (type(value) not in (int, float) or not 0 <= value < math.inf):
-            raise UsageError(f"{name}={value!r}: give a number of seconds. From the command line comes text.")
+            raise UsageError(f"{name}={value!r}: give a number of seconds; convert text with float().")
 
 
 def connector(dsn: Dsn, **defaults: int) -> Connect:

@@ -102,7 +102,7 @@ def persistently(
             if away > patience:
                 raise SourceError(
                     f"The database could not be read for {away:.0f} s: {reason.removesuffix('.')}. The run can be "
-                    "resumed when it can."
+                    "resumed once it can be read again."
                 ) from exc
             logger.warning("the database cannot be read, which is tried again: %s", reason)
         sleep(backoff.next())

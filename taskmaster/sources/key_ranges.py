@@ -43,13 +43,11 @@ class RangeSource(BoundedSource):
 
     def __init__(self, rows: int, target: float | None) -> None:
         if type(rows) is not int or rows < 1:
-            raise UsageError(
-                f"rows={rows!r}: give a whole number of rows, 1 or more. From the command line comes text."
-            )
+            raise UsageError(f"rows={rows!r}: give a whole number of rows, 1 or more; convert text with int().")
         if target is not None and (type(target) not in (int, float) or not 0 < target < math.inf):
             raise UsageError(
-                f"target={target!r}: give the seconds that a range should take, or None to leave all ranges as large. "
-                "From the command line comes text."
+                f"target={target!r}: give the seconds that a range should take, or None to keep all ranges of one "
+                "size; convert text with float()."
             )
         super().__init__()
         self._rows = rows

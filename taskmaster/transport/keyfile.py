@@ -104,7 +104,7 @@ def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, 
     else:
         given = from_environment
     if given is not None and not given.strip():
-        raise UsageError("The key is empty, which is none. `tm-ctl keygen tm.key` makes one for --key-file=tm.key.")
+        raise UsageError("The key is empty. `tm-ctl keygen tm.key` makes one for --key-file=tm.key.")
     # A key file ends with a newline; so may a variable that was filled from it.
     return None if given is None else given.strip()
 

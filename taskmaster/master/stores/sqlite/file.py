@@ -94,7 +94,7 @@ def inspect(path: Path) -> bool:
     except OSError as exc:
         raise StateRefused(f"The state {path} cannot be read: {exc.strerror}. Name another with --state=PATH.") from exc
     if not stat.S_ISREG(about.st_mode):
-        raise StateRefused(f"{path} is no file, so that it cannot be a state. Name another with --state=PATH.")
+        raise StateRefused(f"{path} is not a regular file, so it cannot be a state. Name another with --state=PATH.")
     if about.st_size == 0:
         raise StateRefused(f"The state {path} is empty: what was in it is lost. {RESTORE}")
     try:

@@ -211,7 +211,7 @@ def _check(what: str, fits: bool) -> None:  # it reads like an assertion
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} stands in it where a number has to")
+    raise ValueError(f"it has {name} where a number is expected")
 
 
 def _normal(statement: str) -> str:
