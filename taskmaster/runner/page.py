@@ -22,6 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from taskmaster.master.stores.contract import Store
+from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import View
 from taskmaster.runner.page_plan import PagePlan
 from taskmaster.runner.page_tokens import KeptPage, Tokens, keep_page, kept_page, new_tokens
@@ -32,7 +34,7 @@ from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.web.guard import digest
 from taskmaster.view.web.instructions import PageInstructions
 
-__all__ = ["Page", "PageView"]
+__all__ = ["Page", "PageView", "page_of_run"]
 
 logger = clean_logger(__name__)
 
@@ -97,10 +99,10 @@ class Page:
         token = self.tokens.look if self._plan.readonly else self.tokens.steer
         return f"{self._plan.url(self.port)}?token={token}"
 
-    def sentences(self) -> list[str]:
-        """Return what is said of the page at the start."""
-        what = "shows" if self._plan.readonly else "shows and steers"
-        return [f"The page that {what} the run: {self.url}"]
+    @property
+    def sentence(self) -> str:
+        """What is said of the page at the start."""
+        return f"The page that {'shows' if self._plan.readonly else 'shows and steers'} the run: {self.url}"
 
     def close(self, status: Mapping[str, Any] | None = None) -> None:
         """Let the page show the end of the run, and end it.
@@ -227,3 +229,21 @@ class PageView:
     def say(self, line: str) -> None:
         """Print a line of Taskmaster's own."""
         self._view.say(line)
+
+
+def page_of_run(
+    plan: PagePlan, answer: Callable[..., Any], store: Store, *, resume: str, slave: str, sampled: bool
+) -> Page:
+    """Return the page of a run that begins.
+
+    Args:
+        plan: Where it is served.
+        answer: Does what the page asks for.
+        store: The run's state.
+        resume: The command that goes on with the run.
+        slave: The command that starts a slave; "" if one was brought along.
+        sampled: The state is a scratch one.
+    """
+    is_kept = not sampled and not isinstance(store, MemoryStore)
+    facts = {"resume": resume, "slave_command": slave, "state_path": store.location}
+    return Page(plan, answer, state=store.location if is_kept else "", facts=facts)

@@ -68,8 +68,7 @@ def serve_beside(plan: PagePlan, connect: Callable[[], SteerClient], state: str,
     ended = threading.Event()
     facts = {"state_path": state} if state else {}
     with Signals(ended.set) as signals, Page(plan, relay.answer, state=state, facts=facts) as page:
-        for sentence in page.sentences():
-            say(sentence)
+        say(page.sentence)
         while not signals.received:
             ended.wait(1.0)
     relay.close()

@@ -39,7 +39,7 @@ from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlav
 from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
 from taskmaster.runner.notifications import Notifications
 from taskmaster.runner.notify_ways import way_of
-from taskmaster.runner.page import Page, PageView
+from taskmaster.runner.page import Page, PageView, page_of_run
 from taskmaster.runner.page_plan import plan_of
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
@@ -215,7 +215,11 @@ class RunSession:
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
-        parts.page = self._start_page(stack, parts, store, command)
+        if self._page_plan is not None:
+            answer, sampled = run.steers.answer, self._sample is not None
+            page = page_of_run(self._page_plan, answer, store, resume=command_again(), slave=command, sampled=sampled)
+            parts.page = stack.enter_context(page)
+            console.say(page.sentence)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
@@ -239,18 +243,6 @@ class RunSession:
         key.leave(port, needed=self._announce and key.generated)
         stack.callback(keyfile.remove, port, key.text)
         return server
-
-    def _start_page(self, stack: ExitStack, parts: _Parts, store: Store, slave_command: str) -> Page | None:
-        """Serve the page, if one is asked for."""
-        if self._page_plan is None:
-            return None
-        is_kept = isinstance(store, SqliteStore) and self._sample is None
-        facts = {"resume": command_again(), "slave_command": slave_command, "state_path": store.location}
-        page = Page(self._page_plan, parts.run.steers.answer, state=store.location if is_kept else "", facts=facts)
-        stack.enter_context(page)
-        for sentence in page.sentences():
-            parts.console.say(sentence)
-        return page
 
     def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | None:
         if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
