@@ -6,6 +6,7 @@ exit code.
   they have in common;
 - ``options``: from declared options to those of a command line;
 - ``command``: how a command begins and ends; the only place where an error becomes an exit code;
+- ``completing``: what the shell completes;
 - ``failures``, ``watching``, ``echo``: what is printed; ``pid1``: a command as the first process of
   a container.
 

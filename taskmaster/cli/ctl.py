@@ -11,6 +11,7 @@ import click
 
 from taskmaster.cli import looking, steering  # noqa: F401  # they make commands
 from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.completing import SHELLS, of_run, of_state, script_of
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import SETTINGS, common, json_option, merge, option, parse_arguments
 from taskmaster.cli.which_run import RUN_COMMANDS
@@ -95,7 +96,7 @@ def web_url(state: str, arguments: tuple[str, ...], get_jobs_callback: str | Non
 
 
 @tm_ctl.command()
-@click.argument("state", required=False)
+@click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "host", help="Where the master is, if no STATE is given.")
 @_key
@@ -150,7 +151,7 @@ def status(
 
 
 @tm_ctl.command()
-@click.argument("state", default=".")
+@click.argument("state", default=".", shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @_get_jobs_callback
 def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
@@ -186,8 +187,8 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
 
 
 @tm_ctl.command()
-@click.argument("run")
-@click.argument("place", metavar="[STATE]", required=False)
+@click.argument("run", shell_complete=of_run)
+@click.argument("place", metavar="[STATE]", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "state", help="The state file; the same as STATE.")
 @_get_jobs_callback
@@ -222,7 +223,7 @@ def restore(
 
 
 @tm_ctl.command()
-@click.argument("state", required=False)
+@click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "host", default=None, help="Ask the master there, instead of reading a state file.")
 @_key
@@ -347,6 +348,22 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@tm_ctl.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that lets a shell complete all commands.
+
+    Options, TARGET, STATE, RUN and SLAVE are completed with TAB. The script goes into the file that
+    the shell reads at its start, such as ~/.bashrc or ~/.zshrc.
+
+    \b
+    Examples:
+      tm-ctl completion bash
+      tm-ctl completion fish
+    """  # noqa: D301
+    click.echo(script_of(shell))
 
 
 for _one in RUN_COMMANDS:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.completing import of_target
 from taskmaster.cli.options import command, merge, parse_arguments
 from taskmaster.options.commands import MasterOptions
 
@@ -15,7 +16,7 @@ __all__ = ["main", "tm_master"]
 
 
 @command(MasterOptions)
-@click.argument("target")
+@click.argument("target", shell_complete=of_target)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
     """Serve the jobs of TARGET to slaves, until all are settled.

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.completing import of_target
 from taskmaster.cli.options import command, merge, parse_arguments
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import RunOptions
@@ -18,7 +19,7 @@ __all__ = ["main", "tm_run"]
 
 
 @command(RunOptions)
-@click.argument("target")
+@click.argument("target", shell_complete=of_target)
 @click.argument("words", metavar="[N] [KEY=VALUE]...", nargs=-1)
 @click.pass_context
 def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.completing import of_target
 from taskmaster.cli.options import command, merge
 from taskmaster.options.commands import SlaveOptions
 
@@ -22,7 +23,7 @@ _OF_OLD: dict[str, Any] = {
 
 
 @command(SlaveOptions, **_OF_OLD)
-@click.argument("target")
+@click.argument("target", shell_complete=of_target)
 def tm_slave(target: str, **given: Any) -> int:
     """Take batches from a master and run them, until the run is over.
 
@@ -38,7 +39,7 @@ def tm_slave(target: str, **given: Any) -> int:
 
 
 @command(SlaveOptions, without=["processes"], **_OF_OLD)
-@click.argument("target")
+@click.argument("target", shell_complete=of_target)
 @click.argument("processes", metavar="N", type=click.IntRange(min=1))
 def tm_spawn(target: str, **given: Any) -> int:
     """Take batches from a master and run them in N worker processes: tm-slave with --processes=N.

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from taskmaster.cli.command import loaded
+from taskmaster.cli.completing import of_setting, of_slave
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.which_run import RUN_COMMANDS, client_of, run_command_of, state_without_master
 from taskmaster.cli.which_run import reason as reason_option
@@ -133,7 +134,7 @@ def stop(now: bool, reason: str, **where: Any) -> None:
 
 
 @run_command_of(
-    click.argument("slave", metavar="SLAVE"),
+    click.argument("slave", metavar="SLAVE", shell_complete=of_slave),
     click.option("--stay", is_flag=True, help="Let it stay connected, and idle."),
     click.option("--undo", is_flag=True, help="Give it jobs again."),
     reason_option,
@@ -153,7 +154,7 @@ def quiet(slave: str, stay: bool, undo: bool, reason: str, **where: Any) -> None
     _steer(where, "quiet", {"slave": slave, **flags}, reason)
 
 
-@run_command_of(click.argument("first", metavar="NAME=VALUE"), reason_option)
+@run_command_of(click.argument("first", metavar="NAME=VALUE", shell_complete=of_setting), reason_option)
 def set_(first: str, reason: str, **where: Any) -> None:
     """Change settings of a run while it goes on.
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from taskmaster.cli.command import loaded
+from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import json_option, option, parse_arguments
 from taskmaster.options.commands import MasterOptions
@@ -36,7 +37,7 @@ def run_command_of(*before: Callable[[Any], Any]) -> Callable[[_Function], _Func
             found = option(MasterOptions, name)(found)
         found = option(MasterOptions, "host", help="Where the master is, if no STATE is given.")(found)
         found = click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)(found)
-        found = click.argument("state", required=False)(found)
+        found = click.argument("state", required=False, shell_complete=of_state)(found)
         for one in reversed(before):
             found = one(found)
         RUN_COMMANDS.append(click.command()(found))

@@ -1,0 +1,117 @@
+"""What the shell completes: TARGET, STATE, RUN, SLAVE and NAME=VALUE. Nothing of the user's is
+imported for it, and a master is asked for half a second at most.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+__all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target", "script_of"]
+
+SHELLS = ("bash", "zsh", "fish")
+COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl")
+ANSWER_SECONDS = 0.5  # that a master has to answer
+MOST = 500  # files of a directory that are offered
+
+
+def script_of(shell: str) -> str:
+    """Return the script that lets a shell complete all commands."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise ValueError(shell)
+    nothing = click.Command("nothing")  # the script asks the command itself
+    scripts = (found(nothing, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source() for name in COMMANDS)
+    return "\n".join(script.strip() + "\n" for script in scripts)
+
+
+def of_target(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return Python files, and modules of packages, by their names alone."""
+    return _beginning(incomplete, [*_files(incomplete, ".py"), *_modules()])
+
+
+def of_state(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return state files, and what they may be called by."""
+    return _beginning(incomplete, _files(incomplete, ".tmstate")) or of_target(_ctx, _param, incomplete)
+
+
+def of_run(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids of the runs that the states of this directory hold."""
+    from taskmaster.runner import control
+
+    found: list[str] = []
+    for path in sorted(Path().glob("*.tmstate")):
+        found += _tried(lambda path=path: [run.id for run in control.runs_of(str(path))])  # type: ignore[misc]
+    return _beginning(incomplete, found)
+
+
+def of_slave(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the slaves of the masters that are at work on states of this directory, or of that of
+    ``--host``; as HOST:PID, and as HOST.
+    """
+    from taskmaster.runner import control
+    from taskmaster.runner.steer_client import SteerClient
+
+    names: list[str] = []
+
+    def ask() -> None:
+        hosts = [ctx.params["host"]] if ctx.get_parameter_source("host") is ParameterSource.COMMANDLINE else []
+        for path in () if hosts else sorted(Path().glob("*.tmstate")):
+            hosts += _tried(lambda path=path: [control.find_master(str(path))])  # type: ignore[misc]
+        for host in filter(None, hosts):
+            client = SteerClient(host, ctx.params.get("key"), ctx.params.get("key_file"), via="tm-ctl")
+            rows = _tried(lambda client=client: client.look("slaves")["rows"])  # type: ignore[misc]
+            names.extend(row["name"] for row in rows if row["gone_at"] is None)
+            client.close()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    return _beginning(incomplete, [*names, *(name.rpartition(":")[0] for name in names)])
+
+
+def of_setting(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of what can be set."""
+    from taskmaster.runner.live_settings import READ
+
+    return _beginning(incomplete, [f"{name}=" for name in READ])
+
+
+def _tried(find: Callable[[], list[Any]]) -> list[Any]:
+    """Return what is found; nothing where that is not possible: nobody reads messages here."""
+    try:
+        return find()
+    except Exception:
+        return []
+
+
+def _beginning(incomplete: str, found: Iterable[str]) -> list[str]:
+    return sorted({one for one in found if one.startswith(incomplete)})[:MOST]
+
+
+def _files(incomplete: str, suffix: str) -> list[str]:
+    """Return the files of the directory that is named so far, and of those in it."""
+    directory, slash, _ = incomplete.rpartition("/")
+    place = Path(directory + slash)
+    begin = directory + slash
+    here = _tried(lambda: [path.name for path in place.glob(f"[!_]*{suffix}")])
+    below = _tried(lambda: [str(path.relative_to(place)) for path in place.glob(f"[!.]*/[!_]*{suffix}")])
+    return [f"{begin}{name}" for name in [*here, *below]]
+
+
+def _modules() -> list[str]:
+    """Return the modules of the packages of the working directory."""
+    packages = _tried(lambda: [path.parent.name for path in Path().glob("*/__init__.py")])
+    return [
+        f"{package}.{path.stem}"
+        for package in packages
+        for path in _tried(lambda package=package: list(Path(package).glob("*.py")))  # type: ignore[misc]
+        if not path.stem.startswith("__")
+    ]
