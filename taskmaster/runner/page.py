@@ -25,6 +25,7 @@ from typing import Any, Self
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import View
+from taskmaster.runner.announcements import command_again
 from taskmaster.runner.page_plan import PagePlan
 from taskmaster.runner.page_tokens import KeptPage, Tokens, keep_page, kept_page, new_tokens
 from taskmaster.runtime.at_fork import forget_in_children
@@ -34,7 +35,7 @@ from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.web.guard import digest
 from taskmaster.view.web.instructions import PageInstructions
 
-__all__ = ["Page", "PageView", "page_of_run"]
+__all__ = ["Page", "PageView", "start_page"]
 
 logger = clean_logger(__name__)
 
@@ -231,19 +232,20 @@ class PageView:
         self._view.say(line)
 
 
-def page_of_run(
-    plan: PagePlan, answer: Callable[..., Any], store: Store, *, resume: str, slave: str, sampled: bool
-) -> Page:
-    """Return the page of a run that begins.
+def start_page(
+    plan: PagePlan | None, answer: Callable[..., Any], store: Store, slave: str, *, sampled: bool
+) -> Page | None:
+    """Return the page of a run that begins; None if none is asked for.
 
     Args:
         plan: Where it is served.
         answer: Does what the page asks for.
         store: The run's state.
-        resume: The command that goes on with the run.
         slave: The command that starts a slave; "" if one was brought along.
         sampled: The state is a scratch one.
     """
+    if plan is None:
+        return None
     is_kept = not sampled and not isinstance(store, MemoryStore)
-    facts = {"resume": resume, "slave_command": slave, "state_path": store.location}
+    facts = {"resume": command_again(), "slave_command": slave, "state_path": store.location}
     return Page(plan, answer, state=store.location if is_kept else "", facts=facts)

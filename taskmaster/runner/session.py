@@ -39,7 +39,7 @@ from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlav
 from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
 from taskmaster.runner.notifications import Notifications
 from taskmaster.runner.notify_ways import way_of
-from taskmaster.runner.page import Page, PageView, page_of_run
+from taskmaster.runner.page import Page, PageView, start_page
 from taskmaster.runner.page_plan import plan_of
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
@@ -199,10 +199,7 @@ class RunSession:
         respell = str if is_command() else as_keywords
         command = "" if self._slave is not None else self._slave_command(server.where)
         as_json = options.log_json and self._log is None
-        progress = options.progress
-        if progress == "auto" and (as_json or self._in_process):
-            # What callbacks print here is not led past a bar.
-            progress = "none" if as_json else "lines"
+        progress = self._progress(as_json=as_json)
         console = stack.enter_context(Console(progress, command, respell, run.describe, self._log, as_json=as_json))
         run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in ENDS))
         says = Announcements(console, store)
@@ -215,15 +212,19 @@ class RunSession:
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
-        if self._page_plan is not None:
-            answer, sampled = run.steers.answer, self._sample is not None
-            page = page_of_run(self._page_plan, answer, store, resume=command_again(), slave=command, sampled=sampled)
-            parts.page = stack.enter_context(page)
-            console.say(page.sentence)
+        parts.page = start_page(self._page_plan, run.steers.answer, store, command, sampled=self._sample is not None)
+        if parts.page is not None:
+            console.say(stack.enter_context(parts.page).sentence)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
         return parts
+
+    def _progress(self, *, as_json: bool) -> str:
+        """Return how the progress is shown."""
+        if self._options.progress != "auto" or not (as_json or self._in_process):
+            return self._options.progress
+        return "none" if as_json else "lines"  # what callbacks print in this process is not led past a bar
 
     def _notifications(self, run: Run, record: RunRecord, store: Store) -> Notifications:
         """Make what notifies of the run's events; nobody is told of a rehearsal."""
