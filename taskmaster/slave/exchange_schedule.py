@@ -6,7 +6,7 @@ __all__ = ["ExchangeSchedule"]
 
 # Between two readings of how far the workers have got, until the master says how often.
 FIRST_PROGRESS_SECONDS = 0.25
-HUNGRY_SECONDS = 0.002  # without a new batch, before workers with waiting jobs give them to idle ones
+HUNGRY_SECONDS = 0.002  # without a new batch, before batches that wait behind another one are given back
 RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost costs nothing
 
 
@@ -90,7 +90,8 @@ class ExchangeSchedule:
             fed: there was a batch in it.
 
         Returns:
-            Whether no batch has come for so long that workers should pass waiting jobs on.
+            Whether no batch has come for so long that those which wait behind another one are to
+            be given back, for idle workers.
         """
         if self.asked and not fed:
             self._ask_at = now + pause
