@@ -276,8 +276,8 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(
-                f"{word!r} is no argument for get_jobs: they are written key=value, as in since=2024-01-01, and the "
-                "key is a Python name."
+                f"{word!r} is not an argument for get_jobs: they are written key=value, as in since=2024-01-01, and "
+                "the key is a Python name."
             )
         if name == "last":
             raise UsageError(

@@ -42,7 +42,8 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
         )
     if not isinstance(queryset, QuerySet):
         raise UsageError(
-            f"{name} was given a {type(queryset).__name__}, which is no queryset: give one, such as Post.objects.all()."
+            f"{name} was given a {type(queryset).__name__}, which is not a queryset: give one, such as "
+            "Post.objects.all()."
         )
     query = queryset.query
     if query.is_sliced:

@@ -96,7 +96,7 @@ class Guard:
             self.value = None
         if self.value is None or math.isnan(self.value):
             self.value = None
-            self.reason = f"{self.what} is unknown: {value!r} is no number"
+            self.reason = f"{self.what} is unknown: {value!r} is not a number"
             return self.reason
         if self._is_bad(self.value):
             self._waits = True

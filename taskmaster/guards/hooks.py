@@ -29,7 +29,7 @@ def hooks_of(given: Any, where: str) -> tuple[Callable[[], Any], ...]:
     hooks = tuple(given) if isinstance(given, list | tuple) else (given,)
     for hook in hooks:
         if not callable(hook) or isinstance(hook, type):
-            why = f"names {hook!r:.80}, which is no function"
+            why = f"names {hook!r:.80}, which is not a function"
         elif inspect.iscoroutinefunction(hook) or inspect.isgeneratorfunction(hook):
             why = f"names {hook.__name__}, which gives a coroutine or a generator when it is called, and no answer"
         elif not _needs_nothing(hook):

@@ -145,7 +145,7 @@ def _read(known: str) -> dict[str, Any]:
     try:
         told = json.loads(known)
     except (RecursionError, TypeError):
-        raise ValueError("what it says that it belongs to is no text, or nested too deeply") from None
+        raise ValueError("what it says that it belongs to is not text, or nested too deeply") from None
     if not isinstance(told, dict) or not isinstance(told.get("what"), dict):
         raise ValueError("it does not say what it belongs to")  # noqa: TRY004  # the state is damaged, not the call
     return told

@@ -112,7 +112,7 @@ def parse_hours(text: str) -> Hours:
 def _window(part: str, text: str) -> Window:
     match = _WINDOW.fullmatch(part)
     if match is None:
-        raise UsageError(f"--hours is {text!r}, and {part!r} is no window: {HINT}.")
+        raise UsageError(f"--hours is {text!r}, and {part!r} is not a window: {HINT}.")
     opens, closes = _since_midnight(match["opens"], text), _since_midnight(match["closes"], text)
     if opens == closes or opens >= DAY:
         raise UsageError(f"--hours is {text!r}, and {part!r} has no length: for whole days write 00:00-24:00.")
@@ -125,7 +125,7 @@ def _since_midnight(clock: str, text: str) -> timedelta:
     hours, minutes = map(int, clock.split(":"))
     found = timedelta(hours=hours, minutes=minutes)
     if minutes > 59 or found > DAY:
-        raise UsageError(f"--hours is {text!r}, and {clock} is no time of day: give 00:00 to 24:00.")
+        raise UsageError(f"--hours is {text!r}, and {clock} is not a time of day: give 00:00 to 24:00.")
     return found
 
 
@@ -137,7 +137,7 @@ def _days(given: str | None, text: str) -> frozenset[int]:
         names = part.split("-")
         unknown = [name for name in names if name not in DAYS]
         if unknown or len(names) > 2:
-            what = f"{unknown[0]!r} is no day" if unknown else f"{part!r} is no range of days"
+            what = f"{unknown[0]!r} is not a day" if unknown else f"{part!r} is not a range of days"
             raise UsageError(f"--hours is {text!r}, and {what}: the days are {', '.join(DAYS)}.")
         first, last = DAYS.index(names[0]), DAYS.index(names[-1])
         found.update(day % 7 for day in range(first, (last if last >= first else last + 7) + 1))
@@ -151,6 +151,6 @@ def _zone(name: str | None, text: str) -> tzinfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise UsageError(
-            f"--hours is {text!r}, and {name!r} is no time zone that this machine knows: give one like Europe/Berlin "
-            "or UTC. Where the machine has no time zones, `pip install tzdata` brings them."
+            f"--hours is {text!r}, and {name!r} is not a time zone that this machine knows: give one like "
+            "Europe/Berlin or UTC. Where the machine has no time zones, `pip install tzdata` brings them."
         ) from None

@@ -236,7 +236,9 @@ def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, 
     try:
         found = reading.fetch(_TABLE, (table,))
     except StatementRefused as exc:
-        raise UsageError(f"{table!r} is no name of a table: {exc.why}. Write it as in SQL, with its schema.") from exc
+        raise UsageError(
+            f"{table!r} is not the name of a table: {exc.why}. Write it as in SQL, with its schema."
+        ) from exc
     if not found or found[0][0] is None:
         raise UsageError(
             f"There is no table {table or repr(table)}{_like(reading, table)}. Write it as in SQL, with its schema."

@@ -62,7 +62,7 @@ def connector(dsn: Dsn, **defaults: int) -> Connect:
     if not isinstance(dsn, str):
         # Not what it is: there may be a password in it.
         raise UsageError(
-            f"A {type(dsn).__name__} is no DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
+            f"A {type(dsn).__name__} is not a DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
             "returns a connection."
         )
 

@@ -96,7 +96,7 @@ class FileSource(ABC):
         if _is_file_key(key):
             return key
         raise StateRefused(
-            f"The key {key!r} is no place in a file, so that this run was begun with another source than "
+            f"The key {key!r} is not a position in a file, so that this run was begun with another source than "
             f"{self._path}. Give that one, or start a new run with --reset."
         )
 
@@ -190,7 +190,7 @@ class CsvRows(FileSource):
             except StopIteration:
                 return
             except csv.Error as exc:
-                error = walk.take_error() or file.error(begin, f"this is no CSV: {_said(exc)}")
+                error = walk.take_error() or file.error(begin, f"this is not CSV: {_said(exc)}")
                 if any(words in str(exc) for words in LOST_QUOTE):
                     # All that lies behind the quote may be in it: that is too much to leave out.
                     raise error from None
@@ -215,7 +215,7 @@ class JsonLines(FileSource):
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as exc:
-                    self._bad.leave_out(file.error(begin, f"this is no JSON: {exc}"))
+                    self._bad.leave_out(file.error(begin, f"this is not JSON: {exc}"))
                 else:
                     yield Job(walk.at, value)
             begin = walk.at[0]

@@ -73,7 +73,7 @@ class ResumableFile:
             about = self.path.stat()
             if not stat.S_ISREG(about.st_mode):
                 raise UsageError(
-                    f"{self.path} is no regular file, so that a run could not go on in its middle: give a file, or "
+                    f"{self.path} is not a regular file, so that a run could not go on in its middle: give a file, or "
                     "a function that yields the jobs."
                 )
             self._raw: IO[bytes] = self.path.open("rb")

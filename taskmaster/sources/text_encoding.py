@@ -37,7 +37,7 @@ class TextEncoding:
             codecs.lookup_error(errors)
         except LookupError:
             raise UsageError(
-                f"errors={errors!r} is no way that Python knows to treat bytes that are no text: give "
+                f"errors={errors!r} is not a way in which Python treats bytes that are not text: give "
                 '"strict", "replace", "backslashreplace", "surrogateescape" or "ignore".'
             ) from None
         if not _lines_are_bytes(name):

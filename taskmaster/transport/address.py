@@ -87,7 +87,7 @@ def _is_host(host: str) -> bool:
 def _bad(text: str) -> UsageError:
     shown = text if len(text) <= 200 else f"{text[:200]}..."
     return UsageError(
-        f"{shown!r} is no address: give --host=HOST:PORT, as in --host=0.0.0.0:5050 or --host=[::1]:5050."
+        f"{shown!r} is not an address: give --host=HOST:PORT, as in --host=0.0.0.0:5050 or --host=[::1]:5050."
     )
 
 

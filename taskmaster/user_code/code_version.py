@@ -33,7 +33,7 @@ __all__ = [
 
 def callback_of(target: str) -> str:
     """Return what a target's module is called wherever it lies, and the function if one was named;
-    "" for what is no target.
+    "" for what is not a target.
 
     Not the name that it is imported by: a file has one that depends on the directory, and a
     package's is another one than that of its ``__init__.py``.

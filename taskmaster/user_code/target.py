@@ -60,10 +60,10 @@ def parse(text: str) -> Target:
         if not path.is_file():
             raise TargetError(_no_file(where, path))
         if path.suffix != ".py":
-            raise TargetError(f"{where} is no Python file: {_FORMS}.")
+            raise TargetError(f"{where} is not a Python file: {_FORMS}.")
         return Target(text, _module_name(path.resolve()), path.resolve(), function or None)
     if not where or not all(part.isidentifier() for part in where.split(".")):
-        raise TargetError(f"{text!r} is no target: {_FORMS}.")
+        raise TargetError(f"{text!r} is not a target: {_FORMS}.")
     return Target(text, where, None, function or None)
 
 
@@ -135,7 +135,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
             return found  # type: ignore[no-any-return]  # an object with iterate() stands for a function here
         if found is not None:
             raise TargetError(
-                f"{candidate} in {_where(target)} has the type {type(found).__name__}, and is no function."
+                f"{candidate} in {_where(target)} has the type {type(found).__name__}, and is not a function."
             )
     has = sorted(
         key
@@ -207,7 +207,7 @@ def _load_file(module: str, path: Path) -> ModuleType:
         return sys.modules[module]
     spec = importlib.util.spec_from_file_location(module, path)
     if spec is None or spec.loader is None:
-        raise TargetError(f"{path} is no Python file.")
+        raise TargetError(f"{path} is not a Python file.")
     loaded = importlib.util.module_from_spec(spec)
     former = sys.modules.get(module)
     sys.modules[module] = loaded

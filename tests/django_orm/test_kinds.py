@@ -112,18 +112,18 @@ def pk_of(row: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: Post.objects.raw("SELECT * FROM library_post"), "RawQuerySet, which is no queryset"),
+        (lambda: Post.objects.raw("SELECT * FROM library_post"), "RawQuerySet, which is not a queryset"),
         (lambda: Post.objects.filter(year=1).union(Post.objects.filter(year=2)), r"a union\(\) of others"),
         (lambda: Post.objects.filter(year=1).intersection(Post.objects.all()), r"a intersection\(\) of others"),
         (lambda: Post.objects.filter(year=1).difference(Post.objects.all()), r"a difference\(\) of others"),
         (lambda: Post.objects.all()[5:], "sliced"),
-        (Post.objects.iterator, "generator, which is no queryset"),
-        (lambda: aiter(Post.objects.aiterator()), "async_generator, which is no queryset"),
-        (lambda: Post.objects.in_bulk([]), "dict, which is no queryset"),
+        (Post.objects.iterator, "generator, which is not a queryset"),
+        (lambda: aiter(Post.objects.aiterator()), "async_generator, which is not a queryset"),
+        (lambda: Post.objects.in_bulk([]), "dict, which is not a queryset"),
         (lambda: Post.objects.order_by("year").distinct("year"), "distinct"),
         (lambda: Post.objects.select_for_update(skip_locked=True), "select_for_update"),
         (lambda: ProxyPost, "ProxyPost is a model"),
-        (lambda: Post.objects.get, "method, which is no queryset"),
+        (lambda: Post.objects.get, "method, which is not a queryset"),
     ],
 )
 @pytest.mark.parametrize("source", [RangeQuerySetWrapper, QuerySetRanges])

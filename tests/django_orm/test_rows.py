@@ -197,7 +197,7 @@ def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
         (lambda: RangeQuerySetWrapper(Post.objects.order_by("slug")), r"ordered by slug.*\(queryset, key="),
         (lambda: RangeQuerySetWrapper(Post.objects.all().union(Post.objects.all())), "union.*filter"),
         (lambda: RangeQuerySetWrapper(Post.objects.distinct("slug")), "distinct"),
-        (lambda: RangeQuerySetWrapper([1, 2]), r"list, which is no queryset.*Post.objects.all"),
+        (lambda: RangeQuerySetWrapper([1, 2]), r"list, which is not a queryset.*Post.objects.all"),
         (lambda: RangeQuerySetWrapper(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
         (lambda: Source(Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),
         (lambda: Taskmaster(print, Post), r"Post is a model.*such as Post\.objects\.all\(\)\.$"),

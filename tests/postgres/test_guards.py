@@ -293,7 +293,7 @@ def test_any_number_of_a_statement(database: str) -> None:
             cursor.connection.commit()
             assert guard() == "outbox 3, not below 3"
         for sql, why in [
-            ("SELECT NULL", "None is no number"),
+            ("SELECT NULL", "None is not a number"),
             ("SELECT 1 WHERE false", "gives no row"),
             ("CREATE TABLE made ()", "gives no row"),
             ("SELECT no", 'column "no" does not exist'),

@@ -337,9 +337,9 @@ def test_pages_are_brute_force(  # noqa: PLR0917  # what hypothesis gives, and t
         ("id", "elsewhere", "elsewhere is a foreign table"),
         ("id", "kept", "kept is a materialized view"),
         ("id", "numbers", "numbers is a sequence"),
-        ("id", '"comments', 'There is no table "comments|is no name of a table: invalid name syntax'),
-        ("id", "", "There is no table ''|'' is no name of a table"),
-        ("id", "other.public.comments", "There is no table other|is no name of a table: cross-database"),
+        ("id", '"comments', 'There is no table "comments|is not the name of a table: invalid name syntax'),
+        ("id", "", "There is no table ''|'' is not the name of a table"),
+        ("id", "other.public.comments", "There is no table other|is not the name of a table: cross-database"),
         (("id", "id"), "comments", "each of them once"),
         ((), "comments", "at least one column"),
         ("id", "partly", "No unique index"),
@@ -634,7 +634,7 @@ def test_a_password_is_not_repeated(database: str) -> None:
 
     assert "s3cret" not in str(caught.value)
     for none in ({"password": "s3cret"}, b"password=s3cret"):
-        with pytest.raises(UsageError, match=f"A {type(none).__name__} is no DSN") as caught:
+        with pytest.raises(UsageError, match=f"A {type(none).__name__} is not a DSN") as caught:
             postgres.rows(none, "comments")
         assert "s3cret" not in str(caught.value)
 
@@ -650,7 +650,7 @@ def test_a_password_is_not_repeated(database: str) -> None:
         ({"dsn": "nonsense"}, "DSN that cannot be read"),
         ({"dsn": "host=127.0.0.1 port=543x"}, "DSN that cannot be read: .*the port as a number"),
         ({"dsn": "postgresql://me:pass/word@127.0.0.1/blog"}, "DSN that cannot be read: .*the port as a number"),
-        ({"dsn": None}, "A NoneType is no DSN"),
+        ({"dsn": None}, "A NoneType is not a DSN"),
         ({"where": ("body LIKE 'a%' AND score = %s", [3])}, r"does not fit its 1 values .*%% for a percent sign"),
         ({"where": ("score = %s", [3, 4])}, r"does not fit its 2 values"),
     ],

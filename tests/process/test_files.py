@@ -124,7 +124,7 @@ def test_a_missing_file_and_a_bad_line_are_explained(playground: Playground) -> 
     bad = playground.run(*words)
 
     assert bad.process.returncode == 1, bad.output
-    assert "begins at byte 4: this is no JSON" in bad.output
+    assert "begins at byte 4: this is not JSON" in bad.output
     assert "Traceback" not in bad.output
     assert playground.ledger.ended() == Counter("12"), "what came before is finished"
 

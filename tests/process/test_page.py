@@ -662,5 +662,3 @@ def test_a_port_that_is_taken_is_refused_and_the_next_one_found(playground: Play
     assert re.match(r"http://127\.0\.0\.1:\d+/\?token=", url)
     first.signal_group(signal.SIGTERM)
     first.end()
-
-

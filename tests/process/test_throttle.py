@@ -180,7 +180,7 @@ def test_throttle_of_a_script(playground: Playground) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("throttle = 5\n", [], "throttle in mod names 5, which is no function"),
+        ("throttle = 5\n", [], "throttle in mod names 5, which is not a function"),
         ("", ["--rate=fast"], "--rate is 'fast'"),
         ("", ["--guard=lag=5s@postgresql://me:s3cret@h/b"], "There are replication_lag, active_connections"),
     ],

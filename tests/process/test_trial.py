@@ -75,7 +75,7 @@ def test_dry_run_refuses_a_state_that_a_run_would_refuse(playground: Playground)
     ended = playground.run(*RUN, "--dry-run")
 
     assert ended.process.returncode == 5, ended.output
-    assert f"{playground.directory / 'jobs.tmstate'} is no Taskmaster state" in ended.output
+    assert f"{playground.directory / 'jobs.tmstate'} is not a Taskmaster state" in ended.output
     assert files(playground) == before
 
 

@@ -89,7 +89,7 @@ class KeyOrder:
             try:
                 direction = int(other > one) - int(other < one)
             except (TypeError, ArithmeticError):
-                return  # a moment with and one without a time zone; a Decimal that is no number
+                return  # a moment with and one without a time zone; a Decimal that is not a number
             if direction:
                 self._goes(component, direction, before, after)
                 return

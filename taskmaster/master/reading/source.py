@@ -63,7 +63,7 @@ class Source:
             raise UsageError(f"{name} cannot be read as jobs: it is {why}.")
         if not self._calls and not _iterates(jobs) and not isinstance(jobs, Iterable):
             raise UsageError(
-                f"{name} is {named(type(jobs))}, which is no source of jobs: give an iterable, a function that "
+                f"{name} is {named(type(jobs))}, which is not a source of jobs: give an iterable, a function that "
                 "returns one, or an object with iterate(last)."
             )
         self._takes_last = self._check_call()

@@ -75,7 +75,7 @@ class SteerRequest:
             UsageError: It is no request; says what is wrong with it.
         """
         if not isinstance(value, dict):
-            raise UsageError("What was sent is no request: it has no fields.")
+            raise UsageError("What was sent is not a request: it has no fields.")
         ident = value.get("id")
         if not isinstance(ident, str) or not 8 <= len(ident) <= LONGEST_NAME:
             raise UsageError("The request lacks an id of 8 to 64 characters.")
@@ -107,11 +107,11 @@ def _arguments(value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or len(value) > MOST_ARGUMENTS:
-        raise UsageError("The arguments of the request are no mapping of names to texts.")
+        raise UsageError("The arguments of the request are not a mapping of names to texts.")
     found = {}
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise UsageError("The arguments of the request are no mapping of names to texts.")
+            raise UsageError("The arguments of the request are not a mapping of names to texts.")
         if len(text) > LONGEST_TEXT:
             raise UsageError(f"An argument of the request is longer than {LONGEST_TEXT} characters.")
         found[clean(name)[:LONGEST_NAME]] = text

@@ -62,8 +62,8 @@ class Callbacks:
 
 
 def _seconds(exc: BaseException) -> float:
-    """Return when a ``Retry`` asks to be tried again; -1.0 if that is no number of seconds, as with
-    a subclass that sets it itself.
+    """Return when a ``Retry`` asks to be tried again; -1.0 if that is not a number of seconds, as
+    with a subclass that sets it itself.
     """
     try:
         after = float(exc.after)  # type: ignore[attr-defined]

@@ -162,7 +162,7 @@ def test_nothing_is_opened_before_it_is_read(tmp_path: Path) -> None:
         jobs = source.iterate(None)
         with pytest.raises(UsageError, match=rf"{os.sep}.*no\.\w+ cannot be read: No such file"):
             next(jobs)
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         read(lines(tmp_path))
 
 
@@ -335,7 +335,7 @@ def test_a_key_of_another_source_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_bytes(b"one\n")
     for key in (5, "one", (4, 0), (4, 0, "x"), (-1, 0, 0), (True, 0, 0)):
-        with pytest.raises(StateRefused, match=r"no place in a file.*rows\.txt"):
+        with pytest.raises(StateRefused, match=r"not a position in a file.*rows\.txt"):
             read(lines(path), key)
 
 
@@ -545,7 +545,9 @@ def test_what_is_no_csv_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(b'a,b\n1,2\n3,"4\n5,6\n')
 
-    assert failing(csv_rows(path), "begins at byte 8: this is no CSV: unexpected end of data") == [{"a": "1", "b": "2"}]
+    assert failing(csv_rows(path), "begins at byte 8: this is not CSV: unexpected end of data") == [
+        {"a": "1", "b": "2"}
+    ]
     assert payloads(csv_rows(path, strict=False))[1]["b"] == "4\n5,6\n"
 
     path.write_bytes(b"a\n" + b"x" * 200_000)
@@ -577,7 +579,7 @@ def test_what_is_no_json_is_an_error(tmp_path: Path) -> None:
     for bad in (b"{'a': 1}", b"[" * 100_000, b"1" * 5000):
         path.write_bytes(b'{"a": 1}\n\n' + bad + b"\n2\n")
 
-        assert failing(jsonl(path), "begins at byte 10: this is no JSON: ") == [{"a": 1}]
+        assert failing(jsonl(path), "begins at byte 10: this is not JSON: ") == [{"a": 1}]
 
 
 def test_the_module_names_what_it_offers() -> None:
@@ -645,7 +647,7 @@ def test_a_cr_alone_in_a_row_is_named(tmp_path: Path) -> None:
     """Csv's own message speaks of a mode in which nobody has opened the file."""
     (tmp_path / "rows.csv").write_bytes(b"a,b\n1,x\ry\n")
 
-    with pytest.raises(SourceError, match=r"byte 4: this is no CSV: a CR stands alone.*tr "):
+    with pytest.raises(SourceError, match=r"byte 4: this is not CSV: a CR stands alone.*tr "):
         read(csv_rows(tmp_path / "rows.csv"))
 
 

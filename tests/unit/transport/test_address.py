@@ -71,7 +71,7 @@ def test_an_address_is_read_as_it_is_meant(text, address):
 )
 def test_what_is_no_address_is_refused_with_the_text(text):
     """The message shows what was given, shortened if it is long, and how to write it."""
-    with pytest.raises(UsageError, match=r"is no address: give --host=HOST:PORT") as caught:
+    with pytest.raises(UsageError, match=r"is not an address: give --host=HOST:PORT") as caught:
         parse(text)
 
     assert repr(text)[1:100].rstrip("'") in str(caught.value)

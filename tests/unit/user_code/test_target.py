@@ -80,7 +80,7 @@ def test_a_near_miss_is_named(directory: Path) -> None:
     with pytest.raises(TargetError, match=r"(?s)defines: Row, get_jobs, handle_job.*Did you mean get_jobs"):
         targets.find(targets.load(parsed), parsed, ["get_jobs"])
     parsed = targets.parse("jobs1:limit")
-    with pytest.raises(TargetError, match=r"limit .* has the type int, and is no function"):
+    with pytest.raises(TargetError, match=r"limit .* has the type int, and is not a function"):
         targets.find(targets.load(parsed), parsed, ["get_jobs"])
 
 

@@ -124,7 +124,7 @@ def inspect(path: Path) -> bool:
 
 def _check_header(path: Path, header: bytes, size: int) -> None:
     if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
-        raise StateRefused(f"{path} is no Taskmaster state, but some other file. Name another with --state=PATH.")
+        raise StateRefused(f"{path} is not a Taskmaster state but another file. Name another with --state=PATH.")
     if len(header) < 100:
         raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {RESTORE}")
     if int.from_bytes(header[68:72]) != APPLICATION:

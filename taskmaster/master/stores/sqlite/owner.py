@@ -130,7 +130,7 @@ def check_lock(state: Path, path: Path, descriptor: int, *, made: bool) -> None:
         )
     if about.st_size and not os.pread(descriptor, 8, 0).startswith(b"process "):
         raise StateRefused(
-            f"{path} is no lock of a state, but some other file, which would be overwritten. Move it away. {ELSEWHERE}"
+            f"{path} is not the lock of a state but another file, which would be overwritten. Move it away. {ELSEWHERE}"
         )
 
 

@@ -133,7 +133,7 @@ def test_a_file_that_is_no_lock_is_not_overwritten(tmp_path: Path):
     """``--state=poetry`` must not cost anybody a poetry.lock."""
     (tmp_path / "poetry.lock").write_text("# generated\n")
 
-    with pytest.raises(StateRefused, match="no lock of a state"):
+    with pytest.raises(StateRefused, match="not the lock of a state"):
         SqliteStore.open(tmp_path / "poetry", RunIdentity.named("mod"), "mod.py")
     assert (tmp_path / "poetry.lock").read_text() == "# generated\n"
 
