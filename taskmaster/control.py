@@ -127,6 +127,29 @@ class Run:
         rows: list[dict[str, Any]] = self._client.look("trail")["rows"]
         return rows
 
+    def history(self, span: str = "10m", since: int = 0) -> dict[str, Any]:
+        """Return the numbers of the run over time.
+
+        Args:
+            span: "10m" by the second, "6h" by ten seconds, or "all" by five minutes.
+            since: Number of the last row that is known already (``seq`` of the answer before); 0:
+                from the first.
+
+        Returns:
+            ``columns``, ``rows`` (oldest first, at most 500), ``seq`` of the last one, how many are
+            ``left`` for the next call, ``seconds`` between two, and in ``held`` what the numbers of
+            that column mean.
+        """
+        found: dict[str, Any] = self._client.look("history", span=span, since_seq=since)
+        return found
+
+    def kinds(self) -> list[dict[str, Any]]:
+        """Return what jobs have failed with, the most frequent kind first."""
+        found: list[dict[str, Any]] = []
+        while page := self._client.look("kinds", after=len(found))["rows"]:
+            found += page
+        return found
+
     def settings(self) -> list[dict[str, Any]]:
         """Return each setting with its value and where that comes from."""
         found: list[dict[str, Any]] = self._client.look("settings")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ LONGEST_REASON = 300  # characters
 BARS = "▁▂▃▄▅▆▇█"
 SEPARATOR = " | "
 ELLIPSIS = "..."
+_FIELDS = [one.name for one in fields(Snapshot)]
 
 
 class Rate:
@@ -177,7 +178,7 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
     run is held; ``why`` is an object with ``code``, ``sentence``, ``cure`` and ``since_at``.
     """
     left = eta(snapshot, rate)
-    plain = asdict(snapshot)
+    plain = {name: getattr(snapshot, name) for name in _FIELDS}
     sentence, cure, since = (plain.pop(name) for name in ("why_sentence", "cure", "why_since"))
     return {
         "schema": SCHEMA,

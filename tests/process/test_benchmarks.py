@@ -39,6 +39,17 @@ def test_light_slaves_speak_the_protocol_and_run_each_job_once(tmp_path: Path) -
     assert (found["lost"], found["twice"], found["untold"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
+def test_the_cost_of_looking_can_be_measured(tmp_path: Path) -> None:
+    """Both runs end, and are compared; what comes of one short round says nothing of the cost."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "looking.py"), "--rounds=1", "--jobs=100000"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert min(found[0]["nobody"]["cpu"], found[0]["looking"]["cpu"]) > 0.01
+    assert found[-1]["rounds"] == 1
+
+
 @pytest.mark.parametrize(
     "work", ["W1", *(pytest.param(work, marks=pytest.mark.slow) for work in ["W2", "W3", "W7", "W10", "W11"])]
 )

@@ -71,8 +71,8 @@ def test_a_run_leaves_its_metrics_and_says_the_same_everywhere(
         wait_for("a job to be long", lambda: bool(control.status()["longest"]))
         control.pause("deploy")
         found: dict[str, Any] = control.status()
-        history = control._client.look("history", since_seq=0, span="10m")
-        kinds = control._client.look("kinds")
+        history = control.history()
+        kinds = control.kinds()
         slaves = control._client.look("slaves", most=1, sort="rate")
         control.resume()
     told = json.loads(playground.run("tm-ctl", "status", "work.py", "--json").output)
@@ -89,7 +89,7 @@ def test_a_run_leaves_its_metrics_and_says_the_same_everywhere(
     assert found["resume"].startswith("tm-run work.py 2")
     sources = {row["name"]: row["source"] for row in found["settings"]}
     assert (sources["retries"], sources["size"], sources["crashes"]) == ("command line", "default", "environment")
-    assert kinds["rows"][0]["type"] == "KeyError"
+    assert kinds[0]["type"] == "KeyError"
     assert len(slaves["rows"]) == slaves["slaves"] == 1
     assert history["rows"][-1][history["columns"].index("settled")] >= 100
     last = metrics_in(place)

@@ -161,9 +161,9 @@ def test_a_paused_master_that_is_killed_finds_its_slaves_paused(playground: Play
             row = control.pause("deploy", duration="20s")["trail"]
             until = control.status()["hold"]["until_at"]
             wait_for("it to be written", lambda: control.status()["trail_saved"] >= row)
-            wait_for("a row of history", lambda: bool(control._client.look("history", since_seq=0, span="6h")["rows"]))
+            wait_for("a row of history", lambda: bool(control.history("6h")["rows"]))
             wait_for("nothing to run", lambda: control.status()["state"] == "paused")
-            rows = control._client.look("history", since_seq=0, span="6h")["rows"]
+            rows = control.history("6h")["rows"]
         ended = playground.ledger.ended()
         master.kill()
         again = playground.start("tm-master", "work.py", f"--host=127.0.0.1:{port}", "--progress=none")
@@ -174,7 +174,7 @@ def test_a_paused_master_that_is_killed_finds_its_slaves_paused(playground: Play
             found = control.status()
             assert found["state"] == "paused"
             assert found["hold"]["until_at"] == until
-            kept = control._client.look("history", since_seq=0, span="6h")["rows"][0]
+            kept = control.history("6h")["rows"][0]
             assert (kept[0], kept[1:]) == (int(rows[0][0]), rows[0][1:])
             assert playground.ledger.ended() == ended
             assert all(slave.process.poll() is None for slave in slaves)

@@ -229,6 +229,8 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
             count = begun_between(playground, since, since + seconds)
             assert least <= count <= rate * seconds + max(1, most), rate
         control.rate(None)
+        since = time.time()
+        wait_for("it to be fast again", lambda: begun_between(playground, since, time.time()) > 500)
         control.stop("enough")
     assert run.end() == 143, run.output
     assert set(playground.ledger.ended().values()) == {1}
