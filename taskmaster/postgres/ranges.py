@@ -102,11 +102,14 @@ class KeyRange:
         """Give bounds of single columns: by a row of them, the server leaves out no partition."""
         low, high = None if self.lo is None else self._parts(self.lo), self._parts(self.hi)
         for at, name in enumerate(names):
+            if low is not None and low[at] == high[at]:
+                # Partitions by hash are left out by an equality alone.
+                yield f"{name} = {self._placeholder('hi', at)}"
+                continue
             if low is not None:
                 yield f"{name} >= {self._placeholder('lo', at)}"
             yield f"{name} <= {self._placeholder('hi', at)}"
-            if low is None or low[at] != high[at]:
-                return  # the next column may have any value in between
+            return  # the next column may have any value in between
 
     def _placeholder(self, end: str, at: int) -> str:
         return f"CAST(%(tm_{end}{at})s AS {self.types[at]})"
