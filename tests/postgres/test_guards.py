@@ -88,7 +88,8 @@ def test_a_quiet_primary_is_no_lag(pair: tuple[Server, Server]) -> None:
     write(primary)
     with closing(guards.replication_lag(0.5, copy.dsn())) as guard:
         until(guard, lambda reason: not reason)
-        time.sleep(1.0)
+        old = "SELECT clock_timestamp() - pg_last_xact_replay_timestamp() > '0.6 s'"
+        wait_for("the last transaction to be older than the limit", lambda: copy.execute(old) == [(True,)])
 
         assert until(guard, lambda _: guard.value == 0) == ""
 
