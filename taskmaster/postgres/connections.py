@@ -31,6 +31,7 @@ logger = clean_logger(__name__)
 
 INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
 UNTESTED_SECONDS = 2.0  # a connection unused for longer is tested before it is used
+TEST_SECONDS = 10.0  # longest time that the server may take to answer the test
 STATEMENT_PART = 0.9  # share of the job's time-out after which the server ends a statement, before the worker is killed
 NAME_BYTES = 63  # longest application_name that PostgreSQL keeps
 PREPARED_BY_DEFAULT = 5  # psycopg 3's prepare_threshold, where nobody has said another
@@ -155,9 +156,9 @@ def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
     if time.monotonic() - kept.used < UNTESTED_SECONDS and not getattr(kept.connection, "closed", False):
         return kept
     try:
-        with kept.connection.cursor() as cursor:
+        with dead_links.answer_within(kept.connection, TEST_SECONDS), kept.connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        kept.connection.rollback()
+            kept.connection.rollback()
         return kept
     except Exception as exc:
         logger.debug("the connection was lost, and is opened again: %s", exc)

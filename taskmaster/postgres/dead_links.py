@@ -1,39 +1,45 @@
-"""Cut a worker's connection whose other end is gone without a word.
+"""Cut a connection whose other end is gone without a word.
 
-Where a worker waits for an answer, keepalives notice that. Where it has sent something, there are
-none: Linux repeats what was sent, for a quarter of an hour or more. ``tcp_user_timeout`` would end
-that sooner, but it also runs while a server that is well has no room for more data, as behind a
-COPY whose first row waits for a lock. So a thread of the worker looks at what the kernel knows of
-each connection. On other systems than Linux it does not run.
+Where an answer is waited for, keepalives notice that. Where something was sent, there are none:
+Linux repeats what was sent, for a quarter of an hour or more. ``tcp_user_timeout`` would end that
+sooner, but it also runs while a server that is well has no room for more data, as behind a COPY
+whose first row waits for a lock. What stands between, such as a proxy that hangs, may acknowledge
+all and pass on nothing. So a thread looks at what the kernel knows of each connection. On other
+systems than Linux it does not run.
 
 Guarantee: a connection is cut only if nothing was acknowledged for half a minute although something
-was to be.
+was to be, or if nothing has come for half a minute although an answer is overdue.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["forget", "watch"]
+__all__ = ["LINK_SILENCE_SECONDS", "answer_within", "forget", "watch"]
 
 logger = clean_logger(__name__)
 
 LINK_CHECK_SECONDS = 5.0  # between two checks
-LINK_SILENCE_SECONDS = 30.0  # longest time that sent data may stay unacknowledged
-# struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 bits.
-TCP_INFO_FORMAT, TCP_INFO_BYTES = "=8B13I", 60
-STATE_AT, PROBES_AT, UNACKNOWLEDGED_AT, SILENCE_AT = 0, 3, 8 + 4, 8 + 12
+LINK_SILENCE_SECONDS = 30.0  # longest time that sent data may stay unacknowledged, or an answer be overdue
+KEEPALIVES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # instead of the system's own
+# struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 and of 64 bits.
+TCP_INFO_FORMAT, TCP_INFO_BYTES = "=8B24I3Q", 128
+STATE_AT, REPEATED_AT, PROBES_AT = 0, 2, 3
+UNACKNOWLEDGED_AT, QUIET_AT, SILENCE_AT, ACKNOWLEDGED_AT = 8 + 4, 8 + 11, 8 + 12, 32 + 2
 ESTABLISHED = 1
+TCP = (socket.AF_INET, socket.AF_INET6)
 
 
 class LinkState(NamedTuple):
@@ -43,11 +49,18 @@ class LinkState(NamedTuple):
         open: Whether both sides still have the connection open.
         pending: Whether something was sent that is not acknowledged yet: data, or a window probe.
         silence: Seconds since the last acknowledgement.
+        quiet: Seconds since data came; endless where the kernel does not say so.
+        repeating: Whether it is data that is sent again and again: no answer was about it. A server
+            that has no room for more data is asked whether it has, and answers that.
+        acknowledged: Bytes that were acknowledged since the connection was opened.
     """
 
     open: bool
     pending: bool
     silence: float
+    quiet: float = math.inf
+    repeating: bool = False
+    acknowledged: int = 0
 
 
 class Link:
@@ -56,10 +69,14 @@ class Link:
     Attributes:
         since: When something was first seen pending after which nothing was acknowledged; None if
             nothing is.
+        due: When the server answers at the latest, in monotonic seconds; endless while none is
+            waited for.
     """
 
     def __init__(self) -> None:
         self.since: float | None = None
+        self.due = math.inf
+        self._acknowledged = 0
 
     def is_dead(self, state: LinkState, now: float) -> bool:
         """Return whether nobody answers any more.
@@ -70,9 +87,24 @@ class Link:
         """
         if not state.pending:
             self.since = None
-        elif self.since is None or state.silence < now - self.since:
+        elif (
+            self.since is None
+            or state.acknowledged != self._acknowledged
+            or (state.silence < now - self.since and not state.repeating)
+        ):
             self.since = now
+        self._acknowledged = state.acknowledged
         return self.since is not None and now - self.since >= LINK_SILENCE_SECONDS
+
+    def is_overdue(self, state: LinkState, now: float) -> bool:
+        """Return whether an answer should long have been there, and nothing comes.
+
+        Args:
+            state: of the connection, now.
+            now: monotonic seconds.
+        """
+        # The answer may still be on its way, and a long one comes in many parts.
+        return now - self.due >= LINK_SILENCE_SECONDS <= state.quiet
 
 
 class Watch:
@@ -85,14 +117,16 @@ class Watch:
         forget_in_children(self)
 
     def add(self, connection: Any) -> None:
-        """Watch a connection from now on, if it is one over TCP."""
+        """Watch a connection from now on, if it has a socket."""
         try:
             # A descriptor of its own: nobody else is given its number once the connection is
             # closed.
             found = socket.socket(fileno=os.dup(connection.fileno()))
         except Exception:  # each driver without sockets says so in its own way
             return
-        if found.family not in (socket.AF_INET, socket.AF_INET6):
+        if found.family in TCP:
+            _keep_alive(found)
+        elif found.family != socket.AF_UNIX:
             found.close()
             return
         self.remove(connection)  # one that was thrown away without a word may have had its identity
@@ -109,6 +143,13 @@ class Watch:
         if found is not None:
             found.close()
 
+    def expect(self, connection: Any, due: float) -> None:
+        """Note when an answer is to be there; endless: none is waited for."""
+        with self._lock:
+            _, link = self._links.get(id(connection), (None, None))
+            if link is not None:
+                link.due = due
+
     def cut_dead(self, now: float) -> None:
         """Cut the connections on which nobody answers; forget those that were ended."""
         with self._lock:
@@ -119,10 +160,16 @@ class Watch:
                         "the database's machine has acknowledged nothing for %.0f s: the connection to it is cut",
                         state.silence,
                     )
-                    with suppress(OSError):
-                        found.shutdown(socket.SHUT_RDWR)
+                elif state.open and link.is_overdue(state, now):
+                    logger.warning(
+                        "the database should have answered %.0f s ago, and something between may hang: the connection "
+                        "to it is cut",
+                        now - link.due,
+                    )
                 elif state.open:
                     continue
+                with suppress(OSError):
+                    found.shutdown(socket.SHUT_RDWR)
                 del self._links[name]
                 found.close()
 
@@ -142,12 +189,40 @@ class Watch:
 
 def state_of(connection: socket.socket) -> LinkState:
     """Ask the kernel."""
-    numbers = struct.unpack(TCP_INFO_FORMAT, connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES))
+    if connection.family not in TCP:
+        return LinkState(open=not _is_ended(connection), pending=False, silence=0.0)
+    found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    numbers = struct.unpack(TCP_INFO_FORMAT, found.ljust(TCP_INFO_BYTES, b"\0"))
     return LinkState(
         open=numbers[STATE_AT] == ESTABLISHED,
         pending=numbers[UNACKNOWLEDGED_AT] > 0 or numbers[PROBES_AT] > 0,
         silence=numbers[SILENCE_AT] / 1000,
+        quiet=numbers[QUIET_AT] / 1000,
+        repeating=numbers[REPEATED_AT] > 0,
+        acknowledged=numbers[ACKNOWLEDGED_AT],
     )
+
+
+def _is_ended(connection: socket.socket) -> bool:
+    """Return whether the other side has ended a connection; nothing is taken from it."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except OSError as exc:
+        return not isinstance(exc, BlockingIOError)
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Ask a silent machine whether it is there, as often as a DSN would have it, where whatever
+    opened the connection has left that to the system: hours.
+    """
+    if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return
+    with socket.socket(connection.family) as untouched:
+        for name, value in KEEPALIVES.items():
+            option = getattr(socket, name)
+            asked = (socket.IPPROTO_TCP, option)
+            if connection.getsockopt(*asked) == untouched.getsockopt(*asked):
+                connection.setsockopt(*asked, value)
 
 
 _watch = Watch()
@@ -162,3 +237,18 @@ def watch(connection: Any) -> None:
 def forget(connection: Any) -> None:
     """Leave a connection alone: it is about to be closed."""
     _watch.remove(connection)
+
+
+@contextmanager
+def answer_within(connection: Any, seconds: float) -> Iterator[None]:
+    """Cut a connection that is watched if the answer to what the block asks does not come.
+
+    Args:
+        connection: as ``watch`` was given it.
+        seconds: that the server may take at most; endless: as long as it likes.
+    """
+    _watch.expect(connection, time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _watch.expect(connection, math.inf)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskmaster.guards import Unknown
+from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import complete, readable
 from taskmaster.redaction import without_password
 
@@ -85,6 +86,7 @@ class GuardStatement:
         """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            dead_links.forget(connection)
             connection.close()
 
     def _row(self) -> Sequence[Any] | None:
@@ -95,7 +97,8 @@ class GuardStatement:
                 raise Unknown("its DSN cannot be read")
             self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
-        with self._connection.cursor() as cursor:
+            dead_links.watch(self._connection)
+        with dead_links.answer_within(self._connection, TIMEOUT_SECONDS), self._connection.cursor() as cursor:
             # Together they are one transaction, after which the setting is gone: behind a pooler,
             # others have the server's connection then. Some poolers refuse a setting in the
             # connection string.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import check, complete
 from taskmaster.postgres.values import read_exactly
 from taskmaster.redaction import without_password
@@ -156,6 +157,7 @@ class SourceConnection:
         """Give the connection up; the next statement opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            dead_links.forget(connection)
             try:
                 connection.close()
             except Exception:
@@ -216,7 +218,10 @@ class SourceConnection:
                 # not prepared the statement.
                 self._connection.prepare_threshold = None
             read_exactly(self._connection)
-        with self._connection.cursor() as cursor:
+            dead_links.watch(self._connection)
+        # The server itself ends what takes longer, unless nothing comes through to it.
+        within = dead_links.answer_within(self._connection, self._timeout or math.inf)
+        with within, self._connection.cursor() as cursor:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is
             # somebody else's.
             cursor.execute(

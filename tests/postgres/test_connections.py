@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -205,6 +206,22 @@ def test_a_server_whose_machine_is_gone_is_noticed(database: str, who: str) -> N
         with asked_for(who, dsn) as found:
             assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert {name: found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is asked of the kernel there")
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_a_function_s_connection_is_asked_for_too(database: str, driver: Any) -> None:
+    """Where the function has not said how often; where it has said never, so be it."""
+    with socket.socket() as untouched:
+        system = untouched.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+    for said, asked, idle in (("", 1, 30), ("keepalives_idle=77", 1, 77), ("keepalives=0", 0, system)):
+        open_it = lambda said=said: driver.connect(f"{database} {said}")  # noqa: E731
+        with postgres.connect(open_it) as connection, closing(SourceConnection(open_it)) as reading:
+            reading.fetch("SELECT 1")
+            for one in (connection, reading._connection):
+                with socket.socket(fileno=os.dup(one.fileno())) as found:
+                    assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == asked
+                    assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
 
 
 def asked_for(who: str, dsn: str) -> socket.socket:
