@@ -182,7 +182,7 @@ def test_throttle_of_a_script(playground: Playground) -> None:
     [
         ("throttle = 5\n", [], "throttle in mod names 5, which is not a function"),
         ("", ["--rate=fast"], "--rate is 'fast'"),
-        ("", ["--guard=lag=5s@postgresql://me:s3cret@h/b"], "There are replication_lag, active_connections"),
+        ("", ["--guard=lag=5s@postgresql://me:s3cret@h/b"], "There are replication_lag=LIMIT@DSN, active_connections"),
     ],
 )
 def test_what_cannot_throttle_is_wrong_usage(playground: Playground, text: str, options: list[str], said: str) -> None:
