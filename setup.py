@@ -32,6 +32,8 @@ setup(
         "django": ["Django>=5.2"],
         # The page that shows a run in a browser, and metrics for Prometheus.
         "web": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.40"],
+        # Slaves on a Dask cluster: --engine dask.
+        "dask": ["distributed>=2025.1"],
         # Processes have titles of their own in `ps`.
         "titles": ["setproctitle>=1.3"],
         # Files that are compressed with zstd; from Python 3.14 on, it is in the standard library.
@@ -43,6 +45,7 @@ setup(
             # The page is tried with the system's Chromium.
             "axe-playwright-python>=0.1.4",
             "backports.zstd>=1.0; python_version < '3.14'",
+            "distributed>=2025.1",
             "h11>=0.16",
             "hypothesis>=6.100",
             "jsonschema>=4.20",

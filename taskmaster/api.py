@@ -30,6 +30,7 @@ from taskmaster.options.keywords import from_keywords
 from taskmaster.options.option import from_options
 from taskmaster.redaction import clean_message
 from taskmaster.runner import control, shared_key
+from taskmaster.runner.engine_slaves import EngineSpec
 from taskmaster.runner.excepthook import for_scripts
 from taskmaster.runner.in_process import InProcessSpec
 from taskmaster.runner.loading import load_script, load_target
@@ -102,7 +103,8 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
         return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job)))
     if options.in_process:
         return _with_files_written(RunSession(loaded, options, InProcessSpec(options, callbacks), lambda: key).run)
-    return RunSession(loaded, options, LocalSlaveSpec(options, prefork), lambda: key).run()
+    slave = LocalSlaveSpec(options, prefork) if options.engine is None else EngineSpec(options)
+    return RunSession(loaded, options, slave, lambda: key).run()
 
 
 def _with_files_written(call: Callable[[], Summary]) -> Summary:
@@ -262,9 +264,11 @@ class Taskmaster:
             integration.check_start()
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
-        slave: LocalSlaveSpec | InProcessSpec
+        slave: LocalSlaveSpec | InProcessSpec | EngineSpec
         if options.in_process:
             slave = InProcessSpec(options, self._callbacks)
+        elif options.engine is not None:
+            slave = EngineSpec(options)
         else:
             slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
+from taskmaster.options.engine import EngineOptions
 from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
 from taskmaster.options.page import PageOptions
 from taskmaster.options.project import ProjectOptions
@@ -315,7 +316,7 @@ class SlaveOptions(WorkerOptions):
 
 
 @dataclass(frozen=True)
-class RunOptions(MasterOptions, WorkerOptions):
+class RunOptions(MasterOptions, WorkerOptions, EngineOptions):
     """Options of ``tm-run`` and ``Taskmaster``."""
 
     host: str | None = text(
@@ -325,6 +326,13 @@ class RunOptions(MasterOptions, WorkerOptions):
         "Where slaves may connect to help. An address that other machines reach needs a key.",
         alias="--address",
         unset="a free port of this machine",
+    )
+    advertise: str | None = text(
+        Section.ENGINE,
+        None,
+        "HOST:PORT",
+        "Where slaves on the engine reach this master.",
+        unset="this machine's address on the way to the scheduler",
     )
     job: str | None = text(
         Section.SCOPE,
@@ -336,8 +344,8 @@ class RunOptions(MasterOptions, WorkerOptions):
 
     @property
     def needs_slave(self) -> bool:
-        """Whether jobs run in worker processes."""
-        return self.dry_run is None and self.job is None and not self.in_process
+        """Whether jobs run in worker processes of this machine."""
+        return self.dry_run is None and self.job is None and not self.in_process and self.engine is None
 
     @property
     def in_process(self) -> bool:
@@ -354,6 +362,7 @@ class RunOptions(MasterOptions, WorkerOptions):
                 "--job runs one job without touching the run: --failed, --reset, --limit, --sample and --dry-run mean "
                 "nothing with it. Leave them out."
             )
+        self.check_engine()
         if not self.in_process:
             return
         for name, value in (
@@ -363,6 +372,7 @@ class RunOptions(MasterOptions, WorkerOptions):
             ("--memory-per-worker", self.memory_per_worker),
             ("--job-timeout", self.job_timeout),
             ("--host", self.host),
+            ("--engine", self.engine),
         ):
             if value:
                 raise UsageError(

@@ -48,6 +48,7 @@ class Section(Enum):
     SCOPE = "Part of a run"
     NETWORK = "Network"
     SLAVES = "Slaves"
+    ENGINE = "Engine"
     TARGET = "Target"
     TELLING = "Notifications"
     PAGE = "Page"

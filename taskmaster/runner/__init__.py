@@ -8,6 +8,7 @@ wing meet.
   ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
+- ``engine_slaves``: the slaves of a run on an engine, in the place of a local one;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;

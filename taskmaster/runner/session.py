@@ -30,6 +30,7 @@ from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.dry_run import preview, resume_point
+from taskmaster.runner.engine_slaves import EngineSlaves, EngineSpec
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
 from taskmaster.runner.in_process_server import InProcessServer
@@ -71,7 +72,7 @@ class _Parts:
     says: Announcements
     signals: Signals
     notifications: Notifications
-    slave: LocalSlave | InProcessSlave | None = None
+    slave: LocalSlave | InProcessSlave | EngineSlaves | None = None
     exit_code: int | None = None
     page: Page | None = None
 
@@ -82,7 +83,8 @@ class RunSession:
     Args:
         loaded: What is run.
         options: The command's options, checked.
-        slave: The slave of this machine that belongs to the run; None if there is none.
+        slave: The slave of this machine that belongs to the run, or those on an engine; None if
+            there is none.
         key: Gives the shared key; called after the slave's workers have been provided for, so that
             none of them has the key in its memory.
         on_progress: Is told how the run stands, about once a second; None: nobody is.
@@ -92,7 +94,7 @@ class RunSession:
         self,
         loaded: LoadedRun,
         options: MasterOptions,
-        slave: LocalSlaveSpec | InProcessSpec | None,
+        slave: LocalSlaveSpec | InProcessSpec | EngineSpec | None,
         key: Callable[[], SharedKey],
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
@@ -245,12 +247,14 @@ class RunSession:
         stack.callback(keyfile.remove, port, key.text)
         return server
 
-    def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | None:
+    def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | EngineSlaves | None:
         if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
             return self._slave.start(self._loaded, parts.run, parts.server, parts.signals)
         if isinstance(self._slave, LocalSlaveSpec) and key is not None:
             where = _reached(parts.server.where)
             return self._slave.start(self._loaded, where, key.text, parts.console.write)
+        if isinstance(self._slave, EngineSpec) and key is not None:
+            return self._slave.start(self._loaded, parts.server.where, key.text, parts.console.write)
         return None
 
     def _say_start(
@@ -370,7 +374,7 @@ class RunSession:
         return replace(summary, state="")
 
     @staticmethod
-    def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave) -> bool:
+    def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave | EngineSlaves) -> bool:
         """See to the slave's end; return whether its workers could write what they had left."""
         if not parts.run.has_met_slaves:
             slave.stop(lambda: True)  # it is still starting, and would wait for this master

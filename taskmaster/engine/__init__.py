@@ -1,0 +1,14 @@
+"""Slaves on somebody's cluster: the engine (Dask, or any Executor) runs whole slaves, as one task
+each, and they connect back to the master.
+
+- ``contract``: what an engine has to do; ``slave_task``: what its worker is given, ``ended``:
+  what it gives back;
+- ``fleet``: how many slaves there should be, and when there is no use in starting more. Pure;
+  ``upkeep``: the thread that does what the fleet says;
+- ``dask_cluster``, ``executor``: the engines. Only the first imports ``distributed``;
+- ``archive``: the user's files, on their way there; ``child``: what runs there;
+- ``reach``: where slaves find the master, and what is too dangerous to be done.
+
+Imported by ``runner``. Guarantees: a slave that is lost with its engine's worker costs what was in
+flight there; the key is in no repr, log or process list.
+"""

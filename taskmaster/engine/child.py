@@ -1,0 +1,168 @@
+"""What runs in an engine's worker: one slave as a child process, until it ends or is no longer
+wanted.
+
+The child's standard input is its lifeline: when the engine's worker ends, however it ends, the
+slave and its workers end, too. The key goes to it on that line, so that no process list has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from taskmaster.engine.archive import unpack
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.slave_task import SlaveTask
+
+__all__ = ["Wanted", "drain", "own_directory", "run_slave_task"]
+
+CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
+MOST_LINES = 40  # of what a slave has said that are told to the master
+MOST_TEXT = 4000  # characters of them
+LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
+END_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
+
+_draining: set[str] = set()
+"""The fleets whose slaves in this process are to end."""
+_running: dict[str, set[str]] = {}
+"""Names of the tasks that run in this process, by their fleet."""
+
+
+class Wanted(StrEnum):
+    """Whether a slave is to go on."""
+
+    YES = "yes"
+    DRAIN = "drain"
+    """Its engine's worker ends: running jobs have their time, and the rest is given back."""
+    NO = "no"
+    """Nobody waits for it any more."""
+
+
+def drain(run: str) -> list[str]:
+    """Have the slaves of a fleet that run in this process end; return their names."""
+    _draining.add(run)
+    return sorted(_running.get(run, ()))
+
+
+def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[], Wanted]) -> Ended:
+    """Run a slave to its end.
+
+    Args:
+        task: What it is to do.
+        base: The directory for its files.
+        threads: How many worker processes it has where nobody has said so.
+        wanted: Asked every now and then.
+    """
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    if task.run in _draining:
+        return Ended(128 + signal.SIGTERM, worker)
+    names = _running.setdefault(task.run, set())
+    names.add(task.name)
+    try:
+        return _run(task, unpack(task.archive, base), threads, wanted, worker)
+    except OSError as exc:
+        return Ended(None, worker, f"the slave cannot be started there: {type(exc).__name__}: {exc}", unusable=True)
+    finally:
+        names.discard(task.name)
+
+
+def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wanted], worker: str) -> Ended:
+    told = task.instructions
+    config = replace(told.config, processes=told.config.processes or threads, path=tuple(sys.path))
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "taskmaster.slave"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        env=_environment(os.environ, task.environment),
+    )
+    lines: deque[str] = deque(maxlen=MOST_LINES)
+    relay = threading.Thread(target=_relay, args=(_pipe(child.stderr), lines), daemon=True, name="taskmaster-output")
+    relay.start()
+    try:
+        try:
+            _pipe(child.stdin).write(told._replace(config=config).to_line())
+            _pipe(child.stdin).flush()
+        except BrokenPipeError:
+            pass  # it has ended, and has said why
+        code = _wait(child, task, wanted)
+    finally:
+        # However this ends: nothing is left behind.
+        _pipe(child.stdin).close()
+        try:
+            child.wait(LATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        relay.join(1.0)
+    return Ended(code, worker, "".join(lines)[-MOST_TEXT:])
+
+
+def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], Wanted]) -> int:
+    """Wait for the slave's end, and tell it when that has come."""
+    left: float | None = None
+    while True:
+        try:
+            code = child.wait(CHECK_SECONDS)
+            # One that was told to end after it had ended everything is killed by the signal.
+            return 128 + signal.SIGTERM if left is not None and code == -signal.SIGTERM else code
+        except subprocess.TimeoutExpired:
+            pass
+        will = Wanted.DRAIN if task.run in _draining else wanted()
+        if left is not None:
+            left -= CHECK_SECONDS
+            if will is Wanted.NO:
+                left = min(left, END_SECONDS)
+            if left <= 0:
+                return 128 + signal.SIGTERM  # the lifeline ends it
+        elif will is not Wanted.YES:
+            left = task.instructions.config.grace + LATE_SECONDS if will is Wanted.DRAIN else END_SECONDS
+            child.terminate()
+
+
+def _environment(there: Mapping[str, str], own: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    found = {name: value for name, value in there.items() if name != "TASKMASTER_KEY"}
+    return {**found, **dict(own)}
+
+
+def _relay(pipe: IO[bytes], lines: deque[str]) -> None:
+    """Pass on what the slave says, to the log of the engine's worker."""
+    for line in pipe:
+        lines.append(line.decode("utf-8", "backslashreplace"))
+        try:
+            os.write(2, line)
+        except OSError:
+            pass  # the engine's worker has no standard error
+    pipe.close()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise RuntimeError("the slave was started without pipes")
+    return pipe
+
+
+def own_directory() -> Path:
+    """Return a directory for files of this user's slaves.
+
+    Raises:
+        OSError: Somebody else has taken its name.
+    """
+    path = Path(tempfile.gettempdir()) / f"taskmaster-engine-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or path.is_symlink():
+        raise PermissionError(f"{path} belongs to somebody else, or others can write to it: set TMPDIR")
+    return path

@@ -1,0 +1,52 @@
+"""What an engine has to do, so that a fleet of slaves can run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.slave_task import SlaveTask
+
+__all__ = ["Engine", "View"]
+
+
+@dataclass(frozen=True)
+class View:
+    """How an engine stands.
+
+    Attributes:
+        workers: How many workers it has.
+        running: How many of our tasks run, as far as the engine says so.
+        withdrawable: Names of those of our tasks that run nowhere yet.
+        ended: What became of tasks since the last look, by name.
+    """
+
+    workers: int
+    running: int
+    withdrawable: frozenset[str]
+    ended: dict[str, Ended]
+
+
+class Engine(Protocol):
+    """Runs tasks on its workers. Every method may take seconds, or raise what the engine raises
+    while it is away.
+    """
+
+    def look(self) -> View:
+        """Say how things stand."""
+
+    def submit(self, name: str, task: SlaveTask) -> None:
+        """Have a slave started on whichever worker is free."""
+
+    def withdraw(self, name: str) -> None:
+        """Forget a task; one that runs is told to end."""
+
+    def drain(self) -> Collection[str]:
+        """Tell all our slaves to let running jobs end, to give the rest back, and to end; withdraw
+        what does not run yet. Return the names of the tasks that are still to end.
+        """
+
+    def close(self) -> None:
+        """Withdraw what is left, and let go of the engine."""

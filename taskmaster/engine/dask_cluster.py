@@ -1,0 +1,193 @@
+"""Dask as an engine. The only module that imports ``distributed``, and it does so when it is
+used.
+
+A task is a whole slave, so that the scheduler has one task for each slave, however many jobs there
+are. It is pinned to no worker: adaptive clusters take it for a reason to grow. Dask never
+interrupts what runs; the task itself looks whether it is still wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from taskmaster.engine import child
+from taskmaster.engine.child import Wanted, run_slave_task
+from taskmaster.engine.contract import View
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.errors import ConnectError, UsageError
+
+__all__ = ["DaskCluster", "is_client", "scheduler_address"]
+
+CONNECT_SECONDS = 10.0  # that a scheduler has to answer at the start
+ANSWER_SECONDS = 5.0  # that it has later
+MISSING = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
+LIVING = ("init", "running", "paused")  # names of a worker's state in which its tasks go on
+WANTED = ("executing", "long-running")  # states of a task that somebody waits for
+
+
+def slave_task(task: SlaveTask) -> Ended:
+    """Run a slave, in a thread of a Dask worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    name = worker.get_current_task()
+
+    def wanted() -> Wanted:
+        if worker.status.name not in LIVING:
+            return Wanted.DRAIN
+        here = worker.state.tasks.get(name)
+        return Wanted.YES if here is not None and here.state in WANTED else Wanted.NO
+
+    return run_slave_task(task, Path(worker.local_directory), worker.state.nthreads, wanted)
+
+
+def is_client(engine: Any) -> bool:
+    """Return whether it is a ``distributed.Client``; nothing is imported to find out."""
+    return any(f"{cls.__module__}.{cls.__name__}" == "distributed.client.Client" for cls in type(engine).__mro__)
+
+
+def scheduler_address(scheduler: str | None) -> str:
+    """Return the address of a scheduler, which may be given as Dask's scheduler file.
+
+    Raises:
+        UsageError: None was given, or the file cannot be read.
+    """
+    if not scheduler:
+        raise UsageError(
+            "--engine dask needs --scheduler: its address, as in --scheduler=tls://10.0.0.1:8786, or the path of its "
+            "scheduler file."
+        )
+    if "://" in scheduler:
+        return scheduler
+    path = Path(scheduler)
+    if path.is_file():
+        try:
+            return str(json.loads(path.read_text("utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise UsageError(f"--scheduler={scheduler} is no scheduler file of Dask's: {exc}.") from None
+    if urlsplit(f"tcp://{scheduler}").hostname and ":" in scheduler and "/" not in scheduler:
+        return f"tcp://{scheduler}"
+    raise UsageError(
+        f"--scheduler={scheduler} is neither an address, as tls://10.0.0.1:8786 is one, nor a file that is there."
+    )
+
+
+class DaskCluster:
+    """A Dask cluster that runs slaves.
+
+    Args:
+        run: Name of the fleet.
+        connect: Makes a client of the cluster, again where one has given up.
+        own: Whether that client is ours to close.
+    """
+
+    def __init__(self, run: str, connect: Callable[[], Any], *, own: bool) -> None:
+        self._run = run
+        self._connect = connect
+        self._own = own
+        self._futures: dict[str, Any] = {}
+        self._client = connect()
+
+    @classmethod
+    def at(cls, run: str, address: str) -> DaskCluster:
+        """Connect to a scheduler; TLS is as Dask's own configuration has it.
+
+        Raises:
+            UsageError: Dask is not installed here.
+            ConnectError: The scheduler does not answer.
+        """
+        try:
+            from distributed import Client
+        except ImportError:
+            raise UsageError(MISSING) from None
+        make: Any = Client  # it has no types
+
+        def connect() -> Any:
+            return make(address, timeout=CONNECT_SECONDS, set_as_default=False, name="taskmaster")
+
+        try:
+            return cls(run, connect, own=True)
+        except (OSError, TypeError, ValueError) as exc:
+            raise ConnectError(
+                f"The Dask scheduler at {address} does not answer: {exc}. Start it with `dask scheduler`, or give its "
+                "address with --scheduler; for tls:// Dask's configuration has to name the certificates."
+            ) from None
+
+    @classmethod
+    def of(cls, run: str, client: Any) -> DaskCluster:
+        """Use a client that a script has."""
+        return cls(run, lambda: client, own=False)
+
+    def look(self) -> View:
+        """Say how things stand."""
+        client = self._living()
+        threads: dict[str, int] = client.nthreads()
+        there = client.processing()
+        ours = {worker: [key for key in keys if key in self._futures] for worker, keys in there.items()}
+        placed = {key for keys in ours.values() for key in keys}
+        running = sum(min(len(keys), threads.get(worker, 0)) for worker, keys in ours.items())
+        ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
+        for name in ended:
+            self._futures.pop(name).release()
+        return View(len(threads), running, frozenset(self._futures.keys() - placed), ended)
+
+    def submit(self, name: str, task: SlaveTask) -> None:
+        """Have a slave started: on any worker, and by Dask only once."""
+        self._futures[name] = self._living().submit(slave_task, task, key=name, pure=False, retries=0)
+
+    def withdraw(self, name: str) -> None:
+        """Forget a task."""
+        future = self._futures.pop(name, None)
+        if future is not None:
+            future.cancel()
+
+    def drain(self) -> Collection[str]:
+        """Tell all our slaves to end, and withdraw what does not run; return what is still to
+        end.
+        """
+        client = self._living()
+        running: dict[str, list[str]] = client.run(child.drain, self._run, on_error="ignore")
+        names = {name for found in running.values() for name in found}
+        for name in [name for name in self._futures if name not in names and _ending(self._futures[name]) is None]:
+            self.withdraw(name)
+        return self._futures.keys()
+
+    def close(self) -> None:
+        """Withdraw what is left, and leave the cluster."""
+        for name in list(self._futures):
+            self.withdraw(name)
+        if self._own:
+            self._client.close(timeout=ANSWER_SECONDS)
+
+    def _living(self) -> Any:
+        """Return a client; a new one where the old one has given its scheduler up."""
+        if self._client.status in ("closed", "closing") and self._own:
+            self._client = self._connect()
+        if self._client.status != "running":
+            raise ConnectionError(f"the connection to its scheduler is {self._client.status}")
+        return self._client
+
+
+def _ending(future: Any) -> Ended | None:
+    """Return how a task ended, None if it has not."""
+    if future.status == "pending":
+        return None
+    if future.status == "finished":
+        try:
+            found = future.result(timeout=ANSWER_SECONDS)
+        except Exception as exc:  # the worker that had it is gone
+            return Ended(None, "", f"{type(exc).__name__}: {exc}")
+        return found if isinstance(found, Ended) else Ended(None, "", f"it gave {found!r}")
+    if future.status == "error":
+        error = future.exception(timeout=ANSWER_SECONDS)
+        missing = isinstance(error, ImportError | AttributeError)
+        why = f"{type(error).__name__}: {error}"
+        if missing:
+            why = f"Taskmaster, in this version, has to be installed on the engine's workers: {why}"
+        return Ended(None, "", why, unusable=missing)
+    return Ended(None, "", f"the engine has lost it ({future.status})")

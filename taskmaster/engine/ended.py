@@ -1,0 +1,38 @@
+"""What an engine's worker gives back: how a slave ended. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Ended"]
+
+BY_WILL = (0, 129, 130, 143)  # the run is over, or a signal has had it end: SIGHUP, SIGINT, SIGTERM
+CANNOT_WORK = (1, 2)  # its workers cannot run the callback
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a slave on an engine ended.
+
+    Attributes:
+        code: Its exit code, negative for a signal; None if the engine lost it, or could not start
+            it.
+        worker: Which worker of the engine says so; "" if the engine itself does.
+        said: The last lines that it wrote to its standard error, or what the engine says.
+        unusable: The engine's worker could not start it, and will not be able to.
+    """
+
+    code: int | None
+    worker: str = ""
+    said: str = ""
+    unusable: bool = False
+
+    @property
+    def by_will(self) -> bool:
+        """Whether it has ended because it was to."""
+        return self.code in BY_WILL
+
+    @property
+    def cannot_work(self) -> bool:
+        """Whether another one would end so, too, on the same worker."""
+        return self.unusable or self.code in CANNOT_WORK

@@ -1,0 +1,69 @@
+"""Where slaves on an engine reach the master, and what is too dangerous to be done."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+from taskmaster.errors import UsageError
+from taskmaster.transport.address import Address, is_loopback, parse
+
+__all__ = ["check_secrecy", "reached_from"]
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
+ENCRYPTED = ("tls", "wss", "inproc")
+
+
+def check_secrecy(scheduler: str, *, insecure: bool) -> None:
+    """Refuse to send the key over a network in clear.
+
+    Raises:
+        UsageError: The scheduler is on another machine, and not reached with TLS.
+    """
+    parts = urlsplit(scheduler)
+    if parts.scheme in ENCRYPTED or is_loopback(parts.hostname or "") or insecure:
+        return
+    raise UsageError(
+        f"The scheduler {scheduler} is reached without TLS, and the key of this run would travel in clear: whoever "
+        "reads it can run code on the slaves. Use a tls:// scheduler, or accept that with --insecure-engine."
+    )
+
+
+def reached_from(scheduler: str, listening: Address, advertise: str | None) -> Address:
+    """Return where slaves reach the master.
+
+    Args:
+        scheduler: The engine's; "" where it is on this machine.
+        listening: Where the master listens.
+        advertise: As ``--advertise``.
+
+    Raises:
+        UsageError: No slave of that engine could reach it.
+    """
+    host = urlsplit(scheduler).hostname or ""
+    there = not scheduler or scheduler.startswith("inproc") or is_loopback(host)
+    if advertise:
+        given = parse(advertise)
+        return Address(given.host, given.port or listening.port)
+    if there:
+        return Address(EVERYWHERE.get(listening.host, listening.host), listening.port)
+    if is_loopback(listening.host):
+        raise UsageError(
+            f"The engine's workers are on other machines ({scheduler}), and this master listens on {listening}, which "
+            "only this machine reaches: give --host=0.0.0.0:5050 and a key (--key-file), and --advertise=HOST:PORT "
+            "where the workers reach this machine at another address."
+        )
+    if listening.host in EVERYWHERE:
+        return Address(_on_the_way_to(host, urlsplit(scheduler).port or 8786), listening.port)
+    return listening
+
+
+def _on_the_way_to(host: str, port: int) -> str:
+    """Return this machine's address on the route to another one; nothing is sent."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except (OSError, IndexError):
+        return socket.gethostname()

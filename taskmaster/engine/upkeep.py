@@ -1,0 +1,132 @@
+"""The thread that keeps a fleet of slaves on an engine: it does what the fleet says.
+
+Nothing of the engine is waited for anywhere else: a scheduler that is away holds up neither the
+master nor the slaves that run.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from taskmaster.engine.contract import Engine
+from taskmaster.engine.fleet import Fleet
+from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.runtime.tracebacks import one_line
+
+__all__ = ["Upkeep"]
+
+LOOK_SECONDS = 0.25  # between two looks at the engine
+AWAY_SECONDS = 1.0  # the same while it does not answer
+FAREWELL_SECONDS = 3.0  # that slaves have to end in hurry
+CLOSING_SECONDS = 5.0  # for the engine to let go
+
+
+class Upkeep:
+    """Keeps a fleet.
+
+    Args:
+        fleet: Says what is to be done.
+        engine: Does it.
+        task: What each slave is told.
+        write: Prints a line above the progress, to the stream given.
+    """
+
+    def __init__(self, fleet: Fleet, engine: Engine, task: SlaveTask, write: Callable[[str, TextIO], None]) -> None:
+        self._fleet = fleet
+        self._engine = engine
+        self._task = task
+        self._write = write
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._said = ""
+        self._thread = threading.Thread(target=self._keep, name="taskmaster-fleet", daemon=True)
+        self._thread.start()
+
+    @property
+    def failure(self) -> str:
+        """Why the fleet gives up; "" if it does not."""
+        return self._fleet.failure
+
+    @property
+    def over(self) -> bool:
+        """Whether a slave has heard that the run is over, and all have ended."""
+        with self._lock:
+            return self._fleet.over and not self._fleet.tasks
+
+    def show(self) -> str:
+        """Return how the fleet stands, for people."""
+        with self._lock:
+            return self._fleet.status().show(time.monotonic())
+
+    def stop(self, seconds: float, hurry: Callable[[], bool]) -> None:
+        """Have all slaves end.
+
+        Args:
+            seconds: How long they may take.
+            hurry: Whether nothing may be waited for any more.
+        """
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._thread.join(CLOSING_SECONDS)
+        ending = threading.Thread(target=self._end, args=(seconds, hurry), name="taskmaster-fleet-end", daemon=True)
+        ending.start()
+        deadline = time.monotonic() + seconds + CLOSING_SECONDS
+        while ending.is_alive() and time.monotonic() < deadline and not hurry():
+            ending.join(0.1)
+        ending.join(CLOSING_SECONDS)
+
+    def _end(self, seconds: float, hurry: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        try:
+            names = self._engine.drain()
+            with self._lock:
+                self._fleet.draining(names)
+            while self._fleet.tasks and time.monotonic() < deadline and not hurry():
+                self._look()
+                time.sleep(0.05)
+        except Exception as exc:
+            self._complain(f"the engine does not answer while its slaves are to end: {one_line(exc)}")
+        finally:
+            try:
+                self._engine.close()
+            except Exception as exc:
+                self._complain(f"the engine cannot be left in good order: {one_line(exc)}")
+
+    def _keep(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause) and not self._fleet.failure:
+            pause = LOOK_SECONDS
+            try:
+                self._look()
+                for name in self._fleet.due(time.monotonic()):
+                    self._engine.submit(name, self._task.named(name))
+            except Exception as exc:
+                with self._lock:
+                    self._fleet.away(time.monotonic(), one_line(exc))
+                self._complain(f"the engine does not answer ({one_line(exc)}); slaves that run go on")
+                pause = AWAY_SECONDS
+
+    def _look(self) -> None:
+        view = self._engine.look()
+        now = time.monotonic()
+        with self._lock:
+            self._fleet.seen(view.workers, view.running)
+            for name, how in view.ended.items():
+                before = self._fleet.last_problem
+                self._fleet.ended(name, how, now)
+                if self._fleet.last_problem != before and not self._fleet.failure:
+                    self._complain(f"a slave on the engine has ended: {self._fleet.last_problem}")
+            surplus = self._fleet.surplus(view.withdrawable)
+        for name in surplus:
+            self._engine.withdraw(name)
+
+    def _complain(self, sentence: str) -> None:
+        """Say what is wrong, once."""
+        if sentence != self._said:
+            self._said = sentence
+            self._write(f"taskmaster: {sentence}\n", sys.stderr)

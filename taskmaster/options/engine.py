@@ -1,0 +1,102 @@
+"""The options about an engine: the cluster that runs the slaves of a run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.options.option import Section, count, flag, spelling, text, texts
+
+__all__ = ["EngineOptions", "environment_of"]
+
+OURS = ("scheduler", "slaves", "ship", "env", "insecure_engine", "advertise")
+
+
+def _check_engine(option: str, value: Any) -> None:
+    if not isinstance(value, str):
+        if not callable(getattr(value, "submit", None)):
+            raise UsageError(f"{option} is a {type(value).__name__}: give a client of Dask's, or 'dask'.")
+        return
+    if value != "dask":
+        raise UsageError(f"{option} is {value!r}: give dask.")
+
+
+def _check_env(option: str, value: Any) -> None:
+    if not isinstance(value, tuple | list):
+        raise UsageError(f"{option} is {value!r}: give a list of texts.")
+    environment_of(tuple(value), option)
+
+
+def _check_paths(option: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or not all(isinstance(one, str | os.PathLike) for one in value):
+        raise UsageError(f"{option} is {value!r}: give a list of paths.")
+
+
+def environment_of(given: tuple[str, ...], option: str = "--env") -> tuple[tuple[str, str], ...]:
+    """Return the variables that ``--env`` names, with their values.
+
+    Raises:
+        UsageError: One is not written so, or is not set here.
+    """
+    found = {}
+    for word in given:
+        name, equals, value = str(word).partition("=")
+        if not name or "\0" in word:
+            raise UsageError(f"{option} is {word!r}: give NAME, which is set here, or NAME=VALUE.")
+        if not equals and name not in os.environ:
+            raise UsageError(f"{option}={name}: there is no such variable here: set it, or give {option}={name}=VALUE.")
+        found[name] = value if equals else os.environ[name]
+    return tuple(found.items())
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What runs the slaves, if this machine does not."""
+
+    engine: Any = text(  # noqa: RUF009  # a text, or a client of Dask's
+        Section.ENGINE,
+        None,
+        "NAME",
+        "Run the slaves on a cluster that is there already: dask. The master stays here.",
+        check=_check_engine,
+        unset="jobs run on this machine",
+    )
+    scheduler: str | None = text(
+        Section.ENGINE, None, "ADDRESS", "Scheduler of the engine, like tls://10.0.0.1:8786; or Dask's scheduler file."
+    )
+    slaves: int | None = count(
+        Section.ENGINE,
+        None,
+        "Slaves to keep on the engine.",
+        least=1,
+        unset="one for each worker that the engine has",
+    )
+    ship: tuple[str, ...] = texts(
+        Section.ENGINE,
+        "PATH",
+        "File or directory that the callback needs on the engine's workers, beside the file of TARGET.",
+        check=_check_paths,
+    )
+    env: tuple[str, ...] = texts(
+        Section.ENGINE,
+        "NAME[=VALUE]",
+        "Variable in the environment of slaves on the engine; without a value, that of this command.",
+        check=_check_env,
+    )
+    insecure_engine: bool = flag(
+        Section.ENGINE, "Let the key travel to a scheduler on another machine without TLS, where it can be read."
+    )
+
+    def check_engine(self) -> None:
+        """Check that options about an engine are given with one.
+
+        Raises:
+            UsageError: One is given without.
+        """
+        if self.engine is not None:
+            return
+        for name in OURS:
+            if getattr(self, name, None):
+                raise UsageError(f"{spelling(name)} is about an engine, and none is given: add --engine dask.")

@@ -1,0 +1,70 @@
+"""The user's files on their way to an engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taskmaster.engine import archive
+from taskmaster.engine.archive import name_there, pack, unpack
+from taskmaster.errors import UsageError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A working directory with a few files."""
+    place = tmp_path / "here"
+    (place / "lib" / "__pycache__").mkdir(parents=True)
+    (place / "jobs.py").write_text("1")
+    (place / "lib" / "helper.py").write_text("2")
+    (place / "lib" / "tool").write_text("3")
+    (place / "lib" / "tool").chmod(0o755)
+    (place / "lib" / "__pycache__" / "helper.pyc").write_text("4")
+    monkeypatch.chdir(place)
+    return place
+
+
+def test_files_keep_their_way_from_the_working_directory(here, tmp_path):
+    """Also their mode; what Python makes of them stays here."""
+    there = unpack(pack([Path("jobs.py"), Path("lib")]), tmp_path)
+
+    found = sorted(str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
+    assert found == ["jobs.py", "lib/helper.py", "lib/tool"]
+    assert (there / "lib/helper.py").read_text() == "2"
+    assert os.access(there / "lib/tool", os.X_OK)
+
+
+def test_a_file_from_elsewhere_has_its_own_name(here, tmp_path):
+    """As its module has when it is loaded here."""
+    other = tmp_path / "elsewhere.py"
+    other.write_text("5")
+
+    assert name_there(other) == "elsewhere.py"
+    assert name_there(here / "lib" / "helper.py") == "lib/helper.py"
+
+
+def test_equal_files_give_an_equal_digest_and_others_another(here, tmp_path):
+    """Whenever they were written: the directory there is shared by what is equal, alone."""
+    first = pack([Path("jobs.py")])
+    os.utime(here / "jobs.py", (1, 1_000_000_000))
+    second = pack([here / "jobs.py"])
+    (here / "jobs.py").write_text("new")
+
+    assert first == second
+    assert pack([here / "jobs.py"]).digest != first.digest
+    assert unpack(first, tmp_path) == unpack(second, tmp_path)
+
+
+def test_what_cannot_travel_is_refused(here, tmp_path, monkeypatch):
+    """What is not there, two files of one name, and more than goes with every slave."""
+    other = tmp_path / "jobs.py"
+    other.write_text("5")
+    with pytest.raises(UsageError, match="no such file"):
+        pack([Path("nowhere.py")])
+    with pytest.raises(UsageError, match=r"would both be jobs\.py"):
+        pack([Path("jobs.py"), other])
+    monkeypatch.setattr(archive, "MOST_BYTES", 2)
+    with pytest.raises(UsageError, match="can travel"):
+        pack([Path()])

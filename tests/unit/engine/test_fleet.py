@@ -1,0 +1,139 @@
+"""How many slaves a fleet wants, and when it gives up."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.fleet import Fleet, FleetStatus
+
+CANNOT = "backfill.py cannot be imported: it raised ModuleNotFoundError."
+
+
+def test_there_is_one_slave_for_each_worker_as_they_come_and_go():
+    """Without --slaves, the fleet follows the engine; what runs nowhere is withdrawn first."""
+    fleet = Fleet("r", None)
+    fleet.seen(0, 0)
+
+    first = fleet.due(1.0)
+    assert len(first) == 1, "an adaptive engine without workers has a reason to grow"
+    fleet.seen(3, 1)
+    more = fleet.due(2.0)
+    assert len(more) == 2
+    fleet.seen(1, 1)
+
+    assert fleet.surplus({*more}) == more
+    assert list(fleet.tasks) == first
+
+
+def test_a_number_of_slaves_is_kept():
+    """--slaves N: one that is lost is started again, no sooner than its pause."""
+    fleet = Fleet("r", 2)
+    fleet.seen(40, 0)
+    names = fleet.due(0.0)
+    assert len(names) == len(set(names)) == 2
+
+    fleet.ended(names[0], Ended(None, "", "KilledWorker"), 100.0)
+
+    assert fleet.due(100.5) == []
+    assert len(fleet.due(101.0)) == 1
+
+
+def test_a_drained_slave_is_started_again_at_once():
+    """That its worker was retired is nobody's fault."""
+    fleet = Fleet("r", 1)
+    fleet.seen(2, 0)
+    fleet.ended(fleet.due(0.0)[0], Ended(143, "w1"), 5.0)
+
+    assert len(fleet.due(5.0)) == 1
+    assert fleet.last_problem == ""
+
+
+def test_nothing_is_started_when_the_run_is_over():
+    """One slave that has heard it is enough."""
+    fleet = Fleet("r", 2)
+    fleet.seen(2, 0)
+    fleet.ended(fleet.due(0.0)[0], Ended(0, "w1"), 5.0)
+
+    assert fleet.over
+    assert fleet.due(100.0) == []
+
+
+def test_pauses_grow_while_slaves_fail():
+    """One second, then two, then four, and at most a minute."""
+    fleet = Fleet("r", 1)
+    fleet.seen(40, 0)
+    now, pauses = 0.0, []
+    for _ in range(9):
+        name = fleet.due(now)[0]
+        fleet.ended(name, Ended(None, "", "the engine has lost it"), now)
+        began = now
+        while not fleet.due(now):
+            now += 0.5
+        fleet.ended(f"taskmaster-slave-r-{fleet._number}", Ended(143), now)
+        pauses.append(now - began)
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 40])
+def test_it_gives_up_when_three_slaves_say_that_they_cannot_work(workers):
+    """From as many workers, or from all that there are; with what they have said."""
+    fleet = Fleet("r", None)
+    fleet.seen(workers, 0)
+    now = 0.0
+    for number in range(3):
+        assert not fleet.failure
+        now += 100.0
+        fleet.ended((fleet.due(now) or list(fleet.tasks))[0], Ended(2, f"w{number % workers}", CANNOT), now)
+
+    assert fleet.failure == CANNOT
+    assert fleet.due(now + 1000.0) == []
+
+
+def test_one_broken_worker_among_many_ends_nothing():
+    """However often it says that it cannot: others may be able to."""
+    fleet = Fleet("r", 1)
+    fleet.seen(5, 1)
+    now = 0.0
+    for _ in range(20):
+        now += 100.0
+        fleet.ended(fleet.due(now)[0], Ended(2, "w1", CANNOT), now)
+
+    assert not fleet.failure
+
+
+def test_a_slave_that_works_is_a_reason_not_to_give_up():
+    """Three workers that cannot are no reason to end what a fourth one does."""
+    fleet = Fleet("r", 4)
+    fleet.seen(4, 1)
+    names = fleet.due(0.0)
+    for number, name in enumerate(names[:3]):
+        fleet.ended(name, Ended(2, f"w{number}", CANNOT), 20.0)
+
+    assert not fleet.failure
+
+
+def test_a_scheduler_that_is_away_is_told_and_waited_for():
+    """Nothing is submitted meanwhile; the status says since when."""
+    fleet = Fleet("r", 40)
+    fleet.seen(20, 12)
+    fleet.away(100.0, "it does not answer")
+    fleet.away(120.0, "it does not answer")
+
+    assert fleet.due(130.0) == []
+    assert fleet.status().show(130.0) == "engine: 12 of 40 slaves; scheduler away since 30 s"
+    fleet.seen(20, 12)
+    assert fleet.status() == FleetStatus(12, 40)
+    assert fleet.status().show(131.0) == "engine: 12 of 40 slaves"
+
+
+def test_what_was_withdrawn_is_not_waited_for():
+    """At the end, only those slaves are still to end of which the engine says so."""
+    fleet = Fleet("r", 3)
+    fleet.seen(3, 2)
+    names = fleet.due(0.0)
+
+    fleet.draining(names[:1])
+
+    assert list(fleet.tasks) == names[:1]
