@@ -28,6 +28,7 @@ from taskmaster.view.web.routes import MAX_BODY_BYTES, BadCommand, Route, histor
 __all__ = ["Metrics", "PageServer"]
 
 CONNECTION_SECONDS = 10.0
+ANSWER_SECONDS = 20.0  # of a connection on which an answer is under way
 MOST_CONNECTIONS = 64
 WRONG_TOKEN_SECONDS = 0.5
 MOST_WAITING = 5  # who have shown a wrong token, and wait for that
@@ -63,17 +64,27 @@ class Request(NamedTuple):
 
 
 class ShortLived(H11Protocol):
-    """A connection that is closed after a while, whatever has arrived on it."""
+    """A connection that is closed after a while, whatever has arrived on it; one whose request is
+    being answered has a little longer.
+    """
 
     def connection_made(self, transport: Any) -> None:
         """Start its time."""
         super().connection_made(transport)
-        self._end_of_life = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+        self._last_end = self.loop.time() + ANSWER_SECONDS
+        self._end_of_life = self.loop.call_later(CONNECTION_SECONDS, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._end_of_life.cancel()
         super().connection_lost(exc)
+
+    def _expire(self) -> None:
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete and self.loop.time() < self._last_end:
+            self._end_of_life = self.loop.call_later(0.2, self._expire)
+        else:
+            self.transport.abort()
 
 
 class PageServer:

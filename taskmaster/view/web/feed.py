@@ -24,6 +24,7 @@ FRESH_SECONDS = 0.8  # for which an answer serves
 PATIENCE_SECONDS = 2.5  # after which what was known before is shown
 MOST_SLAVES, MOST_TRAIL = 40, 60
 KEPT_SAMPLES = 600
+SHORT, LONGER, SHORT_SECONDS = "10m", "6h", 600.0  # spans of the history
 KEPT_ROWS = 8640  # of a span of the master's history
 END_SECONDS = 2.5  # that browsers have to see the end of the run
 LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
@@ -116,8 +117,14 @@ class Feed:
         """
         if not self._over and "history" not in self._unknown:
             await self._in_thread(self._read_history, span)
-        known = self._history.get(span)
-        return {"span": span, "points": points(list(known or self._samples)), "kept": bool(known)}
+        rows = list(self._history.get(span, ()))
+        if span == SHORT and rows and not self._over:
+            # The seconds of a master's earlier sessions are gone; of each minute, a row is left.
+            await self._in_thread(self._read_history, LONGER)
+            first = rows[0]["at"]
+            older = (row for row in self._history.get(LONGER, ()) if row["at"] < first)
+            rows[:0] = [row for row in older if row["at"] > rows[-1]["at"] - SHORT_SECONDS]
+        return {"span": span, "points": points(rows or list(self._samples)), "kept": bool(rows)}
 
     async def settings(self) -> Any:
         """Return each setting of the run."""
@@ -170,7 +177,7 @@ class Feed:
         status = dict(self._master.ask("look", "status", {}))
         after = self._trail[-1]["seq"] if self._trail else 0
         rows = self._look("trail", {"after": after}) or {"rows": []} if status.get("trail", 1) > after else {"rows": []}
-        slaves = self._look("slaves", {"after": 0}) or {"rows": []}
+        slaves = self._look("slaves", {"after": 0, "most": MOST_SLAVES}) or {"rows": []}
         more = {"slaves": slaves["rows"][:MOST_SLAVES], "slaves_known": slaves.get("slaves", len(slaves["rows"]))}
         more["slaves_gone_before"] = slaves.get("gone_before", 0)
         return status, more, list(rows["rows"])
@@ -190,6 +197,9 @@ class Feed:
         now = self._clock()
         self._trouble, self._seen_at = "", now
         before, self._status = self._status, status
+        if before is not None and before.get("incarnation") != status.get("incarnation"):
+            self._history.clear()
+            self._history_seq.clear()
         elapsed, settled = float(status.get("elapsed", 0.0)), int(status.get("settled_here", 0))
         anew = before is None or elapsed < float(before.get("elapsed", 0.0))
         if anew:
