@@ -20,7 +20,7 @@ from django.db.models import BooleanField, F, Func, Model, Q, UniqueConstraint, 
 
 from taskmaster.errors import UsageError
 
-__all__ = ["Key", "ReadableQuerySet", "fields_of"]
+__all__ = ["Key", "ReadableQuerySet", "fields_of", "own_field"]
 
 ReadableQuerySet = Any
 """A queryset; Django has no types."""
@@ -251,6 +251,18 @@ def fields_of(model: type[Model], name: str) -> list[Any]:
     close = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UsageError(f"{meta.label} has no field {name!r} that a key can have; it has {', '.join(known)}.{hint}")
+
+
+def own_field(model: type[Model], field: Any) -> Any:
+    """Return the primary key of a model for that of one of its parents, which has the same value in
+    each row; any other field as it is.
+    """
+    link = own = model._meta.pk
+    while getattr(link.remote_field, "parent_link", False):
+        link = link.target_field
+        if field is link:
+            return own
+    return field
 
 
 def _bare(field: Any) -> Any:

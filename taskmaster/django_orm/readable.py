@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
-from django.db.models import Model, QuerySet, Subquery, Window
+from django.db.models import Func, Model, QuerySet, Subquery, Window
 from django.db.models.expressions import Col, F, OrderBy, RawSQL
 from django.db.models.sql import Query
 
-from taskmaster.django_orm.key import Key, ReadableQuerySet, fields_of
+from taskmaster.django_orm.key import Key, ReadableQuerySet, fields_of, own_field
 from taskmaster.errors import UsageError
 
 __all__ = ["as_objects", "in_key_order", "is_whole", "readable", "refuse_partial_groups", "without_conditions"]
@@ -178,7 +178,7 @@ def _direction(query: Query, model: type[Model], name: str, key: str | Sequence[
 def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -> bool | None:
     """Return whether an order is the key's, ascending; None if it is not the key's at all."""
     names = [key] if isinstance(key, str) else list(key)
-    wanted = [field for one in names for field in fields_of(model, one.removeprefix("-"))]
+    wanted = [own_field(model, field) for one in names for field in fields_of(model, one.removeprefix("-"))]
     found: list[Any] = []
     ascending: set[bool] = set()
     for entry in order:
@@ -188,7 +188,7 @@ def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -
         if named is None:
             return None
         try:
-            found += fields_of(model, named.removeprefix("-"))
+            found += [own_field(model, field) for field in fields_of(model, named.removeprefix("-"))]
         except UsageError:
             return None
         ascending.add(not named.startswith("-"))
@@ -221,14 +221,22 @@ def _has_window(expressions: Sequence[Any]) -> bool:
     for expression in expressions:
         if expression is None or isinstance(expression, Query | Subquery):
             continue
-        if isinstance(expression, Window) or (isinstance(expression, RawSQL) and OVER.search(expression.sql)):
+        if isinstance(expression, Window) or OVER.search(_own_sql(expression)):
             return True
-        if isinstance(expression, str):
-            if OVER.search(expression):
-                return True
-        elif _has_window(_inner(expression)):
+        if _has_window(_inner(expression)):
             return True
     return False
+
+
+def _own_sql(expression: Any) -> str:
+    """Return the SQL that the user has written for an expression, as in the template of a Func."""
+    if isinstance(expression, str):
+        return expression
+    if isinstance(expression, RawSQL):
+        return str(expression.sql)
+    if isinstance(expression, Func):
+        return f"{expression.extra.get('template', expression.template)} {expression.extra.get('function', '')}"
+    return ""
 
 
 def _inner(expression: Any) -> list[Any]:

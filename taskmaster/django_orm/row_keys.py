@@ -13,7 +13,7 @@ from django.db.models.query import (
     ValuesListIterable,
 )
 
-from taskmaster.django_orm.key import Key, ReadableQuerySet
+from taskmaster.django_orm.key import Key, ReadableQuerySet, own_field
 from taskmaster.errors import UsageError
 
 __all__ = ["parts_of"]
@@ -74,9 +74,9 @@ def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...
 
 def _called(name: str, names: list[str], key: Key) -> str | None:
     """Return the name of a field in ``values()``: ``author_id`` may be ``author``, and the primary
-    key ``pk``; None if it is not there.
+    key ``pk`` or that of a parent; None if it is not there.
     """
     meta = key.model._meta
     field = next(one for one in meta.concrete_fields if one.attname == name)
-    also = ["pk"] if field is meta.pk else []
-    return next((one for one in (name, field.name, *also) if one in names), None)
+    also = ["pk", *(one.attname for one in meta.concrete_fields if own_field(key.model, one) is field)]
+    return next((one for one in (name, field.name, *(also if field is meta.pk else ())) if one in names), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Count, F, FilteredRelation, Q, QuerySet, Sum, Window
+from django.db.models import Count, F, FilteredRelation, Func, IntegerField, Q, QuerySet, Sum, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import RowNumber
 from support.library.models import Author, AuthorView, Label, Labelled, Money, Parcel, Post, Seat, Thing, ThingQuerySet
@@ -105,6 +105,13 @@ def test_another_order_is_refused_with_the_cure(make: Any, expected: str) -> Non
 # -- windows and groups ----------------------------------------------------------------------------
 
 
+class Ranked(Func):
+    """A window function that is written in SQL."""
+
+    template = "rank() over (order by %(expressions)s)"
+    output_field = IntegerField()
+
+
 def windows() -> list[Callable[[], QuerySet]]:
     """Querysets whose rows depend on other rows of the result."""
     number = Window(RowNumber(), order_by="id")
@@ -116,6 +123,8 @@ def windows() -> list[Callable[[], QuerySet]]:
         lambda: Post.objects.annotate(total=Window(Sum("id"), order_by="id")).values("id", "total"),
         lambda: Post.objects.annotate(number=RawSQL("row_number() OVER (ORDER BY id)", ())),
         lambda: Post.objects.extra(select={"number": "row_number() over (order by id)"}),
+        lambda: Post.objects.annotate(number=Func(template="rank() OVER(ORDER BY id)", output_field=IntegerField())),
+        lambda: Post.objects.annotate(number=1 + Ranked("id")),
     ]
 
 
