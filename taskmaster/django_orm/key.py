@@ -158,10 +158,19 @@ class Key:
     def joined(self, parts: Sequence[Any]) -> Any:
         """Return the key that has these values in its fields, in a form that a state can keep."""
         kept = [
-            part if type(part) in PLAIN_VALUES else _plain(field, part)
+            part if type(part) in PLAIN_VALUES else self._storable(field, part)
             for field, part in zip(self.fields, parts, strict=True)
         ]
         return kept[0] if self.single else tuple(kept)
+
+    def _storable(self, field: Any, part: Any) -> Any:
+        plain = _plain(field, part)
+        if type(plain) not in PLAIN_VALUES and not isinstance(plain, tuple | list):
+            raise UsageError(
+                f"{self.model._meta.label}.{field.name} has the value {plain!r}, a {type(plain).__name__}, which no "
+                "state can keep as a key. Read along another key, such as the primary one."
+            )
+        return plain
 
     def parts(self, key: Any) -> tuple[Any, ...]:
         """Return the values of the fields of a key."""

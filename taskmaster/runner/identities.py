@@ -40,7 +40,7 @@ PLAIN = (str, int, float, bool, bytes, type(None))
 # many scripts have. Taskmaster's own options are left out, too.
 NOT_OF_THE_RUN = {"-v": 1, "--verbosity": 1, "--settings": 1, "--pythonpath": 1, "--no-color": 0, "--force-color": 0,
                   "--traceback": 0, "--skip-checks": 0, "-q": 0, "--quiet": 0, "--verbose": 0}  # fmt: skip
-TEST_RUNNERS = ("unittest.case", "doctest")
+TEST_RUNNERS = ("unittest.case", "unittest.suite", "doctest")
 OWN_OPTIONS = {spelling(one.name): int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
 
 

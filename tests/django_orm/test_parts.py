@@ -12,7 +12,19 @@ from django.db import connection
 from django.db.models import Count, F, FilteredRelation, Func, IntegerField, Q, QuerySet, Sum, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import RowNumber
-from support.library.models import Author, AuthorView, Label, Labelled, Money, Parcel, Post, Seat, Thing, ThingQuerySet
+from support.library.models import (
+    Author,
+    AuthorView,
+    Boxed,
+    Label,
+    Labelled,
+    Money,
+    Parcel,
+    Post,
+    Seat,
+    Thing,
+    ThingQuerySet,
+)
 
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
@@ -336,6 +348,16 @@ def test_a_key_of_the_project_s_own_class_is_kept_as_the_database_has_it(tables:
     jobs = list(source.iterate(None))
     assert [decode(check(job.key)) for job in jobs] == [job.key for job in jobs]
     assert sum(one.queryset().count() for one in drawn(source)) == 50
+
+
+def test_a_key_that_no_state_can_keep_is_refused(tables: str) -> None:
+    """In one sentence, by pages and by ranges."""
+    with connection.schema_editor() as editor:
+        editor.create_model(Boxed)
+    Boxed.objects.bulk_create(Boxed(box={"number": n}) for n in range(3))
+    for source in (RangeQuerySetWrapper, QuerySetRanges):
+        with pytest.raises(UsageError, match=r"Boxed.box has the value \{'number': \d\}, a dict.*another key"):
+            list(source(Boxed.objects.all(), key="box").iterate(None))
 
 
 def test_decimals_that_sqlite_rounds_are_refused(tables: str) -> None:

@@ -126,6 +126,12 @@ class Labelled(models.Model):
     label = LabelField(max_length=20, primary_key=True)
 
 
+class Boxed(models.Model):
+    """It has a unique field whose values are no keys."""
+
+    box = models.JSONField(unique=True)
+
+
 class Money(models.Model):
     amount = models.DecimalField(max_digits=17, decimal_places=2, primary_key=True)
 

@@ -258,9 +258,17 @@ def test_a_test_case_is_known_whatever_runs_it(monkeypatch) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     monkeypatch.setattr(sys, "argv", ["test_jobs.py"])
     found = []
-    case = unittest.FunctionTestCase(lambda: found.append(under_test()))
-    result = unittest.TestResult()
-    case.run(result)
 
-    assert found == [True], result.errors
+    class Case(unittest.TestCase):
+        @classmethod
+        def setUpClass(cls) -> None:
+            found.append(under_test())
+
+        def runTest(self) -> None:  # noqa: N802  # unittest's name
+            found.append(under_test())
+
+    result = unittest.TestResult()
+    unittest.TestSuite([Case()]).run(result)
+
+    assert found == [True, True], result.errors
     assert not under_test()
