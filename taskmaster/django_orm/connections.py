@@ -24,6 +24,7 @@ __all__ = [
     "close",
     "close_before_fork",
     "drop_after_fork",
+    "has_begun",
     "refresh",
 ]
 
@@ -145,12 +146,12 @@ def _all() -> list[Any]:
 
 def _may_be_open(connection: Any) -> bool:
     raw = connection.connection
-    return raw is not None and (connection.in_atomic_block or not connection.autocommit or _has_begun(raw))
+    return raw is not None and (connection.in_atomic_block or not connection.autocommit or has_begun(raw))
 
 
-def _has_begun(raw: Any) -> bool:
-    """Return whether the driver knows of a transaction, as after a BEGIN that Django has not seen;
-    nothing is asked of the server.
+def has_begun(raw: Any) -> bool:
+    """Return whether a driver's connection is in a transaction, as after a BEGIN that Django has
+    not seen; nothing is asked of the server.
     """
     libpq = getattr(raw, "pgconn", None)  # psycopg
     if libpq is not None:

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
+from taskmaster.django_orm.connections import has_begun
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
 
@@ -24,18 +25,21 @@ logger = clean_logger(__name__)
 HERE = "processes=0 runs the jobs in this process, with its own connection"
 # What decides which rows a statement sees, or what it does to them.
 DECISIVE = ("user", "database", "search_path", "row_security", "session_replication_role",
-            "default_transaction_read_only", "attached")  # fmt: skip
+            "default_transaction_read_only", "attached", "temporary tables")  # fmt: skip
 QUERIES = {
     "postgresql": (
         "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name = 'search_path' "
         "UNION ALL SELECT 'user', current_user::text UNION ALL SELECT 'database', current_database()::text "
+        "UNION ALL SELECT 'temporary tables', string_agg(relname, ', ') FROM pg_class "
+        "WHERE relnamespace = pg_my_temp_schema() AND relkind IN ('r', 'v') "
         # Settings of a project's own are listed nowhere; policies name those that decide on rows.
         "UNION SELECT said[1], current_setting(said[1], true) FROM pg_policies, "
         r"regexp_matches(concat(qual, with_check), 'current_setting\(''([\w.]+)''', 'g') AS said"
     ),
     "mysql": "SELECT 'database', DATABASE() UNION ALL SELECT 'sql_mode', @@SESSION.sql_mode",
     "sqlite": "SELECT 'attached', group_concat(name || ' ' || file, ', ') FROM pragma_database_list "
-    "WHERE name NOT IN ('main', 'temp')",
+    "WHERE name NOT IN ('main', 'temp') "
+    "UNION ALL SELECT 'temporary tables', group_concat(name, ', ') FROM sqlite_temp_master WHERE type <> 'index'",
 }
 
 
@@ -47,7 +51,7 @@ def check() -> None:
     """
     for connection in _opened():
         alias = connection.alias
-        if connection.in_atomic_block or not (connection.autocommit or not connection.settings_dict["AUTOCOMMIT"]):
+        if connection.in_atomic_block or _is_begun(connection):
             raise UsageError(
                 f"The run was started inside of a transaction of the database {alias!r} (transaction.atomic(), a "
                 "TestCase, ATOMIC_REQUESTS or set_autocommit(False)). Its rows are seen by no other connection, and "
@@ -59,6 +63,14 @@ def check() -> None:
                 f"would be lost: {HERE}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in DATABASES."
             )
         _check_session(connection)
+
+
+def _is_begun(connection: Any) -> bool:
+    """Return whether a transaction was begun outside of ``atomic()``."""
+    if connection.autocommit:
+        return has_begun(connection.connection)
+    # Where the project has no autocommit, each use of the connection begins one.
+    return bool(connection.settings_dict["AUTOCOMMIT"])
 
 
 def _check_session(connection: Any) -> None:

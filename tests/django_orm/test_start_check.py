@@ -35,6 +35,20 @@ def test_a_run_inside_of_a_transaction_is_refused(tables: str) -> None:
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        with pytest.raises(UsageError, match=expected):
+            start()
+        cursor.execute("ROLLBACK")
+    integration.check_start()
+
+
+def test_a_temporary_table_is_the_script_s_alone(tables: str) -> None:
+    """It may hide the one that the workers would read."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE library_author AS SELECT * FROM library_author")
+    with pytest.raises(UsageError, match=r"has temporary tables = 'library_author', and a new one has None"):
+        integration.check_start()
 
 
 def test_sqlite_in_memory_is_refused_once_it_is_used(use: Any) -> None:
