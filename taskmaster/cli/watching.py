@@ -90,5 +90,5 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
 
 def _mean(snapshot: Snapshot) -> Rate:
     rate = Rate()
-    rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working or None)
+    rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working or None, snapshot.share_here)
     return rate

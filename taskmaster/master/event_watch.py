@@ -100,7 +100,7 @@ class EventWatch:
             slaves: Slaves that have come or gone.
             kinds: What jobs have failed with, all of it.
         """
-        self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working)
+        self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working, snapshot.share_here)
         return [
             *_steered(rows),
             *_came_and_went(slaves),

@@ -110,7 +110,7 @@ class Progress:
         with self._lock:
             if self._closed:
                 return
-            self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working)
+            self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working, snapshot.share_here)
             now = self._clock()
             if self._mode == "bar":
                 if self._bar is None or now - self._drawn >= REDRAW_SECONDS:
@@ -125,7 +125,7 @@ class Progress:
             if self._closed:
                 return
             self._closed = True
-            self._rate.add(snapshot.elapsed, snapshot.settled_here)
+            self._rate.add(snapshot.elapsed, snapshot.settled_here, share_here=snapshot.share_here)
             if self._mode == "bar":
                 self._draw(snapshot)
                 if self._bar is not None:

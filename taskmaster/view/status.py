@@ -39,27 +39,29 @@ class Rate:
     """
 
     def __init__(self) -> None:
-        # (elapsed, settled in this session); the first one is the beginning, which is what makes
-        # the rate right at once after a resume, however much was settled before.
-        self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
-        self._latest = (0.0, 0)
+        # (elapsed, settled in this session, share of the work settled in it); the first one is the
+        # beginning, which is what makes the rate right at once after a resume, however much was
+        # settled before.
+        self._samples: deque[tuple[float, int, float]] = deque([(0.0, 0, 0.0)])
+        self._latest = (0.0, 0, 0.0)
         self.minutes: deque[float] = deque(maxlen=MOST_MINUTES)  # jobs a second of each minute of work
         self._minute = (0.0, 0)
 
-    def add(self, elapsed: float, settled_here: int, working: float | None = None) -> None:
+    def add(self, elapsed: float, settled_here: int, working: float | None = None, share_here: float = 0.0) -> None:
         """Note how many jobs this session had settled ``elapsed`` seconds after its start.
 
         Args:
             elapsed: Seconds of the session.
             settled_here: Jobs that it has settled.
             working: Those of the seconds in which it was not paused; None: all.
+            share_here: Part of the work that it has settled, by the place of the key.
         """
         at = elapsed if working is None else working
         began, before = self._minute
         if at - began >= MINUTE_SECONDS:
             self.minutes.append((settled_here - before) / (at - began))
             self._minute = (at, settled_here)
-        self._latest = (elapsed, settled_here)
+        self._latest = (elapsed, settled_here, share_here)
         if elapsed - self._samples[-1][0] >= SAMPLE_SECONDS:
             self._samples.append(self._latest)
         while len(self._samples) > 1 and self._samples[1][0] <= elapsed - RATE_SECONDS:
@@ -75,6 +77,12 @@ class Rate:
         """Return the jobs per second; 0.0 while no time has passed."""
         seconds = self._latest[0] - self._samples[0][0]
         return self.recently / seconds if seconds > 0 else 0.0
+
+    @property
+    def share(self) -> float:
+        """Return the part of the work that is settled per second; 0.0 where no place is known."""
+        seconds = self._latest[0] - self._samples[0][0]
+        return (self._latest[2] - self._samples[0][2]) / seconds if seconds > 0 else 0.0
 
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:

@@ -24,6 +24,10 @@ class Speed(Protocol):
         """Jobs a second of the last seconds."""
 
     @property
+    def share(self) -> float:
+        """Part of the work a second of the last seconds, by the keys; 0.0 if unknown."""
+
+    @property
     def recently(self) -> int:
         """Jobs that were settled in these seconds."""
 
@@ -64,14 +68,18 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     if why:
         return TimeLeft(None, why=why)
     held, here = snapshot.state in HELD, snapshot.settled_here / working
+    # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
+    recent = snapshot.state is RunState.RUNNING and speed.recently >= FEW_JOBS
     if snapshot.share is not None:
         # By the place of the key: where there are gaps among the keys, the rate of the jobs says
-        # little.
-        seconds = (1.0 - snapshot.share) * working / snapshot.share_here
+        # little. Of the session's speed and the last seconds' the slower one counts: a gap is soon
+        # over, and rows that have become wide are not.
+        shares = snapshot.share_here / working
+        if recent and speed.share > 0:
+            shares = min(shares, speed.share)
+        seconds = (1.0 - snapshot.share) / shares
         return TimeLeft(seconds, *_range(seconds, here, speed), "keys", held)
-    # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
-    running = snapshot.state is RunState.RUNNING
-    rate = speed.value if running and speed.recently >= FEW_JOBS else here
+    rate = speed.value if recent else here
     seconds = ((snapshot.total or 0) - snapshot.settled) / rate
     return TimeLeft(seconds, *_range(seconds, rate, speed), "rate", held)
 

@@ -32,10 +32,10 @@ class Watch:
         elapsed, settled = float(status.get("elapsed", 0.0)), int(status.get("settled_here", 0))
         if self._last is None:
             # The rate begins with what was settled before anybody looked.
-            self.rate.add(elapsed, settled, status.get("working"))
+            self.rate.add(elapsed, settled, status.get("working"), float(status.get("share_here") or 0.0))
         elif elapsed > self._last[0]:
             self._bars.append((settled - self._last[1]) / (elapsed - self._last[0]))
-            self.rate.add(elapsed, settled, status.get("working"))
+            self.rate.add(elapsed, settled, status.get("working"), float(status.get("share_here") or 0.0))
         self._last = (elapsed, settled)
 
     def screen(self, lines: Sequence[str]) -> str:

@@ -204,7 +204,7 @@ class Feed:
         anew = before is None or elapsed < float(before.get("elapsed", 0.0))
         if anew:
             self._rate = Rate()
-        self._rate.add(elapsed, settled, status.get("working"))
+        self._rate.add(elapsed, settled, status.get("working"), float(status.get("share_here") or 0.0))
         if self._over:
             return
         held = status.get("state") not in ("running", "resuming", "finished")

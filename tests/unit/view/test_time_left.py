@@ -63,6 +63,24 @@ def test_the_place_of_the_key_goes_before_the_number_of_jobs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("recent_jobs", "recent_share", "seconds"),
+    [
+        (200, 0.01, 45.0),  # the rows have become wide
+        (200, 0.5, 5.0),  # a gap among the keys
+        (9, 0.01, 5.0),  # too few jobs to go by
+        (200, 0.0, 5.0),  # nothing has been said of the keys since
+    ],
+)
+def test_rows_that_have_become_slow_are_counted_as_such(recent_jobs: int, recent_share: float, seconds: float) -> None:
+    """By the last ten seconds, where these are slower than the session."""
+    rate = Rate()
+    rate.add(90.0, 9000, 90.0, 0.9 - recent_share)
+    rate.add(100.0, 9000 + recent_jobs, 100.0, 0.9)
+
+    assert time_left(replace(RUN, share=0.955, share_here=0.9), rate).seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
     ("fields", "why"),
     [
         ({"working": 9.0}, "not been at work"),
