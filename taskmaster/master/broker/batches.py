@@ -67,6 +67,7 @@ class Batch:
         origin: token of the lease that the jobs were last in, while nobody else has been given
             them.
         whole: the source has said that it cannot split the job, or is not asked to.
+        probe: it was handed out while everything failed, to see whether that is over.
     """
 
     first: int
@@ -84,6 +85,7 @@ class Batch:
     due: float = 0.0
     origin: str | None = None
     whole: bool = False
+    probe: bool = False
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -95,9 +97,9 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Return the jobs from index ``start`` to ``stop``, with all that is known of them but
-        ``origin``.
+        ``origin`` and ``probe``.
         """
-        return replace(self, first=self.first + start, jobs=self.jobs[start:stop], origin=None)
+        return replace(self, first=self.first + start, jobs=self.jobs[start:stop], origin=None, probe=False)
 
     def split(self, count: int) -> Batch:
         """Take the first ``count`` jobs off, and return them."""

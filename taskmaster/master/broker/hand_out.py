@@ -61,6 +61,7 @@ class HandOut:
         batch = self._probe(slave, want) if self._outage.holding else self._again(slave, want) or self._new(slave, want)
         if batch is None:
             return None
+        batch.probe = self._outage.holding
         self._batch_limit.last = len(batch)
         self._intake.write_ahead.handed_out(len(batch))
         return self._leases.lend(slave, batch)

@@ -3,8 +3,8 @@
 A database that is away for a minute would cost ten thousand jobs all their attempts. So when no job
 has gone well for some seconds and many have failed for the first time in the same way, the run
 *holds back*: nothing is handed out but one job now and then, jobs that fail in that way go back
-without blame, and the first one that goes well ends it. Jobs that are tried again say nothing: at
-the end of a run those that fail are all that is left.
+without blame, and the first one of those that are tried that goes well ends it. Jobs that are tried
+again say nothing: at the end of a run those that fail are all that is left.
 """
 
 from __future__ import annotations
@@ -52,9 +52,14 @@ class Outage:
         """Let time pass."""
         self._now = now
 
-    def went_well(self) -> None:
-        """Note that a job has gone well: whatever it was is over."""
+    def went_well(self, *, probe: bool) -> None:
+        """Note that a job has gone well: whatever it was is over. While the run holds back, only a
+        job says so that was handed out since: others may have gone well before it began, and were
+        reported late.
+        """
         self._any_went_well = True
+        if self.holding and not probe:
+            return
         self.holding = False
         if self._failed:
             self._failed.clear()

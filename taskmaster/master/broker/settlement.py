@@ -149,7 +149,7 @@ class Settlement:
         self.settled += ended
         failed = sum(verdict is not Verdict.SKIPPED for _, verdict in prepared.verdicts.values())
         if ended > failed:
-            self._outage.went_well()
+            self._outage.went_well(probe=batch.probe)
         for index, (_, verdict) in prepared.verdicts.items():
             self.settled -= not verdict.settles
             self._judge(prepared.lease, verdict, prepared.tried[index])
@@ -173,7 +173,7 @@ class Settlement:
         well = verdict in (None, Verdict.SKIPPED)
         self._replay.end(prepared.lease.batch.first, well=well)
         if well:
-            self._outage.went_well()
+            self._outage.went_well(probe=prepared.lease.batch.probe)
         if verdict is Verdict.FAILED:
             self.failed.append(prepared.tried[0].for_good)
         self.skipped += verdict is Verdict.SKIPPED

@@ -27,7 +27,7 @@ def outage_after(*attempts: Attempt, seconds: float = ALIKE_SECONDS, well: int =
     """What has been seen of jobs that failed within so many seconds, after some had gone well."""
     outage = Outage(Limits())
     for _ in range(well):
-        outage.went_well()
+        outage.went_well(probe=False)
     for number, attempt in enumerate(attempts):
         outage.tick(seconds * number / max(1, len(attempts) - 1))
         outage.failed_first(attempt)
@@ -57,7 +57,7 @@ def test_errors_of_several_classes_are_one_outage_if_one_class_makes_half() -> N
 def test_a_job_that_goes_well_ends_it() -> None:
     """And what failed before does not count any more."""
     outage = outage_after(*[REFUSED] * ALIKE_JOBS)
-    outage.went_well()
+    outage.went_well(probe=True)
 
     assert (outage.holding, outage.reason, outage.excuses(REFUSED.type)) == (False, "", False)
 
@@ -65,6 +65,17 @@ def test_a_job_that_goes_well_ends_it() -> None:
         outage.failed_first(REFUSED)
 
     assert not outage.holding
+
+
+def test_a_job_that_went_well_before_it_and_is_reported_late_does_not_end_it() -> None:
+    """Its slave had no time to say so. All jobs would fail once more, and the second time is not
+    noticed: those that have failed before say nothing.
+    """
+    outage = outage_after(*[REFUSED] * ALIKE_JOBS)
+    outage.went_well(probe=False)
+
+    assert outage.holding
+    assert outage.excuses(REFUSED.type)
 
 
 def test_one_job_is_tried_now_and_then() -> None:
@@ -103,7 +114,7 @@ def test_an_outage_says_why_and_ends_the_run_after_a_while() -> None:
 def test_it_can_be_switched_off() -> None:
     """Who says how many jobs may fail has them fail."""
     outage = Outage(Limits(outage=0.0))
-    outage.went_well()
+    outage.went_well(probe=False)
     for _ in range(2 * ALIKE_AT_ONCE):
         outage.failed_first(REFUSED)
 
