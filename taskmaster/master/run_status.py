@@ -130,6 +130,7 @@ class RunStatus:
             cure=why.cure,
             why_since=round(time.time() - (now - self.condition.since), 3),
             working=self._steers.work_time.working(now),
+            engine=self._steers.engine,
             **counts.shown(),
             **self._standing.running(counts),
         )

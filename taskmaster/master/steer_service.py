@@ -285,6 +285,11 @@ class SteerService:
         """As in ``Steered``."""
         return "" if self._own_slave is None else self._own_slave.name
 
+    @property
+    def engine(self) -> str:
+        """How the engine that runs the slaves stands, for people; "" if there is none."""
+        return "" if self._own_slave is None else self._own_slave.engine
+
     def start_value(self, name: str) -> str:
         """As in ``Settings``."""
         return self._settings.start_value(name)

@@ -80,6 +80,10 @@ class OwnSlave(Protocol):
     def pause(self) -> float:
         """Seconds after which the run calls ``check`` again, if nothing happens before."""
 
+    @property
+    def engine(self) -> str:
+        """How the engine that runs it stands, for people; "" if there is none."""
+
     def check(self) -> None:
         """Raise the error with which the slave ended, if it did."""
 

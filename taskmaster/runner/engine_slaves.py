@@ -54,6 +54,11 @@ class EngineSlaves:
         self._upkeep = upkeep
         self._grace = grace
 
+    @property
+    def engine(self) -> str:
+        """How the engine stands, for people."""
+        return self._upkeep.show()
+
     def check(self) -> None:
         """Raise if no slave can work there.
 

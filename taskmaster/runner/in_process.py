@@ -187,6 +187,8 @@ class InProcessSlave:
         forget_in_children(self)
         self._set_up()
 
+    engine = ""
+
     @property
     def name(self) -> str:
         """What it calls itself, "host:pid"."""

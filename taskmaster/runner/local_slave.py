@@ -121,6 +121,8 @@ class LocalSlave:
         self._process: subprocess.Popen[bytes] | Prefork = prefork or self._popen()
         self._instruct()
 
+    engine = ""
+
     @property
     def name(self) -> str:
         """What it calls itself, "host:pid"."""

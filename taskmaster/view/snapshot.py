@@ -62,6 +62,7 @@ class Snapshot:
         cure: What can be done about it; "" where nothing need be.
         why_since: Since when it holds the run (seconds since the epoch); 0 where that is not known.
         working: Seconds of this session without those in which the run was paused.
+        engine: How the engine that runs the slaves stands; "" if there is none.
     """
 
     run: str
@@ -95,6 +96,7 @@ class Snapshot:
     cure: str = ""
     why_since: float = 0.0
     working: float = 0.0
+    engine: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

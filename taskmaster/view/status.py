@@ -143,8 +143,10 @@ def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
         parts.append(left)
     if snapshot.queued:
         parts.append(f"{snapshot.queued} in queue")
+    if snapshot.engine:
+        parts.append(snapshot.engine)
     # A slave that the run has brought along itself is nothing to tell.
-    if snapshot.slaves > (0 if slave_command else 1):
+    elif snapshot.slaves > (0 if slave_command else 1):
         parts.append(f"{snapshot.slaves} slave{'s' if snapshot.slaves > 1 else ''}")
     if snapshot.waiting:
         parts.append(f"{snapshot.waiting} to be tried again")

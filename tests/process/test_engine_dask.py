@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from distributed import Client
 from support.commands import wait_for
 from support.dask_cluster import DaskProcesses
 from support.playground import Playground
@@ -77,3 +78,94 @@ def test_ctrl_c_drains_and_the_same_command_resumes(playground, cluster):
     again = playground.run(*words, TOTAL="400")
     assert again.process.returncode == 0, again.output
     assert playground.ledger.ended() == Counter(ALL)
+
+
+def test_a_retired_worker_drains_and_no_job_runs_twice(playground, cluster):
+    """Dask takes a worker away under a slave: it ends what runs, and gives the rest back."""
+    playground.hold(after=100)
+    run = playground.start("tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    with Client(cluster.address, set_as_default=False) as client:
+        client.retire_workers([next(iter(client.nthreads()))])
+    playground.let_go()
+
+    assert run.end() == 0, run.output
+    assert playground.ledger.ended() == Counter(ALL)
+
+
+def test_the_scheduler_is_killed_and_comes_back(playground, cluster):
+    """The run waits meanwhile, and ends on the workers that come with the new scheduler."""
+    playground.hold(after=100)
+    run = playground.start(
+        "tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}", "--batch=2", TOTAL="400"
+    )
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    cluster.scheduler.kill()
+    run.wait_for_output("the engine does not answer")
+    status = playground.run("tm-ctl", "status", "jobs.py")
+    assert "of 2 slaves; scheduler away since" in status.output, status.output
+    for worker in cluster.workers:
+        worker.kill()
+    playground.let_go()
+    cluster.start_scheduler()
+    cluster.start_worker()
+
+    assert run.end() == 0, run.output
+    assert set(playground.ledger.ended()) == set(ALL)
+    assert sum(number - 1 for number in twice(playground).values()) <= 8
+
+
+def test_a_target_that_cannot_be_imported_there_stops_the_run_with_its_message(playground, cluster):
+    """Which says what was missing; what --ship names is there, in the same command."""
+    playground.write("helper.py", "WORD = 1")
+    path = playground.directory / "user.py"
+    path.write_text("import helper\n" + (playground.directory / "jobs.py").read_text())
+    words = ["tm-run", "user.py", "--engine=dask", f"--scheduler={cluster.address}"]
+
+    run = playground.run(*words, TOTAL="400")
+    assert run.process.returncode == 2, run.output
+    assert "No module named 'helper'" in run.output
+    assert "--ship" in run.output
+    assert playground.ledger.ended() == Counter()
+
+    run = playground.run(*words, "--ship=helper.py", TOTAL="400")
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == Counter(ALL)
+
+
+def test_the_key_is_in_no_log_and_in_no_process_list(playground, cluster):
+    """Nor is a variable of --env, which arrives all the same."""
+    key, secret = "k" * 40 + "very-secret-key", "very-secret-variable"
+    playground.write("tm.key", key).chmod(0o600)
+    check = f"\n    assert os.environ['WORD'] == {secret!r}\n"
+    playground.write("user.py", (playground.directory / "jobs.py").read_text() + check)
+    playground.hold(after=10)
+    words = ["--engine=dask", f"--scheduler={cluster.address}", "--key-file=tm.key", "--env=WORD", "--log-level=debug"]
+    run = playground.start("tm-run", "user.py", *words, TOTAL="400", WORD=secret)
+    wait_for("a job that waits", playground.held)
+    lines = "\n".join(playground.left().values())
+    playground.let_go()
+
+    assert run.end() == 0, run.output
+    assert "taskmaster.slave" in lines
+    for text in (lines, run.output, cluster.output):
+        assert key not in text
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["--scheduler=tcp://10.255.255.1:8786"], "--insecure-engine"),
+        (["--scheduler=tls://10.255.255.1:8786"], "--host"),
+        ([], "--scheduler"),
+        (["--scheduler=nowhere"], "tls://"),
+    ],
+)
+def test_what_is_too_dangerous_or_cannot_work_is_refused_before_anything_begins(playground, words, cure):
+    """Exit code 2, and no state."""
+    run = playground.run("tm-run", "jobs.py", "--engine=dask", *words)
+
+    assert run.process.returncode == 2, run.output
+    assert cure in run.output
+    assert not list(playground.directory.glob("*.tmstate"))

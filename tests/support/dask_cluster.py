@@ -4,7 +4,6 @@ its own on loopback.
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +54,8 @@ class DaskProcesses:
             "PYTHONWARNINGS": "ignore",
             "TMPDIR": str(self._playground.directory),
         }
-        return self._playground.start(str(python), "-m", module, *words, **environment)
+        # -P: what lies in the directory of a run is not there for the workers, as elsewhere.
+        return self._playground.start(str(python), "-P", "-m", module, *words, **environment)
 
     @property
     def output(self) -> str:
@@ -84,9 +84,3 @@ def _spawned(nanny: int) -> int | None:
             if any("spawn_main" in word for word in one.cmdline()):
                 return one.pid
     return None
-
-
-def scheduler_file(cluster: DaskProcesses, path: Path) -> Path:
-    """Write what Dask's ``--scheduler-file`` would have."""
-    path.write_text(json.dumps({"address": cluster.address}))
-    return path
