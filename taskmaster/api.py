@@ -139,6 +139,10 @@ def work(target: str, options: SlaveOptions) -> int:
     if options.handle_job_callback:
         target = f"{targets.without_function(target)}:{options.handle_job_callback}"
     address = parse(options.host)
+    if options.engine is not None:
+        from taskmaster.runner.engine_fleet import run_fleet
+
+        return run_fleet(target, options, address, code_of(target), shared_key.of_slave(target, options, address))
     config = from_options(
         SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
     )

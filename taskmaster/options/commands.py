@@ -298,7 +298,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
 
 
 @dataclass(frozen=True)
-class SlaveOptions(WorkerOptions):
+class SlaveOptions(WorkerOptions, EngineOptions):
     """Options of ``tm-slave`` and ``tm-spawn``."""
 
     host: str = text(Section.NETWORK, DEFAULT_HOST, "HOST:PORT", "Where the master is.", alias="--address")
@@ -311,6 +311,7 @@ class SlaveOptions(WorkerOptions):
     def check(self) -> None:
         """Check as ``CommonOptions.check`` does."""
         super().check()
+        self.check_engine()
         if self.processes == 0:
             raise UsageError("--processes is 0: give 1 or more.")
 

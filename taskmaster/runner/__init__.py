@@ -9,6 +9,7 @@ wing meet.
   ``shared_key``: the key, given, found, asked for or made;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
 - ``engine_slaves``: the slaves of a run on an engine, in the place of a local one;
+  ``engine_fleet``: those of ``tm-slave --engine``;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;

@@ -23,8 +23,8 @@ from taskmaster.engine.reach import check_secrecy, reached_from
 from taskmaster.engine.slave_task import Archive, SlaveTask
 from taskmaster.engine.upkeep import Upkeep
 from taskmaster.errors import TargetError, UsageError
-from taskmaster.options.commands import RunOptions
-from taskmaster.options.engine import environment_of
+from taskmaster.options.commands import RunOptions, SlaveOptions
+from taskmaster.options.engine import EngineOptions, environment_of
 from taskmaster.options.option import from_options
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.slave.config import Instructions, SlaveConfig
@@ -32,7 +32,7 @@ from taskmaster.transport.address import Address, parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import file_of
 
-__all__ = ["EngineSlaves", "EngineSpec", "task_of"]
+__all__ = ["EngineSlaves", "EngineSpec", "engine_of", "scheduler_of", "task_of"]
 
 CHECK_PAUSE_SECONDS = 0.2  # between two looks whether the fleet has given up
 WAIT_SECONDS = 3600.0  # that a slave waits for a master that is gone: it may be started again
@@ -96,18 +96,10 @@ class EngineSpec:
         del stack
         address = self.options.host
         where = parse(address) if address else Address("127.0.0.1", 0)
-        scheduler = self._scheduler()
+        scheduler = scheduler_of(self.options)
         check_secrecy(scheduler, insecure=self.options.insecure_engine)
         reached_from(scheduler, where, self.options.advertise)
         environment_of(self.options.env)
-
-    def _scheduler(self) -> str:
-        engine = self.options.engine
-        if is_client(engine):
-            return str(engine.scheduler.address)
-        if engine == "dask":
-            return scheduler_address(self.options.scheduler)
-        raise UsageError(f"--engine is a {type(engine).__name__}: give a client of Dask's, or 'dask'.")
 
     def start(
         self, loaded: LoadedRun, listening: Address, key: str, write: Callable[[str, TextIO], None]
@@ -130,17 +122,41 @@ class EngineSpec:
                 "slaves on an engine have to import it. Put it into a module, import it from there, and name that "
                 "with ship=[...]."
             )
-        scheduler, run = self._scheduler(), secrets.token_hex(4)
+        scheduler, run = scheduler_of(self.options), secrets.token_hex(4)
         address = reached_from(scheduler, listening, self.options.advertise)
         task = task_of(run, loaded.slave_target, address, key, loaded.code, self.options, WAIT_SECONDS)
-        engine: Engine
-        client: Any = self.options.engine
-        engine = DaskCluster.of(run, client) if is_client(client) else DaskCluster.at(run, scheduler)
+        engine = engine_of(run, self.options, scheduler)
         return EngineSlaves(Upkeep(Fleet(run, self.options.slaves), engine, task, write), self.options.grace)
 
 
+def scheduler_of(options: EngineOptions) -> str:
+    """Return the address of the engine's scheduler.
+
+    Raises:
+        UsageError: There is no such engine, or no address.
+    """
+    engine = options.engine
+    if is_client(engine):
+        return str(engine.scheduler.address)
+    if engine == "dask":
+        return scheduler_address(options.scheduler)
+    raise UsageError(f"--engine is a {type(engine).__name__}: give a client of Dask's, or 'dask'.")
+
+
+def engine_of(run: str, options: EngineOptions, scheduler: str) -> Engine:
+    """Return the engine, connected.
+
+    Args:
+        run: Name of the fleet.
+        options: The command's.
+        scheduler: Given by ``scheduler_of``.
+    """
+    client: Any = options.engine
+    return DaskCluster.of(run, client) if is_client(client) else DaskCluster.at(run, scheduler)
+
+
 def task_of(
-    run: str, target: str, address: Address, key: str, code: str, options: RunOptions, wait: float
+    run: str, target: str, address: Address, key: str, code: str, options: RunOptions | SlaveOptions, wait: float
 ) -> SlaveTask:
     """Return the task of a slave on an engine.
 

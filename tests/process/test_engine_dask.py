@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from distributed import Client
-from support.commands import wait_for
+from support.commands import free_port, wait_for
 from support.dask_cluster import DaskProcesses
 from support.playground import Playground
 
@@ -169,3 +169,21 @@ def test_what_is_too_dangerous_or_cannot_work_is_refused_before_anything_begins(
     assert run.process.returncode == 2, run.output
     assert cure in run.output
     assert not list(playground.directory.glob("*.tmstate"))
+
+
+def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, cluster):
+    """Ctrl-C ends the slaves, no job runs twice, and the same command goes on."""
+    port = free_port()
+    master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", TOTAL="400")
+    words = ["jobs.py", "--engine=dask", f"--scheduler={cluster.address}", f"--host=127.0.0.1:{port}"]
+    playground.hold(after=100)
+    fleet = playground.start("tm-slave", *words)
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    fleet.signal_group(signal.SIGINT)
+    playground.let_go()
+    assert fleet.end() == 130, fleet.output
+
+    again = playground.run("tm-slave", *words)
+    assert again.process.returncode == 0, again.output
+    assert master.end() == 0, master.output
+    assert playground.ledger.ended() == Counter(ALL)

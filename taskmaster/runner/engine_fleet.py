@@ -1,0 +1,75 @@
+"""``tm-slave --engine``: slaves on an engine for a master that runs elsewhere.
+
+It may end and be started again: what its slaves hold is given back, or handed out again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable
+
+from taskmaster.engine.fleet import Fleet
+from taskmaster.engine.reach import check_secrecy, reached_from
+from taskmaster.engine.upkeep import Upkeep
+from taskmaster.errors import ConnectError
+from taskmaster.options.commands import SlaveOptions
+from taskmaster.runner.engine_slaves import EngineSlaves, engine_of, scheduler_of, task_of
+from taskmaster.runtime.signals import Signals
+from taskmaster.transport.address import Address
+
+__all__ = ["run_fleet"]
+
+CHECK_SECONDS = 0.2  # between two looks at the fleet
+
+
+def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, key: Callable[[], str | None]) -> int:
+    """Keep slaves on an engine until the run is over, or a signal comes; return the exit code.
+
+    Args:
+        target: Where the callback is.
+        options: The command's.
+        address: Where the master is, also for the engine's workers.
+        code: Digest of the callback's file.
+        key: Gives the shared key, None while there is none.
+
+    Raises:
+        TaskmasterError: The engine cannot be used, or no slave can work there.
+    """
+    scheduler, run = scheduler_of(options), secrets.token_hex(4)
+    check_secrecy(scheduler, insecure=options.insecure_engine)
+    reached_from(scheduler, address, None)
+    with Signals() as signals:
+        text = _awaited(key, options.wait, address, signals)
+        if text is None:
+            return 128 + signals.received
+        task = task_of(run, target, address, text, code, options, options.wait)
+        upkeep = Upkeep(Fleet(run, options.slaves), engine_of(run, options, scheduler), task, _write)
+        slaves = EngineSlaves(upkeep, options.grace)
+        try:
+            while not upkeep.over and not signals.received:
+                slaves.check()
+                time.sleep(CHECK_SECONDS)
+        finally:
+            slaves.stop(lambda: signals.repeated)
+        return 128 + signals.received if signals.received else 0
+
+
+def _awaited(key: Callable[[], str | None], seconds: float, address: Address, signals: Signals) -> str | None:
+    """Return the key once there is one; None if a signal comes first."""
+    deadline = time.monotonic() + seconds
+    while not signals.received:
+        text = key()
+        if text is not None:
+            return text
+        if time.monotonic() >= deadline:
+            raise ConnectError(f"No master has left a key for {address} on this machine: give it with --key-file.")
+        time.sleep(CHECK_SECONDS)
+    return None
+
+
+def _write(text: str, stream: object = None) -> None:
+    del stream
+    sys.stderr.write(text)
+    sys.stderr.flush()
