@@ -17,11 +17,14 @@ from django.db import connections
 from taskmaster.django_orm.key import ReadableQuerySet
 from taskmaster.django_orm.project import lacking
 from taskmaster.errors import UsageError
+from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.sources.database_errors import is_final, said
 from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently
 
 __all__ = ["ask", "borrowed", "fetch", "planned"]
+
+logger = clean_logger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -111,9 +114,20 @@ def _mysql_code(exc: BaseException) -> Any:
 
 def planned(queryset: ReadableQuerySet) -> int | None:
     """Return about how many rows there are: from the planner's statistics on PostgreSQL, counted
-    elsewhere.
+    elsewhere; None if the database gives no time for it.
     """
-    if connections[queryset.db].vendor != "postgresql":
+    vendor = connections[queryset.db].vendor
+    try:
+        return _planned(queryset, vendor)
+    except Exception as exc:
+        if not _took_too_long(exc, vendor):
+            raise
+        logger.warning("how many rows there are is not known, which costs percent and time left: %s", reason(exc))
+        return None
+
+
+def _planned(queryset: ReadableQuerySet, vendor: str) -> int:
+    if vendor != "postgresql":
         return int(queryset.count())
     plan = queryset.order_by().explain(format="json")
     # Nothing is asked of the server for a queryset that cannot have rows, as after none().

@@ -397,6 +397,19 @@ def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
     assert caplog.text.count("tried again") == 2
 
 
+def test_a_count_that_is_too_slow_is_done_without(use: Any, database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """In one line, without a traceback: the run itself goes on."""
+    use({**database_of(database), "OPTIONS": {"options": "-c statement_timeout=50"}}, Author, Post)
+
+    def slowly(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        return execute("SELECT pg_sleep(5)", None, *rest)
+
+    with connection.execute_wrapper(slowly):
+        assert RangeQuerySetWrapper(Post.objects.filter(year=2003)).total() is None
+    assert "how many rows there are is not known" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database: str, sql: Sql) -> None:
     """As the database's own statement_timeout has it; in a transaction of the caller's nothing is
     tried again.
