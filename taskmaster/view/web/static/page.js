@@ -16,7 +16,7 @@ const SIGNS = {
 };
 const EVERY = 1000, LONGEST = 10000, HISTORY_EVERY = { "10m": 5000, "6h": 15000, all: 60000 };
 let wait = EVERY, timer = 0, latest = null, points = [], spanOf = "10m", historyAt = 0, busy = null, incarnation = null, restarted = null;
-let asking = false;
+let asking = false, told = 0;
 
 // -- the state, in the first two lines -------------------------------------------------------------
 
@@ -32,13 +32,20 @@ function condition(s, page) {
   if (s.why_now.code === "state") return { word: "paused: the state cannot be written", sign: "warn", tone: "bad", why };
   if (s.state === "paused" || s.state === "pausing") {
     const h = s.hold, by = h ? ` by ${h.by}` : "", until = h && h.until_at ? ` until ${moment(h.until_at, page.now)}` : "";
-    return { word: `${s.state}${by}${until}`, sign: "bars", tone: "held", why: (h && h.reason ? `“${h.reason}” ` : "") + why };
+    return { word: `${s.state}${by}${until}`, sign: "bars", tone: "held", why: h ? paused(s, h, page) : why };
   }
   if (s.state === "throttled") return { word: "throttled", sign: "half", tone: "held", why };
   if (s.state === "resuming") return { word: "resuming", sign: "half", tone: "held", why };
   if (["slaves", "refused"].includes(s.why_now.code)) return { word: "waiting for slaves", sign: "ring", tone: "held", why: s.why_now.code === "slaves" && page.slave_command ? "No slave is connected. Start one:" : why, command: page.slave_command };
   if (s.why_now.code === "source") return { word: "waiting for jobs", sign: "half", tone: "held", why };
   return { word: s.state === "ending" ? "ending" : "running", sign: "dot", tone: "good", why };
+}
+
+function paused(s, hold, page) {
+  const running = Math.min(s.leased || 0, s.workers || 0), longest = (s.longest || [])[0];
+  const slow = longest ? `, the longest (key ${longest.key} on ${longest.slave}) for ${span(longest.seconds)}` : "";
+  const rest = running ? `${many(running, "job still runs", "jobs still run")}${slow}` : "no job runs";
+  return `${hold.reason ? `“${hold.reason}” ` : ""}Since ${moment(hold.since_at, page.now)}; ${rest}.`;
 }
 
 function showState(s, page) {
@@ -336,6 +343,8 @@ async function turn() {
 
 onSteered((asked_, answer) => {
   put("told", answer.say || "");
+  clearTimeout(told);
+  told = setTimeout(() => put("told", ""), 15000);
   if (asked_.button && asked_.done) {
     asked_.button.setAttribute("aria-busy", "true");
     asked_.button.disabled = true;
