@@ -53,6 +53,15 @@ class _Kept:
         dead_links.watch(connection)
 
 
+# Tables of which row-level security may hide rows, though nobody has said that this is wanted.
+_FILTERED = """
+SELECT string_agg(quote_ident(n.nspname) || '.' || quote_ident(c.relname), ', ' ORDER BY c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relrowsecurity AND row_security_active(c.oid) AND has_table_privilege(c.oid, 'SELECT')
+AND EXISTS (SELECT FROM pg_settings s WHERE s.name = 'row_security' AND s.source IN ('default', 'configuration file'))
+"""
+_said_filtered: set[str] = set()  # in this process
+
 _local = threading.local()
 # Connections of a parent process are neither used nor closed here: that would say goodbye to the
 # server in the parent's name.
@@ -91,6 +100,7 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     kept = _usable(known, dsn)
     if kept is None:
         kept = known[dsn] = _Kept(_opened(dsn, patience))
+        _warn_of_hidden_rows(kept.connection)
     if kept.busy:
         raise UsageError(
             "The worker's connection is in use: connect() was called again inside its block, or by another coroutine. "
@@ -108,6 +118,28 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
         raise
     finally:
         kept.busy, kept.used = False, time.monotonic()
+
+
+def _warn_of_hidden_rows(connection: Any) -> None:
+    """Say once which tables row-level security may show this role in part: a statement of the
+    callback passes over the other rows without a word.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_FILTERED)
+            tables = (cursor.fetchone() or ("",))[0]
+    except Exception as exc:
+        logger.debug("whether row-level security is active is not known: %s", exc)
+        tables = ""
+    connection.rollback()
+    if tables and tables not in _said_filtered:
+        _said_filtered.add(tables)
+        logger.warning(
+            "row-level security is active for this worker's role on %s: rows that its policies hide are left out "
+            "without a word; options='-c row_security=off' in the DSN makes that an error, and row_security=on says "
+            "that it is wanted",
+            tables,
+        )
 
 
 def _refuse_failed(connection: Any) -> None:

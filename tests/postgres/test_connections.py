@@ -302,3 +302,27 @@ def test_the_server_knows_who_it_is(dsn: Any, database: str, monkeypatch: pytest
 
     assert ask(own, "SELECT current_setting('application_name')") == "mine"
     assert ask(own, "SELECT current_setting('statement_timeout')") == "5s"
+
+
+def test_rows_that_a_worker_s_role_does_not_see_are_warned_of(
+    database: str, sql: Sql, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the master's role sees all of them; once, and not where somebody has decided."""
+    name = f"worker_{psycopg2.extensions.parse_dsn(database)['dbname']}"
+    monkeypatch.setattr(connections, "_said_filtered", set())
+    sql(f"CREATE ROLE {name} LOGIN; CREATE TABLE mine (id int PRIMARY KEY); CREATE TABLE other (id int)")
+    try:
+        sql("ALTER TABLE mine ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON mine USING (id > 7)")
+        sql(f"GRANT SELECT ON mine, other TO {name}")
+        theirs = psycopg2.extensions.make_dsn(database, user=name)
+        said = []
+        with caplog.at_level(logging.WARNING, "taskmaster"):
+            for dsn in (database, f"{theirs} options='-c row_security=on'", theirs, lambda: psycopg.connect(theirs)):
+                assert ask(dsn, "SELECT 1") == 1
+                said.append(caplog.text.count("is active for this worker's role on public.mine:"))
+        assert said == [0, 0, 1, 1]
+    finally:
+        nothing = connections._local.__dict__.pop("known", {})
+        for dsn in list(nothing):
+            connections._close(nothing, dsn)
+        sql(f"DROP TABLE mine, other; DROP OWNED BY {name}; DROP ROLE {name}")
