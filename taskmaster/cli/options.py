@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, TypeVar, cast
@@ -16,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from taskmaster import __version__
+from taskmaster.cli.config_file import Settings, settings_for
 from taskmaster.django_orm.integration import OTHER_DATABASES
 from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
@@ -61,8 +63,46 @@ class SectionedOption(click.Option):
     section = Section.OUTPUT
 
 
+_FILE = "taskmaster.config_file"  # where the path of the file is kept
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
+
+
+def _with_file(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
+    """Return an error about an option, with the file that it stands in; one that is about something
+    else as it is.
+    """
+    named = _OPTION.search(str(said))
+    name = named[1].replace("-", "_") if named is not None else ""
+    if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+        return error
+    return UsageError(f"{said} That stands in {ctx.meta[_FILE]}.")
+
+
 class SectionedCommand(click.Command):
-    """A command whose help lists its options in parts."""
+    """A command whose help lists its options in parts, and that takes some from a file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, after the file that says what is not on it."""
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        except click.UsageError:
+            given = None  # what is wrong is said below
+        asks = {*ctx.help_option_names, "--version"} & set(args)
+        if given is None or ctx.resilient_parsing or asks:
+            return super().parse_args(ctx, args)
+        path = given.get("config") or os.environ.get("TASKMASTER_CONFIG") or None
+        target = given.get("target")
+        settings = Settings()
+        if not given.get("no_config"):
+            settings = settings_for(str(ctx.info_name), target if isinstance(target, str) else None, path)
+        ctx.default_map = dict(settings.values)
+        ctx.meta[_FILE] = settings.path
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as exc:
+            raise _with_file(ctx, UsageError(exc.format_message()), exc) from None
+        except UsageError as exc:
+            raise _with_file(ctx, exc, exc) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, part by part."""
@@ -179,6 +219,15 @@ json_option = click.option("--json", "as_json", is_flag=True, envvar="TASKMASTER
 """Give a command ``--json``."""
 
 
+def _config(function: _Function) -> _Function:
+    """Give a command ``--config`` and ``--no-config``, which are read before all others."""
+    described = "The file with options, in place of taskmaster.toml or [tool.taskmaster] of pyproject.toml."
+    cls = _class_of(Section.OUTPUT)
+    shared: dict[str, Any] = {"cls": cls, "expose_value": False}
+    decorated = click.option("--config", metavar="PATH", envvar="TASKMASTER_CONFIG", help=described, **shared)(function)
+    return click.option("--no-config", is_flag=True, help="Take no options from a file.", **shared)(decorated)
+
+
 def refused(name: str) -> _Decorator[Any]:
     """Give a command an option of release 0.8.2, to refuse it with a better sentence than "no such
     option".
@@ -226,7 +275,7 @@ def command(
         decorated = common(function)
         for name in gone:
             decorated = refused(name)(decorated)
-        decorated = options_of(cls, without=without)(no_progress(**progress)(decorated))
+        decorated = options_of(cls, without=without)(no_progress(**progress)(_config(decorated)))
         return click.command(cls=SectionedCommand, context_settings=SETTINGS)(decorated)
 
     return decorate
@@ -262,7 +311,13 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     ctx = click.get_current_context(silent=True)
     if ctx is not None:
         note_sources({name: _SOURCES.get(ctx.get_parameter_source(name), "default") for name in given})
-    return cls(**given)
+    options = cls(**given)
+    if ctx is not None and ctx.meta.get(_FILE):
+        try:
+            options.check()
+        except UsageError as exc:
+            raise _with_file(ctx, exc, exc) from None
+    return options
 
 
 def parse_arguments(words: Sequence[str]) -> dict[str, str]:

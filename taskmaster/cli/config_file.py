@@ -1,0 +1,157 @@
+"""Options from a file: ``taskmaster.toml``, or ``[tool.taskmaster]`` of ``pyproject.toml``.
+
+What the command line and the environment say goes before it. A name that no command has is refused,
+with the nearest: it would be overlooked else, and the run be another one than was meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
+from taskmaster.options.option import Option, option_of
+
+__all__ = ["SECTIONS", "Settings", "settings_for"]
+
+FILES = ("taskmaster.toml", "pyproject.toml")
+SECTIONS = {"tm-master": "master", "tm-slave": "slave", "tm-spawn": "slave", "tm-run": "run"}
+"""The table of each command."""
+TARGETS = "targets"
+KEY = "key"  # its text would be in a file that others may read
+ALIASES = {"address": "host"}
+CLASSES = {"master": MasterOptions, "slave": SlaveOptions, "run": RunOptions}
+KNOWN = {name: {one.name: option_of(one) for one in fields(cls)} for name, cls in CLASSES.items()}
+ALL = {name: option for known in KNOWN.values() for name, option in known.items()}
+ONCE = ("reset", "adopt", "failed", "dry_run", "sample", "job")
+"""What is meant for one command line: each session would do it again."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a file says for a command.
+
+    Attributes:
+        path: The file; "" if there is none.
+        values: By the names of the options' fields.
+    """
+
+    path: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_for(command: str, target: str | None, path: str | None = None) -> Settings:
+    """Return what the file says for a command: first what is for all, then for the command, then
+    for the target.
+
+    Args:
+        command: Its name, such as "tm-run".
+        target: The TARGET of its command line.
+        path: The file; None: that of the working directory, if there is one.
+
+    Raises:
+        UsageError: The file cannot be read, or says something that is not understood.
+    """
+    section = SECTIONS.get(command)
+    place, content = _read(path)
+    if place is None or section is None:
+        return Settings()
+    found: dict[str, Any] = {}
+    general = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    known = (*sorted(set(SECTIONS.values())), TARGETS)
+    for name in tables:
+        if name not in known:
+            raise UsageError(f"{place} has a table [{name}]{_nearest(name, known)}")
+    for where, table in _tables(place, general, tables, section, target):
+        for name, value in table.items():
+            known_here = KNOWN[section] if where == f"[{section}]" else ALL
+            option = _field(place, where, name, known_here)
+            found[option] = _checked(place, where, name, ALL[option], value)
+    return Settings(str(place), found)
+
+
+def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file that is there, and what of it is about Taskmaster."""
+    for name in (path,) if path is not None else FILES:
+        place = Path(str(name))
+        try:
+            content = tomllib.loads(place.read_text("utf-8"))
+        except FileNotFoundError:
+            if path is not None:
+                raise UsageError(f"--config is {path}, and there is no such file.") from None
+            continue
+        except OSError as exc:
+            raise UsageError(f"{place} cannot be read: {exc.strerror}. --no-config does without it.") from None
+        except ValueError as exc:  # of TOML, and of UTF-8
+            raise UsageError(f"{place} is no TOML: {exc}. --no-config does without it.") from None
+        if place.name == "pyproject.toml":
+            tool = content.get("tool")
+            content = tool.get("taskmaster", {}) if isinstance(tool, dict) else {}
+            if not content:
+                continue
+        if not isinstance(content, dict):
+            raise UsageError(f"{place} has a value called tool.taskmaster: write a table [tool.taskmaster].")
+        return place, content
+    return None, {}
+
+
+def _tables(
+    place: Path, general: dict[str, Any], tables: dict[str, Any], section: str, target: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the tables that count for the command, the later ones stronger; check the names in
+    the others.
+    """
+    targets = tables.pop(TARGETS, {})
+    for name, table in [*tables.items(), *((f"{TARGETS}.{name}", table) for name, table in targets.items())]:
+        if not isinstance(table, dict):
+            raise UsageError(f"{place} has {name} as a value: write a table [{name}].")
+        for option, value in table.items():
+            where = f"[{name}]"
+            _checked(place, where, option, ALL[_field(place, where, option, KNOWN.get(name, ALL))], value)
+    yield "", general
+    yield f"[{section}]", tables.get(section, {})
+    for name in () if target is None else (target.partition(":")[0], target):
+        if name in targets:
+            yield f'[{TARGETS}."{name}"]', targets.pop(name)
+
+
+def _field(place: Path, where: str, name: str, known: Mapping[str, Option]) -> str:
+    """Return the field that a name means."""
+    option = name.replace("-", "_")
+    option = ALIASES.get(option, option)
+    there = f"{place} has {name}{f' in {where}' if where else ''}"
+    if option == KEY:
+        raise UsageError(f"{there}: others may read that file. Write key-file, with the path of one that only you can.")
+    if option not in known:
+        raise UsageError(f"{there}{_nearest(name, [one.replace('_', '-') for one in known])}")
+    if option in ONCE:
+        raise UsageError(f"{there}: it is for one command line, and each session would do it again. Leave it out.")
+    return option
+
+
+def _checked(place: Path, where: str, name: str, option: Option, value: Any) -> Any:
+    """Return a value as the command line would have it."""
+    there = f"{place} has {name}{f' in {where}' if where else ''} as"
+    if option.several:
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise UsageError(f"{there} something else than a text or a list of texts.")
+        return value
+    if option.type is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{there} {value!r}: write true or false.")
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{there} {value!r}: write a {'number' if option.type is not str else 'text or a number'}.")
+    return str(value)
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f", and there is no such thing; did you mean {near[0]}?" if near else ", and there is no such thing."
