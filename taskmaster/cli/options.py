@@ -93,7 +93,8 @@ class SectionedCommand(click.Command):
         path = given.get("config") or os.environ.get("TASKMASTER_CONFIG") or None
         target = given.get("target")
         settings = Settings()
-        if not given.get("no_config"):
+        without = os.environ.get("TASKMASTER_NO_CONFIG", "").lower() not in ("", "0", "false", "no", "off")
+        if not given.get("no_config") and not (without and not given.get("config")):
             settings = settings_for(str(ctx.info_name), target if isinstance(target, str) else None, path)
         ctx.default_map = dict(settings.values)
         ctx.meta[_FILE] = settings.path
@@ -225,7 +226,9 @@ def _config(function: _Function) -> _Function:
     cls = _class_of(Section.OUTPUT)
     shared: dict[str, Any] = {"cls": cls, "expose_value": False}
     decorated = click.option("--config", metavar="PATH", envvar="TASKMASTER_CONFIG", help=described, **shared)(function)
-    return click.option("--no-config", is_flag=True, help="Take no options from a file.", **shared)(decorated)
+    return click.option(
+        "--no-config", is_flag=True, envvar="TASKMASTER_NO_CONFIG", help="Take no options from a file.", **shared
+    )(decorated)
 
 
 def refused(name: str) -> _Decorator[Any]:
