@@ -1,4 +1,4 @@
-"""Options from a file: ``taskmaster.toml``, or ``[tool.taskmaster]`` of ``pyproject.toml``.
+"""Options from a file: taskmaster.toml, or ``[tool.taskmaster]`` of ``pyproject.toml``.
 
 What the command line and the environment say goes before it. A name that no command has is refused,
 with the nearest: it would be overlooked else, and the run be another one than was meant.
