@@ -187,3 +187,36 @@ def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(pla
     assert again.process.returncode == 0, again.output
     assert master.end() == 0, master.output
     assert playground.ledger.ended() == Counter(ALL)
+
+
+def test_a_script_hands_over_its_own_client(playground, cluster):
+    """Taskmaster(engine=client): the module beside the script travels, the client stays open, and a
+    function of the script itself is refused.
+    """
+    playground.write(
+        "script.py",
+        f"""
+import sys
+from distributed import Client
+from taskmaster import Taskmaster
+import jobs
+
+def own(job):
+    pass
+
+if __name__ == "__main__":
+    with Client({cluster.address!r}) as client:
+        callback = own if "own" in sys.argv else jobs.handle_job
+        summary = Taskmaster(callback, jobs.get_jobs, engine=client).start()
+        print(summary.settled, client.status)
+""",
+    )
+
+    run = playground.run("python", "script.py", TOTAL="400", PYTHONWARNINGS="ignore")
+    assert run.process.returncode == 0, run.output
+    assert "400 running" in run.output
+    assert playground.ledger.ended() == Counter(ALL)
+
+    run = playground.run("python", "script.py", "own", TOTAL="400", PYTHONWARNINGS="ignore")
+    assert run.process.returncode == 2, run.output
+    assert "have to import it" in run.output
