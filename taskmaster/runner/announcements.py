@@ -121,8 +121,8 @@ def command_again(*more: str, without: str = "") -> str:
 
 
 def _without_secrets(words: Sequence[str]) -> Iterator[str]:
-    """Hide the text of the key, and the addresses of webhooks: what is printed here stays in
-    logs.
+    """Hide the text of the key, values of --env, and the addresses of webhooks: what is printed
+    here stays in logs.
     """
     before = ""
     for word in words:
@@ -131,6 +131,10 @@ def _without_secrets(words: Sequence[str]) -> Iterator[str]:
             yield "KEY"
         elif option == "--key" and equals:
             yield "--key=KEY"
+        elif before == "--env":
+            yield option  # taken from the environment then
+        elif option == "--env":
+            yield f"--env={value.partition('=')[0]}" if equals else word
         elif before == "--notify" and is_url(word):
             yield without_path(word)
         elif option == "--notify" and is_url(value):

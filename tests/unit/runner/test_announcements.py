@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
-from taskmaster.runner.announcements import Announcements
+from taskmaster.runner.announcements import Announcements, command_again
 
 
 class Said:
@@ -49,3 +51,15 @@ def test_the_end_of_such_a_run_says_what_came_of_it(failed: int, came: str) -> N
     assert came in said.lines[0]
     assert "The run itself has not come to its end" in said.lines[0]
     assert said.lines[-1].startswith("Resume it with: ")
+
+
+@pytest.mark.parametrize("given", [["--env=TOKEN=s3cret"], ["--env", "TOKEN=s3cret"]])
+def test_the_command_that_goes_on_tells_no_value_of_a_variable(monkeypatch, given):
+    """It stays in logs and in the status; the name alone takes the value from the environment."""
+    monkeypatch.setattr(sys, "argv", ["tm-run", "jobs.py", *given, "--engine=dask"])
+
+    command = command_again()
+
+    assert "s3cret" not in command
+    assert "TOKEN" in command
+    assert "--engine=dask" in command
