@@ -20,6 +20,7 @@ __all__ = [
     "show_moment",
     "show_rate",
     "show_seconds",
+    "show_settled",
     "show_share",
 ]
 
@@ -28,15 +29,21 @@ _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
 
 
-def show_count(number: int, noun: str, more: str = "s") -> str:
+def show_count(number: int, noun: str, more: str = "s", form: str = "") -> str:
     """Return a number with its noun, as in "1 job" and "2 jobs".
 
     Args:
         number: How many there are.
         noun: What one of them is called.
         more: What is appended to the noun for any other number.
+        form: How the number is formatted, as ``,`` for thousands.
     """
-    return f"{number} {noun}{'' if number == 1 else more}"
+    return f"{number:{form}} {noun}{'' if number == 1 else more}"
+
+
+def show_settled(number: int) -> str:
+    """Return how many jobs are settled, as in "1 job is settled" and "2 jobs are settled"."""
+    return f"{show_count(number, 'job')} {'is' if number == 1 else 'are'} settled"
 
 
 def seconds_of(option: str, value: object) -> float:

@@ -296,6 +296,49 @@ def test_the_package_has_no_assert():
     assert wrong == []
 
 
+COUNTED = (
+    "attempt batch byte connection crash day digit error failure field file hour job key line minute ones page process "
+    "row run second slave task thread time value worker"
+)
+NUMBER_AND_NOUN = re.compile(rf" (?:[a-z]+ )?({'|'.join(COUNTED.split())})(e?s)\b")
+ALWAYS_MANY = {  # numbers that are never 1 where they are said, and words that are no numbers
+    "field.max_digits", "self._alike", "self._failed.total()", "self._broker.intake.span", "batch.solo", "len(found)",
+    "size", "total", "sum(self._lengths)", "self._cap", "len(blob)", "what", "shown", "self._held_for()",
+}  # fmt: skip
+
+
+def test_one_of_something_is_no_plural():
+    """No message says "1 jobs": numbers that may be 1 are shown by ``show_count``."""
+    wrong = [
+        f"{FILES[module]}:{text.lineno} {ast.unparse(number.value)}{words.value[:20]}"
+        for module, tree in TREES.items()
+        for text in _unguarded_texts(tree)
+        for number, words in zip(text.values, text.values[1:], strict=False)
+        if isinstance(number, ast.FormattedValue) and isinstance(words, ast.Constant)
+        if NUMBER_AND_NOUN.match(words.value) and not _is_never_one(number)
+    ]
+
+    assert wrong == []
+
+
+def _unguarded_texts(tree: ast.AST, *, guarded: bool = False) -> Iterator[ast.JoinedStr]:
+    """Yield the f-strings of a module that are in no conditional expression, as one for 1 and one
+    for more.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr) and not guarded:
+            yield node
+        yield from _unguarded_texts(node, guarded=guarded or isinstance(node, ast.IfExp))
+
+
+def _is_never_one(number: ast.FormattedValue) -> bool:
+    """Return whether what is shown is a constant, a float, or known to be more than 1."""
+    names = [node.id for node in ast.walk(number.value) if isinstance(node, ast.Name)]
+    names += [node.attr for node in ast.walk(number.value) if isinstance(node, ast.Attribute)]
+    is_float = number.format_spec is not None and ast.unparse(number.format_spec)[-2:-1] in "fg"
+    return is_float or any(name.isupper() for name in names) or ast.unparse(number.value) in ALWAYS_MANY
+
+
 def test_modules_are_named_after_what_they_do():
     """There is no drawer for whatever fits nowhere."""
     wrong = [module for module in TREES if VAGUE & set(module.split("."))]

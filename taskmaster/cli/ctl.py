@@ -17,7 +17,7 @@ from taskmaster.cli.options import SETTINGS, common, json_option, merge, option,
 from taskmaster.cli.which_run import RUN_COMMANDS
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
-from taskmaster.units import show_moment
+from taskmaster.units import show_count, show_moment
 
 __all__ = ["main", "tm_ctl"]
 
@@ -217,8 +217,8 @@ def restore(
     record = api.restore(str(path), run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
     echo(
-        f"The run {record.id} is the current one again; it has settled {record.settled} jobs and {reached}. Start "
-        "the master as before, without --reset, to resume it."
+        f"The run {record.id} is the current one again; it has settled {show_count(record.settled, 'job')} and "
+        f"{reached}. Start the master as before, without --reset, to resume it."
     )
 
 

@@ -30,6 +30,7 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_ranges import RangeSource
+from taskmaster.units import show_count
 
 __all__ = ["QuerySetRange", "QuerySetRanges"]
 
@@ -190,8 +191,9 @@ class QuerySetRanges(RangeSource):
         border = self._key.joined(rows[0]) if rows else None
         if border is not None and lo is not None and border == lo:
             raise SourceError(
-                f"The key {count} rows after {lo!r} is the same key: the database compares another value than it "
-                "gives, as one that rounds numbers or has its own spelling does. Draw ranges along another key."
+                f"The key {show_count(count, 'row')} after {lo!r} is the same key: the database compares another "
+                "value than it gives, as one that rounds numbers or has its own spelling does. Draw ranges along "
+                "another key."
             )
         return border
 

@@ -198,8 +198,9 @@ class RangeQuerySetWrapper(KeysetSource):
         end = self.job_key(found[:rows][-1])
         if after is not None and end == after:
             raise SourceError(
-                f"The {rows} rows after the key {after!r} end with the same key: the database compares another value "
-                "than it gives, as one that rounds numbers or has its own spelling does. Read along another key."
+                f"The rows after the key {after!r}, {rows} of them, end with the same key: the database "
+                "compares another value than it gives, as one that rounds numbers or has its own spelling does. Read "
+                "along another key."
             )
         self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
         return Page(given, end if full or until is None else until, last=not full and until is None)

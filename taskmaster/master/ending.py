@@ -13,7 +13,7 @@ from taskmaster.master.reading.reader import Reader
 from taskmaster.master.summary import SlaveServer, View
 from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.signals import Signals
-from taskmaster.units import show_seconds
+from taskmaster.units import show_count, show_seconds
 
 __all__ = ["Ending", "say_goodbye"]
 
@@ -110,7 +110,7 @@ class Ending:
         while not (self._broker.intake.queued or self._reader.ended.is_set()) and time.monotonic() < deadline:
             if not self._reader.turn():
                 time.sleep(0.005)
-        why = f"--limit ({self._broker.settlement.settled} jobs) is reached"
+        why = f"--limit ({show_count(self._broker.settlement.settled, 'job')}) is reached"
         return self._reader.error or self._checks.error or Stopped(why)
 
     def _let_end(self, why: str, how: str) -> None:

@@ -27,8 +27,10 @@ def remarks(
     """
     found = source.remarks()
     if over and counted is not None and summary.settled < counted:
+        expected = "1 job was" if counted == 1 else f"{counted} jobs were"
+        missing = "1 is" if counted - summary.settled == 1 else f"{counted - summary.settled} are"
         found.append(
-            f"{counted} jobs were expected, and {summary.settled} came: {counted - summary.settled} are missing. "
+            f"{expected} expected, and {summary.settled} came: {missing} missing. "
             f"Unless jobs were removed while the run went on, {source.name} leaves some out, or the count is wrong."
         )
     if not checks.fault:

@@ -25,6 +25,7 @@ from taskmaster.master.steer_service import SteerService
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
+from taskmaster.units import show_count
 
 __all__ = ["Service"]
 
@@ -141,10 +142,10 @@ class Service:
             taken = self._take_over(slave, info)
             self._reports.figures.meet(slave, info)
         logger.info(
-            "the slave %s is connected: %d worker processes, %d jobs at once",
+            "the slave %s is connected: %s, %s at once",
             slave.name,
-            slave.workers,
-            slave.slots,
+            show_count(slave.workers, "worker process", "es"),
+            show_count(slave.slots, "job"),
         )
         self.met = True
         return {

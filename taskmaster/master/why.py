@@ -197,7 +197,8 @@ def _no_slave(facts: Facts) -> Why | None:
 
 def _source_waits(facts: Facts) -> Why | None:
     if facts.skipping is not None:
-        sentence = f"{facts.source} is read again up to the key where the run goes on: {facts.skipping:,} jobs skipped"
+        skipped = _count(facts.skipping, "job", "jobs")
+        sentence = f"{facts.source} is read again up to the key where the run goes on: {skipped} skipped"
         return Why(WhyCode.SOURCE, sentence, "Let it take `last`, and begin there.")
     if facts.error and not facts.queued:
         return Why(
@@ -218,7 +219,11 @@ def _span_is_full(facts: Facts) -> Why | None:
         return None
     holder = f": the job {facts.longest} has run for {_for(facts.longest_seconds)}" if facts.longest else ""
     cure = "A job that hangs is ended with --job-timeout; --span lets more be read meanwhile."
-    return Why(WhyCode.SPAN, f"{facts.span:,} jobs are read beyond the oldest that is not settled{holder}", cure)
+    return Why(
+        WhyCode.SPAN,
+        f"{_count(facts.span, 'job is', 'jobs are')} read beyond the oldest that is not settled{holder}",
+        cure,
+    )
 
 
 def _only_retries(facts: Facts) -> Why | None:

@@ -19,6 +19,7 @@ from taskmaster.postgres.pages import PageStatements, Request, Shape, rows_that_
 from taskmaster.postgres.prefetch import ahead
 from taskmaster.postgres.statements import Dsn, SourceConnection, Unreadable, durations
 from taskmaster.sources.keyset_rows import SHRINK, KeysetSource, Page, UnreadableRow
+from taskmaster.units import show_count
 
 __all__ = ["Rows", "rows"]
 
@@ -108,8 +109,8 @@ def _check_placeholders(condition: str, values: tuple[Any, ...]) -> None:
         condition % tuple("" for _ in values)
     except (TypeError, ValueError, IndexError) as exc:
         raise UsageError(
-            f"where={condition!r:.200} does not fit its {len(values)} values ({exc}): write %s for each of them, "
-            "and %% for a percent sign, as in LIKE 'a%%'."
+            f"where={condition!r:.200} does not fit its {show_count(len(values), 'value')} ({exc}): write %s for each "
+            "of them, and %% for a percent sign, as in LIKE 'a%%'."
         ) from None
 
 

@@ -16,7 +16,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import is_url, without_password, without_path
 from taskmaster.runtime.invocation import is_command, is_interactive
-from taskmaster.units import show_count, show_moment
+from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
 
 __all__ = ["Announcements", "command_again"]
@@ -75,8 +75,8 @@ class Announcements:
         after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
         failed = f", {record.failures} of them failed" if record.failures else ""
         self._say(
-            f"This run finished at {at} with {record.settled} jobs{failed}; {now.format(after)}. Its state is "
-            f"{self._store.location}"
+            f"This run finished at {at} with {show_count(record.settled, 'job')}{failed}; {now.format(after)}. Its "
+            f"state is {self._store.location}"
         )
 
     def failures(self, summary: Summary) -> None:
@@ -94,8 +94,8 @@ class Announcements:
         """Say what came of running the failed jobs again, of a run that has not come to its end."""
         came = f"{summary.failed} of them failed once more" if summary.failed else "all of them went well"
         self._say(
-            f"The failed jobs were run again, and {came}. The run itself has not come to its end; {summary.settled} "
-            "jobs are settled so far."
+            f"The failed jobs were run again, and {came}. The run itself has not come to its end; "
+            f"{show_settled(summary.settled)} so far."
         )
         self.failures(summary)
         self._say(f"Resume it with: {command_again(without='--failed')}")

@@ -120,7 +120,7 @@ def _jobs(source: Source, count: int) -> Generator[Any]:
         raise
     except (Exception, SystemExit) as exc:
         raise SourceError(
-            f"{source.name} raised {type(exc).__name__} after {number} jobs."
+            f"{source.name} raised {type(exc).__name__} after {show_count(number, 'job')}."
             f"{integration.explanation(exc)}{source.hint(exc)}",
             user_traceback=users_traceback(exc),
         ) from exc

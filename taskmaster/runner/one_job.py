@@ -25,6 +25,7 @@ from taskmaster.runner.loop import Loop
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.results import Results
+from taskmaster.units import show_count
 
 __all__ = ["run_one_job"]
 
@@ -129,7 +130,9 @@ def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:
         ) from exc
     finally:
         source.close()
-    raise UsageError(f"None of the {read} jobs of {source.name} has the key {wanted}: see `tm-run TARGET --dry-run`.")
+    raise UsageError(
+        f"No job of {source.name} has the key {wanted} ({show_count(read, 'job')} read): see `tm-run TARGET --dry-run`."
+    )
 
 
 def _resumes(source: Source) -> bool:

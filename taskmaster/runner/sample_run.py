@@ -19,7 +19,7 @@ from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View
-from taskmaster.units import show_share
+from taskmaster.units import show_count, show_share
 from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["SampleRun", "scratch_store"]
@@ -80,16 +80,19 @@ class SampleRun:
         """
         sampler = self._sampler
         if not summary.settled:
-            none = f"Rehearsal: none of the {sampler.read} jobs belongs to a sample of {show_share(self._share)}"
-            return [f"{none}; give a larger --sample."]
+            read = show_count(sampler.read, "job")
+            share = show_share(self._share)
+            return [f"Rehearsal: {read} read, and none belongs to a sample of {share}; give a larger --sample."]
         failed = f", {summary.failed} of them failed" if summary.failed else ""
         workers = self._last.workers if self._last is not None else 0
         whole = self.estimate(summary.settled, now)
         alike = f" with as many workers ({workers})" if workers else ""
         took = f"It took {_shown(summary.elapsed)}; to read all jobs took {_shown(sampler.reading)} of that."
+        ran = f"{summary.settled} of {show_count(sampler.read, 'job')} {'was' if summary.settled == 1 else 'were'}"
+        all_jobs = "The one job" if sampler.read == 1 else f"All {sampler.read} jobs"
         return [
-            f"Rehearsal: {summary.settled} of {sampler.read} jobs were run{failed}. {took}",
-            f"All {sampler.read} jobs would take about {_shown(whole)}{alike}.",
+            f"Rehearsal: {ran} run{failed}. {took}",
+            f"{all_jobs} would take about {_shown(whole)}{alike}.",
         ]
 
     def estimate(self, settled: int, now: float) -> float:

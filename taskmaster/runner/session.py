@@ -53,7 +53,7 @@ from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address
 from taskmaster.transport.server import Server, bind
-from taskmaster.units import show_count
+from taskmaster.units import show_settled
 from taskmaster.view.console import Console
 
 __all__ = ["RunSession"]
@@ -344,8 +344,7 @@ class RunSession:
         except Stopped as exc:
             summary = replace(run.summary(), exit_code=Stopped.exit_code)
             failed = f", {summary.failed} of them failed" if summary.failed else ""
-            settled = f"{show_count(summary.settled, 'job')} {'is' if summary.settled == 1 else 'are'}"
-            console.say(f"The run stopped, because {exc}; {settled} settled so far{failed}.")
+            console.say(f"The run stopped, because {exc}; {show_settled(summary.settled)} so far{failed}.")
             console.say(f"R{again}")
             return summary
 
@@ -356,9 +355,11 @@ class RunSession:
             return summary
         if parts.slave is not None and not self._ended_well(parts, parts.slave):
             # The slave has said what it is: something that callbacks wrote may be lost.
-            parts.console.say(
-                f"{summary.settled} jobs are settled, but their workers could not end as they should: see above."
-            )
+            failed = f", {summary.failed} of them failed" if summary.failed else ""
+            settled = show_settled(summary.settled)
+            parts.console.say(f"{settled}{failed}, but workers could not end as they should: see above.")
+            if self._sample is None:
+                parts.says.failures(summary)
             return replace(summary, exit_code=1)
         if self._options.failed and parts.record.finished is None:
             parts.says.failed_again(summary)

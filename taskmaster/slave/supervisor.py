@@ -38,6 +38,7 @@ from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.worker_ends import wind_up
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.units import show_count
 from taskmaster.user_code.code_version import callback_of, real_path_of
 
 __all__ = ["Supervisor", "run_slave"]
@@ -251,7 +252,7 @@ class Supervisor:
     def entered(self, welcome: Welcome, another: bool) -> None:
         """Go on with a master that has said welcome."""
         if self._said_waiting or not self._said_connected:
-            workers = f"{self._config.processes} worker process" + "es" * (self._config.processes != 1)
+            workers = show_count(self._config.processes, "worker process", "es")
             self._say(f"connected to the master at {self._config.address}: run {welcome.run}, {workers} here.")
         self._said_waiting, self._said_connected = False, True
         if welcome.warning != self._warned:
@@ -295,7 +296,7 @@ class Supervisor:
         self._wind_up()
         took = timedelta(seconds=round(time.monotonic() - self._began))
         done, failed = self._in_flight.done, self._in_flight.failed
-        self._say(f"the run is over: {done} jobs done and {failed} failed attempts by this slave in {took}.")
+        self._say(f"the run is over: {_work_done(done, failed)} by this slave in {took}.")
         self._link.bye()
         return 1 if self._pool.workforce.ends.unfinished else 0
 
@@ -327,9 +328,7 @@ class Supervisor:
         self._deliver(now)
         self._wind_up(self._stop_by - now)
         self._link.bye()
-        self._say(
-            f"stopped: {self._in_flight.done} jobs done and {self._in_flight.failed} failed attempts by this slave."
-        )
+        self._say(f"stopped: {_work_done(self._in_flight.done, self._in_flight.failed)} by this slave.")
         return 128 + self._signals.received
 
     def _deliver(self, now: float) -> None:
@@ -358,3 +357,7 @@ class Supervisor:
         if always or not self._config.quiet:
             sys.stderr.write(clean_message(f"tm-slave: {sentence}") + "\n")
             sys.stderr.flush()
+
+
+def _work_done(done: int, failed: int) -> str:
+    return f"{show_count(done, 'job')} done and {show_count(failed, 'failed attempt')}"

@@ -41,7 +41,8 @@ class BadLines:
         """
         if self._most is not None and self._count >= self._most:
             if self._most:
-                raise SourceError(f"{error} {self._most} bad ones were left out before (skip_bad={self._most}).")
+                before = "1 bad one was" if self._most == 1 else f"{self._most} bad ones were"
+                raise SourceError(f"{error} {before} left out before (skip_bad={self._most}).")
             raise error
         self._count += 1
         if len(self._shown) < SHOWN:
@@ -55,7 +56,7 @@ class BadLines:
         """
         if self._count:
             raise SourceError(
-                f"None of the {self._count} lines of {path} is good, so that nothing is left to do: has it another "
+                f"No line of {path} is good ({self._count} read), so that nothing is left to do: has it another "
                 f"encoding or format? The first: {self._shown[0]}"
             )
 
@@ -65,4 +66,6 @@ class BadLines:
             return []
         more = f"\n  ... and {self._count - SHOWN} more" if self._count > SHOWN else ""
         listed = "".join(f"\n  {line}" for line in self._shown)
-        return [f"{self._count} bad lines or rows of {path} were left out in this session (skip_bad):{listed}{more}"]
+        what = "1 bad line or row" if self._count == 1 else f"{self._count} bad lines or rows"
+        were = "was" if self._count == 1 else "were"
+        return [f"{what} of {path} {were} left out in this session (skip_bad):{listed}{more}"]

@@ -22,6 +22,7 @@ from taskmaster.model import Job
 from taskmaster.sources.bad_lines import BadLines
 from taskmaster.sources.resumable_file import FileKey, ResumableFile
 from taskmaster.sources.text_encoding import TextEncoding
+from taskmaster.units import show_count
 
 __all__ = ["CsvRows", "FileSource", "JsonLines", "Lines"]
 
@@ -160,7 +161,7 @@ class CsvRows(FileSource):
             if len(row) == width:
                 yield Job(walk.at, dict(zip(first, row, strict=True)) if self._header else tuple(row))
                 continue
-            what = f"it has {len(row)} fields where the first row has {width}: {row[: width + 1]!r}"[:500]
+            what = f"it has {show_count(len(row), 'field')} where the first row has {width}: {row[: width + 1]!r}"[:500]
             self._bad.leave_out(file.error(begin, what))
 
     def _first_row(self) -> list[str]:

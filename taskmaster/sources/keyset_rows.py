@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_bounds import BoundedSource
+from taskmaster.units import show_count
 
 __all__ = ["KeysetSource", "Page", "UnreadableRow"]
 
@@ -110,7 +111,8 @@ class KeysetSource(BoundedSource):
                 page = self._page(after, count, within=quick)
             except TooSlow as exc:
                 quick = max(1, self._was_too_slow(count, quick) // SHRINK)
-                logger.warning("a page of %s was too slow, and is asked for again with %d rows: %s", self, quick, exc)
+                fewer = show_count(quick, "row")
+                logger.warning("a page of %s was too slow, and is asked for again with %s: %s", self, fewer, exc)
                 continue
             # Now: a callback may delete an object, and then it has no key any more.
             after, last, rows = page.after if page.after is not None else after, page.last, page.rows

@@ -26,6 +26,7 @@ from typing import IO, Self
 from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.file_format import BROKEN, HEAD_BYTES, opener_of, why_no_lines
+from taskmaster.units import show_count
 
 __all__ = ["FileKey", "ResumableFile"]
 
@@ -134,9 +135,9 @@ class ResumableFile:
         """
         logger.log(
             logging.WARNING if position > NOTICEABLE_BYTES else logging.INFO,
-            "the first %d bytes of %s are read again, to see whether they are what they were: %s",
-            position,
+            "the beginning of %s, %s, is read again, to see whether it is what it was: %s",
             self.path,
+            show_count(position, "byte", form=","),
             "it is compressed" if self._packed else "its size or time of change differs",
         )
         found, read, newest = _checksum(self._read, position)
@@ -241,7 +242,8 @@ class ResumableFile:
     def _report_long(self) -> None:
         """Raise that the line that begins here is too long, unless it is to be left out."""
         error = self.error(
-            self.at[0], f"a line has more than {self._max_line} bytes: is it a text file? max_line= allows more"
+            self.at[0],
+            f"a line has more than {show_count(self._max_line, 'byte')}: is it a text file? max_line= allows more",
         )
         if self._too_long is None:
             raise error

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskmaster.redaction import clean
+from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.time_left import time_left
 
@@ -160,7 +161,7 @@ def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
     left = show_time_left(snapshot, rate)
     parts = [
         *_failed(snapshot),
-        f"{snapshot.settled} jobs",
+        show_count(snapshot.settled, "job"),
         *(part.partition(" of ")[0] for part in _of_total(snapshot)),
         f"{rate.value:.{0 if rate.value >= FEW_JOBS else 2}f}/s",
         *([left] if left else []),

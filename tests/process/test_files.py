@@ -213,6 +213,6 @@ def test_bad_lines_are_listed_at_the_end_of_the_run(playground: Playground) -> N
     assert strict.process.returncode == 1, strict.output
     assert "byte 5 (0xe9) is no utf-8" in strict.output
     assert lenient.process.returncode == 0, lenient.output
-    assert "1 bad lines or rows of rows.txt were left out" in lenient.output
+    assert "1 bad line or row of rows.txt was left out" in lenient.output
     assert "byte 5 (0xe9)" in lenient.output
     assert set(playground.ledger.ended()) == {"one", "two"}

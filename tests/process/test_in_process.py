@@ -185,7 +185,7 @@ def test_one_job_is_run_without_touching_the_run(playground: Playground) -> None
     assert "ValueError: bad" in failed.output
     missing = playground.run("tm-run", "jobs0.py", "--job=700")
     assert missing.process.returncode == 2, missing.output
-    assert "None of the 99 jobs of get_jobs has the key 700" in missing.output
+    assert "No job of get_jobs has the key 700 (99 jobs read)" in missing.output
     stopped = playground.run("tm-run", "jobs0.py:names", "--job=b")
     assert "(Pdb)" in stopped.output
     assert not list(playground.directory.glob("*.tmstate"))

@@ -86,7 +86,7 @@ def test_dry_run_refuses_a_state_that_a_run_would_refuse(playground: Playground)
         ("yield Job(1, lambda: 0)", 2, ("cannot be pickled", "with the key 1", "Yield its key")),
         ("yield Job(1, Odd())", 2, ("cannot be unpickled", "ValueError: not again")),
         ("yield Job(7, b'x' * 40_000_000)", 2, ("40,000,", "33,554,432")),
-        ("yield 1\n    [][5]", 1, ("1\t1", "get_jobs raised IndexError after 1 jobs", "[][5]")),
+        ("yield 1\n    [][5]", 1, ("1\t1", "get_jobs raised IndexError after 1 job", "[][5]")),
         ("return 5", 1, ("returned an int",)),
     ],
 )
@@ -180,5 +180,5 @@ def test_sample_that_chooses_nothing_says_so(playground: Playground) -> None:
     ended = playground.run(*RUN, "--no-progress", "--sample=0.000001", TOTAL="50")
 
     assert ended.process.returncode == 0, ended.output
-    assert "none of the 50 jobs" in ended.output
+    assert "50 jobs read, and none belongs" in ended.output
     assert not playground.ledger.lines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from taskmaster.master.job_records import Attempt
+from taskmaster.units import show_count
 
 __all__ = ["ALIKE_ATTEMPTS", "Budget", "sample"]
 
@@ -78,8 +79,8 @@ class Budget:
             and failures > self._fraction * (settled + known)
         ):
             return (
-                f"{failures} of the {settled} jobs of this session have failed, and --max-failures allows "
-                f"{100 * self._fraction:.4g}%"
+                f"{failures} of the {show_count(settled, 'job')} of this session have failed, and "
+                f"--max-failures allows {100 * self._fraction:.4g}%"
             )
         return ""
 

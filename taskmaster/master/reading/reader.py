@@ -31,6 +31,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.units import show_count
 
 __all__ = ["Reader"]
 
@@ -275,8 +276,9 @@ class Reader(threading.Thread):
         return ParkedJob(-1, self._identity.check(job), pickled(job), self._identity.fingerprint(job))
 
     def _source_error(self, exc: BaseException) -> SourceError:
+        read = show_count(self._broker.intake.read, "job")
         error = SourceError(
-            f"{self._source.name} raised {type(exc).__name__} after {self._broker.intake.read} jobs of this session."
+            f"{self._source.name} raised {type(exc).__name__} after {read} of this session."
             f"{integration.explanation(exc)}{_of_its_thread(exc, self._source.name)}{self._source.hint(exc)} "
             "What it had yielded is finished first; the run can be resumed when the cause is mended.",
             user_traceback=users_traceback(exc),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.units import show_bytes
+from taskmaster.units import show_bytes, show_count
 
 __all__ = ["Retirement", "can_measure", "own_memory"]
 
@@ -57,7 +57,7 @@ class Retirement:
     def worn_out(self, worker: WorkerProcess) -> str:
         """Return why a worker that has ended a batch is replaced, "" if it is not."""
         if self._jobs is not None and worker.ran >= self._jobs:
-            return f"it has run {worker.ran} jobs (--jobs-per-worker)"
+            return f"it has run {show_count(worker.ran, 'job')} (--jobs-per-worker)"
         return ""
 
     def too_large(self, workers: Iterable[WorkerProcess]) -> list[tuple[WorkerProcess, str]]:

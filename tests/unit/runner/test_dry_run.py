@@ -89,7 +89,7 @@ def test_what_was_seen_before_an_error_is_shown(capsys):
         yield 1
         raise LookupError("gone")
 
-    with pytest.raises(SourceError, match="raised LookupError after 1 jobs") as error:
+    with pytest.raises(SourceError, match="raised LookupError after 1 job") as error:
         preview(Source(get_jobs), JobIdentity(), 5, "")
     assert "LookupError: gone" in str(error.value.user_traceback)
     assert capsys.readouterr().out == "1\t1\n"

@@ -25,6 +25,7 @@ from taskmaster.errors import StateRefused, StateUnwritable
 from taskmaster.master.stores.sqlite.owner import check_made
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import reason
+from taskmaster.units import show_count
 
 __all__ = [
     "APPLICATION",
@@ -117,7 +118,8 @@ def inspect(path: Path) -> bool:
     pages = int.from_bytes(header[28:32])
     if (about.st_size % (1 if wal.exists() else size) or about.st_size < pages * size) and not has_log(path):
         raise StateRefused(
-            f"The state {path} is damaged: it has {about.st_size} bytes where {pages * size} are expected. {RESTORE}"
+            f"The state {path} is damaged: it has {show_count(about.st_size, 'byte')} where {pages * size} are "
+            f"expected. {RESTORE}"
         )
     return True
 
@@ -126,7 +128,7 @@ def _check_header(path: Path, header: bytes, size: int) -> None:
     if not header.startswith(_MAGIC[: len(header)]) or len(header) < 16:
         raise StateRefused(f"{path} is not a Taskmaster state but another file. Name another with --state=PATH.")
     if len(header) < 100:
-        raise StateRefused(f"The state {path} is damaged: it ends after {size} bytes. {RESTORE}")
+        raise StateRefused(f"The state {path} is damaged: it ends after {show_count(size, 'byte')}. {RESTORE}")
     if int.from_bytes(header[68:72]) != APPLICATION:
         raise StateRefused(
             f"{path} is a SQLite database of another program, not a Taskmaster state. Name another with --state=PATH."

@@ -181,7 +181,7 @@ def test_an_empty_sample_is_said() -> None:
     """With the option that cures it."""
     (line,) = rehearsal_of(1000, 0.1).report(summary(0), now=120.0)
 
-    assert line == "Rehearsal: none of the 1000 jobs belongs to a sample of 10%; give a larger --sample."
+    assert line == "Rehearsal: 1000 jobs read, and none belongs to a sample of 10%; give a larger --sample."
 
 
 def test_a_job_that_the_source_changes_is_passed_on_as_it_was() -> None:
