@@ -83,7 +83,10 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
         return what + (f": {reason}" if reason else ""), code
     except (Exception, SystemExit, GeneratorExit) as exc:
         sys.stderr.write(users_traceback(exc))
-        return "failed", 3
+        if type(exc).__module__ != "bdb":
+            return "failed", 3
+        is_typed = sys.stdin is not None and sys.stdin.isatty()
+        return "did not end: the debugger was left" + ("" if is_typed else ", as its input is no terminal"), 3
     return "is done", 0
 
 

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +134,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
         if callable(found) or hasattr(found, "iterate"):
             return found  # type: ignore[no-any-return]  # an object with iterate() stands for a function here
         if found is not None:
-            raise TargetError(
-                f"{candidate} in {_where(target)} has the type {type(found).__name__}, and is not a function."
-            )
+            raise _no_function(candidate, found, _where(target))
     has = sorted(
         key
         for key, value in vars(module).items()
@@ -152,9 +150,18 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
 
 
 def optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    """Return a function that a module may define, None if it does not."""
+    """Return a function that a module may define, None if it does not.
+
+    Raises:
+        TargetError: The module has a value of that name that cannot be called: to pass it over
+            would be to do without what the user believes to have said.
+    """
     found = getattr(module, name, None)
-    return found if callable(found) else None
+    if callable(found):
+        return found  # type: ignore[no-any-return]
+    if found is None or isinstance(found, ModuleType):
+        return None
+    raise _no_function(name, found, getattr(module, "__file__", None) or f"the module {module.__name__}")
 
 
 @contextmanager
@@ -220,6 +227,12 @@ def _load_file(module: str, path: Path) -> ModuleType:
             sys.modules[module] = former
         raise
     return loaded
+
+
+def _no_function(name: str, found: object, where: str) -> TargetError:
+    is_list = isinstance(found, Iterable) and not isinstance(found, (str, bytes))
+    cure = f"return it from one, `def {name}(): return ...`" if is_list else f"write `def {name}(...): ...`"
+    return TargetError(f"{name} in {where} has the type {type(found).__name__}, and is not a function: {cure}.")
 
 
 def _where(target: Target) -> str:

@@ -188,8 +188,21 @@ def test_one_job_is_run_without_touching_the_run(playground: Playground) -> None
     assert "No job of get_jobs has the key 700 (99 jobs read)" in missing.output
     stopped = playground.run("tm-run", "jobs0.py:names", "--job=b")
     assert "(Pdb)" in stopped.output
+    assert "The job 'b' did not end: the debugger was left, as its input is no terminal;" in stopped.output
     assert not list(playground.directory.glob("*.tmstate"))
     assert playground.run("tm-run", "jobs0.py", "--job=7", "--limit=5").process.returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asks", ["breakpoint()", "input('sure? ')"])
+@pytest.mark.parametrize("processes", ["--processes=0", "--processes=1"])
+def test_a_callback_that_asks_nobody_is_told_of_one_job(playground: Playground, asks: str, processes: str) -> None:
+    """Where the standard input has ended, a debugger and a question are failures with a cure."""
+    playground.write("asks.py", f"def get_jobs(): yield 1\ndef handle_job(n):\n    {asks}\n    return n\n")
+    run = playground.run("tm-run", "asks.py", processes, "--retries=0")
+
+    assert run.process.returncode == 3, run.output
+    assert "`tm-run TARGET --job KEY` runs one job in the foreground" in run.output
 
 
 @pytest.mark.parametrize(

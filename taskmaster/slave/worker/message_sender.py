@@ -155,10 +155,22 @@ class MessageSender:
     def _failure(self, index: int, exc: BaseException) -> Failure:
         kind, after = self._kind_of(exc)
         traceback = capped(users_traceback(exc))
-        message = message_of(exc)
+        message = message_of(exc) + _cure(exc)
         if self._forked and os.strerror(errno.EBADF) in message:
             message += NOT_THERE
         return Failure(index, type(exc).__qualname__, message, traceback, kind, after, os.getpid())
+
+
+def _cure(exc: BaseException) -> str:
+    """Return what to do where a callback has asked somebody who is not there."""
+    if type(exc).__module__ == "bdb":
+        return (
+            "the debugger was left before the job had ended; `tm-run TARGET --job KEY` runs one job in the foreground, "
+            "where somebody can type"
+        )
+    if isinstance(exc, EOFError) and "reading a line" in str(exc):
+        return " (workers have no standard input; `tm-run TARGET --job KEY` runs one job in the foreground)"
+    return ""
 
 
 def flush() -> None:

@@ -111,3 +111,35 @@ def test_the_function_can_be_left_out_again() -> None:
     assert targets.without_function("jobs1:get_jobs") == "jobs1"
     assert targets.without_function("folder/jobs2.py:get_jobs") == "folder/jobs2.py"
     assert targets.without_function("jobs1") == "jobs1"
+
+
+@pytest.mark.parametrize("value", ["[1, 2, 3]", "range(9)", "(n for n in range(9))", "{1: 2}"])
+def test_jobs_that_are_no_function_are_told_how_to_become_one(directory: Path, value: str) -> None:
+    """A list is natural: it works in a script."""
+    (directory / "listed.py").write_text(f"get_jobs = {value}\n")
+    parsed = targets.parse("listed.py")
+    module = targets.load(parsed)
+
+    with pytest.raises(TargetError, match=r"`def get_jobs\(\): return \.\.\.`"):
+        targets.find(module, parsed, ["get_jobs"])
+
+
+@pytest.mark.parametrize("name", ["job_key", "count_jobs", "setup", "teardown", "handle_job"])
+@pytest.mark.parametrize("value", ["'id'", "1000", "[print]"])
+def test_what_a_module_defines_and_cannot_be_called_is_refused(directory: Path, name: str, value: str) -> None:
+    """A key, a set-up or a count that was passed over would be missed much later."""
+    (directory / "valued.py").write_text(f"{name} = {value}\n")
+    module = targets.load(targets.parse("valued.py"))
+
+    with pytest.raises(
+        TargetError, match=rf"{name} in .*valued\.py has the type \w+, and is not a function: .*def {name}"
+    ):
+        targets.optional(module, name)
+
+
+def test_a_module_may_say_that_it_has_none(directory: Path) -> None:
+    """None is no function that was meant to be one; nor is another module of that name."""
+    (directory / "without.py").write_text("setup = None\nimport json as teardown\n")
+    module = targets.load(targets.parse("without.py"))
+
+    assert targets.optional(module, "setup") is targets.optional(module, "teardown") is None
