@@ -493,7 +493,7 @@ COVERED_BY = {
     ),
     "tests/process/test_trial.py": "runner/sample_run",
     "tests/process/test_run_identity.py": (
-        "master/run_record master/stores/default_path runner/loading runner/repeated runner/session"
+        "master/run_record master/stores/default_path runner/loading runner/repeated runner/session runner/blank_state"
     ),
     "tests/process/test_hosts.py": "runner/shared_key transport/listener",
     "tests/process/test_wire.py": (

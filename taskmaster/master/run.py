@@ -182,6 +182,10 @@ class Run:
         """Return the status of the run at this moment; any thread may ask."""
         return self._details.status(self._status.snapshot())
 
+    def has_handed_out(self) -> bool:
+        """Return whether a slave was given a job in this session."""
+        return self._broker.leases.lent > 0
+
     def describe(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return the status of the run for programs, as ``look("status")`` answers."""
         return self._details.status(snapshot)

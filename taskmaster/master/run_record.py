@@ -128,3 +128,12 @@ class RunRecord:
     live: Sequence[LiveChange] = ()
     trail: Sequence[TrailRow] = ()
     history: Sequence[MinuteRow] = ()
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether a new run would be as this one: nothing has come of it, and nobody has asked for
+        anything.
+        """
+        jobs = self.settled or self.failures or self.parked or self.remembered
+        asked = self.live or any(row.via != "master" for row in self.trail)
+        return self.mark is None and self.finished is None and not jobs and not asked

@@ -4,6 +4,7 @@ wing meet.
 - ``loading``: from a TARGET or a script to one value that says what is run; ``identities``: what
   the run's state belongs to, and where it is; ``repeated``: two runs of one process;
 - ``session``: from that value to a summary; ``announcements``: what is said on the way;
+  ``blank_state``: what is left of one that fails at its start;
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
   ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;

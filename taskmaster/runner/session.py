@@ -29,6 +29,7 @@ from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
+from taskmaster.runner.blank_state import taken_back_if_blank
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.engine_slaves import EngineSlaves, EngineSpec
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
@@ -108,6 +109,7 @@ class RunSession:
         self._page_plan = plan_of(options)
         self._in_process = isinstance(slave, InProcessSpec)
         self._log: LogFile | None = None
+        self._run: Run | None = None  # until there is a state, and somebody may be served
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
 
     def run(self) -> Summary:
@@ -127,7 +129,8 @@ class RunSession:
                 self._slave.provide(stack)
             key = None if self._in_process else self._key()
             store = stack.enter_context(self._opened_store())
-            return self._serve(store, key)
+            with taken_back_if_blank(store, lambda: self._run is not None and self._run.has_handed_out()):
+                return self._serve(store, key)
 
     # -- the state ---------------------------------------------------------------------------------
 
@@ -179,7 +182,7 @@ class RunSession:
         # Only now: a run is not given up for a command that cannot even begin.
         given_up = store.reset() if options.reset else None
         record = store.load()
-        run = Run(
+        self._run = run = Run(
             self._source,
             store,
             record,

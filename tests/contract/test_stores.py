@@ -402,6 +402,42 @@ def test_nobody_has_to_wait_for_a_checkpoint_to_ask_for_failed_jobs(tmp_path: Pa
     store.close()
 
 
+CONTROLLED = TrailRow(2, 5.0, "pause", "ann", "host", "", "tm-ctl", "", "", "")
+BEGAN = TrailRow(1, 4.0, "started", "", "", "", "master", "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "stays"),
+    [
+        (None, False),
+        (Checkpoint(None, trail=[BEGAN]), False),
+        (Checkpoint(None, trail=[BEGAN, CONTROLLED]), True),
+        (Checkpoint(None, live=[LiveChange("held", "yes", "ann", 5.0)]), True),
+        (Checkpoint(None, settled=1, failures=1, failed=[failed()]), True),
+        (Checkpoint(None, park=[ParkedJob(1, "1", b"payload", prints("a"))]), True),
+        (Checkpoint(None, add=[SettledRow(1, 2, prints("b"))]), True),
+        (Checkpoint("1", settled=1), True),
+        (Checkpoint(None, finished=True), True),
+    ],
+)
+def test_a_state_in_which_nothing_is_can_be_taken_back(
+    tmp_path: Path, written: Checkpoint | None, *, stays: bool
+) -> None:
+    """By the process that made it alone, and whatever a run could go on with stays."""
+    place = tmp_path / "x.tmstate"
+    store = SqliteStore.open(place, RunIdentity.named("mod"), "mod")
+    if written is not None:
+        store.write(written)
+    store.close(keep=False)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tmstate"] * stays
+
+    SqliteStore.open(place, RunIdentity.named("mod"), "mod").close()
+    SqliteStore.open(place, RunIdentity.named("mod"), "mod").close(keep=False)
+
+    assert place.exists()
+
+
 def test_a_log_without_its_file_is_refused(tmp_path: Path) -> None:
     """A new file would swallow it."""
     (tmp_path / "x.tmstate-wal").write_bytes(b"x" * 5000)

@@ -416,3 +416,36 @@ def test_a_run_that_the_users_code_ends_has_not_succeeded(playground: Playground
 
     assert ended.process.returncode == 1, ended.output
     assert "called os._exit(0) before the run was over" in ended.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return None",
+        "raise ValueError('no')",
+        "__import__('time').sleep(1.2); raise ValueError('no'); yield 1",
+        "yield object()",
+        "yield from range(3)\ndef setup(): raise ValueError('no')",
+    ],
+)
+def test_what_fails_at_its_start_leaves_no_state(playground: Playground, body: str) -> None:
+    """There is nothing in it that a run could go on with, and nobody knows later what it is."""
+    playground.write("fails.py", f"def get_jobs(last=0):\n    {body}\ndef handle_job(n): pass\n")
+    ended = playground.run("tm-run", "fails.py", "1")
+
+    assert ended.process.returncode in (1, 2), ended.output
+    assert "fails.tmstate" in ended.output
+    assert not list(playground.directory.glob("fails.tmstate*"))
+
+
+@pytest.mark.slow
+def test_what_failed_after_its_first_job_keeps_its_state(playground: Playground) -> None:
+    """That job is not run again."""
+    playground.write(
+        "fails.py",
+        "def get_jobs(last=0):\n    yield 1\n    raise ValueError('no')\ndef handle_job(n): pass\n",
+    )
+
+    assert playground.run("tm-run", "fails.py", "1").process.returncode == 1
+    assert (playground.directory / "fails.tmstate").exists()

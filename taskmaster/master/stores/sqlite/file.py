@@ -39,6 +39,7 @@ __all__ = [
     "is_whole",
     "log_of",
     "put_aside",
+    "remove_file",
     "see_that_it_is_there",
 ]
 
@@ -182,6 +183,15 @@ def put_aside(path: Path, suffix: str) -> None:
             f"The state {path} cannot be kept as {aside.name}: {exc.strerror}. Name another with --state=PATH."
         ) from exc
     logger.warning("the state %s cannot be resumed; it is kept as %s, and a new one is begun.", path, aside.name)
+
+
+def remove_file(path: Path, opened: os.stat_result) -> None:
+    """Remove a state that was closed, if it is the file that was opened and no log of it is
+    left.
+    """
+    with suppress(OSError):
+        if os.path.samestat(path.lstat(), opened) and not log_of(path).exists():
+            path.unlink()
 
 
 def see_that_it_is_there(path: Path, opened: os.stat_result | None) -> None:

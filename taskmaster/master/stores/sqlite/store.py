@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
+from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable, TaskmasterError
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, RunRecord
@@ -28,6 +28,7 @@ from taskmaster.master.stores.sqlite.file import (
     has_log,
     inspect,
     put_aside,
+    remove_file,
     see_that_it_is_there,
 )
 from taskmaster.master.stores.sqlite.lock import Lock
@@ -60,6 +61,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None  # what was opened
         self._run = ""
+        self._made = False  # by this process
         self.remark = ""  # what a person should know of how the state was found
         self._session = 0
         self._mutex = threading.RLock()  # checkpoints come from one thread, questions about failed jobs from others
@@ -223,11 +225,22 @@ class SqliteStore:
         with self._asking():
             return kinds(self._connected(), self._run, most)
 
-    def close(self) -> None:
-        """Bring everything into the one file, and unlock it."""
+    def close(self, *, keep: bool = True) -> None:
+        """Bring everything into the one file, and unlock it.
+
+        Args:
+            keep: False: a file that this process has made and that says nothing of a run is
+                removed, while it is still locked.
+        """
         if not self._mutex.acquire(timeout=CLOSING_SECONDS):
             return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
-        self._abandon()
+        blank = False
+        with suppress(TaskmasterError):
+            blank = not keep and self._made and self.load().is_blank
+        self._give_up_transaction()
+        if blank and self._file is not None:
+            remove_file(self._path, self._file)
+        self._lock.release()
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -235,6 +248,7 @@ class SqliteStore:
         if not inspect(self._path):
             text = identity.as_text(self._path.parent)
             create(self._path, lambda connection: write_owner(fill(connection), identity.former, text))
+            self._made = True
         self._open()
 
     def _belong_to(self, identity: RunIdentity, target: str, *, adopt: bool) -> None:
