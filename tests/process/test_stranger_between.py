@@ -204,3 +204,69 @@ def test_an_older_master_is_named():
         with pytest.raises(ConnectError, match="runs an older Taskmaster"):
             client.connect(*listener.getsockname(), KEY, timeout=10.0)
         thread.join(10.0)
+
+
+class Recorded:
+    """Frames that passed a stranger, by connection and direction."""
+
+    def __init__(self, where) -> None:
+        self.up, self.down = [], []
+        self._relay = Between(where, to_master=self._keep(self.up), to_slave=self._keep(self.down))
+        slave = client.connect(*self._relay.where, KEY, timeout=10.0)
+        slave.call("status", timeout=10.0)
+        slave.call("status", timeout=10.0)
+        slave.close()
+        self._relay.close()
+
+    @staticmethod
+    def _keep(kept):
+        return lambda _, data: kept.append(data) or data
+
+
+GENUINE = {
+    "the one before": lambda seen, _, at: seen[at - 1],
+    "the same one of another connection": lambda _, other, at: other[at],
+    "left out, and the one of another connection instead of the next": lambda _, other, at: other[at + 1],
+}
+
+
+@pytest.mark.parametrize("make", GENUINE.values(), ids=GENUINE)
+@pytest.mark.parametrize("way", ["to_master", "to_slave"])
+def test_genuine_frames_count_in_their_own_place_alone(master, make, way):
+    """A stranger has frames with genuine codes: none is taken a second time, or over another
+    connection.
+    """
+    running, _ = master
+    other = Recorded(running.where)
+    seen = []
+
+    def changed(at, data):
+        seen.append(data)
+        return data if at == 0 else make(seen, other.up if way == "to_master" else other.down, at)
+
+    relay = Between(running.where, **{way: changed})
+    slave = client.connect(*relay.where, KEY, timeout=10.0)
+    with pytest.raises(ConnectError):
+        slave.call("status", timeout=10.0)
+    slave.close()
+    relay.close()
+
+    assert len(seen) == 2
+
+
+def test_a_frame_that_comes_back_is_none_of_the_peers(master):
+    """Each direction has a key of its own."""
+    running, _ = master
+    sent = []
+    relay = Between(
+        running.where,
+        to_master=lambda _, data: sent.append(data) or data,
+        to_slave=lambda at, data: data if at == 0 else sent[-1],
+    )
+    slave = client.connect(*relay.where, KEY, timeout=10.0)
+    with pytest.raises(ConnectError):
+        slave.call("status", timeout=10.0)
+    slave.close()
+    relay.close()
+
+    assert len(sent) == 2
