@@ -16,12 +16,14 @@ import pytest
 from support import proof
 from support.cases import mostly_slow
 from support.file_disk import FileDisk
+from support.outage_world import OutageWorld
 from support.planned_world import PlannedWorld
 from support.steered_world import SteeredWorld
 from support.world import World
 
 BLOCKS = 10
 EACH = 60  # schedules of a block in `make test`
+OUTAGES_EACH = 30  # of those with outages, which have more jobs
 PART = proof.size(5_000, 50_000)
 PARTS = proof.size(1, 20)
 WITH_FILE = 25  # one schedule in so many writes a real state file, too
@@ -105,6 +107,22 @@ def test_no_schedule_loses_a_job_of_a_run_that_is_steered(block: int) -> None:
     if not proof.SEED:
         assert sum(world.holds for world in worlds) > EACH
         assert sum(world.retried for world in worlds) > 0
+
+
+@pytest.mark.parametrize("block", mostly_slow(range(BLOCKS), 0))
+def test_no_schedule_with_outages_loses_a_job(block: int) -> None:
+    """Everything fails alike for a while, whatever dies meanwhile: the run holds back, tries one
+    job now and then, charges none for it, and goes on by itself or stops where it can go on.
+    """
+    seeds = list(range(block, OUTAGES_EACH * BLOCKS, BLOCKS))
+    if proof.SEED:
+        seeds = [int(proof.SEED)] if block == 0 else []
+    worlds = [play(seed, OutageWorld) for seed in seeds]
+
+    assert len(worlds) == len(seeds)
+    if not proof.SEED:
+        assert sum(world.holds for world in worlds) >= OUTAGES_EACH / 5
+        assert sum(world.spared for world in worlds) >= OUTAGES_EACH / 2
 
 
 @pytest.mark.proof
