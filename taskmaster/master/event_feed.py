@@ -99,12 +99,12 @@ class EventFeed:
             self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
         if error is None:
             failed = f", {snapshot.failed} of them failed" if snapshot.failed else ""
-            facts = {"text": f"The run has finished: {snapshot.settled} jobs settled{failed}.", "reason": ""}
+            facts = {"text": f"The run has finished: {show_count(snapshot.settled, 'job')} settled{failed}.", "reason": ""}
             facts["state"] = str(RunState.FINISHED)
             self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": 3 if snapshot.failed else 0})
             return
         why = why or (f"by a signal, exit code {code}" if code > 128 else type(error).__name__)
-        facts = {"text": f"The run has stopped after {snapshot.settled} jobs: {why.rstrip('.')}.", "reason": why}
+        facts = {"text": f"The run has stopped after {show_count(snapshot.settled, 'job')}: {why.rstrip('.')}.", "reason": why}
         self._tell(EventName.STOPPED, snapshot, {**facts, "state": str(RunState.STOPPED), "exit_code": code})
 
     def wait_for_followers(self) -> None:
