@@ -303,7 +303,7 @@ COUNTED = (
 NUMBER_AND_NOUN = re.compile(rf" (?:[a-z]+ )?({'|'.join(COUNTED.split())})(e?s)\b")
 ALWAYS_MANY = {  # numbers that are never 1 where they are said, and words that are no numbers
     "field.max_digits", "self._alike", "self._failed.total()", "self._broker.intake.span", "batch.solo", "len(found)",
-    "size", "total", "sum(self._lengths)", "self._cap", "len(blob)", "what", "shown", "self._held_for()",
+    "size", "total", "sum(self._lengths)", "self._cap", "len(blob)", "what", "shown", "self._held_for()", "self.wanted",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.tally.failure_kinds import MOST_KINDS, Kind
 from taskmaster.redaction import clean
+from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["DEFAULT_STALL_SECONDS", "EventFeed"]
@@ -99,12 +100,18 @@ class EventFeed:
             self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
         if error is None:
             failed = f", {snapshot.failed} of them failed" if snapshot.failed else ""
-            facts = {"text": f"The run has finished: {show_count(snapshot.settled, 'job')} settled{failed}.", "reason": ""}
+            facts = {
+                "text": f"The run has finished: {show_count(snapshot.settled, 'job')} settled{failed}.",
+                "reason": "",
+            }
             facts["state"] = str(RunState.FINISHED)
             self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": 3 if snapshot.failed else 0})
             return
         why = why or (f"by a signal, exit code {code}" if code > 128 else type(error).__name__)
-        facts = {"text": f"The run has stopped after {show_count(snapshot.settled, 'job')}: {why.rstrip('.')}.", "reason": why}
+        facts = {
+            "text": f"The run has stopped after {show_count(snapshot.settled, 'job')}: {why.rstrip('.')}.",
+            "reason": why,
+        }
         self._tell(EventName.STOPPED, snapshot, {**facts, "state": str(RunState.STOPPED), "exit_code": code})
 
     def wait_for_followers(self) -> None:

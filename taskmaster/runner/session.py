@@ -100,10 +100,8 @@ class RunSession:
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self._on_progress = on_progress
-        self._loaded = loaded
-        self._options = options
-        self._slave = slave
-        self._key = key
+        self._loaded, self._options = loaded, options
+        self._slave, self._key = slave, key
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
         self._page_plan = plan_of(options)
@@ -155,8 +153,7 @@ class RunSession:
         place = self._place()
         if place is None:
             return "This run would keep no state."
-        identity = self._loaded.known.identity
-        return resume_point(place, identity, self._loaded.name, adopt=self._options.adopt)
+        return resume_point(place, self._loaded.known.identity, self._loaded.name, adopt=self._options.adopt)
 
     # -- the work ----------------------------------------------------------------------------------
 
