@@ -651,7 +651,7 @@ def test_a_password_is_not_repeated(database: str) -> None:
         ({"dsn": "host=127.0.0.1 port=543x"}, "DSN that cannot be read: .*the port as a number"),
         ({"dsn": "postgresql://me:pass/word@127.0.0.1/blog"}, "DSN that cannot be read: .*the port as a number"),
         ({"dsn": None}, "A NoneType is not a DSN"),
-        ({"where": ("body LIKE 'a%' AND score = %s", [3])}, r"does not fit its 1 values .*%% for a percent sign"),
+        ({"where": ("body LIKE 'a%' AND score = %s", [3])}, r"does not fit its 1 value .*%% for a percent sign"),
         ({"where": ("score = %s", [3, 4])}, r"does not fit its 2 values"),
     ],
 )
