@@ -12,6 +12,8 @@ from support.postgres_server import Server, server
 from taskmaster.guards import Guard
 from taskmaster.postgres import guards
 
+pytestmark = pytest.mark.slow  # what a server does by itself has to be waited for
+
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Server]:
