@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -100,6 +100,8 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     kept = _usable(known, dsn)
     if kept is None:
         kept = known[dsn] = _Kept(_opened(dsn, patience))
+        # What the user's function has set in a transaction that it left open would be undone below.
+        kept.connection.commit()
         _warn_of_hidden_rows(kept.connection)
     if kept.busy:
         raise UsageError(
@@ -131,7 +133,8 @@ def _warn_of_hidden_rows(connection: Any) -> None:
     except Exception as exc:
         logger.debug("whether row-level security is active is not known: %s", exc)
         tables = ""
-    connection.rollback()
+    with suppress(Exception):
+        connection.rollback()
     if tables and tables not in _said_filtered:
         _said_filtered.add(tables)
         logger.warning(

@@ -72,6 +72,18 @@ def test_one_connection_serves_all_jobs(dsn: Any, sql: Sql) -> None:
     assert ask(dsn, "SELECT pg_backend_pid()") == pid
 
 
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_what_a_function_sets_before_it_returns_stays(database: str, driver: Any) -> None:
+    """It need not commit its settings: they hold in the first block, and in those after it."""
+
+    def open_it() -> Any:
+        connection = driver.connect(database)
+        connection.cursor().execute("SET search_path TO pg_catalog")
+        return connection
+
+    assert [ask(open_it, "SHOW search_path") for _ in range(2)] == ["pg_catalog"] * 2
+
+
 def test_work_is_not_lost_in_silence(dsn: Any, sql: Sql) -> None:
     """A statement that failed has undone the ones before it: swallowed, it still fails the job;
     with a savepoint, or after a rollback, there is nothing to say.
