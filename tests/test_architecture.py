@@ -468,7 +468,6 @@ COVERED_BY = {
         "engine/child engine/contract engine/dask_cluster engine/upkeep runner/engine_fleet runner/engine_slaves"
     ),
     "tests/process/test_first_process.py": "cli/pid1",
-    "tests/process/test_events.py": "master/event_feed",
     "tests/process/test_completion.py": "cli/completing",
     "tests/process/test_steering.py": (
         "control cli/looking cli/steering cli/watching master/steer_service runner/steer_client runner/steer_state"

@@ -19,10 +19,13 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.tally.failure_kinds import MOST_KINDS, Kind
 from taskmaster.redaction import clean
+from taskmaster.runtime.log import clean_logger
 from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
 
 __all__ = ["DEFAULT_STALL_SECONDS", "EventFeed"]
+
+logger = clean_logger(__name__)
 
 DEFAULT_STALL_SECONDS = 600.0
 MOST_ROWS = 200  # most events in one answer
@@ -143,4 +146,7 @@ class EventFeed:
         with self._lock:
             event = self._events.add(name, self._clock(), {**self._watch.facts(snapshot), **facts})
         for listener in self.listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception as exc:  # whoever listens, the work goes on; one that starts a thread may not get it
+                logger.warning("the event %s was not passed on: %s: %s", name, type(exc).__name__, exc)

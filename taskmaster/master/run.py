@@ -270,12 +270,12 @@ class Run:
                 say_goodbye(server, self._broker, self._lock)
             self.events.wait_for_followers()
         except BaseException as exc:
-            self.events.end(self._status.snapshot(), exc)
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
             if self._checkpointer.stop(HANGING_SECONDS):
                 with suppress(StateUnwritable):
                     self._checkpointer.last_checkpoint(within(HANGING_SECONDS))
+            self.events.end(self._status.snapshot(), exc)
             raise
         finally:
             self._reader.stop()

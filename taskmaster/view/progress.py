@@ -17,10 +17,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
+from taskmaster.runtime.log import clean_logger
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
 __all__ = ["TIME_OF_DAY", "Cadence", "Progress"]
+
+logger = clean_logger(__name__)
 
 REDRAW_SECONDS = 0.25  # between two drawings of the bar
 FIRST_LINE_SECONDS = 1.0  # until the first line, and until a missing slave is mentioned
@@ -175,10 +178,19 @@ class Progress:
 
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":
-            found = to_json(snapshot, self._rate) if self._describe is None else self._describe(snapshot)
+            found = self._found(snapshot)
             _put(json.dumps({"event": "progress", "at": round(self._wall(), 3), **found}), self._out)
         else:
             _put(f"{self._now()} {status_line(snapshot, self._rate, self._slave_command)}", self._stream)
+
+    def _found(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return what programs are told: of the snapshot alone, where the status cannot be had."""
+        if self._describe is not None:
+            try:
+                return self._describe(snapshot)
+            except Exception as exc:  # the work goes on, whatever is shown of it
+                logger.debug("the status cannot be described: %s", exc, exc_info=True)
+        return to_json(snapshot, self._rate)
 
 
 class _Bar:

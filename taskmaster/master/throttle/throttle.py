@@ -116,7 +116,8 @@ class Throttle:
     @property
     def rate(self) -> float | None:
         """Jobs a second that may be handed out at most; None: as many as the slaves can take."""
-        return None if self._bucket is None else self._bucket.rate
+        bucket = self._bucket  # once: an operator may take the rate away in between
+        return None if bucket is None else bucket.rate
 
     def guards(self) -> list[dict[str, Any]]:
         """Return the guards with a number: its name, value (None: not known) and limit."""

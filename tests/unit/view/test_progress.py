@@ -373,6 +373,21 @@ def test_json_goes_to_out_and_callbacks_output_does_not(clock):
     assert stream.getvalue() == "hello from a callback\n"
 
 
+def test_a_status_that_cannot_be_described_ends_nothing(clock):
+    """What the snapshot has is shown all the same."""
+
+    def describe(snapshot):
+        raise KeyError("bug")
+
+    out = io.StringIO()
+    progress = Progress("json", io.StringIO(), out, clock, COMMAND, describe=describe)
+    clock.now += 1.0
+    progress.update(at(1.0, 1))
+    progress.close(at(2.0, 2, state=RunState.FINISHED))
+
+    assert [json.loads(text)["settled"] for text in out.getvalue().splitlines()] == [1, 2]
+
+
 def test_none_shows_nothing_but_lines_that_were_written(clock):
     """Without progress, callbacks' output and messages still appear."""
     stream, out = io.StringIO(), io.StringIO()

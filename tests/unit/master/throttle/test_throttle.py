@@ -259,3 +259,18 @@ def test_another_rate_begins_without_what_the_former_one_had_saved() -> None:
     throttle.set_rate(None, "")
     assert throttle.allow(Want(1, 100), 10.0) == Want(1, 100)
     assert throttle.limiting(10.0) == ""
+
+
+def test_a_rate_that_is_taken_away_while_it_is_asked_for_is_still_an_answer() -> None:
+    """The status asks without the lock."""
+
+    class Changing(Throttle):
+        """Its bucket is gone when it is looked at for the second time."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "_bucket":
+                self._bucket = None
+            return found
+
+    assert Changing(5.0).rate == 5.0

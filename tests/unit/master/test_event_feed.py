@@ -1,0 +1,41 @@
+"""What happens is told to all who listen, and kept for those who ask."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taskmaster.master.event_feed import EventFeed
+from taskmaster.master.run_record import RunRecord
+from taskmaster.view.snapshot import Snapshot
+
+RUNNING = Snapshot.from_wire({"state": "running", "target": "backfill.py", "settled": 5})
+
+
+def feed() -> EventFeed:
+    """The events of a run in which nothing has failed."""
+    steers: Any = SimpleNamespace(steering=SimpleNamespace(trail=SimpleNamespace(after=lambda seq, most: [])))
+    reports: Any = SimpleNamespace(
+        figures=SimpleNamespace(take_news=lambda: []), kinds=SimpleNamespace(top=lambda most: [])
+    )
+    return EventFeed(RunRecord("r", resumed=False), threading.Lock(), steers, reports)
+
+
+def test_a_listener_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """One that starts a thread may not get it: a warning says so, the others are told, and the
+    event is there for those who ask.
+    """
+
+    def fail(event: dict[str, Any]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    events, told = feed(), []
+    events.listeners += [fail, told.append]
+    events.end(RUNNING)
+
+    assert [event["event"] for event in told] == ["finished"]
+    assert events.page({})["rows"] == told
+    assert "can't start new thread" in caplog.text
