@@ -22,6 +22,7 @@ __all__ = [
     "without_password",
     "without_passwords_in",
     "without_path",
+    "without_tokens",
 ]
 
 HIDDEN = "***"
@@ -34,6 +35,7 @@ _AS_WORD = re.compile(r"((?:password|passwd|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[
 _IN_URL_ALONE = re.compile(r"(\w://[^\s:/@]*:)[^\s/?#]*(?=@)")
 _NAME = re.compile(r"(password|passwd|pwd)$", re.IGNORECASE)  # of an argument or option
 
+_TOKEN = re.compile(r"([?&]token=)[\w-]+", re.IGNORECASE)  # of the page of a run
 _WEB = re.compile(r"(https?://)([^/?#\s]*)", re.IGNORECASE)
 
 
@@ -47,6 +49,13 @@ def without_password(text: str, dsn: str = "") -> str:
     for secret in sorted(_secrets(dsn), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _AS_WORD.sub(rf"\g<1>{HIDDEN}", _IN_URL.sub(rf"\g<1>{HIDDEN}", text))
+
+
+def without_tokens(text: str) -> str:
+    """Return a text in which the tokens of a page's addresses are hidden: with one, anybody who
+    reads the text could steer the run.
+    """
+    return _TOKEN.sub(rf"\g<1>{HIDDEN}", text)
 
 
 def without_passwords_in(value: Any) -> Any:

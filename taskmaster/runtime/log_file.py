@@ -1,7 +1,7 @@
 """A file that has what Taskmaster logs and says of a run, as lines for people or as JSON objects.
 
 It is opened anew when logrotate has moved it away. A file that cannot be written any more stops no
-run: it is warned of, once.
+run: it is warned of, once. The file stays, and others may read it: tokens are hidden in it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import logging.handlers
 import os
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Self
 
 from taskmaster.errors import TaskmasterError, UsageError
-from taskmaster.redaction import clean_lines, clean_message
+from taskmaster.redaction import clean_lines, clean_message, without_tokens
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["JsonLines", "LogFile"]
@@ -24,6 +25,7 @@ __all__ = ["JsonLines", "LogFile"]
 logger = clean_logger(__name__)
 
 TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"
+MODE = 0o640  # of a new file; a row of a table may stand in a traceback
 
 
 class JsonLines(logging.Formatter):
@@ -89,6 +91,10 @@ class _Handler(logging.handlers.WatchedFileHandler):
 
     _has_warned = False
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return what is written of a record, without the tokens in it."""
+        return without_tokens(super().format(record))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; also looking whether the file was moved may fail."""
         try:
@@ -101,3 +107,7 @@ class _Handler(logging.handlers.WatchedFileHandler):
         if not self._has_warned:
             self._has_warned = True
             logger.warning("the log file %s cannot be written; the run goes on", self.baseFilename)
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+        return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)

@@ -53,6 +53,38 @@ def test_objects_are_one_a_line_whatever_is_in_them(tmp_path: Path) -> None:
     assert second["at"] > 1e9
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_token_of_a_page_is_not_in_it(tmp_path: Path, as_json: bool) -> None:
+    """Neither in what is said nor in what is logged; the rest of the address is."""
+    path = tmp_path / "run.log"
+
+    with LogFile(path, as_json=as_json) as log:
+        log.say("The page that shows and steers the run: http://127.0.0.1:8080/?token=s3cret-t0ken_x")
+        logger.warning("the page is at http://127.0.0.1:8080/?a=1&token=s3cret-t0ken_x#top")
+
+    text = path.read_text()
+    assert "s3cret" not in text
+    assert "t0ken" not in text
+    assert "http://127.0.0.1:8080/?token=***" in text
+    assert "&token=***#top" in text
+
+
+def test_a_new_file_is_not_for_everybody(tmp_path: Path) -> None:
+    """Also one that takes the place of a file that was moved away; an older one keeps its mode."""
+    path, older = tmp_path / "run.log", tmp_path / "older.log"
+    older.touch()
+    older.chmod(0o604)
+
+    with LogFile(path) as log, LogFile(older):
+        assert path.stat().st_mode & 0o007 == 0
+        path.rename(tmp_path / "run.log.1")
+        log.say("two")
+
+    assert path.stat().st_mode & 0o007 == 0
+    assert path.stat().st_mode & 0o600 == 0o600
+    assert older.stat().st_mode & 0o777 == 0o604
+
+
 def test_the_error_that_ends_a_run_is_in_it(tmp_path: Path) -> None:
     """What the command says last is not said to the terminal alone."""
     path = tmp_path / "run.log"
