@@ -32,6 +32,9 @@ PROTOCOL = 4
 MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
 
+MOST_SECONDS = 1e9
+"""Longest time that a report may say: thirty years. The sums of these stay numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -229,7 +232,7 @@ class Report(NamedTuple):
         numbers = [report.upto, report.keep, report.beside, *report.extra, *report.suspects, *report.long]
         if not all(type(number) is int and 0 <= number <= MAX_BATCH for number in numbers):
             raise ValueError(f"not a report: a number is not between 0 and {MAX_BATCH}")
-        if not 0.0 <= report.seconds < math.inf:
+        if not 0.0 <= report.seconds < MOST_SECONDS:
             raise ValueError("not a report: it took no time that there is")
         return report
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
+from math import isfinite
 from typing import NamedTuple
 
 __all__ = ["COLUMNS", "HELD", "MINUTE_BYTES", "History", "MinuteRow", "Page", "Ring"]
@@ -128,11 +129,12 @@ class History:
 
     def add(self, row: Sequence[float | None]) -> None:
         """Take the numbers of this second, in the order of ``COLUMNS``."""
-        values = [UNKNOWN if value is None else float(value) for value in row]
+        # The state refuses what is no number, and would refuse it at the next start.
+        values = [UNKNOWN if value is None or not isfinite(value) else float(value) for value in row]
         for ring in self._rings.values():
             ring.offer(values)
         minute = int(values[0] // MINUTE_SECONDS)
-        if minute > self._minute:
+        if minute != self._minute:  # an earlier one, too: the clock may have been set back
             self._minute = minute
             self._unwritten.append(MinuteRow(int(values[0]), NUMBERS.pack(*values[1:])))
             del self._unwritten[: -SPANS["6h"][1]]  # while the state cannot be written
@@ -154,7 +156,8 @@ class History:
     def written(self, rows: Sequence[MinuteRow]) -> None:
         """Note that the state has these rows."""
         if rows:
-            self._unwritten = [row for row in self._unwritten if row.at > rows[-1].at]
+            known = set(rows)
+            self._unwritten = [row for row in self._unwritten if row not in known]
 
 
 def _shown(value: float) -> float | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from support.master import Master
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.service import Service
-from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, WireBatch
+from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, WireBatch
 from taskmaster.slave.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
@@ -58,3 +61,10 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
 
         assert held.lent.count == ALIKE_ATTEMPTS
         assert bool(broker.settlement.stop) is stops
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e308, math.inf, math.nan, -1.0])
+def test_a_report_took_a_time_that_there_is(seconds: float) -> None:
+    """The sum of two others would be no number, and a history with it in a state is refused."""
+    with pytest.raises(ValueError, match="took no time that there is"):
+        Report.from_wire(Report("t", 1, seconds=seconds).to_wire())

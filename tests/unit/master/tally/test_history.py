@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 
-from taskmaster.master.tally.history import COLUMNS, HELD, MOST_ROWS, SPANS, History, Ring
+import pytest
+
+from taskmaster.master.stores.sqlite.validation import check_history
+from taskmaster.master.tally.history import COLUMNS, HELD, MOST_ROWS, SPANS, History, MinuteRow, Ring
 
 
 def row(at: float, settled: int = 0, **known: float) -> list[float | None]:
@@ -82,6 +86,31 @@ def test_a_clock_that_is_set_back_stops_no_ring() -> None:
         ring.offer(row(at))
 
     assert [one[0] for one in ring.after(0, 9).rows] == [10_000, 10_010, 6000, 6010]
+
+
+def test_a_clock_that_is_set_back_stops_no_rows_a_minute() -> None:
+    """Neither those that are kept from then on, nor those that were not written yet."""
+    history = History([MinuteRow(20_000, bytes(8 * (len(COLUMNS) - 1)))])
+    history.add(row(10_000.0))
+    written = history.unwritten()
+    history.add(row(9000.0))
+    history.written(written)
+    history.add(row(9001.0))
+    history.add(row(9060.0))
+
+    assert [one.at for one in written] == [10_000]
+    assert [one.at for one in history.unwritten()] == [9000, 9060]
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_is_not_known(number: float) -> None:
+    """A state that held it would be refused as damaged."""
+    history = History()
+    history.add(row(60.0, p95=number))
+    (kept,) = history.unwritten()
+
+    check_history(("r", *kept), len(kept.numbers))
+    assert history.page("10m", 0).rows[0][COLUMNS.index("p95")] is None
 
 
 def test_what_holds_a_run_is_a_number_with_a_name() -> None:
