@@ -33,7 +33,9 @@ class HttpGuard:
             host, self._port = parts.hostname, parts.port
         except ValueError:
             host = None
-        if parts.scheme not in ("http", "https") or not host:
+        # What must not stand in a request would be refused each time it is asked, with the address.
+        sendable = url.isascii() and url.isprintable() and " " not in url
+        if parts.scheme not in ("http", "https") or not host or not sendable:
             raise UsageError("the address of the guard http is none: give one like https://throttle.example/check.")
         self._headers = {"User-Agent": "taskmaster-guard", "Connection": "close"}
         if parts.username is not None:
@@ -66,6 +68,8 @@ class HttpGuard:
             answer: Any = connection.getresponse()
             # Redirects are not followed: where they lead to, nobody has given the address.
             text = answer.read(4 * LONGEST_SAID).decode("utf-8", "replace")
+        except http_client.InvalidURL as exc:
+            raise Unknown(type(exc).__name__) from None  # it repeats the path, and what is secret in it
         except (OSError, http_client.HTTPException, ValueError) as exc:
             raise Unknown(str(exc) or type(exc).__name__) from None
         finally:

@@ -121,8 +121,8 @@ def command_again(*more: str, without: str = "") -> str:
 
 
 def _without_secrets(words: Sequence[str]) -> Iterator[str]:
-    """Hide the text of the key, values of --env, and the addresses of webhooks: what is printed
-    here stays in logs.
+    """Hide the text of the key, values of --env, and the addresses of webhooks and of guards: what
+    is printed here stays in logs.
     """
     before = ""
     for word in words:
@@ -139,6 +139,16 @@ def _without_secrets(words: Sequence[str]) -> Iterator[str]:
             yield without_path(word)
         elif option == "--notify" and is_url(value):
             yield f"--notify={without_path(value)}"
+        elif before == "--guard":
+            yield _shown_guard(word)
+        elif option == "--guard" and equals:
+            yield f"--guard={_shown_guard(value)}"
         else:
             yield word
         before = word
+
+
+def _shown_guard(given: str) -> str:
+    """Return a guard as it may be shown: of an address of a service, the scheme and host alone."""
+    name, _, url = given.partition("=")
+    return f"{name}={without_path(url)}" if is_url(url) else given

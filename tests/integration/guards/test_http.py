@@ -74,6 +74,15 @@ def test_what_does_not_speak_http_is_unknown() -> None:
         assert " is unknown: " in http(f"https://{where}/")()
 
 
+@pytest.mark.parametrize("path", ["a b", "a\x7fb", "a\u00fcb", "a\nb", " b", "a\x00"])
+def test_what_cannot_be_sent_is_refused_and_not_repeated(path: str) -> None:
+    """A space, a control character, a letter that is none of ASCII: where it is given."""
+    with pytest.raises(UsageError, match="give one like https://throttle") as refused:
+        http(f"http://127.0.0.1:1/s3cret{path}?token=s3cret")
+
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("address", ["", "throttle.example/check", "file:///etc/passwd", "http://", "http://h:port/"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     """Where it is given."""

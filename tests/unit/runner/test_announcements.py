@@ -63,3 +63,17 @@ def test_the_command_that_goes_on_tells_no_value_of_a_variable(monkeypatch, give
     assert "s3cret" not in command
     assert "TOKEN" in command
     assert "--engine=dask" in command
+
+
+@pytest.mark.parametrize("given", [["--guard={}"], ["--guard", "{}"]])
+@pytest.mark.parametrize("url", ["https://h.example/check?token=s3cret", " HTTP://me:s3cret@h.example/s3cret"])
+def test_the_command_that_goes_on_tells_no_address_of_a_guard(monkeypatch, given, url):
+    """The service is named by its scheme and host; another guard stays as it was given."""
+    words = [word.format(f"http={url}") for word in given]
+    monkeypatch.setattr(sys, "argv", ["tm-run", "jobs.py", *words, "--guard=cpu_load=80%", "--guard", "disk_free=5%@/"])
+
+    command = command_again()
+
+    assert "s3cret" not in command
+    assert "h.example" in command
+    assert "--guard=cpu_load=80% --guard disk_free=5%@/" in command
