@@ -60,16 +60,16 @@ def metrics(
         status: What the master has said last, as ``tm-ctl status --json`` has it; None if nothing.
         up: Whether it has answered.
         accept: Which formats the reader takes, as in HTTP.
-        with_target: Each series has the label ``target``, for readers that put those of several
-            runs together.
+        with_target: Each series has the labels ``target`` and ``run``, for readers that put those
+            of several runs together, also of one target with other arguments.
     """
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import CollectorRegistry
 
     registry = CollectorRegistry(auto_describe=False)
     known = status if up else None
-    target = {"target": _label(known.get("target", ""))} if known and with_target else {}
-    registry.register(_Collector(known, target))
+    told = {name: _label(known.get(name, "")) for name in ("run", "target")} if known and with_target else {}
+    registry.register(_Collector(known, told))
     encode, content_type = choose_encoder(accept)
     return content_type, encode(registry)
 

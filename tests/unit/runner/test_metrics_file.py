@@ -39,7 +39,7 @@ class Shown:
 
 def described(snapshot: Snapshot) -> dict[str, Any]:
     """As a run describes itself."""
-    return {"target": snapshot.target, "state": str(snapshot.state), "settled": snapshot.settled}
+    return {"run": snapshot.run, "target": snapshot.target, "state": str(snapshot.state), "settled": snapshot.settled}
 
 
 def test_it_says_how_the_run_ended(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_it_says_how_the_run_ended(tmp_path: Path) -> None:
     view.say("x")
     view.close(RUN)
 
-    assert 'taskmaster_state{state="finished",target="t"} 1.0' in place.read_text()
+    assert 'taskmaster_state{run="r",state="finished",target="t"} 1.0' in place.read_text()
     assert place.stat().st_mode & 0o777 & ~0o022 == 0o644 & ~0o022
     assert shown.what == ["update", "x", "close"]
     assert [path.name for path in tmp_path.iterdir()] == ["tm.prom"]

@@ -83,11 +83,13 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_runs_of_one_machine_are_told_apart_in_a_file() -> None:
-    """By the target, which each series has; node_exporter refuses the same series twice."""
+    """By the target and the run, which each series has: two of one target differ in the run alone,
+    and node_exporter refuses the same series twice.
+    """
     _, text = metrics(STATUS, up=True, with_target=True)
     found = [one for family in plain.text_string_to_metric_families(text.decode()) for one in family.samples]
 
-    assert {one.labels["target"] for one in found} == {"backfill.py"}
+    assert {(one.labels["target"], one.labels["run"]) for one in found} == {("backfill.py", "3f2a")}
     assert len(found) == len(samples())
 
 
