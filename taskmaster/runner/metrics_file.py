@@ -120,6 +120,7 @@ class MetricsFile:
         try:
             number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
             with os.fdopen(number, "wb") as file:
+                os.fchmod(number, MODE)  # whatever the umask is
                 file.write(text)
             new.replace(self._path)
         except OSError:
