@@ -115,7 +115,8 @@ class _Sender:
     @property
     def busy(self) -> bool:
         """Whether there is something left to send."""
-        return bool(self._waiting) or self._sending
+        with self._changed:  # between the two, an event is in neither
+            return bool(self._waiting) or self._sending
 
     def add(self, event: dict[str, Any]) -> None:
         """Put an event behind the others."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
 
 from taskmaster.options.telling import NOTIFIED
-from taskmaster.runner.notifications import MOST_WAITING, Notifications
+from taskmaster.runner.notifications import MOST_WAITING, Notifications, _Sender
 
 
 class Way:
@@ -147,3 +148,28 @@ def test_a_run_without_notifications_has_no_thread() -> None:
 
     assert threading.active_count() == before
     notifications.close()
+
+
+def test_an_event_that_is_just_taken_to_be_sent_is_not_sent_yet() -> None:
+    """Nobody ends between the two: whoever asks then, waits for the answer."""
+    way, answers = Way(), []
+    sender = _Sender(way)
+    asking = threading.Thread(target=lambda: answers.append(sender.busy))
+
+    class Waiting(deque[dict[str, Any]]):
+        """Somebody asks when it has just become empty."""
+
+        def popleft(self) -> dict[str, Any]:
+            found = super().popleft()
+            asking.start()
+            asking.join(0.05)
+            return found
+
+    way.gate.clear()
+    sender._waiting = Waiting()
+    sender.add(event("paused"))
+    assert way.began.wait(30)
+    asking.join()
+    sender.give_up()
+
+    assert answers == [True]
