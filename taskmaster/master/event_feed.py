@@ -34,6 +34,7 @@ LONGEST_REASON = 1000
 MOST_FOLLOWERS = 100
 FOLLOWERS_SECONDS = 1.0  # longest wait at the end of a run for followers, which ask every half second
 FOLLOWERS_PAUSE_SECONDS = 0.02
+GONE_SECONDS = 2.0  # a follower that has asked nothing for so long asks no more
 
 
 class EventFeed:
@@ -135,9 +136,18 @@ class EventFeed:
         with self._lock:
             rows, forgotten = self._events.after(after if type(after) is int else 0, MOST_ROWS)
             follower = arguments.get("follower")
-            if isinstance(follower, str) and (follower in self._followers or len(self._followers) < MOST_FOLLOWERS):
-                self._followers[follower[:64]] = time.monotonic(), rows[-1]["seq"] if rows else self._events.last
+            if isinstance(follower, str):
+                self._follow(follower[:64], rows[-1]["seq"] if rows else self._events.last)
             return {"rows": rows, "forgotten": forgotten, "last": self._events.last}
+
+    def _follow(self, follower: str, seq: int) -> None:
+        """Note how far a follower is, and forget those that ask no more."""
+        now = time.monotonic()
+        if follower not in self._followers and len(self._followers) >= MOST_FOLLOWERS:
+            recent = {name: known for name, known in self._followers.items() if now - known[0] <= GONE_SECONDS}
+            self._followers = recent
+        if follower in self._followers or len(self._followers) < MOST_FOLLOWERS:
+            self._followers[follower] = now, seq
 
     def _kinds(self) -> list[Kind]:
         return self._reports.kinds.top(MOST_KINDS)

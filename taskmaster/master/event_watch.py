@@ -149,7 +149,7 @@ class EventWatch:
         for kind in kinds:
             name = kind.type, kind.where
             told = self._told.get(name)
-            if (told is not None and kind.count < TIMES * told) or len(self._told) > MOST_KINDS:
+            if len(self._told) > MOST_KINDS if told is None else kind.count < TIMES * told:
                 continue
             self._told[name] = kind.count
             where = f" in {kind.where}" if kind.where else ""

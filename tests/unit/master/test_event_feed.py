@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.master.event_feed import EventFeed
+from taskmaster.master.event_feed import MOST_FOLLOWERS, EventFeed
 from taskmaster.master.run_record import RunRecord
 from taskmaster.view.snapshot import Snapshot
 
@@ -37,3 +37,17 @@ def test_a_listener_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) ->
     assert [event["event"] for event in told] == ["finished"]
     assert events.page({})["rows"] == told
     assert "can't start new thread" in caplog.text
+
+
+def test_those_that_follow_no_more_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many have come and gone in a long run, the end waits for who is there."""
+    now = [100.0]
+    monkeypatch.setattr("taskmaster.master.event_feed.time.monotonic", lambda: now[0])
+    events = feed()
+    for number in range(MOST_FOLLOWERS + 50):
+        events.page({"follower": f"early {number}"})
+    assert len(events._followers) == MOST_FOLLOWERS
+    now[0] += 60.0
+    events.page({"follower": "late"})
+
+    assert list(events._followers) == ["late"]

@@ -132,6 +132,7 @@ def test_kinds_without_end_are_no_events_without_end() -> None:
     told = sum(len(story.goes_on(0, failed=n + 1, kinds=[Kind(f"E{n}", 1)])) for n in range(1000))
 
     assert told <= 201
+    assert story.goes_on(0, failed=2000, kinds=[Kind("E7", 10)]) == ["failure"]
 
 
 def test_a_throttle_is_told_when_it_holds_for_a_while() -> None:
