@@ -1,5 +1,5 @@
 """What the shell completes: TARGET, STATE, RUN, SLAVE and NAME=VALUE. Nothing of the user's is
-imported for it, and a master is asked for half a second at most.
+imported for it, no state is locked, and states and masters are asked for half a second at most.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target"
 
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl")
-ANSWER_SECONDS = 0.5  # that a master has to answer
+ANSWER_SECONDS = 0.5  # that states and masters have to answer
 MOST = 500  # files of a directory that are offered
 
 
@@ -47,8 +47,12 @@ def of_run(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     from taskmaster.runner import control
 
     found: list[str] = []
-    for path in sorted(Path().glob("*.tmstate")):
-        found += _tried(lambda path=path: [run.id for run in control.runs_of(str(path))])  # type: ignore[misc]
+
+    def ask() -> None:
+        for path in sorted(Path().glob("*.tmstate")):
+            found.extend(_tried(lambda path=path: control.runs_in(path)))  # type: ignore[misc]
+
+    _for_a_moment(ask)
     return _beginning(incomplete, found)
 
 
@@ -64,17 +68,15 @@ def of_slave(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
     def ask() -> None:
         hosts = [ctx.params["host"]] if ctx.get_parameter_source("host") is ParameterSource.COMMANDLINE else []
         for path in () if hosts else sorted(Path().glob("*.tmstate")):
-            hosts += _tried(lambda path=path: [control.find_master(str(path))])  # type: ignore[misc]
+            hosts += _tried(lambda path=path: [control.serving_at(path)])  # type: ignore[misc]
         for host in filter(None, hosts):
             client = SteerClient(host, ctx.params.get("key"), ctx.params.get("key_file"), via="tm-ctl")
             rows = _tried(lambda client=client: client.look("slaves")["rows"])  # type: ignore[misc]
             names.extend(row["name"] for row in rows if row["gone_at"] is None)
             client.close()
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS)
-    return _beginning(incomplete, [*names, *(name.rpartition(":")[0] for name in names)])
+    _for_a_moment(ask)
+    return _beginning(incomplete, [*names, *(name.rpartition(":")[0] for name in list(names))])
 
 
 def of_setting(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -82,6 +84,13 @@ def of_setting(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     from taskmaster.runner.live_settings import READ
 
     return _beginning(incomplete, [f"{name}=" for name in READ])
+
+
+def _for_a_moment(ask: Callable[[], None]) -> None:
+    """Have something asked for, and wait for it no longer than a person does."""
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
 
 
 def _tried(find: Callable[[], list[Any]]) -> list[Any]:

@@ -18,6 +18,7 @@ from taskmaster.errors import ConnectError, StateBusy, StateError, StateLocked, 
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.default_path import SUFFIX
+from taskmaster.master.stores.sqlite.glance import runs_in, serving_at
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
@@ -34,7 +35,9 @@ __all__ = [
     "master_of",
     "no_such_key",
     "restore",
+    "runs_in",
     "runs_of",
+    "serving_at",
     "states_in",
     "trail_of",
 ]

@@ -17,11 +17,23 @@ from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.owner import check, check_lock, user
 from taskmaster.runtime.at_fork import forget_in_children
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "address_in", "lock_of"]
 
 
 SERVING = ", serving "
 FORGOTTEN = -1
+
+
+def lock_of(state: Path) -> Path:
+    """Return the lock file of a state."""
+    return state.with_name(state.name + ".lock")
+
+
+def address_in(text: bytes) -> str | None:
+    """Return where the owner serves that a lock file names, if it is a process of this machine that
+    has said so.
+    """
+    return _address(text.decode(errors="replace").strip())
 
 
 def _address(owner: str) -> str | None:
@@ -43,7 +55,7 @@ class Lock:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._path = state.with_name(state.name + ".lock")
+        self._path = lock_of(state)
         self._where = ""
         self._descriptor = self._take()
         # A child that the user's source forks would hold the lock on when the master is gone.
