@@ -41,6 +41,7 @@ logger = clean_logger(__name__)
 
 MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
 END_SECONDS = 5.0  # that the child has to show the end of the run, and to end
+RETRY_SECONDS = 0.02  # until a full pipe is written to again
 
 
 class Page:
@@ -117,21 +118,28 @@ class Page:
             self._ended.set()
             process = self._process
         if process is not None and process.stdin is not None:
+            deadline = time.monotonic() + END_SECONDS
             with contextlib.suppress(OSError, ValueError):
-                process.stdin.write(json.dumps({"status": status}).encode() + b"\n")
-                process.stdin.flush()
+                _write(process.stdin.fileno(), json.dumps({"status": status}).encode() + b"\n", deadline)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
+                process.wait(max(0.0, deadline - time.monotonic()))
             process.kill()
             process.wait()
+            process.stdin.close()
         self._end.close()
         self._socket.close()
         if self._thread.ident is not None:
             self._thread.join(END_SECONDS)
 
     def forget(self) -> None:
-        """Close this process's copy of the listening socket only; for a forked child."""
+        """Close this process's copies of the listening socket and the page's standard input only.
+
+        For a child that the user's source forks, which must not keep the page alive.
+        """
         self._socket.close()
+        process = self._process
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -153,24 +161,31 @@ class Page:
             if len(self._starts) == MOST_STARTS:
                 self._ended.wait(max(0.0, self._starts[0] + START_SPAN_SECONDS - time.monotonic()))
             self._starts.append(time.monotonic())
-            with tempfile.TemporaryFile() as errors:
-                try:
+            try:
+                with tempfile.TemporaryFile() as errors:
                     if not self._begin(errors):
                         return
                     self._end.serve()
-                    process = self._process
-                    code = process.wait() if process is not None else 0
-                except OSError as exc:
-                    logger.warning("the page cannot be started: %s; the run goes on", exc)
-                    continue
-                if not self._ended.is_set():
-                    errors.seek(0)
-                    said = errors.read()[-2000:].decode("utf-8", "replace").strip().rpartition("\n")[2]
-                    logger.warning(
-                        "the page has ended (%s%s) and is started again; the run goes on",
-                        f"by signal {-code}" if code < 0 else f"with {code}",
-                        f": {said}" if said else "",
-                    )
+                    self._note_end(errors)
+            except OSError as exc:
+                logger.warning("the page cannot be started: %s; the run goes on", exc)
+
+    def _note_end(self, errors: Any) -> None:
+        """Wait for the child, let go of it, and say how it ended if that was not wanted."""
+        process = self._process
+        code = process.wait() if process is not None else 0
+        with self._lock:
+            if self._ended.is_set():
+                return  # ``close`` lets go of it
+            if process is not None and process.stdin is not None:
+                process.stdin.close()
+        errors.seek(0)
+        said = errors.read()[-2000:].decode("utf-8", "replace").strip().rpartition("\n")[2]
+        logger.warning(
+            "the page has ended (%s%s) and is started again; the run goes on",
+            f"by signal {-code}" if code < 0 else f"with {code}",
+            f": {said}" if said else "",
+        )
 
     def _begin(self, errors: Any) -> bool:
         """Start the child; False if it is not wanted any more."""
@@ -184,6 +199,7 @@ class Page:
                 self._process = process = subprocess.Popen(
                     [sys.executable, *flags, "-P", "-m", "taskmaster.view.web"],
                     stdin=subprocess.PIPE,
+                    bufsize=0,  # a buffer has a lock, which a forked child might find taken
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
                     pass_fds=[self._socket.fileno(), theirs.fileno()],
@@ -191,17 +207,24 @@ class Page:
                     # Each thread's memory would take a large part of what the child may have.
                     env={**kept, "MALLOC_ARENA_MAX": "2"},
                 )
-                pipe = process.stdin
-                if pipe is not None:
-                    # A child that the user's source forks must not keep the page alive.
-                    os.register_at_fork(after_in_child=pipe.close)
-                    pipe.write(replace(self._told, line=theirs.fileno()).to_line())
-                    pipe.flush()
+                if process.stdin is not None:
+                    told = replace(self._told, line=theirs.fileno()).to_line()
+                    _write(process.stdin.fileno(), told, time.monotonic() + END_SECONDS)
         except BrokenPipeError:
             pass  # it has ended already, and is waited for
         finally:
             theirs.close()
         return True
+
+
+def _write(descriptor: int, text: bytes, deadline: float) -> None:
+    """Write to the child until then: one that was stopped does not read."""
+    os.set_blocking(descriptor, False)
+    while text and time.monotonic() < deadline:
+        try:
+            text = text[os.write(descriptor, text) :]
+        except BlockingIOError:
+            time.sleep(RETRY_SECONDS)
 
 
 class PageView:
