@@ -477,7 +477,7 @@ COVERED_BY = {
         "master/steering/steered master/steering/trail"
     ),
     "tests/process/test_page.py": (
-        "cli/web runner/page_beside view/web/app view/web/assets view/web/instructions"
+        "cli/web runner/page_beside view/web/assets view/web/instructions"
     ),
     "tests/process/test_slaves.py": "example slave/connector slave/interruption slave/supervisor slave/unusable",
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",

@@ -112,6 +112,8 @@ class PageServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            # A warning of each malformed request would fill the file that has the child's errors.
+            log_level="critical",
             access_log=False,
             server_header=False,
             date_header=False,
