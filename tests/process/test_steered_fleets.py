@@ -161,7 +161,7 @@ def test_a_paused_master_that_is_killed_finds_its_slaves_paused(playground: Play
             row = control.pause("deploy", duration="20s")["trail"]
             until = control.status()["hold"]["until_at"]
             wait_for("it to be written", lambda: control.status()["trail_saved"] >= row)
-            wait_for("a row of history", lambda: bool(control.history("6h")["rows"]))
+            wait_for("a row of history in the state", lambda: bool(playground.look("SELECT at FROM history")))
             wait_for("nothing to run", lambda: control.status()["state"] == "paused")
             rows = control.history("6h")["rows"]
         ended = playground.ledger.ended()

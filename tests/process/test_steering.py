@@ -451,6 +451,7 @@ def test_a_source_that_is_read_again_says_how_far(playground: Playground) -> Non
     again = playground.start("tm-run", "work.py", "2", "--progress=none", TOTAL="100")
     wait_for("the master", lambda: "Resuming" in again.output)
     with steered(playground) as control:
+        wait_for("its slave", lambda: control.status()["slaves"] == 1)
         found = wait_for_state(control, "resuming")
         assert found["why"]["code"] == "source"
         assert "is read again up to the key where the run goes on" in found["reason"]
