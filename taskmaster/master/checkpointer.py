@@ -189,7 +189,10 @@ class Checkpointer(threading.Thread):
             self._dedup.settled_again(keys.separate(prints))
             waiting = self._dedup.waiting()
             edge = self._dedup.edge(collected.checkpoint.mark)
-            news = None if self._steers is None else self._steers.news(finished=collected.checkpoint.finished)
+            # What an operator has changed is of use until the session is over: failed jobs of a run
+            # that was finished may be run again.
+            over = collected.checkpoint.finished and self._broker.over
+            news = None if self._steers is None else self._steers.news(finished=over)
         checkpoint = replace(
             collected.checkpoint,
             edge=edge + _existing(b"".join(map(self._prints, collected.edge))),
@@ -292,7 +295,7 @@ class Checkpointer(threading.Thread):
             wanted = self._broker.relief.wanted()
         parked: list[tuple[SettledRange | None, int, ParkedJob]] = []
         for position, job, attempts in wanted:
-            if isinstance(job, ParkedJob):
+            if position < 0:  # it is parked; a job that was read may be a ParkedJob, too: see PickledJob
                 parked.append((None, position, replace(job, attempts=attempts)))
                 continue
             settled = settled_range(position, [job], self._identity.text)

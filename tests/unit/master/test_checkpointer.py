@@ -17,10 +17,12 @@ from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.reading.dedup import Dedup
+from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.steering.steering import News
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.model import Job, Report, ReportEnd, Want
 
@@ -270,3 +272,50 @@ def test_who_waits_for_a_checkpoint_gets_one_at_once(monkeypatch: pytest.MonkeyP
     assert disk.inside.wait(10.0)
     assert checkpointer.stop(10.0)
     assert broker.redelivery.jobs == 1
+
+
+def test_a_job_that_was_pickled_as_it_was_read_is_parked_like_any_other() -> None:
+    """A row that could change: a slow one would hold the watermark back for ever."""
+    checkpointer, broker = checkpointer_of(Disk(), Clock())
+    early = EarlyPickles("get_jobs", JobIdentity())
+    broker.intake.add([early.take({"id": number}) for number in range(3)])
+    slave = ConnectedSlave("s", "s", 2, 2, 0.0)
+    broker.enter(slave, ())
+    lease = broker.take(slave, Want(1, 1, 1, ""))
+    assert lease is not None
+    settle(broker, lease, Report(lease.token, 0, long=(0,)), keys.encode)
+    checkpointer.checkpoint()
+
+    assert len(broker.parking) == 1
+    assert broker.takeover.tickets(slave)
+
+
+def test_what_an_operator_changed_stays_while_failed_jobs_of_a_finished_run_are_run_again() -> None:
+    """Else a pause would be forgotten, and could not be lifted."""
+    told: list[bool] = []
+
+    class Steers:
+        def news(self, *, finished: bool) -> News:
+            told.append(finished)
+            return News([], [])
+
+        def written(self, news: News) -> None:
+            """Nothing to do."""
+
+    record = RunRecord("run", resumed=True, settled=3, failures=1, finished=5.0)
+    broker = Broker("i", Limits(), record)
+    broker.replay_only()
+    broker.add_failed([FailedJob(1, "1", "1", b"x", ())], last=True)
+    checkpointer = Checkpointer(
+        Disk(),
+        broker,
+        threading.Lock(),
+        JobIdentity(),
+        Dedup(record),
+        record,
+        Clock(),
+        steers=Steers(),  # type: ignore[arg-type]
+    )
+    checkpointer.checkpoint()
+
+    assert told == [False]
