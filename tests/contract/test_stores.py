@@ -242,6 +242,18 @@ def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
     assert list(reopen().failed()) == []
 
 
+def test_reset_forgets_where_a_run_was_to_end_although_nothing_was_settled(reopen: Reopen) -> None:
+    """Else rows that have come since would be left out; and a pause is not a new run's."""
+    store = reopen()
+    store.write(Checkpoint(None, bound="5", live=[LiveChange("hold", "", "anna", 5.0, "", None)]))
+
+    assert store.reset() is None
+
+    record = reopen().load()
+
+    assert (record.bound, list(record.live)) == (None, [])
+
+
 def test_the_kinds_of_failure_are_counted(reopen: Reopen) -> None:
     """The most frequent first, each with its first example."""
     store = reopen()

@@ -157,12 +157,12 @@ class SqliteStore:
             StateUnwritable: nothing was changed.
         """
         former = self.load()
-        if former.mark is None and not former.settled and not former.parked:
+        if former.is_blank and former.bound is None:
             return None
         with self._changing() as connection:
             run = new_run(connection)
         self._run, self._session = run, 1
-        return former
+        return former if former.settled or former.mark is not None or former.parked else None
 
     def runs(self) -> list[RunRecord]:
         """Return all runs of the file, the newest first."""
