@@ -59,10 +59,7 @@ class Broker:
 
     def __init__(self, incarnation: str, limits: Limits, record: RunRecord | None = None) -> None:
         record = record or RunRecord("", resumed=False)
-        plain = [job for job in record.parked if not job.attempts]
-        tried = [job for job in record.parked if job.attempts]
-        # What is more than this session may hand out stays in the store.
-        inherited = [*plain, *tried][: limits.limit]
+        parked = sorted(record.parked, key=lambda job: bool(job.attempts))  # those that have been tried come last
         self.limits = limits
         self.draining = False
         self.paused = ""
@@ -74,9 +71,7 @@ class Broker:
         self.replay = Replay()
         self.parking = Parking(record.parked)
         self.redelivery = Redelivery(limits, self.slaves, self.leases, self.batch_limit, self.parking.came_back)
-        self.intake = Intake(
-            limits, self.watermark, self.parking, self.redelivery, bound=record.bound, inherited=len(inherited)
-        )
+        self.intake = Intake(limits, self.watermark, self.parking, self.redelivery, bound=record.bound, parked=parked)
         self.outage = Outage(limits)
         policy = FailurePolicy(limits, self.intake.write_ahead, self.outage, random.Random(incarnation))
         self._preparation = Preparation(policy, self.parking)
@@ -86,8 +81,6 @@ class Broker:
         self.takeover = Takeover(self.leases, self.parking, self.redelivery)
         self.recalls = Recalls(limits, self.slaves, self.leases, self.intake, self.redelivery, self.watermark)
         self.relief = Relief(limits, self.watermark, self.leases, self.intake, self.redelivery, self.parking)
-        self.redelivery.inherit(inherited)
-        self.parking.take_over((index - len(inherited), job) for index, job in enumerate(inherited))
 
     # -- slaves ------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class Intake:
         parking: what is parked.
         redelivery: what waits to be handed out again.
         bound: where the source said, when the run was new, that it ends; encoded.
-        inherited: how many parked jobs this session has taken over.
+        parked: what an earlier session parked; what of it is more than this one may hand out stays
+            in the store, until it may.
 
     Attributes:
         bound: where the source ends, encoded like a key; None if it did not say.
@@ -51,12 +52,12 @@ class Intake:
         redelivery: Redelivery,
         *,
         bound: str | None = None,
-        inherited: int = 0,
+        parked: Sequence[ParkedJob] = (),
     ) -> None:
         self.bound = bound
         self.exhausted = False
         self.refused = False
-        self.write_ahead = WriteAhead(-inherited)
+        self.write_ahead = WriteAhead(0)
         self.known = 0
         self._limits = limits
         self._watermark = watermark
@@ -65,9 +66,11 @@ class Intake:
         self._queue = Queue()
         self._next = 0  # position of the job at the head of the queue
         # Jobs that may still be handed out for the first time.
-        self._allowance = (sys.maxsize if limits.limit is None else limits.limit) - inherited
+        self._allowance = sys.maxsize if limits.limit is None else limits.limit
+        self._left = deque(parked)
         self._known: deque[SettledRange] = deque()  # read, and settled by an earlier session
         self._recognised: list[SettledRange] = []
+        self._inherit()
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -116,9 +119,20 @@ class Intake:
         return self.read - self._watermark.cut
 
     def allow_more(self, jobs: int | None) -> None:
-        """Note that this session may hand out another number of jobs; None: all that there are."""
+        """Note that this session may hand out another number of jobs; None: all that there are.
+        What an earlier session parked comes first.
+        """
         former = self._limits.limit
         self._allowance += (sys.maxsize if jobs is None else jobs) - (sys.maxsize if former is None else former)
+        self._inherit()
+
+    def _inherit(self) -> None:
+        more = [self._left.popleft() for _ in range(min(len(self._left), max(0, self._allowance)))]
+        if more:
+            self._allowance -= len(more)
+            first = self.write_ahead.reserve(len(more))
+            self._redelivery.inherit(more, first)
+            self._parking.take_over(enumerate(more, first))
 
     def room(self) -> int:
         """Return how many jobs may be read now."""

@@ -94,15 +94,19 @@ class Redelivery:
 
     # -- jobs come ---------------------------------------------------------------------------------
 
-    def inherit(self, parked: Sequence[ParkedJob]) -> None:
-        """Hand out what an earlier session parked, at positions below 0; those that have been tried
-        come last, one by one.
+    def inherit(self, parked: Sequence[ParkedJob], first: int) -> None:
+        """Hand out what an earlier session parked; those that have been tried come last, one by
+        one.
+
+        Args:
+            parked: the jobs.
+            first: the position of the first of them, below 0.
         """
         plain = [job for job in parked if not job.attempts]
         if plain:
-            self.append(Batch(-len(parked), plain, BatchKind.PARKED, separate=True))
-        for first, job in enumerate(parked[len(plain) :], len(plain) - len(parked)):
-            tried = Batch(first, [job], BatchKind.PARKED, separate=True, attempts=job.attempts)
+            self.append(Batch(first, plain, BatchKind.PARKED, separate=True))
+        for position, job in enumerate(parked[len(plain) :], first + len(plain)):
+            tried = Batch(position, [job], BatchKind.PARKED, separate=True, attempts=job.attempts)
             tried.alone = job.attempts[-1].crash
             self.append(tried)
         self._withholds = self._limits.reclaim > 0 and bool(parked)

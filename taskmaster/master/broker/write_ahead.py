@@ -61,11 +61,15 @@ class WriteAhead:
     def __len__(self) -> int:
         return sum(len(batch.jobs) for batch in self._unwritten)
 
+    def reserve(self, count: int) -> int:
+        """Return the first of so many positions that no job has."""
+        self._lowest -= count
+        return self._lowest
+
     def add(self, jobs: Sequence[ParkedJob]) -> Batch:
         """Give jobs their positions; they are handed out when the store has them."""
-        self._lowest -= len(jobs)
         self.made += len(jobs)
-        batch = Batch(self._lowest, list(jobs), BatchKind.PLANNED, separate=True, attempts=jobs[0].attempts)
+        batch = Batch(self.reserve(len(jobs)), list(jobs), BatchKind.PLANNED, separate=True, attempts=jobs[0].attempts)
         batch.alone = bool(batch.attempts) and batch.attempts[-1].crash
         self._unwritten.append(batch)
         return batch

@@ -84,3 +84,26 @@ def test_a_waiting_job_is_parked_with_its_attempts() -> None:
     again = take(later, enter(later), 5)
 
     assert again.batch.attempts == tried
+
+
+def test_what_a_limit_leaves_parked_is_handed_out_when_the_limit_is_raised() -> None:
+    """The run is not finished without it."""
+    parked = [ParkedJob(number, str(number), b"x", b"p") for number in range(1, 6)]
+    limits = Limits(limit=1)
+    broker = Broker("i", limits, resumed("9", parked))
+    broker.batch_limit.note(1.0)
+    broker.intake.exhaust()
+    slave = enter(broker, workers=1)
+    done = []
+    for limit in (3, None):
+        broker.intake.allow_more(limit)
+        limits.limit = limit
+        while (lease := broker.take(slave, Want(1, 50, 50, ""))) is not None:
+            done += [job.key for job in lease.batch.jobs]
+            settle(broker, lease, Report(lease.token, len(lease.batch), end=ReportEnd.FINISHED))
+
+        assert len(done) == (limit or 5)
+        assert broker.finished == (limit is None)
+
+    assert sorted(done) == ["1", "2", "3", "4", "5"]
+    assert sorted(broker.collect().checkpoint.unpark) == [1, 2, 3, 4, 5]
