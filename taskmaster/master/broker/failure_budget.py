@@ -33,7 +33,7 @@ class Budget:
 
     def allow(self, most: int | None, share: float | None) -> None:
         """Judge by other numbers from now on; see the class."""
-        self._most, self._share = most, share
+        self._most, self._fraction = most, share
 
     def failed_first(self, attempt: Attempt, done: int) -> str:
         """Note that a job has failed alone at its first attempt.

@@ -49,8 +49,10 @@ class Outage:
         self._probes = 0
 
     def tick(self, now: float) -> None:
-        """Let time pass."""
+        """Let time pass. A run that is not to hold back any more goes on."""
         self._now = now
+        if self.holding and not self._limits.outage:
+            self._end()
 
     def went_well(self, *, probe: bool) -> None:
         """Note that a job has gone well: whatever it was is over. While the run holds back, only a
@@ -58,12 +60,13 @@ class Outage:
         reported late.
         """
         self._any_went_well = True
-        if self.holding and not probe:
-            return
+        if self._failed and (probe or not self.holding):
+            self._end()
+
+    def _end(self) -> None:
         self.holding = False
-        if self._failed:
-            self._failed.clear()
-            self._examples.clear()
+        self._failed.clear()
+        self._examples.clear()
 
     def failed_first(self, attempt: Attempt) -> None:
         """Note that a job, or a call, has failed at its first attempt."""

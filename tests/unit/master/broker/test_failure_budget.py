@@ -9,6 +9,7 @@ from support.broker import enter, fail
 from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.failure_budget import Budget
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.run_record import RunRecord
@@ -81,3 +82,20 @@ def test_jobs_that_earlier_sessions_settled_count_as_gone_well() -> None:
         fail(broker, lease, "final")
 
     assert (broker.settlement.stop, broker.settlement.failures, broker.intake.known) == ("", 50, 950)
+
+
+def test_a_budget_that_was_changed_is_in_force() -> None:
+    """As a number, as a share, and none at all."""
+    budget = Budget()
+    budget.allow(None, 0.01)
+
+    assert "allows" in budget.over(500, 1000)
+
+    budget.allow(600, None)
+
+    assert budget.over(500, 1000) == ""
+    assert "allows 600" in budget.over(601, 1000)
+
+    budget.allow(None, None)
+
+    assert budget.over(601, 1000) == ""

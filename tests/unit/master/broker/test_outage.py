@@ -121,6 +121,21 @@ def test_it_can_be_switched_off() -> None:
     assert not outage.holding
 
 
+def test_a_run_that_is_told_not_to_hold_back_goes_on() -> None:
+    """It recommends that itself: --max-failures says how many jobs may fail."""
+    limits = Limits()
+    outage = Outage(limits)
+    outage.went_well(probe=False)
+    for _ in range(ALIKE_AT_ONCE):
+        outage.failed_first(REFUSED)
+    assert outage.holding
+    limits.outage = 0.0
+    outage.tick(1.0)
+
+    assert not outage.holding
+    assert outage.stop == ""
+
+
 class World:
     """A broker and a slave, before, in and after an outage of some seconds; a call takes 10 ms."""
 
