@@ -297,7 +297,7 @@ def test_what_an_operator_changed_stays_while_failed_jobs_of_a_finished_run_are_
     class Steers:
         def news(self, *, finished: bool) -> News:
             told.append(finished)
-            return News([], [])
+            return News([], None, 0)
 
         def written(self, news: News) -> None:
             """Nothing to do."""
