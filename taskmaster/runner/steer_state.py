@@ -50,6 +50,11 @@ class _Nothing:
         """Return that there is none."""
         return ""
 
+    @property
+    def engine(self) -> str:
+        """There is none."""
+        return ""
+
     def start_value(self, name: str) -> str:  # noqa: ARG002  # it is not known here
         """Return what stands for the value of a command line that is not there."""
         return "as the command line says"

@@ -74,6 +74,10 @@ class SteeredWorld(World):
     def own_slave(self) -> str:
         return "s1"
 
+    @property
+    def engine(self) -> str:
+        return ""
+
     def start_value(self, name: str) -> str:
         if name not in SETTINGS:
             raise UsageError(name)

@@ -40,3 +40,7 @@ class Steered(Protocol):
 
     def own_slave(self) -> str:
         """Return the name of the slave that belongs to the run; "" if it has none."""
+
+    @property
+    def engine(self) -> str:
+        """How the run's own engine stands, for people; "" if it has none."""

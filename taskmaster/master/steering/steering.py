@@ -281,15 +281,18 @@ class Steering:
         slaves = {slave.name: slave for slave in self._broker.slaves}
         names = slaves_named(request.arguments.get("slave", ""), list(slaves))
         undo, stay = request.arguments.get("undo") == "yes", request.arguments.get("stay") == "yes"
-        own = self._steered.own_slave()
+        own, engine = self._steered.own_slave(), bool(self._steered.engine)
+        stay = stay or engine
         changed = [name for name in names if slaves[name].quiet is undo]
         for name in names:
             # The slave of this command ends with the run; if it ended before, the run would fail.
+            # An engine takes a slave that ended well for the run's end, and starts no other.
             slaves[name].silence(quiet=not undo, ends=not (undo or stay or name == own))
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         if undo:
             return _Done(f"{shown} gets jobs again.", "quiet", f"{shown}: at work", changed=bool(changed))
         end = "stays connected" if stay or names == [own] else "then ends"
+        end += ", for the engine would not start another in its place" if engine else ""
         others = [slave for slave in slaves.values() if not slave.quiet]
         alone = "" if others else " No other slave is connected: the run waits for one."
         return _Done(

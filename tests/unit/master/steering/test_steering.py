@@ -35,6 +35,7 @@ class World:
         self.values: dict[str, str] = {}
         self.waits = ""
         self.own = ""
+        self.engine = ""
         self.steering = Steering(self.broker, self, self, live=live or [], rate=rate)
         self.number = 0
 
@@ -244,6 +245,20 @@ def test_the_runs_own_slave_stays_when_it_is_made_quiet() -> None:
     assert "No other slave is connected" in world.ask("quiet", slave="web1")["say"]
     assert not world.slaves[0].may_end
     assert world.slaves[1].may_end
+
+
+def test_a_slave_of_the_runs_own_engine_stays_when_it_is_made_quiet() -> None:
+    """Its end would be taken for that of the run, and no other be started; one is told so."""
+    world = World()
+    world.engine = "engine: 2 of 2 slaves"
+
+    said = world.ask("quiet", slave="web1")["say"]
+
+    assert "stays connected, for the engine" in said
+    assert world.slaves[0].quiet
+    assert not world.slaves[0].may_end
+    world.ask("quiet", slave="web1", undo="yes")
+    assert not world.slaves[0].quiet
 
 
 def test_a_slave_that_is_not_there_is_refused_with_the_nearest() -> None:
