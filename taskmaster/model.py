@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 __all__ = [
+    "LONG_JOB_SECONDS",
     "MAX_BATCH",
     "PROTOCOL",
     "Answer",
@@ -31,6 +32,9 @@ PROTOCOL = 4
 
 MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
+
+LONG_JOB_SECONDS = 3.0
+"""After which a slave says which worker a job runs in; a restarted master takes such a job over."""
 
 MOST_SECONDS = 1e9
 """Longest time that a report may say: thirty years. The sums of these stay numbers."""

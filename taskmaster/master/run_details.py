@@ -308,8 +308,11 @@ class RunDetails:
         return None
 
     def _longest(self, now: float) -> list[tuple[Any, dict[str, Any]]]:
-        """Return the jobs that have been running for longest, with what is known of them."""
-        leases = [lease for lease in islice(self._broker.leases, LEASES_LOOKED_AT) if lease.open]
+        """Return the jobs that have been running for longest, with what is known of them: a slave
+        says which they are, and holds others that have not begun.
+        """
+        known = islice(self._broker.leases, LEASES_LOOKED_AT)
+        leases = [lease for lease in known if lease.open and lease.worker]
         found = []
         for lease in sorted(leases, key=lambda lease: lease.moved)[:MOST_LONGEST]:
             if now - lease.moved < LONG_SECONDS:

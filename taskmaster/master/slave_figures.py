@@ -41,6 +41,7 @@ class _Figures:
     done: int = 0
     failed: int = 0
     busy: float = 0.0
+    running: float = 0.0  # seconds of jobs that have not ended, as of when they were looked at last
     durations: Durations = field(default_factory=Durations)
     samples: deque[tuple[float, int]] = field(default_factory=deque)
     gone: str = ""
@@ -55,7 +56,7 @@ class _Figures:
         """Return the part of its workers' time in which they had a job; None when it has gone."""
         if self.gone:
             return None
-        return min(1.0, self.busy / (max(now - self.met, 1e-3) * max(1, self.workers)))
+        return min(1.0, (self.busy + self.running) / (max(now - self.met, 1e-3) * max(1, self.workers)))
 
 
 # What the slaves can be sorted by: the name rises, of all else the largest comes first.
@@ -195,6 +196,9 @@ class SlaveFigures:
             *((one, None) for one in reversed(self._gone)),
         ]
         key = _SORT_KEYS.get(sort)
+        if sort == "busy_share":
+            for figures, slave in connected:
+                figures.running = self._running_seconds(figures, slave, now)
         if key is not None:
             found.sort(key=lambda one: key(one[0], now))
         return [
@@ -203,9 +207,13 @@ class SlaveFigures:
         ]
 
     def _connected_row(self, figures: _Figures, slave: ConnectedSlave, now: float) -> tuple[dict[str, Any], Any]:
+        figures.running = self._running_seconds(figures, slave, now)
         row = self._row(figures, now)
         leases = self._broker.leases.held_by(slave)
-        oldest = min((lease for lease in leases if lease.open), key=lambda lease: lease.moved, default=None)
+        # The others have not begun, or not for long.
+        oldest = min(
+            (lease for lease in leases if lease.open and lease.worker), key=lambda lease: lease.moved, default=None
+        )
         job = None
         if oldest is not None:
             job = oldest.batch.jobs[next(iter(oldest.unended()))]
@@ -215,6 +223,12 @@ class SlaveFigures:
         row["in_hand"] = sum(lease.open for lease in leases)
         row["heard_seconds"] = round(max(0.0, now - slave.renewed), 3)
         return row, job
+
+    def _running_seconds(self, figures: _Figures, slave: ConnectedSlave, now: float) -> float:
+        """Return how long the jobs have been running that a slave names, one for each worker."""
+        leases = self._broker.leases.held_by(slave)
+        seconds = sorted((max(0.0, now - lease.moved) for lease in leases if lease.open and lease.worker), reverse=True)
+        return sum(seconds[: figures.workers])
 
     def named(self, rows: Sequence[tuple[dict[str, Any], Any]]) -> list[dict[str, Any]]:
         """Return the rows with the keys of their longest jobs; outside the lock, for that may run

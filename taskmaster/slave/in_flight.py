@@ -32,6 +32,7 @@ class ReportState:
         keep: Jobs from this index on were given back.
         end: How the batch ended, "" while it is worked on.
         long: How many jobs have been running for long.
+        worker: Process id of the worker in which one has been; 0 if none has.
     """
 
     upto: int
@@ -40,6 +41,7 @@ class ReportState:
     keep: int
     end: ReportEnd
     long: int
+    worker: int
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +93,7 @@ class HeldBatch:
     @property
     def state(self) -> ReportState:
         """What a report would say now."""
-        return ReportState(self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long))
+        return ReportState(self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long), self.worker)
 
     def report(self) -> Report:
         """Return the report of this batch."""

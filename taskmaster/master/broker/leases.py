@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from taskmaster.master.broker.batches import Batch, contiguous
 from taskmaster.master.broker.counts import RunningJob
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
-from taskmaster.model import Report
+from taskmaster.model import LONG_JOB_SECONDS, Report
 
 __all__ = ["Lease", "LeaseTable"]
 
@@ -29,7 +29,8 @@ class Lease:
         long: indices that run for long and have no ticket yet.
         before: what was held against the jobs before the lease was taken for lost: losses, solo and
             company.
-        moved: when a job of it ended last, or when it was handed out (master's monotonic clock).
+        moved: when a job of it ended last, or began, or when it was handed out (master's monotonic
+            clock): the later one of what is known.
         worker: process id of the worker in which a job of it has been running for long; 0 if the
             slave has not said so.
         version: counts what has changed in it since it was handed out.
@@ -171,6 +172,9 @@ class LeaseTable:
         lease.version += 1
         if lease.open < before:
             lease.moved = self._now
+        if report.worker and not lease.worker:
+            # A slave is handed batches ahead: this one has begun only now.
+            lease.moved = max(lease.moved, self._now - LONG_JOB_SECONDS)
         lease.worker = report.worker or lease.worker
         self.open += lease.open - before
         return given_back

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from taskmaster.model import LONG_JOB_SECONDS
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.job_clock import JobClock
@@ -19,7 +20,6 @@ __all__ = ["Watchdog"]
 logger = clean_logger(__name__)
 
 CANCEL_SECONDS = 5.0  # for a worker to cancel a coroutine that takes too long
-LONG_JOB_SECONDS = 3.0  # a restarted master takes over a job that has run for longer
 CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
 IDLE_SILENT_SECONDS, BUSY_SILENT_SECONDS = 1.0, 5.0  # after which a worker that cannot be heard is killed
 ENDING_SECONDS = 60.0  # for the teardown of a worker that is replaced
@@ -45,9 +45,10 @@ class Watchdog:
         running = {worker: worker.running() for worker in workers}
         self._jobs.note([job for jobs in running.values() for job in jobs], now)
         for worker, jobs in running.items():
-            if not worker.together:
-                for held, index in jobs:
-                    if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG_JOB_SECONDS:
+            for held, index in jobs:
+                if index != UNPICKLING and self._jobs.seconds((held, index)) > LONG_JOB_SECONDS:
+                    held.worker = worker.pid
+                    if not worker.together:  # else no job of the batch can be taken over alone
                         held.runs_long(index, worker.pid)
         if limit is None:
             return CHECK_SECONDS

@@ -37,7 +37,9 @@ class Run:
 
 
 def test_jobs_and_time_are_counted_by_slave() -> None:
-    """Done and failed, and how long one takes; and the longest that runs, by its key."""
+    """Done and failed, and how long one takes; none runs for long as long as its slave does not say
+    so.
+    """
     run = Run()
     run.hello("web1:1")
     run.hello("web2:1")
@@ -52,7 +54,31 @@ def test_jobs_and_time_are_counted_by_slave() -> None:
     assert (one["done"], one["failed"], one["in_hand"], one["state"]) == (9, 1, 0, "at work")
     assert one["p50"] == pytest.approx(0.001, rel=0.5)
     assert (one["release"], one["python"], one["workers"]) == ("1.0.0", "3.11.2", 2)
-    assert (other["done"], other["in_hand"], other["longest"]) == (0, 7, "10")
+    assert (other["done"], other["in_hand"], other["longest"]) == (0, 7, "")
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_slave_whose_workers_have_jobs_of_an_hour_is_busy(ahead: int) -> None:
+    """Its jobs have not ended, and count all the same, from when they began; what it has beside
+    them does not.
+    """
+    run = Run()
+    run.figures._clock = lambda: 0.0
+    run.hello("web1:1")
+    for worker in (7, 8):
+        token = run.batch("web1:1", 1)
+        lease = next(lease for lease in run.broker.leases if lease.token == token)
+        run.broker.leases.tick(10.0)
+        run.broker.leases.note(lease, Report(token, 0, worker=worker))
+        run.broker.leases.tick(0.0)
+    for _ in range(ahead):
+        run.batch("web1:1", 1)
+    run.figures._clock = lambda: 1000.0
+    row = run.row("web1:1")
+
+    assert row["busy_share"] == pytest.approx(0.993)
+    assert (row["longest"], row["longest_seconds"], row["worker"]) == ("0", 993.0, 7)
+    assert run.figures.rows(sort="busy_share")[0][0]["busy_share"] == row["busy_share"]
 
 
 @pytest.mark.parametrize("sort", [*SORTED_BY, "", "no such column"])

@@ -86,6 +86,25 @@ def test_a_job_that_takes_too_long_is_ended_with_its_worker(scene: Scene) -> Non
     assert late.timed_out == (held, 3)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_the_master_is_told_in_which_worker_a_job_runs_for_long(scene: Scene, together: bool) -> None:
+    """Of a call that has all jobs of a batch, too, though none of them can be taken over alone."""
+    worker = scene.worker()
+    worker.together = together
+    scene.give(worker, 1)
+    scene.spend(3.0)
+    scene.in_flight.reports()
+    scene.in_flight.answered()
+    scene.spend(1.0)
+    (report,) = scene.in_flight.reports()
+    scene.in_flight.answered()
+    scene.spend(9.0)
+
+    assert report.worker == worker.pid
+    assert bool(report.long) is not together
+    assert scene.in_flight.reports() == []
+
+
 @pytest.mark.parametrize("coroutines", [False, True])
 def test_a_batch_whose_unpickling_hangs_is_ended_too(scene: Scene, coroutines: bool) -> None:
     """Nobody would cancel that, not even where jobs are coroutines; and no job of it is said to run
