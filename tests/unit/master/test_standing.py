@@ -53,7 +53,7 @@ def test_the_job_that_keeps_a_run_from_its_end_has_a_name_an_age_and_a_place() -
         "running_worker": 4711,
     }
     assert standing.reason(broker.counts()) == (
-        "waiting for the job 'hangs', which has run for 12m3s on vm:12, worker 4711"
+        "waiting for the job 'hangs', which has run for 12m1s on vm:12, worker 4711"
     )
 
 
