@@ -485,9 +485,7 @@ COVERED_BY = {
         "runner/prefork runner/local_slave runtime/child_process slave/worker/fork_server"
     ),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks slave/worker/event_loop",
-    "tests/process/test_in_process.py": (
-        "master/reading/reader_by_turns runner/in_process runner/in_process_server runner/one_job"
-    ),
+    "tests/process/test_in_process.py": ("master/reading/reader_by_turns runner/in_process_server runner/one_job"),
     "tests/process/test_trial.py": "runner/sample_run",
     "tests/process/test_run_identity.py": (
         "master/run_record master/stores/default_path runner/loading runner/repeated runner/session runner/blank_state"

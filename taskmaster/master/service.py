@@ -176,7 +176,12 @@ class Service:
             # reports again.
             return Answer(AnswerState.UNKNOWN).to_wire()
         said = [Report.from_wire(report) for report in reports]
-        stale = tuple(report.token for report in said if not self._reports.take(slave, report))
+        # Keys are the user's code, and run in the thread that hears the slaves.
+        self._broker.slaves.stalled(self._clock())
+        try:
+            stale = tuple(report.token for report in said if not self._reports.take(slave, report))
+        finally:
+            self._broker.slaves.stalled(None)
         if said:
             self._took()
         if self.over or slave.may_end:

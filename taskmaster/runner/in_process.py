@@ -208,6 +208,9 @@ class InProcessSlave:
         """
         self._signals = signals
         HERE.run, HERE.slave, HERE.job_timeout = run, self._name, None
+        self._greet([])
+
+    def _greet(self, held: list[str]) -> None:
         welcome = self._service.hello(
             {
                 "protocol": PROTOCOL,
@@ -217,6 +220,7 @@ class InProcessSlave:
                 "name": self._name,
                 "workers": 1,
                 "slots": 1,
+                "held": held,
                 **self._about,
             }
         )
@@ -309,10 +313,12 @@ class InProcessSlave:
             ) from exc
 
     def _exchange(self, reports: list[Report], batches: int) -> Answer:
-        want = self._size.want(batches)
-        return Answer.from_wire(
-            self._service.exchange(self._session, [report.to_wire() for report in reports], tuple(want))
-        )
+        said, want = [report.to_wire() for report in reports], tuple(self._size.want(batches))
+        answer = Answer.from_wire(self._service.exchange(self._session, said, want))
+        if answer.state is AnswerState.UNKNOWN:  # a setting was changed, which a hello tells
+            self._greet([report.token for report in reports])
+            answer = Answer.from_wire(self._service.exchange(self._session, said, want))
+        return answer
 
     def _leave(self) -> None:
         self._service.bye(self._session)

@@ -15,9 +15,11 @@ __all__ = ["HeldBatch", "InFlight", "ReportState"]
 
 SHORT_MESSAGE_CHARACTERS = 100  # kept of each failure's message when those of a batch are too large
 MOST_FAILURE_BYTES = 4 * 1024 * 1024  # most for the unreported failures of a batch; above it, texts are left out
-# Of failures that one exchange carries, beside those of the last batch in it: the master takes 16
-# MiB at once, and 600,000 values, of which a failure has up to 13.
+# Of what one exchange carries, beside the last batch in it: the master takes 16 MiB at once, and
+# 600,000 values, of which a failure has up to 13, and each job that has ended out of turn one.
+FAILURE_VALUES = 13
 MOST_REPORTED_BYTES = 2 * 1024 * 1024
+MOST_REPORTED_VALUES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,11 +322,13 @@ class InFlight:
         What would be too much for one exchange is in the next reports.
         """
         self._sent = {}
-        texts = 0
+        texts = values = 0
         for token, held in self._held.items():
-            if not held.stale and held.state != held.told and texts <= MOST_REPORTED_BYTES:
+            fits = texts <= MOST_REPORTED_BYTES and values <= MOST_REPORTED_VALUES
+            if fits and not held.stale and held.state != held.told:
                 self._sent[token] = held.state
                 texts += held.texts
+                values += len(held.extra) + len(held.long) + FAILURE_VALUES * len(held.failures)
                 if self.singly:
                     break
         self.singly = self.singly and bool(self._sent)

@@ -10,8 +10,9 @@ from support.master import Master
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.service import Service
-from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, WireBatch
+from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, ReportEnd, WireBatch
 from taskmaster.slave.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
@@ -68,3 +69,28 @@ def test_a_report_took_a_time_that_there_is(seconds: float) -> None:
     """The sum of two others would be no number, and a history with it in a state is refused."""
     with pytest.raises(ValueError, match="took no time that there is"):
         Report.from_wire(Report("t", 1, seconds=seconds).to_wire())
+
+
+def test_a_key_that_takes_long_while_a_report_is_taken_loses_no_slave() -> None:
+    """It is the user's code, in the thread that hears the slaves: their silence is ours."""
+    now = [0.0]
+
+    def job_key(job: int) -> int:
+        for _ in range(70 if reporting else 0):
+            now[0] += 1.0
+            broker.tick(now[0])
+        return job
+
+    reporting = False
+    broker = Broker("i", Limits(lease=60.0))
+    broker.intake.add(range(3))
+    broker.intake.exhaust()
+    service = Master(broker, JobIdentity(job_key), clock=lambda: now[0]).service
+    service.hello(SLAVE)
+    lent = lent_by(service, 3)
+    reporting = True
+    report = Report(lent.token, lent.count, keep=lent.count, end=ReportEnd.FINISHED)
+    service.exchange("s", [report.to_wire()], (0, 1, 0, ""))
+
+    assert broker.slaves.get("s") is not None
+    assert broker.settlement.done == lent.count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.model import Failure, WireBatch
-from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.in_flight import MOST_REPORTED_VALUES, HeldBatch, InFlight
 
 
 def take(in_flight: InFlight, token: str = "t", count: int = 10) -> HeldBatch:
@@ -321,3 +321,20 @@ def test_what_is_given_back_is_urgent() -> None:
     in_flight.answered()
 
     assert not in_flight.urgent()
+
+
+def test_many_jobs_that_ended_out_of_turn_are_reported_in_several_exchanges() -> None:
+    """Together they would be too much for the master, which would take it for a lost connection,
+    again and again.
+    """
+    in_flight = InFlight()
+    batches, jobs = 32, 20_000
+    for number in range(batches):
+        in_flight.progress(take(in_flight, str(number), jobs), 0, range(1, jobs))
+    told: list[str] = []
+    while reports := in_flight.reports():
+        assert sum(len(report.extra) for report in reports) <= MOST_REPORTED_VALUES + jobs
+        told += [report.token for report in reports]
+        in_flight.answered()
+
+    assert told == [str(number) for number in range(batches)]
