@@ -29,7 +29,7 @@ def test_a_setting_that_is_changed_meanwhile_is_heard() -> None:
     broker.intake.exhaust()
     server: Any = SimpleNamespace(service=Master(broker).service, told=None)
     slave = InProcessSlave(Callbacks(handle_job), server, bool, batch=1, grace=1.0, about={})
-    nobody: Any = SimpleNamespace(received=None)
+    nobody: Any = SimpleNamespace(received=0)
     slave.enter("r", nobody)
     turns = 0
     while not broker.finished:
