@@ -465,7 +465,7 @@ COVERED_BY = {
         "options/commands options/page options/project"
     ),
     "tests/process/test_engine_dask.py": (
-        "engine/child engine/contract engine/dask_cluster engine/upkeep runner/engine_fleet runner/engine_slaves"
+        "engine/child engine/contract engine/dask_cluster runner/engine_fleet runner/engine_slaves"
     ),
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",

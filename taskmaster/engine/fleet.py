@@ -127,6 +127,11 @@ class Fleet:
         self._tasks.update(dict.fromkeys(names, now))
         return names
 
+    def unsubmitted(self, names: Collection[str]) -> None:
+        """Note that the engine has not taken these, which ``due`` has given."""
+        for name in names:
+            self._tasks.pop(name, None)
+
     def surplus(self, withdrawable: Collection[str]) -> list[str]:
         """Return the names of the tasks that run nowhere and are too many: the engine has lost
         workers.

@@ -103,13 +103,25 @@ class Upkeep:
             pause = LOOK_SECONDS
             try:
                 self._look()
-                for name in self._fleet.due(time.monotonic()):
-                    self._engine.submit(name, self._task.named(name))
+                self._submit()
             except Exception as exc:
                 with self._lock:
                     self._fleet.away(time.monotonic(), one_line(exc))
                 self._complain(f"the engine does not answer ({one_line(exc)}); slaves that run go on")
                 pause = AWAY_SECONDS
+
+    def _submit(self) -> None:
+        """Have the slaves started that are due; what the engine does not take is due again."""
+        with self._lock:
+            names = self._fleet.due(time.monotonic())
+        taken = 0
+        try:
+            for name in names:
+                self._engine.submit(name, self._task.named(name))
+                taken += 1
+        finally:
+            with self._lock:
+                self._fleet.unsubmitted(names[taken:])
 
     def _look(self) -> None:
         view = self._engine.look()
