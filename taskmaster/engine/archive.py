@@ -24,7 +24,8 @@ __all__ = ["MOST_BYTES", "name_there", "pack", "unpack"]
 
 MOST_BYTES = 64 * 1024 * 1024  # it travels with every slave, through the engine's scheduler
 LEFT_OUT = ("__pycache__", ".git", ".venv", "node_modules")
-LEFT_OUT_ENDS = (".pyc", ".tmstate", ".tmstate-wal", ".tmstate-shm")
+LEFT_OUT_ENDS = (".pyc", ".tmstate", ".tmstate-wal", ".tmstate-shm", ".key")
+LEFT_OUT_FILES = ("taskmaster.toml",)  # a webhook's address may stand there; a slave reads none
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold: equal files give equal bytes
 
 
@@ -78,7 +79,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = sorted(one for one in folders if one not in LEFT_OUT)
         for name in sorted(names):
             file = Path(folder) / name
-            if not name.endswith(LEFT_OUT_ENDS) and file.is_file():
+            if name not in LEFT_OUT_FILES and not name.endswith(LEFT_OUT_ENDS) and file.is_file():
                 yield str(PurePosixPath(above) / file.relative_to(path).as_posix()), file
 
 

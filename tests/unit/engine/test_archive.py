@@ -36,6 +36,19 @@ def test_files_keep_their_way_from_the_working_directory(here, tmp_path):
     assert os.access(there / "lib/tool", os.X_OK)
 
 
+def test_secrets_of_the_master_stay_here(here, tmp_path):
+    """Keys, and the options with the address of a webhook: an engine is shared with others."""
+    (here / "tm.key").write_text("s3cret")
+    (here / "lib" / "tls.key").write_text("s3cret")
+    (here / "taskmaster.toml").write_text('notify = ["https://hooks.example/s3cret"]')
+    (here / "lib" / "other.toml").write_text("6")
+
+    there = unpack(pack([Path()]), tmp_path)
+
+    found = sorted(str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
+    assert found == ["jobs.py", "lib/helper.py", "lib/other.toml", "lib/tool"]
+
+
 def test_a_file_from_elsewhere_has_its_own_name(here, tmp_path):
     """As its module has when it is loaded here."""
     other = tmp_path / "elsewhere.py"
