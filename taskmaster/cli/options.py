@@ -306,8 +306,8 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         os.environ[SETTINGS_VARIABLE] = given["django_settings"]
     if "other_databases" in given:
         os.environ[OTHER_DATABASES] = "1" if given["other_databases"] else ""
-    if given.get("notify"):
-        os.environ.pop("TASKMASTER_NOTIFY", None)  # a secret, which no worker needs
+    # A secret, which no worker needs; a slave may have been given it with its other variables.
+    os.environ.pop("TASKMASTER_NOTIFY", None)
     if given.pop("no_progress", False):
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())

@@ -186,11 +186,11 @@ class PageServer:
     async def _metrics_text(self, request: Request) -> Answer:
         if self._metrics is None:
             return NOTHING
-        await self._feed.fresh()
+        await self._feed.fresh(looks=False)
         return (200, *self._metrics(self._feed.status(), not self._feed.gone, request.headers.get("accept", "")))
 
     async def _health(self, _: Request) -> Answer:
-        await self._feed.fresh()
+        await self._feed.fresh(looks=False)
         return (503, TEXT, b"gone\n") if self._feed.gone else (200, TEXT, b"ok\n")
 
     async def _steer(self, request: Request) -> Answer:

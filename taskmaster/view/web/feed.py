@@ -72,9 +72,14 @@ class Feed:
         """Whether the master did not answer when it was asked last."""
         return bool(self._trouble)
 
-    async def fresh(self) -> None:
-        """Ask the master, unless it was asked just now."""
-        self._looked_at = self._clock()
+    async def fresh(self, *, looks: bool = True) -> None:
+        """Ask the master, unless it was asked just now.
+
+        Args:
+            looks: A browser looks, which wants to see the end of the run, too.
+        """
+        if looks:
+            self._looked_at = self._clock()
         if self._over or self._clock() - self._asked_at < FRESH_SECONDS:
             return
         if self._task is None or self._task.done():

@@ -170,6 +170,15 @@ def test_slave_works_for_the_target(api, command):
     ]  # fmt: skip
 
 
+def test_the_address_of_notifications_is_taken_out_of_the_environment_of_workers(api, command, monkeypatch):
+    """A slave may have been started with all variables of its master; the address is a secret."""
+    for tool in ("tm-slave", "tm-master"):
+        monkeypatch.setenv("TASKMASTER_NOTIFY", "https://hooks.example/secret")
+        assert command(tool, "mod").code == 0
+
+        assert "TASKMASTER_NOTIFY" not in os.environ
+
+
 def test_spawn_is_a_slave_with_n_processes(api, command):
     """The second word is the number of workers."""
     command("tm-spawn", "mod", "8")

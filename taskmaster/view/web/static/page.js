@@ -57,10 +57,13 @@ function showState(s, page) {
   at("extra").hidden = !found.command;
   put("extra-command", found.command || "");
   document.body.classList.toggle("stale", Boolean(found.gone));
-  const percent = s && s.total ? `${Math.floor((100 * s.settled) / s.total)} % ` : "";
+  const share = s ? shareOf(s) : null;
+  const percent = share === null ? "" : `${Math.floor(100 * share)} % `;
   document.title = `${percent}${found.word} · ${s ? name(s.target) : "Taskmaster"}`;
   showButtons(s, page, Boolean(found.gone));
 }
+
+const shareOf = (s) => (known(s.share) ? s.share : s.total ? Math.min(1, s.settled / s.total) : null);
 
 const name = (target) => String(target).split("/").at(-1);
 
@@ -77,7 +80,7 @@ function showButtons(s, page, gone) {
 // -- progress and numbers --------------------------------------------------------------------------
 
 function showProgress(s, page) {
-  const bar = at("done"), share = known(s.share) ? s.share : s.total ? Math.min(1, s.settled / s.total) : null;
+  const bar = at("done"), share = shareOf(s);
   const over = s.state === "finished";
   put("percent", share === null ? count(s.settled) : `${(Math.floor(1000 * (over ? 1 : share)) / 10).toFixed(1)} %`);
   put("counts", share === null ? "jobs settled; how many there are is not known" : s.total ? `${count(s.settled)} of ${count(s.total)} jobs` : `${many(s.settled, "job")} settled`);

@@ -219,3 +219,19 @@ def test_the_end_is_the_last_word(world):
     assert found["state"] == "finished"
     assert found["page"]["over"] is True
     assert found["page"]["steers"] is False
+
+
+@pytest.mark.parametrize(("looks", "waits"), [(True, True), (False, False)])
+def test_only_a_browser_that_looks_is_waited_for_at_the_end(world, looks, waits):
+    """What reads metrics, or asks whether the page is well, sees no end."""
+
+    async def end() -> bool:
+        await world.feed.fresh(looks=looks)
+        waiting = asyncio.create_task(world.feed.seen())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        ended = waiting.done()
+        waiting.cancel()
+        return not ended
+
+    assert asyncio.run(end()) == waits
