@@ -335,6 +335,7 @@ def test_a_model_instance_can_be_a_job(posts: list[int]) -> None:
     assert again.author.name == "Ann"
 
 
+@pytest.mark.slow
 def test_memory_is_flat(use: Any, database: str, sql: Sql) -> None:
     """Of a hundred thousand rows never more than two pages are there at once."""
     use(database_of(database), Author)

@@ -13,6 +13,7 @@ from taskmaster import postgres
 SLOW = "pg_sleep(0.002) IS NOT NULL"
 
 
+@pytest.mark.slow
 def test_a_page_in_the_way_of_a_standby_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
     """The standby cancels it, as its primary has removed rows that the page may still see; no row
     is left out.

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 Sql = Callable[..., list[tuple]]
 
 
+@pytest.mark.slow
 def test_comments_are_denormalised(database: str, sql: Sql, playground: Playground) -> None:
     """Killed in the middle and run again: every comment has the name of its author."""
     sql("CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL)")

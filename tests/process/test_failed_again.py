@@ -72,6 +72,7 @@ def test_failed_jobs_are_run_again_and_nothing_else(playground: Playground) -> N
     assert "nothing to run again" in none.output
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_stays_so(playground: Playground) -> None:
     """--failed on a run that was killed half-way: neither its place nor what is parked is lost."""
     playground.write("mod.py", BAD.replace("    hold()\n", "    time.sleep(0.01)\n    hold()\n"))

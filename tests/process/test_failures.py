@@ -236,6 +236,7 @@ def test_a_wait_that_a_subclass_sets_is_waited_for(playground: Playground) -> No
     assert playground.ledger.ended().total() == 18
 
 
+@pytest.mark.slow
 def test_a_failure_that_is_said_in_no_known_form_is_no_success(playground: Playground) -> None:
     """What a callback does to its worker's words costs the job an attempt, and no other job."""
     playground.write(

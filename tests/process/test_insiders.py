@@ -180,6 +180,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("kind", LONG)
+@pytest.mark.slow
 def test_an_honest_peer_waits_for_one_long_request_however_many_there_are(kind: str) -> None:
     """A hundred that have asked before it come after it, all but one: also for a slave that is
     new.

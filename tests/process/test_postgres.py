@@ -201,6 +201,7 @@ def handle_job(n):
 """
 
 
+@pytest.mark.slow
 def test_a_statement_does_not_outlive_its_worker(
     database: str, sql: Callable[..., list[tuple]], playground: Playground
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_pause_bites_and_loses_nothing(playground: Playground, mode: str) -> N
     assert failures(playground) == 0
 
 
+@pytest.mark.slow
 def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: Playground) -> None:
     """Each request is applied whole, in some order; each answer has its row."""
     run = begun(playground, ONE, "2", TOTAL="400")
@@ -318,6 +319,7 @@ def test_settings_reach_slaves_that_are_connected(playground: Playground) -> Non
     assert playground.ledger.ended() == {str(n): 1 for n in range(120)}
 
 
+@pytest.mark.slow
 def test_commands_say_what_is_wrong_with_them(playground: Playground) -> None:
     """With exit code 2, and without a change; and `why` says what is right."""
     run = begun(playground, ONE, "2", TOTAL="2000")

@@ -122,6 +122,7 @@ def test_run_time_gives_running_jobs_no_more_than_grace(playground: Playground) 
     assert "0 jobs are settled so far" in ended.output
 
 
+@pytest.mark.slow
 def test_a_signal_while_run_time_drains_is_what_the_command_ends_with(playground: Playground) -> None:
     """143, so that whoever sent it knows that it was heard."""
     playground.hold(0)

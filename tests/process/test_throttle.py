@@ -106,6 +106,7 @@ def test_a_hook_says_why_the_run_waits_and_it_goes_on(playground: Playground) ->
     assert len(playground.ledger.ended()) == 50
 
 
+@pytest.mark.slow
 def test_while_a_run_is_throttled_what_runs_is_reported_and_keeps_its_lease(playground: Playground) -> None:
     """Longer than a lease without a renewal would last; the run ends at once when nothing is left
     to hand out.
