@@ -164,6 +164,7 @@ class Page:
             try:
                 with tempfile.TemporaryFile() as errors:
                     if not self._begin(errors):
+                        self._end.close()
                         return
                     self._end.serve()
                     self._note_end(errors)
