@@ -24,7 +24,7 @@ def check_secrecy(scheduler: str, *, insecure: bool) -> None:
     if parts.scheme in ENCRYPTED or is_loopback(parts.hostname or "") or insecure:
         return
     raise UsageError(
-        f"The scheduler {scheduler} is reached without TLS, and the key of this run would travel in clear: whoever "
+        f"The scheduler {scheduler} is reached without TLS, and the key of this run would travel in clear: who "
         "reads it can run code on the slaves. Use a tls:// scheduler, or accept that with --insecure-engine."
     )
 

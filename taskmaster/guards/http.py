@@ -4,7 +4,6 @@ service.
 
 from __future__ import annotations
 
-import http.client as http_client
 from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -61,6 +60,8 @@ class HttpGuard:
         return self.reason
 
     def _answer(self) -> tuple[int, str]:
+        import http.client as http_client  # with TLS and mail, a quarter of the time of a worker's start
+
         kind = http_client.HTTPSConnection if self._secure else http_client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:

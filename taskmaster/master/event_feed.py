@@ -158,5 +158,5 @@ class EventFeed:
         for listener in self.listeners:
             try:
                 listener(event)
-            except Exception as exc:  # whoever listens, the work goes on; one that starts a thread may not get it
+            except Exception as exc:  # the run goes on; a listener that starts a thread may not get one
                 logger.warning("the event %s was not passed on: %s: %s", name, type(exc).__name__, exc)

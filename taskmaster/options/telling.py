@@ -1,6 +1,6 @@
 """The options with which a run speaks up by itself: ``--notify`` and what goes with it.
 
-No message repeats the address of a webhook: whoever knows it can post there.
+No message repeats the address of a webhook: who knows it can post there.
 """
 
 from __future__ import annotations

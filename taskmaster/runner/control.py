@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
-MOST_BUSY_PAUSES = 20  # a master that stays busy after so many pauses is given up
+MOST_BUSY_PAUSES = 20  # pauses after which a master that stays busy is given up
 
 
 def connect(host: str, key: str | None, key_file: str | None) -> client.MasterConnection:

@@ -17,8 +17,6 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from taskmaster.errors import UsageError
-from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport import keyfile
 
 __all__ = ["KeptPage", "Tokens", "keep_page", "kept_page", "new_tokens"]
@@ -78,29 +76,14 @@ def keep_page(page: KeptPage) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    directory = keyfile.directory()
-    if directory is None:
-        raise UsageError("The page's tokens cannot be kept: you have no home. Set TASKMASTER_HOME.")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = directory.stat()
-        if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise UsageError(
-                f"{directory} is not yours alone, so that no token is kept there: chmod 700 {directory}, or set "
-                "TASKMASTER_HOME."
-            )
-        _forget_old(directory)
-        path = _path(directory, page.state)
-        scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(scratch, flags, 0o600), "w") as file:
-            json.dump({**page.tokens._asdict(), "url": page.url, "state": page.state}, file)
-        scratch.replace(path)
-    except (OSError, ValueError) as exc:
-        raise UsageError(
-            f"The page's tokens cannot be kept in {directory}: {reason(exc)}. Set TASKMASTER_HOME to a directory of "
-            "yours."
-        ) from exc
+    kept = {**page.tokens._asdict(), "url": page.url, "state": page.state}
+    path = keyfile.keep_private(
+        lambda directory: _path(directory, page.state),
+        json.dumps(kept).encode(),
+        cannot="The page's tokens cannot be kept",
+        nothing="no token is kept there",
+    )
+    _forget_old(path.parent)
 
 
 def _forget_old(directory: Path) -> None:

@@ -14,13 +14,25 @@ import pwd
 import secrets
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 from taskmaster.errors import UsageError
 from taskmaster.runtime.tracebacks import reason
 
-__all__ = ["as_bytes", "directory", "find", "generate", "leave", "read", "remove", "resolve", "weak", "write_new"]
+__all__ = [
+    "as_bytes",
+    "directory",
+    "find",
+    "generate",
+    "keep_private",
+    "leave",
+    "read",
+    "remove",
+    "resolve",
+    "weak",
+    "write_new",
+]
 
 MAX_KEY_BYTES = 65_536  # bytes that are read of a key file: /dev/zero is none
 WEAK_CHARACTERS = 16  # a peer that a slave connects to can try keys for as long as it likes
@@ -116,33 +128,50 @@ def leave(port: int, key: str) -> Path:
     Raises:
         UsageError: there is no directory that belongs to the user alone, or it cannot be written.
     """
+    return keep_private(
+        lambda place: _path(place, port),
+        as_bytes(key) + b"\n",
+        cannot="The key for slaves on this machine cannot be left",
+        nothing="no key is left there",
+    )
+
+
+def keep_private(where: Callable[[Path], Path], content: bytes, *, cannot: str, nothing: str) -> Path:
+    """Keep something in the directory that belongs to the user alone; return the file.
+
+    Args:
+        where: gives the file, in that directory.
+        content: what to keep.
+        cannot: how messages begin when it cannot be kept.
+        nothing: what messages say of a directory that others can write.
+
+    Raises:
+        UsageError: there is no such directory, or it cannot be written.
+    """
     place = directory()
     if place is None:
-        raise UsageError("The key for slaves on this machine cannot be left: you have no home. Set TASKMASTER_HOME.")
+        raise UsageError(f"{cannot}: you have no home. Set TASKMASTER_HOME.")
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = place.stat()
         if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
-                f"{place} is not yours alone, so that no key is left there: chmod 700 {place}, or set TASKMASTER_HOME."
+                f"{place} is not yours alone, so that {nothing}: chmod 700 {place}, or set TASKMASTER_HOME."
             )
-        path = _path(place, port)
+        path = where(place)
         # A name that nobody can know, and no link.
         scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
-                file.write(as_bytes(key) + b"\n")
+                file.write(content)
             return scratch.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 scratch.unlink()
             raise
     except (OSError, ValueError) as exc:
-        raise UsageError(
-            f"The key for slaves on this machine cannot be left in {place}: {reason(exc)}. Set TASKMASTER_HOME "
-            "to a directory of yours."
-        ) from exc
+        raise UsageError(f"{cannot} in {place}: {reason(exc)}. Set TASKMASTER_HOME to a directory of yours.") from exc
 
 
 def remove(port: int, key: str) -> None:

@@ -1,7 +1,7 @@
 """A line between a master and a process of its own that never has the run's key.
 
 One end is the master's (``LineEnd``), the other is inherited by a child process (``Line``). What
-may be asked there depends on the role of whoever asks, not on the process: a token says it, and is
+may be asked there depends on the role of the request, not on the process: its token says it, and is
 looked at on the master's side. Guarantees: nothing but plain values goes over it; a role's methods
 are all that can be called, so that a child that was taken over can neither take batches nor report,
 and cannot steer before somebody has shown it the token for that.
@@ -101,7 +101,7 @@ class LineEnd:
             channel.close()
 
     def role_of(self, token: object) -> Role:
-        """Return the role of who shows this token."""
+        """Return the role that a token gives."""
         if self._steer_token is None or not isinstance(token, str):
             return Role.LOOK
         same = hmac.compare_digest(token.encode("utf-8", "replace"), self._steer_token.encode())

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,6 @@ from taskmaster.postgres.statements import SourceConnection
 from taskmaster.runtime.context import HERE
 
 Sql = Callable[..., list[tuple]]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_kept() -> Iterator[None]:
-    """Each test begins without a connection, and leaves none."""
-    yield
-    known = connections._local.__dict__.pop("known", {})
-    for dsn in list(known):
-        connections._close(known, dsn)
 
 
 @pytest.fixture(params=["psycopg2", "psycopg", "dsn"])

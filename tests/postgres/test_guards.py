@@ -6,28 +6,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
 import pytest
 from support.commands import wait_for
+from support.guards import until
 from support.postgres_server import Server, server, standby
 
 from taskmaster.guards import Guard, Unknown
 from taskmaster.postgres import guards
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
-
-
-def until(guard: Guard, holds: Callable[[str], object]) -> str:
-    """Ask the guard until its answer is as expected; gives that answer."""
-    deadline = time.monotonic() + 30.0
-    while not holds(reason := guard()):
-        assert time.monotonic() < deadline, (reason, guard.value)
-        time.sleep(0.05)
-    return reason
 
 
 @contextmanager

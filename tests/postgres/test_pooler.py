@@ -18,7 +18,7 @@ from support.pgbouncer import Pooler, find_pgbouncer, pooler
 from support.postgres_server import Server, server
 
 from taskmaster import postgres
-from taskmaster.postgres import connections, guards
+from taskmaster.postgres import guards
 from taskmaster.postgres.statements import SourceConnection
 
 DRIVERS: dict[str, Callable[[str], Any]] = {
@@ -41,15 +41,6 @@ def pooled(own: Server) -> Iterator[Pooler]:
     """Give a pooler before it, with some sessions for all."""
     with pooler(own, SESSIONS) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_kept() -> Iterator[None]:
-    """Each test begins without a connection, and leaves none."""
-    yield
-    known = connections._local.__dict__.pop("known", {})
-    for dsn in list(known):
-        connections._close(known, dsn)
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from support.guards import until
 from support.postgres_server import Server, server
 
 from taskmaster.guards import Guard
@@ -23,15 +23,6 @@ def primary() -> Iterator[Server]:
         own.execute("ALTER SYSTEM SET autovacuum = off")
         own.execute("SELECT pg_reload_conf()")
         yield own
-
-
-def until(guard: Guard, holds: Callable[[str], object]) -> str:
-    """Ask the guard until its answer is as expected; gives that answer."""
-    deadline = time.monotonic() + 30.0
-    while not holds(reason := guard()):
-        assert time.monotonic() < deadline, (reason, guard.value)
-        time.sleep(0.05)
-    return reason
 
 
 def test_the_rate_of_the_log_is_what_is_written_in_a_second(primary: Server) -> None:

@@ -62,7 +62,7 @@ class WriteAhead:
         return sum(len(batch.jobs) for batch in self._unwritten)
 
     def reserve(self, count: int) -> int:
-        """Return the first of so many positions that no job has."""
+        """Set ``count`` positions aside that no job has, and return the first of them."""
         self._lowest -= count
         return self._lowest
 

@@ -92,7 +92,7 @@ class Feed:
         """Return what ``/api/v1/status`` gives.
 
         Args:
-            steers: The one who asks may steer.
+            steers: The request may steer.
         """
         page = {
             **self._facts,
@@ -136,7 +136,7 @@ class Feed:
         return cleaned(await self._in_thread(self._look, "settings", {}) or [])
 
     async def steer(self, request: dict[str, Any], token: str) -> dict[str, Any]:
-        """Ask the master for a change, with the token of who wants it.
+        """Ask the master for a change, with the token of the request.
 
         Raises:
             LineRefused: The token does not allow it, or the master could not do it.

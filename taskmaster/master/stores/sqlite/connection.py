@@ -21,7 +21,7 @@ from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.file import IN_USE, RESTORE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite.owner import reserve
-from taskmaster.master.stores.sqlite.rows import STATEMENTS, lost_rows
+from taskmaster.master.stores.sqlite.rows import STATEMENTS, lost_rows, make_missing
 from taskmaster.master.stores.sqlite.validation import check_schema
 
 __all__ = ["begin", "connect", "let_go", "looking"]
@@ -157,8 +157,7 @@ def begin(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION | IN_USE}")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     connection.execute("BEGIN IMMEDIATE")
-    steering.fill(connection)
-    history.fill(connection)
+    make_missing(connection, [*steering.STATEMENTS, *history.STATEMENTS])
 
 
 def let_go(connection: sqlite3.Connection, path: Path, opened: os.stat_result) -> None:

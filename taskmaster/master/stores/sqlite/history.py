@@ -6,7 +6,6 @@ A state of format 3 or 4 has no such table: it gets one with its first change.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from taskmaster.master.run_record import Checkpoint
@@ -14,7 +13,7 @@ from taskmaster.master.stores.sqlite.rows import Tally, sealed
 from taskmaster.master.stores.sqlite.validation import check_history
 from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
 
-__all__ = ["HISTORY", "STATEMENTS", "fill", "rows", "write"]
+__all__ = ["HISTORY", "STATEMENTS", "rows", "write"]
 
 TABLE = """
 CREATE TABLE history (
@@ -26,12 +25,6 @@ DAY_SECONDS, MONTH_SECONDS = 86_400, 30 * 86_400
 HISTORY = (
     "SELECT run, at, numbers, seal FROM (SELECT * FROM history WHERE run = ? ORDER BY at DESC LIMIT 12000) ORDER BY at"
 )
-
-
-def fill(connection: sqlite3.Connection) -> None:
-    """Make the table where it is missing."""
-    for statement in STATEMENTS:
-        connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
 
 
 def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:

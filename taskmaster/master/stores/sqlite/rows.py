@@ -22,6 +22,7 @@ __all__ = [
     "failed_job",
     "fill",
     "lost_rows",
+    "make_missing",
     "new_run",
     "printable",
     "seal_run",
@@ -71,6 +72,12 @@ def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("INSERT INTO meta VALUES ('current', '')")
     new_run(connection)
     return connection
+
+
+def make_missing(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    """Make the tables that a state of an older format lacks."""
+    for statement in statements:
+        connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
 
 
 def new_run(connection: sqlite3.Connection) -> str:

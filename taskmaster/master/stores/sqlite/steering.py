@@ -6,7 +6,6 @@ nothing was steered, and gets them with its first change, from which on it is of
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from taskmaster.master.run_record import Checkpoint
@@ -14,7 +13,7 @@ from taskmaster.master.steering.records import LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.rows import Tally, printable, sealed
 from taskmaster.master.stores.sqlite.validation import check_live, check_trail
 
-__all__ = ["LIVE", "STATEMENTS", "TRAIL", "changes", "fill", "rows", "write"]
+__all__ = ["LIVE", "STATEMENTS", "TRAIL", "changes", "rows", "write"]
 
 TABLES = """
 CREATE TABLE live (
@@ -32,12 +31,6 @@ TRAIL = (
     "(SELECT * FROM trail WHERE run = ? ORDER BY seq DESC LIMIT 1000) ORDER BY seq"
 )
 MOST_ROWS = 10_000  # of a run's trail; beyond, the oldest go
-
-
-def fill(connection: sqlite3.Connection) -> None:
-    """Make the tables where they are missing."""
-    for statement in STATEMENTS:
-        connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
 
 
 def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
