@@ -434,6 +434,7 @@ def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database
     assert not isinstance(caught.value, TooSlow)
 
 
+@pytest.mark.slow
 def test_rows_are_found_where_few_fit_the_condition(
     use: Any, database: str, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:

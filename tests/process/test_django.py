@@ -95,6 +95,7 @@ Taskmaster(callback, Post.objects.all()).start()
 """
 
 
+@pytest.mark.slow
 def test_the_blog_s_script_runs_word_for_word(project: dict[str, str], sql: Sql, playground: Playground) -> None:
     """A queryset alone: interrupted in the middle, the same script goes on at its key."""
     playground.write("script.py", SCRIPT)

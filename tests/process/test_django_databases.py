@@ -247,6 +247,7 @@ def handle_job(pk):
 """
 
 
+@pytest.mark.slow
 def test_a_slave_with_another_database_than_the_master_is_refused(
     project: dict[str, str], sql: Sql, playground: Playground
 ) -> None:

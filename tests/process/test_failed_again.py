@@ -127,6 +127,7 @@ def test_killed_in_the_middle_it_goes_on(playground: Playground) -> None:
     assert set(playground.ledger.ended()) == set(map(str, range(100)))
 
 
+@pytest.mark.slow
 def test_failures_of_a_stopped_run_are_listed_and_dropped(playground: Playground) -> None:
     """For people, as JSON, as CSV, by kind, by key; a key that is not there changes nothing."""
     playground.write("mod.py", BAD)

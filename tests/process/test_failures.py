@@ -183,6 +183,7 @@ def test_user_code_that_ends_the_process_only_fails_its_job(playground: Playgrou
     assert playground.ledger.ended().total() == 99
 
 
+@pytest.mark.slow
 def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playground) -> None:
     """Kill -9 of a local run whose get_jobs has forked: slave and workers end with it, and the run
     can be resumed.
@@ -255,6 +256,7 @@ def test_a_failure_that_is_said_in_no_known_form_is_no_success(playground: Playg
     assert set(playground.ledger.ended()) == set(map(str, range(200))) - {"77"}
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_while_it_is_unpickled_takes_too_long(playground: Playground) -> None:
     """It is found in its batch, and charged; the others are run once."""
     playground.write(

@@ -42,6 +42,7 @@ def handle_job(job):
         assert "found 0 False None" in run.output
 
 
+@pytest.mark.slow
 def test_a_killed_embryo_is_replaced(playground: Playground) -> None:
     """By a slave of its own; the run goes on."""
     playground.hold(10)

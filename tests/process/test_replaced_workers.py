@@ -59,6 +59,7 @@ def test_one_job_a_worker_in_a_script(playground: Playground) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how large a process is")
+@pytest.mark.slow
 def test_a_worker_that_grows_is_replaced_between_two_jobs(playground: Playground) -> None:
     """A leak of 8 MB a job: no job is lost or charged, and no worker gets far beyond the limit."""
     playground.write(

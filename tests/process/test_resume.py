@@ -211,6 +211,7 @@ def test_the_state_can_be_copied_to_another_directory(playground: Playground) ->
     assert playground.ledger.ended().total() == 300 > done
 
 
+@pytest.mark.slow
 def test_a_state_that_is_moved_away_pauses_the_run_until_it_is_back(playground: Playground) -> None:
     """Nothing is handed out meanwhile, and the reason says what to do."""
     place = playground.directory / "states"

@@ -156,6 +156,7 @@ def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: P
     assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
 
 
+@pytest.mark.slow
 def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playground) -> None:
     """It says by whom and why, also where the command line has another rate; `default` and `resume`
     take both back; nothing is lost, and nobody is charged.

@@ -69,6 +69,7 @@ def test_workers_rest_in_proportion_to_their_work(playground: Playground, proces
     assert min(rests) >= 0.15
 
 
+@pytest.mark.slow
 def test_hours_hold_a_run_until_they_come(playground: Playground) -> None:
     """Outside of them nothing is handed out, and the reason says when it is; within them all is."""
     playground.write("mod.py", PREAMBLE + FIFTY)
@@ -142,6 +143,7 @@ def test_a_hook_that_hangs_does_not_hinder_an_interruption(playground: Playgroun
     assert playground.ledger.lines() == []
 
 
+@pytest.mark.slow
 def test_a_hook_that_raises_is_shown_once_and_makes_the_run_wait(playground: Playground) -> None:
     """With the user's line; mended, the run goes on."""
     raises = (
@@ -159,6 +161,7 @@ def test_a_hook_that_raises_is_shown_once_and_makes_the_run_wait(playground: Pla
     assert len(playground.ledger.ended() - Counter(asked=10**6)) == 50
 
 
+@pytest.mark.slow
 def test_throttle_of_a_script(playground: Playground) -> None:
     """``throttle=`` takes a list, and ``rate=`` what the command line takes."""
     playground.write(
