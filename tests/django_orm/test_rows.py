@@ -64,6 +64,7 @@ def test_min_id_and_max_id_are_included(posts: list[int]) -> None:
     assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, 300, 330, descending=True)) == list(range(330, 299, -3))
 
 
+@pytest.mark.slow
 def test_a_row_that_is_deleted_meanwhile_does_not_stop_it(posts: list[int]) -> None:
     """Its key is noted before it is handed out, and Django takes it from the object."""
     seen = []

@@ -237,6 +237,7 @@ def test_text_keys_are_named_as_a_shell_leaves_them(playground: Playground) -> N
     assert "No failed job has the key 3" in none.output
 
 
+@pytest.mark.slow
 def test_the_master_of_a_local_run_is_found_by_its_target(playground: Playground) -> None:
     """Its port is any; when it is over, that is said."""
     playground.hold(10)

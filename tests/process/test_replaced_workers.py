@@ -42,6 +42,7 @@ def test_no_worker_runs_more_jobs_than_it_may(playground: Playground, kind: str)
     assert "has died" not in run.output
 
 
+@pytest.mark.slow
 def test_one_job_a_worker_in_a_script(playground: Playground) -> None:
     """Also where the callback was forked with its script, and nothing is left behind."""
     playground.write(

@@ -232,6 +232,7 @@ def test_a_killed_fork_server_costs_nothing_but_time(playground: Playground) -> 
     assert len(killed) == 5
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_of_a_local_run_is_started_again(playground: Playground) -> None:
     """The run goes on with a new one."""
     playground.hold(30)

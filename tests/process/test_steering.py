@@ -238,6 +238,7 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
     assert set(playground.ledger.ended().values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_stop_ends_as_a_signal_does(playground: Playground) -> None:
     """143, who stopped it, the command that goes on; and that goes on with what is left, once."""
     run = begun(playground, ONE, "2", TOTAL="400")

@@ -92,6 +92,7 @@ def test_limit_is_not_exceeded_by_slaves_that_would_take_more(playground: Playgr
     assert playground.ledger.ended() == Counter({str(key): 1 if key % 5 else 4 for key in range(33)})
 
 
+@pytest.mark.slow
 def test_run_time_lets_running_jobs_end_and_the_next_call_goes_on(playground: Playground) -> None:
     """As a first SIGTERM does, but with exit 75; no job runs twice."""
     words = ("tm-run", "jobs.py", "2", "--no-progress")

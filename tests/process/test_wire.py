@@ -246,6 +246,7 @@ def test_sockets_are_set_for_short_messages_and_lost_peers(master):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
+@pytest.mark.slow
 def test_a_connection_may_be_idle(master, monkeypatch):
     """The deadline of the handshake is not that of the connection."""
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", SILENT)
