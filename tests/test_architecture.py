@@ -473,8 +473,8 @@ COVERED_BY = {
         "control cli/looking cli/steering cli/watching master/steer_service runner/steer_client runner/steer_state"
     ),
     "tests/unit/master/steering/test_steering.py": (
-        "master/steering/amounts master/steering/records master/steering/request master/steering/slave_names "
-        "master/steering/steered master/steering/trail"
+        "master/steering/amounts master/steering/quiet_slaves master/steering/records master/steering/request "
+        "master/steering/slave_names master/steering/steered master/steering/trail"
     ),
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
     "tests/process/test_slaves.py": "example slave/connector slave/interruption slave/supervisor slave/unusable",

@@ -16,6 +16,7 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.steering.quiet_slaves import quieted_by, quiets
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.stores.sqlite.store import SqliteStore
@@ -122,4 +123,7 @@ def _same(record: RunRecord, steering: Steering) -> Checkpoint:
 def _in_force(steering: Steering) -> str:
     if not steering.live:
         return "nothing is changed against the command line"
-    return ", ".join(f"{change.name} {change.value}".strip() for change in steering.live.values())
+    return ", ".join(
+        f"{quieted_by(change)[1].name} gets no more jobs" if quiets(change) else f"{change.name} {change.value}".strip()
+        for change in steering.live.values()
+    )

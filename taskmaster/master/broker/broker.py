@@ -99,7 +99,6 @@ class Broker:
             slave.connections += known.connections
             if known.told != slave.told:
                 slave.connections -= 1  # it was asked to say hello again, over the same one
-            slave.silence(quiet=known.quiet, ends=known.ends)
             for lease in self.leases.held_by(slave):
                 if lease.token not in held:
                     self.redelivery.release(lease)
@@ -112,6 +111,7 @@ class Broker:
         for lease in self.leases.held_by(slave):
             self.redelivery.release(lease)
         self.slaves.drop(slave.id)
+        self.slaves.silence(slave.id, None)
 
     def take(self, slave: ConnectedSlave, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing to hand out now."""

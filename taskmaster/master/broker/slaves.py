@@ -1,14 +1,30 @@
-"""The connected slaves: their names and workers, what they hold, and which have fallen silent."""
+"""The connected slaves: their names and workers, what they hold, which have fallen silent, and
+which are to get no more jobs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmaster.master.broker.limits import Limits
 
-__all__ = ["ConnectedSlave", "ConnectedSlaves"]
+__all__ = ["ConnectedSlave", "ConnectedSlaves", "Quieted"]
+
+MOST_QUIETED = 1000  # beyond, those are forgotten that are not connected, the oldest first
+
+
+class Quieted(NamedTuple):
+    """What is remembered of a slave that gets nothing more, connected or not.
+
+    Attributes:
+        name: "host:pid", for people.
+        ends: It ends when it holds nothing.
+    """
+
+    name: str
+    ends: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -44,10 +60,6 @@ class ConnectedSlave:
     ends: bool = False
     told: tuple[float | None, float] = (None, 0.0)
 
-    def silence(self, *, quiet: bool, ends: bool) -> None:
-        """Give it nothing more, and let it end; or neither."""
-        self.quiet, self.ends = quiet, ends
-
     @property
     def may_end(self) -> bool:
         """Whether it is to end now."""
@@ -64,11 +76,14 @@ class ConnectedSlaves:
         workers: worker processes of all of them.
         slots: how many jobs they run at once.
         unfed: ids of those that asked for a batch and got none, until they get one.
+        quieted: Those that get nothing more, by id. One that is lost and comes back is one of them
+            still; one that says goodbye is forgotten.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.workers = self.slots = 0
         self.unfed: set[str] = set()
+        self.quieted: dict[str, Quieted] = {}
         self._limits = limits
         self._by_id: dict[str, ConnectedSlave] = {}
         self._ticked: float | None = None
@@ -105,6 +120,8 @@ class ConnectedSlaves:
         """Add a slave; it takes the place of one with its id."""
         self.drop(slave.id)
         self._by_id[slave.id] = slave
+        quieted = self.quieted.get(slave.id)
+        slave.quiet, slave.ends = quieted is not None, quieted is not None and quieted.ends
         self.workers += slave.workers
         self.slots += slave.slots
 
@@ -115,6 +132,20 @@ class ConnectedSlaves:
         if slave is not None:
             self.workers -= slave.workers
             self.slots -= slave.slots
+
+    def silence(self, ident: str, quieted: Quieted | None) -> None:
+        """Give a slave nothing more, also when it comes back after it was lost; None: give it jobs
+        again.
+        """
+        self.quieted.pop(ident, None)
+        if quieted is not None:
+            self.quieted[ident] = quieted
+        slave = self._by_id.get(ident)
+        if slave is not None:
+            slave.quiet, slave.ends = quieted is not None, quieted is not None and quieted.ends
+        if len(self.quieted) > MOST_QUIETED:
+            absent = next((known for known in self.quieted if known not in self._by_id), None)
+            self.quieted.pop(absent or "", None)
 
     # -- silence -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ lets requests in, ``master/steer_service`` applies them under the master's one l
 - ``trail``: who changed what, from the last session to this one, and what of it is not written yet;
 - ``amounts``: times and rates;
 - ``slave_names``: which of the connected slaves a person means;
+- ``quiet_slaves``: slaves that get no more jobs, as the state keeps them;
 - ``steered``: what is steered beside the broker;
 - ``steering``: applies requests, and remembers what was answered to each.
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["HOLD", "RATE", "LiveChange", "TrailRow"]
+__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "TrailRow", "is_setting"]
 
 HOLD = "hold"
 RATE = "rate"
+QUIET = "quiet "
+"""What the name of the change begins with by which a slave gets nothing more; its id follows."""
+
+
+def is_setting(name: str) -> bool:
+    """Return whether a change of this name is one of a setting."""
+    return name not in (HOLD, RATE) and not name.startswith(QUIET)
 
 
 class LiveChange(NamedTuple):
     """Something that an operator has changed, and that stays in force until it is taken back.
 
     Attributes:
-        name: ``HOLD``, ``RATE``, or the name of a setting.
-        value: What it was changed to, as text; "" for a hold.
+        name: ``HOLD``, ``RATE``, ``QUIET`` with a slave's id, or the name of a setting.
+        value: What it was changed to, as text; "" for a hold; "ends" or "stays", and its name, for
+            a slave.
         by: Who changed it, as "user@host".
         at: When (seconds since the epoch).
         reason: Why, in the operator's words; "" if none was given.

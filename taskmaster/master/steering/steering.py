@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
+from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text
-from taskmaster.master.steering.records import HOLD, RATE, LiveChange, TrailRow
+from taskmaster.master.steering.quiet_slaves import change_of, known_slaves, quieted_by, quiets, said_at_start
+from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import Settings, Steered
@@ -137,18 +139,24 @@ class Steering:
                     f"The rate is {rate_text(change.value)}, set {when}; the command line says "
                     f"{show_rate(self._rate)}. `tm-ctl rate default {place}` goes back to that."
                 )
-            else:
+            elif is_setting(change.name):
                 found.append(
                     f"{change.name} is {change.value}, set {when}; the command line says "
                     f"{self._settings.start_value(change.name)}. `tm-ctl set {change.name}=default {place}` goes back "
                     "to that."
                 )
+        found += said_at_start(self.live.values(), place)
         for change, why in self.lost:
             found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
         return found
 
     def tick(self, now: float) -> None:
-        """Let time pass: a hold ends when it was to end."""
+        """Let time pass: a hold ends when it was to end, and slaves that have said goodbye are
+        forgotten.
+        """
+        for name in [name for name in self.live if name.startswith(QUIET)]:
+            if name.removeprefix(QUIET) not in self._broker.slaves.quieted:
+                self._take_back(name)
         hold = self.hold
         if hold is not None and hold.until is not None and now >= hold.until:
             self._take_back(HOLD)
@@ -276,24 +284,30 @@ class Steering:
         how = "at once" if at_once else "when the jobs that run have ended, or --grace is over"
         return _Done(f"The run ends {how}, where it can go on.", "running", "stopped")
 
-    def _quiet(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
+    def _quiet(self, request: SteerRequest, now: float) -> _Done:
         _only(request, "slave", "undo", "stay")
-        slaves = {slave.name: slave for slave in self._broker.slaves}
-        names = slaves_named(request.arguments.get("slave", ""), list(slaves))
+        slaves, known = self._broker.slaves, known_slaves(self._broker.slaves)
+        names = slaves_named(request.arguments.get("slave", ""), sorted(set(known.values())))
         undo, stay = request.arguments.get("undo") == "yes", request.arguments.get("stay") == "yes"
         own, engine = self._steered.own_slave(), bool(self._steered.engine)
         stay = stay or engine
-        changed = [name for name in names if slaves[name].quiet is undo]
-        for name in names:
+        meant = {ident: name for ident, name in known.items() if name in names}
+        changed = [ident for ident in meant if (ident in slaves.quieted) is undo]
+        for ident, name in meant.items():
             # The slave of this command ends with the run; if it ended before, the run would fail.
             # An engine takes a slave that ended well for the run's end, and starts no other.
-            slaves[name].silence(quiet=not undo, ends=not (undo or stay or name == own))
+            quieted = None if undo else Quieted(name, ends=not (stay or name == own))
+            slaves.silence(ident, quieted)
+            if quieted is not None and name != own:  # that one does not outlive the master
+                self._keep(change_of(ident, quieted, request.who, now, request.reason))
+            elif QUIET + ident in self.live:
+                self._take_back(QUIET + ident)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         if undo:
             return _Done(f"{shown} gets jobs again.", "quiet", f"{shown}: at work", changed=bool(changed))
         end = "stays connected" if stay or names == [own] else "then ends"
         end += ", for the engine would not start another in its place" if engine else ""
-        others = [slave for slave in slaves.values() if not slave.quiet]
+        others = [slave for slave in slaves if not slave.quiet]
         alone = "" if others else " No other slave is connected: the run waits for one."
         return _Done(
             f"{shown} gets no more jobs, gives back what it has not begun, and {end}.{alone}",
@@ -304,7 +318,7 @@ class Steering:
     def _set(self, request: SteerRequest, now: float) -> _Done:
         if not request.arguments:
             raise UsageError("Nothing is to be set: give NAME=VALUE, such as retries=5.")
-        live = {name: change for name, change in self.live.items() if name not in (HOLD, RATE)}
+        live = {name: change for name, change in self.live.items() if is_setting(name)}
         before, after = [], []
         for given, value in request.arguments.items():
             name = given.strip().lower().replace("_", "-")
@@ -318,7 +332,7 @@ class Steering:
         self._settings.change({name: change.value for name, change in live.items()})
         if before == after:
             return _Done(f"It was so before: {', '.join(after)}.", changed=False)
-        self.live = {**{name: self.live[name] for name in (HOLD, RATE) if name in self.live}, **live}
+        self.live = {**{name: change for name, change in self.live.items() if not is_setting(name)}, **live}
         self._version += 1
         return _Done(f"Set: {', '.join(after)}; it was {', '.join(before)}.", ", ".join(before), ", ".join(after))
 
@@ -361,8 +375,10 @@ class Steering:
             elif change.name == RATE:
                 rate = None if change.value == OFF else rate_of("the rate", change.value)
                 self._steered.set_rate(rate, because(rate, change))
+            elif quiets(change):
+                self._broker.slaves.silence(*quieted_by(change))
             else:
-                known = {n: c.value for n, c in self.live.items() if n not in (HOLD, RATE)}
+                known = {n: c.value for n, c in self.live.items() if is_setting(n)}
                 self._settings.change({**known, change.name: change.value})
         except UsageError as exc:
             self.lost.append((change, str(exc)))

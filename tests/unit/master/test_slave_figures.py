@@ -7,6 +7,7 @@ from support.master import Master
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.slave_figures import MOST_GONE, SORTED_BY, Durations, SlaveFigures
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, ReportEnd
 
@@ -152,7 +153,7 @@ def test_a_quiet_slave_says_so() -> None:
     report = Report(run.batch("web1:1", 10), 4)
     run.service.exchange("web1:1", [report.to_wire()], (0, 1, 0, ""))
     run.hello("web1:1")
-    run.broker.slaves["web1:1"].silence(quiet=True, ends=True)
+    run.broker.slaves.silence("web1:1", Quieted("web1:1", ends=True))
 
     assert run.row("web1:1")["state"] == "quiet"
     assert run.row("web1:1")["done"] == 4

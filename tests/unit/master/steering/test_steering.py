@@ -10,7 +10,7 @@ import pytest
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
 from taskmaster.master.steering.records import HOLD, RATE, LiveChange
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
@@ -234,6 +234,74 @@ def test_a_quiet_slave_gets_nothing_and_ends_when_it_holds_nothing() -> None:
     world.ask("quiet", slave="web1", undo="yes")
     assert not back.quiet
     assert not back.may_end
+
+
+def test_a_quiet_slave_is_quiet_when_it_comes_back_after_it_was_lost() -> None:
+    """However long it was away, and gets jobs again when somebody says so meanwhile."""
+    world = World()
+    world.ask("quiet", slave="web1")
+    world.ask("quiet", slave="web2", stay="yes")
+    world.broker.slaves.closed("id1", 1.0)
+    world.broker.tick(100.0)
+    assert world.broker.slaves.get("id1") is None
+    assert world.broker.slaves.get("id2") is None
+
+    back = [ConnectedSlave(slave.id, slave.name, 2, 2, 101.0) for slave in world.slaves]
+    for slave in back:
+        world.broker.enter(slave, ())
+        assert world.broker.take(slave, ONE) is None
+    assert [slave.may_end for slave in back] == [True, False]
+
+    world.broker.tick(300.0)
+    assert world.ask("quiet", slave="web1", undo="yes")["changed"]
+    again = ConnectedSlave("id1", "web1:1", 2, 2, 301.0)
+    world.broker.enter(again, ())
+    assert world.broker.take(again, ONE) is not None
+
+
+def test_a_quiet_slave_is_quiet_for_a_master_that_is_restarted() -> None:
+    """That one says so at its start, and forgets a slave that has said goodbye."""
+    world = World()
+    world.ask("quiet", reason="new disk", slave="web1")
+    kept = world.steering.news().live
+    assert kept is not None
+
+    restarted = World(live=list(kept))
+    first, second = restarted.slaves
+    assert restarted.broker.take(first, ONE) is None
+    assert first.may_end
+    assert restarted.broker.take(second, ONE) is not None
+    (said,) = restarted.steering.at_start("work.py")
+    assert said.startswith("web1:1 gets no more jobs, by anna@bastion on ")
+    assert said.endswith('("new disk"); `tm-ctl quiet web1:1 work.py --undo` lets it work again.')
+    assert restarted.ask("set", retries="5")["ok"]  # not taken for a setting
+    assert restarted.values == {"retries": "5"}
+
+    restarted.broker.leave(first)
+    restarted.steering.tick(101.0)
+    assert list(restarted.steering.live) == ["retries"]
+
+
+def test_slaves_of_one_name_are_quieted_together() -> None:
+    """Containers may have the same host name and the same process number."""
+    world = World()
+    twin = ConnectedSlave("id3", "web1:1", 2, 2, 0.0)
+    world.broker.enter(twin, ())
+    world.ask("quiet", slave="web1:1")
+
+    assert world.broker.take(twin, ONE) is None
+    assert world.broker.take(world.slaves[0], ONE) is None
+
+
+def test_no_more_than_a_thousand_slaves_that_are_away_are_remembered() -> None:
+    """The oldest is forgotten, and none that is connected."""
+    slaves = World().broker.slaves
+    for number in range(1, 1002):
+        slaves.silence(f"id{number}", Quieted(f"web{number}:1", ends=True))
+
+    assert len(slaves.quieted) == 1000
+    assert slaves["id1"].quiet
+    assert "id3" not in slaves.quieted
 
 
 def test_the_runs_own_slave_stays_when_it_is_made_quiet() -> None:
