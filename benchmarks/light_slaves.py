@@ -400,10 +400,12 @@ def measure(crowd: Crowd, master: psutil.Process, seconds: float) -> Window:
 
 
 @contextmanager
-def started_master(directory: Path, function: str, key: str) -> Iterator[tuple[subprocess.Popen[bytes], Address]]:
+def started_master(
+    directory: Path, function: str, key: str, *options: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Address]]:
     """A master with its state in a directory of its own; ended if it has not ended by itself."""
     (directory / "crowd.py").write_text(TARGET)
-    command = [str(Path(sys.executable).with_name("tm-master")), f"crowd.py:{function}", "--host=127.0.0.1:0"]
+    command = [str(Path(sys.executable).with_name("tm-master")), f"crowd.py:{function}", "--host=127.0.0.1:0", *options]
     # This process needs many more descriptors than the master is to have.
     limited = ["/bin/sh", "-c", f'ulimit -Sn {OPEN_FILES} && exec "$@"', "sh", *command]
     environment = {**os.environ, "TASKMASTER_KEY": key, "TASKMASTER_HOME": str(directory)}

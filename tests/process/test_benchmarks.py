@@ -50,6 +50,18 @@ def test_the_cost_of_looking_can_be_measured(tmp_path: Path) -> None:
     assert found[-1]["rounds"] == 1
 
 
+@pytest.mark.slow
+def test_a_look_at_many_slaves_and_failures_can_be_measured(tmp_path: Path) -> None:
+    """Slaves leave and others come, jobs fail, and each look counts both."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "looking_at_many.py"), "--slaves=3", "--failures=20"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["failed"] >= 20
+    assert found["slaves_ever"] > 3
+    assert found["bytes_most"] > 1000
+
+
 @pytest.mark.parametrize(
     "work", ["W1", *(pytest.param(work, marks=pytest.mark.slow) for work in ["W2", "W3", "W7", "W10", "W11"])]
 )
