@@ -11,7 +11,6 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from enum import StrEnum
-from http.cookies import CookieError, SimpleCookie
 
 __all__ = ["HEADERS", "Guard", "Refused", "Visitor", "digest"]
 
@@ -154,11 +153,13 @@ class Guard:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return bearer.strip()
-        try:
-            jar = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return ""
-        return jar[self.cookie].value if self.cookie in jar else ""
+        # By hand: a browser sends the cookies of all ports of a host, and Python's parser gives up
+        # the whole line at one of another application that it does not like.
+        for one in headers.get("cookie", "").split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == self.cookie:
+                return value.strip('"')
+        return ""
 
     def _check_site(self, path: str, headers: Mapping[str, str]) -> None:
         """Refuse what another page has made a browser send, but for a link to the page."""

@@ -46,6 +46,13 @@ def test_tokens_say_who_asks():
     assert ask("/metrics", authorization=f"bearer {STEER}") is Visitor.STEERS
 
 
+@pytest.mark.parametrize("other", ['j={"a":"b c"}', "x=a b", "x=\u00e9", "bare", "a@b=1", "a[0]=1", "path=/x", "a=1;;"])
+def test_cookies_of_other_ports_shut_nobody_out(other):
+    """Whatever another application of this host has put into the browser."""
+    for line in (f"{other}; taskmaster-8050={STEER}", f"taskmaster-8050={STEER}; {other}"):
+        assert ask(cookie=line) is Visitor.STEERS
+
+
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/api/v1/status", "/api/v1/history", "/metrics", "/nothing"])
 @pytest.mark.parametrize("shown", [{}, {"cookie": "taskmaster-8051=steer-token"}, {"cookie": "\x00;;=="}])
 def test_without_a_token_nothing_is_shown(path, shown):
