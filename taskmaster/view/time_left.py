@@ -103,7 +103,8 @@ def _why_not(snapshot: Snapshot, working: float) -> str:
 
 def _range(seconds: float, rate: float, speed: Speed) -> tuple[float | None, float | None]:
     """Return the estimate for the faster and for the slower quarter of the minutes."""
-    rates = sorted(one for one in speed.minutes if one > 0)
+    # A copy, made in one step: the run adds a minute while somebody else looks.
+    rates = sorted(one for one in tuple(speed.minutes) if one > 0)
     if len(rates) < FEW_MINUTES or rate <= 0:
         return None, None
     slow, fast = rates[len(rates) // 4], rates[-1 - len(rates) // 4]
