@@ -502,7 +502,6 @@ COVERED_BY = {
     "tests/process/test_stopping.py": "master/ending master/run master/run_status master/summary",
     "tests/unit/master/test_service.py": "model master/pickling master/remarks",
     "tests/unit/master/reading/test_reader.py": "master/job_identity master/job_records master/reading/unsuitable",
-    "tests/unit/master/test_why.py": "master/condition",
     "tests/simulation/test_schedules.py": (
         "master/broker/broker master/broker/counts master/broker/limits master/broker/prepared "
         "master/broker/relief master/broker/slaves master/broker/verdicts"

@@ -83,8 +83,7 @@ class Condition:
         """
         broker, throttle = self._broker, self._throttle
         if counts.settled_here != self._moved[0] or not self._moved[1]:
-            self.code = WhyCode.SLAVES
-        self._moved = (counts.settled_here, now)
+            self._moved = (counts.settled_here, now)
         throttled = broker.outage.reason or throttle.why(now)
         limits, intake = broker.limits, broker.intake
         facts = {
