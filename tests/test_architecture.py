@@ -467,6 +467,7 @@ COVERED_BY = {
     "tests/process/test_engine_dask.py": (
         "engine/child engine/contract engine/dask_cluster runner/engine_fleet runner/engine_slaves"
     ),
+    "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",
     "tests/process/test_steering.py": (

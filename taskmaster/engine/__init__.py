@@ -5,7 +5,8 @@ each, and they connect back to the master.
   what it gives back;
 - ``fleet``: how many slaves there should be, and when there is no use in starting more. Pure;
   ``upkeep``: the thread that does what the fleet says;
-- ``dask_cluster``, ``executor``: the engines. Only the first imports ``distributed``;
+- ``dask_cluster``, ``executor``: the engines; only the first imports ``distributed``.
+  ``fleet_file``: how slaves on this machine hear that they are not wanted any more;
 - ``archive``: the user's files, on their way there; ``child``: what runs there;
 - ``reach``: where slaves find the master, and what is too dangerous to be done.
 

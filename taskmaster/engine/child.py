@@ -14,29 +14,27 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from taskmaster.engine.archive import unpack
-from taskmaster.engine.ended import Ended
+from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.engine.slave_task import SlaveTask
 
-__all__ = ["Wanted", "drain", "own_directory", "run_slave_task"]
+__all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task"]
 
 CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
 MOST_LINES = 40  # of what a slave has said that are told to the master
 MOST_TEXT = 4000  # characters of them
 LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
 END_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
-
-_draining: set[str] = set()
-"""The fleets whose slaves in this process are to end."""
-_running: dict[str, set[str]] = {}
-"""Names of the tasks that run in this process, by their fleet."""
+ATTEMPT_SECONDS = 5.0  # that one attempt to reach the master may take
 
 
 class Wanted(StrEnum):
@@ -49,10 +47,21 @@ class Wanted(StrEnum):
     """Nobody waits for it any more."""
 
 
+_wills: dict[str, Wanted] = {}
+"""What the fleets want that want their slaves in this process to end."""
+_running: dict[str, set[str]] = {}
+"""Names of the tasks that run in this process, by their fleet."""
+
+
 def drain(run: str) -> list[str]:
     """Have the slaves of a fleet that run in this process end; return their names."""
-    _draining.add(run)
+    _wills.setdefault(run, Wanted.DRAIN)
     return sorted(_running.get(run, ()))
+
+
+def give_up(run: str) -> None:
+    """Have the slaves of a fleet that run in this process end at once."""
+    _wills[run] = Wanted.NO
 
 
 def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[], Wanted]) -> Ended:
@@ -65,16 +74,54 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
         wanted: Asked every now and then.
     """
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    if task.run in _draining:
-        return Ended(128 + signal.SIGTERM, worker)
     names = _running.setdefault(task.run, set())
     names.add(task.name)
+    with _interrupts() as interrupted:
+
+        def will() -> Wanted:
+            if task.run in _wills:
+                return _wills[task.run]
+            return Wanted.DRAIN if interrupted.is_set() else wanted()
+
+        try:
+            return _reach(task, will, worker) or _run(task, unpack(task.archive, base), threads, will, worker)
+        except OSError as exc:
+            return Ended(None, worker, f"the slave cannot be started there: {type(exc).__name__}: {exc}", unusable=True)
+        finally:
+            names.discard(task.name)
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Take SIGINT for the wish that the slave ends: it is what a terminal sends to a pool's
+    workers, and what Ray does to a task that is cancelled. Python allows it in a main thread alone.
+    """
+    heard = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+    former: Any = signal.signal(signal.SIGINT, lambda *_: heard.set())
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
-        return _run(task, unpack(task.archive, base), threads, wanted, worker)
-    except OSError as exc:
-        return Ended(None, worker, f"the slave cannot be started there: {type(exc).__name__}: {exc}", unusable=True)
+        yield heard
     finally:
-        names.discard(task.name)
+        # Where it was blocked, the worker is to go on, whatever it hears.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if blocked else former)
+
+
+def _reach(task: SlaveTask, will: Callable[[], Wanted], worker: str) -> Ended | None:
+    """Wait until the master can be reached; return how this ends if it cannot."""
+    address = task.instructions.config.address
+    deadline = time.monotonic() + task.reach
+    while (now := will()) is Wanted.YES:
+        try:
+            socket.create_connection((address.host, address.port), ATTEMPT_SECONDS).close()
+            return None
+        except OSError as exc:
+            if time.monotonic() >= deadline:
+                return Ended(UNREACHABLE, worker, f"{worker} cannot reach the master at {address}: {exc}.")
+        time.sleep(CHECK_SECONDS)
+    return Ended(128 + signal.SIGTERM, worker, f"was to end before it began ({now})")
 
 
 def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wanted], worker: str) -> Ended:
@@ -88,6 +135,7 @@ def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wante
         process_group=0,
         env=_environment(os.environ, task.environment),
     )
+    began = time.monotonic()
     lines: deque[str] = deque(maxlen=MOST_LINES)
     relay = threading.Thread(target=_relay, args=(_pipe(child.stderr), lines), daemon=True, name="taskmaster-output")
     relay.start()
@@ -107,7 +155,7 @@ def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wante
             child.kill()
             child.wait()
         relay.join(1.0)
-    return Ended(code, worker, "".join(lines)[-MOST_TEXT:])
+    return Ended(code, worker, "".join(lines)[-MOST_TEXT:], lived=time.monotonic() - began)
 
 
 def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], Wanted]) -> int:
@@ -120,7 +168,7 @@ def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], 
             return 128 + signal.SIGTERM if left is not None and code == -signal.SIGTERM else code
         except subprocess.TimeoutExpired:
             pass
-        will = Wanted.DRAIN if task.run in _draining else wanted()
+        will = wanted()
         if left is not None:
             left -= CHECK_SECONDS
             if will is Wanted.NO:

@@ -9,7 +9,11 @@ from typing import Protocol
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.slave_task import SlaveTask
 
-__all__ = ["Engine", "View"]
+__all__ = ["Engine", "EngineGone", "View"]
+
+
+class EngineGone(Exception):
+    """An engine that will not come back; its text says why, and what cures it."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class View:
     Attributes:
         workers: How many workers it has.
         running: How many of our tasks run, as far as the engine says so.
-        withdrawable: Names of those of our tasks that run nowhere yet.
+        withdrawable: Names of those of our tasks that certainly run nowhere yet.
         ended: What became of tasks since the last look, by name.
     """
 
@@ -32,7 +36,12 @@ class View:
 class Engine(Protocol):
     """Runs tasks on its workers. Every method may take seconds, or raise what the engine raises
     while it is away.
+
+    Attributes:
+        scheduler: Address of its scheduler; "" if it is on this machine, or has none.
     """
+
+    scheduler: str
 
     def look(self) -> View:
         """Say how things stand."""

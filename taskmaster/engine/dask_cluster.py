@@ -9,6 +9,7 @@ interrupts what runs; the task itself looks whether it is still wanted.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = ["DaskCluster", "is_client", "scheduler_address"]
 
 CONNECT_SECONDS = 10.0  # that a scheduler has to answer at the start
 ANSWER_SECONDS = 5.0  # that it has later
+ASK_SECONDS = 3.0  # between two questions what runs where
+ASK_STARTING_SECONDS = 0.5  # the same while a slave runs nowhere yet
+ASK_FACTOR = 50.0  # times as long as the last answer took
 MISSING = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
 LIVING = ("init", "running", "paused")  # names of a worker's state in which its tasks go on
 WANTED = ("executing", "long-running")  # states of a task that somebody waits for
@@ -84,14 +88,22 @@ class DaskCluster:
         run: Name of the fleet.
         connect: Makes a client of the cluster, again where one has given up.
         own: Whether that client is ours to close.
+        clock: Gives the time in seconds.
     """
 
-    def __init__(self, run: str, connect: Callable[[], Any], *, own: bool) -> None:
+    def __init__(
+        self, run: str, connect: Callable[[], Any], *, own: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._run = run
         self._connect = connect
         self._own = own
+        self._clock = clock
         self._futures: dict[str, Any] = {}
         self._client = connect()
+        self.scheduler = str(self._client.scheduler.address)
+        self._placed: dict[str, list[str]] = {}
+        self._threads: dict[str, int] = {}
+        self._ask_at = 0.0
 
     @classmethod
     def at(cls, run: str, address: str) -> DaskCluster:
@@ -126,15 +138,28 @@ class DaskCluster:
     def look(self) -> View:
         """Say how things stand."""
         client = self._living()
-        threads: dict[str, int] = client.nthreads()
-        there = client.processing()
-        ours = {worker: [key for key in keys if key in self._futures] for worker, keys in there.items()}
-        placed = {key for keys in ours.values() for key in keys}
-        running = sum(min(len(keys), threads.get(worker, 0)) for worker, keys in ours.items())
+        fresh = self._clock() >= self._ask_at
+        if fresh:
+            self._ask(client)
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
         for name in ended:
             self._futures.pop(name).release()
-        return View(len(threads), running, frozenset(self._futures.keys() - placed), ended)
+        ours = {worker: [key for key in keys if key in self._futures] for worker, keys in self._placed.items()}
+        running = sum(min(len(keys), self._threads.get(worker, 0)) for worker, keys in ours.items())
+        waiting = self._futures.keys() - {key for keys in ours.values() for key in keys}
+        return View(len(self._threads), running, frozenset(waiting if fresh else ()), ended)
+
+    def _ask(self, client: Any) -> None:
+        """Ask the scheduler which workers there are, and what they have to do: it answers with
+        everybody's tasks, and is asked the less often, the longer that takes.
+        """
+        began = self._clock()
+        self._threads = client.nthreads()
+        there = client.processing()
+        self._placed = {worker: [key for key in keys if key in self._futures] for worker, keys in there.items()}
+        now = self._clock()
+        starting = sum(map(len, self._placed.values())) < len(self._futures)
+        self._ask_at = now + max(ASK_STARTING_SECONDS if starting else ASK_SECONDS, ASK_FACTOR * (now - began))
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started: on any worker, and by Dask only once."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Ended"]
+__all__ = ["UNREACHABLE", "Ended"]
 
 BY_WILL = (0, 129, 130, 143)  # the run is over, or a signal has had it end: SIGHUP, SIGINT, SIGTERM
-CANNOT_WORK = (1, 2)  # its workers cannot run the callback
+UNREACHABLE = 6  # there is no master, or none that takes it
+CANNOT_WORK = (1, 2, UNREACHABLE)  # its workers cannot run the callback
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class Ended:
         worker: Which worker of the engine says so; "" if the engine itself does.
         said: The last lines that it wrote to its standard error, or what the engine says.
         unusable: The engine's worker could not start it, and will not be able to.
+        lived: Seconds from its start to its end; 0 if it has none, or nobody knows.
     """
 
     code: int | None
     worker: str = ""
     said: str = ""
     unusable: bool = False
+    lived: float = 0.0
 
     @property
     def by_will(self) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from taskmaster.engine.ended import Ended
+from taskmaster.engine.ended import UNREACHABLE, Ended
+from taskmaster.errors import TargetError
 
 __all__ = ["Fleet", "FleetStatus"]
 
@@ -48,6 +49,7 @@ class Fleet:
         slaves: How many there should be; None: one for each worker of the engine.
         over: A slave has heard that the run is over, so that no more are needed.
         failure: Why the fleet gives up; "" if it does not.
+        exit_code: Which goes with that.
         last_problem: What a slave, or the engine, has said last of what went wrong.
     """
 
@@ -55,6 +57,7 @@ class Fleet:
     slaves: int | None
     over: bool = False
     failure: str = ""
+    exit_code: int = 0
     last_problem: str = ""
     _tasks: dict[str, float] = field(default_factory=dict)
     _number: int = 0
@@ -63,7 +66,7 @@ class Fleet:
     _away_since: float | None = None
     _not_before: float = 0.0
     _pause: float = SHORTEST_PAUSE_SECONDS
-    _sayings: list[str] = field(default_factory=list)
+    _sayings: list[tuple[str, int | None]] = field(default_factory=list)
     _said: str = ""
 
     @property
@@ -105,15 +108,21 @@ class Fleet:
         if how.by_will:
             return
         self.last_problem = how.said.strip() or f"a slave ended with {how.code}"
-        if now - began >= WORKED_SECONDS:
+        lived = now - began if how.code is None else how.lived
+        if lived >= WORKED_SECONDS and how.code != UNREACHABLE:
             self._pause = SHORTEST_PAUSE_SECONDS
             self._sayings.clear()
         elif how.cannot_work:
-            self._sayings.append(how.worker)
+            self._sayings.append((how.worker, how.code))
             self._said = self.last_problem
             self._judge(now)
-        self._not_before = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        if now >= self._not_before:  # else it is one of those that are lost together, as with their scheduler
+            self._not_before = now + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+
+    def give_up(self, why: str, exit_code: int) -> None:
+        """Note that there will be no slave any more."""
+        self.failure, self.exit_code = why, exit_code
 
     def due(self, now: float) -> list[str]:
         """Return the names of the tasks that are to be submitted now."""
@@ -147,5 +156,6 @@ class Fleet:
         if any(now - began >= WORKED_SECONDS for began in self._tasks.values()) and self._running:
             return
         enough = min(SAYINGS, max(1, self._workers))
-        if len(self._sayings) >= SAYINGS and len(set(self._sayings)) >= enough:
-            self.failure = self._said
+        if len(self._sayings) >= SAYINGS and len({worker for worker, _ in self._sayings}) >= enough:
+            unreached = all(code == UNREACHABLE for _, code in self._sayings)
+            self.give_up(self._said, UNREACHABLE if unreached else TargetError.exit_code)

@@ -36,6 +36,7 @@ class SlaveTask:
             has threads.
         archive: Files that it needs; they are its working directory.
         environment: Variables that it has beside those of the engine's worker.
+        reach: Seconds in which the master has to be reached for the first time.
         name: Of this task, among those of the engine.
     """
 
@@ -43,6 +44,7 @@ class SlaveTask:
     instructions: Instructions
     archive: Archive
     environment: tuple[tuple[str, str], ...] = ()
+    reach: float = 0.0
     name: str = ""
 
     def __repr__(self) -> str:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from taskmaster.engine.contract import Engine
+from taskmaster.engine.contract import Engine, EngineGone
 from taskmaster.engine.fleet import Fleet
 from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.errors import ConnectError
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["Upkeep"]
@@ -50,6 +51,11 @@ class Upkeep:
     def failure(self) -> str:
         """Why the fleet gives up; "" if it does not."""
         return self._fleet.failure
+
+    @property
+    def exit_code(self) -> int:
+        """Which goes with that."""
+        return self._fleet.exit_code
 
     @property
     def over(self) -> bool:
@@ -104,6 +110,8 @@ class Upkeep:
             try:
                 self._look()
                 self._submit()
+            except EngineGone as exc:
+                self._fleet.give_up(str(exc), ConnectError.exit_code)
             except Exception as exc:
                 with self._lock:
                     self._fleet.away(time.monotonic(), one_line(exc))

@@ -14,13 +14,19 @@ __all__ = ["EngineOptions", "environment_of"]
 OURS = ("scheduler", "slaves", "ship", "env", "insecure_engine", "advertise")
 
 
+KNOWN = ("dask", "ray")
+FORMS = "give 'dask', 'ray', or MODULE:FACTORY, which names a function that makes an Executor"
+
+
 def _check_engine(option: str, value: Any) -> None:
-    if not isinstance(value, str):
-        if not callable(getattr(value, "submit", None)):
-            raise UsageError(f"{option} is a {type(value).__name__}: give a client of Dask's, or 'dask'.")
-        return
-    if value != "dask":
-        raise UsageError(f"{option} is {value!r}: give dask.")
+    if isinstance(value, str):
+        if value not in KNOWN and ":" not in value:
+            raise UsageError(f"{option} is {value!r}: {FORMS}.")
+    elif not (callable(value) or callable(getattr(value, "submit", None)) or getattr(value, "__name__", "") == "ray"):
+        raise UsageError(
+            f"{option} is a {type(value).__name__}: {FORMS}; in a script, also a client of Dask's, the module ray, an "
+            "Executor, or that function itself."
+        )
 
 
 def _check_env(option: str, value: Any) -> None:
@@ -55,11 +61,12 @@ def environment_of(given: tuple[str, ...], option: str = "--env") -> tuple[tuple
 class EngineOptions:
     """What runs the slaves, if this machine does not."""
 
-    engine: Any = text(  # noqa: RUF009  # a text, or a client of Dask's
+    engine: Any = text(  # noqa: RUF009  # a text, or what a script hands over
         Section.ENGINE,
         None,
         "NAME",
-        "Run the slaves on a cluster that is there already: dask. The master stays here.",
+        "Run the slaves on a cluster that is there already: dask, ray, or MODULE:FACTORY, a function that makes a "
+        "concurrent.futures.Executor. The master stays here.",
         check=_check_engine,
         unset="jobs run on this machine",
     )

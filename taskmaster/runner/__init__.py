@@ -9,7 +9,8 @@ wing meet.
   ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
-- ``engine_slaves``: the slaves of a run on an engine, in the place of a local one;
+- ``engine_choice``: which engine is meant; ``engine_slaves``: the slaves of a run on it, in the
+  place of a local one;
   ``engine_fleet``: those of ``tm-slave --engine``;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;

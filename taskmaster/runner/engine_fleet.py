@@ -9,13 +9,15 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from taskmaster.engine.fleet import Fleet
-from taskmaster.engine.reach import check_secrecy, reached_from
+from taskmaster.engine.reach import reached_from
 from taskmaster.engine.upkeep import Upkeep
 from taskmaster.errors import ConnectError
 from taskmaster.options.commands import SlaveOptions
-from taskmaster.runner.engine_slaves import EngineSlaves, engine_of, scheduler_of, task_of
+from taskmaster.runner.engine_choice import EngineChoice
+from taskmaster.runner.engine_slaves import EngineSlaves, close_quietly, task_of
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport.address import Address
 
@@ -37,15 +39,18 @@ def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, k
     Raises:
         TaskmasterError: The engine cannot be used, or no slave can work there.
     """
-    scheduler, run = scheduler_of(options), secrets.token_hex(4)
-    check_secrecy(scheduler, insecure=options.insecure_engine)
-    reached_from(scheduler, address, None)
-    with Signals() as signals:
+    run = secrets.token_hex(4)
+    with ExitStack() as stack:
+        # First: a pool starts its workers now, and they are not to have this command's signals.
+        engine = EngineChoice(options).connect(run, address)
+        stack.callback(close_quietly, engine)
+        reached_from(engine.scheduler, address, None)
+        signals = stack.enter_context(Signals())
         text = _awaited(key, options.wait, address, signals)
         if text is None:
             return 128 + signals.received
         task = task_of(run, target, address, text, code, options, options.wait)
-        upkeep = Upkeep(Fleet(run, options.slaves), engine_of(run, options, scheduler), task, _write)
+        upkeep = Upkeep(Fleet(run, options.slaves), engine, task, _write)
         slaves = EngineSlaves(upkeep, options.grace)
         try:
             while not upkeep.over and not signals.received:

@@ -4,37 +4,41 @@ machine.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import site
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS
 from taskmaster.engine.archive import name_there, pack
 from taskmaster.engine.contract import Engine
-from taskmaster.engine.dask_cluster import DaskCluster, is_client, scheduler_address
 from taskmaster.engine.fleet import Fleet
-from taskmaster.engine.reach import check_secrecy, reached_from
+from taskmaster.engine.reach import reached_from
 from taskmaster.engine.slave_task import Archive, SlaveTask
 from taskmaster.engine.upkeep import Upkeep
-from taskmaster.errors import TargetError, UsageError
+from taskmaster.errors import ConnectError, TargetError, UsageError
 from taskmaster.options.commands import RunOptions, SlaveOptions
-from taskmaster.options.engine import EngineOptions, environment_of
+from taskmaster.options.engine import environment_of
 from taskmaster.options.option import from_options
+from taskmaster.runner.engine_choice import EngineChoice
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address, parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import file_of
 
-__all__ = ["EngineSlaves", "EngineSpec", "engine_of", "scheduler_of", "task_of"]
+__all__ = ["EngineSlaves", "EngineSpec", "task_of"]
+
+logger = logging.getLogger(__name__)
 
 CHECK_PAUSE_SECONDS = 0.2  # between two looks whether the fleet has given up
+REACH_SECONDS = 10.0  # that a slave has to reach this master for the first time: it is there
 WAIT_SECONDS = 3600.0  # that a slave waits for a master that is gone: it may be started again
 LATE_SECONDS = 5.0  # that slaves are waited for beyond the time that their workers have
 
@@ -64,10 +68,14 @@ class EngineSlaves:
 
         Raises:
             TargetError: With what the slaves have said.
+            ConnectError: None of them can reach the master, or the engine is gone.
         """
-        if self._upkeep.failure:
+        failure = self._upkeep.failure
+        if failure and self._upkeep.exit_code == ConnectError.exit_code:
+            raise ConnectError(f"No slave on the engine can work for this master: {failure}")
+        if failure:
             raise TargetError(
-                f"No slave can work on the engine; its workers say: {self._upkeep.failure} What the callback needs "
+                f"No slave can work on the engine; its workers say: {failure} What the callback needs "
                 "there travels with --ship=PATH; modules that are installed here have to be installed there."
             )
 
@@ -77,34 +85,35 @@ class EngineSlaves:
         return 0
 
 
-@dataclass
 class EngineSpec:
     """What a run's slaves on an engine are to be.
 
-    Attributes:
+    Args:
         options: The command's.
     """
 
-    options: RunOptions
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._name = secrets.token_hex(4)
+        self._engine: Engine | None = None
 
     def provide(self, stack: ExitStack) -> None:
-        """Check what can be checked before anything begins.
+        """Connect to the engine, before there is a key or a state.
 
         Raises:
             UsageError: The slaves could not reach the master, or the key could be read.
+            ConnectError: The engine does not answer.
         """
-        del stack
-        address = self.options.host
+        address = self._options.host
         where = parse(address) if address else Address("127.0.0.1", 0)
-        scheduler = scheduler_of(self.options)
-        check_secrecy(scheduler, insecure=self.options.insecure_engine)
-        reached_from(scheduler, where, self.options.advertise)
-        environment_of(self.options.env)
+        environment_of(self._options.env)
+        self._engine = EngineChoice(self._options, self._options.advertise).connect(self._name, where)
+        stack.callback(close_quietly, self._engine)
 
     def start(
         self, loaded: LoadedRun, listening: Address, key: str, write: Callable[[str, TextIO], None]
     ) -> EngineSlaves:
-        """Connect to the engine, and begin to keep slaves there.
+        """Begin to keep slaves there.
 
         Args:
             loaded: What is run.
@@ -114,45 +123,28 @@ class EngineSpec:
 
         Raises:
             UsageError: Slaves elsewhere could not import the callback.
-            ConnectError: The engine does not answer.
         """
+        engine, options = self._engine, self._options
+        if engine is None:
+            raise RuntimeError("provide() comes first")
         if loaded.slave_target is None:
             raise UsageError(
                 "The callback is a local function, a lambda, or one of the script itself, or comes with a setup: "
                 "slaves on an engine have to import it. Put it into a module, import it from there, and name that "
                 "with ship=[...]."
             )
-        scheduler, run = scheduler_of(self.options), secrets.token_hex(4)
-        address = reached_from(scheduler, listening, self.options.advertise)
-        task = task_of(run, loaded.slave_target, address, key, loaded.code, self.options, WAIT_SECONDS)
-        engine = engine_of(run, self.options, scheduler)
-        return EngineSlaves(Upkeep(Fleet(run, self.options.slaves), engine, task, write), self.options.grace)
+        address = reached_from(engine.scheduler, listening, options.advertise)
+        task = task_of(self._name, loaded.slave_target, address, key, loaded.code, options, WAIT_SECONDS)
+        fleet = Fleet(self._name, options.slaves)
+        return EngineSlaves(Upkeep(fleet, engine, replace(task, reach=REACH_SECONDS), write), options.grace)
 
 
-def scheduler_of(options: EngineOptions) -> str:
-    """Return the address of the engine's scheduler.
-
-    Raises:
-        UsageError: There is no such engine, or no address.
-    """
-    engine = options.engine
-    if is_client(engine):
-        return str(engine.scheduler.address)
-    if engine == "dask":
-        return scheduler_address(options.scheduler)
-    raise UsageError(f"--engine is a {type(engine).__name__}: give a client of Dask's, or 'dask'.")
-
-
-def engine_of(run: str, options: EngineOptions, scheduler: str) -> Engine:
-    """Return the engine, connected.
-
-    Args:
-        run: Name of the fleet.
-        options: The command's.
-        scheduler: Given by ``scheduler_of``.
-    """
-    client: Any = options.engine
-    return DaskCluster.of(run, client) if is_client(client) else DaskCluster.at(run, scheduler)
+def close_quietly(engine: Engine) -> None:
+    """Let go of an engine, which may be away."""
+    try:
+        engine.close()
+    except Exception as exc:
+        logger.info("the engine was not left in good order: %r", exc)
 
 
 def task_of(
@@ -175,7 +167,7 @@ def task_of(
     )
     inherited = tuple((name, os.environ[name]) for name in (SETTINGS, OTHER_DATABASES) if name in os.environ)
     environment = inherited + environment_of(options.env)
-    return SlaveTask(run, Instructions(config, key, options.log_level), archive, environment)
+    return SlaveTask(run, Instructions(config, key, options.log_level), archive, environment, wait)
 
 
 def _shipped(target: str, ship: tuple[str, ...]) -> tuple[str, Archive]:

@@ -137,3 +137,53 @@ def test_what_was_withdrawn_is_not_waited_for():
     fleet.draining(names[:1])
 
     assert list(fleet.tasks) == names[:1]
+
+
+@pytest.mark.parametrize("lived", [0.0, 3600.0])
+def test_slaves_that_do_not_reach_the_master_are_not_started_for_ever(lived):
+    """Neither those that ended at once nor those that waited for an hour: exit code 6, with the
+    address.
+    """
+    fleet = Fleet("r", 3)
+    fleet.seen(3, 0)
+    for number, name in enumerate(fleet.due(0.0)):
+        fleet.ended(name, Ended(6, f"w{number}", "w1 cannot reach the master at 10.0.0.5:5050", lived=lived), 4000.0)
+
+    assert fleet.failure == "w1 cannot reach the master at 10.0.0.5:5050"
+    assert fleet.exit_code == 6
+    assert fleet.due(9000.0) == []
+
+
+def test_slaves_that_cannot_import_their_target_end_the_run_with_2():
+    """Also where one of them did not reach the master."""
+    fleet = Fleet("r", 3)
+    fleet.seen(3, 0)
+    for number, (name, code) in enumerate(zip(fleet.due(0.0), (6, 2, 2), strict=True)):
+        fleet.ended(name, Ended(code, f"w{number}", CANNOT, lived=1.0), 5.0)
+
+    assert (fleet.failure, fleet.exit_code) == (CANNOT, 2)
+
+
+def test_a_slave_that_has_waited_for_a_worker_has_not_worked_meanwhile():
+    """How long it lived counts, not how long ago it was submitted."""
+    fleet = Fleet("r", 1)
+    fleet.seen(1, 0)
+    now = 0.0
+    for _ in range(3):
+        name = fleet.due(now)[0]
+        now += 100.0
+        fleet.ended(name, Ended(2, "w1", CANNOT, lived=1.0), now)
+        now += 100.0
+
+    assert fleet.failure == CANNOT
+
+
+def test_slaves_that_are_lost_together_make_one_pause():
+    """As with a scheduler, or a pool that breaks: all of them are back after a second."""
+    fleet = Fleet("r", 40)
+    fleet.seen(40, 40)
+    for name in fleet.due(0.0):
+        fleet.ended(name, Ended(None, "", "BrokenProcessPool"), 100.0)
+
+    assert fleet.due(100.9) == []
+    assert len(fleet.due(101.0)) == 40

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from taskmaster.errors import UsageError
@@ -16,11 +18,17 @@ def test_an_option_about_an_engine_needs_one(given):
         RunOptions(**given).check()
 
 
-@pytest.mark.parametrize("engine", ["ray", object(), 3])
+@pytest.mark.parametrize("engine", ["celery", "pools.py", object(), 3])
 def test_an_engine_that_there_is_not_is_refused(engine):
     """With what there is."""
-    with pytest.raises(UsageError, match="dask"):
+    with pytest.raises(UsageError, match="'dask', 'ray', or MODULE:FACTORY"):
         RunOptions(engine=engine).check()
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray", "pools.py:make", ThreadPoolExecutor, ThreadPoolExecutor(1)])
+def test_engines_are_named_or_handed_over(engine):
+    """By a word, as a function that makes one, or as an object that takes calls."""
+    RunOptions(engine=engine).check()
 
 
 def test_workers_on_an_engine_are_never_in_this_process():

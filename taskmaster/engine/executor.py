@@ -1,0 +1,267 @@
+"""Any ``concurrent.futures.Executor`` as an engine, if its workers can start processes: a process
+pool, loky's, a thread pool, those of other libraries.
+
+A call is a whole slave, and cannot be interrupted. Slaves on this machine look whether they are
+still wanted, in a file or, in a thread of this process, in a variable. Elsewhere only their master
+tells them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import taskmaster
+from taskmaster.engine import child
+from taskmaster.engine.child import Wanted, own_directory, run_slave_task
+from taskmaster.engine.contract import EngineGone, View
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.fleet_file import FleetFile, reader
+from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.errors import UsageError
+from taskmaster.runtime.tracebacks import users_traceback
+
+__all__ = ["ExecutorEngine", "check_executor"]
+
+PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
+STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
+NEEDED = ("submit", "shutdown")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fleet is.
+
+    Attributes:
+        process: Its process.
+        file: In which it says whether its slaves are wanted.
+    """
+
+    process: int
+    file: Path
+
+
+def probe() -> str:
+    """Start a process, in a worker; return the version of Taskmaster there."""
+    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
+    return taskmaster.__version__
+
+
+def slave_task(task: SlaveTask, origin: Origin) -> Ended:
+    """Run a slave, in a worker of an executor."""
+    if os.getpid() == origin.process:
+        ended = run_slave_task(task, own_directory(), 1, lambda: Wanted.YES)
+        return replace(ended, worker=f"{ended.worker}/{threading.get_ident()}")
+    wanted = reader(origin.file)
+    ended = run_slave_task(task, own_directory(), 1, wanted or (lambda: Wanted.YES))
+    parent = multiprocessing.parent_process()
+    if wanted is not None and wanted() is Wanted.NO and parent is not None and parent.pid == origin.process:
+        _end_with(origin)
+    return ended
+
+
+def _end_with(origin: Origin) -> None:
+    """End this process if that of its pool was killed: it would wait for other calls for ever."""
+    try:
+        os.kill(origin.process, 0)
+    except ProcessLookupError:
+        os._exit(1)
+
+
+def check_executor(name: str, executor: Any) -> None:
+    """Check that something is an executor, as far as it can be seen.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if isinstance(executor, type) or not all(callable(getattr(executor, one, None)) for one in NEEDED):
+        raise UsageError(
+            f"{name} gives {_kind(executor)}, which is no Executor: it has to return an object with "
+            "submit() and shutdown(), such as concurrent.futures.ProcessPoolExecutor(8)."
+        )
+
+
+def _kind(given: Any) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else f"an object of type {type(given).__name__}"
+
+
+class ExecutorEngine:
+    """An executor that runs slaves.
+
+    Args:
+        run: Name of the fleet.
+        name: What the executor is called, for people.
+        make: Makes it; again, where it has broken.
+        own: Whether it is ours to shut down.
+        slaves: How many slaves there are to be; None for one for each worker.
+
+    Raises:
+        UsageError: It is no executor, or its workers cannot start processes.
+    """
+
+    scheduler = ""
+
+    def __init__(self, run: str, name: str, make: Callable[[], Any], *, own: bool, slaves: int | None) -> None:
+        self._run, self._name, self._make, self._own = run, name, make, own
+        self._futures: dict[str, Future[Ended]] = {}
+        self._file = FleetFile(run)
+        try:
+            with _no_interrupts():
+                self._executor = self._made()
+                self._workers = self._size(slaves)
+                # One for each worker, so that all start now: before this process has threads and
+                # a socket.
+                probes = [self._submit(probe) for _ in range(self._workers)]
+            self._check(probes)
+        except BaseException:
+            self.close()
+            raise
+
+    def look(self) -> View:
+        """Say how things stand."""
+        ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
+        for name in ended:
+            del self._futures[name]
+        begun = [name for name, future in self._futures.items() if future.running()]
+        # A pool takes one more call than it has workers for one that runs.
+        running = min(len(begun), self._workers)
+        return View(self._workers, running, frozenset(self._futures.keys() - set(begun)), ended)
+
+    def submit(self, name: str, task: SlaveTask) -> None:
+        """Have a slave started on whichever worker is free; of an executor that has broken, on
+        another one.
+
+        Raises:
+            EngineGone: It has broken, and was made by somebody else.
+        """
+        with _no_interrupts():
+            try:
+                self._futures[name] = self._submit(slave_task, task, Origin(os.getpid(), self._file.path))
+            except BrokenExecutor as exc:
+                if not self._own:
+                    raise EngineGone(
+                        f"the executor is broken ({exc}), and only who made it can make another one: give a function "
+                        "that makes it, and the run goes on"
+                    ) from None
+                self._executor.shutdown(wait=False)
+                self._executor = self._made()
+                self._futures[name] = self._submit(slave_task, task, Origin(os.getpid(), self._file.path))
+
+    def withdraw(self, name: str) -> None:
+        """Forget a task that does not run yet."""
+        future = self._futures.pop(name, None)
+        if future is not None:
+            future.cancel()
+
+    def drain(self) -> Collection[str]:
+        """Tell all our slaves to end, and withdraw what does not run; return what is still to
+        end.
+        """
+        child.drain(self._run)
+        self._file.say(Wanted.DRAIN)
+        for name in [name for name, future in self._futures.items() if future.cancel()]:
+            del self._futures[name]
+        return self._futures.keys()
+
+    def close(self) -> None:
+        """Withdraw what is left, and shut down an executor of our own."""
+        for name in list(self._futures):
+            self.withdraw(name)
+        child.give_up(self._run)
+        self._file.close()
+        executor = getattr(self, "_executor", None)
+        if self._own and executor is not None:
+            executor.shutdown(wait=False)
+
+    def _made(self) -> Any:
+        try:
+            executor = self._make()
+        except Exception as exc:
+            raise UsageError(
+                f"{self._name} raised {type(exc).__name__}: {exc}.", user_traceback=users_traceback(exc)
+            ) from None
+        check_executor(self._name, executor)
+        return executor
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Submit a call.
+
+        Raises:
+            UsageError: It is no executor of the standard library's kind.
+        """
+        future = self._executor.submit(function, *arguments)
+        lacking = [one for one in ("done", "running", "cancel", "result") if not callable(getattr(future, one, None))]
+        if lacking:
+            raise UsageError(
+                f"{self._name} gives an executor whose submit() returns a {type(future).__name__}, which has no "
+                f"{lacking[0]}(): slaves need one whose futures are as those of concurrent.futures."
+            )
+        return future
+
+    def _size(self, slaves: int | None) -> int:
+        found = getattr(self._executor, "_max_workers", None)
+        if isinstance(found, int) and found > 0:
+            return found
+        if slaves is None:
+            raise UsageError(
+                f"{self._name} gives a {type(self._executor).__name__}, which does not tell how many workers it has: "
+                "say with --slaves how many slaves there are to be."
+            )
+        return slaves
+
+    def _check(self, probes: list[Future[str]]) -> None:
+        """Check what the workers say; one that waits in a queue says it with its slave.
+
+        Raises:
+            UsageError: They cannot start processes, or have another Taskmaster.
+        """
+        try:
+            version = probes[0].result(PROBE_SECONDS)
+        except (NotYet, TimeoutError):
+            return
+        except (Exception, CancelledError) as exc:
+            raise UsageError(
+                f"The workers of {self._name} cannot run slaves, which are processes of their own: "
+                f"{type(exc).__name__}: {exc}. Use an executor whose workers can start processes, such as "
+                "ProcessPoolExecutor or ThreadPoolExecutor; Taskmaster has to be installed there."
+            ) from None
+        if version != taskmaster.__version__:
+            raise UsageError(
+                f"The workers of {self._name} have Taskmaster {version}, and this is {taskmaster.__version__}: install "
+                "the same version there."
+            )
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Start workers that Ctrl-C does not end: a terminal sends it to all of them, and a pool of
+    which one has ended ends all others. ``run_slave_task`` hears it in their place.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _ending(future: Future[Any]) -> Ended | None:
+    """Return how a call ended, None if it has not."""
+    if not future.done():
+        return None
+    try:
+        found = future.result(0)
+    except (Exception, CancelledError) as exc:
+        missing = isinstance(exc, ImportError | AttributeError)
+        return Ended(None, "", f"{type(exc).__name__}: {exc}", unusable=missing)
+    return found if isinstance(found, Ended) else Ended(None, "", f"it gave {found!r}")

@@ -1,0 +1,83 @@
+"""Which engine a command, or a script, means; connected, once it is safe to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.engine.contract import Engine
+from taskmaster.engine.dask_cluster import DaskCluster, is_client, scheduler_address
+from taskmaster.engine.executor import ExecutorEngine
+from taskmaster.engine.reach import check_secrecy, reached_from
+from taskmaster.errors import UsageError
+from taskmaster.options.engine import EngineOptions
+from taskmaster.transport.address import Address
+from taskmaster.user_code import target as targets
+
+__all__ = ["EngineChoice"]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine that somebody has named, or handed over.
+
+    Attributes:
+        options: The command's.
+        advertise: As ``--advertise``; None where there is no such option.
+    """
+
+    options: EngineOptions
+    advertise: str | None = None
+
+    def connect(self, run: str, listening: Address) -> Engine:
+        """Return the engine, connected.
+
+        Args:
+            run: Name of the fleet.
+            listening: Where the master listens, or will; its port does not matter.
+
+        Raises:
+            UsageError: There is no such engine, it cannot run slaves, these could not reach the
+                master, or the key could be read.
+            ConnectError: It does not answer.
+        """
+        engine = self.options.engine
+        if is_client(engine):
+            self._check(str(engine.scheduler.address), listening)
+            return DaskCluster.of(run, engine)
+        if engine == "dask":
+            scheduler = scheduler_address(self.options.scheduler)
+            self._check(scheduler, listening)
+            return DaskCluster.at(run, scheduler)
+        self._refuse_scheduler()
+        name = f"--engine={engine}" if isinstance(engine, str) else "engine="
+        make, own = _maker(engine)
+        return ExecutorEngine(run, name, make, own=own, slaves=self.options.slaves)
+
+    def _check(self, scheduler: str, listening: Address) -> None:
+        """Check that slaves can reach the master, and that nobody can read the key on its way."""
+        check_secrecy(scheduler, insecure=self.options.insecure_engine)
+        reached_from(scheduler, listening, self.advertise)
+
+    def _refuse_scheduler(self) -> None:
+        if self.options.scheduler:
+            raise UsageError(
+                f"--scheduler={self.options.scheduler} is the address of an engine's scheduler, and what makes the "
+                "executor knows where that is: leave --scheduler out."
+            )
+
+
+def _maker(engine: Any) -> tuple[Callable[[], Any], bool]:
+    """Return what gives the executor, and whether it makes a new one.
+
+    Raises:
+        UsageError: It is neither a factory nor an executor.
+    """
+    if isinstance(engine, str):
+        target = targets.parse(engine)
+        function: Callable[[], Any] = targets.find(targets.load(target), target, [])
+        return function, True
+    if hasattr(engine, "submit") and not isinstance(engine, type):
+        return lambda: engine, False
+    return engine, True

@@ -1,0 +1,136 @@
+"""``--engine MODULE:FACTORY`` with real pools: nothing is missing, and nothing runs twice that need
+not, whatever of them is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from support.commands import free_port, wait_for
+from support.engines import EngineOfTest, make_engine
+from support.playground import Playground
+
+ALL = Counter(str(key) for key in range(400))
+
+
+@pytest.fixture(params=["forked"])
+def engine(request: pytest.FixtureRequest, playground: Playground) -> Iterator[EngineOfTest]:
+    """A pool of two workers."""
+    found = make_engine(request.param, playground)
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["forked", "spawned", "threads"], indirect=True)
+def test_jobs_run_in_a_pool_each_once_and_one_that_kills_its_process_kills_no_more(playground, engine):
+    """A process pool, forked or not, and threads: the job that ends its process has failed alone,
+    and the pool has the workers that it had.
+    """
+    playground.write(
+        "user.py",
+        (playground.directory / "jobs.py").read_text().replace("hold()\n    note", "hold(); poison(key)\n    note")
+        + "\ndef poison(key):\n    if key == 123:\n        os._exit(9)\n",
+    )
+    playground.hold(after=50)
+    run = engine.start("tm-run", "user.py", "--crashes=1", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    hosts = engine.hosts()
+    playground.let_go()
+
+    assert run.end() == 3, run.output
+    assert playground.ledger.ended() == ALL - Counter(["123"])
+    assert "1 job failed" in run.output or "1 failed" in run.output, run.output
+    assert "another" not in run.output
+    assert hosts == {run.pid} if "threads" in engine.words[0] else len(hosts) == 2
+    engine.wait_for_no_slaves()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_a_pool_costs_what_was_in_flight(playground, engine):
+    """Kill -9 of one worker breaks all of the pool: another pool is made, no job is missing, and
+    few run twice.
+    """
+    playground.hold(after=100)
+    run = engine.start("tm-run", "jobs.py", "--batch=2", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    hosts = engine.hosts()
+    os.kill(next(iter(hosts)), signal.SIGKILL)
+    playground.let_go()
+
+    assert run.end() == 0, run.output
+    found = playground.ledger.ended()
+    assert set(found) == set(ALL)
+    assert found.total() - len(found) <= 8
+    assert "BrokenProcessPool" in run.output
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_a_killed_command_leave_nothing_behind_and_the_same_command_resumes(playground, engine):
+    """Ctrl-C drains: no job runs twice. Kill -9 of the command ends the slaves and the pool."""
+    playground.hold(after=100)
+    run = engine.start("tm-run", "jobs.py", "--batch=2", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    playground.interrupt(run)
+    assert run.end() == 130, run.output
+    assert "Traceback" not in run.output
+    engine.wait_for_no_slaves()
+    assert max(playground.ledger.ended().values()) == 1
+
+    playground.hold(after=200)
+    again = engine.start("tm-run", "jobs.py", "--batch=2", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    assert max(playground.ledger.ended().values()) == 1
+    again.kill()
+    wait_for("all processes to end", lambda: not playground.left())
+    playground.let_go()
+
+    last = engine.run("tm-run", "jobs.py", TOTAL="400")
+    assert last.process.returncode == 0, last.output
+    found = playground.ledger.ended()
+    assert set(found) == set(ALL)
+
+
+@pytest.mark.slow
+def test_slaves_in_a_pool_of_a_master_elsewhere_drain_with_their_command(playground, engine):
+    """Ctrl-C at ``tm-slave --engine``: running jobs end, none runs twice, and the same command
+    comes back; with a master that is gone it ends with 6.
+    """
+    port = free_port()
+    total = 3000
+    master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", TOTAL=str(total))
+    words = ["tm-slave", "jobs.py", f"--host=127.0.0.1:{port}"]
+    playground.hold(after=100)
+    fleet = engine.start(*words)
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    fleet.signal_group(signal.SIGINT)
+    wait_for("the slaves to hear it", lambda: "SIGTERM" in fleet.output)
+    playground.let_go()
+    assert fleet.end() == 130, fleet.output
+    engine.wait_for_no_slaves()
+
+    again = engine.run(*words)
+    assert again.process.returncode == 0, again.output
+    assert master.end() == 0, master.output
+    assert playground.ledger.ended() == Counter(map(str, range(total)))
+
+    playground.write("tm.key", "k" * 40).chmod(0o600)
+    late = engine.run(*words, "--wait=0", "--key-file=tm.key")
+    assert late.process.returncode == 6, late.output
+    assert f"cannot reach the master at 127.0.0.1:{port}" in late.output
+
+
+@pytest.mark.slow
+def test_a_factory_that_makes_no_executor_is_refused_before_anything_begins(playground):
+    """Exit code 2, with its own traceback, and no state."""
+    playground.write("pools.py", "def make():\n    raise OSError('no licence')")
+    run = playground.run("tm-run", "jobs.py", "--engine=pools.py:make")
+
+    assert run.process.returncode == 2, run.output
+    assert "--engine=pools.py:make raised OSError: no licence." in run.output
+    assert 'pools.py", line 2, in make' in run.output
+    assert not list(playground.directory.glob("*.tmstate"))

@@ -1,0 +1,116 @@
+"""Engines as the tests of the contract have them: each starts commands that run their slaves on
+it.
+"""
+
+from __future__ import annotations
+
+import psutil
+
+from support.commands import Command, wait_for
+from support.dask_cluster import DaskProcesses
+from support.playground import Playground
+
+__all__ = ["DaskEngine", "EngineOfTest", "PoolEngine", "is_slave", "make_engine"]
+
+POOLS = """
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+SIZE = int(os.environ.get("POOL", "2"))
+
+def forked():
+    return ProcessPoolExecutor(SIZE, mp_context=multiprocessing.get_context("fork"))
+
+def spawned():
+    return ProcessPoolExecutor(SIZE, mp_context=multiprocessing.get_context("spawn"))
+
+def threads():
+    return ThreadPoolExecutor(SIZE)
+
+def loky():
+    from loky import ProcessPoolExecutor
+    return ProcessPoolExecutor(SIZE)
+"""
+
+
+def is_slave(line: str) -> bool:
+    """Whether a command line is that of a slave on an engine."""
+    return "-m taskmaster.slave" in line
+
+
+class EngineOfTest:
+    """An engine with two workers.
+
+    Args:
+        playground: Where the commands run.
+        words: What names the engine on the command line.
+    """
+
+    def __init__(self, playground: Playground, *words: str) -> None:
+        self.playground = playground
+        self.words = words
+
+    def start(self, *words: str, **environment: str) -> Command:
+        """Start a command whose slaves run on the engine."""
+        return self.playground.start(words[0], words[1], *self.words, *words[2:], **environment)
+
+    def run(self, *words: str, **environment: str) -> Command:
+        """Start such a command, and wait for its end."""
+        command = self.start(*words, **environment)
+        command.end()
+        return command
+
+    def slaves(self) -> list[int]:
+        """The slaves that run."""
+        return [pid for pid, line in self.playground.left().items() if is_slave(line) and _is_first(pid)]
+
+    def hosts(self) -> set[int]:
+        """The engine's workers in which slaves run."""
+        return {psutil.Process(pid).ppid() for pid in self.slaves()}
+
+    def wait_for_no_slaves(self) -> None:
+        """Until none is left."""
+        wait_for("the slaves to end", lambda: not self.slaves())
+
+    def close(self) -> None:
+        """End what the playground does not."""
+
+
+class PoolEngine(EngineOfTest):
+    """A pool of the command itself.
+
+    Args:
+        playground: Where the commands run.
+        kind: Which function of ``pools.py`` makes it.
+    """
+
+    def __init__(self, playground: Playground, kind: str) -> None:
+        playground.write("pools.py", POOLS)
+        super().__init__(playground, f"--engine=pools.py:{kind}")
+
+
+class DaskEngine(EngineOfTest):
+    """A cluster of Dask's, with two workers of one thread."""
+
+    def __init__(self, playground: Playground) -> None:
+        self.cluster = DaskProcesses(playground)
+        super().__init__(playground, "--engine=dask", f"--scheduler={self.cluster.address}")
+
+    def close(self) -> None:
+        """End its processes."""
+        self.cluster.close()
+
+
+def make_engine(kind: str, playground: Playground) -> EngineOfTest:
+    """An engine by its name."""
+    return DaskEngine(playground) if kind == "dask" else PoolEngine(playground, kind)
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is a slave, and none of its workers, which are forks of it."""
+    try:
+        parent = psutil.Process(pid).parent()
+        return parent is None or not is_slave(" ".join(parent.cmdline()))
+    except psutil.NoSuchProcess:
+        return False
