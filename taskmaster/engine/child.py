@@ -93,20 +93,18 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Take SIGINT for the wish that the slave ends: it is what a terminal sends to a pool's
-    workers, and what Ray does to a task that is cancelled. Python allows it in a main thread alone.
+    """Take an interrupt for the wish that the slave ends: it is what Ray does to a task that is
+    cancelled. Python allows it in a main thread alone.
     """
     heard = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield heard
         return
     former: Any = signal.signal(signal.SIGINT, lambda *_: heard.set())
-    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
         yield heard
     finally:
-        # Where it was blocked, the worker is to go on, whatever it hears.
-        signal.signal(signal.SIGINT, signal.SIG_IGN if blocked else former)
+        signal.signal(signal.SIGINT, former)
 
 
 def _reach(task: SlaveTask, will: Callable[[], Wanted], worker: str) -> Ended | None:

@@ -246,7 +246,7 @@ class ExecutorEngine:
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
     """Start workers that Ctrl-C does not end: a terminal sends it to all of them, and a pool of
-    which one has ended ends all others. ``run_slave_task`` hears it in their place.
+    which one has ended ends all others. Slaves unblock what they begin with as blocked.
     """
     former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
