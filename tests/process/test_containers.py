@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from support.commands import BIN, wait_for
 from support.containers import Container, Image, Machine, build, cannot_contain
+from support.kubernetes import Cluster, JobRules, Pod
 from support.playground import Playground
 from support.processes import zombies_of
 from support.units import Unit
@@ -127,6 +129,70 @@ def test_compose_runs_a_run(image: Image, ground: Playground) -> None:
     assert slaves[1].end() == 0, slaves[1].output
     assert set(ground.ledger.ended().values()) == {1}
     assert ground.ledger.ended().total() == 60
+
+
+def jobs_of_kubernetes() -> list[JobRules]:
+    """The Jobs of the master and of the slaves."""
+    documents = [
+        document
+        for name in ("master", "slaves")
+        for document in yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())
+    ]
+    return [JobRules(document["spec"]) for document in documents if document["kind"] == "Job"]
+
+
+def test_kubernetes_runs_a_run(image: Image, ground: Playground) -> None:
+    """Evicted pods cost no job, a master that was killed goes on, and both Jobs are complete when
+    the run is over.
+    """
+    master, slaves = jobs_of_kubernetes()
+    slaves.spec["parallelism"] = 2
+    cluster = Cluster(
+        Machine(ground, image, "backfill-master"),
+        ground.directory,
+        {"backfill-key": {"tm.key": b"a key of many characters\n"}},
+        common(ground),
+        {"TOTAL": "90"},
+    )
+
+    def until(what: str, condition: Callable[[], object]) -> None:
+        def look() -> object:
+            cluster.reconcile(master, slaves)
+            return condition()
+
+        wait_for(what, look)
+
+    def held(after: int) -> None:
+        ground.hold(after)
+        until("jobs that wait", lambda: ground.ledger.ended().total() >= after and len(ground.ledger.running()) == 4)
+
+    def evict(pod: Pod) -> None:
+        cluster.evict(pod)
+        until("that it heard it", lambda: "the same signal again ends at once" in pod.container.output)
+
+    held(20)
+    probe = master.spec["template"]["spec"]["containers"][0]["readinessProbe"]["exec"]["command"]
+    probed = cluster.execute(probe, master)
+    assert probed.end() == 0, probed.output
+    evict(cluster.of(slaves)[0])
+    evict(cluster.of(master)[0])
+    ground.let_go()
+    until("new pods", lambda: len(cluster.pods) == 3 and not any(pod.disrupted for pod in cluster.pods))
+    until("jobs after that", lambda: ground.ledger.ended().total() >= 40)
+    assert (master.failed, slaves.failed) == (0, 0)
+    assert set(ground.ledger.ended().values()) == {1}
+
+    held(60)
+    (killed,) = cluster.of(master)
+    killed.container.signal(signal.SIGKILL)
+    until("another master", lambda: master.failed == 1 and master.active == 1)
+    ground.let_go()
+    until("the end", lambda: master.condition and slaves.condition)
+
+    assert (master.condition, slaves.condition) == ("Complete", "Complete")
+    assert (master.failed, slaves.failed) == (1, 0)
+    assert "can be written to" not in killed.container.output
+    assert len(ground.ledger.ended()) == 90
 
 
 def credential(ground: Playground, user: int) -> Path:

@@ -49,6 +49,7 @@ shift
 above="$PYTHON"
 while [ "$above" != / ]; do chmod a+x "$place/root$above"; above=$(dirname "$above"); done
 printf '127.0.0.1 localhost %s\\n' "$NAMES" > "$place/root/etc/hosts"
+[ -z "$READ_ONLY" ] || mount -o remount,ro "$place/root"
 exec chroot "$@"
 """
 
@@ -116,7 +117,8 @@ def _run(image: Image, rest: str, _: Path) -> None:
     place.mkdir(exist_ok=True)
     words = _chroot(place, image.user, image.directory, image.environment, ["/bin/sh", "-c", rest])
     inner = ["sh", "-c", ROOT_OF_ITS_OWN, "build", str(place), "--", *words]
-    environment = {**os.environ, "LAYER": "", "UPPER": str(image.layer), "PYTHON": str(PREFIX), "NAMES": ""}
+    empty = dict.fromkeys(("LAYER", "NAMES", "READ_ONLY"), "")
+    environment = {**os.environ, **empty, "UPPER": str(image.layer), "PYTHON": str(PREFIX)}
     done = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", *inner],
         env=environment,
@@ -217,6 +219,7 @@ class Machine:
         directory: str | None = None,
         environment: dict[str, str] | None = None,
         mounts: dict[str, Path] | None = None,
+        read_only: bool = False,
     ) -> Container:
         """Start a container.
 
@@ -227,6 +230,7 @@ class Machine:
             directory: Where it works, if not where the image says.
             environment: Beside the image's.
             mounts: What is seen where; ``:ro`` behind the name makes it read-only.
+            read_only: Nothing but what is mounted can be written to.
         """
         self._number += 1
         place = self._playground.directory / f"container-{self._number}"
@@ -249,5 +253,6 @@ class Machine:
                 LAYER=str(self._image.layer),
                 PYTHON=str(PREFIX),
                 NAMES=self._names,
+                READ_ONLY="yes" if read_only else "",
             )
         )

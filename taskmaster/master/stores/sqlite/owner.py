@@ -214,7 +214,8 @@ def _check(state: Path, part: Path, about: os.stat_result, *, beside: bool = Fal
             f"user's is not used. Run this as {owner}; or, if you trust what is in it, make it yours with `chown {me} "
             f"{word}` (as root), or use a copy of your own. {ELSEWHERE}"
         )
-    if stat.S_ISREG(about.st_mode) and about.st_mode & OTHERS_WRITE:
+    others = stat.S_IWOTH if _is_group_of_container(about.st_gid) else OTHERS_WRITE
+    if stat.S_ISREG(about.st_mode) and about.st_mode & others:
         raise StateRefused(
             f"{what} can be written to by other users (mode {stat.S_IMODE(about.st_mode):04o}): what is in a state is "
             f"run as you. If you trust what is in it, take that from them with `chmod go-w {word}`. {ELSEWHERE}"
@@ -245,8 +246,23 @@ def _is_own_group(number: int) -> bool:
     try:
         group, me = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
     except KeyError:
-        return False
+        return _is_group_of_container(number)
     return number == me.pw_gid and group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name}
+
+
+def _is_group_of_container(number: int) -> bool:
+    """Return whether a group has the number of the user, and neither has a name, as in a container.
+
+    There, Kubernetes gives all files of a volume to the group (``fsGroup``), with the right to
+    write, each time that it is mounted: a state would be refused in the second pod.
+    """
+    if number != os.geteuid():
+        return False
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            look_up(number)
+            return False
+    return True
 
 
 def _open_files() -> set[tuple[int, int]] | None:

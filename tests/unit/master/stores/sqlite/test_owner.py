@@ -237,6 +237,31 @@ def test_a_directory_in_which_others_can_replace_the_state_is_warned_of(
     assert ("chmod go-w" in caplog.text) is warned
 
 
+@pytest.mark.parametrize(
+    ("uid", "gid", "named", "alone"),
+    [(54321, 54321, False, True), (54321, 54322, False, False), (54321, 54321, True, False)],
+)
+def test_the_group_of_a_container_is_its_user_s_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, gid: int, named: bool, alone: bool
+):
+    """Kubernetes gives the files of a volume to a group, each time that it is mounted: a state is
+    taken where user and group have one number and no name, and the directory is not warned of.
+    """
+    state = tmp_path / "run.tmstate"
+    kinds = [(tmp_path, stat.S_IFDIR | 0o2770), (state, stat.S_IFREG | 0o660)]
+    of_directory, of_state = (os.stat_result([mode, 0, 0, 1, uid, gid, 0, 0, 0, 0]) for _, mode in kinds)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    if named:
+        monkeypatch.setattr(owner.grp, "getgrgid", lambda _: None)
+
+    assert owner._others_write(of_directory) is not alone
+    if alone:
+        owner._check(state, state, of_state)
+    else:
+        with pytest.raises(StateRefused, match="can be written to by other users"):
+            owner._check(state, state, of_state)
+
+
 def test_a_shared_directory_leaves_no_gap_for_a_log_or_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Between the look at the files and SQLite's, their names are taken; nothing of it is left."""
     tmp_path.chmod(0o1777)
