@@ -27,11 +27,14 @@ __all__ = [
     "WireBatch",
 ]
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
 
 MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
+
+BATCH_SECONDS = 0.5
+"""Seconds of work in a batch, where nothing slows the run."""
 
 LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""
@@ -320,6 +323,8 @@ class Answer(NamedTuple):
             started any more, and what comes of the rest is not reported.
         tickets: (token, index, number): that job is parked now, and the number names it. A slave
             that still runs it when the master is restarted shows this to the new one.
+        rest: How long a worker rests after a batch from now on, in multiples of the time that the
+            batch took.
     """
 
     state: AnswerState
@@ -328,6 +333,7 @@ class Answer(NamedTuple):
     recalls: tuple[tuple[str, int], ...] = ()
     stale: tuple[str, ...] = ()
     tickets: tuple[tuple[str, int, int], ...] = ()
+    rest: float = 0.0
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as plain tuples."""
@@ -338,6 +344,7 @@ class Answer(NamedTuple):
             tuple(self.recalls),
             tuple(self.stale),
             tuple(self.tickets),
+            self.rest,
         )
 
     @classmethod
@@ -348,7 +355,7 @@ class Answer(NamedTuple):
             ValueError: The value is not an answer.
         """
         try:
-            state, pause, batches, recalls, stale, tickets = value
+            state, pause, batches, recalls, stale, tickets, rest = value
             return cls(
                 AnswerState(state),
                 float(pause),
@@ -356,6 +363,7 @@ class Answer(NamedTuple):
                 tuple((str(token), int(keep)) for token, keep in recalls),
                 tuple(str(token) for token in stale),
                 tuple((str(token), int(index), int(number)) for token, index, number in tickets),
+                float(rest),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not an answer: {exc}") from None

@@ -495,7 +495,9 @@ COVERED_BY = {
     "tests/process/test_wire.py": (
         "transport/client transport/frames transport/handshake transport/reactor transport/server"
     ),
-    "tests/process/test_throttle.py": "options/throttle",
+    "tests/simulation/test_pace.py": "master/throttle/pace_controller master/throttle/probe_level",
+    "tests/postgres/test_probe.py": "postgres/probe",
+    "tests/process/test_pace.py": "runner/throttling",
     "tests/process/test_surroundings.py": (
         "runtime/context runtime/descriptors runtime/invocation runtime/malloc runtime/titles"
     ),

@@ -6,6 +6,7 @@ guards of PostgreSQL are in ``taskmaster.postgres.guards``.
 - ``guard``: a number with its limit, and how the run waits for it;
 - ``hooks``: what ``throttle`` of a module or script may be;
 - ``host``: processors and disks of the machine that the master runs on;
+- ``pace``: a limit for what a probe may take, and the probe;
 - ``http``: a service that says whether the run may go on.
 
 Any room may import it; it imports the root alone. Guarantee: making a guard costs nothing, opens
@@ -18,5 +19,6 @@ from taskmaster.guards.guard import Floor, Guard, Unknown
 from taskmaster.guards.hooks import hooks_of
 from taskmaster.guards.host import cpu_load, disk_free
 from taskmaster.guards.http import http
+from taskmaster.guards.pace import Pace
 
-__all__ = ["Floor", "Guard", "Unknown", "cpu_load", "disk_free", "hooks_of", "http"]
+__all__ = ["Floor", "Guard", "Pace", "Unknown", "cpu_load", "disk_free", "hooks_of", "http"]

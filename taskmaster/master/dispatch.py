@@ -111,6 +111,11 @@ class Dispatch:
         most = min(MOST_IDLE_SECONDS, max(LONGEST_IDLE_SECONDS, IDLE_SPACING_SECONDS * unfed))
         return pause_after(slave.idle, FIRST_IDLE_SECONDS, most)
 
+    @property
+    def rest(self) -> float:
+        """How long workers rest after a batch now, in multiples of the time that it took."""
+        return max(self._broker.limits.nice, self._throttle.rest)
+
     def _next(self, slave: ConnectedSlave, want: Want) -> WireBatch | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there
         is a batch that can.

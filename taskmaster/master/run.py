@@ -1,10 +1,8 @@
 """A run: wires source, broker, checkpointer and server together, watches over them, and brings them
 to an end.
 
-The main thread only watches: it takes lost leases back, draws the
-progress and hears signals. A run ends finished, stopped by what the source raised, by ``--limit``
-or ``--run-time``, or drained by a signal; whatever the reason, the last thing written is a
-checkpoint.
+The main thread only watches: it takes lost leases back, draws the progress and hears signals.
+However a run ends, the last thing that it writes is a checkpoint.
 """
 
 from __future__ import annotations
@@ -155,6 +153,7 @@ class Run:
     def _served(self, incarnation: str, skew: Skew | None) -> Service:
         """Make what slaves and ``tm-ctl`` may call."""
         took, guarded = self._after_exchange, (self._broker, self._lock)
+        self._throttle.watch(lambda: (len(self._broker.leases), self._broker.slaves.workers), self._source.lend_target)
         return Service(
             *guarded,
             Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=self._checks),
@@ -285,7 +284,8 @@ class Run:
             self._reader.wait_closed(CLOSING_SECONDS)
             view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         summary, counted = self.summary(), self._status.counted
-        for line in remarks(self._source, self._record, summary, self._checks, counted, over=ending is None):
+        said = remarks(self._source, self._record, summary, self._checks, counted, over=ending is None)
+        for line in (*self._throttle.cost(), *said):
             view.say(line)
         if ending is not None:
             raise ending

@@ -154,7 +154,7 @@ class Service:
             "incarnation": self._incarnation,
             "lease": self._broker.limits.lease,
             "job_timeout": self._broker.limits.job_timeout,
-            "nice": self._broker.limits.nice,
+            "nice": self._dispatch.rest,
             "taken": taken,
             "warn": admission.warning,
             "project": project_facts(),
@@ -196,6 +196,7 @@ class Service:
                 self._broker.recalls.of(slave),
                 stale,
                 self._broker.takeover.tickets(slave),
+                self._dispatch.rest,
             )
         return answer.to_wire()
 

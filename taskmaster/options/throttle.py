@@ -1,4 +1,6 @@
-"""The options that hold a run back: ``--rate``, ``--nice``, ``--hours`` and ``--guard``."""
+"""The options that hold a run back, ``--pace``, ``--rate``, ``--nice``, ``--hours`` and
+``--guard``, and how a pace is written on the command line.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.guards.pace import Pace, PaceLimit
 from taskmaster.options.guard import parse_guard
 from taskmaster.options.hours import Hours, parse_hours
 from taskmaster.options.option import Section, amount, ratio, text, texts
@@ -29,6 +32,34 @@ def _check_guards(option: str, value: Any) -> None:
         raise UsageError(f"{option} is given as something else than a list of texts: write guard=['NAME=LIMIT@DSN'].")
     for one in value:
         parse_guard(one)
+
+
+def _check_pace(option: str, value: Any) -> None:
+    if isinstance(value, Pace):
+        return
+    if not isinstance(value, str):
+        raise UsageError(
+            f"{option} is given as something else than a text: write pace='1.5x@DSN', or postgres.pace('1.5x', DSN)."
+        )
+    _parse_pace(value)
+
+
+def _parse_pace(given: str) -> Pace | None:
+    """Return the pace that a text describes; None: it is off."""
+    if given.strip().lower() == "off":
+        return None
+    from taskmaster.postgres.dsn import check
+    from taskmaster.postgres.probe import pace
+
+    limit, at, dsn = given.partition("@")
+    try:
+        PaceLimit.read(limit)
+    except UsageError as exc:
+        raise UsageError(f"--pace has a limit that cannot be read: {exc} It is written LIMIT@DSN, or off.") from None
+    if not at or not dsn.strip():
+        raise UsageError("--pace lacks the database that it spares, @ and a DSN, as in --pace='1.5x@dbname=blog'.")
+    check("--pace", dsn.strip())
+    return pace(limit, dsn.strip())
 
 
 @dataclass(frozen=True)
@@ -67,6 +98,23 @@ class ThrottleOptions:
         "master's machine; or while http=URL does not answer 200. Can be given several times.",
         check=_check_guards,
     )
+
+    pace: str | None = text(
+        Section.PACE,
+        None,
+        "LIMIT@DSN",
+        "Find the speed that a PostgreSQL database bears: what others do there takes at most so long, like 1.5x@DSN "
+        "(of the time without the run) or 20ms@DSN.",
+        unset="off, or what the module says",
+        check=_check_pace,
+    )
+
+    def paced(self, named: Pace | None) -> Pace | None:
+        """Return the pace; that of the module, if the options say nothing of it."""
+        given: Any = self.pace  # of a script, it may be a pace already
+        if given is None or isinstance(given, Pace):
+            return given or named
+        return _parse_pace(given)
 
     def throttle_hooks(self) -> list[Callable[[], str]]:
         """Return what has to allow that jobs are handed out: the hours, and each guard."""

@@ -4,7 +4,7 @@ throttle.
 - ``rows`` (with ``pages``, ``prefetch``, ``coverage``) and ``ranges``: tables as sources;
 - ``catalog``, ``statements``, ``values``: what they ask of the server, and how;
 - ``connections``, ``dead_links``, ``dsn``: a worker's connection;
-- ``guards``, ``write_guards``, ``guard_statement``: for the throttle.
+- ``guards``, ``write_guards``, ``guard_statement``, ``probe``: for the throttle.
 
 Imported by the user's module, on the master and on the slaves; what is heavy is imported when it is
 used. All SQL of Taskmaster's own is in this package. Drivers are called through the DB-API alone:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         replication_lag,
         wal_rate,
     )
+    from taskmaster.postgres.probe import pace
     from taskmaster.postgres.ranges import KeyRange, ranges
     from taskmaster.postgres.rows import rows
 
@@ -43,6 +44,7 @@ __all__ = [
     "disk_free",
     "locks_waiting",
     "long_transactions",
+    "pace",
     "query",
     "ranges",
     "replication_lag",
@@ -50,7 +52,8 @@ __all__ = [
     "wal_rate",
 ]
 
-_PLACES = {"KeyRange": "ranges", "connect": "connections", "ranges": "ranges", "rows": "rows"}  # the rest are guards
+# The rest are guards.
+_PLACES = {"KeyRange": "ranges", "connect": "connections", "pace": "probe", "ranges": "ranges", "rows": "rows"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ wing meet.
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
   ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;
+- ``throttling``: what holds a run back, made of options and of what its module names;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
 - ``engine_choice``: which engine is meant; ``engine_slaves``: the slaves of a run on it, in the
   place of a local one;

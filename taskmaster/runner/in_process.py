@@ -179,7 +179,7 @@ class InProcessSlave:
         self._torn_down = False
         self._idle = False
         self._nice = 0.0
-        self._rests_until = 0.0
+        self._worked = (0.0, 0.0)  # until when, and for how long
         self._loop = Loop()
         results = Results(name_of(callbacks.handle), self._loop.awaited)
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
@@ -230,7 +230,7 @@ class InProcessSlave:
         """Run jobs for a while, if there are some; read the source where none is there."""
         began = time.monotonic()
         until = began + TURN_SECONDS
-        self._idle = began < self._rests_until
+        self._idle = began < self._worked[0] + self._nice * self._worked[1]
         if self._idle:
             self._exchange([], 0)  # a slave that rests is not lost
             return
@@ -242,7 +242,7 @@ class InProcessSlave:
                 began = time.monotonic()
                 reports.append(self._run(batch))
                 self._sender.end_if_child()  # one that the callback has forked must not go on as a second run
-                self._rests_until = (now := time.monotonic()) + self._nice * (now - began)
+                self._worked = (now := time.monotonic(), now - began)
             if self._nice and answer.batches:
                 self._idle = True
                 break
@@ -318,6 +318,7 @@ class InProcessSlave:
         if answer.state is AnswerState.UNKNOWN:  # a setting was changed, which a hello tells
             self._greet([report.token for report in reports])
             answer = Answer.from_wire(self._service.exchange(self._session, said, want))
+        self._nice = answer.rest
         return answer
 
     def _leave(self) -> None:

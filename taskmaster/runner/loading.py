@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from taskmaster.guards import hooks_of
+from taskmaster.guards.pace import Pace, pace_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
@@ -61,6 +62,7 @@ class LoadedRun:
         callback: Module of the callback that belongs to the jobs; "" if none does.
         code: Digest of the file with that callback; "" if that is not known.
         callback_file: Real path of that file; "" if there is none, or if it is not compared.
+        pace: What the user has named as ``pace``; None if nothing is.
     """
 
     source: Source
@@ -75,6 +77,7 @@ class LoadedRun:
     callback: str = ""
     code: str = ""
     callback_file: str = ""
+    pace: Pace | None = None
 
 
 def load_target(
@@ -115,6 +118,7 @@ def load_target(
         callback=callback_of(slave_target) if has_callback else "",
         code=code_of(slave_target) if has_callback else "",
         callback_file=real_path_of(slave_target) if has_callback else "",
+        pace=pace_of(getattr(module, "pace", None), where),
     )
 
 

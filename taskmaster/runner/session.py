@@ -25,7 +25,6 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View
-from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner.announcements import Announcements, command_again
@@ -47,6 +46,7 @@ from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
+from taskmaster.runner.throttling import throttle_of
 from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.log_file import LogFile
@@ -188,7 +188,7 @@ class RunSession:
             target=loaded.name,
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
-            throttle=Throttle(options.rate, [*loaded.hooks, *options.throttle_hooks()]),
+            throttle=throttle_of(options, loaded),
             skew=self._skew(),
             by_turns=self._in_process,
             settings=SettingsOfRun(options, announced=self._announce),

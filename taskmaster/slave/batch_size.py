@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from taskmaster.model import MAX_BATCH, Want
+from taskmaster.model import BATCH_SECONDS, MAX_BATCH, Want
 
 __all__ = ["BatchSize"]
 
-TARGET_SECONDS = 0.5  # of work in a batch
 SMALL_SECONDS = 0.005  # less work than this is not worth sharing among workers
 RECENT_BATCHES = 10  # whose times count
 BATCH_GROWTH = 16  # a batch has at most this many times the jobs of the largest one so far
@@ -44,7 +43,7 @@ class BatchSize:
         if jobs <= 0:
             return
         self._recent.append(max(seconds, 1e-9) / jobs)
-        largest = min(self._largest, jobs) if seconds > TARGET_SECONDS else max(self._largest, jobs)
+        largest = min(self._largest, jobs) if seconds > BATCH_SECONDS else max(self._largest, jobs)
         self._largest = max(self._slots, largest)
 
     def want(self, batches: int) -> Want:
@@ -58,7 +57,7 @@ class BatchSize:
             # Never fewer than run at once: a worker holds two batches, and its threads or
             # coroutines would have nothing to do.
             return min(max(self._fixed, self._slots), self._most)
-        return min(self._most, max(self._slots, min(self._within(TARGET_SECONDS), self._largest * BATCH_GROWTH)))
+        return min(self._most, max(self._slots, min(self._within(BATCH_SECONDS), self._largest * BATCH_GROWTH)))
 
     @property
     def reason(self) -> str:
@@ -70,9 +69,9 @@ class BatchSize:
             return more if self._fixed < self._slots else "chosen with --batch"
         if not self._recent:
             return "nothing is known of the jobs yet"
-        within, grown = self._within(TARGET_SECONDS), self._largest * BATCH_GROWTH
+        within, grown = self._within(BATCH_SECONDS), self._largest * BATCH_GROWTH
         if within > self._slots and within <= min(grown, MAX_BATCH):
-            return f"{TARGET_SECONDS:g} s of work, at {1000 * TARGET_SECONDS / within:.3g} ms a job"
+            return f"{BATCH_SECONDS:g} s of work, at {1000 * BATCH_SECONDS / within:.3g} ms a job"
         unknown = "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"
         return "slow jobs: one for each that a worker runs at once" if within <= self._slots else unknown
 

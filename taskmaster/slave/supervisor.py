@@ -174,7 +174,7 @@ class Supervisor:
         """Return the seconds until an exchange, or the end, is due."""
         wait = LONGEST_WAIT_SECONDS
         if self._link.up:
-            working, free = len(self._in_flight) > 0, self._pool.free > 0
+            working, free = len(self._in_flight) > 0 or self._pool.resting, self._pool.free > 0
             wait = min(wait, self._schedule.until_next(now, self._link.lease, working=working, free=free))
         return wait if self._stop_by is None else min(wait, self._stop_by - now)
 
@@ -190,7 +190,8 @@ class Supervisor:
         read = working and schedule.reads_progress(now)
         if read:
             self._read_progress(now)
-        due = schedule.must_exchange(now, self._link.lease, working=working)
+        # While workers rest, the answers say how long they still have to.
+        due = schedule.must_exchange(now, self._link.lease, working=working or self._pool.resting)
         if ask or urgent or due or (read and in_flight.news()):
             if not read and working and schedule.would_soon(now):
                 self._read_progress(now)
@@ -220,6 +221,7 @@ class Supervisor:
         if answer.state is AnswerState.OVER:
             self._over = True
             return
+        self._pool.rest(answer.rest)
         for lent in answer.batches:
             if self._stop_by is None:
                 self._pool.give(lent)

@@ -52,6 +52,7 @@ class RangeSource(BoundedSource):
         super().__init__()
         self._rows = rows
         self._target = target
+        self._lent: float | None = None  # a shorter target
         self._speed: float | None = None  # rows a second, in a worker
         self._largest = rows  # rows of a range that was measured
         self._open: dict[Any, int] = {}  # rows of ranges that were not measured yet, by key
@@ -89,13 +90,20 @@ class RangeSource(BoundedSource):
             seconds: How long that took.
         """
         counts = [self._open.pop(key, 0) for key in jobs]
-        if self._target is None or not all(counts) or seconds <= 0:
+        target = self._target if self._target is None or self._lent is None else min(self._target, self._lent)
+        if target is None or not all(counts) or seconds <= 0:
             return  # the number of rows of a range from an earlier session is unknown
         speed = sum(counts) / seconds
         self._speed = speed if self._speed is None else (1 - NEWEST_WEIGHT) * self._speed + NEWEST_WEIGHT * speed
-        self._largest = max(self._largest, *counts) if seconds / len(counts) < self._target else max(counts)
-        wanted = int(self._speed * self._target)
+        self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
+        wanted = int(self._speed * target)
         self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS))
+
+    def lend_target(self, seconds: float | None) -> None:
+        """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
+        the user has said. Ranges of a fixed size stay as they are.
+        """
+        self._lent = seconds
 
     def position(self, key: Any) -> float | None:
         """Return the fraction of the keys up to a range's end; None where keys are no numbers."""

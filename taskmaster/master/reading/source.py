@@ -279,6 +279,14 @@ class Source:
         if callable(took):
             took(jobs, seconds)
 
+    def lend_target(self, seconds: float | None) -> None:
+        """Tell the source in how many seconds its next jobs should be done, if it can make shorter
+        ones; None: as it was told by its user.
+        """
+        lend = self._ask("lend_target")
+        if callable(lend):
+            lend(seconds)
+
     def later(self) -> bool:
         """Return whether jobs have come after the source's end was fixed, as far as it knows; asked
         when nobody reads it any more.

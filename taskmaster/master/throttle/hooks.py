@@ -37,6 +37,8 @@ class Hook:
 
     Attributes:
         name: What messages call it.
+        utilisation: The value of a guard as a share of its limit, when it was asked last; None if
+            that is not known, or if the hook has none.
     """
 
     def __init__(self, call: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,6 +47,7 @@ class Hook:
         what = getattr(call, "what", None)
         self.name = what if isinstance(what, str) else f"{getattr(call, '__name__', type(call).__name__)}()"
         self._answer = f"{self.name} is not known yet"
+        self.utilisation: float | None = None
         self._since: float | None = None  # start of the call that is under way; None between calls
         self._logged: set[tuple[str, ...]] = set()
         self._stop = threading.Event()
@@ -92,6 +95,8 @@ class Hook:
             self._answer = _one_line(f"{self.name} is not known: it raised {one_line(exc)}")
             self._log(exc)
         finally:
+            used = getattr(self._call, "utilisation", None)
+            self.utilisation = float(used) if isinstance(used, int | float) and not math.isnan(used) else None
             integration.refresh_connections()
             self._since = None
 

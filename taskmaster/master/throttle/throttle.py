@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster.master.throttle.hooks import PAUSE_SECONDS, Hook
-from taskmaster.model import Want
+from taskmaster.master.throttle.moves import at_once, batch_seconds, rest_ratio, share_left
+from taskmaster.master.throttle.pacing import Pacing
+from taskmaster.model import BATCH_SECONDS, Want
 
 __all__ = ["Throttle", "TokenBucket"]
 
@@ -32,6 +34,7 @@ WORTHWHILE_SECONDS = 0.1
 LIMITING_SECONDS = 10.0  # a rate counts as the reason for so long after it has last held a slave back
 CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close what they have open
 MOST_GUARDS = 20  # whose values are shown
+RANGE_SECONDS = 1.0  # that a range takes at full speed, unless its user has said otherwise
 ROUNDING_JOBS = 1e-6  # what floats lose
 
 
@@ -89,6 +92,7 @@ class Throttle:
         rate: Most jobs a second; None: as many as the slaves can take.
         hooks: Functions and guards that say why to wait.
         clock: Gives monotonic seconds.
+        pacing: Finds the share of full speed that a database bears; None: nothing does.
     """
 
     def __init__(
@@ -96,9 +100,15 @@ class Throttle:
         rate: float | None = None,
         hooks: Sequence[Callable[[], Any]] = (),
         clock: Callable[[], float] = time.monotonic,
+        pacing: Pacing | None = None,
     ) -> None:
+        self._pacing = pacing
+        self._working: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._lend: Callable[[float | None], None] = lambda _: None
+        self._lent: float | None = None
         self._bucket = None if rate is None else TokenBucket(rate)
         self._hooks = [Hook(hook, clock) for hook in hooks]
+        self._threads: list[Hook | Pacing] = [*self._hooks, *([] if pacing is None else [pacing])]
         self._limited_at: float | None = None
         self._next_poll = 0.0  # when the last slave asks of those that were told to ask again
         self._because = "" if rate is None else f"--rate {rate:g} a second"
@@ -125,32 +135,73 @@ class Throttle:
 
     def start(self) -> None:
         """Ask the hooks from now on."""
-        for hook in self._hooks:
-            hook.start()
+        for part in self._threads:
+            part.start()
 
     def stop(self) -> None:
         """Ask the hooks no more. One that hangs is left alone."""
-        for hook in self._hooks:
-            hook.stop()
+        for part in self._threads:
+            part.stop()
         deadline = time.monotonic() + CLOSING_SECONDS
-        for hook in self._hooks:
-            hook.join(max(0.0, deadline - time.monotonic()))
+        for part in self._threads:
+            part.join(max(0.0, deadline - time.monotonic()))
 
     def why(self, now: float) -> str:
         """Return what the hooks wait for; "" if they let the run go on."""
-        if not self._hooks:
+        if not self._threads:
             return ""  # asked for each batch
-        return "; ".join(filter(None, (hook.why(now) for hook in self._hooks)))
+        paced = "" if self._pacing is None else self._pacing.why()
+        return "; ".join(filter(None, (paced, *(hook.why(now) for hook in self._hooks))))
+
+    def watch(self, working: Callable[[], tuple[int, int]], lend: Callable[[float | None], None]) -> None:
+        """Let what moves the run know of it.
+
+        Args:
+            working: Gives how many batches are in the hands of slaves, and how many workers these
+                have.
+            lend: Is told in how many seconds the source's next jobs should be done; None: in as
+                many as it says itself.
+        """
+        self._working, self._lend = working, lend
+        if self._pacing is not None:
+            self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0])
+
+    @property
+    def share(self) -> float:
+        """The share of full speed that the pace and the guards leave to the run."""
+        left = self._left()[0]
+        return left if self._pacing is None else min(left, self._pacing.share)
+
+    @property
+    def rest(self) -> float:
+        """How long workers rest after a batch, in multiples of its time."""
+        return rest_ratio(self.share) if self._threads else 0.0
+
+    def cost(self) -> list[str]:
+        """Return what the run has cost others, for its end; nothing if nobody has measured it."""
+        return [] if self._pacing is None or not (said := self._pacing.cost()) else [said]
+
+    def _left(self) -> tuple[float, str]:
+        """Return the share of full speed that the guards leave, and which one leaves least."""
+        found = [(share_left(used), hook.name) for hook in self._hooks if (used := hook.utilisation) is not None]
+        return min(found, default=(1.0, ""))
 
     def limiting(self, now: float) -> str:
-        """Return that the rate holds the run back, for the progress line; "" if it does not."""
+        """Return that the rate or the pace holds the run back, for the progress line; "" if none
+        does.
+        """
         held = self._limited_at is not None and now - self._limited_at < LIMITING_SECONDS
-        return f"held at {self._because}" if held else ""
+        paced = "" if self._pacing is None else self._pacing.sentence()
+        left, name = self._left()
+        slowed = f"slowed to {100 * left:.0f} %: {name} comes near its limit" if left < 1 else ""
+        return "; ".join(filter(None, (f"held at {self._because}" if held else "", paced, slowed)))
 
     def allow(self, want: Want, now: float) -> Want | None:
         """Return what a slave may be given of what it wants; None: nothing now."""
-        if self.why(now):
+        if self.why(now) or self._enough_work():
             return None
+        if self._threads:
+            want = self._in_time(want)
         if self._bucket is None:
             return want
         jobs = self._bucket.available(want.jobs, now)
@@ -168,7 +219,9 @@ class Throttle:
         the jobs for which all of them came.
         """
         wait, spacing = PAUSE_SECONDS, POLL_SPACING_SECONDS
-        if not self.why(now):
+        if not self.why(now) and self._enough_work():
+            wait = batch_seconds(self.share, BATCH_SECONDS) / 2
+        elif not self.why(now):
             if self._bucket is None:
                 return 0.0
             wait = self._bucket.wait_seconds(want.jobs, now)
@@ -177,6 +230,25 @@ class Throttle:
             spacing = max(POLL_SPACING_SECONDS, self._bucket.refill_seconds(want.jobs * want.batches))
         self._next_poll = min(now + LONGEST_POLL_PAUSE_SECONDS, max(now + wait, self._next_poll + spacing))
         return self._next_poll - now
+
+    def _enough_work(self) -> bool:
+        """Return whether as many workers are at work as may be at once."""
+        if not self._threads:
+            return False
+        batches, workers = self._working()
+        return batches >= at_once(self.share, workers)
+
+    def _in_time(self, want: Want) -> Want:
+        """Return a wish for batches as short as a slow run has them, and tell the source."""
+        share = self.share
+        part = batch_seconds(share, BATCH_SECONDS) / BATCH_SECONDS
+        lent = None if part >= 1 else batch_seconds(share, RANGE_SECONDS)
+        if lent != self._lent:
+            self._lent = lent
+            self._lend(lent)
+        if part >= 1:
+            return want
+        return want._replace(jobs=max(1, int(part * want.jobs)), reason="short ones spare others")
 
     def spend(self, jobs: int) -> None:
         """Count jobs that were handed out; a negative number: jobs that came back and had not been

@@ -112,6 +112,15 @@ class Pool:
             if worker.ready:
                 worker.send(self._about)
 
+    def rest(self, ratio: float) -> None:
+        """Let workers rest so long after a batch from now on, in multiples of its time."""
+        self._rests.ratio = ratio
+
+    @property
+    def resting(self) -> bool:
+        """Whether a worker rests."""
+        return bool(self._rests)
+
     def keep_up(self, now: float) -> float:
         """Replace workers that have died, and end those that are lost; return the seconds until
         there is something to do here.

@@ -24,18 +24,17 @@ class Rests:
     def __init__(self) -> None:
         self.ratio = 0.0
         self._began: dict[WorkerProcess, float] = {}
-        self._until: dict[WorkerProcess, float] = {}
+        self._resting: dict[WorkerProcess, tuple[float, float]] = {}  # since when, and after how much work
 
     def begin(self, worker: WorkerProcess, now: float) -> None:
         """Note that a worker gets a batch."""
-        if self.ratio:
-            self._began[worker] = now
+        self._began[worker] = now  # also without a ratio: there may be one when the batch ends
 
     def end(self, worker: WorkerProcess, now: float) -> None:
         """Let a worker rest whose batch has ended, also if jobs in it have failed."""
         began = self._began.pop(worker, None)
-        if began is not None:
-            self._until[worker] = now + self.ratio * (now - began)
+        if began is not None and self.ratio:
+            self._resting[worker] = (now, now - began)
 
     def allow(self, worker: WorkerProcess) -> bool:
         """Return whether a worker may get a batch.
@@ -43,12 +42,20 @@ class Rests:
         While there are rests it has one batch at a time: a second one would begin as soon as the
         first ends.
         """
-        return not self.ratio or (worker not in self._until and not any(worker.held))
+        return not self.ratio or (worker not in self._resting and not any(worker.held))
 
     def keep_up(self, workers: Collection[WorkerProcess], now: float) -> float:
         """End the rests that are over; return the seconds until the next one is."""
-        if not self._until and not self._began:
+        if not self._resting and not self._began:
             return math.inf
         self._began = {worker: began for worker, began in self._began.items() if worker in workers}
-        self._until = {worker: until for worker, until in self._until.items() if worker in workers and until > now}
-        return min((until - now for until in self._until.values()), default=math.inf)
+        # By the ratio of now: the master may have changed it since the rest began.
+        left = {worker: since + self.ratio * worked - now for worker, (since, worked) in self._resting.items()}
+        self._resting = {
+            worker: rest for worker, rest in self._resting.items() if worker in workers and left[worker] > 0
+        }
+        return min((left[worker] for worker in self._resting), default=math.inf)
+
+    def __bool__(self) -> bool:
+        """Return whether a worker rests."""
+        return bool(self._resting)

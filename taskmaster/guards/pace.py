@@ -1,0 +1,80 @@
+"""How much slower a database may become for others while a run works on it. Pure.
+
+A ``Pace`` is made wherever the module is imported, also in every worker: making one reads nothing
+and imports no driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.errors import UsageError
+
+__all__ = ["Pace", "PaceLimit", "pace_of"]
+
+_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(x|ms|s)")
+LEAST_TIMES = 1.1  # below it, what two measurements differ in by chance would hold the run
+
+
+@dataclass(frozen=True, slots=True)
+class PaceLimit:
+    """What the probe may take.
+
+    Attributes:
+        times: As many times of what it takes without the run; 0.0: ``seconds`` is the limit.
+        seconds: As many seconds.
+    """
+
+    times: float = 0.0
+    seconds: float = 0.0
+
+    @classmethod
+    def read(cls, given: object) -> PaceLimit:
+        """Return what a text such as ``1.5x``, ``20ms`` or ``0.1s`` says.
+
+        Raises:
+            UsageError: It says nothing of the kind; it is not repeated.
+        """
+        match = _LIMIT.fullmatch(given.strip().lower()) if isinstance(given, str) else None
+        number = 0.0 if match is None else float(match[1])
+        if match is None or number <= 0 or (match[2] == "x" and number < LEAST_TIMES):
+            raise UsageError(
+                f"a pace is {LEAST_TIMES:g}x or more, as 1.5x for half as much time again as without the run, or a "
+                "time such as 20ms."
+            )
+        return cls(times=number) if match[2] == "x" else cls(seconds=number / (1000 if match[2] == "ms" else 1))
+
+    def allowed(self, alone: float) -> float:
+        """Return the seconds that the probe may take where it takes ``alone`` without the run."""
+        return alone * self.times if self.times else self.seconds
+
+
+class Pace:
+    """A limit, and the probe that it is for.
+
+    Args:
+        limit: A text as ``PaceLimit.read`` takes it.
+        probe: Does what others do, and gives the seconds that it took; raises if it cannot. If it
+            has a ``close()``, that is called at the end of the run.
+
+    Raises:
+        UsageError: The limit cannot be read.
+    """
+
+    def __init__(self, limit: str, probe: Callable[[], float]) -> None:
+        self.limit = PaceLimit.read(limit)
+        self.probe = probe
+
+
+def pace_of(given: Any, where: str) -> Pace | None:
+    """Return what a module names as ``pace``; None for a name of the module's own, as a function.
+
+    Raises:
+        UsageError: It is a text, which names no database.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"pace in {where} is a text: write pace = postgres.pace('1.5x', DSN).")
+    return given if isinstance(given, Pace) else None

@@ -1,0 +1,287 @@
+"""The controller of ``--pace``: which share of full speed a run may have. Pure: times and
+measurements are passed in.
+
+It has two parts, as a driver has two feet. The one keeps the probe at a point a little below the
+limit: by how far it is from there, the share is raised or lowered in small steps (an integral
+controller). The other stops at once: on an alarm of ``probe_level`` the share is halved.
+
+AIMD (add until it fails, then halve) has no point of rest: it finds the limit by breaking it, again
+and again. Zones of fixed steps (Spirit's ``pkg/autoscale``) rest, but react to the scatter of a few
+probes as to a change; in the simulation of ``tests/simulation/test_pace.py`` no setting of theirs
+held the limit at four fifths of the speed.
+
+The room is what lies between the probe without the run and the limit: with ``1.5x``, two thirds of
+the limit are used before the run has done anything. While nobody else uses the database, there is
+nobody to feel the run, and it has its full speed; somebody who comes is noticed within a second or
+two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
+
+from taskmaster.guards.pace import PaceLimit
+from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
+
+__all__ = ["PaceController"]
+
+FIRST_SHARE = 0.05  # with which a run begins, and goes on after a stall
+LEAST_SHARE = 0.01  # a run that is slow still finds out when things are better
+AIM = 0.84  # of the room, that the run uses
+STEP_SECONDS = 0.5
+GAIN = 0.1  # by how much the share changes in a step, for a distance from the aim of the whole room
+MOST_ABOVE = 1.5  # of the room, that counts in one step
+SLOW_START, SLOW_START_BELOW = 1.28, 0.35  # factor of a step at first, until that much of the room is used
+HALF = 0.5
+FEWEST_PROBES = 5  # after a change, before the next one
+UNKNOWN_SECONDS, STALLED_SECONDS = 1.0, 3.0  # without a probe: slow down, then wait
+BASELINE_PROBES, ABSENT_PROBES = 100, 60  # of a baseline; of a later one while nobody else is there
+QUIET_SECONDS = 10.0  # that is waited until nothing runs
+BASELINE_EVERY_SECONDS = 300.0
+ABSENT_EVERY_SECONDS = 120.0  # while nobody else was found: somebody may have come unseen
+STALE_SECONDS = 10.0  # at the least share, and above the limit still: it is not the run
+FASTER = 0.75  # of the baseline, below which it is no longer true
+FASTER_PROBES = 30
+KEPT_PROBES = 20_000  # for the figures at the end
+RECENT_SECONDS = 1.5  # what was at work so long ago may be seen as at work now
+OWN_SECONDS = 3.0  # after the run goes on: sessions that are at work then are its own
+LOOK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
+
+
+class Phase(StrEnum):
+    """What the controller does."""
+
+    QUIETING = "quieting"
+    """It waits until nothing of the run is at work."""
+    BASELINE = "baseline"
+    """It measures the probe without the run."""
+    RUNNING = "running"
+    """It lets the run work."""
+    STALLED = "stalled"
+    """The probe is not answered."""
+
+
+class PaceController:
+    """See the module.
+
+    Args:
+        limit: What the probe may take.
+        now: Monotonic seconds.
+
+    Attributes:
+        share: The share of full speed that the run may have, 0 to 1.
+        alone: Probes without the run, in seconds.
+        beside: Probes while the run worked.
+        held_seconds: For how long the run was not allowed to begin anything.
+        nobody: Nobody but the run uses the database.
+    """
+
+    def __init__(self, limit: PaceLimit, now: float) -> None:
+        self.share = 0.0
+        self.alone: deque[float] = deque(maxlen=KEPT_PROBES)
+        self.beside: deque[float] = deque(maxlen=KEPT_PROBES)
+        self.held_seconds = 0.0
+        self.nobody = False
+        self._limit = limit
+        self._phase = Phase.QUIETING
+        self._since = now  # the phase began
+        self._next_share = FIRST_SHARE
+        self._measured: list[float] = []  # probes of this baseline
+        self._present: list[bool] = []  # whether others were at work, in this baseline
+        self._own: set[int] = set()  # sessions of the run
+        self._look_at = math.inf  # when a session that has come is looked at
+        self._look_after = LOOK_SECONDS
+        self._level: ProbeLevel | None = None
+        self._measured_at = now
+        self._heard_at = now
+        self._stepped_at = now
+        self._at_least_since: float | None = None
+        self._stale_after = STALE_SECONDS
+        self._starts = True  # slowly: the share is raised by a factor
+        self._last_step = now
+        self._trouble = ""
+
+    def note(self, at: float, seconds: float) -> None:
+        """Note a probe that ended."""
+        self._heard_at, self._trouble = at, ""
+        if self._phase is Phase.BASELINE:
+            self.alone.append(seconds)
+            self._measured.append(seconds)
+        elif self._phase is Phase.RUNNING and self._level is not None:
+            self.beside.append(seconds)
+            self._level.add(seconds)
+
+    def note_sessions(self, at: float, sessions: AbstractSet[int] | None) -> None:
+        """Note which sessions of others or of the run were at work in the last second.
+
+        Args:
+            at: When that was.
+            sessions: Their numbers; None: it is not known.
+        """
+        if self._phase is Phase.BASELINE and at - self._since >= RECENT_SECONDS:
+            self._present.append(sessions is None or bool(sessions))
+        elif self._phase is Phase.RUNNING and self.nobody:
+            if sessions is not None and at - self._since < OWN_SECONDS:
+                self._own |= sessions
+            elif sessions is None or sessions - self._own:
+                self.nobody = False
+                self._look_at = at + self._look_after
+                self._look_after = min(2 * self._look_after, BASELINE_EVERY_SECONDS)
+
+    def fail(self, why: str) -> None:
+        """Note that a probe could not be made."""
+        self._trouble = why
+
+    def step(self, now: float, *, busy: bool, most: float = 1.0) -> None:
+        """Do what is due; called several times a second.
+
+        Args:
+            now: Monotonic seconds.
+            busy: Something of the run is at work.
+            most: The share that guards leave to the run.
+        """
+        if not self.share:
+            self.held_seconds += now - self._last_step
+        self._last_step = now
+        if self._phase is Phase.RUNNING:
+            self._run(now)
+            # The share does not grow while something else holds the run: nothing would be learnt.
+            self.share = min(self.share, max(LEAST_SHARE, most))
+        elif self._phase is Phase.STALLED:
+            if now - self._heard_at < UNKNOWN_SECONDS:
+                self._resume(now, FIRST_SHARE)
+        elif self._phase is Phase.QUIETING:
+            if not busy or now - self._since > QUIET_SECONDS:
+                self._enter(Phase.BASELINE, now)
+        elif len(self._measured) >= (ABSENT_PROBES if self.nobody else BASELINE_PROBES):
+            baseline = Baseline.of(self._measured)
+            if self._level is not None:
+                baseline = baseline.after(self._level.baseline)
+            self._level = ProbeLevel(baseline, self._limit)
+            self._measured_at, self._look_at = now, math.inf
+            self.nobody = len(self._present) > 1 and not any(self._present)
+            self._own.clear()
+            self._resume(now, self._next_share)
+
+    @property
+    def measures(self) -> bool:
+        """Whether probes are of the database without the run."""
+        return self._phase is Phase.BASELINE
+
+    @property
+    def holds(self) -> str:
+        """Why nothing may be begun now; "" if something may."""
+        if self._phase is Phase.STALLED or (self._trouble and self._phase is not Phase.RUNNING):
+            return f"pace: the probe is not answered{self._trouble and ': '}{self._trouble}"
+        return "" if self.share else "pace: measuring the database without the run"
+
+    def sentence(self) -> str:
+        """Return what the pace is and why, for people; "" before there is one."""
+        level = self._level
+        if self._phase is not Phase.RUNNING or level is None or not level.probes:
+            return ""
+        said = f"pace {100 * self.share:.0f} %: "
+        if self.nobody:
+            return f"{said}nobody else is at work there"
+        if self._trouble:
+            return f"{said}the probe is not answered: {self._trouble}"
+        alone = _ms(level.baseline.seconds)
+        said += f"probe {_ms(level.seconds)} of {_ms(level.allowed)} allowed, {alone} without the run"
+        if level.used_by_tail(AIM) > max(level.used, AIM / 2):
+            said += f"; {100 * level.above:.0f} % of probes above {_ms(level.tail)}"
+        return said
+
+    def cost(self) -> str:
+        """Return what the run has cost others, for its end; "" if that is not known."""
+        if not self.alone or not self.beside:
+            return ""
+        beside, alone = (
+            f"{_ms(quantile(probes, 0.5))} (p95 {_ms(quantile(probes, 0.95))})" for probes in (self.beside, self.alone)
+        )
+        return (
+            f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; for "
+            f"{self.held_seconds:.0f} s the run was held, to measure that or because nobody answered."
+        )
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _run(self, now: float) -> None:
+        level = self._level
+        if level is None:  # it runs from the first baseline on
+            return
+        silent = now - self._heard_at
+        due = now - self._stepped_at >= STEP_SECONDS
+        if silent > STALLED_SECONDS:
+            self._enter(Phase.STALLED, now)
+        elif silent > UNKNOWN_SECONDS:
+            if due:
+                self._halve(now, level)
+        elif self.nobody:
+            if due:
+                self._change(now, SLOW_START)
+        elif level.alarms:
+            self._halve(now, level)
+        elif due and level.probes >= FEWEST_PROBES:
+            self._approach(now, max(level.used, level.used_by_tail(AIM)))
+        if self._phase is Phase.RUNNING and self._is_stale(now, level):
+            self._next_share = max(FIRST_SHARE, self.share)
+            self._enter(Phase.QUIETING, now)
+
+    def _approach(self, now: float, used: float) -> None:
+        """Go a step to the share at which the run uses as much of the room as it is to use."""
+        self._starts = self._starts and used < SLOW_START_BELOW
+        if self._starts:
+            self._change(now, SLOW_START)
+        else:
+            self._change(now, math.exp(GAIN * max(-MOST_ABOVE, min(1.0, AIM - used))))
+
+    def _halve(self, now: float, level: ProbeLevel) -> None:
+        self._starts = False
+        self._change(now, HALF)
+        level.forget()
+
+    def _change(self, now: float, factor: float) -> None:
+        self.share = min(1.0, max(LEAST_SHARE, self.share * factor))
+        self._stepped_at = now
+        if self.share > LEAST_SHARE:
+            self._at_least_since = None
+        elif self._at_least_since is None:
+            self._at_least_since = now
+
+    def _is_stale(self, now: float, level: ProbeLevel) -> bool:
+        """Return whether the baseline has to be measured again."""
+        if now - self._measured_at >= (ABSENT_EVERY_SECONDS if self.nobody else BASELINE_EVERY_SECONDS):
+            self._stale_after, self._look_after = STALE_SECONDS, LOOK_SECONDS
+            return True
+        if self.nobody:
+            return False
+        if now >= self._look_at:
+            return True
+        if self._at_least_since is not None and now - self._at_least_since >= self._stale_after:
+            self._stale_after = min(2 * self._stale_after, BASELINE_EVERY_SECONDS)  # it may stay so for long
+            return True
+        if level.probes < FASTER_PROBES or now - self._measured_at <= STALE_SECONDS:
+            return False
+        return level.seconds < FASTER * level.baseline.seconds
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self._phase, self._since, self.share = phase, now, 0.0
+        self._at_least_since = None
+        self._measured.clear()
+        self._present.clear()
+
+    def _resume(self, now: float, share: float) -> None:
+        if self._level is None:
+            self._enter(Phase.QUIETING, now)
+            return
+        self._starts = self._phase is Phase.BASELINE
+        self._enter(Phase.RUNNING, now)
+        self._level.forget()
+        self.share, self._stepped_at = share, now
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"

@@ -1,0 +1,130 @@
+"""The thread that probes a database and has the controller judge it: ``--pace``.
+
+The controller is used by this thread alone; what others read of it here are single values.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+from taskmaster.guards.guard import Unknown
+from taskmaster.guards.pace import Pace
+from taskmaster.master.throttle.pace_controller import PaceController
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.tracebacks import one_line
+
+__all__ = ["Pacing"]
+
+logger = clean_logger(__name__)
+
+PROBE_SECONDS = 0.1  # from one probe to the next one
+BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
+STEP_SECONDS = 0.1  # from one look of the controller to the next one
+SESSIONS_SECONDS = 1.0  # from one look at who is at work to the next one
+
+
+class Pacing:
+    """The pace of a run.
+
+    Args:
+        pace: The limit and the probe.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+        self._busy: Callable[[], bool] = bool
+        self._most: Callable[[], float] = lambda: 1.0
+        self._sessions: Callable[[], AbstractSet[int] | None] | None = getattr(pace.probe, "sessions", None)
+        self._looked_at = -math.inf
+        self._probe = pace.probe
+        self._clock = clock
+        self._controller = PaceController(pace.limit, clock())
+        self._lock = threading.Lock()  # of the controller
+        self._stop = threading.Event()
+        self._logged = ""
+        self._threads = [
+            threading.Thread(target=run, name=f"taskmaster-{name}", daemon=True)
+            for run, name in ((self._run_probe, "probe"), (self._run_steps, "pace"))
+        ]
+
+    def watch(self, busy: Callable[[], bool], most: Callable[[], float]) -> None:
+        """Let the controller know of the run.
+
+        Args:
+            busy: Tells whether something of the run is at work.
+            most: Gives the share of full speed that guards leave.
+        """
+        self._busy, self._most = busy, most
+
+    def start(self) -> None:
+        """Probe from now on."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Probe no more, without waiting for a probe that hangs."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the probe has been closed, at most for ``seconds``."""
+        if self._threads[0].is_alive():
+            self._threads[0].join(seconds)
+
+    def why(self) -> str:
+        """Return why nothing may be handed out; "" if something may."""
+        return self._controller.holds
+
+    @property
+    def share(self) -> float:
+        """The share of full speed that the run may have."""
+        return self._controller.share
+
+    def sentence(self) -> str:
+        """Return what the pace is and why."""
+        with self._lock:
+            return self._controller.sentence()
+
+    def cost(self) -> str:
+        """Return what the run has cost others; "" if that is not known."""
+        with self._lock:
+            return self._controller.cost()
+
+    def probe(self) -> None:
+        """Probe once, and tell the controller."""
+        sessions: AbstractSet[int] | None = None
+        try:
+            seconds = self._probe()
+            if looks := self._sessions is not None and self._clock() - self._looked_at >= SESSIONS_SECONDS:
+                self._looked_at, sessions = self._clock(), self._sessions()
+        except BaseException as exc:
+            why = str(exc) if isinstance(exc, Unknown) else one_line(exc)
+            with self._lock:
+                self._controller.fail(why)
+            if why != self._logged:
+                self._logged = why
+                logger.warning("the probe of --pace is not answered, and while it is not, the run waits: %s", why)
+            return
+        with self._lock:
+            self._controller.note(self._clock(), seconds)
+            if looks:
+                self._controller.note_sessions(self._looked_at, sessions)
+
+    def _run_probe(self) -> None:
+        try:
+            while not self._stop.wait(BASELINE_PROBE_SECONDS if self._controller.measures else PROBE_SECONDS):
+                self.probe()
+        finally:
+            close = getattr(self._probe, "close", None)
+            if close is not None:
+                close()
+
+    def _run_steps(self) -> None:
+        # Apart from the probe, which may hang: then the run has to be slowed.
+        while not self._stop.wait(STEP_SECONDS):
+            busy, most = self._busy(), self._most()
+            with self._lock:
+                self._controller.step(self._clock(), busy=busy, most=most)

@@ -1,0 +1,152 @@
+"""Where the probes of ``--pace`` lie beside a run, compared with those without it. Pure.
+
+Three figures, because a run hurts others in three ways: the *level* (all statements take longer),
+the *tail* (a few take much longer, while most meet nothing of the run), and the *alarm* (things
+have just become bad). The alarm is a sum of how far probes lie above the limit (CUSUM; E. S. Page,
+"Continuous Inspection Schemes", Biometrika 41, 1954): it grows within two or three probes when
+things get bad, and stays near nothing as long as they are well, however the single probe scatters.
+
+Probes are compared by their logarithms, because a database's times are multiplied and not added by
+what slows it. A single one that is far out counts for no more than some deviations in the level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from taskmaster.guards.pace import PaceLimit
+
+__all__ = ["Baseline", "ProbeLevel", "quantile"]
+
+LEVEL_PROBES = 20  # whose mean the level is, about
+TAIL_PROBES = 100  # of which the tail's share is, about
+TAIL_QUANTILE = 0.95  # of the probes without the run: what the tail is compared with
+TAIL_AIM = 0.05  # share of probes in the tail that counts as the aim: 0.05 is the limit
+ALARM = 6.0  # deviations above the limit, summed, at which it alarms
+SLACK = 0.5  # deviations by which a probe has to be above the limit to count
+MOST_DEVIATIONS = 3.0  # that one probe counts for
+LEAST_DEVIATION = 0.05  # of a logarithm: a probe of the utmost regularity must not make chance an alarm
+LEAST_SECONDS = 1e-9
+LIKELY_ERRORS = 2.0  # standard errors by which two baselines differ by chance
+MOST_EARLIER = 300  # probes of earlier baselines that count in the next one
+
+
+def quantile(numbers: Iterable[float], part: float) -> float:
+    """Return the number below or at which a part of the numbers is; nan if there is none."""
+    found = sorted(numbers)
+    return found[min(len(found) - 1, int(part * len(found)))] if found else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the probe takes without the run.
+
+    Attributes:
+        mean: Of the logarithms of the seconds.
+        deviation: Of the logarithms.
+        tail: Seconds within which nineteen of twenty probes are.
+        probes: Of how many it is made.
+    """
+
+    mean: float
+    deviation: float
+    tail: float
+    probes: int
+
+    @classmethod
+    def of(cls, probes: Sequence[float]) -> Baseline:
+        """Return the baseline that probes make; one that is far out counts for less."""
+        logarithms = [math.log(max(seconds, LEAST_SECONDS)) for seconds in probes]
+        middle = median(logarithms)
+        deviation = max(LEAST_DEVIATION, 1.4826 * median(abs(one - middle) for one in logarithms))
+        most = (MOST_DEVIATIONS + 1) * deviation
+        mean = fmean(min(middle + most, max(middle - most, one)) for one in logarithms)
+        return cls(mean, deviation, quantile(probes, TAIL_QUANTILE), len(probes))
+
+    def after(self, earlier: Baseline) -> Baseline:
+        """Return what this one and an earlier one say together, if they differ by no more than
+        chance; else this one.
+        """
+        error = self.deviation * math.sqrt(1 / self.probes + 1 / earlier.probes)
+        if abs(self.mean - earlier.mean) > LIKELY_ERRORS * error:
+            return self
+        known = min(earlier.probes, MOST_EARLIER)
+        new = self.probes / (self.probes + known)
+        mean, deviation, tail = (
+            new * now + (1 - new) * before
+            for now, before in (
+                (self.mean, earlier.mean), (self.deviation, earlier.deviation), (self.tail, earlier.tail),
+            )
+        )  # fmt: skip
+        return Baseline(mean, deviation, tail, self.probes + known)
+
+    @property
+    def seconds(self) -> float:
+        """What a probe takes, about."""
+        return math.exp(self.mean)
+
+
+class ProbeLevel:
+    """See the module.
+
+    Args:
+        baseline: What the probe takes without the run.
+        limit: What it may take beside it.
+
+    Attributes:
+        probes: How many were added since it was made or forgot.
+        tail: Seconds that nineteen of twenty probes may take.
+        above: The share of the last probes that took longer.
+    """
+
+    def __init__(self, baseline: Baseline, limit: PaceLimit) -> None:
+        self.baseline = baseline
+        self.allowed = limit.allowed(baseline.seconds)
+        self.tail = limit.allowed(baseline.tail)
+        self.probes = 0
+        self.above = 0.0
+        self._mean = baseline.mean
+        self._limit = math.log(max(self.allowed, LEAST_SECONDS))
+        self._alarm = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What a probe takes now, about."""
+        return math.exp(self._mean)
+
+    @property
+    def alarms(self) -> bool:
+        """Whether probes are above the limit, and not by chance."""
+        return self._alarm > ALARM
+
+    @property
+    def used(self) -> float:
+        """How much of the room between the baseline and the limit the level uses; 1 is all."""
+        alone = self.baseline.seconds
+        if self.allowed <= alone:  # too slow without the run, too
+            return 0.0 if self.seconds < alone / 2 else 2.0
+        return (self.seconds - alone) / (self.allowed - alone)
+
+    def used_by_tail(self, aim: float) -> float:
+        """Return how much of the room is used by the tail, where ``aim`` of it may be."""
+        return aim * self.above / TAIL_AIM
+
+    def add(self, seconds: float) -> None:
+        """Note a probe beside the run."""
+        self.probes += 1
+        self.above += ((seconds > self.tail) - self.above) / TAIL_PROBES
+        logarithm = math.log(max(seconds, LEAST_SECONDS))
+        deviation = self.baseline.deviation
+        self._alarm = max(0.0, self._alarm + min(MOST_DEVIATIONS, (logarithm - self._limit) / deviation) - SLACK)
+        most = (MOST_DEVIATIONS + 1) * deviation
+        if self.probes > 3:
+            logarithm = min(self._mean + most, max(self._mean - most, logarithm))
+        self._mean += (logarithm - self._mean) * max(1 / LEVEL_PROBES, 1 / self.probes)
+
+    def forget(self) -> None:
+        """Begin anew after a change of the share that makes what was before untrue."""
+        self.probes, self._alarm = 0, 0.0
+        self.above = min(self.above, TAIL_AIM)

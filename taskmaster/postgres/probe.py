@@ -1,0 +1,147 @@
+"""The probe: what others feel of a database, as the time that a small read and an empty durable
+commit take together, over a connection of its own.
+
+It takes its time about ten times a second, in a thread of the master's own. It needs no rights
+beside those to connect. Behind a pooler, each probe is one transaction, and nothing is set
+or prepared that outlasts it. On a standby, and where nothing may be written, it only reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from taskmaster.errors import UsageError
+from taskmaster.guards.guard import Unknown
+from taskmaster.guards.pace import Pace
+from taskmaster.postgres.dsn import check, complete, readable
+from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
+from taskmaster.redaction import without_password
+
+__all__ = ["DatabaseProbe", "pace"]
+
+# By the key of an index, as others read.
+READ = "SELECT relname FROM pg_catalog.pg_class WHERE oid = 1259"
+# It changes nothing, and its commit waits for the disk as that of others does.
+COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
+MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
+# Who has been at work in the last second. Those of Taskmaster have its name, unless a program gave
+# them another one. A user who may not see what others do has no answer, instead of a wrong one.
+SESSIONS = """
+SELECT pid, state IS NULL FROM pg_catalog.pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'taskmaster%'
+      AND (state IS NULL OR state = 'active' OR query_start > clock_timestamp() - interval '1 second')
+"""
+
+
+def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
+    """Let the run go as fast as a database bears: others' statements stay within a limit.
+
+    Args:
+        limit: ``"1.5x"``, as many times of what a probe takes without the run, or a time like
+            ``"20ms"``.
+        dsn: The database that is to be spared.
+        probe: A statement that stands for what others do; by default a small read and an empty
+            commit.
+
+    Raises:
+        UsageError: The limit or the DSN cannot be read.
+
+    Example::
+
+        pace = postgres.pace("1.5x", "dbname=blog")
+    """
+    if not all(isinstance(text, str) for text in (dsn, probe)):
+        raise UsageError("pace() has a DSN or a probe that is not a text.")
+    check("pace()", dsn)
+    return Pace(limit, DatabaseProbe(dsn, probe))
+
+
+class DatabaseProbe:
+    """A statement on a connection of its own, and the time that it takes.
+
+    Args:
+        dsn: The database.
+        statement: The statement; "" for a small read and an empty commit.
+        clock: Gives seconds.
+
+    Attributes:
+        reads_only: Nothing can be committed there, so that commits of others are not felt.
+    """
+
+    def __init__(self, dsn: str, statement: str = "", clock: Callable[[], float] = time.perf_counter) -> None:
+        self.reads_only = False
+        self._dsn = dsn
+        self._statement = statement
+        self._clock = clock
+        self._connection: Any = None
+        self._sql = ""
+
+    def __repr__(self) -> str:
+        return "<probe of a PostgreSQL database>"  # no password
+
+    def __call__(self) -> float:
+        """Run the statement; return its seconds.
+
+        Raises:
+            Unknown: It could not be run.
+        """
+        if self._connection is None:
+            self._ask(self._connect)
+        return float(self._ask(self._time))
+
+    def sessions(self) -> frozenset[int] | None:
+        """Return the process numbers of sessions, beside Taskmaster's own, that were at work in the
+        last second; None if that may not be seen.
+
+        Raises:
+            Unknown: It could not be asked.
+        """
+        found = self._ask(self._sessions)
+        return None if any(hidden for _, hidden in found) else frozenset(pid for pid, _ in found)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _ask(self, how: Callable[[], Any]) -> Any:
+        import psycopg2
+
+        try:
+            return how()
+        except psycopg2.Error as exc:
+            self.close()
+            first = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+            raise Unknown(without_password(first, self._dsn)) from None
+
+    def _time(self) -> float:
+        with self._connection.cursor() as cursor:
+            began = self._clock()
+            cursor.execute(self._sql)
+            return self._clock() - began
+
+    def _sessions(self) -> list[tuple[int, bool]]:
+        if self._connection is None:
+            self._connect()
+        with self._connection.cursor() as cursor:
+            cursor.execute(SESSIONS)
+            return list(cursor.fetchall())
+
+    def _connect(self) -> None:
+        import psycopg2
+
+        if not readable(self._dsn):
+            raise Unknown("its DSN cannot be read")
+        self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
+        self._connection.autocommit = True
+        statement = self._statement
+        if not statement:
+            with self._connection.cursor() as cursor:
+                cursor.execute(MAY_WRITE)
+                self.reads_only = not cursor.fetchone()[0]
+            statement = READ if self.reads_only else f"{READ}; {COMMIT}"
+        # One message, and so one transaction, after which the setting is gone, as with guards.
+        self._sql = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {statement}"

@@ -1,0 +1,73 @@
+"""The probe of ``--pace``, with a real server that gets slower and well again."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg2
+import pytest
+from support.postgres_server import Server
+
+from taskmaster.errors import UsageError
+from taskmaster.guards import Unknown
+from taskmaster.postgres import pace
+from taskmaster.postgres.probe import DatabaseProbe
+
+
+def test_the_probe_writes_where_it_may(postgres: Server) -> None:
+    """Its commit writes to the log of the server; in a session that only reads, it reads."""
+    with closing(DatabaseProbe(postgres.dsn())) as probe:
+        before = postgres.execute("SELECT pg_current_wal_insert_lsn()")
+        assert probe() > 0
+        assert not probe.reads_only
+        assert postgres.execute("SELECT pg_current_wal_insert_lsn()") != before
+    with closing(DatabaseProbe(f"{postgres.dsn()} options='-c default_transaction_read_only=on'")) as probe:
+        assert probe() > 0
+        assert probe.reads_only
+
+
+def test_a_probe_survives_its_connection(postgres: Server) -> None:
+    """One that was ended is unknown once, and probes again over a new one."""
+    with closing(DatabaseProbe(postgres.dsn())) as probe:
+        probe()
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskmaster/probe'"
+        )
+        with pytest.raises(Unknown):
+            probe()
+        assert probe() > 0
+
+
+def test_a_statement_of_the_users_own_is_the_probe(postgres: Server) -> None:
+    """It takes as long as it takes."""
+    with closing(DatabaseProbe(postgres.dsn(), "SELECT pg_sleep(0.05)")) as probe:
+        assert probe() >= 0.05
+
+
+def test_it_sees_who_else_is_at_work(postgres: Server) -> None:
+    """Others' sessions, but none of Taskmaster's, whatever these do."""
+    with (
+        closing(DatabaseProbe(postgres.dsn())) as probe,
+        closing(psycopg2.connect(postgres.dsn())) as other,
+        closing(psycopg2.connect(postgres.dsn(), application_name="taskmaster/run/slave")) as own,
+    ):
+        for connection in (other, own):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+
+        sessions = probe.sessions()
+
+        assert sessions is not None
+        assert other.info.backend_pid in sessions
+        assert own.info.backend_pid not in sessions
+
+
+def test_no_password_is_said(postgres: Server) -> None:
+    """Neither of a database that is not there, nor in what is refused."""
+    with closing(DatabaseProbe("host=127.0.0.1 port=1 password=sesame1")) as probe:
+        with pytest.raises(Unknown) as unknown:
+            probe()
+        assert "sesame1" not in f"{unknown.value} {probe!r}"
+    with pytest.raises(UsageError) as refused:
+        pace("1.5x", "postgresql://u:sesame1@h:port/d")
+    assert "sesame1" not in str(refused.value)

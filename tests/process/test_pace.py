@@ -1,0 +1,75 @@
+"""``--pace`` with the real commands, beside a real server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+from support.playground import PREAMBLE, Playground
+from support.postgres_server import Server
+
+JOBS = """
+def get_jobs(last=-1):
+    yield from range(last + 1, 400)
+def handle_job(n):
+    note(n)
+    time.sleep(0.005)
+"""
+
+
+@contextmanager
+def somebody_else(dsn: str) -> Iterator[None]:
+    """Somebody is at work in the database, all the time."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            while not stop.wait(0.02):
+                cursor.execute("SELECT 1")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_run_finds_its_pace_and_says_what_it_cost(playground: Playground, postgres: Server) -> None:
+    """It measures first, then all jobs are done; no word of it holds the password."""
+    playground.write("paced.py", PREAMBLE + JOBS)
+    dsn = f"{postgres.dsn()} password=sesame1"
+
+    with somebody_else(postgres.dsn()):
+        run = playground.run("tm-run", "paced.py", "2", "--progress=json", f"--pace=50x@{dsn}")
+
+    assert run.process.returncode == 0, run.output
+    assert len(playground.ledger.ended()) == 400
+    reasons = [
+        json.loads(line)["reason"] for line in run.output.splitlines() if line.startswith('{"event": "progress"')
+    ]
+    assert any("measuring the database without the run" in one for one in reasons), run.output
+    assert any(one.startswith("pace ") and "without the run" in one for one in reasons), run.output
+    assert "Pace: the probe took" in run.output
+    assert "sesame1" not in run.output
+
+
+@pytest.mark.slow
+def test_where_nobody_else_is_at_work_a_run_has_full_speed(playground: Playground, postgres: Server) -> None:
+    """In the master's own process, too; a module names the pace, and --pace=off takes it away."""
+    named = f"from taskmaster import postgres\npace = postgres.pace('1.5x', {postgres.dsn()!r})\n"
+    playground.write("paced.py", PREAMBLE + named + JOBS)
+
+    run = playground.run("tm-run", "paced.py", "--processes=0", "--progress=json")
+
+    assert run.process.returncode == 0, run.output
+    assert "nobody else is at work there" in run.output
+    off = playground.run("tm-run", "paced.py", "--processes=0", "--progress=json", "--pace=off", "--reset")
+    assert off.process.returncode == 0, off.output
+    assert "pace: " not in off.output.lower()

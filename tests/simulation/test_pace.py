@@ -1,0 +1,132 @@
+"""The controller of the pace beside a database that is played: a queue whose answers become slower
+the more of it is used, with noise, checkpoints, lag and a load that changes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from taskmaster.guards.pace import PaceLimit
+from taskmaster.master.throttle.pace_controller import LEAST_SHARE, PaceController
+
+BASE_SECONDS = 0.002
+PROBES_A_SECOND = 10
+LAG_SECONDS = 0.5  # until what the run does is felt in full
+
+
+@dataclass
+class Played:
+    """A second-by-second record of a run beside a played database.
+
+    Attributes:
+        held: Whether others were within the limit, in each second in which the run worked.
+        shares: The share in each second.
+        perfect: The share that one would have given who knows the database.
+        controller: The controller.
+    """
+
+    controller: PaceController
+    held: list[bool] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    perfect: list[float] = field(default_factory=list)
+
+
+def played(
+    seed: int,
+    *,
+    seconds: int = 900,
+    times: float = 1.5,
+    cost: float = 1.5,
+    load: Callable[[float], float] = lambda at: 0.2,
+    checkpoints: bool = True,
+    silent: range = range(0),
+) -> Played:
+    """Play a run.
+
+    Args:
+        seed: Of the noise.
+        seconds: How long.
+        times: The limit.
+        cost: How much of the database the run needs at full speed.
+        load: What others need of it.
+        checkpoints: Everything takes a third longer for 3 s of each two minutes.
+        silent: Seconds in which the probe gets no answer.
+    """
+    chance = random.Random(seed)
+    controller = PaceController(PaceLimit(times=times), 0.0)
+    found = Played(controller)
+    felt = 0.0
+    for tick in range(seconds * PROBES_A_SECOND):
+        now = tick / PROBES_A_SECOND
+        felt += (controller.share - felt) / (LAG_SECONDS * PROBES_A_SECOND)
+        free = max(0.03, 1.0 - load(now))
+        slow = 1.33 if checkpoints and 90 <= now % 120 < 93 else 1.0
+        mean = slow * BASE_SECONDS / max(0.03, free - cost * felt)
+        if int(now) not in silent:
+            for _ in range(2 if controller.measures else 1):  # it is probed more often then
+                controller.note(now, mean * chance.lognormvariate(0.0, 0.15))
+        controller.step(now, busy=felt > 0.02)
+        if tick % PROBES_A_SECOND == 0:
+            found.shares.append(controller.share)
+            found.perfect.append(min(1.0, free * (1 - 1 / times) / cost))
+            if controller.share:
+                found.held.append(mean <= times * BASE_SECONDS / free * 1.0001)
+    return found
+
+
+@pytest.mark.parametrize("others", [0.1, 0.4])
+@pytest.mark.parametrize("times", [1.5, 3.0])
+def test_the_limit_is_held_at_a_good_speed(others: float, times: float) -> None:
+    """In 95 % of the seconds, at 80 % of the speed of one who knows the database."""
+    runs = [played(seed, load=lambda _: others, times=times) for seed in range(5)]
+
+    for found in runs:
+        assert sum(found.held) >= 0.95 * len(found.held)
+    speeds = [sum(found.shares[60:]) / sum(found.perfect[60:]) for found in runs]
+    assert sum(speeds) >= 0.8 * len(speeds)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_does_not_swing(seed: int) -> None:
+    """Beside a steady load the share stays near one value, but for pauses to measure."""
+    found = played(seed, checkpoints=False)
+    shares = sorted(share for share in found.shares[120:] if share)
+
+    assert shares[-1 - len(shares) // 20] <= 2.0 * shares[len(shares) // 20]
+
+
+def test_nothing_else_on_the_database_means_full_speed() -> None:
+    """A run that nobody feels is hardly held."""
+    found = played(1, cost=0.05, load=lambda _: 0.0, checkpoints=False)
+
+    assert sum(found.shares) >= 0.9 * len(found.shares)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sudden_load_is_given_way_to_and_the_speed_comes_back(seed: int) -> None:
+    """The load triples for 20 s: within 4 s the run gives way, and soon it is back."""
+    found = played(seed, load=lambda at: 0.6 if 300 <= at < 320 else 0.2, checkpoints=False)
+    before = sum(found.shares[200:290]) / 90
+
+    assert found.shares[304] <= 0.5 * before
+    assert max(found.shares[320:352]) >= 0.7 * before
+
+
+def test_a_probe_that_is_silent_slows_the_run_and_then_holds_it() -> None:
+    """And the run goes on slowly when the probe is answered again."""
+    found = played(1, silent=range(200, 230))
+
+    assert found.shares[202] < found.shares[199]
+    assert found.shares[205:229] == [0.0] * 24
+    assert 0.0 < found.shares[232] < 0.5 * found.shares[199]
+
+
+def test_a_database_that_is_slow_for_other_reasons_is_measured_again() -> None:
+    """A load that stays is part of the baseline soon, and the run goes on beside it."""
+    found = played(1, load=lambda at: 0.2 if at < 200 else 0.6, checkpoints=False)
+
+    assert max(found.shares[215:300]) > 5 * LEAST_SHARE

@@ -1,0 +1,46 @@
+"""How a pace is given on the command line and in a script."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskmaster.errors import UsageError
+from taskmaster.guards.pace import Pace, PaceLimit
+from taskmaster.options.commands import RunOptions
+from taskmaster.postgres import pace
+
+NAMED = Pace("2x", lambda: 0.0)
+
+
+def test_the_command_line_wins_over_the_module() -> None:
+    """Nothing said, off, a limit with a database, and a pace of a script."""
+    made = pace("1.5x", "dbname=blog")
+
+    assert RunOptions().paced(NAMED) is NAMED
+    assert RunOptions(pace=" OFF ").paced(NAMED) is None
+    assert RunOptions(pace=made).paced(NAMED) is made
+    given = RunOptions(pace="20ms@postgresql://me:se@cret@h/b").paced(NAMED)
+    assert given is not None
+    assert given.limit == PaceLimit(seconds=0.02)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.5x", "1.5x@", "1.5x@ ", "@dbname=b", "dbname=b password=sesame1", "fast@dbname=b",
+        "1.5x@dbname=b password=sesame1 'x", "1.5x@postgresql://me:sesame1@h:port/b", "",
+    ],
+)  # fmt: skip
+def test_a_pace_that_is_none_is_refused_and_no_password_repeated(text: str) -> None:
+    """With the option that it is of, and how it is written."""
+    with pytest.raises(UsageError, match="--pace") as refused:
+        RunOptions(pace=text).check()
+
+    assert "sesame1" not in str(refused.value)
+
+
+def test_a_script_gives_a_text_or_a_pace() -> None:
+    """And is told so where it gives a number."""
+    RunOptions(pace=pace("1.5x", "dbname=blog")).check()
+    with pytest.raises(UsageError, match=r"postgres\.pace"):
+        RunOptions(pace=1.5).check()  # type: ignore[arg-type]
