@@ -150,6 +150,8 @@ class PageServer:
             status, kind, body, more = exc.status, exc.kind, exc.text.encode(), dict(exc.headers)
             if exc.slowly and not await self._had_to_wait():
                 status, kind, body, more = 429, TEXT, b"Too many wrong tokens at once.\n", {"Retry-After": "1"}
+        except ConnectError as exc:
+            status, kind, body = 503, TEXT, f"{exc}\n".encode("utf-8", "replace")
         sent = {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS, **more}
         pairs = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in sent.items()]
         await send({"type": "http.response.start", "status": status, "headers": pairs})

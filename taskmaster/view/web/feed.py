@@ -205,6 +205,8 @@ class Feed:
         if before is not None and before.get("incarnation") != status.get("incarnation"):
             self._history.clear()
             self._history_seq.clear()
+        if before is not None and before.get("run") != status.get("run"):
+            self._trail.clear()  # its numbers say nothing of those of another run
         elapsed, settled = float(status.get("elapsed", 0.0)), int(status.get("settled_here", 0))
         anew = before is None or elapsed < float(before.get("elapsed", 0.0))
         if anew:

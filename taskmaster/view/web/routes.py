@@ -71,13 +71,14 @@ def steer_request(body: bytes, host: str) -> dict[str, Any]:
     arguments = value.get("arguments", {})
     if not isinstance(arguments, dict) or not all(isinstance(one, str) for one in arguments.values()):
         raise BadCommand("The arguments are an object of texts.")
-    texts = {name: value.get(name, "") for name in ("id", "command", "reason", "user")}
+    texts = {name: value.get(name, "") for name in ("id", "command", "reason", "user", "run")}
     if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts.values()):
-        raise BadCommand(f"id, command, reason and user are texts of at most {MAX_TEXT} characters.")
+        raise BadCommand(f"id, command, reason, user and run are texts of at most {MAX_TEXT} characters.")
     return {
         "id": texts["id"],
         "command": texts["command"],
         "by": {"user": texts["user"][:MAX_NAME] or "somebody", "host": host[:MAX_NAME], "pid": 0, "via": "web"},
         "reason": texts["reason"],
         "arguments": arguments,
+        "run": texts["run"],
     }

@@ -1,7 +1,7 @@
 // The page: asks for the status each second, and shows it. All of it is text; nothing that is shown is ever markup.
 
 import { draw } from "./plot.js";
-import { ask, onSteered } from "./steer.js";
+import { ask as askFor, onSteered } from "./steer.js";
 import { at, brief, compact, copy, count, known, list, make, many, moment, put, sentence, span, speed, time } from "./words.js";
 
 const SIGNS = {
@@ -277,8 +277,9 @@ function show(answer) {
   const page = answer.page, s = answer.run ? answer : null;
   // An older master says it in three fields.
   if (s) s.why_now = s.why && typeof s.why === "object" ? s.why : { code: s.why, sentence: s.why_sentence, cure: s.cure };
-  if (s && incarnation !== null && s.pid !== incarnation) { restarted = page.now; points = []; historyAt = 0; }
-  if (s) incarnation = s.pid;
+  const master = s ? s.incarnation || s.pid : null;
+  if (s && incarnation !== null && master !== incarnation) { restarted = page.now; points = []; historyAt = 0; }
+  if (s) incarnation = master;
   latest = answer;
   if (s) {
     put("target", name(s.target));
@@ -358,6 +359,8 @@ onSteered((asked_, answer) => {
 });
 
 const run = () => (latest && latest.run ? latest : {});
+// With the run that is shown: another one may have taken its place by the time that somebody clicks.
+const ask = (what) => askFor({ ...what, run: run().run });
 at("pause").addEventListener("click", () => ask({
   title: "Pause the run", go: "Pause the run", command: "pause", button: at("pause"),
   text: `What runs now ends (${many(Math.min(run().leased || 0, run().workers || 0), "job")} at most); nothing new is handed out.`,

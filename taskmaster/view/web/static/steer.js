@@ -3,7 +3,7 @@
 import { at, put } from "./words.js";
 
 const dialog = at("dialog");
-let wanted = null;
+let wanted = null, sent = { text: "", id: "" };
 let after = () => {};
 
 export const onSteered = (call) => { after = call; };
@@ -11,9 +11,10 @@ export const onSteered = (call) => { after = call; };
 const remembered = () => { try { return localStorage.getItem("taskmaster-user") || ""; } catch { return ""; } };
 const remember = (name) => { try { localStorage.setItem("taskmaster-user", name); } catch { /* the browser keeps nothing */ } };
 
-// What: {title, text, go, command, arguments(field, checked), field: {label, value, must}, check, button}.
+// What: {title, text, go, command, run, arguments(field, checked), field: {label, value, must}, check, button}.
 export function ask(what) {
   wanted = what;
+  sent = { text: "", id: "" };
   put("dialog-title", what.title);
   put("dialog-text", what.text);
   put("go", what.go);
@@ -50,15 +51,19 @@ async function send(event) {
   const user = at("user").value.trim();
   remember(user);
   at("go").disabled = true;
-  const request = { id: number(), command: what.command, arguments: what.arguments(field, at("check").checked), reason: at("reason").value.trim(), user };
+  const request = { command: what.command, run: what.run || "", arguments: what.arguments(field, at("check").checked), reason: at("reason").value.trim(), user };
+  // The same again, after an answer that was lost, is the same request to the master.
+  const text = JSON.stringify(request);
+  if (text !== sent.text) sent = { text, id: number() };
+  request.id = sent.id;
   try {
     const response = await fetch("/api/v1/steer", {
       method: "POST", credentials: "same-origin", signal: AbortSignal.timeout(10000),
       headers: { "Content-Type": "application/json", "X-Taskmaster": "1" }, body: JSON.stringify(request),
     });
-    const text = await response.text();
-    let answer = { ok: false, why: text };
-    try { answer = JSON.parse(text); } catch { /* a sentence */ }
+    const said = await response.text();
+    let answer = { ok: false, why: said };
+    try { answer = JSON.parse(said); } catch { /* a sentence */ }
     if (!answer.ok) throw new Error(answer.why || `The server answered ${response.status}.`);
     dialog.close();
     after(what, answer);

@@ -196,6 +196,20 @@ def test_another_session_s_history_is_read_from_its_beginning(world):
     assert [point[0] for point in found] == [101.0 + at for at in range(7)]
 
 
+def test_the_trail_is_that_of_the_run_that_is_shown(world):
+    """Where another run has taken its place, whose rows have smaller numbers."""
+    world.master.trail = [{"seq": number, "command": "note"} for number in range(1, 9)]
+    world.master.status["trail"] = 8
+    assert len(world.answer()["page"]["trail"]) == 8
+    world.master.status = {**world.master.status, "run": "r2", "incarnation": "r2.1", "trail": 1}
+    world.master.trail = [{"seq": 1, "command": "started"}]
+    for _ in range(2):
+        world.now += 5
+        found = world.answer()
+
+    assert found["page"]["trail"] == [{"seq": 1, "command": "started"}]
+
+
 def test_a_command_carries_its_token_and_is_seen_at_once(world):
     """The master is shown the token of whoever asks, and asked anew for the status after that."""
     world.answer()

@@ -38,6 +38,12 @@ def test_a_command_says_who_and_whence():
     assert found["by"] == {"user": "anna", "host": "10.0.0.9", "pid": 0, "via": "web"}
 
 
+def test_a_command_says_which_run_is_meant():
+    """Another one may have taken the place of the one that the page shows."""
+    assert steer_request(json.dumps({**REQUEST, "run": "r1"}).encode(), "")["run"] == "r1"
+    assert steer_request(json.dumps(REQUEST).encode(), "")["run"] == ""
+
+
 def test_nobody_is_somebody():
     """Who gives no name is somebody."""
     found = steer_request(json.dumps({**REQUEST, "user": ""}).encode(), "")
