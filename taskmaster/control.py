@@ -27,6 +27,8 @@ __all__ = ["Run"]
 class Run:
     """A run whose master is at work.
 
+    It stays with that run: where another one has taken its place, ``ConnectError`` is raised.
+
     Args:
         where: The state file of the run, if its master is on this machine; else ``HOST:PORT``.
         key: The shared key of a master on another machine.
@@ -123,9 +125,8 @@ class Run:
         return found
 
     def trail(self) -> list[dict[str, Any]]:
-        """Return who changed what, oldest first."""
-        rows: list[dict[str, Any]] = self._client.look("trail")["rows"]
-        return rows
+        """Return who changed what, oldest first; a master has the newest thousand rows."""
+        return self._client.trail()
 
     def history(self, span: str = "10m", since: int = 0) -> dict[str, Any]:
         """Return the numbers of the run over time.

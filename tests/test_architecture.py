@@ -470,9 +470,7 @@ COVERED_BY = {
     "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",
-    "tests/process/test_steering.py": (
-        "control cli/looking cli/steering cli/watching master/steer_service runner/steer_client runner/steer_state"
-    ),
+    "tests/process/test_steering.py": ("control cli/looking cli/steering cli/watching runner/steer_state"),
     "tests/unit/master/steering/test_steering.py": (
         "master/steering/amounts master/steering/quiet_slaves master/steering/records master/steering/request "
         "master/steering/slave_names master/steering/steered master/steering/trail"

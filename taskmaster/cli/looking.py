@@ -113,7 +113,7 @@ def trail(most: int, **where: Any) -> None:
     Example:
       tm-ctl trail backfill.py -n 50
     """  # noqa: D301
-    rows = _trail_rows(where)[-most:]
+    rows = _trail_rows(where, most)[-most:]
     if where["as_json"]:
         for row in rows:
             echo_json({"schema": SCHEMA, **row})
@@ -121,7 +121,7 @@ def trail(most: int, **where: Any) -> None:
     print_table(("WHEN", "WHO", "WHAT", "BEFORE", "AFTER", "WHY"), map(_trail_row, rows))
 
 
-def _trail_rows(where: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _trail_rows(where: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
     """Return the trail from the master, or from the state where none is at work on it."""
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
@@ -134,7 +134,7 @@ def _trail_rows(where: Mapping[str, Any]) -> list[dict[str, Any]]:
             return found
     client = client_of(where)
     try:
-        rows: list[dict[str, Any]] = client.look("trail")["rows"]
+        rows: list[dict[str, Any]] = client.trail(most)
         return rows
     finally:
         client.close()

@@ -37,10 +37,7 @@ def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str],
     client = client_of(where)
     try:
         answer = client.steer(command, arguments, reason)
-        late = client.wait_written(answer["trail"]) if answer["changed"] and command != "stop" else ""
-        measured = None
-        if command == "rate" and not where.get("no_watch"):
-            measured = _measured(client)
+        late, measured = _seen(client, answer, command, watch=command == "rate" and not where.get("no_watch"))
     finally:
         client.close()
     if where["as_json"]:
@@ -50,15 +47,38 @@ def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str],
     if measured is not None:
         echo(f"Measured in the last {MEASURED_SECONDS:.0f} s: {measured:.6g} jobs a second.")
     if late:
-        echo(f"It is in force, but not yet written to the state: {clean(late)}", err=True)
+        echo(clean(late), err=True)
 
 
-def _measured(client: Any) -> float:
-    """Return the jobs a second of the next seconds."""
+def _seen(client: Any, answer: Mapping[str, Any], command: str, *, watch: bool) -> tuple[str, float | None]:
+    """Return what is to be said if a change is not in the state, "" if it is, and the rate that
+    came of it.
+
+    A master that is gone meanwhile has made the change all the same: a short run may be over.
+    """
+    from taskmaster.errors import ConnectError
+
+    late, measured, known = "", None, not answer["changed"] or command == "stop"
+    try:
+        if not known:
+            why = client.wait_written(answer["trail"])
+            late, known = f"It is in force, but not yet written to the state: {why}" if why else "", True
+        if watch:
+            measured = _measured(client)
+    except ConnectError as exc:
+        gone = f"It was in force, but whether the state has it is not known: the master has ended since. {exc}"
+        late = late if known else gone
+    return late, measured
+
+
+def _measured(client: Any) -> float | None:
+    """Return the jobs a second of the next seconds; None if another master has come meanwhile."""
     time.sleep(SETTLING_SECONDS)
     before = client.status()
     time.sleep(MEASURED_SECONDS)
     after = client.status()
+    if after.get("incarnation") != before.get("incarnation"):
+        return None
     seconds = max(1e-3, after["elapsed"] - before["elapsed"])
     jobs: int = after["settled_here"] - before["settled_here"]
     return round(jobs / float(seconds), 3)

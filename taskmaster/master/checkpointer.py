@@ -229,13 +229,18 @@ class Checkpointer(threading.Thread):
         """
         with self._lock:
             room, replay = self._broker.replay_room(), self._broker.replay
-            selection = replay.selection
+            selection, asked = replay.selection, bool(replay.asked)
         if not room:
             return
         page = self._store.failed(selection.after, max(1, min(room, selection.left)), selection.kind)
         chosen = selection.chosen(page)
+        last = not page or selection.left <= 0
         with self._lock:
-            self._broker.add_failed(chosen, last=not page or selection.left <= 0)
+            self._broker.add_failed(chosen, last=last)
+        why = selection.came_to_nothing() if asked and last else ""
+        if why and self._steers is not None:
+            logger.warning("what was to be run again is not: %s", why)
+            self._steers.note("retry", why)
 
     def _note_completion(self, checkpoint: Checkpoint) -> None:
         """Note how much is settled; whatever goes wrong in the source, the run goes on without

@@ -121,12 +121,19 @@ class SteerService:
         self.history = History(record.history)
         over = record.finished is not None  # what steered a run ends with it
         self.steering = Steering(
-            broker, self, self, live=() if over else record.live, trail=record.trail, rate=self._settings.rate
+            broker,
+            self,
+            self,
+            live=() if over else record.live,
+            trail=record.trail,
+            rate=self._settings.rate,
+            run=record.id,
         )
         if over and record.live:
             self.steering.forget()
         begun = "resumed" if record.resumed and (record.mark is not None or record.settled) else "started"
         self.steering.note(clock(), begun)
+        self.steering.tick(clock())  # a hold may have been over before anybody was at work
 
     def connect(
         self,
@@ -158,8 +165,9 @@ class SteerService:
             peer: The address that it came from.
         """
         with self._lock:
+            last = self.steering.trail.last
             answer = self.steering.apply(request, clean(peer)[:100], self._clock())
-            row = self.steering.trail.after(answer.get("trail", 0) - 1, 1) if answer.get("trail") else []
+            row = self.steering.trail.after(last, 1)  # none of a request that was refused, or was heard before
         self._hurry()
         if row:
             logger.warning(
@@ -184,9 +192,11 @@ class SteerService:
         return known(arguments if isinstance(arguments, dict) else {})
 
     def _look_trail(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        after = arguments.get("after")
+        after, before = arguments.get("after"), arguments.get("before")
         with self._lock:
-            rows = self.steering.trail.after(after if type(after) is int else 0, MOST_ROWS)
+            rows = self.steering.trail.after(
+                after if type(after) is int else 0, MOST_ROWS, before if type(before) is int else None
+            )
             saved = self.steering.trail.saved
         return {"saved": saved, "rows": [row._asdict() for row in rows]}
 

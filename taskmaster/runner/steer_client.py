@@ -36,6 +36,7 @@ class SteerClient:
         self._key_file = key_file
         self._via = via
         self._connection: client.MasterConnection | None = None
+        self._run = ""  # the id of the run that is asked, as soon as it is known
 
     def steer(self, command: str, arguments: Mapping[str, str] | None = None, reason: str = "") -> dict[str, Any]:
         """Ask for a change; return the master's answer.
@@ -52,6 +53,7 @@ class SteerClient:
             "arguments": dict(arguments or {}),
         }
         self._connected()
+        request["run"] = self._run
         try:
             answer = self._call("steer", request)
         except client.Declined:
@@ -86,6 +88,16 @@ class SteerClient:
         except client.Declined:
             return dict(self._connected().call("status"))
 
+    def trail(self, most: int | None = None) -> list[dict[str, Any]]:
+        """Return the newest rows of the trail, oldest first; None: all that the master has."""
+        rows: list[dict[str, Any]] = []
+        while most is None or len(rows) < most:
+            page = self.look("trail", **({"before": rows[0]["seq"]} if rows else {}))["rows"]
+            if not page or (rows and page[-1]["seq"] >= rows[0]["seq"]):  # an older master knows no ``before``
+                break
+            rows[:0] = page
+        return rows if most is None else rows[-most:]
+
     def wait_written(self, row: int, seconds: float = WRITTEN_SECONDS) -> str:
         """Wait until a row of the trail is in the state.
 
@@ -110,8 +122,24 @@ class SteerClient:
 
     def _connected(self) -> client.MasterConnection:
         if self._connection is None:
-            self._connection = control.connect(self.host, self._key, self._key_file)
+            connection = control.connect(self.host, self._key, self._key_file)
+            try:
+                self._see_that_it_is_the_run(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
+
+    def _see_that_it_is_the_run(self, connection: client.MasterConnection) -> None:
+        """Refuse another run, whose master has taken the place of the one that was asked before."""
+        run = str(connection.call("status").get("run") or "")
+        if self._run and run != self._run:
+            raise ConnectError(
+                f"The master at {self.host} is at work on another run by now: it was asked for the run {self._run}, "
+                f"and has the run {run}."
+            )
+        self._run = run
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:

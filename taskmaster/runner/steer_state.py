@@ -86,6 +86,11 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
     store = SqliteStore.open_existing(path)
     try:
         record = store.load()
+        if record.finished is not None and command != Command.NOTE:
+            raise UsageError(
+                f"The run of {path} is finished, and what is changed in it is not in force when it goes on with new "
+                "jobs. Give it then, as an option or while it goes on."
+            )
         nothing = _Nothing()
         steering = Steering(Broker("state", Limits()), nothing, nothing, live=record.live, trail=record.trail)
         by = {"user": user(), "host": socket.gethostname(), "pid": os.getpid(), "via": "tm-ctl"}

@@ -395,6 +395,9 @@ def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playgroun
     assert again.process.returncode == 0, again.output
     assert "paused" not in again.output
     assert playground.ledger.ended() == {str(n): 1 for n in range(300)}
+    late = playground.run("tm-ctl", "pause", "work.py")
+    assert late.process.returncode == 2, late.output
+    assert "is finished, and what is changed in it is not in force" in late.output
 
 
 FULL = """

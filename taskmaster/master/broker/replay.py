@@ -32,20 +32,37 @@ class Selection:
         kind: Only those that failed with this class of exception at last; None: all.
         key: Only those with this key, as it is shown or stored; None: all.
         after: Id of the failed job that was looked at last.
+        found: How many were meant and are run again.
+        without: How many were meant and cannot be run: they could not be pickled.
     """
 
     left: int
     kind: str | None = None
     key: str | None = None
     after: int = 0
+    found: int = 0
+    without: int = 0
 
     def chosen(self, page: Sequence[FailedJob]) -> list[FailedJob]:
         """Return which jobs of a page are meant, and move on behind it."""
         self.left -= len(page)
         if page:
             self.after = page[-1].id
-        wanted = (job for job in page if self.key is None or self.key in keys.spellings(job.key))
-        return [job for job in wanted if job.payload is not None]
+        wanted = [job for job in page if self.key is None or self.key in keys.spellings(job.key)]
+        found = [job for job in wanted if job.payload is not None]
+        self.found += len(found)
+        self.without += len(wanted) - len(found)
+        return found
+
+    def came_to_nothing(self) -> str:
+        """Return what is to be said when all were looked at and some, or all, are not run again; ""
+        for nothing.
+        """
+        kind = "" if self.kind is None else f" failed with {self.kind}"
+        key = "" if self.key is None else f" has the key {self.key}"
+        if self.without:
+            return f"{self.without} of the failed jobs cannot be run again: they could not be pickled"
+        return "" if self.found else f"no failed job{' that' if kind and key else ''}{kind}{key}"
 
 
 class Replay:

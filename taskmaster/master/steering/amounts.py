@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from taskmaster.errors import UsageError
@@ -33,14 +34,23 @@ def end_of_hold(arguments: Mapping[str, str], now: float) -> float | None:
         try:
             seconds = float(arguments["until"]) - now
         except ValueError:
-            raise UsageError(f"--until is {arguments['until']!r}: give a time, such as 22:00.") from None
-        if not seconds > 0:
-            raise UsageError(f"--until is {show_moment(now + seconds)}, which is over already.")
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise UsageError(f"--until is {arguments['until']!r}: give a time, such as 22:00.")
+        if seconds <= 0:
+            raise UsageError(f"--until is {_moment(now + seconds)}, which is over already.")
     else:
         return None
     if not seconds <= FURTHEST_SECONDS:
         raise UsageError("A run can be paused for a year at most; leave the time out to pause it until it is resumed.")
     return now + seconds
+
+
+def _moment(at: float) -> str:
+    try:
+        return show_moment(at)
+    except (ValueError, OverflowError, OSError):
+        return f"{at:g}"  # no calendar has it
 
 
 def rate_from(text: str) -> float:

@@ -52,6 +52,7 @@ class SteerRequest:
         via: With what, one of ``VIAS``.
         reason: Why; "" if no reason was given.
         arguments: Of the command, as texts; None for a flag that is not set.
+        run: The id of the run that is meant; "" if the client has not said it.
     """
 
     id: str
@@ -61,6 +62,7 @@ class SteerRequest:
     via: str
     reason: str
     arguments: Mapping[str, str]
+    run: str = ""
 
     @property
     def who(self) -> str:
@@ -81,15 +83,16 @@ class SteerRequest:
             raise UsageError("The request lacks an id of 8 to 64 characters.")
         by = value.get("by")
         by = by if isinstance(by, dict) else {}
-        via = by.get("via")
+        via, command = by.get("via"), _command(value.get("command"))
         return cls(
             ident,
-            _command(value.get("command")),
+            command,
             _text(by.get("user"), LONGEST_NAME) or "somebody",
             _text(by.get("host"), LONGEST_NAME),
             via if via in VIAS else "script",
-            _text(value.get("reason"), LONGEST_TEXT),
+            _reason(value.get("reason"), command),
             _arguments(value.get("arguments")),
+            _text(value.get("run"), LONGEST_NAME),
         )
 
 
@@ -101,6 +104,18 @@ def _command(value: Any) -> Command:
         near = difflib.get_close_matches(name, list(Command), 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(Command)}."
         raise UsageError(f"This master knows no command {name!r}; {hint}") from None
+
+
+def _reason(value: Any, command: Command) -> str:
+    """Return a reason, which is cut: a pause must not fail because of a long one. A note is
+    nothing else, and is refused then.
+    """
+    text = _text(value, LONGEST_TEXT + 1)
+    if len(text) <= LONGEST_TEXT:
+        return text
+    if command is Command.NOTE:
+        raise UsageError(f"The note is longer than the {LONGEST_TEXT} characters that are kept: shorten it.")
+    return text[: LONGEST_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _arguments(value: Any) -> dict[str, str]:

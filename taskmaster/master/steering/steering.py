@@ -66,6 +66,7 @@ class Steering:
         live: Changes that are in force from an earlier session.
         trail: What was done in earlier sessions.
         rate: Jobs a second as the command line has them; None: no limit.
+        run: The id of the run; "" if requests are not asked for it.
 
     Attributes:
         trail: Who changed what.
@@ -83,6 +84,7 @@ class Steering:
         live: Sequence[LiveChange] = (),
         trail: Sequence[TrailRow] = (),
         rate: float | None = None,
+        run: str = "",
     ) -> None:
         self.trail = Trail(trail)
         self.live: dict[str, LiveChange] = {}
@@ -91,7 +93,7 @@ class Steering:
         self._broker = broker
         self._steered = steered
         self._settings = settings
-        self._rate = rate
+        self._rate, self._run = rate, run
         self._version = self._saved_version = 0
         self._commands: dict[Command, Callable[[SteerRequest, float], _Done]] = {
             Command.PAUSE: self._pause,
@@ -200,11 +202,13 @@ class Steering:
             known = self._answers.get(request.id)
             if known is not None:
                 return known
+            if self._run and request.run not in ("", self._run):
+                raise UsageError(f"The run {request.run} is not at work here any more: this is the run {self._run}.")
             done = self._commands[request.command](request, now)
         except UsageError as exc:
             return {"ok": False, "why": str(exc)}
-        row = 0
         self.applied[str(request.command)] += 1
+        row = 0
         if done.changed:
             row = self.trail.add(
                 now,
@@ -349,7 +353,8 @@ class Steering:
         self._broker.replay.ask(Selection(failed, kind, job))
         which = f"that failed with {kind}" if kind is not None else f"with the key {job}" if job is not None else ""
         what = f"failed jobs {which}".strip()
-        return _Done(f"The {what} are tried again, before anything new.", f"{failed} failed", what)
+        none = "; if there is none, the trail will say so" if which else ""
+        return _Done(f"The {what} are tried again, before anything new{none}.", f"{failed} failed", what)
 
     def _note(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
         _only(request)

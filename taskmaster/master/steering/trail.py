@@ -32,6 +32,11 @@ class Trail:
         self._unwritten: list[TrailRow] = []
         self.saved = self._next - 1
 
+    @property
+    def last(self) -> int:
+        """Number of the newest row; 0 if there is none."""
+        return self._next - 1
+
     def add(  # noqa: PLR0913  # the columns of a row
         self,
         at: float,
@@ -52,9 +57,15 @@ class Trail:
         self._unwritten.append(row)
         return row
 
-    def after(self, seq: int, most: int) -> list[TrailRow]:
-        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first."""
-        found = [row for row in self._rows if row.seq > seq]
+    def after(self, seq: int, most: int, before: int | None = None) -> list[TrailRow]:
+        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first.
+
+        Args:
+            seq: See above.
+            most: See above.
+            before: Leave out rows from this number on; None: none.
+        """
+        found = [row for row in self._rows if row.seq > seq and (before is None or row.seq < before)]
         return found[-most:]
 
     def unwritten(self) -> list[TrailRow]:

@@ -12,12 +12,13 @@ from taskmaster import keys
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.source import Source
@@ -288,6 +289,36 @@ def test_a_job_that_was_pickled_as_it_was_read_is_parked_like_any_other() -> Non
 
     assert len(broker.parking) == 1
     assert broker.takeover.tickets(slave)
+
+
+def test_an_order_that_no_failed_job_could_follow_is_said() -> None:
+    """In the trail, where who gave it looks: it was answered before the jobs were looked at."""
+    said: list[tuple[str, str]] = []
+
+    class Steers:
+        note = staticmethod(lambda command, reason: said.append((command, reason)))
+
+    record = RunRecord("run", resumed=True, settled=3, failures=1)
+    broker, disk = Broker("i", Limits(), record), Disk()
+    disk.write(Checkpoint(mark=None, failed=[FailedJob(1, "1", "1", b"x", (Attempt(0.0, "s", "E", "bad", ""),))]))
+    checkpointer = Checkpointer(
+        disk,
+        broker,
+        threading.Lock(),
+        JobIdentity(),
+        Dedup(record),
+        record,
+        Clock(),
+        steers=Steers(),  # type: ignore[arg-type]
+    )
+    for key in ("7", "1"):
+        broker.replay.ask(Selection(1, key=key))
+        checkpointer.refill()
+        while broker.replay.asked:
+            checkpointer.refill()
+
+    assert said == [("retry", "no failed job has the key 7")]
+    assert len(broker.replay) == 1
 
 
 def test_what_an_operator_changed_stays_while_failed_jobs_of_a_finished_run_are_run_again() -> None:

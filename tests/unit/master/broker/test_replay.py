@@ -18,6 +18,26 @@ def failed(number: int, kind: str = "KeyError", payload: bytes | None = b"p") ->
     return FailedJob(number, str(number), str(number), payload, (Attempt(0.0, "s", kind, "bad", ""),))
 
 
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ({"key": "7"}, "no failed job has the key 7"),
+        ({"kind": "ValueError"}, "no failed job failed with ValueError"),
+        ({"key": "7", "kind": "ValueError"}, "no failed job that failed with ValueError has the key 7"),
+        ({"key": "2"}, "1 of the failed jobs cannot be run again: they could not be pickled"),
+        ({"key": "1"}, ""),
+        ({}, "1 of the failed jobs cannot be run again: they could not be pickled"),
+    ],
+)
+def test_what_comes_to_nothing_says_so(which: dict[str, str], said: str) -> None:
+    """An order that no job, or not every job, could follow."""
+    selection = Selection(2, **which)  # type: ignore[arg-type]
+    page = [one for one in (failed(1), failed(2, payload=None)) if which.get("kind") in (None, "KeyError")]
+    selection.chosen(page)
+
+    assert selection.came_to_nothing() == said
+
+
 class Run:
     """A broker whose run has five failed jobs, with one slave."""
 

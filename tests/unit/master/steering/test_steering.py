@@ -23,7 +23,7 @@ ONE = Want(1, 10, 10, "")
 class World:
     """A broker with jobs and two slaves, and all else that is steered."""
 
-    def __init__(self, live: list[LiveChange] | None = None, rate: float | None = None) -> None:
+    def __init__(self, live: list[LiveChange] | None = None, rate: float | None = None, run: str = "") -> None:
         self.broker = Broker("i", Limits())
         self.broker.intake.add(range(1000))
         self.broker.batch_limit.note(1.0)
@@ -36,7 +36,7 @@ class World:
         self.waits = ""
         self.own = ""
         self.engine = ""
-        self.steering = Steering(self.broker, self, self, live=live or [], rate=rate)
+        self.steering = Steering(self.broker, self, self, live=live or [], rate=rate, run=run)
         self.number = 0
 
     def ask(self, command: str, reason: str = "", now: float = 100.0, **arguments: str) -> dict[str, Any]:
@@ -131,7 +131,9 @@ def test_a_hold_for_a_time_ends_at_that_time() -> None:
         ({"for": "0"}, "--for is '0'"),
         ({"for": "400d"}, "a year at most"),
         ({"until": "50"}, "is over already"),
-        ({"until": "nan"}, "is over already"),
+        ({"until": "nan"}, "give a time"),
+        ({"until": "inf"}, "give a time"),
+        ({"until": "-1e300"}, "is over already"),
         ({"for": "1m", "until": "200"}, "both given"),
         ({"whatever": "1"}, "takes no 'whatever'"),
     ],
@@ -157,6 +159,17 @@ def test_the_same_request_again_is_one_request() -> None:
     assert world.steering.apply(request, "p", 130.0) == first
     assert not world.broker.hand_out.held
     assert len(world.steering.trail.after(0, 9)) == 2
+
+
+def test_a_request_for_another_run_changes_nothing() -> None:
+    """Another master may have taken the place of the one that was meant."""
+    world = World(run="r2")
+    request = {"id": "the-same-id", "command": "pause", "by": ANNA, "run": "r1"}
+
+    assert "The run r1 is not at work here any more" in world.steering.apply(request, "p", 100.0)["why"]
+    assert not world.broker.hand_out.held
+    assert world.steering.apply({**request, "run": "r2"}, "p", 100.0)["ok"]
+    assert world.steering.apply({**request, "id": "another-id", "run": ""}, "p", 100.0)["ok"]
 
 
 def test_two_clients_that_pause_leave_one_hold_and_two_rows() -> None:
@@ -360,6 +373,15 @@ def test_a_note_is_a_row_of_the_trail() -> None:
     (row,) = world.steering.trail.after(0, 9)
     assert (row.who, row.peer, row.via, row.reason) == ("anna@bastion", "10.0.0.9", "tm-ctl", "deploy?[31m 1.4.2")
     assert "empty" in world.ask("note", "  ")["why"]
+
+
+def test_what_is_too_long_is_not_cut_unsaid() -> None:
+    """A note is refused; a reason, for which nothing must fail, shows that it was cut."""
+    world = World()
+
+    assert "longer than the 300 characters" in world.ask("note", "x" * 301)["why"]
+    assert world.ask("pause", "y" * 400)["ok"]
+    assert world.steering.trail.after(0, 9)[-1].reason == "y" * 299 + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def test_what_is_in_force_is_news_until_it_was_written() -> None:

@@ -1,0 +1,76 @@
+"""What the master does with requests beside applying them: what is logged and looked at."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.steer_service import MOST_ROWS, SteerService
+from taskmaster.master.steering.records import HOLD, LiveChange
+from taskmaster.master.throttle.throttle import Throttle
+
+BY = {"user": "anna", "host": "bastion", "via": "tm-ctl"}
+
+
+def service(**known: Any) -> SteerService:
+    """A service of a run of which this is known."""
+    record = RunRecord("run", resumed=bool(known), **known)
+    return SteerService(
+        Broker("i", Limits(), record),
+        threading.Lock(),
+        Throttle(),
+        record,
+        apply=lambda *_: None,
+        clock=lambda: 100.0,
+    )
+
+
+def request(number: int, command: str, reason: str = "") -> dict[str, Any]:
+    """What a client sends."""
+    return {"id": f"request-{number}", "command": command, "by": BY, "reason": reason}
+
+
+def test_each_change_is_logged_once_and_as_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """A request that comes again, because its answer was lost, is not another change."""
+    steers = service()
+    steers.steer(request(1, "pause"), "10.0.0.9")
+    steers.steer(request(2, "note", "a deploy"), "10.0.0.9")
+    steers.steer(request(1, "pause"), "10.0.0.9")
+    steers.steer(request(3, "stop"), "10.0.0.9")  # is refused: nothing runs yet
+
+    logged = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" by ")[0] for line in logged] == ["pause", "note"]
+
+
+def test_a_hold_that_was_over_before_the_start_holds_nothing() -> None:
+    """And is not said to do so at the start."""
+    steers = service(live=[LiveChange(HOLD, "", "bo@web", 10.0, "deploy", 50.0)])
+
+    assert steers.steering.hold is None
+    assert steers.steering.at_start("x.tmstate") == []
+    assert [row.command for row in steers.steering.trail.after(0, 9)] == ["started", "resume"]
+
+
+def test_a_request_for_another_run_is_refused() -> None:
+    """By the id of the run, which the service knows."""
+    steers = service()
+
+    assert "is not at work here" in steers.steer({**request(1, "pause"), "run": "other"}, "p")["why"]
+    assert steers.steer({**request(1, "pause"), "run": "run"}, "p")["ok"]
+
+
+def test_the_trail_is_read_backwards_to_its_beginning() -> None:
+    """A page at a time: no answer has more than a few rows."""
+    steers = service()
+    for number in range(2 * MOST_ROWS):
+        steers.note("note", str(number))
+    found: list[dict[str, Any]] = []
+    while page := steers.look("trail", {"before": found[0]["seq"]} if found else {})["rows"]:
+        found[:0] = page
+
+    assert [row["seq"] for row in found] == list(range(1, 2 * MOST_ROWS + 2))

@@ -1,0 +1,77 @@
+"""A client of a master that is not at the same place all the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskmaster.errors import ConnectError
+from taskmaster.runner import control
+from taskmaster.runner.steer_client import SteerClient
+
+
+class Place:
+    """An address at which masters of runs come and go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run = "r1"
+        self.closed = 0
+        self.heard: list[tuple[str, Any]] = []
+        self.trail = [{"seq": number} for number in range(1, 1001)]
+        monkeypatch.setattr(control, "connect", lambda *_: Connection(self))
+
+
+class Connection:
+    """To the master that was there when it was made."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._run = place.run
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """As a connection to a master."""
+        place = self._place
+        if place.run != self._run:
+            raise ConnectError("broken")
+        if method == "steer":
+            place.heard.append((self._run, arguments[0]))
+            return {"ok": True}
+        if method == "look" and arguments[0] == "trail":
+            before = arguments[1].get("before", 10**9)
+            return {"rows": [row for row in place.trail if row["seq"] < before][-200:]}
+        return {"run": self._run, "state": "running"}
+
+    def close(self) -> None:
+        """Count it."""
+        self._place.closed += 1
+
+
+def test_an_order_never_reaches_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose master has taken the place of the one that was meant: each order says which it is."""
+    place = Place(monkeypatch)
+    client = SteerClient("h:1", via="script")
+    client.steer("pause")
+    place.run = "r2"
+
+    for ask in (lambda: client.steer("stop"), client.status, lambda: client.look("trail")):
+        with pytest.raises(ConnectError, match="asked for the run r1, and has the run r2"):
+            while True:  # the connection breaks first
+                try:
+                    ask()
+                except ConnectError as exc:
+                    if "broken" not in str(exc):
+                        raise
+    assert [(run, request["run"]) for run, request in place.heard] == [("r1", "r1")]
+
+    place.run = "r1"
+    assert client.status()["run"] == "r1"
+
+
+def test_the_whole_trail_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows one answer has."""
+    client = SteerClient("h:1", via="script")
+    place = Place(monkeypatch)
+
+    assert client.trail() == place.trail
+    assert client.trail(300) == place.trail[-300:]
