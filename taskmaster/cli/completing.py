@@ -15,7 +15,7 @@ from click.core import ParameterSource
 __all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target", "script_of"]
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl")
+COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl", "tm-web")
 ANSWER_SECONDS = 0.5  # that states and masters have to answer
 MOST = 500  # files of a directory that are offered
 

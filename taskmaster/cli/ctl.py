@@ -67,7 +67,7 @@ def keygen(path: str) -> None:
 
 
 @tm_ctl.command("web-url")
-@click.argument("state")
+@click.argument("state", shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @_get_jobs_callback
 @click.option("--look", is_flag=True, envvar="TASKMASTER_LOOK", help="The address for looking only, to be handed on.")

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from taskmaster.cli.command import loaded, run_command
+from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import SETTINGS, SectionedCommand, common, option, options_of, parse_arguments
 from taskmaster.options.commands import MasterOptions
@@ -19,7 +20,7 @@ __all__ = ["main", "tm_web"]
 
 
 @click.command(cls=SectionedCommand, context_settings=SETTINGS)
-@click.argument("state", required=False)
+@click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "host", help="Where the master is, if no STATE is given.")
 @option(MasterOptions, "key")

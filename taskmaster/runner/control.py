@@ -18,7 +18,7 @@ from taskmaster.errors import ConnectError, StateBusy, StateError, StateLocked, 
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.default_path import SUFFIX
-from taskmaster.master.stores.sqlite.glance import runs_in, serving_at
+from taskmaster.master.stores.sqlite.glance import owner_of, runs_in, serving_at
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
@@ -285,9 +285,17 @@ def master_of(path: str) -> str:
 def find_master(path: str) -> str | None:
     """Return where the master of a state file's run is asked; None if none of this machine is at
     it.
+
+    A state that is there is not opened for it, nor locked: a master that begins just then would
+    find it in use.
     """
+    held, where = owner_of(path)
+    if where is not None:
+        return where
+    if not held and Path(path).exists():
+        return None
     try:
-        SqliteStore.open_existing(path).close()
+        SqliteStore.open_existing(path).close()  # it says what is wrong
     except StateLocked as exc:
         if exc.address is None:
             raise

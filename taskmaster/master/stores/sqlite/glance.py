@@ -1,4 +1,4 @@
-"""What a state file says at a glance, for what is only offered to a person.
+"""What a state file says at a glance, for who only looks.
 
 The state's lock is not taken: a master that begins just then would find the state in use. So
 nothing is promised of what is read; what a master has written meanwhile may be missing.
@@ -11,11 +11,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from taskmaster.master.stores.sqlite.lock import address_in, lock_of
+from taskmaster.master.stores.sqlite.file import inspect
+from taskmaster.master.stores.sqlite.lock import address_in, is_held, lock_of
 from taskmaster.master.stores.sqlite.owner import check, followed
 from taskmaster.master.stores.sqlite.queries import run_ids
 
-__all__ = ["runs_in", "serving_at"]
+__all__ = ["owner_of", "runs_in", "serving_at"]
 
 
 def runs_in(path: str | Path) -> list[str]:
@@ -30,6 +31,26 @@ def runs_in(path: str | Path) -> list[str]:
     # Immutable: SQLite takes no lock either, and makes no file beside it.
     with closing(sqlite3.connect(f"{state.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         return run_ids(connection)
+
+
+def owner_of(path: str | Path) -> tuple[bool, str | None]:
+    """Return whether a master has the state, and where it serves, None if it has not said so.
+
+    Raises:
+        StateRefused: The file is none of the user's own states.
+    """
+    state = followed(path)
+    check(state)
+    inspect(state)
+    try:
+        descriptor = os.open(lock_of(state), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False, None
+    try:
+        held = is_held(descriptor)
+        return held, address_in(os.read(descriptor, 200)) if held else None
+    finally:
+        os.close(descriptor)
 
 
 def serving_at(path: str | Path) -> str | None:

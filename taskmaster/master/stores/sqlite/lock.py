@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,16 +18,31 @@ from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.owner import check, check_lock, user
 from taskmaster.runtime.at_fork import forget_in_children
 
-__all__ = ["Lock", "address_in", "lock_of"]
+__all__ = ["Lock", "address_in", "is_held", "lock_of"]
 
 
 SERVING = ", serving "
 FORGOTTEN = -1
+# Who only looks whether somebody has the lock has it for a moment, too.
+TRIES, PAUSE_SECONDS = 3, 0.01
 
 
 def lock_of(state: Path) -> Path:
     """Return the lock file of a state."""
     return state.with_name(state.name + ".lock")
+
+
+def is_held(descriptor: int) -> bool:
+    """Return whether a process has the lock, given a lock file that was opened to be read.
+
+    To find out takes the lock for a moment, and shares it with others who look.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def address_in(text: bytes) -> str | None:
@@ -40,6 +56,19 @@ def _address(owner: str) -> str | None:
     """Return where the owner serves, if it is a process of this machine that has said so."""
     who, _, where = owner.partition(SERVING)
     return where if where and who.endswith(f" on {socket.gethostname()}") else None
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock, or raise why that is not possible."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not tries_left:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
 
 
 class Lock:
@@ -111,7 +140,7 @@ class Lock:
             if descriptor is None:
                 continue
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
             except OSError as exc:
                 owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 os.close(descriptor)
