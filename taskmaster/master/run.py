@@ -98,17 +98,12 @@ class Run:
         stall: float = DEFAULT_STALL_SECONDS,
     ) -> None:
         keep_freed_memory()
-        self._source = source
-        self._store = store
-        self._record = record
-        self._grace = grace
-        self._count_wanted = total is None
+        self._source, self._store, self._record = source, store, record
+        self._grace, self._count_wanted = grace, total is None
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._is_timed = False  # by an operator, not by the command line
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._held_back = False
+        self._lock, self._wake, self._held_back = threading.Lock(), threading.Event(), False
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = Broker(incarnation, limits, record)
         completion = Completion(source, record)
@@ -290,6 +285,11 @@ class Run:
         if ending is not None:
             raise ending
         return summary
+
+    def gave_up(self, error: BaseException | None) -> None:
+        """Tell that the session ends with an error, if there is one that ``work`` has not told."""
+        if error is not None:
+            self.events.end(self._status.snapshot(), error)
 
     def summary(self) -> Summary:
         """Return the summary of the run as it would be if the run ended now."""

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -93,24 +93,46 @@ class CommandWay:
     def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
         """As in ``Way``."""
         # Files, not pipes: nothing waits here for what the command reads or what has its output.
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as printed:
-            given.write(json.dumps(event).encode() + b"\n")
-            given.seek(0)
+        with ExitStack() as stack:
+            given, printed = self._files(stack, json.dumps(event).encode() + b"\n")
             environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
             process = subprocess.Popen(
                 ["/bin/sh", "-c", self._command],
                 stdin=given,
-                stdout=printed,
+                stdout=subprocess.DEVNULL if printed is None else printed,
                 stderr=subprocess.STDOUT,
                 env={**environment, **environment_of(event)},
                 start_new_session=True,
             )
             why = self._ended(process, hurry)
-            printed.seek(0)
-            output = printed.read(4 * LONGEST_OUTPUT).decode("utf-8", "replace").strip()[:LONGEST_OUTPUT]
+            output = ""
+            if printed is not None:
+                printed.seek(0)
+                output = printed.read(4 * LONGEST_OUTPUT).decode("utf-8", "replace").strip()[:LONGEST_OUTPUT]
         if output:
             logger.log(30 if why else 20, "%s has printed: %s", self.shown, output)
         return why
+
+    def _files(self, stack: ExitStack, text: bytes) -> tuple[Any, Any]:
+        """Return what the command reads, and what has its output.
+
+        On a disk that is full, which is just what somebody may have to be told, it reads from a
+        pipe, as far as one holds the text, and its output is lost.
+        """
+        try:
+            given = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            printed = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            given.write(text)
+            given.seek(0)
+        except OSError:
+            reads, writes = os.pipe()
+            stack.callback(os.close, reads)
+            os.set_blocking(writes, False)
+            with suppress(OSError):
+                os.write(writes, text)
+            os.close(writes)
+            return reads, None
+        return given, printed
 
     def _ended(self, process: subprocess.Popen[bytes], hurry: threading.Event) -> str:
         """Wait for the command; return why it has not done what it should, or ""."""

@@ -99,8 +99,7 @@ class RunSession:
         key: Callable[[], SharedKey],
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
-        self._on_progress = on_progress
-        self._loaded, self._options = loaded, options
+        self._on_progress, self._loaded, self._options = on_progress, loaded, options
         self._slave, self._key = slave, key
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
@@ -212,6 +211,7 @@ class RunSession:
         signals, told = stack.enter_context(Signals(notify)), self._notifications(run, record, store)
         parts = _Parts(run, record, server, console, says, signals, told)
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
+        stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
         parts.page = start_page(self._page_plan, run.steers.answer, store, command, sampled=self._sample is not None)

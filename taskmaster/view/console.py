@@ -81,6 +81,7 @@ class Console:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._progress.tell_rest()
         self._logger.removeHandler(self._handler)
         self._logger.propagate = self._quiet
 

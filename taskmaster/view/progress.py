@@ -150,6 +150,14 @@ class Progress:
             else:
                 _put(line, self._out)
 
+    def tell_rest(self) -> None:
+        """Show the last events of a session that has ended without a last snapshot."""
+        with self._lock:
+            if not self._closed:
+                for line in self._end:
+                    _put(line, self._out)
+                self._end.clear()
+
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line above the bar. Any thread may call this; lines stay whole.
 

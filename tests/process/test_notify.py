@@ -137,6 +137,14 @@ def test_a_run_that_is_stopped_tells_the_command_that_goes_on(playground: Playgr
     assert told["resume"].startswith("tm-run work.py 2")
     assert "failed: it ended with 9. The run goes on" in run.output
 
+    playground.write("other.py", WORK + "\ndef get_jobs(last=-1):\n    raise OSError('no way')\n")
+    run = playground.run("tm-run", "other.py", "2", "--notify", "cat > told", "--progress=json")
+    assert run.process.returncode == 1, run.output
+    told = json.loads((playground.directory / "told").read_text())
+    assert (told["event"], told["exit_code"]) == ("stopped", 1)
+    assert "get_jobs raised OSError" in told["text"]
+    assert '"event": "stopped"' in run.output
+
 
 @pytest.mark.slow
 def test_a_command_that_hangs_ends_with_the_run(playground: Playground) -> None:
