@@ -5,6 +5,7 @@ Seconds are floats everywhere else, shares are fractions, rates are numbers a se
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -179,6 +180,13 @@ def show_seconds(seconds: float) -> str:
         if count:
             parts.append(f"{count:.10g}{unit}")
     return "".join(parts) or "0s"
+
+
+def show_rounded(seconds: float) -> str:
+    """Return a duration in whole seconds, in the form that ``seconds_of`` reads; an endless one,
+    which some options may be, in words.
+    """
+    return show_seconds(float(round(seconds))) if math.isfinite(seconds) else "an endless time"
 
 
 def show_rate(rate: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.errors import ConnectError
 from taskmaster.redaction import clean
-from taskmaster.units import show_count, show_seconds
+from taskmaster.units import show_count, show_rounded
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 from taskmaster.view.watch import Watch
@@ -49,7 +49,7 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
     ]
     if snapshot.running:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
-        run_for = show_seconds(float(round(snapshot.running_for)))
+        run_for = show_rounded(snapshot.running_for)
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
     line = status_line(snapshot, rate or _mean(snapshot))
     return [line, *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]

@@ -15,7 +15,7 @@ from taskmaster.cli.echo import echo
 from taskmaster.cli.options import json_option, option, parse_arguments
 from taskmaster.options.commands import MasterOptions
 from taskmaster.redaction import clean
-from taskmaster.units import show_seconds
+from taskmaster.units import show_rounded
 
 __all__ = ["RUN_COMMANDS", "client_of", "print_table", "reason", "run_command_of", "short_time", "state_without_master"]
 
@@ -104,5 +104,5 @@ def short_time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     if seconds >= 1:
-        return show_seconds(float(round(seconds)))
+        return show_rounded(seconds)
     return f"{1e3 * seconds:.3g}ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g}us"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from taskmaster.master.events import EventName
 from taskmaster.master.steering.records import TrailRow
 from taskmaster.redaction import clean
-from taskmaster.units import show_count, show_seconds
+from taskmaster.units import show_count, show_rounded
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.status import Rate, eta
 
@@ -175,7 +175,7 @@ class EventWatch:
         self._stalled = True
         yield _happened(
             EventName.STALLED,
-            f"No job has been settled for {show_seconds(float(round(still)))}",
+            f"No job has been settled for {show_rounded(still)}",
             snapshot.why_sentence or snapshot.reason,
             why=snapshot.why,
             cure=snapshot.cure,

@@ -7,7 +7,7 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.master.broker.counts import Counts, RunningJob
 from taskmaster.master.job_identity import JobIdentity
-from taskmaster.units import show_seconds
+from taskmaster.units import show_rounded
 
 __all__ = ["Standing"]
 
@@ -55,12 +55,12 @@ class Standing:
                 return ""
             worker = f", worker {oldest.worker}" if oldest.worker else ""
             return (
-                f"waiting for the job {self._key(oldest)}, which has run for {_for(oldest.seconds)} on "
+                f"waiting for the job {self._key(oldest)}, which has run for {show_rounded(oldest.seconds)} on "
                 f"{oldest.slave}{worker}"
             )
         if counts.waiting and counts.next_due is not None and counts.next_due >= LONG_SECONDS:
             jobs = "the job that is" if counts.waiting == 1 else f"the {counts.waiting} jobs that are"
-            return f"waiting for {jobs} to be tried again, the next in {_for(counts.next_due)}"
+            return f"waiting for {jobs} to be tried again, the next in {show_rounded(counts.next_due)}"
         return ""
 
     def _key(self, oldest: RunningJob) -> str:
@@ -69,7 +69,3 @@ class Standing:
             shown = self._identity.show(oldest.job) if text is None else keys.show(text)
             self._known = (oldest.job, shown)
         return self._known[1]
-
-
-def _for(seconds: float) -> str:
-    return show_seconds(float(round(seconds)))

@@ -6,12 +6,13 @@ limits it; ``WhyCode`` has them in this order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from taskmaster.units import show_seconds
+from taskmaster.units import show_rounded
 
 __all__ = ["Facts", "Why", "WhyCode", "why"]
 
@@ -156,9 +157,10 @@ def why(facts: Facts) -> Why:
 def _unwritable(facts: Facts) -> Why | None:
     if not facts.unwritable:
         return None
-    since = f"for {_for(facts.unwritable_seconds)} already: " if facts.unwritable_seconds >= 1 else ""
+    since = f"for {show_rounded(facts.unwritable_seconds)} already: " if facts.unwritable_seconds >= 1 else ""
     left = max(0.0, facts.state_timeout - facts.unwritable_seconds)
-    cure = f"Make room, or mend the disk: nothing is lost, and the run goes on by itself. It gives up in {_for(left)}."
+    end = "never gives up" if left == math.inf else f"gives up in {show_rounded(left)}"
+    cure = f"Make room, or mend the disk: nothing is lost, and the run goes on by itself. It {end}."
     return Why(WhyCode.STATE, f"the state cannot be written, {since}{facts.unwritable.rstrip('.')}", cure)
 
 
@@ -210,14 +212,14 @@ def _source_waits(facts: Facts) -> Why | None:
         return None
     idle = facts.workers - facts.busy
     waits = f"; {_count(idle, 'worker waits', 'workers wait')}" if idle > 0 else ""
-    sentence = f"waiting for {facts.source}, which has given no job for {_for(facts.source_seconds)}{waits}"
+    sentence = f"waiting for {facts.source}, which has given no job for {show_rounded(facts.source_seconds)}{waits}"
     return Why(WhyCode.SOURCE, sentence, "A faster query, or larger pages, would help.")
 
 
 def _span_is_full(facts: Facts) -> Why | None:
     if not facts.span_full or facts.queued:
         return None
-    holder = f": the job {facts.longest} has run for {_for(facts.longest_seconds)}" if facts.longest else ""
+    holder = f": the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if facts.longest else ""
     cure = "A job that hangs is ended with --job-timeout; --span lets more be read meanwhile."
     return Why(
         WhyCode.SPAN,
@@ -230,14 +232,14 @@ def _only_retries(facts: Facts) -> Why | None:
     if not facts.alone or facts.leased or not facts.waiting or facts.next_due is None:
         return None
     jobs = "the job that is" if facts.waiting == 1 else f"the {facts.waiting} jobs that are"
-    return Why(WhyCode.RETRY, f"waiting for {jobs} to be tried again, the next in {_for(facts.next_due)}")
+    return Why(WhyCode.RETRY, f"waiting for {jobs} to be tried again, the next in {show_rounded(facts.next_due)}")
 
 
 def _last_jobs(facts: Facts) -> Why | None:
     if not facts.alone or not facts.longest or not facts.leased:
         return None
     which = "last job runs" if facts.leased == 1 else f"last {facts.leased} jobs run"
-    return Why(WhyCode.LAST, f"the {which}: {facts.longest}, for {_for(facts.longest_seconds)}")
+    return Why(WhyCode.LAST, f"the {which}: {facts.longest}, for {show_rounded(facts.longest_seconds)}")
 
 
 def _limited(facts: Facts) -> Why | None:
@@ -265,7 +267,7 @@ def _at_work(facts: Facts) -> Why:
     busy = f"{facts.busy} of {_count(facts.workers, 'worker is', 'workers are')} busy{takes}"
     # Reports come twice a second: that a job has run for so long says nothing before.
     long = facts.longest and facts.longest_seconds >= LONG_SECONDS
-    longest = f"; the job {facts.longest} has run for {_for(facts.longest_seconds)}" if long else ""
+    longest = f"; the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if long else ""
     if facts.busy >= BUSY_SHARE * facts.workers:
         return Why(WhyCode.WORKERS, f"nothing holds it: {busy}{longest}", "More workers make it faster.")
     slow = "the source gives fewer jobs than they could do" if not facts.queued else "jobs are on their way to them"
@@ -278,16 +280,12 @@ def _running(facts: Facts) -> str:
         return ""
     text = _count(running, "job still runs", "jobs still run")
     if facts.longest:
-        text += f", the longest ({facts.longest}) for {_for(facts.longest_seconds)}"
+        text += f", the longest ({facts.longest}) for {show_rounded(facts.longest_seconds)}"
     return text
 
 
 def _count(number: int, one: str, more: str) -> str:
     return f"{number:,} {one if number == 1 else more}"
-
-
-def _for(seconds: float) -> str:
-    return show_seconds(float(round(seconds)))
 
 
 def _short(seconds: float) -> str:

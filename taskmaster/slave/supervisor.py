@@ -44,6 +44,7 @@ from taskmaster.user_code.code_version import callback_of, real_path_of
 __all__ = ["Supervisor", "run_slave"]
 
 LONGEST_WAIT_SECONDS = 1.0  # longest wait of the loop while nothing is due
+LONGEST_SHOWN_SECONDS = 1e9  # a longer wait is one for ever, as far as anybody sees
 LAST_REPORTS_SECONDS = 2.0  # longest wait at the end to bring the last reports to the master
 
 
@@ -284,13 +285,12 @@ class Supervisor:
             return False
         if tried and not self._said_waiting:
             self._said_waiting = True
-            left = timedelta(seconds=round(self._config.wait))
+            wait = self._config.wait
+            left = f"up to {timedelta(seconds=round(wait))}" if wait < LONGEST_SHOWN_SECONDS else "for ever"
             if self._link.welcome is not None:
-                self._say(f"lost the master at {self._config.address}; it is waited for, up to {left} (--wait).")
+                self._say(f"lost the master at {self._config.address}; it is waited for, {left} (--wait).")
             else:
-                self._say(
-                    f"waiting for the master at {self._config.address}, up to {left} (--wait). {self._link.problem}"
-                )
+                self._say(f"waiting for the master at {self._config.address}, {left} (--wait). {self._link.problem}")
         return True
 
     def _end_over(self) -> int:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from taskmaster.errors import UsageError
-from taskmaster.units import bytes_of, rate_of, seconds_of, share_of, show_bytes, show_count, show_seconds, show_share
+from taskmaster.units import (
+    bytes_of,
+    rate_of,
+    seconds_of,
+    share_of,
+    show_bytes,
+    show_count,
+    show_rounded,
+    show_seconds,
+    show_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +136,14 @@ def test_amounts_of_memory_are_shown_as_they_are_read() -> None:
         "500M",
         "1.5G",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0s"), (89.6, "1m30s"), (-0.3, "0s"), (math.inf, "an endless time")]
+)
+def test_a_duration_is_shown_in_whole_seconds_and_an_endless_one_too(seconds: float, text: str) -> None:
+    """Options such as --state-timeout may be endless."""
+    assert show_rounded(seconds) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs")])

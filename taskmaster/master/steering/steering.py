@@ -24,7 +24,7 @@ from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import Settings, Steered
 from taskmaster.master.steering.trail import Trail
 from taskmaster.master.tally.history import MinuteRow
-from taskmaster.units import rate_of, show_moment, show_rate, show_seconds
+from taskmaster.units import rate_of, show_moment, show_rate, show_rounded
 
 __all__ = ["News", "Steering"]
 
@@ -251,7 +251,7 @@ class Steering:
         _only(request)
         if self.hold is None:
             return _Done(f"The run was not paused by anybody.{self._still_waits()}", changed=False)
-        before = f"paused {self.describe_hold()}, for {show_seconds(float(round(now - self.live[HOLD].at)))}"
+        before = f"paused {self.describe_hold()}, for {show_rounded(now - self.live[HOLD].at)}"
         self._take_back(HOLD)
         self._broker.hand_out.hold(held=False)
         return _Done(f"The run goes on.{self._still_waits()}", before, "running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -123,3 +124,12 @@ def test_whatever_the_facts_there_is_a_sentence() -> None:
     """Also of a run of which nothing is known."""
     assert why(Facts()).sentence
     assert why(Facts(slaves=1)).sentence
+
+
+def test_a_run_may_wait_for_its_state_for_ever() -> None:
+    """``--state-timeout=inf``: that the state cannot be written must not end the run, because
+    nobody can say when.
+    """
+    endless = why(replace(BUSY, unwritable="No space left.", unwritable_seconds=5.0, state_timeout=math.inf))
+
+    assert endless.cure.endswith("It never gives up.")
