@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli import looking, steering  # noqa: F401  # they make commands
+from taskmaster.cli import looking, reporting, steering  # noqa: F401  # they make commands
 from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import SHELLS, of_run, of_state, script_of
 from taskmaster.cli.echo import echo, echo_json

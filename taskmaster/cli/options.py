@@ -308,12 +308,15 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         os.environ[OTHER_DATABASES] = "1" if given["other_databases"] else ""
     # A secret, which no worker needs; a slave may have been given it with its other variables.
     os.environ.pop("TASKMASTER_NOTIFY", None)
-    if given.pop("no_progress", False):
+    silent = given.pop("no_progress", False)
+    if silent:
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())
     ctx = click.get_current_context(silent=True)
     if ctx is not None:
-        note_sources({name: _SOURCES.get(ctx.get_parameter_source(name), "default") for name in given})
+        stands_in = {"progress": "no_progress"} if silent else {}
+        sources = {name: ctx.get_parameter_source(stands_in.get(name, name)) for name in given}
+        note_sources({name: _SOURCES.get(source, "default") for name, source in sources.items()})
     options = cls(**given)
     if ctx is not None and ctx.meta.get(_FILE):
         try:

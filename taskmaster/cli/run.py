@@ -14,6 +14,7 @@ from taskmaster.cli.completing import of_target
 from taskmaster.cli.options import command, merge, parse_arguments
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import RunOptions
+from taskmaster.runtime.invocation import note_sources
 
 __all__ = ["main", "tm_run"]
 
@@ -43,6 +44,8 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
         given["processes"] = number
     parsed = parse_arguments(arguments)
     options = merge(RunOptions, given)
+    if number is not None:
+        note_sources({"processes": "command line"})
     from taskmaster.runner.prefork import prepare
 
     # First: it gets ready while the master is imported. No worker may have the key in its memory,

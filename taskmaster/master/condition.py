@@ -71,7 +71,12 @@ class Condition:
         self._steering = steering
         self.code = WhyCode.SLAVES
         self.since = 0.0
+        self._ending = False
         self._moved = (0, 0.0)  # settled jobs of this session, and when that number last changed
+
+    def end(self) -> None:
+        """Note that nothing is worked on any more, and that only the last checkpoint is left."""
+        self._ending = True
 
     def look(self, end: RunState | None, counts: Counts, now: float) -> Found:
         """Return what the run is doing; under the lock.
@@ -89,7 +94,7 @@ class Condition:
         facts = {
             "unwritable": broker.paused,
             "state_timeout": limits.state_timeout,
-            "draining": broker.draining,
+            "draining": broker.draining or self._ending,
             "hold": self._steering.describe_hold(),
             "throttled": throttled,
             "slaves": counts.slaves,
@@ -115,8 +120,8 @@ class Condition:
 
     def _state(self, end: RunState | None, counts: Counts, throttled: str) -> tuple[RunState, str]:
         broker = self._broker
-        if end is not None or broker.draining:
-            return end or RunState.DRAINING, broker.paused
+        if end is not None or self._ending or broker.draining:
+            return end or (RunState.ENDING if self._ending else RunState.DRAINING), broker.paused
         if broker.paused:
             return RunState.PAUSED, broker.paused
         if broker.hand_out.held:

@@ -1,15 +1,41 @@
-"""What there is to say at the end of a run beside how many jobs are settled: what its numbers and
-the order of its jobs mean.
+"""What there is to say of a run beside how many jobs are settled: that it holds back, and at its
+end what its numbers and the order of its jobs mean.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
+from taskmaster.runtime.log import clean_logger
 
-__all__ = ["remarks"]
+__all__ = ["OutageRemark", "remarks"]
+
+logger = clean_logger(__name__)
+
+
+class OutageRemark:
+    """Logs that the run begins to hold back because all jobs fail, or goes on.
+
+    Args:
+        reason: Says why it holds back; "" while it does not.
+    """
+
+    def __init__(self, reason: Callable[[], str]) -> None:
+        self._reason = reason
+        self._held_back = False
+
+    def make(self) -> None:
+        """Log it, if that has changed."""
+        reason = self._reason()
+        if reason and not self._held_back:
+            logger.warning("the run holds back: %s", reason)
+        elif self._held_back and not reason:
+            logger.warning("the run goes on: a job has gone well again")
+        self._held_back = bool(reason)
 
 
 def remarks(

@@ -28,7 +28,7 @@ from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
-from taskmaster.master.remarks import remarks
+from taskmaster.master.remarks import OutageRemark, remarks
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
 from taskmaster.master.run_record import RunRecord
@@ -103,12 +103,14 @@ class Run:
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._is_timed = False  # by an operator, not by the command line
-        self._lock, self._wake, self._held_back = threading.Lock(), threading.Event(), False
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
-        self._broker = Broker(incarnation, limits, record)
+        self._broker = broker = Broker(incarnation, limits, record)
+        self._outage = OutageRemark(lambda: broker.outage.reason)
         completion = Completion(source, record)
         guarded = (self._broker, self._lock)
-        self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change)
+        self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change, line=resume)
         self._checkpointer = Checkpointer(
             store, *guarded, identity, dedup, record, completion=completion, steers=self.steers
         )
@@ -172,9 +174,9 @@ class Run:
         """Whether a slave has been let in, which is told of the end."""
         return self._service.met
 
-    def status(self) -> dict[str, Any]:
-        """Return the status of the run at this moment; any thread may ask."""
-        return self._details.status(self._status.snapshot())
+    def status(self, end: RunState | None = None) -> dict[str, Any]:
+        """Return the status of the run now, or at the end that is named; any thread may ask."""
+        return self._details.status(self._status.snapshot(end))
 
     def has_handed_out(self) -> bool:
         """Return whether a slave was given a job in this session."""
@@ -253,8 +255,9 @@ class Run:
         self._checkpointer.start()
         try:
             ending = self._watch(view, signals, own_slave)
-            self.steers.note("finished" if ending is None else "stopped", "" if ending is None else str(ending))
             self._reader.stop()
+            self._status.condition.end()
+            self.steers.note_end(ending)
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)
@@ -266,6 +269,7 @@ class Run:
         except BaseException as exc:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
             self._reader.stop()
+            self.steers.note_end(exc)
             if self._checkpointer.stop(HANGING_SECONDS):
                 with suppress(StateUnwritable):
                     self._checkpointer.last_checkpoint(within(HANGING_SECONDS))
@@ -363,18 +367,9 @@ class Run:
         snapshot = self._status.snapshot()
         view.update(snapshot)
         self.events.look(snapshot)
-        self._say_outage()
+        self._outage.make()
         self._wake.wait(seconds)
         self._wake.clear()
-
-    def _say_outage(self) -> None:
-        """Log that the run begins to hold back, or goes on."""
-        reason = self._broker.outage.reason
-        if reason and not self._held_back:
-            logger.warning("the run holds back: %s", reason)
-        elif self._held_back and not reason:
-            logger.warning("the run goes on: a job has gone well again")
-        self._held_back = bool(reason)
 
     def _out_of_time(self) -> bool:
         return self._run_time is not None and self._status.elapsed >= self._run_time

@@ -30,13 +30,11 @@ from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.tally.durations import upper_bound
-from taskmaster.master.tally.failure_kinds import Kind
 from taskmaster.master.tally.history import COLUMNS, HELD
 from taskmaster.master.tally.speeds import Speeds
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import WhyCode
 from taskmaster.master.work_time import HELD as HELD_BY
-from taskmaster.redaction import clean
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, to_json
 
@@ -161,7 +159,9 @@ class RunDetails:
         after = arguments.get("after")
         with self._lock:
             kinds = self._reports.kinds
-            rows = [_kind(one, len(one.traceback)) for one in kinds.top(MOST_KINDS, after if type(after) is int else 0)]
+            rows = [
+                one.describe(len(one.traceback)) for one in kinds.top(MOST_KINDS, after if type(after) is int else 0)
+            ]
             return {"rows": rows, "kinds": len(kinds), "others": kinds.others}
 
     def beside(self, snapshot: Snapshot) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class RunDetails:
             "checkpoint": self._checkpoint(),
             "job_seconds": self._job_seconds(),
             "longest": [self._named(*one) for one in longest],
-            "kinds": [_kind(one, LONGEST_TRACEBACK) for one in kinds],
+            "kinds": [one.describe(LONGEST_TRACEBACK) for one in kinds],
             "kinds_left_out": others,
             "next_retry_seconds": None if counts.next_due is None else round(counts.next_due, 3),
             "settings": _cut_rows(self._steers.settings()),
@@ -333,19 +333,6 @@ class RunDetails:
         """Add the job's key; outside the lock, because that may run the user's code."""
         text = self._identity.text(job)
         return {"key": (self._identity.show(job) if text is None else keys.show(text))[:LONGEST_TEXT], **known}
-
-
-def _kind(kind: Kind, longest: int) -> dict[str, Any]:
-    return {
-        "type": clean(kind.type),
-        "where": clean(kind.where),
-        "count": kind.count,
-        "first_at": round(kind.first_at, 3),
-        "last_at": round(kind.last_at, 3),
-        "key": keys.NO_KEY if kind.key is None else keys.show(kind.key)[:LONGEST_TEXT],
-        "message": clean(kind.message),
-        "traceback": kind.traceback[-longest:] if longest else "",
-    }
 
 
 def _cut_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

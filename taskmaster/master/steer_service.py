@@ -37,6 +37,7 @@ logger = clean_logger(__name__)
 
 MOST_SLAVES = 100  # in one answer
 MOST_ROWS = 200  # of the trail in one answer
+LONGEST_REASON = 1000  # characters of why a session has ended
 
 
 class LiveSettings(Protocol):
@@ -50,8 +51,8 @@ class LiveSettings(Protocol):
     def changed(self, values: Mapping[str, str]) -> tuple[Limits, float | None, float]:
         """Return the limits, the run time and the grace that these values make."""
 
-    def rows(self, live: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return each setting with its value, default and source."""
+    def rows(self, live: Mapping[str, str], *, everything: bool = False) -> list[dict[str, Any]]:
+        """Return settings, each with its value, default and source."""
 
 
 class FixedSettings:
@@ -67,7 +68,7 @@ class FixedSettings:
         """Refuse it."""
         raise UsageError(f"{', '.join(values)} cannot be changed in this run.")
 
-    def rows(self, live: Mapping[str, str]) -> list[dict[str, Any]]:  # noqa: ARG002  # there are none
+    def rows(self, live: Mapping[str, str], *, everything: bool = False) -> list[dict[str, Any]]:  # noqa: ARG002
         """Return nothing."""
         return []
 
@@ -82,6 +83,7 @@ class SteerService:
         record: The run as it was at the start of this session.
         settings: What can be set.
         apply: Called with the run time and the grace that were set.
+        line: The command line that began the session.
         clock: Seconds since the epoch.
 
     Attributes:
@@ -99,6 +101,7 @@ class SteerService:
         *,
         settings: LiveSettings | None = None,
         apply: Callable[[float | None, float], None],
+        line: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._broker = broker
@@ -112,9 +115,10 @@ class SteerService:
         self._own_slave: OwnSlave | None = None
         self._figures: SlaveFigures | None = None
         self._hurry: Callable[[], None] = lambda: None
+        self._ended = False
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
-            "settings": lambda _: self.settings(),
+            "settings": lambda _: self.settings(everything=True),
             "slaves": self._look_slaves,
         }
         self.work_time = WorkTime(time.monotonic())
@@ -131,8 +135,8 @@ class SteerService:
         )
         if over and record.live:
             self.steering.forget()
-        begun = "resumed" if record.resumed and (record.mark is not None or record.settled) else "started"
-        self.steering.note(clock(), begun)
+        goes_on = record.resumed and (record.mark is not None or record.settled)
+        self.steering.note(clock(), "resumed" if goes_on else "started", line)
         self.steering.tick(clock())  # a hold may have been over before anybody was at work
 
     def connect(
@@ -212,11 +216,15 @@ class SteerService:
             count, before = len(self._figures), self._figures.gone_before
         return {"rows": self._figures.named(rows), "slaves": count, "gone_before": before}
 
-    def settings(self) -> list[dict[str, Any]]:
-        """Return each setting with its value, default, source, and who changed it when."""
+    def settings(self, *, everything: bool = False) -> list[dict[str, Any]]:
+        """Return settings, each with its value, default, source, and who changed it when.
+
+        Args:
+            everything: All of them, and not those alone that matter most.
+        """
         with self._lock:
             live = dict(self.steering.live)
-        found = self._settings.rows({name: change.value for name, change in live.items()})
+        found = self._settings.rows({name: change.value for name, change in live.items()}, everything=everything)
         for row in found:
             change = live.get(row["name"])
             row["by"], row["at"] = (change.by, change.at) if change is not None else (None, None)
@@ -254,10 +262,24 @@ class SteerService:
             "trail_saved": saved,
         }
 
-    def note(self, command: str, reason: str = "") -> None:
+    def note(self, command: str, reason: str = "", after: str = "") -> None:
         """Write into the trail what has happened to the run."""
         with self._lock:
-            self.steering.note(self._clock(), command, reason)
+            self.steering.note(self._clock(), command, reason, after)
+
+    def note_end(self, error: BaseException | None) -> None:
+        """Write into the trail how the session has ended; a second call writes nothing.
+
+        Args:
+            error: With what it ended; None: all is done.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        command = "finished" if error is None else "stopped"
+        reason = "" if error is None else clean(str(error))[:LONGEST_REASON]
+        after = "" if error is None else f"exit code {getattr(error, 'exit_code', 1)}"
+        self.note(command, reason, after)
 
     def news(self, *, finished: bool) -> News:
         """Return what the next checkpoint has to write; under the lock."""

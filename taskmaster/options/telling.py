@@ -1,4 +1,5 @@
-"""The options with which a run speaks up by itself: ``--notify`` and what goes with it.
+"""The options with which a run speaks up by itself: ``--notify`` and what goes with it, its log and
+its report.
 
 No message repeats the address of a webhook: who knows it can post there.
 """
@@ -102,6 +103,15 @@ class TellingOptions:
     log_json: bool = flag(
         Section.OUTPUT,
         "Log a JSON object a line: in the file of --log-file, or on standard error where there is none.",
+    )
+
+    report: str | None = text(
+        Section.OUTPUT,
+        None,
+        "PATH",
+        "Write a report there when the session ends, however it ends: a page of HTML without a script, or JSON if the "
+        "name ends with .json.",
+        unset="nowhere",
     )
 
     @property

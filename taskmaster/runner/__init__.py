@@ -6,6 +6,8 @@ wing meet.
 - ``session``: from that value to a summary; ``announcements``: what is said on the way;
   ``blank_state``: what is left of one that fails at its start;
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
+  ``report_file``: what is left for people, made of ``report_facts``; ``output_place``: where such
+  files are; ``slave_command``: how a slave is started;
   ``notifications``: whom it is told, in the ways of ``notify_ways``;
   ``shared_key``: the key, given, found, asked for or made;
 - ``throttling``: what holds a run back, made of options and of what its module names;

@@ -19,7 +19,7 @@ from taskmaster.runtime.invocation import is_command, is_interactive
 from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
 
-__all__ = ["Announcements", "command_again"]
+__all__ = ["Announcements", "command_again", "shown_guard"]
 
 KINDS = 3  # kinds of failure that the end of a run shows
 
@@ -140,15 +140,15 @@ def _without_secrets(words: Sequence[str]) -> Iterator[str]:
         elif option == "--notify" and is_url(value):
             yield f"--notify={without_path(value)}"
         elif before == "--guard":
-            yield _shown_guard(word)
+            yield shown_guard(word)
         elif option == "--guard" and equals:
-            yield f"--guard={_shown_guard(value)}"
+            yield f"--guard={shown_guard(value)}"
         else:
             yield word
         before = word
 
 
-def _shown_guard(given: str) -> str:
+def shown_guard(given: str) -> str:
     """Return a guard as it may be shown: of an address of a service, the scheme and host alone."""
     name, _, url = given.partition("=")
     return f"{name}={without_path(url)}" if is_url(url) else given

@@ -8,7 +8,7 @@ import difflib
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,9 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
         store.close()
 
 
-def failures_of(host: str, key: str | None, key_file: str | None, kind: str | None = None) -> Iterator[FailedJob]:
+def failures_of(
+    host: str, key: str | None, key_file: str | None, kind: str | None = None
+) -> Generator[FailedJob, None, None]:
     """Yield the failed jobs of a running master's run, oldest first.
 
     Raises:

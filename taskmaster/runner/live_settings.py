@@ -1,4 +1,5 @@
-"""What can be set in a run while it goes on: the options of its command, checked as those are.
+"""The settings of a run, and which can be set while it goes on: the options of its command, checked
+as those are.
 
 A change makes the options anew, with all that is changed in the place of what the command line had,
 and the caps of the broker from them.
@@ -7,6 +8,7 @@ and the caps of the broker from them.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
 from taskmaster.options.commands import MasterOptions, failure_budget
-from taskmaster.options.option import from_options
+from taskmaster.options.option import from_options, option_of
+from taskmaster.redaction import is_url, without_password, without_path
+from taskmaster.runner.announcements import shown_guard
 from taskmaster.runtime.invocation import source_of
 from taskmaster.units import seconds_of, show_rate
 
@@ -128,16 +132,24 @@ class SettingsOfRun:
         options.check()
         return limits_of(options, announced=self._announced), options.run_time, options.grace
 
-    def rows(self, live: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return each setting with its value, its default and where the value comes from."""
+    def rows(self, live: Mapping[str, str], *, everything: bool = False) -> list[dict[str, Any]]:
+        """Return settings, each with its value, its default and where the value comes from.
+
+        Args:
+            live: What was changed since the start, by name.
+            everything: All options of the command, and not those alone that matter most.
+        """
         found = []
-        defaults = {one.name: one.default for one in fields(self._options) if one.default is not MISSING}
-        for name in (*READ, *AT_START):
-            default, value = defaults.get(name.replace("-", "_")), self._value(name)
+        known = {one.name.replace("_", "-"): one for one in fields(self._options)}
+        rest = [name for name in known if name not in READ and name not in AT_START] if everything else []
+        for name in (*READ, *AT_START, *rest):
+            one = known[name]
+            default = None if one.default is MISSING else one.default
+            value = self._value(name)
+            unset = NONE if name in READ else option_of(one).unset or NONE
             source = "live" if name in live else self._source(name, is_default=value == default)
-            show = show_rate if name == "rate" else _shown
-            shown = live.get(name, show(value))
-            found.append({"name": name, "value": shown, "default": show(default), "source": source})
+            shown = live.get(name) or _as_text(name, value, unset)
+            found.append({"name": name, "value": shown, "default": _as_text(name, default, unset), "source": source})
         return found
 
     @staticmethod
@@ -158,7 +170,30 @@ class SettingsOfRun:
         return READ[name](f"--{name}", text)
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return NONE
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(value: Any, unset: str = NONE) -> str:
+    if value is None or value is False or value == ():
+        return unset
+    if isinstance(value, float):
+        return f"{value:g}"
+    if value is True:
+        return "on"
+    return str(value) if isinstance(value, int | str | os.PathLike) else type(value).__name__
+
+
+# How a value is shown that is none of these, or that is a secret, as a whole or in part.
+SHOWN: dict[str, Callable[[Any], str]] = {
+    "rate": show_rate,
+    "key": lambda _: "given, and not shown",
+    "notify": lambda given: ", ".join(without_path(one) if is_url(one) else one for one in given),
+    "guard": lambda given: ", ".join(map(shown_guard, given)),
+    "env": lambda given: ", ".join(one.partition("=")[0] for one in given),
+    "ship": lambda given: ", ".join(map(str, given)),
+}
+
+
+def _as_text(name: str, value: Any, unset: str) -> str:
+    """Return a value as anybody may see it who looks at the run."""
+    show = SHOWN.get(name)
+    if show is None or (not value and name != "rate"):
+        return without_password(_shown(value, unset))
+    return without_password(show(value))

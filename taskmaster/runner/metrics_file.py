@@ -8,15 +8,14 @@ becomes of a write, the run goes on.
 from __future__ import annotations
 
 import importlib.util
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.master.summary import View
+from taskmaster.runner.output_place import check_place, write_whole
 from taskmaster.runtime.log import clean_logger
 from taskmaster.view.metrics import metrics
 from taskmaster.view.snapshot import Snapshot
@@ -40,17 +39,7 @@ def check_metrics_file(path: str) -> None:
         raise UsageError(
             "--metrics-file needs prometheus-client, which comes with the extra `web`: pip install '.[web]'."
         )
-    place = Path(path)
-    if not place.parent.is_dir():
-        raise UsageError(f"--metrics-file is {path!r}, but there is no directory {place.parent}: make it.")
-    if place.is_dir():
-        raise UsageError(
-            f"--metrics-file is {path!r}, which is a directory: name a file in it, such as taskmaster.prom."
-        )
-    if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"--metrics-file is {path!r}, but nothing can be written in {place.parent}: let it be, or name another."
-        )
+    check_place("--metrics-file", path, "taskmaster.prom")
 
 
 class MetricsFile:
@@ -116,14 +105,4 @@ class MetricsFile:
     def _write(self, status: dict[str, Any]) -> None:
         # The collector puts the files of all runs of a machine together.
         _, text = metrics(status, up=True, with_target=True)
-        new = self._path.with_name(f".{self._path.name}.{os.getpid()}")  # the collector reads *.prom
-        try:
-            number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
-            with os.fdopen(number, "wb") as file:
-                os.fchmod(number, MODE)  # whatever the umask is
-                file.write(text)
-            new.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise
+        write_whole(self._path, text, MODE)

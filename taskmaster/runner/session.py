@@ -7,7 +7,6 @@ Here a master's run, its console and the slave of this machine come together.
 from __future__ import annotations
 
 import shlex
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -44,22 +43,21 @@ from taskmaster.runner.page import Page, PageView, start_page
 from taskmaster.runner.page_plan import plan_of
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
+from taskmaster.runner.report_file import ReportFile, check_report
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
+from taskmaster.runner.slave_command import reached, slave_command
 from taskmaster.runner.throttling import throttle_of
 from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.log_file import LogFile
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
-from taskmaster.transport.address import Address
 from taskmaster.transport.server import Server, bind
 from taskmaster.units import show_settled
 from taskmaster.view.console import Console
 
 __all__ = ["RunSession"]
-
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 
 
 @dataclass
@@ -119,6 +117,7 @@ class RunSession:
             return preview(self._loaded.source, self._loaded.identity, self._options.dry_run, self._resume_point())
         if self._options.metrics_file is not None:
             check_metrics_file(self._options.metrics_file)
+        check_report(self._options.report)
         with ExitStack() as stack:
             if self._options.log_file is not None:
                 self._log = stack.enter_context(LogFile(self._options.log_file, as_json=self._options.log_json))
@@ -160,11 +159,12 @@ class RunSession:
         with ExitStack() as stack:
             parts = self._begin(stack, store, key)
             if not self._read(parts):
-                # What the run had settled before is not what this call has done.
-                return replace(parts.run.summary(), settled=0)
+                summary = parts.run.summary()
+                parts.exit_code = summary.exit_code
+                return replace(summary, settled=0)  # what the run had settled before is not what this call has done
             if self._announce:
                 parts.console.say(f"Taskmaster server running on {str(parts.server.where)!r}")
-                parts.console.say(f"Start slaves with: {self._slave_command(parts.server.where)}")
+                parts.console.say(f"Start slaves with: {self._slave_command(parts.server)}")
             summary = self._work(parts)
             note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
             ended = self._end(parts, summary)
@@ -196,9 +196,9 @@ class RunSession:
         )
         run.serve_on(server)
         if key is not None:
-            store.tell(str(_reached(server.where)))
+            store.tell(str(reached(server.where)))
         respell = str if is_command() else as_keywords
-        command = "" if self._slave is not None else self._slave_command(server.where)
+        command = "" if self._slave is not None else self._slave_command(server)
         as_json = options.log_json and self._log is None
         progress = self._progress(as_json=as_json)
         console = stack.enter_context(Console(progress, command, respell, run.describe, self._log, as_json=as_json))
@@ -220,6 +220,7 @@ class RunSession:
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
+        stack.enter_context(ReportFile(options.report, run, store, lambda: parts.exit_code))
         return parts
 
     def _progress(self, *, as_json: bool) -> str:
@@ -251,7 +252,7 @@ class RunSession:
         if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
             return self._slave.start(self._loaded, parts.run, parts.server, parts.signals)
         if isinstance(self._slave, LocalSlaveSpec) and key is not None:
-            where = _reached(parts.server.where)
+            where = reached(parts.server.where)
             return self._slave.start(self._loaded, where, key.text, parts.console.write)
         if isinstance(self._slave, EngineSpec) and key is not None:
             return self._slave.start(self._loaded, parts.server.where, key.text, parts.console.write)
@@ -382,19 +383,5 @@ class RunSession:
             return True
         return slave.stop(lambda: parts.signals.repeated) == 0
 
-    def _slave_command(self, address: Address) -> str:
-        """Return the command that a person copies to another terminal or machine."""
-        options = self._options
-        host = socket.gethostname() if address.host in EVERYWHERE else address.host
-        target = self._loaded.slave_target or "MODULE:FUNCTION"
-        parts = ["tm-slave", target, f"--host={Address(host, address.port)}"]
-        if options.key_file:
-            parts.append(f"--key-file={options.key_file}")
-        elif options.key:
-            parts.append("--key=KEY")  # its text would stay in logs
-        return shlex.join(parts)
-
-
-def _reached(address: Address) -> Address:
-    """Return where the master is reached from this machine."""
-    return Address(EVERYWHERE.get(address.host, address.host), address.port)
+    def _slave_command(self, server: Server | InProcessServer) -> str:
+        return slave_command(self._options, self._loaded.slave_target, server.where)

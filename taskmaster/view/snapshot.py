@@ -19,6 +19,7 @@ class RunState(StrEnum):
     PAUSING = "pausing"
     PAUSED = "paused"
     DRAINING = "draining"
+    ENDING = "ending"
     STOPPED = "stopped"
     FINISHED = "finished"
 

@@ -12,7 +12,7 @@ __all__ = ["Speed", "TimeLeft", "time_left"]
 EARLIEST_SECONDS = 10.0  # least working time in this session for an estimate
 FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
-ENDED = (RunState.DRAINING, RunState.STOPPED, RunState.FINISHED)
+ENDED = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
 HELD = (RunState.PAUSING, RunState.PAUSED)
 
 

@@ -165,9 +165,9 @@ class Steering:
             self._broker.hand_out.hold(held=False)
             self.trail.add(now, "resume", reason="the time of the hold is over", before="paused", after="running")
 
-    def note(self, now: float, command: str, reason: str = "") -> None:
+    def note(self, now: float, command: str, reason: str = "", after: str = "") -> None:
         """Write down what nobody has commanded."""
-        self.trail.add(now, command, reason=reason)
+        self.trail.add(now, command, reason=reason, after=after)
 
     def forget(self) -> None:
         """Leave nothing in force: a run that is finished has nothing more to be steered."""

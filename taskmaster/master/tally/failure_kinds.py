@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from taskmaster import keys
 from taskmaster.master.job_records import FailedJob
+from taskmaster.redaction import clean
 
-__all__ = ["MOST_KINDS", "FailureKinds", "Kind", "place_of"]
+__all__ = ["LONGEST_TRACEBACK", "MOST_KINDS", "FailureKinds", "Kind", "place_of"]
 
 MOST_KINDS = 100  # that are told apart; the jobs of the others are only counted
 LONGEST_TEXT = 300  # characters of a message
@@ -45,6 +48,23 @@ class Kind:
     key: str | None
     message: str
     traceback: str
+
+    def describe(self, longest: int) -> dict[str, Any]:
+        """Return the kind as plain values, cleaned.
+
+        Args:
+            longest: Characters of the traceback that are wanted: its end; 0: none.
+        """
+        return {
+            "type": clean(self.type),
+            "where": clean(self.where),
+            "count": self.count,
+            "first_at": round(self.first_at, 3),
+            "last_at": round(self.last_at, 3),
+            "key": keys.NO_KEY if self.key is None else keys.show(self.key)[:LONGEST_TEXT],
+            "message": clean(self.message),
+            "traceback": self.traceback[-longest:] if longest else "",
+        }
 
 
 def place_of(traceback: str) -> str:

@@ -16,7 +16,7 @@ from taskmaster.redaction import clean, clean_lines
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, to_json
 
-__all__ = ["MAX_BYTES", "as_bytes", "cleaned", "points", "status_answer"]
+__all__ = ["MAX_BYTES", "as_bytes", "cleaned", "status_answer"]
 
 MAX_BYTES = 64 * 1024
 MAX_TEXT = 300
@@ -24,8 +24,6 @@ MAX_LINES_TEXT = 4000  # characters of a traceback
 LINES = {"traceback"}  # names of texts that have several lines
 SHORTENED = ("slaves", "trail", "kinds", "settings", "longest")
 """Lists of an answer that are cut, the longest first, when it would be too large."""
-MOST_POINTS = 300  # of the plot
-SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report twice a second, which would make teeth
 
 
 def cleaned(value: Any, *, lines: bool = False) -> Any:
@@ -70,29 +68,6 @@ def as_bytes(answer: dict[str, Any]) -> bytes:
         part[name] = part[name][: len(part[name]) * 2 // 3]
         text = _dumped(answer)
     return text
-
-
-def points(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """Return the points of the plot: time, jobs a second since the point before, failed jobs since
-    then, what held the run, and the rate that was set.
-
-    Args:
-        rows: Of the run's history, oldest first: ``at``, and the sums ``settled`` and ``failed``.
-    """
-    step = max(1, -(-len(rows) // MOST_POINTS))
-    kept = list(rows[::-step])[::-1]
-    found, first = [], 0
-    for number in range(1, len(kept)):
-        row = kept[number]
-        while first < number - 1 and row["at"] - kept[first + 1]["at"] >= SMOOTH_SECONDS:
-            first += 1
-        passed = row["at"] - kept[first]["at"]
-        if passed <= 0:
-            continue
-        speed = max(0.0, (row["settled"] - kept[first]["settled"]) / passed)
-        failed = max(0, row["failed"] - kept[number - 1]["failed"])
-        found.append([round(row["at"], 1), round(speed, 3), failed, row.get("held") or "", row.get("rate_limit")])
-    return found
 
 
 def _dumped(value: Any) -> bytes:

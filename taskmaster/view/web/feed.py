@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from taskmaster.errors import ConnectError
 from taskmaster.transport.line import LineRefused
+from taskmaster.view.plot import points
 from taskmaster.view.status import Rate
-from taskmaster.view.web.answers import cleaned, points, status_answer
+from taskmaster.view.web.answers import cleaned, status_answer
 
 __all__ = ["Feed", "Master"]
 

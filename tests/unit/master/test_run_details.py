@@ -44,7 +44,7 @@ class Settings:
     def changed(self, values: Any) -> Any:
         raise UsageError(str(values))
 
-    def rows(self, live: Any) -> list[dict[str, Any]]:
+    def rows(self, live: Any, *, everything: bool = False) -> list[dict[str, Any]]:
         return [
             {"name": f"n{number}", "value": "\u20ac" * 5000, "default": None, "source": "default"}
             for number in range(40)

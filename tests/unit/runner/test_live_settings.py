@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from taskmaster.errors import UsageError
@@ -70,3 +72,25 @@ def test_every_setting_is_an_option_and_shows_its_source(options: MasterOptions)
     assert {row["name"]: row["value"] for row in changed.rows({}) if row["source"] == "script"} == {
         "size": "5", "rate": "0.5/s",
     }  # fmt: skip
+
+
+def test_all_options_are_listed_and_no_secret() -> None:
+    """Of a webhook and a service, scheme and host; of a variable, the name; of the key, that it is
+    given; of what is not set, what stands for it.
+    """
+    options = RunOptions(
+        notify=("https://hooks.slack.com/services/T1/B2/secret", "mail -s x ops"), key="secret", env=("A=secret", "B"),
+        guard=("http=https://u:secret@db/secret",), progress="none", web=True, processes=3,
+    )  # fmt: skip
+    rows = {row["name"]: row for row in SettingsOfRun(options, announced=False).rows({}, everything=True)}
+
+    assert set(rows) == {one.name.replace("_", "-") for one in fields(options)}
+    assert "secret" not in repr(rows)
+    assert rows["notify"]["value"] == "https://hooks.slack.com/…, mail -s x ops"
+    assert rows["key"]["value"] == "given, and not shown"
+    assert rows["env"]["value"] == "A, B"
+    assert rows["guard"]["value"] == "http=https://db/…"
+    assert (rows["progress"]["value"], rows["progress"]["default"]) == ("none", "auto")
+    assert (rows["web"]["value"], rows["log-json"]["value"]) == ("on", "off")
+    assert (rows["processes"]["value"], rows["processes"]["default"]) == ("3", "the number of usable CPUs")
+    assert {row["source"] for name, row in rows.items() if name in ("notify", "web")} == {"script"}

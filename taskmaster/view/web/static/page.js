@@ -28,6 +28,7 @@ function condition(s, page) {
   const failed = s.failed ? `, ${count(s.failed)} failed` : "";
   if (s.state === "finished") return { word: `finished${failed}`, sign: "check", tone: s.failed ? "held" : "good", why: `${many(s.settled, "job")} in ${span(s.elapsed)} of this session${failed}.` };
   if (s.state === "stopped") return { word: "stopped", sign: "square", tone: "bad", why: `${why} The command below goes on.`, command: page.resume };
+  if (s.state === "ending") return { word: "ending: the last checkpoint", sign: "square", tone: "held", why };
   if (s.state === "draining" || s.why_now.code === "stopping") return { word: "stopping", sign: "square", tone: "held", why };
   if (s.why_now.code === "state") return { word: "paused: the state cannot be written", sign: "warn", tone: "bad", why };
   if (s.state === "paused" || s.state === "pausing") {
@@ -38,7 +39,7 @@ function condition(s, page) {
   if (s.state === "resuming") return { word: "resuming", sign: "half", tone: "held", why };
   if (["slaves", "refused"].includes(s.why_now.code)) return { word: "waiting for slaves", sign: "ring", tone: "held", why: s.why_now.code === "slaves" && page.slave_command ? "No slave is connected. Start one:" : why, command: page.slave_command };
   if (s.why_now.code === "source") return { word: "waiting for jobs", sign: "half", tone: "held", why };
-  return { word: s.state === "ending" ? "ending" : "running", sign: "dot", tone: "good", why };
+  return { word: "running", sign: "dot", tone: "good", why };
 }
 
 function paused(s, hold, page) {
@@ -68,7 +69,7 @@ const shareOf = (s) => (known(s.share) ? s.share : s.total ? Math.min(1, s.settl
 const name = (target) => String(target).split("/").at(-1);
 
 function showButtons(s, page, gone) {
-  const may = page.steers && s && !["finished", "stopped"].includes(s.state);
+  const may = page.steers && s && !["ending", "finished", "stopped"].includes(s.state);
   at("bar").hidden = !may;
   const held = Boolean(s && (s.hold || s.state === "paused" || s.state === "pausing") && s.hold !== null);
   at("pause").hidden = held;

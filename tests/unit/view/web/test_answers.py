@@ -7,7 +7,7 @@ import json
 import pytest
 
 from taskmaster.view.status import Rate
-from taskmaster.view.web.answers import MAX_BYTES, as_bytes, cleaned, points, status_answer
+from taskmaster.view.web.answers import MAX_BYTES, as_bytes, cleaned, status_answer
 
 HOSTILE = [
     "<script>alert(1)</script>", "\u202egnp.exe", "\x1b[2J\x1b[31mred", "a\x00b",
@@ -67,37 +67,3 @@ def test_a_status_of_any_release_is_shown():
     assert found["fancy"] == 1
     assert found["page"] == {"trouble": ""}
     assert status_answer(None, Rate(), {"trouble": "gone"}) == {"page": {"trouble": "gone"}}
-
-
-def row(at: float, settled: int, **more) -> dict:
-    """A row of the history."""
-    return {"at": at, "settled": settled, "failed": 0, **more}
-
-
-def test_points_are_rates():
-    """A point has the jobs a second of the seconds before it, what held the run, and the rate that
-    was set.
-    """
-    rows = [row(second, 10 * second, held="paused" if second > 8 else "", rate_limit=20) for second in range(11)]
-
-    found = points(rows)
-
-    assert [one[1] for one in found] == [10.0] * 10
-    assert [one[3] for one in found][-3:] == ["", "paused", "paused"]
-    assert found[-1][4] == 20
-
-
-def test_points_are_few_and_end_with_the_newest():
-    """Hours of seconds become a few hundred points, the newest among them."""
-    found = points([row(float(second), second) for second in range(20_000)])
-
-    assert 100 < len(found) <= 300
-    assert found[-1][0] == 19_999.0
-    assert {one[1] for one in found} == {1.0}
-
-
-def test_points_bear_a_clock_that_was_set_back_and_a_new_session():
-    """No rate is negative or infinite."""
-    found = points([row(10, 100), row(5, 110), row(6, 0), row(6, 5), row(7, 9)])
-
-    assert all(one[1] >= 0 for one in found)

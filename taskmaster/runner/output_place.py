@@ -1,0 +1,62 @@
+"""Files that a run leaves for others: checked before it begins, and never seen half-written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from taskmaster.errors import UsageError
+
+__all__ = ["check_place", "write_whole"]
+
+
+def check_place(option: str, path: str, example: str) -> None:
+    """Refuse a file that cannot be had, before the run begins.
+
+    Args:
+        option: What was given, for the message.
+        path: The file.
+        example: A name for it.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    place = Path(path)
+    if not path.strip():
+        raise UsageError(f"{option} is empty: name a file, such as {example}.")
+    if not place.parent.is_dir():
+        raise UsageError(f"{option} is {path!r}, but there is no directory {place.parent}: make it.")
+    if place.is_dir():
+        raise UsageError(f"{option} is {path!r}, which is a directory: name a file in it, such as {example}.")
+    if place.exists() and not place.is_file():
+        # The file is put in its place: in that of /dev/null, for everybody on this machine.
+        raise UsageError(f"{option} is {path!r}, which is no file: name one, such as {example}.")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{option} is {path!r}, but nothing can be written in {place.parent}: let it be, or name another."
+        )
+
+
+def write_whole(place: Path, content: bytes, mode: int) -> None:
+    """Write a file under another name first, so that nobody reads half of it.
+
+    Args:
+        place: The file; one that is there is replaced.
+        content: What is in it.
+        mode: Its permissions, whatever the umask is.
+
+    Raises:
+        OSError: It cannot be written; what was there before is as it was.
+    """
+    new = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with os.fdopen(number, "wb") as file:
+            os.fchmod(number, mode)
+            file.write(content)
+        new.replace(place)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,248 @@
+"""What a report says of a run: asked of its master, or read from its state where none is at it.
+
+What is asked of a master in another process and what the master itself knows at its end is the
+same. A state that nobody is at has less: no slaves, no times of jobs, and of the settings those
+alone that were changed while the run went on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from taskmaster import keys
+from taskmaster.errors import BudgetSpent, Interrupted, Stopped, TaskmasterError
+from taskmaster.master.job_records import FailedJob
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.tally.failure_kinds import LONGEST_TRACEBACK, MOST_KINDS, FailureKinds
+from taskmaster.master.tally.history import COLUMNS, HELD
+from taskmaster.units import show_count
+from taskmaster.view.plot import points
+
+__all__ = ["MOST_FAILED", "Look", "facts_of_master", "facts_of_state", "verdict", "verdict_of_state"]
+
+Look = Callable[[str, dict[str, Any]], Any]
+"""Asks the master for something; gives None for what it does not know."""
+
+SCHEMA = 1  # of the report as JSON
+MOST_FAILED = 1000  # failed jobs that are named
+MOST_PAGES = 50  # of an answer in parts: more slaves or kinds are left out
+MOST_SLAVES = 300
+FINE_SECONDS = 1200.0  # a run that is not older is drawn by the second
+LONGEST_TEXT = 300
+
+
+def facts_of_master(look: Look, status: Mapping[str, Any], failed: Sequence[FailedJob]) -> dict[str, Any]:
+    """Return what a master says of its run.
+
+    Args:
+        look: Asks it.
+        status: How the run stands.
+        failed: The first of the failed jobs.
+    """
+    kinds, kinds_left = _all_rows(look, "kinds", "kinds")
+    slaves, slaves_left = _all_rows(look, "slaves", "slaves", most=MOST_SLAVES)
+    gone_before = (look("slaves", {"most": 1}) or {}).get("gone_before", 0)
+    trail = (look("trail", {}) or {}).get("rows", [])
+    return {
+        **_common(status, failed),
+        "points": points(_history(look, float((status.get("clock") or {}).get("started_at") or 0.0))),
+        "trail": trail,
+        "trail_left_out": trail[0]["seq"] - 1 if trail else 0,
+        "slaves": slaves,
+        "slaves_left_out": slaves_left + gone_before,
+        "kinds": kinds,
+        "kinds_left_out": kinds_left,
+        "settings": look("settings", {}) or [],
+        "resume": status.get("resume") or "",
+    }
+
+
+def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: Sequence[FailedJob]) -> dict[str, Any]:
+    """Return what a state knows of its current run.
+
+    Args:
+        record: The run.
+        target: What it belongs to.
+        kinds: What its jobs have failed with.
+        failed: The first of them.
+    """
+    clock = {"run_seconds": record.seconds, "started_at": record.started, "finished_at": record.finished}
+    status = {
+        "run": record.id,
+        "target": target,
+        "state": "finished" if record.finished is not None else "stopped",
+        "settled": record.settled,
+        "failed": record.failures,
+        "skipped": record.skipped,
+        "watermark": "" if record.mark is None else keys.show(record.mark),
+        "clock": clock,
+    }
+    begun = next((row.reason for row in reversed(record.trail) if row.command in ("started", "resumed")), "")
+    live = [
+        {
+            "name": change.name,
+            "value": change.value or "on",
+            "default": "",
+            "source": "live",
+            "by": change.by,
+            "at": change.at,
+        }
+        for change in record.live
+    ]
+    return {
+        **_common(status, failed),
+        "points": points(list(_rows_of(record))),
+        "trail": [row._asdict() for row in record.trail],
+        "trail_left_out": record.trail[0].seq - 1 if record.trail else 0,
+        "kinds": [kind.describe(LONGEST_TRACEBACK) for kind in kinds.top(MOST_KINDS)],
+        "kinds_left_out": 0,
+        "settings": live,
+        "resume": begun,
+    }
+
+
+def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseException | None, last: str) -> dict[str, Any]:
+    """Return how a session has ended, or that it goes on.
+
+    Args:
+        status: How the run stands.
+        exit_code: With what the command ends; None: it goes on, or that is not known.
+        error: With what the session has ended; None: with none.
+        last: What was said of the end, as a sentence.
+    """
+    if error is not None:
+        code = error.exit_code if isinstance(error, TaskmasterError) else 1
+        word = "stopped" if isinstance(error, Interrupted | BudgetSpent | Stopped) else "failed"
+        if isinstance(error, Interrupted):
+            word += f" by {_signal(code - 128)}"
+        return _verdict(word, "bad", code, last or str(error) or type(error).__name__)
+    if exit_code is None:
+        why = (status.get("why") or {}).get("sentence", "")
+        return _verdict(str(status.get("state", "running")), "good", None, f"The run goes on. {_sentence(why)}".strip())
+    if exit_code == Stopped.exit_code:
+        return _verdict("stopped", "held", exit_code, last)
+    failed = status.get("failed", 0)
+    word = f"finished, {show_count(failed, 'failed job', form=',')}" if failed else "finished"
+    if exit_code not in (0, 3):
+        return _verdict(word, "bad", exit_code, "Workers could not end as they should: the log says what may be lost.")
+    return {**_verdict(word, "held" if failed else "good", exit_code, last), "finished": True}
+
+
+def verdict_of_state(record: RunRecord) -> dict[str, Any]:
+    """Return how the last session of a run has ended that nobody is at."""
+    if record.finished is not None:
+        return verdict({"failed": record.failures}, 3 if record.failures else 0, None, "")
+    last = record.trail[-1] if record.trail else None
+    if last is not None and last.command == "stopped":
+        number = last.after.removeprefix("exit code ")
+        code = int(number) if number.isdecimal() else None
+        return _verdict("stopped", "held", code, last.reason or "It stopped where it can go on.")
+    return _verdict(
+        "not finished",
+        "bad",
+        None,
+        "No master is at work on it, and none has said that it ended: it was killed, or its machine went down. What "
+        "was settled up to the last checkpoint is settled.",
+    )
+
+
+def _verdict(word: str, tone: str, exit_code: int | None, sentence: str) -> dict[str, Any]:
+    return {"word": word, "tone": tone, "exit_code": exit_code, "sentence": sentence, "finished": False}
+
+
+def _common(status: Mapping[str, Any], failed: Sequence[FailedJob]) -> dict[str, Any]:
+    rows = [
+        {
+            "key": keys.NO_KEY if job.key is None else keys.show(job.key)[:LONGEST_TEXT],
+            "type": job.type[:LONGEST_TEXT],
+            "at": job.attempts[-1].at,
+            "message": job.message[:LONGEST_TEXT],
+        }
+        for job in failed[:MOST_FAILED]
+    ]
+    return {
+        "schema": SCHEMA,
+        "made_at": time.time(),
+        "zone": time.strftime("%Z (UTC%z)"),
+        "status": dict(status),
+        "failed_jobs": rows,
+        "failed_jobs_left_out": max(0, int(status.get("failed") or 0) - len(rows)),
+    }
+
+
+def _all_rows(look: Look, what: str, count: str, most: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of something that is given in parts, and how many are left out."""
+    rows: list[dict[str, Any]] = []
+    total = 0
+    for _ in range(MOST_PAGES):
+        page = look(what, {"after": len(rows)})
+        if not page or not page["rows"]:
+            break
+        rows += page["rows"]
+        total = page[count]
+        if len(rows) >= (total if most is None else min(total, most)):
+            break
+    return rows[:most], max(0, total - len(rows[:most]))
+
+
+def _history(look: Look, started: float) -> list[dict[str, Any]]:
+    """Return the rows of the whole run, each stretch as finely as it is known."""
+    found: list[dict[str, Any]] = []
+    fine = time.time() - started <= FINE_SECONDS
+    for span in ("10m", "6h", "all"):
+        rows = list(_span(look, span))
+        if span == "10m" and not fine:
+            rows = rows[-1:]  # so that the plot ends with the run
+        first = found[0]["at"] if found else float("inf")
+        found[:0] = [row for row in rows if row["at"] < first]
+    return found
+
+
+def _span(look: Look, span: str) -> Iterator[dict[str, Any]]:
+    since = 0
+    for _ in range(MOST_PAGES):
+        page = look("history", {"span": span, "since_seq": since})
+        if not page or not page["rows"]:
+            return
+        for row in page["rows"]:
+            yield _named(page["columns"], page["held"], row)
+        since = page["seq"]
+        if not page["left"]:
+            return
+
+
+def _rows_of(record: RunRecord) -> Iterator[dict[str, Any]]:
+    """Return the rows that a state has, and how the run began and stands."""
+    first = record.history[0].at if record.history else float("inf")
+    if record.started and record.started < first:
+        yield {"at": record.started, "settled": 0, "failed": 0, "held": "", "rate_limit": None}
+    last = 0.0
+    for row in record.history:
+        last = float(row.at)
+        yield _named(COLUMNS, HELD, row.values())
+    ended = record.finished or (record.trail[-1].at if record.trail else 0.0)
+    if ended > last:
+        yield {"at": ended, "settled": record.settled, "failed": record.failures, "held": "", "rate_limit": None}
+
+
+def _named(columns: Sequence[str], held: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    values = dict(zip(columns, row, strict=False))
+    number = int(values.get("held") or 0)
+    limit = values.get("rate_limit")
+    values["held"] = held[number] if 0 <= number < len(held) else ""
+    values["rate_limit"] = limit if limit is not None and limit > 0 else None
+    return values
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("." if text and text[-1] not in ".!?" else "")

@@ -1,0 +1,46 @@
+"""Files that a run leaves: refused before it begins, and never half-written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taskmaster.errors import UsageError
+from taskmaster.runner.output_place import check_place, write_whole
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("", "is empty"), ("nowhere/r.html", "there is no directory"), (".", "which is a directory"), ("pipe", "no file")],
+)
+def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    """With the option, the value and what would do instead; a pipe or a device is not replaced."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(UsageError, match=rf"--report.*{why}"):
+        check_place("--report", str(tmp_path / name) if name else "", "report.html")
+    check_place("--report", str(tmp_path / "r.html"), "report.html")
+
+
+def test_what_was_there_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails leaves it, and nothing beside it; one that goes well replaces it."""
+    place = tmp_path / "r.html"
+    place.write_text("before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr(os, "fchmod", full)
+        write_whole(place, b"after", 0o640)
+    assert place.read_text() == "before"
+    assert [one.name for one in tmp_path.iterdir()] == ["r.html"]
+
+    former = os.umask(0o077)
+    try:
+        write_whole(place, b"after", 0o640)
+    finally:
+        os.umask(former)
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("after", 0o640)

@@ -1,0 +1,159 @@
+"""What a report says of a run: from its master, whatever its release, and from its state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from taskmaster.errors import BudgetSpent, Interrupted, SourceError
+from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.tally.failure_kinds import FailureKinds
+from taskmaster.master.tally.history import NUMBERS, MinuteRow
+from taskmaster.runner.report_facts import MOST_FAILED, facts_of_master, facts_of_state, verdict, verdict_of_state
+from taskmaster.view.report import report
+
+
+def failed(number: int) -> FailedJob:
+    """A failed job."""
+    return FailedJob(number, str(number), repr(number), None, (Attempt(9.0, "s", "ValueError", "bad", "tb"),))
+
+
+def trail(command: str, reason: str = "", after: str = "", seq: int = 1) -> TrailRow:
+    """A row of the trail that nobody commanded."""
+    return TrailRow(seq, 100.0 + seq, command, "", "", "", "master", reason, "", after)
+
+
+class Master:
+    """Answers in parts, as a master does."""
+
+    def __init__(self, **known: list[Any]) -> None:
+        self.known = known
+
+    def look(self, what: str, arguments: dict[str, Any]) -> Any:
+        rows = self.known.get(what)
+        if rows is None:
+            return None
+        if what == "settings":
+            return rows
+        if what == "history":
+            kept = [row for row in rows if row[0] % {"10m": 1, "6h": 10, "all": 300}[arguments["span"]] == 0]
+            part = kept[arguments["since_seq"] :][:50]
+            seq = arguments["since_seq"] + len(part)
+            names = ["at", "settled", "failed", "held", "rate_limit"]
+            return {"rows": part, "columns": names, "held": ["", "rate"], "seq": seq, "left": len(kept) - seq}
+        part = rows[arguments.get("after", 0) :][:20]
+        return {"rows": part, what: len(rows), "gone_before": 5}
+
+
+def test_all_parts_of_what_a_master_says_are_asked_for() -> None:
+    """And how many slaves and rows are not told any more."""
+    master = Master(
+        kinds=[{"n": number} for number in range(45)],
+        slaves=[{"n": number} for number in range(30)],
+        trail=[{"seq": 8, "at": 1.0}],
+        settings=[{"name": "size"}],
+        history=[[float(at), at, 0, 1, 5.0] for at in range(900)],
+    )
+
+    found = facts_of_master(master.look, {"failed": 2000, "clock": {"started_at": 0.0}}, [failed(1)] * MOST_FAILED)
+
+    assert len(found["kinds"]) == 45
+    assert (len(found["slaves"]), found["slaves_left_out"]) == (30, 5)
+    assert found["trail_left_out"] == 7
+    assert found["failed_jobs_left_out"] == 2000 - MOST_FAILED
+    times = [point[0] for point in found["points"]]
+    assert times == sorted(times)
+    assert times[-1] == 899.0
+    assert {point[3] for point in found["points"]} == {"rate"}
+
+
+def test_a_master_of_another_release_tells_what_it_can() -> None:
+    """What it does not know is left out."""
+    found = facts_of_master(Master().look, {"settled": 5}, ())
+
+    assert (found["kinds"], found["slaves"], found["trail"], found["points"], found["settings"]) == ([], [], [], [], [])
+
+
+def test_a_state_says_how_its_run_went() -> None:
+    """Numbers, the plot of its minutes from its beginning to its end, kinds, what is in force, and
+    the command that it was begun with.
+    """
+    rows = [MinuteRow(60 * minute, NUMBERS.pack(100.0 * minute, *[0.0] * 10)) for minute in (2, 3, 4)]
+    kinds = FailureKinds()
+    kinds.add(failed(1))
+    record = RunRecord(
+        "r", True, mark="7", settled=500, failures=1, seconds=250.0, started=60.0, history=rows,
+        trail=[trail("started", "tm-run work.py 2"), trail("stopped", "--limit is reached", "exit code 75", 240)],
+        live=[LiveChange("rate", "5", "anna@b", 9.0)],
+    )  # fmt: skip
+
+    found = facts_of_state(record, "work.py", kinds, [failed(1)])
+
+    assert found["resume"] == "tm-run work.py 2"
+    assert [point[0] for point in found["points"]] == [120.0, 180.0, 240.0, 340.0]
+    assert found["points"][1][1] == pytest.approx(100 / 60, abs=0.01)
+    assert found["kinds"][0]["type"] == "ValueError"
+    assert found["settings"][0] | {"source": "live"} == found["settings"][0]
+    assert found["status"]["watermark"] == "7"
+    assert "slaves" not in found
+
+
+def test_fifty_thousand_failures_of_thirty_kinds_are_few_facts() -> None:
+    """Each kind has its number and one traceback, and a thousand jobs are named."""
+    kinds = FailureKinds()
+    for number in range(50_000):
+        job = failed(number)
+        kinds.add(
+            job if number % 30 == 0 else replace(job, attempts=(job.attempts[0]._replace(type=f"E{number % 30}"),))
+        )
+    record = RunRecord("r", True, settled=50_000, failures=50_000, finished=9.0)
+
+    found = facts_of_state(record, "work.py", kinds, [failed(number) for number in range(MOST_FAILED)])
+
+    assert sum(kind["count"] for kind in found["kinds"]) == 50_000
+    assert len(found["kinds"]) == 30
+    assert found["failed_jobs_left_out"] == 49_000
+    assert len(report({**found, "verdict": verdict_of_state(record)})) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "word", "shown"),
+    [
+        (0, None, "finished", 0),
+        (3, None, "finished, 1 failed job", 3),
+        (75, None, "stopped", 75),
+        (1, None, "finished, 1 failed job", 1),
+        (None, Interrupted("", 15), "stopped by SIGTERM", 143),
+        (None, BudgetSpent("too much"), "stopped", 4),
+        (None, SourceError("get_jobs raised"), "failed", 1),
+        (None, RuntimeError("x"), "failed", 1),
+        (None, None, "running", None),
+    ],
+)
+def test_each_end_has_a_word_and_its_exit_code(code, error, word: str, shown: int | None) -> None:
+    """And only what is over has the one of an end."""
+    status = {"state": "running", "failed": 0 if code == 0 else 1, "why": {"sentence": "nothing holds it"}}
+
+    found = verdict(status, code, error, "The run has ended.")
+
+    assert (found["word"], found["exit_code"]) == (word, shown)
+    assert found["finished"] is (code in (0, 3))
+    assert found["sentence"]
+    assert verdict({}, None, SourceError("get_jobs raised"), "")["sentence"] == "get_jobs raised"
+
+
+def test_a_state_says_with_what_its_last_session_ended() -> None:
+    """By its trail; one without a word of an end was killed."""
+    stopped = RunRecord("r", True, trail=[trail("stopped", "--limit is reached", "exit code 75")])
+    killed = RunRecord("r", True, trail=[trail("started")])
+    over = RunRecord("r", True, failures=2, finished=9.0)
+
+    assert verdict_of_state(stopped)["exit_code"] == 75
+    assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
+    assert verdict_of_state(killed)["word"] == "not finished"
+    assert "killed" in verdict_of_state(killed)["sentence"]
+    assert (verdict_of_state(over)["word"], verdict_of_state(over)["exit_code"]) == ("finished, 2 failed jobs", 3)
