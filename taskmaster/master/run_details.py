@@ -42,6 +42,7 @@ __all__ = ["MOST_BYTES", "RunDetails"]
 
 MOST_BYTES = 64 * 1024  # largest status, as JSON
 LONGEST_TEXT = 300  # characters
+LONGEST_COMMAND = 4000  # characters; one that is cut would be another command, and is left out
 LONGEST_TRACEBACK = 1000  # characters in a status: the end, which says what was raised
 MOST_KINDS = 20  # in a status, and in one answer of ``look("kinds")``
 MOST_LONGEST = 10  # most jobs in the list of those that have run longest
@@ -198,7 +199,7 @@ class RunDetails:
             "kinds_left_out": others,
             "next_retry_seconds": None if counts.next_due is None else round(counts.next_due, 3),
             "settings": _cut_rows(self._steers.settings()),
-            "resume": self._resume[:LONGEST_TEXT],
+            "resume": self._resume if len(self._resume) <= LONGEST_COMMAND else "",
             "slaves_lost": self._reports.figures.lost,
             "slaves_refused": self._refusals(),
             "workers_busy": min(counts.workers, counts.leased),

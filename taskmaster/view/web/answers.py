@@ -22,25 +22,36 @@ MAX_BYTES = 64 * 1024
 MAX_TEXT = 300
 MAX_LINES_TEXT = 4000  # characters of a traceback
 LINES = {"traceback"}  # names of texts that have several lines
+WHOLE = {"resume", "slave_command"}  # names of commands that somebody copies: cut, they would be others
+MAX_WHOLE = 4000  # characters; a longer one is left out
 SHORTENED = ("slaves", "trail", "kinds", "settings", "longest")
 """Lists of an answer that are cut, the longest first, when it would be too large."""
 
 
-def cleaned(value: Any, *, lines: bool = False) -> Any:
+def cleaned(value: Any, *, lines: bool = False, whole: bool = False) -> Any:
     """Return plain values for JSON: texts cleaned and cut, no number that JSON does not have."""
     if isinstance(value, str):
-        most = MAX_LINES_TEXT if lines else MAX_TEXT
-        text = clean_lines(value[-most:]) if lines else clean(value[: most + 1])
-        return text if len(text) <= most else text[: most - 1] + "…"
+        return _text(value, lines=lines, whole=whole)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Mapping):
-        return {clean(str(name))[:MAX_TEXT]: cleaned(part, lines=name in LINES) for name, part in value.items()}
+        return {
+            clean(str(name))[:MAX_TEXT]: cleaned(part, lines=name in LINES, whole=name in WHOLE)
+            for name, part in value.items()
+        }
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [cleaned(part) for part in value]
     return clean(str(value))[:MAX_TEXT]
+
+
+def _text(value: str, *, lines: bool, whole: bool) -> str:
+    if whole:
+        return clean(value) if len(value) <= MAX_WHOLE else ""
+    most = MAX_LINES_TEXT if lines else MAX_TEXT
+    text = clean_lines(value[-most:]) if lines else clean(value[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def status_answer(status: Mapping[str, Any] | None, rate: Rate, page: Mapping[str, Any]) -> dict[str, Any]:

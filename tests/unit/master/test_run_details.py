@@ -54,7 +54,7 @@ class Settings:
 class Run:
     """The parts of a run that a status is made of."""
 
-    def __init__(self) -> None:
+    def __init__(self, resume: str = "tm-run x.py 2") -> None:
         self.lock = threading.Lock()
         self.broker = Broker("i", Limits(retries=0))
         record = RunRecord("r", resumed=False, started=5.0)
@@ -82,7 +82,7 @@ class Run:
             steers=self.steers,
             refusals=lambda: 2,
             incarnation="r.i",
-            resume="tm-run x.py 2",
+            resume=resume,
         )
 
     def hello(self, name: str) -> None:
@@ -139,6 +139,15 @@ def test_a_status_is_as_its_schema_says() -> None:
     assert found["guards"] == [{"name": "load", "value": 3.0, "limit": 5.0}]
     assert (found["slaves_refused"], found["steered"]) == (2, {"pause": 1})
     assert found["resume"] == "tm-run x.py 2"
+
+
+def test_the_command_that_goes_on_is_whole_or_not_there() -> None:
+    """Without its last words, it would be the command of another run."""
+    for words, told in ((100, 100), (2000, 0)):
+        found = Run("tm-run x.py since=1 " + "a=1 " * words).status()
+
+        jsonschema.validate(found, SCHEMA)
+        assert found["resume"].count("a=1") == told
 
 
 def test_a_job_that_runs_long_is_listed() -> None:

@@ -36,6 +36,14 @@ def test_a_traceback_keeps_its_lines_and_its_end():
     assert len(found) <= 4000
 
 
+def test_a_command_is_whole_or_not_there():
+    """Somebody copies it: without its last words, it would be the command of another run."""
+    whole = "tm-run backfill.py " + "since=2024-01-01 " * 100
+    found = cleaned({"resume": whole, "page": {"slave_command": whole, "resume": "x" * 5000}})
+
+    assert found == {"resume": whole, "page": {"slave_command": whole, "resume": ""}}
+
+
 def test_numbers_are_numbers_of_json():
     """What is no number is null."""
     found = as_bytes({"rates": cleaned([float("nan"), float("inf"), -float("inf"), 1.5, 3, True, None])})
