@@ -58,18 +58,23 @@ $(VENV)/developer: $(VENV)/installed
 	$(PIP) install -e '.[test,lint]'
 	@touch "$(VENV)/developer"
 
+# Half a gigabyte that only some of the thorough tests need; there are Pythons for which there is none.
+$(VENV)/engines: $(VENV)/developer
+	$(PIP) install -e '.[ray]' loky || echo "Ray or loky cannot be installed here: what is tried with them is left out."
+	@touch "$(VENV)/engines"
+
 test: $(VENV)/developer
 	$(PYTEST) -m "not slow and not proof"
 
 test-slow: $(VENV)/developer
-	$(PYTEST) -m "slow and not proof"
+	$(PYTEST) -m "slow and not proof and not thorough"
 
 lint: $(VENV)/developer
 	"$(BIN)/ruff" check .
 	"$(BIN)/mypy" --strict taskmaster
 
 # All tests, and how much of the code they run: branches too, and in every child process.
-check: lint
+check: lint $(VENV)/engines
 	rm -rf build/coverage
 	$(PYTEST) --cov --cov-report=term
 

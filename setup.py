@@ -34,6 +34,8 @@ setup(
         "web": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.40"],
         # Slaves on a Dask cluster: --engine dask.
         "dask": ["distributed>=2025.1"],
+        # Slaves on a Ray cluster: --engine ray.
+        "ray": ["ray>=2.40"],
         # Processes have titles of their own in `ps`.
         "titles": ["setproctitle>=1.3"],
         # Files that are compressed with zstd; from Python 3.14 on, it is in the standard library.

@@ -57,6 +57,7 @@ THIRD_PARTY = {"click", "tqdm"}  # psycopg2, the third dependency, is imported o
 EXTRAS = {
     ("taskmaster.view.metrics", "prometheus_client"),  # imported when somebody asks for metrics
     ("taskmaster.view.web.app", "uvicorn"),  # imported in the page's process alone
+    ("taskmaster.engine.ray_cluster", "ray"),  # imported when a cluster of Ray's is named
 }
 # The preview opens what it has pickled itself a moment before.
 UNPICKLES = {"taskmaster.transport.plain", "taskmaster.slave.worker.worker", "taskmaster.runner.dry_run"}

@@ -121,7 +121,7 @@ def test_every_typed_command_exists():
         elif words[0].startswith("tm-"):
             assert words[0] in TOOLS, line
         else:
-            assert Path(words[0]).name in ("python3", "python", "pip", "kill", "scp", "git", "cd", "dask"), line
+            assert Path(words[0]).name in ("python3", "python", "pip", "kill", "scp", "git", "cd", "dask", "ray"), line
 
 
 @pytest.mark.parametrize("name", COMMANDS)

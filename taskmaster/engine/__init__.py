@@ -1,11 +1,12 @@
-"""Slaves on somebody's cluster: the engine (Dask, or any Executor) runs whole slaves, as one task
-each, and they connect back to the master.
+"""Slaves on somebody's cluster: the engine (Dask, Ray or any Executor) runs whole slaves, as one
+task each, and they connect back to the master.
 
 - ``contract``: what an engine has to do; ``slave_task``: what its worker is given, ``ended``:
   what it gives back;
 - ``fleet``: how many slaves there should be, and when there is no use in starting more. Pure;
   ``upkeep``: the thread that does what the fleet says;
-- ``dask_cluster``, ``executor``: the engines; only the first imports ``distributed``.
+- ``dask_cluster``, ``ray_cluster``, ``executor``: the engines; only the first two import somebody
+  else's package.
   ``fleet_file``: how slaves on this machine hear that they are not wanted any more;
 - ``archive``: the user's files, on their way there; ``child``: what runs there;
 - ``reach``: where slaves find the master, and what is too dangerous to be done.

@@ -9,6 +9,7 @@ from typing import Any
 from taskmaster.engine.contract import Engine
 from taskmaster.engine.dask_cluster import DaskCluster, is_client, scheduler_address
 from taskmaster.engine.executor import ExecutorEngine
+from taskmaster.engine.ray_cluster import RayCluster, is_ray
 from taskmaster.engine.reach import check_secrecy, reached_from
 from taskmaster.errors import UsageError
 from taskmaster.options.engine import EngineOptions
@@ -24,10 +25,12 @@ class EngineChoice:
 
     Attributes:
         options: The command's.
+        processes: Worker processes of each slave, where the engine has to know before it starts it.
         advertise: As ``--advertise``; None where there is no such option.
     """
 
     options: EngineOptions
+    processes: int
     advertise: str | None = None
 
     def connect(self, run: str, listening: Address) -> Engine:
@@ -50,6 +53,14 @@ class EngineChoice:
             scheduler = scheduler_address(self.options.scheduler)
             self._check(scheduler, listening)
             return DaskCluster.at(run, scheduler)
+        if is_ray(engine):
+            ray = RayCluster(run, self.options.scheduler or "auto", self.processes)
+            try:
+                self._check(ray.scheduler, listening)
+            except UsageError:
+                ray.close()
+                raise
+            return ray
         self._refuse_scheduler()
         name = f"--engine={engine}" if isinstance(engine, str) else "engine="
         make, own = _maker(engine)
@@ -57,7 +68,8 @@ class EngineChoice:
 
     def _check(self, scheduler: str, listening: Address) -> None:
         """Check that slaves can reach the master, and that nobody can read the key on its way."""
-        check_secrecy(scheduler, insecure=self.options.insecure_engine)
+        if scheduler:
+            check_secrecy(scheduler, insecure=self.options.insecure_engine)
         reached_from(scheduler, listening, self.advertise)
 
     def _refuse_scheduler(self) -> None:

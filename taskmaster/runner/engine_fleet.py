@@ -42,7 +42,7 @@ def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, k
     run = secrets.token_hex(4)
     with ExitStack() as stack:
         # First: a pool starts its workers now, and they are not to have this command's signals.
-        engine = EngineChoice(options).connect(run, address)
+        engine = EngineChoice(options, options.processes or 1).connect(run, address)
         stack.callback(close_quietly, engine)
         reached_from(engine.scheduler, address, None)
         signals = stack.enter_context(Signals())

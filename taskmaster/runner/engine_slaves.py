@@ -104,10 +104,10 @@ class EngineSpec:
             UsageError: The slaves could not reach the master, or the key could be read.
             ConnectError: The engine does not answer.
         """
-        address = self._options.host
-        where = parse(address) if address else Address("127.0.0.1", 0)
-        environment_of(self._options.env)
-        self._engine = EngineChoice(self._options, self._options.advertise).connect(self._name, where)
+        options = self._options
+        where = parse(options.host) if options.host else Address("127.0.0.1", 0)
+        environment_of(options.env)
+        self._engine = EngineChoice(options, options.processes or 1, options.advertise).connect(self._name, where)
         stack.callback(close_quietly, self._engine)
 
     def start(

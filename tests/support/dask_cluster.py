@@ -23,13 +23,18 @@ class DaskProcesses:
         playground: Ends what is left of it.
         workers: How many there are at the start.
         threads: Of each.
+        scheme: Of their addresses.
+        environment: Of its processes, beside the playground's.
     """
 
-    def __init__(self, playground: Playground, workers: int = 2, threads: int = 1) -> None:
+    def __init__(
+        self, playground: Playground, workers: int = 2, threads: int = 1, scheme: str = "tcp", **environment: str
+    ) -> None:
         self._playground = playground
+        self._scheme, self._environment = scheme, environment
         self._threads = threads
         self.port = free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.address = f"{scheme}://127.0.0.1:{self.port}"
         self.workers: list[Command] = []
         self.start_scheduler()
         for _ in range(workers):
@@ -37,12 +42,17 @@ class DaskProcesses:
 
     def start_scheduler(self) -> None:
         """Start the scheduler, on its port."""
-        words = ["--host=127.0.0.1", f"--port={self.port}", "--no-dashboard", "--no-show"]
+        words = [f"--host={self._scheme}://127.0.0.1", f"--port={self.port}", "--no-dashboard", "--no-show"]
         self.scheduler = self._start("distributed.cli.dask_scheduler", *words)
 
     def start_worker(self) -> Command:
         """Start a worker, which waits for the scheduler."""
-        words = ["--host=127.0.0.1", f"--nthreads={self._threads}", "--no-dashboard", "--death-timeout=20"]
+        words = [
+            f"--host={self._scheme}://127.0.0.1",
+            f"--nthreads={self._threads}",
+            "--no-dashboard",
+            "--death-timeout=20",
+        ]
         worker = self._start("distributed.cli.dask_worker", self.address, *words)
         self.workers.append(worker)
         return worker
@@ -53,6 +63,7 @@ class DaskProcesses:
             "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "false",
             "PYTHONWARNINGS": "ignore",
             "TMPDIR": str(self._playground.directory),
+            **self._environment,
         }
         # -P: what lies in the directory of a run is not there for the workers, as elsewhere.
         return self._playground.start(str(python), "-P", "-m", module, *words, **environment)

@@ -4,13 +4,19 @@ it.
 
 from __future__ import annotations
 
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
 import psutil
 
-from support.commands import Command, wait_for
+from support.commands import BIN, Command, wait_for
 from support.dask_cluster import DaskProcesses
 from support.playground import Playground
 
-__all__ = ["DaskEngine", "EngineOfTest", "PoolEngine", "is_slave", "make_engine"]
+__all__ = ["DaskEngine", "EngineOfTest", "PoolEngine", "RayEngine", "RayProcesses", "is_slave", "make_engine"]
 
 POOLS = """
 import multiprocessing
@@ -100,6 +106,59 @@ class DaskEngine(EngineOfTest):
     def close(self) -> None:
         """End its processes."""
         self.cluster.close()
+
+
+class RayProcesses:
+    """Ray on one node with two CPUs, in a network namespace of its own: it listens on every
+    interface.
+
+    Args:
+        directory: For what it prints.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._playground = Playground(directory)
+        self._files = tempfile.mkdtemp(prefix="ray-")  # a short path: there are sockets in it
+        words = (
+            "ip link set lo up && exec",
+            str(BIN / "ray"),
+            "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2 --include-dashboard=false",
+            f"--disable-usage-stats --temp-dir={self._files}",
+        )
+        unshare = shutil.which("unshare") or "unshare"
+        self._process = self._playground.start(
+            unshare, "--net", "sh", "-c", " ".join(words), RAY_DEDUP_LOGS="0", PYTHONWARNINGS="ignore"
+        )
+        self._process.wait_for_output("Ray runtime started", 120.0)
+        self.prefix = (shutil.which("nsenter") or "nsenter", f"--net=/proc/{self._process.pid}/ns/net")
+
+    def close(self) -> None:
+        """End all its processes."""
+        with suppress(ProcessLookupError):
+            self._process.signal_group(signal.SIGTERM)
+        self._process.end()
+        self._playground.close()
+        shutil.rmtree(self._files, ignore_errors=True)
+
+
+class RayEngine(EngineOfTest):
+    """A cluster of Ray's, which tests share.
+
+    Args:
+        playground: Where the commands run.
+        cluster: Its processes.
+    """
+
+    def __init__(self, playground: Playground, cluster: RayProcesses) -> None:
+        self._cluster = cluster
+        # Its workers have the environment of Ray, not that of the command.
+        variables = [f"--env={name}={value}" for name, value in playground.environment.items()]
+        super().__init__(playground, "--engine=ray", *variables)
+
+    def start(self, *words: str, **environment: str) -> Command:
+        """Start a command in Ray's network."""
+        there = [*self._cluster.prefix, str(BIN / words[0]), words[1], *self.words, *words[2:]]
+        return self.playground.start(*there, **environment)
 
 
 def make_engine(kind: str, playground: Playground) -> EngineOfTest:

@@ -1,0 +1,200 @@
+"""Ray as an engine. The only module that imports ``ray``, and it does so when it is used.
+
+A slave is a task of as many CPUs as it has workers, so that Ray's autoscaler takes one that waits
+for a reason to add nodes. A task says first that it has begun, and last how it ended. Ray tells a
+task that is cancelled by an interrupt, which the slave takes for the wish to end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from taskmaster.engine.child import Wanted, own_directory, run_slave_task
+from taskmaster.engine.contract import View
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.errors import ConnectError, UsageError
+
+__all__ = ["RayCluster", "is_ray"]
+
+MISSING = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
+NAME = "taskmaster-slave"
+BEGUN = "begun"  # what a task says first
+DRAINED = 128 + signal.SIGTERM
+# Of Ray's exceptions: nobody is to blame, and the task has ended because it was to.
+CANCELLED = "TaskCancelledError"
+
+
+def slave_task(task: SlaveTask) -> Iterator[str | Ended]:
+    """Run a slave, in a worker of Ray's."""
+    yield BEGUN
+    yield run_slave_task(task, own_directory(), 1, lambda: Wanted.YES)
+
+
+def is_ray(engine: Any) -> bool:
+    """Return whether it is the module; nothing is imported to find out."""
+    return engine == "ray" or (isinstance(engine, ModuleType) and engine.__name__ == "ray")
+
+
+class RayCluster:
+    """A Ray cluster that runs slaves.
+
+    Args:
+        run: Name of the fleet.
+        address: Of Ray's head, or "auto".
+        processes: Worker processes of each slave, which are the CPUs of its task.
+
+    Attributes:
+        scheduler: The head's address, where there are other machines.
+
+    Raises:
+        UsageError: Ray is not installed here, or the address is no cluster's.
+        ConnectError: Ray does not answer.
+    """
+
+    def __init__(self, run: str, address: str, processes: int) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UsageError(MISSING) from None
+        if address.startswith("ray://"):
+            raise UsageError(
+                f"--scheduler={address} is Ray's client server, and the slaves could not reach a master behind it: run "
+                "the command on a machine of the cluster, as with `ray job submit`, and give HOST:PORT, or nothing."
+            )
+        self._ray: Any = ray
+        self._cpus = processes
+        self._tasks: dict[str, Any] = {}
+        self._begun: set[str] = set()
+        self._own = not ray.is_initialized()
+        if self._own:
+            self._connect(address)
+        self._make = ray.remote(slave_task).options(
+            num_cpus=processes, max_retries=0, num_returns="streaming", name=f"{NAME}-{run}"
+        )
+        self.scheduler = self._elsewhere()
+
+    def _connect(self, address: str) -> None:
+        with _own_signals():
+            try:
+                self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
+            except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as exc:
+                raise ConnectError(
+                    f"Ray at {address} does not answer: {exc}. Start it with `ray start --head`, and give its address "
+                    "with --scheduler=HOST:6379, or nothing on a machine of the cluster."
+                ) from None
+
+    def _elsewhere(self) -> str:
+        """Return the head's address if Ray has other machines than this one, and may add more."""
+        here = self._ray.util.get_node_ip_address()
+        nodes = {node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]}
+        if nodes <= {here}:
+            return ""
+        kind = "tls" if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true") else "ray"
+        return f"{kind}://{self._ray.get_runtime_context().gcs_address}"
+
+    def look(self) -> View:
+        """Say how things stand."""
+        resources = self._ray.cluster_resources()
+        ended = {}
+        ready = self._ready(list(self._tasks.values()))
+        for name, task in list(self._tasks.items()):
+            how = self._said(name, task) if id(task) in ready else None
+            if how is not None:
+                ended[name] = how
+                self._forget(name)
+        workers = int(resources.get("CPU", 0)) // self._cpus
+        return View(workers, len(self._begun), frozenset(self._tasks.keys() - self._begun), ended)
+
+    def _ready(self, tasks: list[Any]) -> set[int]:
+        if not tasks:
+            return set()
+        ready, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)
+        return {id(one) for one in ready}
+
+    def _said(self, name: str, task: Any) -> Ended | None:
+        """Hear what a task says; None if that is that it has begun."""
+        try:
+            found = self._ray.get(next(task))
+        except StopIteration:
+            return Ended(DRAINED, "", "it was cancelled")
+        except Exception as exc:
+            return ending(exc)
+        if found == BEGUN:
+            self._begun.add(name)
+            return None
+        return found if isinstance(found, Ended) else Ended(None, "", f"it gave {found!r}")
+
+    def _forget(self, name: str) -> None:
+        self._tasks.pop(name, None)
+        self._begun.discard(name)
+
+    def submit(self, name: str, task: SlaveTask) -> None:
+        """Have a slave started: on any node, and by Ray only once."""
+        config = replace(task.instructions.config, processes=self._cpus)
+        told = replace(task, instructions=task.instructions._replace(config=config))
+        self._tasks[name] = self._make.remote(told)
+
+    def withdraw(self, name: str) -> None:
+        """Forget a task; Ray interrupts one that runs."""
+        task = self._tasks.get(name)
+        self._forget(name)
+        if task is not None:
+            self._ray.cancel(task)
+
+    def drain(self) -> Collection[str]:
+        """Tell all our slaves to end, and withdraw what does not run; return what is still to
+        end.
+        """
+        self.look()
+        for name, task in list(self._tasks.items()):
+            if name in self._begun:
+                self._ray.cancel(task)
+            else:
+                self.withdraw(name)
+        return self._tasks.keys()
+
+    def close(self) -> None:
+        """End what is left, with its worker, and leave the cluster."""
+        for name, task in list(self._tasks.items()):
+            self._forget(name)
+            self._ray.cancel(task, force=True)
+        if self._own and self._ray.is_initialized():
+            with _own_signals():
+                self._ray.shutdown()
+
+
+def ending(exc: Exception) -> Ended:
+    """Return how a task ended that has raised, or that Ray has lost."""
+    cause = getattr(exc, "cause", None)
+    kinds = {cls.__name__ for one in (exc, cause) for cls in type(one).__mro__}
+    if CANCELLED in kinds:
+        return Ended(DRAINED, "", "it was cancelled")
+    text = next((line for line in reversed(str(exc).strip().splitlines()) if line.strip()), "")
+    why = f"{type(exc).__name__}: {text.strip()}"
+    missing = isinstance(exc, ImportError | AttributeError) or isinstance(cause, ImportError | AttributeError)
+    if missing:
+        why = f"Taskmaster, in this version, has to be installed on Ray's nodes: {why}"
+    return Ended(None, "", why, unusable=missing)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray sets one for SIGTERM, which would end it without a
+    checkpoint.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

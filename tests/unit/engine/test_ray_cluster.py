@@ -1,0 +1,195 @@
+"""What becomes of Ray's answers, with a double of Ray: the real one is tried by
+``tests/process/test_engine_contract.py``, where it can be installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taskmaster.engine.ended import Ended
+from taskmaster.engine.ray_cluster import RayCluster, ending, is_ray
+from taskmaster.engine.slave_task import Archive, SlaveTask
+from taskmaster.errors import ConnectError, UsageError
+from taskmaster.slave.config import Instructions, SlaveConfig
+from taskmaster.transport.address import Address
+
+TASK = SlaveTask(
+    "r",
+    Instructions(SlaveConfig("jobs.py", Address("127.0.0.1", 5050), 0), "key", "warning"),
+    Archive("d", b""),
+)
+
+
+class Promise(list):
+    """What a task will say; nothing yet if it is empty."""
+
+    def __next__(self) -> Any:
+        return self.pop(0)
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class TaskCancelledError(Exception):
+    """As Ray's."""
+
+
+class Double(ModuleType):
+    """One node with four CPUs, at first."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.initialized = False
+        self.machines = ["10.0.0.1"]
+        self.tasks: list[Promise] = []
+        self.options: dict[str, Any] = {}
+        self.told: list[Any] = []
+        self.cancelled: list[Any] = []
+        self.util = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.1")
+
+    def init(self, address: str, **_: Any) -> None:
+        if address == "nowhere:1":
+            raise ConnectionError("no such head")
+        self.initialized = True
+
+    def is_initialized(self) -> bool:
+        return self.initialized
+
+    def shutdown(self) -> None:
+        self.initialized = False
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeManagerAddress": one, "Alive": True} for one in self.machines]
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address="10.0.0.1:6379")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0}
+
+    def remote(self, function: Any) -> Any:
+        return SimpleNamespace(options=self.with_options)
+
+    def with_options(self, **options: Any) -> Any:
+        self.options = options
+        return SimpleNamespace(remote=self.submitted)
+
+    def submitted(self, task: Any) -> Promise:
+        self.told.append(task)
+        self.tasks.append(Promise())
+        return self.tasks[-1]
+
+    def wait(self, tasks: list[Promise], num_returns: int, timeout: float) -> tuple[list, list]:
+        assert num_returns == len(tasks)
+        return [one for one in tasks if len(one)], []
+
+    def get(self, found: Any) -> Any:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def cancel(self, task: Promise, force: bool = False) -> None:
+        self.cancelled.append((task, force))
+
+
+@pytest.fixture
+def ray(monkeypatch) -> Double:
+    """The double, in the place of Ray."""
+    found = Double()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    return found
+
+
+def test_slaves_wait_begin_and_end(ray):
+    """A task is of as many CPUs as its slave has workers, and is never tried again by Ray."""
+    cluster = RayCluster("r", "auto", 2)
+    for name in ("one", "two", "three"):
+        cluster.submit(name, TASK.named(name))
+    assert ray.options["num_cpus"] == 2
+    assert ray.options["max_retries"] == 0
+    assert ray.told[0].instructions.config.processes == 2
+    view = cluster.look()
+    assert (view.workers, view.running, view.withdrawable) == (2, 0, {"one", "two", "three"})
+
+    ray.tasks[0].append("begun")
+    ray.tasks[1].append("begun")
+    view = cluster.look()
+    assert (view.running, view.withdrawable) == (2, {"three"})
+
+    ray.tasks[0].append(Ended(0, "w1"))
+    ray.tasks[1].append(OSError("the node has died"))
+    assert cluster.look().ended == {"one": Ended(0, "w1"), "two": Ended(None, "", "OSError: the node has died")}
+    assert cluster.look().running == 0
+
+
+def test_draining_interrupts_what_runs_and_withdraws_what_waits(ray):
+    """What is left at the end goes with its worker, and Ray is left."""
+    cluster = RayCluster("r", "auto", 1)
+    for name in ("one", "two"):
+        cluster.submit(name, TASK.named(name))
+    ray.tasks[0].append("begun")
+
+    assert list(cluster.drain()) == ["one"]
+    assert ray.cancelled == [(ray.tasks[0], False), (ray.tasks[1], False)]
+    cluster.close()
+    assert ray.cancelled[2:] == [(ray.tasks[0], True)]
+    assert not ray.initialized
+
+
+def test_a_connection_that_a_script_has_is_left_to_it(ray):
+    """It is used, and stays."""
+    ray.initialized = True
+    RayCluster("r", "nowhere:1", 1).close()
+
+    assert ray.initialized
+
+
+@pytest.mark.parametrize(
+    ("machines", "tls", "address"),
+    [
+        (["10.0.0.1"], "", ""),
+        (["10.0.0.1", "10.0.0.2"], "", "ray://10.0.0.1:6379"),
+        (["10.0.0.1", "10.0.0.2"], "1", "tls://10.0.0.1:6379"),
+    ],
+)
+def test_it_says_whether_there_are_other_machines(ray, monkeypatch, machines, tls, address):
+    """And whether the key is safe on its way there."""
+    monkeypatch.setenv("RAY_USE_TLS", tls)
+    ray.machines = machines
+
+    assert RayCluster("r", "auto", 1).scheduler == address
+
+
+def test_what_cannot_be_reached_is_refused(ray, monkeypatch):
+    """An address where no head is, a client server, and a machine without Ray."""
+    with pytest.raises(ConnectError, match="no such head"):
+        RayCluster("r", "nowhere:1", 1)
+    with pytest.raises(UsageError, match="ray job submit"):
+        RayCluster("r", "ray://10.0.0.1:10001", 1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="pip install"):
+        RayCluster("r", "auto", 1)
+
+
+def test_endings_are_told_from_each_other():
+    """One that was cancelled has ended because it was to; one without Taskmaster cannot work."""
+    lost = TaskCancelledError("x")
+    wrapped = RuntimeError("ray::slave_task()\n  at line 1\nWorkerCrashedError")
+    missing = RuntimeError("no")
+    missing.cause = ModuleNotFoundError("No module named 'taskmaster'")  # type: ignore[attr-defined]
+
+    assert ending(lost).by_will
+    assert ending(wrapped) == Ended(None, "", "RuntimeError: WorkerCrashedError")
+    assert ending(missing).unusable
+    assert not ending(wrapped).cannot_work
+
+
+def test_it_is_named_or_handed_over(ray):
+    """By its name, or as the module."""
+    assert is_ray("ray")
+    assert is_ray(ray)
+    assert not is_ray("dask")
+    assert not is_ray(sys)
