@@ -135,6 +135,11 @@ def arrive(job: tuple[int, float]) -> None:
         note("late", time.monotonic() - job[1])
 
 
+def mark(job: Any) -> None:  # noqa: ARG001
+    """Note when the job ran."""
+    note("job", time.monotonic())
+
+
 def hold(job: tuple[int, float]) -> None:
     """W11: note that the job runs, and sleep for as long as it says."""
     note("ran", job[0])

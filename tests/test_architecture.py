@@ -465,9 +465,7 @@ COVERED_BY = {
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/page options/project"
     ),
-    "tests/process/test_engine_dask.py": (
-        "engine/child engine/contract engine/dask_cluster runner/engine_fleet runner/engine_slaves"
-    ),
+    "tests/process/test_engine_dask.py": ("engine/child engine/contract runner/engine_fleet runner/engine_slaves"),
     "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",

@@ -9,6 +9,7 @@ interrupts what runs; the task itself looks whether it is still wanted.
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -102,6 +103,8 @@ class DaskCluster:
         self._client = connect()
         self.scheduler = str(self._client.scheduler.address)
         self._placed: dict[str, list[str]] = {}
+        self._behind: set[str] = set()
+        self._stuck: set[str] = set()
         self._threads: dict[str, int] = {}
         self._ask_at = 0.0
 
@@ -142,6 +145,10 @@ class DaskCluster:
         if fresh:
             self._ask(client)
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
+        for name in self._stuck & self._futures.keys() - ended.keys():
+            self._futures[name].cancel()
+            ended[name] = Ended(128 + signal.SIGTERM, "", "it waited behind another one, with a worker free")
+        self._stuck = set()
         for name in ended:
             self._futures.pop(name).release()
         ours = {worker: [key for key in keys if key in self._futures] for worker, keys in self._placed.items()}
@@ -157,9 +164,24 @@ class DaskCluster:
         self._threads = client.nthreads()
         there = client.processing()
         self._placed = {worker: [key for key in keys if key in self._futures] for worker, keys in there.items()}
+        free = any(len(there.get(worker, ())) < threads for worker, threads in self._threads.items())
+        behind = self._queued() if free else set()
+        # Twice, for one that begins at this moment would be ended.
+        self._stuck, self._behind = behind & self._behind, behind
         now = self._clock()
-        starting = sum(map(len, self._placed.values())) < len(self._futures)
+        starting = sum(map(len, self._placed.values())) < len(self._futures) or bool(behind)
         self._ask_at = now + max(ASK_STARTING_SECONDS if starting else ASK_SECONDS, ASK_FACTOR * (now - began))
+
+    def _queued(self) -> set[str]:
+        """Return the tasks that wait on a worker for others of ours to end. Dask gives a worker
+        what comes when there is no other, and moves only what it knows the duration of.
+        """
+        order = list(self._futures)
+        found: set[str] = set()
+        for worker, keys in self._placed.items():
+            mine = sorted((key for key in keys if key in self._futures), key=order.index)
+            found.update(mine[self._threads.get(worker, 0) :])
+        return found
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started: on any worker, and by Dask only once."""

@@ -1,0 +1,175 @@
+"""Slaves on a Dask cluster of two workers, beside what a person writes on Dask alone, and beside
+``tm-run`` on this machine: ``python benchmarks/engines.py``.
+
+One cluster serves all. In each round everything is measured once; the table has the medians. Clocks
+are those of ``benchmarks/peers/tm_run.py``, and for Dask alone from before the first job is handed
+over until after the last result has come. A measurement in which a job was not done fails the
+whole. Exit code 1: a goal was missed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.peers.dask_cluster import together  # noqa: E402
+from benchmarks.works import MILLISECOND, NOTES, WORKERS, nothing, read_notes  # noqa: E402
+
+COMMAND = str(Path(sys.executable).with_name("tm-run"))
+LIMIT = 120.0  # seconds after which a measurement is ended as a failure
+WINDOW = 64  # futures that a loop of `submit` a job has open
+GROUP = 20_000  # jobs of a batch that is made by hand
+GROUPS_OPEN = 4
+FIRST_JOBS = 20
+# Jobs of each way; with --quick a twentieth.
+JOBS = {"W1 tm-run": 30_000_000, "W1 --engine=dask": 30_000_000, "W1 batches of 20,000": 4_000_000,
+        "W1 submit a job": 1_500, "W3 --engine=dask": 20_000}  # fmt: skip
+
+
+def command(directory: Path, callback: str, jobs: int, *words: str) -> tuple[dict[str, list[float]], float]:
+    """Run ``tm-run``; return what its workers noted, and when it began."""
+    notes = directory / "notes"
+    for former in (notes, *directory.glob("state*")):
+        former.unlink(missing_ok=True)
+    line = [COMMAND, "benchmarks.works:integers", f"n={jobs}", f"--handle-job-callback={callback}",
+            "--state=state", *words]  # fmt: skip
+    began = time.monotonic()
+    ended = subprocess.run(
+        line, cwd=directory, env={**os.environ, NOTES: str(notes)}, capture_output=True, text=True, timeout=LIMIT,
+        check=False,
+    )  # fmt: skip
+    settled = re.findall(r"Current Job: (\d+)", ended.stderr)
+    if ended.returncode != 0 or not settled or int(settled[-1]) != jobs:
+        raise click.ClickException(f"{' '.join(line)} ended with {ended.returncode}:\n{ended.stderr}")
+    return read_notes(notes), began
+
+
+def working(directory: Path, callback: str, jobs: int, *words: str) -> float:
+    """Return the seconds in which workers were at work."""
+    found, _ = command(directory, callback, jobs, *words)
+    return max(found["teardown"]) - min(found["setup"])
+
+
+def by_hand(client: Any, jobs: int, size: int, window: int) -> float:
+    """Return the seconds of a loop over ``as_completed``, which a person would write on Dask."""
+    from distributed import as_completed
+
+    def submitted() -> Iterator[Any]:
+        left = iter(range(jobs))
+        while group := list(itertools.islice(left, size)):
+            yield client.submit(together, nothing, group, pure=False)
+
+    began = time.monotonic()
+    futures, done = submitted(), 0
+    completed = as_completed(itertools.islice(futures, window))
+    for future in completed:
+        done += future.result()
+        for another in itertools.islice(futures, 1):
+            completed.add(another)
+    if done != jobs:
+        raise click.ClickException(f"{done} of {jobs} jobs were done.")
+    return time.monotonic() - began
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """A scheduler and two workers of one thread, each a process; gives the address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    python, quiet = [sys.executable, "-m"], ["--host=127.0.0.1", "--no-dashboard"]
+    lines = [[*python, "distributed.cli.dask_scheduler", *quiet, f"--port={port}"]]
+    lines += [[*python, "distributed.cli.dask_worker", address, *quiet, "--nthreads=1"] for _ in range(WORKERS)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
+    with (directory / "dask.log").open("wb") as log:
+        processes = [
+            subprocess.Popen(line, cwd=directory, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            for line in lines
+        ]
+        try:
+            yield address
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(LIMIT)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--quick", is_flag=True, help="A twentieth of the jobs: to see that it works.")
+def main(rounds: int, quick: bool) -> None:
+    """Measure, print a table, and say which goals were reached."""
+    from distributed import Client
+
+    os.environ.update(TASKMASTER_PROGRESS="lines", PYTHONPATH=str(ROOT))
+    times: dict[str, list[float]] = {name: [] for name in (*JOBS, "first job")}
+    share = 20 if quick else 1
+    jobs = {name: number // share for name, number in JOBS.items()}
+    with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch)) as address:
+        directory = Path(scratch)
+        os.environ["TASKMASTER_HOME"] = scratch
+        there = ["--engine=dask", f"--scheduler={address}", f"--slaves={WORKERS}", f"--env={NOTES}"]
+        with Client(address) as client:
+            client.wait_for_workers(WORKERS)
+            by_hand(client, 100, 1, WINDOW)  # the workers have imported what they need
+
+            def first() -> float:
+                found, began = command(directory, "mark", FIRST_JOBS, *there)
+                return min(found["job"]) - began
+
+            ways: dict[str, Callable[[], float]] = {
+                "W1 tm-run": lambda: working(directory, "nothing", jobs["W1 tm-run"], f"--processes={WORKERS}"),
+                "W1 --engine=dask": lambda: working(directory, "nothing", jobs["W1 --engine=dask"], *there),
+                "W1 batches of 20,000": lambda: by_hand(client, jobs["W1 batches of 20,000"], GROUP, GROUPS_OPEN),
+                "W1 submit a job": lambda: by_hand(client, jobs["W1 submit a job"], 1, WINDOW),
+                "W3 --engine=dask": lambda: working(directory, "busy", jobs["W3 --engine=dask"], *there),
+                "first job": first,
+            }
+            for number in range(rounds):
+                for name, measure in ways.items():
+                    times[name].append(measure())
+                click.echo(f"round {number + 1} of {rounds} is done", err=True)
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    rates = {name: jobs[name] / middle[name] for name in jobs}
+    click.echo(f"{'':24}{'jobs':>12}{'seconds':>10}{'jobs/s':>14}")
+    for name, rate in rates.items():
+        click.echo(f"{name:24}{jobs[name]:>12,}{middle[name]:>10.2f}{rate:>14,.0f}")
+    ours = rates["W1 --engine=dask"]
+    ideal = jobs["W3 --engine=dask"] * MILLISECOND / WORKERS
+    goals = [
+        ("W1, times a submit a job", ours / rates["W1 submit a job"], 1000.0),
+        ("W1, times batches of 20,000 by hand", ours / rates["W1 batches of 20,000"], 3.0),
+        ("W1, times tm-run here", ours / rates["W1 tm-run"], 0.5),
+        ("W3, share of the ideal", ideal / middle["W3 --engine=dask"], 0.97),
+        ("seconds to the first job", middle["first job"], -2.0),
+    ]
+    missed = False
+    for name, value, goal in goals:
+        good = value >= goal if goal > 0 else value <= -goal
+        missed = missed or not good
+        bound = f">= {goal:,g}" if goal > 0 else f"<= {-goal:g}"
+        click.echo(f"{name:40}{value:>12,.2f}   {bound:10}{'' if good else 'MISSED'}")
+    if missed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

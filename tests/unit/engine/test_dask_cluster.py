@@ -1,0 +1,136 @@
+"""What Dask is asked, and what becomes of its answers, with a double of its client: the real one is
+tried by ``tests/process/test_engine_dask.py``.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taskmaster.engine.dask_cluster import DaskCluster
+from taskmaster.engine.ended import Ended
+
+
+class Future:
+    """Of a task that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.status = "pending"
+        self.cancelled = False
+
+    def result(self, timeout: float) -> Ended:
+        return Ended(0, "w1")
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def release(self) -> None:
+        """Nothing is kept here."""
+
+
+class Client:
+    """Two workers of one thread, and a count of the questions."""
+
+    status = "running"
+    scheduler = SimpleNamespace(address="tcp://127.0.0.1:8786")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.threads = {"a": 1, "b": 1}
+        self.there: dict[str, list[str]] = {}
+        self.futures: dict[str, Future] = {}
+        self.takes = 0.0
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def nthreads(self) -> dict[str, int]:
+        return self.threads
+
+    def processing(self) -> dict[str, list[str]]:
+        self.asked += 1
+        self.now += self.takes
+        return self.there
+
+    def submit(self, function: Any, task: Any, *, key: str, pure: bool, retries: int) -> Future:
+        assert (pure, retries) == (False, 0)
+        return self.futures.setdefault(key, Future())
+
+
+@pytest.fixture
+def client() -> Client:
+    """The double."""
+    return Client()
+
+
+def cluster_with(client: Client, *names: str) -> DaskCluster:
+    """A cluster that has been given some tasks."""
+    found = DaskCluster("r", lambda: client, own=False, clock=client.clock)
+    for name in names:
+        found.submit(name, None)  # type: ignore[arg-type]
+    return found
+
+
+def asked(client: Client, cluster: DaskCluster, seconds: float) -> int:
+    """How often the scheduler is asked, when it is looked at four times a second."""
+    before, end = client.asked, client.now + seconds
+    while client.now < end:
+        cluster.look()
+        client.now += 0.25
+    return client.asked - before
+
+
+def test_the_scheduler_is_asked_rarely_once_all_slaves_run(client):
+    """It answers with the tasks of all users; the less often, the longer that takes."""
+    cluster = cluster_with(client, "one", "two")
+    assert 10 <= asked(client, cluster, 10.0) <= 21, "while slaves are to begin, somebody waits for them"
+
+    client.there = {"a": ["one", "theirs-1"], "b": ["two"]}
+    assert asked(client, cluster, 60.0) <= 22
+    client.takes = 2.0
+    assert asked(client, cluster, 600.0) <= 8
+
+
+def test_a_slave_that_has_ended_is_told_at_once(client):
+    """That is known here, and nobody is asked."""
+    cluster = cluster_with(client, "one", "two")
+    client.there = {"a": ["one"], "b": ["two"]}
+    view = cluster.look()
+    assert (view.workers, view.running, view.withdrawable) == (2, 2, frozenset())
+
+    client.futures["one"].status = "finished"
+    before = client.asked
+    assert cluster.look().ended == {"one": Ended(0, "w1")}
+    assert client.asked == before
+
+
+def test_only_what_certainly_runs_nowhere_may_be_withdrawn(client):
+    """As of an answer of this moment; an older one may be wrong by now."""
+    cluster = cluster_with(client, "one", "two", "three")
+    client.there = {"a": ["one"], "b": ["two"]}
+
+    assert cluster.look().withdrawable == {"three"}
+    assert cluster.look().withdrawable == frozenset()
+
+
+def test_a_slave_that_waits_behind_another_one_is_submitted_anew_when_a_worker_is_free(client):
+    """It came when there was no other worker, and Dask would leave it there as long as the first
+    one runs. What runs is left alone, and so is what waits where no worker is free.
+    """
+    cluster = cluster_with(client, "one", "two")
+    client.there = {"a": ["two", "one"], "b": ["theirs"]}
+    asked(client, cluster, 5.0)
+    assert not client.futures["two"].cancelled
+
+    client.there = {"a": ["two", "one"], "b": []}
+    ended: dict[str, Ended] = {}
+    for _ in range(20):
+        ended.update(cluster.look().ended)
+        client.now += 0.25
+    assert client.futures["two"].cancelled
+    assert not client.futures["one"].cancelled
+    assert list(ended) == ["two"]
+    assert ended["two"].by_will
