@@ -93,7 +93,8 @@ def check(key: Any) -> str:
     """
     text = encode(key)
     try:
-        same = encode(decode(text)) == text and _alike(decode(text), key)
+        back = decode(text)
+        same = encode(back) == text and _alike(back, key)
     except (ValueError, TypeError, KeyError, OSError) as exc:
         raise KeyUnstorable(f"The key {_short(key)} does not survive being stored ({exc}). {_HOW}") from exc
     if not same:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 __all__ = [
+    "BATCH_SECONDS",
     "LONG_JOB_SECONDS",
     "MAX_BATCH",
     "PROTOCOL",
@@ -34,7 +35,7 @@ MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
 
 BATCH_SECONDS = 0.5
-"""Seconds of work in a batch, where nothing slows the run."""
+"""How much work a batch should be, unless there are so many workers that the master says more."""
 
 LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""
@@ -325,6 +326,7 @@ class Answer(NamedTuple):
             that still runs it when the master is restarted shows this to the new one.
         rest: How long a worker rests after a batch from now on, in multiples of the time that the
             batch took.
+        work: Seconds of work that a batch should be.
     """
 
     state: AnswerState
@@ -334,6 +336,7 @@ class Answer(NamedTuple):
     stale: tuple[str, ...] = ()
     tickets: tuple[tuple[str, int, int], ...] = ()
     rest: float = 0.0
+    work: float = BATCH_SECONDS
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as plain tuples."""
@@ -345,6 +348,7 @@ class Answer(NamedTuple):
             tuple(self.stale),
             tuple(self.tickets),
             self.rest,
+            self.work,
         )
 
     @classmethod
@@ -355,7 +359,7 @@ class Answer(NamedTuple):
             ValueError: The value is not an answer.
         """
         try:
-            state, pause, batches, recalls, stale, tickets, rest = value
+            state, pause, batches, recalls, stale, tickets, rest, work = value
             return cls(
                 AnswerState(state),
                 float(pause),
@@ -364,6 +368,7 @@ class Answer(NamedTuple):
                 tuple(str(token) for token in stale),
                 tuple((str(token), int(index), int(number)) for token, index, number in tickets),
                 float(rest),
+                float(work),
             )
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not an answer: {exc}") from None

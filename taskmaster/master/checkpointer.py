@@ -35,7 +35,8 @@ logger = clean_logger(__name__)
 INTERVAL_SECONDS = 0.25  # between checkpoints
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
 WRITE_CHECK_SECONDS = 0.1  # between two checks of a last checkpoint that is under way
-REST_FACTOR = 20  # times its own duration: the rest after a checkpoint, so that it costs 5 % at most
+REST_FACTOR = 20  # times its own duration: the rest after a checkpoint, so that it costs 5 % at most,
+LONGEST_REST_SECONDS = 2.0  # but not longer: one that has much to write has the more to write the longer it rests
 SLOW_SECONDS = 5.0  # a checkpoint that takes longer makes the run wait for it
 LONGEST_UNWRITTEN_SECONDS = 5.0  # longest time without a checkpoint, even if nothing but the clock has changed
 
@@ -117,7 +118,7 @@ class Checkpointer(threading.Thread):
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
             else:
                 backoff.reset()
-                least = REST_FACTOR * (self._clock() - before)
+                least = min(LONGEST_REST_SECONDS, REST_FACTOR * (self._clock() - before))
                 pause = max(INTERVAL_SECONDS, least)
                 self._pause("")
 

@@ -7,10 +7,10 @@ is taken off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from taskmaster import keys
+from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.run_record import Checkpoint, RunRecord
 
 __all__ = ["Completion", "Extents"]
@@ -43,45 +43,83 @@ class Completion:
         self.before = 0.0
         self._extents_of = source
         self._record: RunRecord | None = record if record.mark is not None else None  # until ``before`` is known
-        self._parked = {job.id: job.key for job in record.parked}
-        self._extents: dict[str, float | None] = {}  # by key, of those that are parked
+        self._parked = _Parked(source)
         self._position: tuple[str, float] | None = None  # the last mark whose position was known
+        for job in record.parked:
+            self._parked.add(job)
 
     def update(self, checkpoint: Checkpoint) -> None:
         """Take a checkpoint into account that was written."""
-        self._parked.update((job.id, job.key) for job in checkpoint.park)
+        for job in checkpoint.park:
+            self._parked.add(job)
         for number in checkpoint.unpark:
-            self._extents.pop(self._parked.pop(number, ""), None)
+            self._parked.remove(number)
         if checkpoint.mark is not None:
             if self._record is not None and self._record.mark is not None:
-                parked = [job.key for job in self._record.parked]
+                parked = _Parked(self._extents_of)
+                for job in self._record.parked:
+                    parked.add(job)
                 before = self._completed(self._record.mark, parked, self._record.settled)
                 if before is None:
                     return  # the source does not know yet
                 self.before, self._record = before, None
-                self._extents = {key: self._extents[key] for key in self._parked.values() if key in self._extents}
-            self.settled = self._completed(checkpoint.mark, self._parked.values(), checkpoint.settled)
+            self.settled = self._completed(checkpoint.mark, self._parked, checkpoint.settled)
         if checkpoint.finished and self.settled is not None:
             self.settled = 1.0
 
-    def _completed(self, mark: str, parked: Iterable[str], settled: int) -> float | None:
+    def _completed(self, mark: str, parked: _Parked, settled: int) -> float | None:
         if self._position is None or self._position[0] != mark:
             position = self._extents_of.position(keys.decode(mark))
             if position is None:
                 return None
             self._position = (mark, position)
         passed = self._position[1]
-        waiting = list(parked)
-        if not waiting:
+        if not len(parked):
             return passed
-        extents = [self._extent(key) for key in waiting]
-        known = [extent for extent in extents if extent is not None]
-        if len(known) == len(extents):
-            return max(0.0, passed - sum(known))
+        together = parked.measure()
+        if together is not None:
+            return max(0.0, passed - together)
         # Without extents, all jobs are taken to weigh the same.
-        return passed * settled / (settled + len(waiting))
+        return passed * settled / (settled + len(parked))
 
-    def _extent(self, key: str) -> float | None:
-        if key not in self._extents:
-            self._extents[key] = self._extents_of.extent(keys.decode(key))
-        return self._extents[key]
+
+class _Parked:
+    """Parked jobs, and which fraction of the work they are together: each is looked at once.
+
+    Args:
+        source: Says which fraction a job is.
+    """
+
+    def __init__(self, source: Extents) -> None:
+        self._source = source
+        self._keys: dict[int, str] = {}  # of those that were not looked at, by id
+        self._extents: dict[int, float | None] = {}  # of the others
+        self._sum = 0.0
+        self._unknown = 0  # those of which the source does not know it
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._extents)
+
+    def add(self, job: ParkedJob) -> None:
+        """Add a job; one that is here already stays as it is."""
+        if job.id not in self._extents:
+            self._keys[job.id] = job.key
+
+    def remove(self, number: int) -> None:
+        """Remove a job by its id, if it is here."""
+        if self._keys.pop(number, None) is None and number in self._extents:
+            self._count(self._extents.pop(number), -1)
+
+    def measure(self) -> float | None:
+        """Return which fraction they are together, None if the source does not know it of all."""
+        while self._keys:
+            number, key = self._keys.popitem()
+            self._extents[number] = extent = self._source.extent(keys.decode(key))
+            self._count(extent, 1)
+        return None if self._unknown else self._sum
+
+    def _count(self, extent: float | None, sign: int) -> None:
+        if extent is None:
+            self._unknown += sign
+        else:
+            self._sum = self._sum + sign * extent if len(self._extents) else 0.0  # what was rounded does not add up

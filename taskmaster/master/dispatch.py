@@ -18,7 +18,7 @@ from taskmaster.master.pickling import MAX_JOB_BYTES, TooLarge, pickle_all, pick
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reports import Reports
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want, WireBatch
+from taskmaster.model import BATCH_SECONDS, Failure, FailureKind, Report, ReportEnd, Want, WireBatch
 from taskmaster.runtime.backoff import pause_after
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.transport.frames import SegmentedBytes
@@ -38,6 +38,11 @@ MOST_IDLE_SECONDS = 8.0  # longest pause of an idle slave, however many slaves t
 REPORT_SECONDS = 0.1  # while other slaves wait for jobs that this one holds, or may soon wait
 RELAXED_REPORT_SECONDS = 0.5  # while many jobs are queued: each message takes processor time from jobs
 REPORT_SPACING_SECONDS = 0.002  # between the reports of two slaves, where there are many
+
+# To take a batch back and to hand out another one costs the master about 50 us of its one core, so
+# that it can do 20,000 a second in bundles, and 10,000 one at a time.
+BATCHES_A_SECOND = 8000  # as many as all workers should ask for
+LONGEST_BATCH_SECONDS = 300.0
 
 
 class Dispatch:
@@ -115,6 +120,11 @@ class Dispatch:
     def rest(self) -> float:
         """How long workers rest after a batch now, in multiples of the time that it took."""
         return max(self._broker.limits.nice, self._throttle.rest)
+
+    @property
+    def work(self) -> float:
+        """Seconds of work that a batch should be: the more workers there are, the longer."""
+        return min(LONGEST_BATCH_SECONDS, max(BATCH_SECONDS, self._broker.slaves.workers / BATCHES_A_SECOND))
 
     def _next(self, slave: ConnectedSlave, want: Want) -> WireBatch | None:
         """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there

@@ -40,6 +40,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
 from taskmaster.master.tally.failure_kinds import MOST_KINDS
 from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.runtime.garbage import Collector
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -105,6 +106,7 @@ class Run:
         self._is_timed = False  # by an operator, not by the command line
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._collector = Collector()
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = broker = Broker(incarnation, limits, record)
         self._outage = OutageRemark(lambda: broker.outage.reason)
@@ -129,12 +131,7 @@ class Run:
     def _shown(self, identity: JobIdentity, incarnation: str, resume: str) -> RunDetails:
         """Let clients look at how the run stands."""
         details = RunDetails(
-            self._broker,
-            self._lock,
-            self._reader,
-            self._throttle,
-            self._record,
-            identity,
+            *(self._broker, self._lock, self._reader, self._throttle, self._record, identity),
             checkpointer=self._checkpointer,
             reports=self._reports,
             steers=self.steers,
@@ -280,6 +277,7 @@ class Run:
             self._checkpointer.stop(HANGING_SECONDS)
             server.stop()
             self._throttle.stop()
+            self._collector.stop()
             self._reader.wait_closed(CLOSING_SECONDS)
             view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         summary, counted = self.summary(), self._status.counted
@@ -341,6 +339,7 @@ class Run:
                 finished = self._broker.over
                 pending = not self._broker.at_rest
                 stop = self._broker.settlement.stop
+            self._collector.tick(len(self._broker.leases), time.monotonic())
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
             self._reports.fail_doomed()

@@ -189,7 +189,7 @@ class RunDetails:
             "rates": self._rates(snapshot, now),
             "source": self._source(counts, now),
             "queue": {"now": counts.queued, "most": self._broker.limits.size, "bytes": bytes_queued},
-            "span": {"now": self._broker.intake.span, "most": self._broker.limits.span},
+            "span": {"now": self._broker.intake.span, "most": self._broker.intake.span_limit},
             "holder": None if holder is None else self._named(*holder),
             "watermark_age_seconds": round(self._checkpointer.watermark_age, 3),
             "checkpoint": self._checkpoint(),
@@ -257,7 +257,7 @@ class RunDetails:
             state = "slow"
         else:
             # The reader reads again as soon as the queue is half empty.
-            full = 2 * counts.queued >= self._broker.limits.size or intake.span >= self._broker.limits.span
+            full = 2 * counts.queued >= self._broker.limits.size or intake.span >= intake.span_limit
             state = "full" if full else "reading"
         return {
             "state": state,

@@ -127,9 +127,7 @@ class Service:
         if not texts or type(workers) is not int or type(slots) is not int:
             return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
         name = clean(str(name))[:200]  # it is shown and written down in many places
-        with self._lock:
-            connected = self._broker.slaves.connected_ids
-        admission = self._skew.compare(info, name, connected)
+        admission = self._skew.compare(info, name, self._is_connected)
         if admission.refusal:
             self.refused = f"{name}: {admission.refusal}"
             self.refusals += 1
@@ -197,6 +195,7 @@ class Service:
                 stale,
                 self._broker.takeover.tickets(slave),
                 self._dispatch.rest,
+                self._dispatch.work,
             )
         return answer.to_wire()
 
@@ -265,6 +264,10 @@ class Service:
         """Note that a slave's connection has ended; it has a short grace to come back."""
         with self._lock:
             self._broker.slaves.closed(session, self._clock())
+
+    def _is_connected(self, session: str) -> bool:
+        with self._lock:
+            return self._broker.slaves.is_connected(session)
 
     def _take_over(self, slave: ConnectedSlave, info: dict[str, Any]) -> list[tuple[str, int, str]]:
         """Return the leases of what the slave has been running since before this master was

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ __all__ = ["Admission", "Skew"]
 logger = clean_logger(__name__)
 
 MOST_TOLD = 100  # different files that the log warns of
+FEW_SLAVES = 100  # of which nobody is forgotten
 LONGEST_PATH = 4096  # characters of a path that a slave tells
 
 
@@ -61,16 +62,18 @@ class Skew:
         self._callback = callback.partition(":")[0]
         self._target = target or callback
         self._known: dict[str, tuple[str, str]] = {}  # by session: the slave's name, and the digest
+        self._by_code: dict[str, dict[str, None]] = {}  # the sessions, by digest
+        self._most = FEW_SLAVES  # so many are known before those that have gone are forgotten
         self._told: set[str] = set()  # digests that the log has been warned of
         self._lock = threading.Lock()
 
-    def compare(self, info: dict[str, Any], name: str, connected: Collection[str]) -> Admission:
+    def compare(self, info: dict[str, Any], name: str, is_connected: Callable[[str], bool]) -> Admission:
         """Compare a slave that says hello with the others.
 
         Args:
             info: its hello; what is missing in it is not known.
             name: how it is called.
-            connected: sessions of the slaves that are connected; the others are forgotten.
+            is_connected: says whether the slave of a session is connected; others do not count.
         """
         session, code = str(info.get("session")), info.get("code")
         code = code[:64] if isinstance(code, str) else ""
@@ -84,10 +87,9 @@ class Skew:
             return Admission(refusal=_other_run(self._target, target))
         with self._lock:
             came = session not in self._known
-            self._known = {one: about for one, about in self._known.items() if one in connected}
-            other = self._other_than(session, code, callback)
+            other = self._other_than(session, code, callback, is_connected)
             if other is None or not self._strict:
-                self._known[session] = (name, code)
+                self._note(session, name, code, is_connected)
             first = code not in self._told and len(self._told) < MOST_TOLD
             if first and other is not None:
                 self._told.add(code)
@@ -135,17 +137,54 @@ class Skew:
             own, other = _folders(self._target), _folders(target)
             return bool(own and other) and own != other
 
-    def _other_than(self, session: str, code: str, callback: str) -> str | None:
+    def _note(self, session: str, name: str, code: str, is_connected: Callable[[str], bool]) -> None:
+        self._forget(session)
+        if len(self._known) >= self._most:
+            for gone in [one for one in self._known if not is_connected(one)]:
+                self._forget(gone)
+            self._most = max(FEW_SLAVES, 2 * len(self._known))
+        self._known[session] = (name, code)
+        self._by_code.setdefault(code, {})[session] = None
+
+    def _forget(self, session: str) -> None:
+        known = self._known.pop(session, None)
+        if known is not None:
+            sessions = self._by_code[known[1]]
+            del sessions[session]
+            if not sessions:
+                del self._by_code[known[1]]
+
+    def _other_than(self, session: str, code: str, callback: str, is_connected: Callable[[str], bool]) -> str | None:
         """Return what has another code, None if nothing has; a slave that does not tell its code
         differs under ``--strict-code`` alone.
         """
         same = not callback or callback.partition(":")[0] == self._callback
-        slaves = [("the master", self.code)] if self.code and same else []
-        slaves += [(f"the slave {name}", known) for one, (name, known) in self._known.items() if one != session]
-        for name, known in slaves:
-            if known != code and (self._strict or (known and code)):
-                return name
+        if self.code and same and self._differs(self.code, code):
+            return "the master"
+        for known in list(self._by_code):
+            if self._differs(known, code):
+                one = self._first_connected(known, session, is_connected)
+                if one is not None:
+                    return f"the slave {self._known[one][0]}"
         return None
+
+    def _differs(self, known: str, code: str) -> bool:
+        return known != code and (self._strict or bool(known and code))
+
+    def _first_connected(self, code: str, session: str, is_connected: Callable[[str], bool]) -> str | None:
+        """Return a connected slave with this code beside that of the session; those that have gone
+        are forgotten on the way, so that they are passed once.
+        """
+        gone, found = [], None
+        for one in self._by_code[code]:
+            if one != session and is_connected(one):
+                found = one
+                break
+            gone.append(one)
+        for one in gone:
+            if one != session:
+                self._forget(one)
+        return found
 
 
 def _folders(target: str) -> list[str]:

@@ -35,6 +35,7 @@ __all__ = [
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 DEFAULT_HOST = "127.0.0.1:5050"
+DEFAULT_SPAN = 100_000
 DRY_RUN_JOBS = 10  # that --dry-run shows if it is given without a number
 
 
@@ -186,7 +187,13 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
     )
     failed: bool = flag(Section.STATE, "Run the failed jobs again, and nothing else.")
     size: int = count(Section.QUEUE, 10_000, "Most jobs that are read ahead and wait in the queue.", least=1)
-    span: int = count(Section.QUEUE, 100_000, "Most jobs from the watermark to the newest job read.", least=2)
+    span: int = count(
+        Section.QUEUE,
+        DEFAULT_SPAN,
+        "Most jobs from the watermark to the newest job read. Unless another number is given, four times what slaves "
+        "hold, where that is more.",
+        least=2,
+    )
     total: int | None = count(
         Section.QUEUE,
         None,

@@ -15,7 +15,9 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import is_url, without_password, without_path
+from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runtime.invocation import is_command, is_interactive
+from taskmaster.transport.server import Server
 from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
 
@@ -58,6 +60,13 @@ class Announcements:
         self._say(
             f"Resuming at {reached} ({show_count(record.settled, 'job')} settled so far{parked}); the state is {place}"
         )
+
+    def serving(self, server: Server | InProcessServer, slave_command: str) -> None:
+        """Say where slaves reach the master, and if not many of them can."""
+        if isinstance(server, Server) and server.shortage:
+            self._say(server.shortage)
+        self._say(f"Taskmaster server running on {str(server.where)!r}")
+        self._say(f"Start slaves with: {slave_command}")
 
     def start_of_failed(self, record: RunRecord) -> None:
         """Say that failed jobs are run again, and nothing else."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
-from taskmaster.options.commands import MasterOptions, failure_budget
+from taskmaster.options.commands import DEFAULT_SPAN, MasterOptions, failure_budget
 from taskmaster.options.option import from_options, option_of
 from taskmaster.redaction import is_url, without_password, without_path
 from taskmaster.runner.announcements import shown_guard
@@ -45,6 +45,7 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
         outage=outage if options.outage is None else options.outage,
         max_failures=most,
         max_share=share,
+        span_follows=options.span == DEFAULT_SPAN,
         reclaim=RECLAIM_SECONDS if announced else 0.0,
     )
 

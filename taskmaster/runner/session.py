@@ -163,8 +163,7 @@ class RunSession:
                 parts.exit_code = summary.exit_code
                 return replace(summary, settled=0)  # what the run had settled before is not what this call has done
             if self._announce:
-                parts.console.say(f"Taskmaster server running on {str(parts.server.where)!r}")
-                parts.console.say(f"Start slaves with: {self._slave_command(parts.server)}")
+                parts.says.serving(parts.server, self._slave_command(parts.server))
             summary = self._work(parts)
             note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
             ended = self._end(parts, summary)

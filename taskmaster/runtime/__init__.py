@@ -5,7 +5,7 @@
 - ``child_process``, ``at_fork``, ``randomness``: processes that it forks;
 - ``standard_streams``, ``descriptors``, ``log``, ``log_file``, ``error_output``, ``tracebacks``:
   what it says, and through what;
-- ``malloc``, ``exhaustion``: its memory; ``backoff``: pauses that grow;
+- ``malloc``, ``garbage``, ``exhaustion``: its memory; ``backoff``: pauses that grow;
 - ``context``: in which run and in which worker this code runs.
 
 Imported by every room; imports nothing but the modules at the root.

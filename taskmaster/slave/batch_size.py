@@ -1,7 +1,7 @@
 """How many jobs a batch should have. Pure.
 
-Aims at a time for a batch: long enough that handing it out costs little, short enough that a recall
-or a lost slave does.
+Aims at a time for a batch, which the master says: long enough that handing it out costs little,
+short enough that a recall or a lost slave does.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class BatchSize:
         self._fixed = fixed
         self._recent: deque[float] = deque(maxlen=RECENT_BATCHES)
         self._largest = slots
+        self._target = BATCH_SECONDS  # of work in a batch
+
+    def aim(self, seconds: float) -> None:
+        """Note how much work a batch should be, as the master says."""
+        self._target = seconds
 
     def note_slots(self, slots: int) -> None:
         """Note how many jobs a worker runs at once, as it says when it has loaded its callback."""
@@ -43,7 +48,7 @@ class BatchSize:
         if jobs <= 0:
             return
         self._recent.append(max(seconds, 1e-9) / jobs)
-        largest = min(self._largest, jobs) if seconds > BATCH_SECONDS else max(self._largest, jobs)
+        largest = min(self._largest, jobs) if seconds > self._target else max(self._largest, jobs)
         self._largest = max(self._slots, largest)
 
     def want(self, batches: int) -> Want:
@@ -57,7 +62,7 @@ class BatchSize:
             # Never fewer than run at once: a worker holds two batches, and its threads or
             # coroutines would have nothing to do.
             return min(max(self._fixed, self._slots), self._most)
-        return min(self._most, max(self._slots, min(self._within(BATCH_SECONDS), self._largest * BATCH_GROWTH)))
+        return min(self._most, max(self._slots, min(self._within(self._target), self._largest * BATCH_GROWTH)))
 
     @property
     def reason(self) -> str:
@@ -69,9 +74,9 @@ class BatchSize:
             return more if self._fixed < self._slots else "chosen with --batch"
         if not self._recent:
             return "nothing is known of the jobs yet"
-        within, grown = self._within(BATCH_SECONDS), self._largest * BATCH_GROWTH
+        within, grown = self._within(self._target), self._largest * BATCH_GROWTH
         if within > self._slots and within <= min(grown, MAX_BATCH):
-            return f"{BATCH_SECONDS:g} s of work, at {1000 * BATCH_SECONDS / within:.3g} ms a job"
+            return f"{self._target:g} s of work, at {1000 * self._target / within:.3g} ms a job"
         unknown = "it grows with what is known of the jobs" if grown < MAX_BATCH else "no batch is larger"
         return "slow jobs: one for each that a worker runs at once" if within <= self._slots else unknown
 

@@ -223,6 +223,7 @@ class Supervisor:
             self._over = True
             return
         self._pool.rest(answer.rest)
+        self._batch_size.aim(answer.work)
         for lent in answer.batches:
             if self._stop_by is None:
                 self._pool.give(lent)

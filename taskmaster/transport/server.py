@@ -31,6 +31,7 @@ from taskmaster.transport.frames import FrameUnsealed, frame
 from taskmaster.transport.handshake import HANDSHAKE_SECONDS, prove_both
 from taskmaster.transport.listener import Listener
 from taskmaster.transport.reactor import LONG_FRAME_BYTES, Peer, Reactor
+from taskmaster.units import show_count
 
 __all__ = ["METHODS", "QueueManager", "Served", "Server", "bind"]
 
@@ -40,7 +41,8 @@ METHODS = ("hello", "exchange", "bye", "status", "failures", "steer", "look")
 SLOW_METHODS = ("failures", "steer", "look")  # are people's, and ask for what has to be read from the state
 QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
-MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 32_768
+LARGE_FLEET = 10_000  # slaves; where fewer can connect, that is said
 MAX_PENDING = 128  # connections that have not proved anything yet
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 RESERVED_DESCRIPTORS = 64  # descriptors that are left for everything else
@@ -112,6 +114,7 @@ class Server(managers.Server):
         self._logged = 0.0
         self._served: Served | None = None
         self._cap = _most_connections()
+        self._said_full = False
         self._accepter: threading.Thread | None = None
         self._reactor = Reactor(self._answer, self._end, _takes_long)
         self.stop_event = threading.Event()
@@ -121,6 +124,19 @@ class Server(managers.Server):
         """The address that is listened on, with the real port."""
         found: Address = self.listener.address  # type: ignore[attr-defined]
         return found
+
+    @property
+    def shortage(self) -> str:
+        """What to say if fewer slaves can connect than a large fleet has; "" if nothing."""
+        if self._cap >= LARGE_FLEET:
+            return ""
+        files = show_count(resource.getrlimit(resource.RLIMIT_NOFILE)[0], "file")
+        wanted = LARGE_FLEET + RESERVED_DESCRIPTORS
+        return (
+            f"At most {show_count(self._cap, 'slave')} can be connected at once: this process may have {files} open. "
+            f"For more, raise that limit before the master is started (`ulimit -n {wanted}`; "
+            "LimitNOFILE= in a unit of systemd, --ulimit nofile= of a container)."
+        )
 
     def serve(self, served: Served) -> None:
         """Name the object that is served."""
@@ -185,6 +201,9 @@ class Server(managers.Server):
             crowded = len(self._pending) >= MAX_PENDING or len(self._pending) + len(self._connected) >= self._cap
         if full:
             self._log_refusal(channel, f"there are {self._cap} connections already")
+            if not self._said_full:
+                self._said_full = True
+                logger.warning("%s", self.shortage or f"{self._cap} slaves are connected: no more are let in.")
             return False
         if crowded:
             self._close_oldest()

@@ -165,8 +165,8 @@ class SteeredWorld(World):
         if self.source_failed:
             self.start_master()
         self.ask("resume")
-        for slave in list(self.broker.slaves):
-            slave.silence(quiet=False, ends=False)
+        for ident in [*self.broker.slaves.quieted, *(slave.id for slave in self.broker.slaves)]:
+            self.broker.slaves.silence(ident, None)
         super().drain()
 
     def _check_attempts(self) -> None:

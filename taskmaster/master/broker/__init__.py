@@ -8,9 +8,10 @@ them:
 - ``intake`` (with ``queue`` and ``write_ahead``): read, and not handed out;
 - ``hand_out``, ``batch_limit``, ``batches``: which batch a slave gets, and how large it is;
 - ``slaves``, ``leases``, ``recalls``, ``takeover``: what slaves hold, and are asked to give back;
+  ``positions``: where in the order of reading that is;
 - ``prepared``, ``settlement``: what a report comes to;
 - ``failure_policy``, ``verdicts``, ``failure_budget``, ``outage``: what becomes of failed jobs;
-- ``redelivery``, ``waiting``, ``replay``: what goes out again;
+- ``redelivery`` (with ``returned``), ``waiting``, ``replay``: what goes out again;
 - ``watermark``, ``relief``, ``parking``, ``unwritten``, ``counts``: what a checkpoint says.
 """
 

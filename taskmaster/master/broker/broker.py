@@ -45,6 +45,7 @@ from taskmaster.model import Report, Want
 
 __all__ = ["Broker"]
 
+LOST_LEASES_A_TICK = 20_000  # about: when a whole fleet falls silent, nobody is heard for a tenth of a second at a time
 UNWRITTEN_BYTES = 16 * 1024 * 1024  # of failed and parked jobs that wait for a checkpoint
 
 
@@ -71,7 +72,10 @@ class Broker:
         self.replay = Replay()
         self.parking = Parking(record.parked)
         self.redelivery = Redelivery(limits, self.slaves, self.leases, self.batch_limit, self.parking.came_back)
-        self.intake = Intake(limits, self.watermark, self.parking, self.redelivery, bound=record.bound, parked=parked)
+        self.intake = Intake(
+            limits, self.watermark, self.parking, self.redelivery, bound=record.bound, parked=parked,
+            in_hand=lambda: self.leases.open,
+        )  # fmt: skip
         self.outage = Outage(limits)
         policy = FailurePolicy(limits, self.intake.write_ahead, self.outage, random.Random(incarnation))
         self._preparation = Preparation(policy, self.parking)
@@ -79,8 +83,8 @@ class Broker:
         self.settlement = Settlement(policy, *moved)
         self.hand_out = HandOut(self.slaves, self.leases, self.redelivery, self.intake, self.batch_limit, self.outage)
         self.takeover = Takeover(self.leases, self.parking, self.redelivery)
-        self.recalls = Recalls(limits, self.slaves, self.leases, self.intake, self.redelivery, self.watermark)
-        self.relief = Relief(limits, self.watermark, self.leases, self.intake, self.redelivery, self.parking)
+        self.recalls = Recalls(self.slaves, self.leases, self.intake, self.redelivery, self.watermark)
+        self.relief = Relief(self.watermark, self.leases, self.intake, self.redelivery, self.parking)
 
     # -- slaves ------------------------------------------------------------------------------------
 
@@ -93,14 +97,14 @@ class Broker:
                 lost on its way: its jobs would wait for ever. A batch that ended with the slave's
                 silence is its again while nobody else was given one of the jobs.
         """
-        known = self.slaves.get(slave.id)
+        known, kept = self.slaves.get(slave.id), set(held)
         if known is not None:
-            slave.leases = known.leases
+            slave.leases, slave.asked, slave.long = known.leases, known.asked, known.long
             slave.connections += known.connections
             if known.told != slave.told:
                 slave.connections -= 1  # it was asked to say hello again, over the same one
             for lease in self.leases.held_by(slave):
-                if lease.token not in held:
+                if lease.token not in kept:
                     self.redelivery.release(lease)
         self.slaves.add(slave)
         for token in held:
@@ -147,10 +151,13 @@ class Broker:
         self.intake.write_ahead.tick(now)
         self.outage.tick(now)
         self.settlement.stop = self.settlement.stop or self.outage.stop
-        lost = []
+        lost, leases = [], 0
         for slave in self.slaves.tick(now):
+            if leases >= LOST_LEASES_A_TICK:
+                break  # the others are gone the next time, too, unless they have come back
             if slave.leases:
                 lost.append(slave.name)
+                leases += len(slave.leases)
             self.redelivery.lose(slave)
         self.recalls.ask_back(all_unstarted=self.outage.holding)
         return lost
@@ -205,7 +212,7 @@ class Broker:
     @property
     def stuck(self) -> bool:
         """Whether the span is full although all that was read is settled: the keys allow no cut."""
-        return self.intake.span >= self.limits.span and self.at_rest
+        return self.intake.span >= self.intake.span_limit and self.at_rest
 
     @property
     def is_behind(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,10 @@ from taskmaster.master.job_records import ParkedJob
 
 __all__ = ["Intake"]
 
+# Times the jobs in the hands of slaves: the span where it follows them. Half of it is used before
+# jobs are parked for it, and jobs that run twice as long as others are no reason to.
+SPANS_IN_HAND = 4
+
 
 class Intake:
     """See the module.
@@ -35,6 +39,7 @@ class Intake:
         bound: where the source said, when the run was new, that it ends; encoded.
         parked: what an earlier session parked; what of it is more than this one may hand out stays
             in the store, until it may.
+        in_hand: gives the number of jobs in the hands of slaves.
 
     Attributes:
         bound: where the source ends, encoded like a key; None if it did not say.
@@ -53,7 +58,9 @@ class Intake:
         *,
         bound: str | None = None,
         parked: Sequence[ParkedJob] = (),
+        in_hand: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._in_hand = in_hand
         self.bound = bound
         self.exhausted = False
         self.refused = False
@@ -118,6 +125,15 @@ class Intake:
         """Jobs from the watermark to the newest job read."""
         return self.read - self._watermark.cut
 
+    @property
+    def span_limit(self) -> int:
+        """How many these may be: what slaves hold and have lost counts several times, where nobody
+        has said how many.
+        """
+        if not self._limits.span_follows:
+            return self._limits.span
+        return max(self._limits.span, SPANS_IN_HAND * (self._in_hand() + self._redelivery.jobs))
+
     def allow_more(self, jobs: int | None) -> None:
         """Note that this session may hand out another number of jobs; None: all that there are.
         What an earlier session parked comes first.
@@ -141,7 +157,7 @@ class Intake:
         # One job more than may be handed out: its key says whether the watermark can pass the one
         # before it.
         fresh = self._allowance + 1 - (queued - len(self._known))
-        return max(0, min(self._limits.size - waiting, self._limits.span - self.span, fresh))
+        return max(0, min(self._limits.size - waiting, self.span_limit - self.span, fresh))
 
     def newest(self, count: int, chance: random.Random) -> list[Any]:
         """Return the last job read, and ``count`` of the newest by chance; fewer where they have
@@ -159,7 +175,9 @@ class Intake:
         """Return how many jobs may be planned now, while all slaves run ``slots`` at once."""
         waiting = self._redelivery.jobs
         room = self.write_ahead.room(slots, waiting)
-        return max(0, min(room, self._limits.size - waiting - self._parking.backlog, self._allowance))
+        # Of what is in the hands of slaves, one for each slot has not run for long yet, and counts.
+        most = max(self._limits.size, 3 * slots // 2) if self._limits.span_follows else self._limits.size
+        return max(0, min(room, most - waiting - self._parking.backlog, self._allowance))
 
     def add_planned(self, jobs: Sequence[ParkedJob]) -> None:
         """Plan jobs that the source has made: the next checkpoint parks them, after which they are

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
 from taskmaster.master.broker.batches import Batch, contiguous
 from taskmaster.master.broker.counts import RunningJob
+from taskmaster.master.broker.positions import Positions
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.model import LONG_JOB_SECONDS, Report
 
 __all__ = ["Lease", "LeaseTable"]
+
+NONE: frozenset[int] = frozenset()  # of a million leases, sets of their own would take half a gigabyte
+COMPARED_LEASES = 64  # of about the same size, for the fullest of them
 
 
 @dataclass(slots=True, eq=False)
@@ -41,10 +46,10 @@ class Lease:
     batch: Batch
     keep: int
     upto: int = 0
-    extra: set[int] = field(default_factory=set)
+    extra: frozenset[int] = NONE
     wanted: int | None = None
     asked: bool = False
-    long: set[int] = field(default_factory=set)
+    long: frozenset[int] = NONE
     before: tuple[int, int, int] = (0, 0, 0)
     moved: float = 0.0
     worker: int = 0
@@ -66,6 +71,21 @@ class Lease:
         """
         stop = self.keep if stop is None else stop
         return [index for index in range(max(self.upto, start), stop) if index not in self.extra]
+
+    @property
+    def number(self) -> int:
+        """How many leases there were when it was made, this one included."""
+        return int(self.token.rpartition(".")[2])
+
+    @property
+    def first(self) -> int:
+        """The position of its first job."""
+        return self.batch.first
+
+    @property
+    def end(self) -> int:
+        """The position after its last job."""
+        return self.batch.first + len(self.batch.jobs)
 
     @property
     def open(self) -> int:
@@ -92,6 +112,9 @@ class LeaseTable:
         self._incarnation = incarnation
         self._slaves = slaves
         self._by_token: dict[str, Lease] = {}
+        self._positions: Positions[Lease] = Positions()
+        # Those with several open jobs, by the number of digits of that number.
+        self._by_size: list[dict[Lease, None]] = []
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -128,13 +151,21 @@ class LeaseTable:
     def restore(self, slave: ConnectedSlave, lease: Lease) -> None:
         """Put a lease back that was taken for lost."""
         self._by_token[lease.token] = lease
+        self._positions.add(lease)
         slave.leases[lease.token] = None
+        if lease.wanted is not None:
+            slave.asked[lease.token] = None
+        if lease.long:
+            slave.long[lease.token] = None
         self.open += lease.open
+        self._sort(lease, 0, lease.open)
 
     def close(self, lease: Lease) -> None:
         """End a lease."""
         if self._by_token.pop(lease.token, None) is not None:
+            self._positions.remove(lease)
             self.open -= lease.open
+            self._sort(lease, lease.open, 0)
         slave = self._slaves.get(lease.slave)
         if slave is not None:
             slave.leases.pop(lease.token, None)
@@ -163,12 +194,12 @@ class LeaseTable:
         before = lease.open
         lease.upto = max(lease.upto, min(report.upto, lease.keep))
         if lease.extra or report.extra:
-            lease.extra.update(index for index in report.extra if index < lease.keep)
-            lease.extra = {index for index in lease.extra if index >= lease.upto}
+            extra = lease.extra.union(index for index in report.extra if index < lease.keep)
+            lease.extra = frozenset(index for index in extra if index >= lease.upto) or NONE
         given_back = lease.unended(report.keep) if report.keep < lease.keep else []
         if report.keep < lease.keep:
             lease.keep = max(report.keep, lease.upto)
-            lease.extra = {index for index in lease.extra if index < lease.keep}
+            lease.extra = frozenset(index for index in lease.extra if index < lease.keep) or NONE
         lease.version += 1
         if lease.open < before:
             lease.moved = self._now
@@ -177,4 +208,36 @@ class LeaseTable:
             lease.moved = max(lease.moved, self._now - LONG_JOB_SECONDS)
         lease.worker = report.worker or lease.worker
         self.open += lease.open - before
+        self._sort(lease, before, lease.open)
         return given_back
+
+    def between(self, low: int, high: int) -> list[Lease]:
+        """Return the leases of batches with jobs from the position ``low`` to before ``high``."""
+        return self._positions.between(low, high)
+
+    def holder(self, lease: Lease) -> ConnectedSlave | None:
+        """Return the slave of a lease, None if it has gone."""
+        return self._slaves.get(lease.slave)
+
+    def fullest(self) -> Lease | None:
+        """Return the lease with the most open jobs of which none was asked back yet, None if none
+        has several; among very many, one with about as many.
+        """
+        for size in reversed(self._by_size):
+            some = islice((lease for lease in size if lease.wanted is None), COMPARED_LEASES)
+            found = max(some, key=lambda lease: lease.open, default=None)
+            if found is not None:
+                return found
+        return None
+
+    def _sort(self, lease: Lease, before: int, now: int) -> None:
+        """Note that the number of open jobs of a lease has changed; one or none is not noted."""
+        was, is_ = before.bit_length(), now.bit_length()
+        if was == is_:
+            return
+        if was > 1:
+            del self._by_size[was][lease]
+        if is_ > 1:
+            while len(self._by_size) <= is_:
+                self._by_size.append({})
+            self._by_size[is_][lease] = None

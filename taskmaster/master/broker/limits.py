@@ -15,7 +15,9 @@ class Limits:
 
     Attributes:
         size: Most jobs that are queued, given back or parked.
-        span: Most jobs from the watermark to the newest job read.
+        span: Most jobs from the watermark to the newest job read,
+        span_follows: Or several times as many as slaves hold, where those are more; and of what is
+            parked before it is handed out, more than ``size``, so that each slot has one.
         batch_bytes: About how many bytes a batch of several jobs may have.
         small_bytes: About how many bytes a batch may have whose jobs are done within milliseconds.
         lease: Silence after which a slave's leases end.
@@ -38,6 +40,7 @@ class Limits:
 
     size: int = 10_000
     span: int = 100_000
+    span_follows: bool = False
     batch_bytes: int = 250_000
     small_bytes: int = 2_000_000
     lease: float = 60.0

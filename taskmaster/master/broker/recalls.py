@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from taskmaster.master.broker.intake import Intake
 from taskmaster.master.broker.leases import Lease, LeaseTable
-from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.master.broker.watermark import Watermark
@@ -12,13 +11,13 @@ from taskmaster.master.broker.watermark import Watermark
 __all__ = ["Recalls"]
 
 FEW_LEASES = 64
+LOOKED_AT_SLAVES = 256  # at once, for one that has a batch to spare; then the next ones, the next time
 
 
 class Recalls:
     """See the module.
 
     Args:
-        limits: the caps.
         slaves: all that are connected.
         leases: what they hold.
         intake: what is queued.
@@ -28,30 +27,46 @@ class Recalls:
 
     def __init__(
         self,
-        limits: Limits,
         slaves: ConnectedSlaves,
         leases: LeaseTable,
         intake: Intake,
         redelivery: Redelivery,
         watermark: Watermark,
     ) -> None:
-        self._limits = limits
         self._slaves = slaves
         self._leases = leases
         self._intake = intake
         self._redelivery = redelivery
         self._watermark = watermark
+        self._recalled = 0  # as many batches as had been lent when all that is not started was asked back last
+        self._left_to_look_at: list[ConnectedSlave] = []
 
     def of(self, slave: ConnectedSlave) -> tuple[tuple[str, int], ...]:
         """Return what this slave is asked to keep of its batches, if it has not started the rest.
         Each is returned once.
         """
+        if slave.recalled < self._recalled:
+            slave.recalled = self._recalled
+            for lease in self._leases.held_by(slave):
+                if lease.number <= self._recalled and lease.open > 1 and not lease.asked:
+                    self._ask(lease, lease.upto + 1)
+        if not slave.asked:
+            return ()
         asked = []
-        for lease in self._leases.held_by(slave):
-            if lease.wanted is not None:
-                asked.append((lease.token, lease.wanted))
-                lease.wanted, lease.asked = None, True
+        for token in slave.asked:
+            wanting = self._leases.held_as(slave, token)
+            if wanting is not None and wanting.wanted is not None:
+                asked.append((token, wanting.wanted))
+                wanting.wanted, wanting.asked = None, True
+        slave.asked.clear()
         return tuple(asked)
+
+    def _ask(self, lease: Lease, keep: int) -> None:
+        """Have the slave asked, the next time that it says something, to keep no more than that."""
+        lease.wanted = keep
+        slave = self._leases.holder(lease)
+        if slave is not None:
+            slave.asked[lease.token] = None
 
     def starve(self, slave: ConnectedSlave) -> None:
         """Note that the slave has asked for a batch, and there was none."""
@@ -60,38 +75,43 @@ class Recalls:
         if len(self._leases) <= FEW_LEASES:
             # Of many, the fullest is looked for when time passes, not for each slave that is
             # hungry.
-            self.ask_back()
+            self._ask_back()
 
     def ask_back(self, *, all_unstarted: bool = False) -> None:
         """Ask jobs back that sit unstarted in a batch while a worker has nothing to do, or while
         the span fills up; or all that are not started.
         """
         if all_unstarted:
-            for lease in self._leases:
-                if lease.open > 1 and not lease.asked:
-                    lease.wanted = lease.upto + 1
-            return
+            self._recalled = self._leases.lent  # each slave is asked when it says something
+        else:
+            self._ask_back()
+
+    def _ask_back(self) -> None:
         if self._is_starving() and not self._intake.can_hand_out and not self._redelivery.jobs:
-            fullest = max(filter(self._can_spare, self._leases), key=lambda lease: lease.open, default=None)
+            fullest = self._leases.fullest() or self._spare()
             if fullest is not None:
                 # The holder keeps the larger half, and so at least the job that it may be running.
-                fullest.wanted = fullest.upto + fullest.open - fullest.open // 2 - (fullest.open == 1)
-        if self._intake.span > self._limits.span // 4:
+                self._ask(fullest, fullest.upto + fullest.open - fullest.open // 2 - (fullest.open == 1))
+        if self._intake.span > self._intake.span_limit // 4:
             low = self._watermark.low
-            for lease in self._leases:
-                if lease.batch.first <= low < lease.batch.first + lease.keep and lease.open > 1:
-                    lease.wanted = lease.upto + 1
+            for lease in self._leases.between(low, low + 1):
+                if low < lease.batch.first + lease.keep and lease.open > 1:
+                    self._ask(lease, lease.upto + 1)
 
     def _is_starving(self) -> bool:
         """Return whether a worker has nothing to do, as far as its slave has said."""
         unfed = map(self._slaves.get, self._slaves.unfed)
         return any(slave is not None and len(slave.leases) < slave.workers for slave in unfed)
 
-    def _can_spare(self, lease: Lease) -> bool:
-        """Return whether asking for a part of the batch helps: a slave's only job for a worker
+    def _spare(self) -> Lease | None:
+        """Return a batch of one job that waits behind another one: a slave's only job for a worker
         would just change hands.
         """
-        if lease.wanted is not None:
-            return False
-        slave = self._slaves[lease.slave]
-        return lease.open > 1 or (len(slave.leases) > slave.workers and not lease.asked)
+        slaves = self._left_to_look_at or list(self._slaves)
+        some, self._left_to_look_at = slaves[:LOOKED_AT_SLAVES], slaves[LOOKED_AT_SLAVES:]
+        for slave in some:
+            if len(slave.leases) > slave.workers:
+                for lease in self._leases.held_by(slave):
+                    if lease.open == 1 and lease.wanted is None and not lease.asked:
+                        return lease
+        return None

@@ -8,13 +8,13 @@ until a job that takes its slave down is alone, and charged.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from taskmaster.master.broker.batch_limit import BatchLimit
 from taskmaster.master.broker.batches import Batch, BatchKind, contiguous
 from taskmaster.master.broker.leases import Lease, LeaseTable
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.returned import Returned
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.master.broker.waiting import Waiting
 from taskmaster.master.job_records import ParkedJob
@@ -26,6 +26,8 @@ __all__ = ["Redelivery"]
 HALVE_AFTER = 2
 ELSEWHERE_SECONDS = 2.0  # how long a failed job is kept for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
+INHERITED_JOBS = 1024  # in a batch of what an earlier session parked: a job is cut out of one without copying all
+LOOKED_AT_BATCHES = 100  # batches that are looked at for one that a slave may have; then the next ones, the next time
 
 
 class Redelivery:
@@ -39,8 +41,6 @@ class Redelivery:
         came_back: called with the positions of jobs that no slave runs any more.
 
     Attributes:
-        jobs: how many jobs can be handed out again now.
-        texts: characters of what was tried of them.
         waiting: jobs that wait for another attempt.
         doomed: single jobs with which too many slaves were lost, to be failed.
         running_lost: Jobs that ran on slaves that were lost, at a guess: one in each batch in hand.
@@ -54,7 +54,6 @@ class Redelivery:
         batch_limit: BatchLimit,
         came_back: Callable[[range], None],
     ) -> None:
-        self.jobs = self.texts = 0
         self.waiting = Waiting()
         self.doomed: list[Batch] = []
         self._limits = limits
@@ -62,21 +61,40 @@ class Redelivery:
         self._leases = leases
         self._batch_limit = batch_limit
         self._came_back = came_back
-        self._returned: deque[Batch] = deque()
+        self._returned = Returned()
+        self._withheld = Returned()  # what an earlier session parked, kept for the slaves that may still run it
         self._now = 0.0
-        self._withholds = False  # what an earlier session parked is kept for the slaves that may still run it
+        self._withholds = False
         self._withhold_until: float | None = None
         self.running_lost = 0
+        self._has_companies = False  # a batch has wanted little company once
         self._ward: str | None = None  # slave that gets nothing until a job that others were lost with fits
-        self._lost: dict[str, Lease] = {}  # leases whose jobs are all in _returned still
+        # Leases whose jobs are all in line still, with the batches that they are now.
+        self._lost: dict[str, tuple[Lease, list[Batch]]] = {}
 
     def __len__(self) -> int:
         return self.jobs + len(self.waiting) + len(self.doomed)
 
     def __iter__(self) -> Iterator[Batch]:
+        yield from self._withheld
         yield from self._returned
         yield from self.waiting
         yield from self.doomed
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs can be handed out again now."""
+        return self._returned.jobs + self._withheld.jobs
+
+    @property
+    def texts(self) -> int:
+        """Characters of what was tried of them."""
+        return self._returned.texts + self._withheld.texts
+
+    def between(self, low: int, high: int) -> list[Batch]:
+        """Return the batches with jobs from the position ``low`` to before ``high``."""
+        others = (batch for batch in (*self.waiting, *self.doomed) if batch.first < high and batch.end > low)
+        return [*self._withheld.between(low, high), *self._returned.between(low, high), *others]
 
     @property
     def next_due(self) -> float | None:
@@ -89,7 +107,11 @@ class Redelivery:
         self._now = now
         if self._withhold_until is None:
             self._withhold_until = now + self._limits.reclaim
-        self._withholds = self._withholds and now < self._withhold_until
+        if self._withholds and now >= self._withhold_until:
+            self._withholds = False
+            # The long line stays as it is, and takes the other one over.
+            self._withheld.take_over(self._returned)
+            self._returned, self._withheld = self._withheld, self._returned
         self.append(*self.waiting.due(now))
 
     # -- jobs come ---------------------------------------------------------------------------------
@@ -102,24 +124,24 @@ class Redelivery:
             parked: the jobs.
             first: the position of the first of them, below 0.
         """
+        self._withholds = self._limits.reclaim > 0 and bool(parked)
         plain = [job for job in parked if not job.attempts]
-        if plain:
-            self.append(Batch(first, plain, BatchKind.PARKED, separate=True))
+        for start in range(0, len(plain), INHERITED_JOBS):
+            jobs = plain[start : start + INHERITED_JOBS]
+            self.append(Batch(first + start, jobs, BatchKind.PARKED, separate=True))
         for position, job in enumerate(parked[len(plain) :], first + len(plain)):
             tried = Batch(position, [job], BatchKind.PARKED, separate=True, attempts=job.attempts)
             tried.alone = job.attempts[-1].crash
             self.append(tried)
-        self._withholds = self._limits.reclaim > 0 and bool(parked)
 
-    def append(self, *batches: Batch) -> None:
-        """Hand these out again, last in line."""
+    def append(self, *batches: Batch, first: bool = False) -> None:
+        """Hand these out again, last in line, or before all others."""
         for batch in batches:
-            self._returned.append(batch)
-            self._count(batch, 1)
-
-    def _count(self, batch: Batch, sign: int) -> None:
-        self.jobs += sign * len(batch)
-        self.texts += sign * batch.texts
+            line = self._withheld if self._withholds and batch.kind is BatchKind.PARKED else self._returned
+            if first:
+                line.append_first(batch)
+            else:
+                line.append(batch)
 
     def give_back(
         self, batch: Batch, indices: Iterable[int], *, separate: bool = False, origin: str | None = None
@@ -137,8 +159,9 @@ class Redelivery:
             back.separate = separate or batch.separate
             back.origin = origin
             self._came_back(range(back.first, back.end))
-            self._returned.appendleft(back)
-            self._count(back, 1)
+            self.append(back, first=True)
+            if origin is not None:
+                self._lost[origin][1].append(back)
 
     def wait(self, batch: Batch, delay: float) -> None:
         """Let jobs wait for another attempt."""
@@ -152,7 +175,7 @@ class Redelivery:
 
     def clear(self) -> None:
         """Leave all that could be handed out again to another session."""
-        self._keep_returned(())
+        self._returned, self._withheld, self._lost = Returned(), Returned(), {}
 
     # -- slaves come and go ------------------------------------------------------------------------
 
@@ -173,8 +196,8 @@ class Redelivery:
                 self._leases.close(lease)
                 self.doomed.append(batch.part(indices[0], indices[0] + 1))
                 continue
+            self._lost[lease.token] = (lease, [])
             self.release(lease, origin=lease.token)
-            self._lost[lease.token] = lease
         self._slaves.drop(slave.id)
 
     def lose_running(self, batch: Batch, indices: Sequence[int], beside: int) -> None:
@@ -208,6 +231,7 @@ class Redelivery:
         batch.losses += 1
         if batch.losses >= HALVE_AFTER:
             batch.company = (beside + 1) // 2
+            self._has_companies = True
         batch.solo += alone
         return alone and batch.solo >= self._limits.losses
 
@@ -215,42 +239,30 @@ class Redelivery:
         """Give a slave that was taken for lost its batch back, if nobody else has been given a job
         of it meanwhile.
         """
-        lease = self._lost.get(token)
+        lease, batches = self._lost.get(token, (None, []))
         if lease is None or lease.slave != slave.id:
             return
-        self._keep_returned(batch for batch in self._returned if batch.origin != token)
-        self._forget_lost(token)
+        for batch in batches:
+            (self._returned if batch in self._returned else self._withheld).remove(batch)
+        self._lost.pop(token)
         # It was away, not lost: that is nobody's fault.
         lease.batch.losses, lease.batch.solo, lease.batch.company = lease.before
         self._leases.restore(slave, lease)
 
     def _forget_lost(self, token: str | None) -> None:
-        if token is not None and self._lost.pop(token, None) is not None:
-            for batch in self._returned:
-                if batch.origin == token:
-                    batch.origin = None
-
-    def _keep_returned(self, batches: Iterable[Batch]) -> None:
-        self._returned = deque(batches)
-        self.jobs = self.texts = 0
-        for batch in self._returned:
-            self._count(batch, 1)
+        if token is not None and token in self._lost:
+            for batch in self._lost.pop(token)[1]:
+                batch.origin = None
 
     # -- jobs go -----------------------------------------------------------------------------------
 
     def cut_out(self, position: int) -> Batch | None:
         """Take the one job at a position out, None if it is not here."""
-        for at, batch in enumerate(self._returned):
-            if batch.first <= position < batch.end:
-                self._forget_lost(batch.origin)
-                index = position - batch.first
-                before, single, after = (
-                    batch.part(*part) for part in ((0, index), (index, index + 1), (index + 1, len(batch)))
-                )
-                self._returned[at] = before
-                self._returned.insert(at + 1, after)
-                self._keep_returned(part for part in self._returned if part.jobs)
-                return single
+        for line in (self._returned, self._withheld):
+            holder = line.holder(position)
+            if holder is not None:
+                self._forget_lost(holder.origin)
+                return line.cut_out(position)
         return None
 
     def isolates(self, slave: ConnectedSlave) -> bool:
@@ -259,11 +271,12 @@ class Redelivery:
         """
         held = len(slave.leases)
         if self._ward == slave.id:
-            suspects = [batch.company for batch in self._returned if batch.company]
-            if not suspects:
+            if not self._returned.companies:
                 self._ward = None
-            elif held >= max(suspects):
+            elif held >= max(batch.company for batch in self._returned):
                 return True
+        if not self._has_companies:
+            return False
         company = [lease.batch.company for lease in self._leases.held_by(slave) if lease.batch.company]
         return bool(company) and held >= min(company)
 
@@ -275,10 +288,9 @@ class Redelivery:
             size: gives the most jobs for a batch, out of a number of jobs.
             others: there are jobs that were not handed out before.
         """
-        at = self._next(slave, others=others)
-        if at is None:
+        batch = self._next(slave, others=others) if len(self._returned) else None
+        if batch is None:
             return None
-        batch = self._returned[at]
         length = len(batch)
         count = size(length)
         self._forget_lost(batch.origin)
@@ -287,37 +299,39 @@ class Redelivery:
         elif batch.losses >= HALVE_AFTER and count > (length + 1) // 2:
             count = self._batch_limit.cut((length + 1) // 2, "half of what lost slaves held")
         if count < length:
-            head = batch.split(max(1, count))
-            self._count(head, -1)
-            return head
-        del self._returned[at]
-        self._count(batch, -1)
+            return self._returned.split(batch, max(1, count))
+        self._returned.remove(batch)
         if self._ward == slave.id and batch.company:
             self._ward = None
         return batch
 
-    def _next(self, slave: ConnectedSlave, *, others: bool) -> int | None:
+    def _next(self, slave: ConnectedSlave, *, others: bool) -> Batch | None:
         """Return which batch is next for a slave. Jobs whose worker died come between many others:
         whatever killed it may have been none of their doing, and should not meet them again at
         once.
         """
         plain = alone = None
-        for at, batch in enumerate(self._returned):
-            if not self._may_have(slave, batch):
-                continue
-            if batch.alone:
-                alone = at if alone is None else alone
-            else:
-                plain = at
+        passed: list[Batch] = []
+        for batch in self._returned:
+            if len(passed) >= LOOKED_AT_BATCHES:
                 break
+            if not self._may_have(slave, batch):
+                passed.append(batch)
+            elif batch.alone:
+                alone = alone or batch
+                passed.append(batch)
+            else:
+                plain = batch
+                break
+        if plain is None and len(passed) >= LOOKED_AT_BATCHES:
+            for batch in passed:  # others are looked at the next time
+                self._returned.postpone(batch)
         waits = self._leases.lent % SUSPECTS_EVERY != 0
         if plain is None:
             return None if waits and others else alone
         return plain if waits or alone is None else alone
 
     def _may_have(self, slave: ConnectedSlave, batch: Batch) -> bool:
-        if self._withholds and batch.kind is BatchKind.PARKED:
-            return False
         if self._ward == slave.id and not batch.company:
             return False
         if batch.company and batch.company <= len(slave.leases):

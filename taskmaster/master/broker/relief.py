@@ -9,7 +9,6 @@ from typing import Any
 
 from taskmaster.master.broker.intake import Intake
 from taskmaster.master.broker.leases import LeaseTable
-from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.parking import Parking
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.watermark import SettledRange, Watermark
@@ -22,7 +21,6 @@ class Relief:
     """See the module.
 
     Args:
-        limits: the caps.
         watermark: is let pass what is parked.
         leases: what slaves hold.
         intake: how full the span is.
@@ -32,14 +30,12 @@ class Relief:
 
     def __init__(
         self,
-        limits: Limits,
         watermark: Watermark,
         leases: LeaseTable,
         intake: Intake,
         redelivery: Redelivery,
         parking: Parking,
     ) -> None:
-        self._limits = limits
         self._watermark = watermark
         self._leases = leases
         self._intake = intake
@@ -50,7 +46,7 @@ class Relief:
         """Return position, job and attempts of what the next checkpoint has to park."""
         found = list(self._parking.asked())
         asked = {position for position, _, _ in found}
-        if self._intake.span > self._limits.span // 2:
+        if self._intake.span > self._intake.span_limit // 2:
             for position, job in self._unsettled(*self._watermark.hole()):
                 if position not in self._parking and position not in asked:
                     found.append((position, job, ()))
@@ -60,11 +56,10 @@ class Relief:
         """Yield position and job of what was handed out once and is not settled, between two
         positions.
         """
-        held = ((lease.batch, lease.unended()) for lease in self._leases)
-        others = ((batch, range(len(batch))) for batch in self._redelivery)
+        held = ((lease.batch, lease.unended()) for lease in self._leases.between(low, high))
+        others = ((batch, range(len(batch))) for batch in self._redelivery.between(low, high))
         for batch, indices in (*held, *others):
-            if batch.first < high and batch.end > low:
-                yield from ((batch.first + i, batch.jobs[i]) for i in indices if low <= batch.first + i < high)
+            yield from ((batch.first + i, batch.jobs[i]) for i in indices if low <= batch.first + i < high)
 
     def park(self, jobs: Sequence[tuple[SettledRange | None, int, ParkedJob]]) -> None:
         """Let the watermark pass jobs that are not settled; the next checkpoint writes them down

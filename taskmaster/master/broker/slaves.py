@@ -41,9 +41,12 @@ class ConnectedSlave:
         connections: how many it has; two for a moment, when a new one comes before the old one is
             seen to end.
         leases: tokens of the batches in its hands.
+        asked: those of them of which jobs are to be asked back,
+        long: and those with a job that runs for long and has no ticket yet.
         idle: how often in a row it has asked for work and got none.
         quiet: It gets nothing more, because an operator wants it so,
         ends: And ends when it holds nothing.
+        recalled: Batches up to this number are asked back already, see ``Recalls``.
         told: What it was told of the limits, see ``Limits.told_slaves``.
     """
 
@@ -55,9 +58,12 @@ class ConnectedSlave:
     closed: float | None = None
     connections: int = 1
     leases: dict[str, None] = field(default_factory=dict)
+    asked: dict[str, None] = field(default_factory=dict)
+    long: dict[str, None] = field(default_factory=dict)
     idle: int = 0
     quiet: bool = False
     ends: bool = False
+    recalled: int = 0
     told: tuple[float | None, float] = (None, 0.0)
 
     @property
@@ -86,6 +92,7 @@ class ConnectedSlaves:
         self.quieted: dict[str, Quieted] = {}
         self._limits = limits
         self._by_id: dict[str, ConnectedSlave] = {}
+        self._away: set[str] = set()  # those without a connection
         self._ticked: float | None = None
         self._stalled_since: float | None = None
 
@@ -101,12 +108,11 @@ class ConnectedSlaves:
     @property
     def connected(self) -> int:
         """How many have a connection; the others may come back, and keep their batches so long."""
-        return sum(slave.closed is None for slave in self._by_id.values())
+        return len(self._by_id) - len(self._away)
 
-    @property
-    def connected_ids(self) -> set[str]:
-        """The ids of those that have a connection."""
-        return {slave.id for slave in self._by_id.values() if slave.closed is None}
+    def is_connected(self, ident: str) -> bool:
+        """Return whether a slave with this id has a connection."""
+        return ident in self._by_id and ident not in self._away
 
     def get(self, ident: Any) -> ConnectedSlave | None:
         """Return the slave with this id, None if there is none."""
@@ -129,6 +135,7 @@ class ConnectedSlaves:
         """Remove a slave that has gone, if it is not removed already."""
         slave = self._by_id.pop(ident, None)
         self.unfed.discard(ident)
+        self._away.discard(ident)
         if slave is not None:
             self.workers -= slave.workers
             self.slots -= slave.slots
@@ -154,7 +161,9 @@ class ConnectedSlaves:
         slave = self._by_id.get(ident)
         if slave is not None:
             slave.renewed = now
-            slave.closed = None  # a connection that was seen to end late was not its last one
+            if slave.closed is not None:
+                slave.closed = None  # a connection that was seen to end late was not its last one
+                self._away.discard(slave.id)
         return slave
 
     def closed(self, ident: Any, now: float) -> None:
@@ -164,6 +173,7 @@ class ConnectedSlaves:
             slave.connections -= 1
             if slave.connections <= 0:
                 slave.closed = now
+                self._away.add(slave.id)
 
     def stalled(self, since: float | None) -> None:
         """Note that no slave is heard from now on, because the user's code runs in the thread that

@@ -34,6 +34,9 @@ class Takeover:
             return
         if self._leases.is_current(lease):
             lease.long = lease.long.union(report.long).intersection(lease.unended())
+            slave = self._leases.holder(lease)
+            if lease.long and slave is not None:
+                slave.long[lease.token] = None
             for index in lease.long:
                 self._parking.ask_running(lease.batch.first + index, lease.batch.jobs[index], lease.batch.attempts)
 
@@ -41,13 +44,16 @@ class Takeover:
         """Return what the slave is to show to the next master: token, index and ticket of a job.
         Each is returned once.
         """
-        found = []
-        for lease in self._leases.held_by(slave):
-            for index in sorted(lease.long) if lease.long else ():
-                ticket = self._parking.ticket(lease.batch.first + index)
-                if ticket is not None:
-                    found.append((lease.token, index, ticket))
-                    lease.long.discard(index)
+        found: list[tuple[str, int, int]] = []
+        for token in list(slave.long):
+            lease = self._leases.held_as(slave, token)
+            long = () if lease is None else sorted(lease.long)
+            named = [(token, index, self._parking.ticket(lease.batch.first + index)) for index in long if lease]
+            found += [(token, index, ticket) for token, index, ticket in named if ticket is not None]
+            if lease is not None:
+                lease.long = lease.long.difference(index for _, index, ticket in named if ticket is not None)
+            if lease is None or not lease.long:
+                del slave.long[token]
         return tuple(found)
 
     def reclaim(self, slave: ConnectedSlave, ticket: int) -> str | None:

@@ -19,6 +19,7 @@ remembered by fingerprint until ``cut`` has passed it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,11 +112,14 @@ class Watermark:
         self._run: list[SettledRange] = []  # the settled jobs up to low that share self._key
         self._kept: list[SettledRange] = []  # settled, between cut and low
         self._above: dict[int, SettledRange] = {}  # settled, above low, by first position
+        self._unwritten: list[SettledRange] = []  # those of them that the store may not have
         self._edge: list[SettledRange] = []  # the jobs whose key is the mark
 
     def settle(self, settled: SettledRange) -> None:
         """Note that the jobs of a range are settled or parked; each position is settled once."""
         self._above[settled.first] = settled
+        if settled.first != self.low:
+            self._unwritten.append(settled)
         while (following := self._above.pop(self.low, None)) is not None:
             self._pass(following)
 
@@ -140,13 +144,15 @@ class Watermark:
         """Return the first and the end position of the jobs that hold the watermark back; equal
         ones when nothing above is settled.
         """
-        return self.low, min(self._above, default=self.low)
+        if not self._above:
+            return self.low, self.low
+        # As many steps as the hole is wide, however much is settled above it.
+        return self.low, next(position for position in itertools.count(self.low) if position in self._above)
 
     def unwritten(self) -> list[SettledRange]:
         """Return the ranges at or above the cut that the store does not have yet."""
-        found = [settled for settled in self._kept if not settled.written]
-        found += [settled for settled in self._above.values() if not settled.written]
-        return found
+        self._unwritten = [settled for settled in self._unwritten if not settled.written and settled.first >= self.low]
+        return [*(settled for settled in self._kept if not settled.written), *self._unwritten]
 
     def edge(self) -> list[SettledRange]:
         """Return the settled jobs whose key is the mark: what a source that includes ``last``

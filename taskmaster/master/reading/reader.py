@@ -106,7 +106,7 @@ class Reader(threading.Thread):
         self._pid = os.getpid()
         # An earlier session had read at most a span beyond the watermark; rows may have come in
         # between since.
-        self._horizon = 2 * broker.limits.span + len(dedup)
+        self._remembered = len(dedup)
 
     def begin(self, seconds: float) -> None:
         """Start the thread, and wait some seconds for the first job."""
@@ -327,7 +327,7 @@ class Reader(threading.Thread):
                 self._broker.intake.add([job])
                 self.started_reading.set()
             self._chunks.add_alone(job)
-            if self._broker.intake.read > self._horizon:
+            if self._broker.intake.read > 2 * self._broker.intake.span_limit + self._remembered:
                 self._dedup.forget()
 
     def _skip_to_mark(self, iterator: Iterator[Any]) -> Iterator[Any]:

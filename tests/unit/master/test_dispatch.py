@@ -156,3 +156,14 @@ def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
     world.broker.recalls.starve(world.connected("hungry"))
 
     assert world.dispatch.pause(world.slave, nothing, fed=False) == REPORT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("workers", "seconds"), [(0, 0.5), (4000, 0.5), (16_000, 2.0), (640_000, 80.0), (10**8, 300.0)]
+)
+def test_batches_are_the_longer_the_more_workers_there_are(workers: int, seconds: float) -> None:
+    """So that they do not ask for more of them than a master can hand out."""
+    world = World([])
+    world.broker.slaves.workers = workers
+
+    assert world.dispatch.work == pytest.approx(seconds)

@@ -124,3 +124,18 @@ def test_no_batch_is_larger_than_what_a_worker_runs_until_it_is_replaced() -> No
         batch_size.note(batch_size.size, batch_size.size * 1e-6)
 
     assert batch_size.size == 20
+
+
+def test_the_master_says_how_long_a_batch_is() -> None:
+    """Longer ones for a large fleet, and shorter ones again when it has shrunk."""
+    batch_size = BatchSize()
+    batch_size.aim(4.0)
+    for _ in range(20):
+        batch_size.note(batch_size.size, batch_size.size * 0.001)
+
+    assert 3990 <= batch_size.size <= 4000
+    assert batch_size.reason == "4 s of work, at 1 ms a job"
+
+    batch_size.aim(0.5)
+
+    assert batch_size.size <= 500

@@ -43,6 +43,7 @@ from taskmaster.master.stores.sqlite.queries import (
     run_record,
 )
 from taskmaster.master.stores.sqlite.rows import fill, new_run
+from taskmaster.runtime.garbage import collector_paused
 
 __all__ = ["SqliteStore"]
 
@@ -146,7 +147,7 @@ class SqliteStore:
         Raises:
             StateRefused: it is not what was written.
         """
-        with self._reading():
+        with self._reading(), collector_paused():
             return run_record(self._connected(), self._run, resumed=True)
 
     def reset(self) -> RunRecord | None:

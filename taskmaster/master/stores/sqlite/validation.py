@@ -165,6 +165,8 @@ def attempts_of(text: str) -> tuple[Attempt, ...]:
     Raises:
         ValueError: they were not.
     """
+    if text == "[]":
+        return ()  # so it is for nearly all of a million parked jobs
     told = loads(text)
     _check("attempts", isinstance(told, list))
     return tuple(map(_attempt, told))
@@ -178,7 +180,7 @@ def loads(text: str) -> Any:
             deeply.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _decode(text)
     except RecursionError:
         raise ValueError("a value in it is nested too deeply") from None
 
@@ -212,6 +214,9 @@ def _check(what: str, fits: bool) -> None:  # it reads like an assertion
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"it has {name} where a number is expected")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def _normal(statement: str) -> str:

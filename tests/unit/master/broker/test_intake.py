@@ -5,6 +5,8 @@ from __future__ import annotations
 from support.broker import broker_with, enter, take
 from support.master import settle
 
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
 from taskmaster.model import Report, ReportEnd
 
 
@@ -28,3 +30,28 @@ def test_room_is_bounded_by_size_and_span() -> None:
     settle(broker, lease, Report(lease.token, 0, end=ReportEnd.DROPPED))
 
     assert broker.intake.room() == 0
+
+
+def test_the_span_follows_what_slaves_hold() -> None:
+    """And have lost; only where nobody has said how large it may be."""
+    for follows, limit in ((True, 4 * 20), (False, 30)):
+        broker = broker_with(range(25), span=30, size=100, span_follows=follows)
+        slave = enter(broker, workers=10)
+        for _ in range(20):
+            take(broker, slave, 1)
+
+        assert broker.intake.span_limit == limit
+        assert broker.intake.room() == min(limit - 25, 95)
+
+        broker.redelivery.lose(slave)
+
+        assert broker.intake.span_limit == limit
+
+
+def test_as_much_is_planned_as_there_are_slots() -> None:
+    """However many slaves there are; what is planned and not written down yet counts."""
+    broker = Broker("i", Limits(size=10, span_follows=True))
+
+    assert broker.intake.plan_room(1) == 4
+    assert broker.intake.plan_room(1000) == 1500
+    assert Broker("i", Limits(size=10)).intake.plan_room(1000) == 10

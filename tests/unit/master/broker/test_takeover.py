@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from support.broker import broker_with, enter, resumed, take
+from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_records import ParkedJob
-from taskmaster.model import Want
+from taskmaster.model import Report, Want
 
 
 def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
@@ -89,3 +90,21 @@ def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
 
     assert broker.leases.held_as(again, lease.token) is None
     assert broker.leases.held_as(again, new) is not None
+
+
+def test_a_slave_that_was_away_hears_of_the_ticket_that_it_did_not_have_yet() -> None:
+    """And of the jobs that were to be asked back."""
+    broker = broker_with(range(10))
+    session = enter(broker, workers=1)
+    broker.batch_limit.size = lambda session, want, waiting: 2  # type: ignore[method-assign]
+    lease = take(broker, session, 2)
+    settle(broker, lease, Report(lease.token, 0, keep=2, long=(0,)))
+    broker.recalls.ask_back(all_unstarted=True)
+    broker.redelivery.lose(session)
+    back = enter(broker, held=[lease.token])
+    broker.parking.add(0, ParkedJob(0, "0", b"x", b"f"))
+    broker.parking.written([ParkedJob(0, "0", b"x", b"f")], [])
+
+    assert broker.takeover.tickets(back) == ((lease.token, 0, broker.parking.ticket(0)),)
+    assert broker.takeover.tickets(back) == ()
+    assert broker.recalls.of(back) == ((lease.token, 1),)

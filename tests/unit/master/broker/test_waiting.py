@@ -25,7 +25,7 @@ def test_a_failed_job_waits_without_a_slot_and_comes_again() -> None:
     assert broker.take(other, Want(1, 5)) is None
 
     broker.tick(115.0)
-    broker.redelivery._returned[0].due = 115.0
+    next(iter(broker.redelivery)).due = 115.0
 
     assert broker.take(one, Want(1, 5)) is None
 

@@ -196,7 +196,7 @@ def test_a_rate_is_set_and_taken_back() -> None:
     assert world.ask("rate", rate="30/m")["say"] == "The rate is 0.5/s from now on; it was 500/s."
     assert world.rates == [(0.5, "0.5/s, set by anna@bastion")]
     assert lease is not None
-    assert lease.wanted == 1
+    assert world.broker.recalls.of(world.slaves[0]) == ((lease.token, 1),)
     assert world.ask("rate", rate="off")["after"] == "no limit"
     assert world.rates[-1] == (None, "")
     assert world.ask("rate", rate="default")["after"] == "500/s"

@@ -1,0 +1,72 @@
+"""Garbage collection that does not stop a master with very many batches in hand.
+
+Python's collector looks at all objects from time to time: at a million batches that are in the
+hands of slaves, everything stands still for seconds. Batches need no collector. So while there are
+that many, what is alive is set aside now and then (``gc.freeze``), unseen, and only what is new is
+looked at. A process with fewer is left as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["Collector", "collector_paused"]
+
+MANY_BATCHES = 20_000  # from which on a look at all objects takes a tenth of a second and more
+FREEZE_SECONDS = 5.0
+YOUNG_OBJECTS = 10_000  # made, and not freed, before new objects are looked at
+YOUNG_ROUNDS = 5  # of these, before those that have survived are looked at once more
+NEVER = 1_000_000_000
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Make very many objects without the collector looking at all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Collector:
+    """See the module; one for a process."""
+
+    def __init__(self) -> None:
+        self._former: tuple[int, int, int] | None = None  # thresholds, while it is at work
+        self._unfreezes = False
+        self._frozen_at = 0.0
+
+    def tick(self, batches: int, now: float) -> None:
+        """Let time pass.
+
+        Args:
+            batches: How many are in hand.
+            now: On the monotonic clock.
+        """
+        if self._former is None:
+            if batches < MANY_BATCHES:
+                return
+            self._former = gc.get_threshold()
+            self._unfreezes = gc.get_freeze_count() == 0  # what others have set aside stays so
+            gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, NEVER)
+        elif batches < MANY_BATCHES // 2:
+            self.stop()
+            return
+        elif now < self._frozen_at + FREEZE_SECONDS:
+            return
+        self._frozen_at = now
+        gc.collect(1)  # what is new, and garbage: nobody looks at it once it is set aside
+        gc.freeze()
+
+    def stop(self) -> None:
+        """Leave the collector as it was found."""
+        if self._former is not None:
+            gc.set_threshold(*self._former)
+            self._former = None
+            if self._unfreezes:
+                gc.unfreeze()
