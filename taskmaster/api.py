@@ -16,37 +16,36 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.options.option import from_options
 from taskmaster.redaction import clean_message
-from taskmaster.runner import control, shared_key
-from taskmaster.runner.engine_slaves import EngineSpec
+from taskmaster.runner import shared_key
 from taskmaster.runner.excepthook import for_scripts
-from taskmaster.runner.in_process import InProcessSpec
 from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
-from taskmaster.runner.one_job import run_one_job
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
-from taskmaster.runner.steer_client import SteerClient
 from taskmaster.runtime import green_threads, standard_streams, working_directory
 from taskmaster.runtime.invocation import is_interactive
-from taskmaster.slave.worker.callbacks import Callbacks, classes_of, load
-from taskmaster.slave.worker.open_files import close_all
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks
 from taskmaster.user_code.code_version import code_of
+
+if TYPE_CHECKING:  # each command loads what it needs, and no more
+    from taskmaster.master.run_record import RunRecord
+    from taskmaster.runner.engine_slaves import EngineSpec
+    from taskmaster.runner.in_process import InProcessSpec
+    from taskmaster.slave.worker.callbacks import Callbacks
 
 __all__ = [
     "Summary",
@@ -97,14 +96,30 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     loaded = load_target(target, arguments, options.get_jobs_callback, options.handle_job_callback, local=True)
 
     def callbacks() -> Callbacks:
+        from taskmaster.slave.worker.callbacks import load
+
         return load(str(loaded.slave_target))
 
     if options.job is not None:
+        from taskmaster.runner.one_job import run_one_job
+
         return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job)))
     if options.in_process:
-        return _with_files_written(RunSession(loaded, options, InProcessSpec(options, callbacks), lambda: key).run)
-    slave = LocalSlaveSpec(options, prefork) if options.engine is None else EngineSpec(options)
+        return _with_files_written(RunSession(loaded, options, _in_process(options, callbacks), lambda: key).run)
+    slave = LocalSlaveSpec(options, prefork) if options.engine is None else _on_engine(options)
     return RunSession(loaded, options, slave, lambda: key).run()
+
+
+def _in_process(options: RunOptions, callbacks: Callable[[], Callbacks]) -> InProcessSpec:
+    from taskmaster.runner.in_process import InProcessSpec
+
+    return InProcessSpec(options, callbacks)
+
+
+def _on_engine(options: RunOptions) -> EngineSpec:
+    from taskmaster.runner.engine_slaves import EngineSpec
+
+    return EngineSpec(options)
 
 
 def _with_files_written(call: Callable[[], Summary]) -> Summary:
@@ -113,6 +128,8 @@ def _with_files_written(call: Callable[[], Summary]) -> Summary:
     Python's own end of a command would not: what was loaded at its start is kept from garbage
     collection, and holds them.
     """
+    from taskmaster.slave.worker.open_files import close_all
+
     problems: list[str] = []
     try:
         summary = call()
@@ -155,6 +172,8 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
     Raises:
         ConnectError: There is none, or it has another key.
     """
+    from taskmaster.runner.steer_client import SteerClient
+
     client = SteerClient(host, key, key_file, via="script")
     try:
         return client.status()
@@ -164,11 +183,15 @@ def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
 
 def runs(path: str) -> list[RunRecord]:
     """Return all runs that a state file holds, the newest first."""
-    return control.runs_of(path)
+    from taskmaster.runner.control import runs_of
+
+    return runs_of(path)
 
 
 def restore(path: str, run: str) -> RunRecord:
     """Make a former run of a state file the current one again; returns it."""
+    from taskmaster.runner import control
+
     return control.restore(path, run)
 
 
@@ -270,9 +293,9 @@ class Taskmaster:
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
         slave: LocalSlaveSpec | InProcessSpec | EngineSpec
         if options.in_process:
-            slave = InProcessSpec(options, self._callbacks)
+            slave = _in_process(options, self._callbacks)
         elif options.engine is not None:
-            slave = EngineSpec(options)
+            slave = _on_engine(options)
         else:
             slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:
@@ -285,6 +308,8 @@ class Taskmaster:
             raise SystemExit(exc.exit_code) from None
 
     def _callbacks(self) -> Callbacks:
+        from taskmaster.slave.worker.callbacks import Callbacks, classes_of
+
         retry_on, give_up_on = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on")
         return Callbacks(self._callback, self._setup, self._teardown, retry_on, give_up_on or ())
 

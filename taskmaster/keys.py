@@ -21,7 +21,6 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from taskmaster.errors import KeyUnstorable, named
 from taskmaster.model import Job
@@ -262,18 +261,24 @@ def _key(value: Any) -> Any:
 
 def _write_datetime(moment: datetime) -> Any:
     zone = moment.tzinfo
-    if zone is not None and type(zone) not in (timezone, ZoneInfo):
+    if zone is None or type(zone) is timezone:
+        return [moment.isoformat(), moment.fold]
+    from zoneinfo import ZoneInfo
+
+    if type(zone) is not ZoneInfo:
         raise KeyUnstorable(f"The key {_short(moment)} has a time zone of type {type(zone).__name__}. {_HOW}")
-    if isinstance(zone, ZoneInfo):
-        if zone.key is None:
-            raise KeyUnstorable(f"The key {_short(moment)} has a time zone without a name. {_HOW}")
-        return [moment.replace(tzinfo=None).isoformat(), moment.fold, zone.key]
-    return [moment.isoformat(), moment.fold]
+    if zone.key is None:
+        raise KeyUnstorable(f"The key {_short(moment)} has a time zone without a name. {_HOW}")
+    return [moment.replace(tzinfo=None).isoformat(), moment.fold, zone.key]
 
 
 def _read_datetime(content: list[Any]) -> datetime:
     moment = datetime.fromisoformat(content[0]).replace(fold=content[1])
-    return moment.replace(tzinfo=ZoneInfo(content[2])) if len(content) > 2 else moment
+    if len(content) <= 2:
+        return moment
+    from zoneinfo import ZoneInfo
+
+    return moment.replace(tzinfo=ZoneInfo(content[2]))
 
 
 def _write_time(moment: time) -> Any:

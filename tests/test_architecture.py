@@ -181,6 +181,44 @@ def test_every_imported_module_exists():
     assert wrong == []
 
 
+# What takes longer to load than the master's own modules, and what a plain run does not use.
+HEAVY = {
+    "asyncio", "concurrent", "ctypes", "difflib", "email", "getpass", "http", "logging.handlers", "shutil",
+    "ssl", "statistics", "tempfile", "tomllib", "urllib.request", "zipfile", "zoneinfo",
+}  # fmt: skip
+
+
+def loaded_with(module: str, found: set[str]) -> set[str]:
+    """Give each name that is imported as soon as a module is, by it or by what it imports."""
+    at_once = {name for name, line in imports(module) if line not in lines_of_functions(module)}
+    for name in sorted(at_once - found):
+        found.add(name)
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            if ".".join(parts[:length]) in TREES:
+                loaded_with(".".join(parts[:length]), found)
+    return found
+
+
+@functools.cache
+def lines_of_functions(module: str) -> set[int]:
+    """Give the lines of a module that are run when something is called."""
+    functions = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {line for node in functions for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)}
+
+
+def test_a_plain_run_loads_only_what_it_uses():
+    """``tm-run`` and ``Taskmaster`` import nothing at their start that only some runs need."""
+    found = loaded_with("taskmaster.cli.run", set()) | loaded_with("taskmaster.api", set())
+    heavy = {name for name in found for length in (1, 2) if ".".join(name.split(".")[:length]) in HEAVY}
+    rooms = {
+        name for name in found if name.startswith(("taskmaster.engine", "taskmaster.view.web", "taskmaster.slave.w"))
+    }
+
+    assert "taskmaster.master.broker.broker.Broker" in found
+    assert heavy | rooms == set()
+
+
 def is_pure(module: str) -> bool:
     """Whether a module must have nothing of its own that differs from one run to the next."""
     said = ast.get_docstring(TREES[module]) or ""
@@ -460,7 +498,7 @@ def test_every_test_says_what_is_true(path: Path):
 # Modules without a test file of their own name, by the tests that cover them: what a module does
 # with processes, a terminal, a wire or a database is tried with these, and a part with the whole.
 COVERED_BY = {
-    "tests/process/test_scripts.py": "api options/keywords runner/loop",
+    "tests/process/test_scripts.py": "api options/keywords runner/loop runner/optional_parts",
     "tests/integration/cli/test_commands.py": (
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/page options/project"

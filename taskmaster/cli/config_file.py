@@ -6,10 +6,9 @@ with the nearest: it would be overlooked else, and the run be another one than w
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ TARGETS = "targets"
 KEY = "key"  # its text would be in a file that others may read
 ALIASES = {"address": "host"}
 CLASSES = {"master": MasterOptions, "slave": SlaveOptions, "run": RunOptions}
-KNOWN = {name: {one.name: option_of(one) for one in fields(cls)} for name, cls in CLASSES.items()}
-ALL = {name: option for known in KNOWN.values() for name, option in known.items()}
 ONCE = ("reset", "adopt", "failed", "dry_run", "sample", "job")
 """What is meant for one command line: each session would do it again."""
 
@@ -70,10 +67,20 @@ def settings_for(command: str, target: str | None, path: str | None = None) -> S
             raise UsageError(f"{place} has a table [{name}]{_nearest(name, known)}")
     for where, table in _tables(place, general, tables, section, target):
         for name, value in table.items():
-            known_here = KNOWN[section] if where == f"[{section}]" else ALL
+            known_here = _options_of(section) if where == f"[{section}]" else _all_options()
             option = _field(place, where, name, known_here)
-            found[option] = _checked(place, where, name, ALL[option], value)
+            found[option] = _checked(place, where, name, known_here[option], value)
     return Settings(str(place), found)
+
+
+@cache
+def _options_of(section: str) -> dict[str, Option]:
+    return {one.name: option_of(one) for one in fields(CLASSES[section])}
+
+
+@cache
+def _all_options() -> dict[str, Option]:
+    return {name: option for section in CLASSES for name, option in _options_of(section).items()}
 
 
 def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
@@ -81,7 +88,10 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
     for name in (path,) if path is not None else FILES:
         place = Path(str(name))
         try:
-            content = tomllib.loads(place.read_text("utf-8"))
+            text = place.read_text("utf-8")
+            import tomllib  # where there is such a file: most commands have none
+
+            content = tomllib.loads(text)
         except FileNotFoundError:
             if path is not None:
                 raise UsageError(f"--config is {path}, and there is no such file.") from None
@@ -113,7 +123,8 @@ def _tables(
             raise UsageError(f"{place} has {name} as a value: write a table [{name}].")
         for option, value in table.items():
             where = f"[{name}]"
-            _checked(place, where, option, ALL[_field(place, where, option, KNOWN.get(name, ALL))], value)
+            known = _options_of(name) if name in CLASSES else _all_options()
+            _checked(place, where, option, known[_field(place, where, option, known)], value)
     yield "", general
     yield f"[{section}]", tables.get(section, {})
     for name in () if target is None else (target.partition(":")[0], target):
@@ -153,5 +164,7 @@ def _checked(place: Path, where: str, name: str, option: Option, value: Any) -> 
 
 
 def _nearest(name: str, known: Any) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1, 0.5)
     return f", and there is no such thing; did you mean {near[0]}?" if near else ", and there is no such thing."

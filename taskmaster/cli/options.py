@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import click
@@ -155,6 +156,7 @@ def _decorator(one: Field[Any], changes: dict[str, Any] | None = None) -> _Decor
     return decorator
 
 
+@cache
 def _class_of(section: Section) -> type[SectionedOption]:
     return type("Option", (SectionedOption,), {"section": section})
 

@@ -7,7 +7,6 @@ user's code has raised an error.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import sys
@@ -119,6 +118,8 @@ def lacking(exc: BaseException, alias: str = "") -> str:
 
 def _no_settings(settings: str, missing: str) -> str:
     known = _known_settings()
+    import difflib
+
     close = difflib.get_close_matches(settings, known, 1) or known[:1]
     return (
         f"There is no module {missing!r}, so that the Django settings {settings} (of --django-settings, or of "

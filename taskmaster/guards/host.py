@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +51,10 @@ def disk_free(least: int | str, path: str | os.PathLike[str]) -> Guard:
     where = os.fspath(path)
 
     def read() -> tuple[int, int]:
+        from shutil import disk_usage  # with its archives, it takes as long to load as all guards
+
         try:
-            found = shutil.disk_usage(where)
+            found = disk_usage(where)
         except OSError as exc:
             raise Unknown(exc.strerror or type(exc).__name__) from None
         return found.total, found.free

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
 from taskmaster.errors import UsageError
 
@@ -147,6 +146,8 @@ def _days(given: str | None, text: str) -> frozenset[int]:
 def _zone(name: str | None, text: str) -> tzinfo | None:
     if name is None:
         return None
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -46,6 +45,8 @@ def from_keywords(cls: type[_Options], keywords: Mapping[str, Any]) -> _Options:
             continue
         if name in declared:
             raise CallError(f"{name} is an option of the commands alone: {declared[name].commands_only}")
+        import difflib
+
         near = difflib.get_close_matches(name, names, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(names))}"
         raise CallError(f"there is no option {name!r}; {hint}")

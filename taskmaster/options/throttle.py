@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import UsageError
 from taskmaster.guards.pace import Pace, PaceLimit
-from taskmaster.options.guard import parse_guard
-from taskmaster.options.hours import Hours, parse_hours
 from taskmaster.options.option import Section, amount, ratio, text, texts
 from taskmaster.units import rate_of
+
+if TYPE_CHECKING:  # loaded where such an option is given
+    from taskmaster.options.hours import Hours
 
 __all__ = ["ThrottleOptions"]
 
@@ -24,14 +25,15 @@ MOST_NICE = 100.0  # a hundredth of the time is worked; above it, a wrong unit i
 def _check_hours(option: str, value: Any) -> None:
     if not isinstance(value, str):
         raise UsageError(f"{option} is {value!r}: give a text.")
+    from taskmaster.options.hours import parse_hours
+
     parse_hours(value)
 
 
 def _check_guards(option: str, value: Any) -> None:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise UsageError(f"{option} is given as something else than a list of texts: write guard=['NAME=LIMIT@DSN'].")
-    for one in value:
-        parse_guard(one)
+    _guards(value)
 
 
 def _check_pace(option: str, value: Any) -> None:
@@ -118,8 +120,20 @@ class ThrottleOptions:
 
     def throttle_hooks(self) -> list[Callable[[], str]]:
         """Return what has to allow that jobs are handed out: the hours, and each guard."""
-        hours = [] if self.hours is None else [_HoursHook(parse_hours(self.hours))]
-        return [*hours, *(parse_guard(one) for one in self.guard)]
+        hooks: list[Callable[[], str]] = _guards(self.guard)
+        if self.hours is not None:
+            from taskmaster.options.hours import parse_hours
+
+            hooks.insert(0, _HoursHook(parse_hours(self.hours)))
+        return hooks
+
+
+def _guards(given: Collection[str]) -> list[Callable[[], str]]:
+    if not given:
+        return []
+    from taskmaster.options.guard import parse_guard
+
+    return [parse_guard(one) for one in given]
 
 
 class _HoursHook:

@@ -4,7 +4,8 @@ wing meet.
 - ``loading``: from a TARGET or a script to one value that says what is run; ``identities``: what
   the run's state belongs to, and where it is; ``repeated``: two runs of one process;
 - ``session``: from that value to a summary; ``announcements``: what is said on the way;
-  ``blank_state``: what is left of one that fails at its start;
+  ``blank_state``: what is left of one that fails at its start; ``optional_parts``: what only some
+  sessions have, and load;
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
   ``report_file``: what is left for people, made of ``report_facts``; ``output_place``: where such
   files are; ``slave_command``: how a slave is started;

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, Literal, TextIO
 
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS
 from taskmaster.engine.archive import name_there, pack
@@ -28,6 +28,7 @@ from taskmaster.options.engine import environment_of
 from taskmaster.options.option import from_options
 from taskmaster.runner.engine_choice import EngineChoice
 from taskmaster.runner.loading import LoadedRun
+from taskmaster.runner.local_slave import SlaveKind
 from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address, parse
 from taskmaster.user_code import target as targets
@@ -90,7 +91,12 @@ class EngineSpec:
 
     Args:
         options: The command's.
+
+    Attributes:
+        kind: As of ``LocalSlaveSpec``.
     """
+
+    kind: ClassVar[Literal[SlaveKind.ENGINE]] = SlaveKind.ENGINE
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from taskmaster import __version__
 from taskmaster.django_orm import integration
@@ -31,6 +31,7 @@ from taskmaster.options.commands import RunOptions
 from taskmaster.redaction import clean_lines
 from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.loading import LoadedRun
+from taskmaster.runner.local_slave import SlaveKind
 from taskmaster.runner.loop import Loop
 from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.runtime.context import HERE
@@ -66,8 +67,10 @@ class InProcessSpec:
     Attributes:
         options: Of the run.
         callbacks: Gives what is called.
+        kind: As of ``LocalSlaveSpec``.
     """
 
+    kind: ClassVar[Literal[SlaveKind.IN_PROCESS]] = SlaveKind.IN_PROCESS
     options: RunOptions
     callbacks: Callable[[], Callbacks]
     _slave: InProcessSlave | None = None

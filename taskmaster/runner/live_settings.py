@@ -7,7 +7,6 @@ and the caps of the broker from them.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
@@ -118,6 +117,8 @@ class SettingsOfRun:
             raise UsageError(
                 f"{name} cannot be set while the run goes on: {CURES.get(name, 'it belongs to its start')}."
             )
+        import difflib
+
         near = difflib.get_close_matches(name, READ, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(READ)}."
         raise UsageError(f"There is no setting {name!r}; {hint}")

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, TextIO
+from enum import StrEnum
+from typing import IO, ClassVar, Literal, TextIO
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
@@ -27,7 +28,7 @@ from taskmaster.runtime.child_process import reap
 from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address
 
-__all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec"]
+__all__ = ["LocalSlave", "LocalSlaveEnded", "LocalSlaveSpec", "SlaveKind"]
 
 # How often a slave may be killed by a signal within RESTART_SPAN_SECONDS before the run gives up.
 # Fewer are needed to find a job that takes its slave down, by handing a batch out in halves.
@@ -39,6 +40,14 @@ CHECK_PAUSE_SECONDS = 0.2
 WAIT_SECONDS = 60.0
 END_SECONDS = 5.0  # least time that a slave has to end
 LATE_SECONDS = 3.0  # further time for the slave, after that of its workers
+
+
+class SlaveKind(StrEnum):
+    """What runs the jobs of a run that brings its own slave along."""
+
+    LOCAL = "worker processes of this machine"
+    IN_PROCESS = "this very process"
+    ENGINE = "slaves on an engine"
 
 
 class LocalSlaveEnded(TaskmasterError):
@@ -58,8 +67,10 @@ class LocalSlaveSpec:
         prefork: The slave, where it was forked already.
         fork: Forks a process that holds the callback, where workers cannot import it; gives that
             process's control socket and its number.
+        kind: Tells it from the other kinds, without their modules.
     """
 
+    kind: ClassVar[Literal[SlaveKind.LOCAL]] = SlaveKind.LOCAL
     options: RunOptions
     prefork: Prefork | None = None
     fork: Callable[[], tuple[socket.socket, int]] | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # asyncio takes as long to load as all of the master
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Loop"]
 
@@ -25,6 +27,8 @@ class Loop:
         if not isinstance(result, Awaitable):
             return result
 
+        import asyncio
+
         async def wait() -> Any:
             return await result
 
@@ -32,6 +36,8 @@ class Loop:
             self._runner = asyncio.Runner()
             try:
                 asyncio.get_running_loop()
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskmaster-await")
             except RuntimeError:
                 pass

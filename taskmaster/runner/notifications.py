@@ -10,11 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmaster.master.events import ENDS, EventName
-from taskmaster.runner.notify_ways import Way
 from taskmaster.runtime.log import clean_logger
+
+if TYPE_CHECKING:  # a run that notifies nobody loads no client for the web
+    from taskmaster.runner.notify_ways import Way
 
 __all__ = ["Notifications"]
 

@@ -256,10 +256,8 @@ class PageView:
         self._view.say(line)
 
 
-def start_page(
-    plan: PagePlan | None, answer: Callable[..., Any], store: Store, slave: str, *, sampled: bool
-) -> Page | None:
-    """Return the page of a run that begins; None if none is asked for.
+def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: str, *, sampled: bool) -> Page:
+    """Return the page of a run that begins.
 
     Args:
         plan: Where it is served.
@@ -268,8 +266,6 @@ def start_page(
         slave: The command that starts a slave; "" if one was brought along.
         sampled: The state is a scratch one.
     """
-    if plan is None:
-        return None
     is_kept = not sampled and not isinstance(store, MemoryStore)
     facts = {"resume": command_again(), "slave_command": slave, "state_path": store.location}
     return Page(plan, answer, state=store.location if is_kept else "", facts=facts)

@@ -6,7 +6,6 @@ The state of the run itself is not even opened.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -129,6 +128,8 @@ def scratch_store(target: str) -> Iterator[Store]:
     """Return a state that is gone afterwards. In a file, because what fails is kept there and may
     be much.
     """
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
         store = SqliteStore.open(Path(directory) / "rehearsal.tmstate", RunIdentity.named("a rehearsal"), target)
         try:

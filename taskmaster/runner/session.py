@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
@@ -26,36 +26,34 @@ from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
+from taskmaster.runner import optional_parts
 from taskmaster.runner.announcements import Announcements, command_again
 from taskmaster.runner.blank_state import taken_back_if_blank
 from taskmaster.runner.dry_run import preview, resume_point
-from taskmaster.runner.engine_slaves import EngineSlaves, EngineSpec
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
-from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
-from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
-from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec
-from taskmaster.runner.metrics_file import MetricsFile, check_metrics_file
+from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec, SlaveKind
 from taskmaster.runner.notifications import Notifications
-from taskmaster.runner.notify_ways import way_of
-from taskmaster.runner.page import Page, PageView, start_page
-from taskmaster.runner.page_plan import plan_of
-from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.runner.repeated import note_run, refuse_repeated
-from taskmaster.runner.report_file import ReportFile, check_report
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
 from taskmaster.runner.slave_command import reached, slave_command
 from taskmaster.runner.throttling import throttle_of
 from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.invocation import is_command
-from taskmaster.runtime.log_file import LogFile
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport import keyfile
 from taskmaster.transport.server import Server, bind
 from taskmaster.units import show_settled
 from taskmaster.view.console import Console
+
+if TYPE_CHECKING:  # a run that has none of them does not load them
+    from taskmaster.runner.engine_slaves import EngineSlaves, EngineSpec
+    from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
+    from taskmaster.runner.in_process_server import InProcessServer
+    from taskmaster.runner.page import Page
+    from taskmaster.runtime.log_file import LogFile
 
 __all__ = ["RunSession"]
 
@@ -101,8 +99,8 @@ class RunSession:
         self._slave, self._key = slave, key
         self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
         self._source = loaded.source if self._sample is None else self._sample.source
-        self._page_plan = plan_of(options)
-        self._in_process = isinstance(slave, InProcessSpec)
+        self._page_plan = optional_parts.page_plan(options)
+        self._in_process = slave is not None and slave.kind is SlaveKind.IN_PROCESS
         self._log: LogFile | None = None
         self._run: Run | None = None  # until there is a state, and somebody may be served
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
@@ -115,12 +113,9 @@ class RunSession:
         """
         if self._options.dry_run is not None:
             return preview(self._loaded.source, self._loaded.identity, self._options.dry_run, self._resume_point())
-        if self._options.metrics_file is not None:
-            check_metrics_file(self._options.metrics_file)
-        check_report(self._options.report)
+        optional_parts.check_files(self._options)
         with ExitStack() as stack:
-            if self._options.log_file is not None:
-                self._log = stack.enter_context(LogFile(self._options.log_file, as_json=self._options.log_json))
+            self._log = optional_parts.log_of(self._options, stack)
             if self._slave is not None:
                 self._slave.provide(stack)
             key = None if self._in_process else self._key()
@@ -206,21 +201,25 @@ class RunSession:
         self._say_start(console, says, store, record, given_up)
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
-        notify = self._slave.notify if isinstance(self._slave, InProcessSpec) else None
-        signals, told = stack.enter_context(Signals(notify)), self._notifications(run, record, store)
+        signals, told = stack.enter_context(self._signals()), self._notifications(run, record, store)
         parts = _Parts(run, record, server, console, says, signals, told)
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
-        parts.page = start_page(self._page_plan, run.steers.answer, store, command, sampled=self._sample is not None)
-        if parts.page is not None:
+        if self._page_plan is not None:
+            sampled = self._sample is not None
+            parts.page = optional_parts.page_of(self._page_plan, run, store, command, sampled=sampled)
             console.say(stack.enter_context(parts.page).sentence)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
-        stack.enter_context(ReportFile(options.report, run, store, lambda: parts.exit_code))
+        optional_parts.report_at_end(options, run, store, lambda: parts.exit_code, stack)
         return parts
+
+    def _signals(self) -> Signals:
+        own = self._slave
+        return Signals(own.notify if own is not None and own.kind is SlaveKind.IN_PROCESS else None)
 
     def _progress(self, *, as_json: bool) -> str:
         """Return how the progress is shown."""
@@ -230,7 +229,7 @@ class RunSession:
 
     def _notifications(self, run: Run, record: RunRecord, store: Store) -> Notifications:
         """Make what notifies of the run's events; nobody is told of a rehearsal."""
-        ways = [] if self._sample is not None else [way_of(given) for given in self._options.notify]
+        ways = [] if self._sample is not None else optional_parts.ways_of(self._options)
         about = {"state_file": store.location, "resume": command_again()}
         found = Notifications(ways, self._options.notified, about, failed=record.failures)
         run.events.listeners.append(found.tell)
@@ -239,7 +238,7 @@ class RunSession:
     def _listen(self, stack: ExitStack, key: SharedKey | None) -> Server | InProcessServer:
         """Listen where slaves reach this master, and leave the key for those of this machine."""
         if key is None:
-            return InProcessServer()
+            return optional_parts.in_process_server()
         server = bind(address_of(self._options), keyfile.as_bytes(key.text))
         stack.callback(server.stop)
         port = server.where.port
@@ -248,14 +247,15 @@ class RunSession:
         return server
 
     def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | EngineSlaves | None:
-        if isinstance(self._slave, InProcessSpec) and isinstance(parts.server, InProcessServer):
-            return self._slave.start(self._loaded, parts.run, parts.server, parts.signals)
-        if isinstance(self._slave, LocalSlaveSpec) and key is not None:
-            where = reached(parts.server.where)
-            return self._slave.start(self._loaded, where, key.text, parts.console.write)
-        if isinstance(self._slave, EngineSpec) and key is not None:
-            return self._slave.start(self._loaded, parts.server.where, key.text, parts.console.write)
-        return None
+        slave, server = self._slave, parts.server
+        if slave is None:
+            return None
+        if slave.kind is SlaveKind.IN_PROCESS:
+            return None if isinstance(server, Server) else slave.start(self._loaded, parts.run, server, parts.signals)
+        if key is None:
+            return None
+        where = reached(server.where) if slave.kind is SlaveKind.LOCAL else server.where
+        return slave.start(self._loaded, where, key.text, parts.console.write)
 
     def _say_start(
         self, console: Console, says: Announcements, store: Store, record: RunRecord, given_up: RunRecord | None
@@ -320,12 +320,7 @@ class RunSession:
         again = f"esume it with: {command_again()}"
         try:
             view: View = console if sample is None else sample.watch(console)
-            if self._on_progress is not None:
-                view = ProgressHook(view, self._on_progress, run.describe)
-            if self._options.metrics_file is not None:
-                view = MetricsFile(view, self._options.metrics_file, run.status, run.describe)
-            if parts.page is not None:
-                view = PageView(view, parts.page, run.describe)
+            view = optional_parts.also_shown(view, run, self._on_progress, self._options.metrics_file, parts.page)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
             message = f"The run stopped where it can go on; r{again}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +28,9 @@ def copied_state(place: Path) -> Iterator[SqliteStore]:
         StateBusyNow: A master has it, and what was copied is not whole.
         StateRefused: It cannot be used.
     """
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
         copy = Path(os.path.realpath(directory)) / place.name
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from taskmaster.master.throttle.pacing import Pacing
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.runner.loading import LoadedRun
@@ -12,9 +11,10 @@ __all__ = ["throttle_of"]
 
 def throttle_of(options: MasterOptions, loaded: LoadedRun) -> Throttle:
     """Return the throttle of a run; nothing is asked before it is started."""
+    hooks = [*loaded.hooks, *options.throttle_hooks()]
     pace = options.paced(loaded.pace)
-    return Throttle(
-        options.rate,
-        [*loaded.hooks, *options.throttle_hooks()],
-        pacing=None if pace is None else Pacing(pace),
-    )
+    if pace is None:
+        return Throttle(options.rate, hooks)
+    from taskmaster.master.throttle.pacing import Pacing
+
+    return Throttle(options.rate, hooks, pacing=Pacing(pace))

@@ -6,7 +6,6 @@ whose classes it defines could not be unpickled.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -140,6 +139,8 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
         for key, value in vars(module).items()
         if callable(value) and not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
     )
+    import difflib
+
     close = difflib.get_close_matches(wanted[0], has, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise TargetError(
@@ -251,6 +252,8 @@ def _no_file(where: str, path: Path) -> str:
     if path.is_dir():
         return f"{where} is a directory: {_FORMS}."
     near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    import difflib
+
     close = difflib.get_close_matches(str(path), near, 1)
     return f"There is no file {where} (looked in {Path.cwd()}).{f' Did you mean {close[0]}?' if close else ''}"
 
@@ -258,6 +261,8 @@ def _no_file(where: str, path: Path) -> str:
 def _no_module(target: Target, missing: str) -> str:
     here = Path.cwd()
     known = [path.stem for path in here.glob("*.py")]
+    import difflib
+
     close = difflib.get_close_matches(target.module, known, 1)
     if target.text.endswith(".txt") or ("." in target.text and (here / target.text.partition(":")[0]).is_file()):
         return f"{target.text!r} is a file, but no Python file: {_FORMS}."

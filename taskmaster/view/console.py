@@ -10,14 +10,16 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
-from taskmaster.runtime.log_file import JsonLines, LogFile
 from taskmaster.units import show_count
 from taskmaster.view.progress import TIME_OF_DAY, Progress
 from taskmaster.view.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from taskmaster.runtime.log_file import JsonLines, LogFile
 
 __all__ = ["Console", "Failed"]
 
@@ -66,7 +68,7 @@ class Console:
         as_json: bool = False,
     ) -> None:
         self._log = log
-        self._json = JsonLines() if as_json else None
+        self._json = _json_lines() if as_json else None
         self._progress = Progress(progress, sys.stderr, sys.stdout, slave_command=slave_command, describe=describe)
         self._handler = _Handler(self)
         self._closed = False
@@ -143,6 +145,12 @@ class Console:
             self.say_as_it_is(
                 clean(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
             )
+
+
+def _json_lines() -> JsonLines:
+    from taskmaster.runtime.log_file import JsonLines
+
+    return JsonLines()
 
 
 class _Handler(logging.Handler):

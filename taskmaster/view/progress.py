@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -331,5 +330,7 @@ def _width(stream: TextIO) -> int:
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (AttributeError, OSError, ValueError):
+        import shutil
+
         columns = shutil.get_terminal_size().columns
     return max((columns or 80) - 1, 1)

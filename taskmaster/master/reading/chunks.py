@@ -11,7 +11,6 @@ import itertools
 import random
 import threading
 from collections.abc import Iterable, Iterator
-from statistics import median
 from typing import Any
 
 from taskmaster.errors import SourceError
@@ -140,7 +139,7 @@ class Chunks:
         if end > before:
             # What weighing cannot see into is pickled. Of three jobs, the middle one counts: a
             # large one among many small ones is no measure for all.
-            least = 0.0 if cut else (end - before) * (LIGHT_BYTES if light else float(median(sizes or [0])))
+            least = 0.0 if cut else (end - before) * (LIGHT_BYTES if light else float(_middle(sizes)))
             self._weights.add(end, least if light else max(least, self._weights.newest))
         return not cut and not intake.exhausted and light == self._light
 
@@ -167,3 +166,8 @@ class Chunks:
                 self._broker.refuse()
             self._checks.error = exc
             raise
+
+
+def _middle(sizes: list[int]) -> int:
+    """Return the middle one of some sizes, of two the larger one; 0 if there is none."""
+    return sorted(sizes)[len(sizes) // 2] if sizes else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -101,6 +100,8 @@ def _command(value: Any) -> Command:
         return Command(value)
     except ValueError:
         name = _text(value, LONGEST_NAME)
+        import difflib
+
         near = difflib.get_close_matches(name, list(Command), 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(Command)}."
         raise UsageError(f"This master knows no command {name!r}; {hint}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 from taskmaster.errors import UsageError
@@ -25,6 +24,8 @@ def slaves_named(wanted: str, names: Collection[str]) -> list[str]:
     ]
     if found:
         return found
+    import difflib
+
     near = difflib.get_close_matches(wanted, list(names), 3, 0.3) or sorted(names)[:3]
     there = f"connected are, among others: {', '.join(near)}" if near else "no slave is connected"
     raise UsageError(f"No slave is called {wanted!r}, and none is on a host of that name; {there}.")

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmaster.master.throttle.hooks import PAUSE_SECONDS, Hook
 from taskmaster.master.throttle.moves import at_once, batch_seconds, rest_ratio, share_left
-from taskmaster.master.throttle.pacing import Pacing
 from taskmaster.model import BATCH_SECONDS, Want
+
+if TYPE_CHECKING:  # loaded where a pace is given
+    from taskmaster.master.throttle.pacing import Pacing
 
 __all__ = ["Throttle", "TokenBucket"]
 

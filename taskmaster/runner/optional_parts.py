@@ -1,0 +1,140 @@
+"""The parts that only some sessions have: a page, notifications, a log file, metrics, a hook.
+
+Each is loaded where it is asked for, and nowhere else: together they take as long to load as the
+rest of the master, which is time that each start of a plain run would pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from taskmaster.master.run import Run
+from taskmaster.master.stores.contract import Store
+from taskmaster.master.summary import View
+from taskmaster.options.commands import MasterOptions
+
+if TYPE_CHECKING:
+    from taskmaster.runner.in_process_server import InProcessServer
+    from taskmaster.runner.notify_ways import Way
+    from taskmaster.runner.page import Page
+    from taskmaster.runner.page_plan import PagePlan
+    from taskmaster.runtime.log_file import LogFile
+
+__all__ = [
+    "also_shown",
+    "check_files",
+    "in_process_server",
+    "log_of",
+    "page_of",
+    "page_plan",
+    "report_at_end",
+    "ways_of",
+]
+
+
+def page_plan(options: MasterOptions) -> PagePlan | None:
+    """Return where the page is to be served; None if none is asked for.
+
+    Raises:
+        UsageError: What the options say does not go together, or a package is missing.
+    """
+    if options.web is None:
+        return None
+    from taskmaster.runner.page_plan import plan_of
+
+    return plan_of(options)
+
+
+def page_of(plan: PagePlan, run: Run, store: Store, slave: str, *, sampled: bool) -> Page:
+    """Return the page of a run that begins, as ``start_page`` does."""
+    from taskmaster.runner.page import start_page
+
+    return start_page(plan, run.steers.answer, store, slave, sampled=sampled)
+
+
+def ways_of(options: MasterOptions) -> list[Way]:
+    """Return the ways in which somebody is notified."""
+    if not options.notify:
+        return []
+    from taskmaster.runner.notify_ways import way_of
+
+    return [way_of(given) for given in options.notify]
+
+
+def log_of(options: MasterOptions, stack: ExitStack) -> LogFile | None:
+    """Return the open log file, which the stack closes; None if none is asked for.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    if options.log_file is None:
+        return None
+    from taskmaster.runtime.log_file import LogFile
+
+    return stack.enter_context(LogFile(options.log_file, as_json=options.log_json))
+
+
+def check_files(options: MasterOptions) -> None:
+    """Refuse a file for metrics or a report that cannot be had, before the run begins.
+
+    Raises:
+        UsageError: It cannot be written, or a package is missing.
+    """
+    if options.metrics_file is not None:
+        from taskmaster.runner.metrics_file import check_metrics_file
+
+        check_metrics_file(options.metrics_file)
+    if options.report is not None:
+        from taskmaster.runner.report_file import check_report
+
+        check_report(options.report)
+
+
+def report_at_end(
+    options: MasterOptions, run: Run, store: Store, exit_code: Callable[[], int | None], stack: ExitStack
+) -> None:
+    """Have the report that is asked for written when the session ends, as ``ReportFile`` does."""
+    if options.report is not None:
+        from taskmaster.runner.report_file import ReportFile
+
+        stack.enter_context(ReportFile(options.report, run, store, exit_code))
+
+
+def also_shown(
+    view: View,
+    run: Run,
+    on_progress: Callable[[dict[str, Any]], object] | None,
+    metrics_file: str | None,
+    page: Page | None,
+) -> View:
+    """Return a view that shows the run elsewhere, too.
+
+    Args:
+        view: Shows it on the console.
+        run: The run.
+        on_progress: The function of a script that is told how it stands.
+        metrics_file: The file for its metrics.
+        page: Its page.
+    """
+    if on_progress is not None:
+        from taskmaster.runner.progress_hook import ProgressHook
+
+        view = ProgressHook(view, on_progress, run.describe)
+    if metrics_file is not None:
+        from taskmaster.runner.metrics_file import MetricsFile
+
+        view = MetricsFile(view, metrics_file, run.status, run.describe)
+    if page is not None:
+        from taskmaster.runner.page import PageView
+
+        view = PageView(view, page, run.describe)
+    return view
+
+
+def in_process_server() -> InProcessServer:
+    """Return what stands in a server's place where jobs run in this process."""
+    from taskmaster.runner.in_process_server import InProcessServer
+
+    return InProcessServer()
