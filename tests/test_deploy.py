@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "examples" / "deploy"
 COMMANDS: dict[str, click.Command] = {"tm-master": tm_master, "tm-slave": tm_slave, "tm-ctl": tm_ctl}
 GRACE = SlaveOptions().grace
+KILL_WAIT = 30.0  # of Slurm, if nobody has set it
+# What the scripts leave to the shell.
+OF_SHELL = {"$(cat master.address)": "node1:5050", "$SLURM_CPUS_PER_TASK": "4", "${RUN_TIME:-3h55m}": "3h55m"}
 PLACES = ("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
 UNITS = [Unit(DEPLOY / "systemd" / f"tm-{name}@.service") for name in ("master", "slave")]
 
@@ -56,6 +59,11 @@ def commands() -> dict[str, list[str]]:
     for name, spec in jobs().items():
         (container,) = spec["template"]["spec"]["containers"]
         found[f"kubernetes {name}"] = [word.replace("$(CPUS)", "2") for word in container["command"]]
+    for script in (DEPLOY / "slurm").glob("*.sbatch"):
+        (line,) = re.findall(r"^ *(tm-.*) &$", script.read_text(), re.MULTILINE)
+        for given, value in OF_SHELL.items():
+            line = line.replace(given, value)
+        found[script.name] = shlex.split(line)
     probe = jobs()["master"]["template"]["spec"]["containers"][0]["readinessProbe"]["exec"]
     return {**found, "kubernetes probe": probe["command"]}
 
@@ -151,6 +159,9 @@ def test_the_slaves_are_done_when_the_run_is() -> None:
 def test_running_jobs_have_their_time() -> None:
     """Whatever ends a command waits for longer than it takes to end."""
     assert {unit.stop_seconds > GRACE for unit in UNITS} == {True}
+    for script in (DEPLOY / "slurm").glob("*.sbatch"):
+        assert "--grace=25 " in script.read_text()
+    assert KILL_WAIT > 25
     for service in compose()["services"].values():
         assert float(service["stop_grace_period"].removesuffix("s")) > GRACE
     assert {job["template"]["spec"]["terminationGracePeriodSeconds"] > GRACE for job in jobs().values()} == {True}
@@ -160,6 +171,6 @@ def test_the_comments_tell_commands_that_there_are() -> None:
     """What a reader is to type is understood, too."""
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
-            for line in re.findall(r"^#? +(?:\$ )?(tm-[a-z]+ .*)$", path.read_text("utf-8"), re.MULTILINE):
+            for line in re.findall(r"^# +(tm-[a-z]+ .*)$", path.read_text("utf-8"), re.MULTILINE):
                 words = shlex.split(line.partition(" && ")[0], comments=True)
                 COMMANDS[words[0]].make_context(words[0], words[1:])
