@@ -83,6 +83,12 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
+@functools.cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Walk a file once, however many tests look at it."""
+    return tuple(ast.walk(tree))
+
+
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
@@ -96,14 +102,19 @@ def part(module: str) -> str:
     return next((room for room in rooms if room in ALLOWED), "root")
 
 
-def executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk the nodes of a module without what only type checkers see."""
-    for node in ast.iter_child_nodes(tree):
+@functools.cache
+def executed(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Give the nodes of a module without what only type checkers see."""
+    found: list[ast.AST] = []
+    waiting = list(ast.iter_child_nodes(tree))
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from (inner for other in node.orelse for inner in [other, *executed(other)])
+            waiting += node.orelse
         else:
-            yield node
-            yield from executed(node)
+            found.append(node)
+            waiting += ast.iter_child_nodes(node)
+    return tuple(found)
 
 
 @functools.cache
@@ -203,7 +214,7 @@ def loaded_with(module: str, found: set[str]) -> set[str]:
 @functools.cache
 def lines_of_functions(module: str) -> set[int]:
     """Give the lines of a module that are run when something is called."""
-    functions = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {line for node in functions for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)}
 
 
@@ -246,7 +257,7 @@ def test_what_is_pure_has_no_thread_socket_file_clock_or_chance(module: str):
     ]
     wrong += [
         f"{FILES[module]}:{node.lineno} uses {ast.unparse(node)}"
-        for node in ast.walk(TREES[module])
+        for node in nodes(TREES[module])
         if (isinstance(node, ast.Attribute) and re.fullmatch(r"random\.(?!Random\b)\w+", ast.unparse(node)))
         or (isinstance(node, ast.Call) and (ast.unparse(node) == "random.Random()" or ast.unparse(node.func) in CALLS))
     ]
@@ -313,7 +324,7 @@ def test_what_a_docstring_names_exists():
     """A dotted name of the package in a docstring leads to a module, or to a name in one."""
     wrong = []
     for module, tree in TREES.items():
-        for node in ast.walk(tree):
+        for node in nodes(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 for name in re.findall(r"``(taskmaster(?:\.\w+)+)``", ast.get_docstring(node) or ""):
                     owner, _, last = name.rpartition(".")
@@ -328,7 +339,7 @@ def test_the_package_has_no_assert():
     wrong = [
         f"{FILES[module]}:{node.lineno}"
         for module, tree in TREES.items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Assert)
     ]
 
@@ -397,7 +408,7 @@ def test_no_function_is_long():
     long = [
         f"{FILES[module]}:{node.lineno} {node.name}: {lines}"
         for module, tree in TREES.items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (lines := node.end_lineno - node.lineno + 1 - docstring_lines(node)) > LONG_FUNCTION
     ]
@@ -416,7 +427,7 @@ def test_no_class_has_many_methods():
     many = {
         node.name
         for tree in TREES.values()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.ClassDef)
         and sum(isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) for inner in node.body) > MANY
     }
@@ -441,7 +452,7 @@ def test_nobody_outside_writes_into_the_broker():
         f"{FILES[module]}:{node.lineno} assigns to {ast.unparse(target)}"
         for module, tree in TREES.items()
         if part(module) != "master.broker"
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         for target in assigned(node)
         if re.search(r"\b_?broker\b.*[.\[]", ast.unparse(target).removeprefix("self."))
     ]
@@ -486,7 +497,7 @@ def test_every_test_says_what_is_true(path: Path):
     """A test has a docstring that says what is true when it passes."""
     wrong = [
         f"{path}:{node.lineno} {node.name}"
-        for node in ast.walk(parsed(path))
+        for node in nodes(parsed(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
@@ -618,7 +629,7 @@ def test_unit_tests_have_no_socket_no_process_and_no_pause():
         f"{path}:{node.lineno} calls {ast.unparse(node.func)}"
         for path in TESTS
         if ROOT / "tests/unit" in path.parents
-        for node in ast.walk(parsed(path))
+        for node in nodes(parsed(path))
         if isinstance(node, ast.Call) and WAITS.fullmatch(ast.unparse(node.func))
     ]
 
@@ -630,7 +641,7 @@ def test_no_test_module_imports_another(path: Path):
     """What tests share is in tests/support, where it can be found."""
     imported = {
         name
-        for node in ast.walk(parsed(path))
+        for node in nodes(parsed(path))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
