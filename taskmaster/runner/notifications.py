@@ -129,8 +129,14 @@ class _Sender:
             self._waiting.append(event)
             # Only now: a process that forks before it has something to tell has no thread.
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="taskmaster-notify", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="taskmaster-notify", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads; the run does without
+                    self._dropped += len(self._waiting)
+                    self._waiting.clear()
+                    return
+                self._thread = thread
             self._changed.notify()
 
     def give_up(self) -> None:
@@ -144,7 +150,9 @@ class _Sender:
             self._thread.join(KILLED_SECONDS)
         if left or self._dropped:
             logger.warning(
-                "%d notifications by %s were not sent: they took too long", left + self._dropped, self._way.shown
+                "%d notifications by %s were not sent: they took too long, or there was no thread for them",
+                left + self._dropped,
+                self._way.shown,
             )
 
     def _run(self) -> None:

@@ -140,6 +140,24 @@ def test_a_way_that_fails_is_warned_of_once(caplog: pytest.LogCaptureFixture) ->
     ]
 
 
+def test_a_system_without_threads_ends_no_run(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while it goes on nor at its end, when the last events are sent."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    notifications = Notifications([Way()], NOTIFIED, {})
+    notifications.tell(event("paused"))
+    notifications.tell(event("finished", exit_code=0))
+    with caplog.at_level(logging.WARNING, "taskmaster"):
+        notifications.close()
+
+    assert "2 notifications by https://chat.example/… were not sent" in caplog.text
+
+
 def test_a_run_without_notifications_has_no_thread() -> None:
     """Nothing is started for nobody."""
     before = threading.active_count()
