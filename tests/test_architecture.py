@@ -538,7 +538,7 @@ COVERED_BY = {
         "master/run_record master/stores/default_path runner/loading runner/repeated runner/session runner/blank_state"
     ),
     "tests/process/test_hosts.py": "runner/shared_key runner/slave_command transport/listener",
-    "tests/process/test_report.py": "cli/reporting runner/report_file",
+    "tests/process/test_report.py": "cli/reporting",
     "tests/unit/view/test_report.py": "view/report_style",
     "tests/process/test_wire.py": (
         "transport/client transport/frames transport/handshake transport/reactor transport/server"

@@ -22,6 +22,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.slave_figures import SlaveFigures
 from taskmaster.master.steering.steering import News, Steering
+from taskmaster.master.steering.trail import LONGEST_TEXT
 from taskmaster.master.summary import OwnSlave
 from taskmaster.master.tally.history import History
 from taskmaster.master.throttle.throttle import Throttle
@@ -136,6 +137,7 @@ class SteerService:
         if over and record.live:
             self.steering.forget()
         goes_on = record.resumed and (record.mark is not None or record.settled)
+        line = line if len(line) <= LONGEST_TEXT else ""  # cut, it would be another command
         self.steering.note(clock(), "resumed" if goes_on else "started", line)
         self.steering.tick(clock())  # a hold may have been over before anybody was at work
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from taskmaster.errors import StateError
 from taskmaster.master.events import ENDS
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run import Run
@@ -86,7 +87,7 @@ class ReportFile:
         code = self._exit_code()
         over = error is None and code in (0, 1, 3)
         status = self._run.status(RunState.FINISHED if over else RunState.STOPPED)
-        found = facts_of_master(self._run.steers.look, status, self._store.failed(most=MOST_FAILED, wait=BUSY_SECONDS))
+        found = facts_of_master(self._run.steers.look, status, self._failed())
         ended = verdict(status, 0 if code is None and error is None else code, error, self._last_word())
         status["why"] = {"code": "", "sentence": ended["sentence"], "cure": "", "since_at": None}
         kept = not isinstance(self._store, MemoryStore)
@@ -99,6 +100,16 @@ class ReportFile:
             "state_file": self._store.location if kept else "",
             "traceback": getattr(error, "user_traceback", None) or "",
         }
+
+    def _failed(self) -> Sequence[FailedJob]:
+        """Return the first failed jobs; none where the state cannot be read, which may be why the
+        run has ended.
+        """
+        try:
+            return self._store.failed(most=MOST_FAILED, wait=BUSY_SECONDS)
+        except StateError as exc:
+            logger.warning("the report has no list of the failed jobs: %s", exc)
+            return []
 
     def _last_word(self) -> str:
         """Return what was said of the end."""

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from taskmaster.master.steering.records import TrailRow
 
-__all__ = ["KEPT_ROWS", "Trail"]
+__all__ = ["KEPT_ROWS", "LONGEST_TEXT", "Trail"]
 
 KEPT_ROWS = 1000  # in memory; the state has more
+LONGEST_TEXT = 4000  # characters of a column: the state refuses a row that is far longer when it is read
 
 
 class Trail:
@@ -51,7 +52,8 @@ class Trail:
         after: str = "",
     ) -> TrailRow:
         """Add a row, and return it."""
-        row = TrailRow(self._next, at, command, user, host, peer, via, reason, before, after)
+        texts = (command, user, host, peer, via, reason, before, after)
+        row = TrailRow(self._next, at, *(text[:LONGEST_TEXT] for text in texts))
         self._next += 1
         self._rows.append(row)
         self._unwritten.append(row)

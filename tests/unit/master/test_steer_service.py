@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.steer_service import MOST_ROWS, SteerService
 from taskmaster.master.steering.records import HOLD, LiveChange
+from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.throttle.throttle import Throttle
 
 BY = {"user": "anna", "host": "bastion", "via": "tm-ctl"}
 
 
-def service(**known: Any) -> SteerService:
+def service(line: str = "", **known: Any) -> SteerService:
     """A service of a run of which this is known."""
     record = RunRecord("run", resumed=bool(known), **known)
     return SteerService(
@@ -26,6 +30,7 @@ def service(**known: Any) -> SteerService:
         Throttle(),
         record,
         apply=lambda *_: None,
+        line=line,
         clock=lambda: 100.0,
     )
 
@@ -54,6 +59,19 @@ def test_a_hold_that_was_over_before_the_start_holds_nothing() -> None:
     assert steers.steering.hold is None
     assert steers.steering.at_start("x.tmstate") == []
     assert [row.command for row in steers.steering.trail.after(0, 9)] == ["started", "resume"]
+
+
+def test_a_state_is_not_damaged_by_a_long_command_line(tmp_path: Path) -> None:
+    """A run with a hundred thousand characters of arguments can be resumed: the trail says how each
+    session was begun, and a state refuses what no trail can be.
+    """
+    path, words = tmp_path / "x.tmstate", "tm-run x.py ids=" + "\udc80" * 30_000
+    with closing(SqliteStore.open(path, RunIdentity.named("mod"), "mod.py")) as store:
+        steers = service(line=words)
+        steers.note("note", words, words)
+        store.write(Checkpoint(mark=None, trail=steers.news(finished=False).trail))
+        assert [row.command for row in store.load().trail] == ["started", "note"]
+        assert store.load().trail[0].reason == ""
 
 
 def test_a_request_for_another_run_is_refused() -> None:

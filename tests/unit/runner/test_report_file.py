@@ -1,0 +1,30 @@
+"""The report at the end of a session, also of one whose state gives nothing any more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from taskmaster.errors import StateBusy, StateUnwritable
+from taskmaster.runner.report_file import ReportFile
+
+
+def test_a_run_whose_state_cannot_be_read_has_a_report(tmp_path: Path) -> None:
+    """Of a disk that is full, it has to tell, and the failed jobs are all that it leaves out."""
+
+    def look(what: str, _: Any) -> Any:
+        return {"rows": [], "last": 0, "slaves": 0, "kinds": 0, "gone_before": 0} if what != "settings" else []
+
+    def busy(**_: Any) -> Any:
+        raise StateBusy("it could not be written")
+
+    run: Any = SimpleNamespace(status=lambda _: {"failed": 3, "target": "x.py"}, steers=SimpleNamespace(look=look))
+    store: Any = SimpleNamespace(failed=busy, location="x.tmstate")
+    path = tmp_path / "report.json"
+    ReportFile(str(path), run, store, lambda: None).__exit__(None, StateUnwritable("No space left."), None)
+
+    told = json.loads(path.read_text())
+    assert (told["failed_jobs"], told["failed_jobs_left_out"]) == ([], 3)
+    assert told["verdict"]["exit_code"] == 5
