@@ -203,7 +203,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
     )
     retries: int = count(Section.FAILURES, 3, "How often a job is tried again when its callback raises.", least=0)
     backoff: float = seconds(
-        Section.FAILURES, 1.0, "Wait before the second attempt; it doubles from one attempt to the next.", endless=False
+        Section.FAILURES, 1.0, "Wait before the second attempt; it doubles from one attempt to the next."
     )
     crashes: int = count(
         Section.FAILURES, 3, "Worker deaths and time-outs after which a job counts as failed.", least=1

@@ -7,7 +7,6 @@ environment variable; scripts have the keyword; ``check_options`` has the limits
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -134,25 +133,13 @@ def count(
     return _declared(default, Option(section, description, check, int, **{"metavar": "N", **more}))
 
 
-def seconds(
-    section: Section,
-    default: float | None,
-    description: str,
-    *,
-    least: float = 0.0,
-    endless: bool = True,
-    **more: Any,
-) -> Any:
-    """Declare an option whose value is a number of seconds, ``least`` or more; it may be endless
-    but where ``endless`` says that it must not.
-    """
+def seconds(section: Section, default: float | None, description: str, *, least: float = 0.0, **more: Any) -> Any:
+    """Declare an option whose value is a number of seconds, ``least`` or more, or endless."""
 
     def check(option: str, value: Any) -> None:
         # The comparison is this way round because nan is not at least anything.
         if type(value) not in (int, float) or not value >= least:
             raise UsageError(f"{option} is {value!r}: give a number of seconds, {least:g} or more.")
-        if not endless and value == math.inf:
-            raise UsageError(f"{option} is {value!r}, which would never be over: give a number of seconds.")
 
     return _declared(default, Option(section, description, type=float, metavar="SECONDS", **{"check": check, **more}))
 

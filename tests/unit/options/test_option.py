@@ -93,10 +93,3 @@ def test_the_broker_s_defaults_are_the_options() -> None:
 
     assert {"size", "span", "lease", "lease_grace", "limit", "retries", "nice"} <= shared
     assert {name: getattr(limits, name) for name in shared} == {name: getattr(options, name) for name in shared}
-
-
-def test_a_time_that_would_never_be_over_is_refused_where_it_means_nothing() -> None:
-    """A failed job would wait for ever for its next attempt, and the run with it."""
-    with pytest.raises(UsageError, match="would never be over"):
-        check_options(RunOptions(backoff=float("inf")))
-    check_options(RunOptions(state_timeout=float("inf")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,23 @@ def test_what_a_hook_returns_is_the_reason(said: Any, why: str) -> None:
     hook.ask()
 
     assert hook.why(0.0) == why
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "told"), [(1.0, 2.0, (1.0, 2.0)), (math.nan, 2, (None, 2)), (1, math.inf, None)]
+)
+def test_a_number_that_json_does_not_have_is_not_told(value: float, limit: float, told: Any) -> None:
+    """A hook of the user's may have any ``value`` and ``limit``; programs read them as JSON."""
+
+    class Load:
+        def __call__(self) -> str:
+            return ""
+
+    load = Load()
+    vars(load).update(value=value, limit=limit)
+    figure = Hook(load).figure()
+
+    assert (figure and (figure["value"], figure["limit"])) == told
 
 
 def test_what_raises_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
