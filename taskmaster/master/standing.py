@@ -64,8 +64,9 @@ class Standing:
         return ""
 
     def _key(self, oldest: RunningJob) -> str:
-        if self._known[0] is not oldest.job:
+        known = self._known  # once: others ask meanwhile, of another job perhaps
+        if known[0] is not oldest.job:
             text = self._identity.text(oldest.job)
-            shown = self._identity.show(oldest.job) if text is None else keys.show(text)
-            self._known = (oldest.job, shown)
-        return self._known[1]
+            known = (oldest.job, self._identity.show(oldest.job) if text is None else keys.show(text))
+            self._known = known
+        return known[1]

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from taskmaster.runtime.invocation import is_command
+
 __all__ = ["Signals"]
 
 SAME_SIGNAL_SECONDS = 1.0  # two equal signals within this time count as one
@@ -45,6 +47,7 @@ class Signals:
         self._notify = notify
         self._former: dict[int, Any] = {}
         self._former_mask: set[int] = set()
+        self._left = threading.Event()  # by a script, which goes on after what was asked to end
 
     @property
     def name(self) -> str:
@@ -77,6 +80,8 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not is_command():
+            self._left.set()
         signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
         for number, former in self._former.items():
             signal.signal(number, former if former is not None else signal.SIG_DFL)
@@ -92,15 +97,17 @@ class Signals:
 
     def _repeat(self, number: int) -> None:
         if not self.repeated:
-            threading.Thread(target=_end_for_sure, args=(number,), name="taskmaster-end", daemon=True).start()
+            end = threading.Thread(target=_end_for_sure, args=(number, self._left), name="taskmaster-end", daemon=True)
+            end.start()
         self.repeated = True
 
 
-def _end_for_sure(number: int) -> None:
+def _end_for_sure(number: int, left: threading.Event) -> None:
     """End the process after a while, whatever it is in: nothing that has been asked for twice may
-    be waited for.
+    be waited for. A script that has its run behind it is not ended, nor is somebody's notebook.
     """
-    time.sleep(AT_ONCE_SECONDS)
+    if left.wait(AT_ONCE_SECONDS):
+        return
     what = f"taskmaster: the end hangs for {AT_ONCE_SECONDS:.0f} s by now; the process is ended as it is.\n"
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [2], [], 0)[1]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from support.master import settle
 
 from taskmaster import Job
@@ -104,3 +106,23 @@ def test_a_job_whose_key_cannot_be_taken_is_shown() -> None:
     later(broker, slave, 100.0)
 
     assert Standing(JobIdentity(no_key)).running(broker.counts())["running"] == "'odd'"
+
+
+def test_two_who_ask_at_once_are_told_each_of_his_job() -> None:
+    """The main thread shows the progress while a client asks for the status."""
+
+    class Identity(JobIdentity):
+        """Somebody else asks while a key is looked for."""
+
+        def text(self, job: Any) -> str | None:
+            if job == "first":
+                assert standing.longest(counts["second"])["longest"].startswith("'second'")
+            return super().text(job)
+
+    standing, counts = Standing(Identity()), {}
+    for name in ("first", "second"):
+        broker, slave = broker_with([name])
+        assert broker.take(slave, Want(1, 1)) is not None
+        counts[name] = broker.counts()
+
+    assert standing.longest(counts["first"])["longest"].startswith("'first'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_hangup_that_was_ignored_stays_ignored() -> None:
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """If it comes later than the same key press would."""
     monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", -1.0)
-    monkeypatch.setattr(module, "_end_for_sure", lambda _: None)
+    monkeypatch.setattr(module, "_end_for_sure", lambda *_: None)
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
@@ -79,3 +80,19 @@ def test_who_asks_for_the_end_is_named_in_the_place_of_a_signal() -> None:
     signals.ask("Stopped by bo@web")
     assert signals.name == "Stopped by anna@bastion"
     assert not signals.repeated
+
+
+@pytest.mark.parametrize("command", [True, False])
+def test_a_script_that_goes_on_after_its_run_is_not_ended(command: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a notebook, when somebody has stopped its run at once: only a process that hangs is."""
+    ended: list[int] = []
+    monkeypatch.setattr(module, "is_command", lambda: command)
+    monkeypatch.setattr(module, "AT_ONCE_SECONDS", 0.01 if command else 60.0)
+    monkeypatch.setattr(module.os, "_exit", ended.append)
+    with Signals() as signals:
+        signals.ask("Stopped by anna", at_once=True)
+        (thread,) = [one for one in threading.enumerate() if one.name == "taskmaster-end"]
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert ended == ([128 + signal.SIGTERM] if command else [])
