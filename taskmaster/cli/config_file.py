@@ -6,6 +6,7 @@ with the nearest: it would be overlooked else, and the run be another one than w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -127,9 +128,16 @@ def _tables(
             _checked(place, where, option, known[_field(place, where, option, known)], value)
     yield "", general
     yield f"[{section}]", tables.get(section, {})
-    for name in () if target is None else (target.partition(":")[0], target):
-        if name in targets:
+    for meant in () if target is None else (target.partition(":")[0], target):
+        for name in [name for name in targets if _place(name) == _place(meant)]:
             yield f'[{TARGETS}."{name}"]', targets.pop(name)
+
+
+def _place(target: str) -> str:
+    """Return a target, that of a file with its full path: ``./x.py`` is ``x.py``."""
+    path, colon, function = target.partition(":")
+    is_path = path.endswith(".py") or os.sep in path
+    return (os.path.realpath(path) if is_path else path) + colon + function
 
 
 def _field(place: Path, where: str, name: str, known: Mapping[str, Option]) -> str:

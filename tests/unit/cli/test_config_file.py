@@ -52,6 +52,9 @@ def test_what_is_nearer_to_the_command_line_counts_more() -> None:
     assert said(text) == {"retries": "2", "backoff": "1.5", "size": "3", "rate": "4"}
     assert said(text, target="backfill.py:get_old")["rate"] == "5"
     assert said(text, "tm-master", None) == {"retries": "7", "backoff": "1.5", "size": "1", "rate": "30/m"}
+    # However the path to it is spelled.
+    assert said(text, target="./backfill.py") == said(text, target=str(Path("backfill.py").absolute())) == said(text)
+    assert said(text, target="./backfill.py:get_old")["rate"] == "5"
 
 
 def test_names_are_those_of_the_options() -> None:
