@@ -76,7 +76,7 @@ class Hook:
     def figure(self) -> dict[str, Any] | None:
         """Return the number of a guard, as it was read last; None of a hook that has none."""
         limit = getattr(self._call, "limit", None)
-        if type(limit) not in (int, float) or not math.isfinite(limit):
+        if not isinstance(limit, int | float) or isinstance(limit, bool) or not math.isfinite(limit):
             return None
         value = getattr(self._call, "value", None)
         known = isinstance(value, int | float) and math.isfinite(value)
