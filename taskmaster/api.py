@@ -35,6 +35,7 @@ from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, standard_streams, working_directory
+from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
@@ -156,14 +157,16 @@ def work(target: str, options: SlaveOptions) -> int:
     if options.handle_job_callback:
         target = f"{targets.without_function(target)}:{options.handle_job_callback}"
     address = parse(options.host)
-    if options.engine is not None:
-        from taskmaster.runner.engine_fleet import run_fleet
+    with CommandLog(options.log_file, as_json=options.log_json) as log:
+        key = shared_key.of_slave(target, options, address)
+        if options.engine is not None:
+            from taskmaster.runner.engine_fleet import run_fleet
 
-        return run_fleet(target, options, address, code_of(target), shared_key.of_slave(target, options, address))
-    config = from_options(
-        SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
-    )
-    return run_slave(config, shared_key.of_slave(target, options, address))
+            return run_fleet(target, options, address, code_of(target), key, log)
+        config = from_options(
+            SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
+        )
+        return run_slave(config, key, log)
 
 
 def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:

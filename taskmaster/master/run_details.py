@@ -176,6 +176,7 @@ class RunDetails:
             ended = self._broker.settlement
             settled = {"done": ended.done, "failed": ended.failures, "skipped": ended.skipped}
             steered = dict(self._steers.steering.applied)
+            budget = ended.budget_used
         cpu, memory = _usage()
         return {
             **self._steers.describe(),
@@ -197,6 +198,7 @@ class RunDetails:
             "longest": [self._named(*one) for one in longest],
             "kinds": [one.describe(LONGEST_TRACEBACK) for one in kinds],
             "kinds_left_out": others,
+            "budget": None if budget is None else {"used": round(budget[0], 4), "allows": budget[1]},
             "next_retry_seconds": None if counts.next_due is None else round(counts.next_due, 3),
             "settings": _cut_rows(self._steers.settings()),
             "resume": self._resume if len(self._resume) <= LONGEST_COMMAND else "",
@@ -280,7 +282,7 @@ class RunDetails:
     def _job_seconds(self) -> dict[str, Any]:
         durations = self._reports.figures.whole
         with self._lock:
-            counts, seconds = list(durations.counts), durations.seconds
+            counts, seconds, averaged = list(durations.counts), durations.seconds, durations.averaged
         found: dict[str, Any] = {}
         for name, share in (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)):
             quantile = durations.quantile(share)
@@ -294,7 +296,7 @@ class RunDetails:
             **found,
             "longest": round(durations.longest, 9) if total else None,
             "count": total,
-            "basis": "batches",
+            "basis": "batches" if averaged else "jobs",
             "sum": round(seconds, 6),
             "buckets": buckets,
         }

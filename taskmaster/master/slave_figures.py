@@ -138,6 +138,8 @@ class SlaveFigures:
             found.durations.counts[bucket] += jobs
             whole.counts[bucket] += jobs
             whole.seconds += seconds
+            if jobs > 1:
+                whole.averaged = True
             if each > whole.longest:  # noqa: PLR1730  # twice as fast as max()
                 whole.longest = each
 

@@ -116,7 +116,7 @@ class SteerService:
         self._own_slave: OwnSlave | None = None
         self._figures: SlaveFigures | None = None
         self._hurry: Callable[[], None] = lambda: None
-        self._ended = False
+        self._exit_code: int | None = None
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
             "settings": lambda _: self.settings(everything=True),
@@ -260,6 +260,7 @@ class SteerService:
             "hold": None
             if hold is None
             else {"by": hold.by, "reason": hold.reason, "since_at": hold.at, "until_at": hold.until},
+            "exit_code": self._exit_code,
             "trail": last[-1].seq if last else 0,
             "trail_saved": saved,
         }
@@ -275,12 +276,13 @@ class SteerService:
         Args:
             error: With what it ended; None: all is done.
         """
-        if self._ended:
+        if self._exit_code is not None:
             return
-        self._ended = True
+        code = getattr(error, "exit_code", 1) if error is not None else 3 if self._broker.counts().failed else 0
+        self._exit_code = code
         command = "finished" if error is None else "stopped"
         reason = "" if error is None else clean(str(error))[:LONGEST_REASON]
-        after = "" if error is None else f"exit code {getattr(error, 'exit_code', 1)}"
+        after = "" if error is None else f"exit code {code}"
         self.note(command, reason, after)
 
     def news(self, *, finished: bool) -> News:

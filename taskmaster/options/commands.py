@@ -19,7 +19,7 @@ from taskmaster.options.engine import EngineOptions
 from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
 from taskmaster.options.page import PageOptions
 from taskmaster.options.project import ProjectOptions
-from taskmaster.options.telling import TellingOptions
+from taskmaster.options.telling import LogOptions, TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
 from taskmaster.units import bytes_of, seconds_of, share_of
 
@@ -75,7 +75,7 @@ def failure_budget(value: int | str | None, option: str = "--max-failures") -> t
 
 
 @dataclass(frozen=True)
-class CommonOptions(ProjectOptions):
+class CommonOptions(ProjectOptions, LogOptions):
     """What every command that serves or runs jobs can be told."""
 
     key: str | None = text(

@@ -1,5 +1,5 @@
-"""The options with which a run speaks up by itself: ``--notify`` and what goes with it, its log and
-its report.
+"""The options with which a run speaks up by itself: ``--notify`` and what goes with it, its report,
+and its log, which a slave has, too.
 
 No message repeats the address of a webhook: who knows it can post there.
 """
@@ -15,7 +15,7 @@ from taskmaster.options.option import Section, amount, flag, text, texts
 from taskmaster.redaction import is_url, without_path
 from taskmaster.units import seconds_of
 
-__all__ = ["NOTIFIED", "TellingOptions"]
+__all__ = ["NOTIFIED", "LogOptions", "TellingOptions"]
 
 NOTIFIED = (
     "started", "resumed", "paused", "unpaused", "failure", "stalled", "budget", "state-unwritable", "finished",
@@ -71,6 +71,19 @@ def _events_of(option: str, value: Any) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
+class LogOptions:
+    """Where a command logs."""
+
+    log_file: str | None = text(
+        Section.OUTPUT, None, "PATH", "Also write what is logged, and what is said of the run, to the end of this file."
+    )
+    log_json: bool = flag(
+        Section.OUTPUT,
+        "Log a JSON object a line: in the file of --log-file, or on standard error where there is none.",
+    )
+
+
+@dataclass(frozen=True)
 class TellingOptions:
     """Whom a run tells what happens to it, and how."""
 
@@ -96,15 +109,6 @@ class TellingOptions:
         "Time without a settled job after which a run that nobody has paused is said to be stalled.",
         unset="10m",
     )
-
-    log_file: str | None = text(
-        Section.OUTPUT, None, "PATH", "Also write what is logged, and what is said of the run, to the end of this file."
-    )
-    log_json: bool = flag(
-        Section.OUTPUT,
-        "Log a JSON object a line: in the file of --log-file, or on standard error where there is none.",
-    )
-
     report: str | None = text(
         Section.OUTPUT,
         None,

@@ -6,7 +6,6 @@ It may end and be started again: what its slaves hold is given back, or handed o
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from taskmaster.errors import ConnectError
 from taskmaster.options.commands import SlaveOptions
 from taskmaster.runner.engine_choice import EngineChoice
 from taskmaster.runner.engine_slaves import EngineSlaves, close_quietly, task_of
+from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.signals import Signals
 from taskmaster.transport.address import Address
 
@@ -26,7 +26,9 @@ __all__ = ["run_fleet"]
 CHECK_SECONDS = 0.2  # between two looks at the fleet
 
 
-def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, key: Callable[[], str | None]) -> int:
+def run_fleet(  # what a slave needs, each once
+    target: str, options: SlaveOptions, address: Address, code: str, key: Callable[[], str | None], log: CommandLog
+) -> int:
     """Keep slaves on an engine until the run is over, or a signal comes; return the exit code.
 
     Args:
@@ -35,6 +37,7 @@ def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, k
         address: Where the master is, also for the engine's workers.
         code: Digest of the callback's file.
         key: Gives the shared key, None while there is none.
+        log: Shows what is said of the slaves.
 
     Raises:
         TaskmasterError: The engine cannot be used, or no slave can work there.
@@ -50,7 +53,7 @@ def run_fleet(target: str, options: SlaveOptions, address: Address, code: str, k
         if text is None:
             return 128 + signals.received
         task = task_of(run, target, address, text, code, options, options.wait)
-        upkeep = Upkeep(Fleet(run, options.slaves), engine, task, _write)
+        upkeep = Upkeep(Fleet(run, options.slaves), engine, task, lambda text, _stream: log.show(text))
         slaves = EngineSlaves(upkeep, options.grace)
         try:
             while not upkeep.over and not signals.received:
@@ -72,9 +75,3 @@ def _awaited(key: Callable[[], str | None], seconds: float, address: Address, si
             raise ConnectError(f"No master has left a key for {address} on this machine: give it with --key-file.")
         time.sleep(CHECK_SECONDS)
     return None
-
-
-def _write(text: str, stream: object = None) -> None:
-    del stream
-    sys.stderr.write(text)
-    sys.stderr.flush()

@@ -10,7 +10,11 @@ import logging
 
 from taskmaster.redaction import clean_lines, clean_message
 
-__all__ = ["clean_logger"]
+__all__ = ["LOG_LINE", "TIME_OF_DAY", "clean_logger"]
+
+TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"
+LOG_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""The form of a log line for people."""
 
 
 class _Cleaning(logging.Filter):

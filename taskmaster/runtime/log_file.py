@@ -18,13 +18,12 @@ from typing import Self
 
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.redaction import clean_lines, clean_message, without_tokens
-from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY, clean_logger
 
 __all__ = ["JsonLines", "LogFile"]
 
 logger = clean_logger(__name__)
 
-TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"
 MODE = 0o640  # of a new file; a row of a table may stand in a traceback
 
 
@@ -64,8 +63,7 @@ class LogFile:
             raise UsageError(
                 f"--log-file is {os.fspath(path)!r}, which cannot be written: {exc.strerror or exc}. Give another file."
             ) from None
-        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        self._handler.setFormatter(JsonLines() if as_json else logging.Formatter(form, TIME_OF_DAY))
+        self._handler.setFormatter(JsonLines() if as_json else logging.Formatter(LOG_LINE, TIME_OF_DAY))
 
     def __enter__(self) -> Self:
         logging.getLogger("taskmaster").addHandler(self._handler)

@@ -14,14 +14,13 @@ the supervisor's.
 from __future__ import annotations
 
 import selectors
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
 from taskmaster.model import Answer, AnswerState
-from taskmaster.redaction import clean_lines, clean_message
+from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
 from taskmaster.slave.batch_size import BatchSize
@@ -48,12 +47,13 @@ LONGEST_SHOWN_SECONDS = 1e9  # a longer wait is one for ever, as far as anybody 
 LAST_REPORTS_SECONDS = 2.0  # longest wait at the end to bring the last reports to the master
 
 
-def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
+def run_slave(config: SlaveConfig, key: Callable[[], str | None], log: CommandLog | None = None) -> int:
     """Run a slave to its end.
 
     Args:
         config: What to do, and how.
         key: Gives the key for the next attempt to connect.
+        log: Shows what the slave says; None: standard error alone does.
 
     Returns:
         The exit code: 0 if the run is over, 1 if it is and a worker could not do what it had left
@@ -62,7 +62,7 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None]) -> int:
     """
     keep_freed_memory()
     with Signals() as signals:
-        supervisor = Supervisor(config, key, signals)
+        supervisor = Supervisor(config, key, signals, log or CommandLog())
         try:
             return supervisor.run()
         finally:
@@ -76,10 +76,12 @@ class Supervisor:
         config: What to do, and how.
         key: Gives the key for the next attempt to connect.
         signals: Those that the process has received.
+        log: Shows what the slave says.
     """
 
-    def __init__(self, config: SlaveConfig, key: Callable[[], str | None], signals: Signals) -> None:
+    def __init__(self, config: SlaveConfig, key: Callable[[], str | None], signals: Signals, log: CommandLog) -> None:
         self._config = config
+        self._log = log
         self._signals = signals
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
@@ -128,7 +130,7 @@ class Supervisor:
                     key.data()
         except Unusable as exc:
             if exc.traceback:
-                sys.stderr.write(clean_lines(exc.traceback.rstrip()) + "\n")
+                self._log.show(exc.traceback)
             self._say(str(exc), always=True)
             if exc.cause != Cause.FORK_SERVER:  # a job may have killed that: then this slave is lost with it
                 self._pool.workforce.kill()
@@ -358,8 +360,7 @@ class Supervisor:
 
     def _say(self, sentence: str, *, always: bool = False) -> None:
         if always or not self._config.quiet:
-            sys.stderr.write(clean_message(f"tm-slave: {sentence}") + "\n")
-            sys.stderr.flush()
+            self._log.say(f"tm-slave: {sentence}")
 
 
 def _work_done(done: int, failed: int) -> str:

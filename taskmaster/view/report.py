@@ -270,12 +270,12 @@ def _settings(facts: Facts) -> list[str]:
     rows = facts.get("settings") or ()
     if not rows:
         return []
-    chosen = [row for row in rows if row["source"] != "default"]
-    usual = [row for row in rows if row["source"] == "default"]
+    chosen = [row for row in rows if row.get("source") != "default"]
+    usual = [row for row in rows if row.get("source") == "default"]
     found = ["<h2>Settings</h2>\n"]
     if chosen:
         head = ("Setting", "Value", "Default", "From")
-        body = ((row["name"], row["value"], row["default"], _source(row)) for row in chosen)
+        body = ((row["name"], row.get("value", ""), row.get("default", ""), _source(row)) for row in chosen)
         found.append(table(head, body))
     if usual:
         found += [
@@ -287,7 +287,7 @@ def _settings(facts: Facts) -> list[str]:
 
 
 def _source(row: Facts) -> str:
-    return f"{row['source']}" + (f", by {row['by']} on {show_moment(row['at'])}" if row.get("by") else "")
+    return f"{row.get('source', '')}" + (f", by {row['by']} on {show_moment(row['at'])}" if row.get("by") else "")
 
 
 def _where(facts: Facts) -> list[str]:

@@ -4,7 +4,10 @@ Pure: a text.
 
 from __future__ import annotations
 
-__all__ = ["STYLE"]
+from base64 import b64encode
+from hashlib import sha256
+
+__all__ = ["STYLE", "STYLE_DIGEST"]
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#57606a;--paper:#fff;--card:#f6f8fa;--line:#d0d7de;
@@ -41,3 +44,5 @@ summary{cursor:pointer;padding:.25rem 0}
 .pairs td{margin-bottom:.4rem}.plot text{font-size:20px}}
 @media print{details>*{display:block}pre{max-height:none}}
 """
+STYLE_DIGEST = f"sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}"
+"""By which a policy may allow this style, and no other."""

@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from support.commands import wait_for
+from support.commands import free_port, wait_for
 from support.playground import PREAMBLE, Playground
 
 from taskmaster.control import Run
@@ -111,3 +111,12 @@ def test_a_log_file_tells_the_story_and_json_is_all_that_standard_error_has(play
     messages = [one["message"] for one in objects(run.output)]
     assert any(message.startswith("Resuming at key") for message in messages)
     assert any(message.startswith("Finished: 60 jobs settled, 6 of them failed") for message in messages)
+
+    where = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "work.py", where, "--reset", "--retries=0", "--progress=none")
+    slave = playground.run("tm-slave", "work.py", where, "--processes=1", "--log-file=slave.log", "--log-json")
+    assert (master.end(), slave.process.returncode) == (3, 0), slave.output
+    told = [one["message"] for one in objects((playground.directory / "slave.log").read_text())]
+    assert any(message.startswith("tm-slave: connected to the master") for message in told)
+    assert any(message.startswith("tm-slave: the run is over") for message in told)
+    assert "tm-slave: the run is over" in slave.output

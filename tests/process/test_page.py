@@ -4,6 +4,7 @@ kept out.
 
 from __future__ import annotations
 
+import html
 import http.server
 import json
 import os
@@ -15,12 +16,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from support.browser import DESKTOP, PHONE, axe_violations, chromium, watched
 from support.commands import Command, free_port, wait_for
 from support.playground import Playground
@@ -186,6 +188,7 @@ def test_every_button_does_what_it_says(playground: Playground, browser: Browser
         expect(page.locator("#dialog")).to_be_hidden()
         click(page, "#stop", reason="enough")
         expect(page.locator("#word")).to_have_text("stopped")
+        expect(page.locator("#why")).to_contain_text("Exit code 143")
         expect(page.locator("#extra-command")).to_contain_text("tm-run work.py")
         expect(page.locator("#bar")).to_be_hidden()
         page.allowed.append("ERR_CONNECTION_REFUSED")
@@ -248,6 +251,7 @@ def test_the_states_of_a_run_are_seen(playground: Playground, browser: Browser) 
             expect(page.locator("#word")).to_have_text("running")
         expect(page.locator("#word")).to_have_text(re.compile("finished, 3. failed"))
         expect(page.locator("#percent")).to_have_text("100.0 %")
+        expect(page.locator("#why")).to_contain_text("exit code 3")
         page.allowed.append("ERR_CONNECTION_REFUSED")
     assert run.end() == 3, run.output
     assert slave.end() == 0, slave.output
@@ -270,7 +274,7 @@ SCREENS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"state": "brand-new-state", "why": {"code": "brand-new"}}, "running"),
     "older": ({"why": "slaves", "why_sentence": "no slave is connected"}, "waiting for slaves"),
     "no total": ({"total": None, "share": None}, "running"),
-    "ending": ({"state": "ending"}, "ending"),
+    "ending": ({"state": "ending"}, "ending: the last checkpoint"),
 }  # fmt: skip
 
 
@@ -293,6 +297,52 @@ def test_every_screen_has_its_words(going: str, browser: Browser) -> None:
         expect(page.locator("#word")).to_contain_text("the master does not answer, since")
         expect(page.locator("body")).to_have_class("stale")
         expect(page.locator("#pause")).to_be_disabled()
+
+
+def test_what_is_on_demand_is_there(going: str, browser: Browser) -> None:
+    """A hundred slaves in parts and in the order that is asked for, the bar of the failure budget,
+    and a report with its style for a browser that runs no scripts.
+    """
+    known = status(going)
+    row = known["page"]["slaves"][0]
+    rows = [{**row, "name": f"web{number}:1", "since_at": float(number)} for number in range(100)]
+    asked: list[str] = []
+
+    def part(route: Route) -> None:
+        asked.append(route.request.url.partition("?")[2])
+        after = int(asked[-1].rpartition("=")[2])
+        route.fulfill(json={"slaves": rows[::-1][after : after + 40], "known": 100})
+
+    page_of = {**known["page"], "slaves": rows[:40], "slaves_known": 100}
+    with watched(browser) as page:
+        budget = {"used": 0.75, "allows": "20 failed jobs"}
+        page.route("**/api/v1/status", lambda route: route.fulfill(json={**known, "budget": budget, "page": page_of}))
+        page.route("**/api/v1/slaves?*", part)
+        page.goto(going)
+        expect(page.locator("#which")).to_have_text("1 to 40 of 100")
+        expect(page.locator("#budget")).to_have_attribute("value", "0.75")
+        expect(page.locator("#failed-more")).to_contain_text("stops above 20 failed jobs")
+        page.locator("#sort").select_option("rate")
+        expect(page.locator("#slaves li").first).to_contain_text("web99:1")
+        page.locator("#later").click()
+        page.locator("#later").click()
+        expect(page.locator("#which")).to_have_text("81 to 100 of 100")
+        expect(page.locator("#later")).to_be_disabled()
+        expect(page.locator("#slaves li").last).to_contain_text("web0:1")
+        assert axe_violations(page) == []
+        page.locator("#sort").select_option("")
+        expect(page.locator("#slaves li").first).to_contain_text("web0:1")
+    assert {"sort=rate&after=0", "sort=rate&after=40", "sort=rate&after=80"} <= set(asked)
+    with closing(browser.new_context(java_script_enabled=False)) as context:
+        page = context.new_page()
+        page.goto(going)
+        # As text, which Chromium makes of it where a debugger has switched scripts off.
+        assert 'href="/report"' in html.unescape(page.content())
+        page.goto(urljoin(going, "/report"))
+        expect(page.locator("h1")).to_have_text("work.py")
+        expect(page.locator(".verdict")).to_contain_text("running")
+        expect(page.locator("svg[role=img]")).to_be_visible()
+        expect(page.locator("main")).to_have_css("max-width", "1024px")  # the style is allowed
 
 
 def test_a_master_that_comes_back_is_seen_to_come_back(playground: Playground, browser: Browser) -> None:

@@ -84,6 +84,22 @@ class Budget:
             )
         return ""
 
+    def used(self, failures: int, settled: int, known: int = 0) -> tuple[float, str] | None:
+        """Return the part of the budget that is used, and what it allows, in words; None if there
+        is no budget.
+
+        Args:
+            failures: as for ``over``.
+            settled: as for ``over``.
+            known: as for ``over``.
+        """
+        if self._most is not None:
+            return failures / max(1, self._most), show_count(self._most, "failed job", form=",")
+        if self._fraction is not None:
+            judged = self._fraction * max(sample(self._fraction), settled + known)
+            return failures / max(1.0, judged), f"{100 * self._fraction:.4g}% of the jobs"
+        return None
+
 
 def sample(fraction: float) -> int:
     """Return how many jobs have to be settled before the fraction that failed says something: five

@@ -80,6 +80,11 @@ class Settlement:
         """Stop from now on when more has failed than these limits allow."""
         self._budget.allow(limits.max_failures, limits.max_share)
 
+    @property
+    def budget_used(self) -> tuple[float, str] | None:
+        """What is used of the failure budget, and what that allows; see ``Budget.used``."""
+        return self._budget.used(self.failures, self.settled, self._intake.known)
+
     # -- what a slave reports ----------------------------------------------------------------------
 
     def apply(self, prepared: Prepared) -> None:

@@ -1,6 +1,7 @@
 """How long jobs take: a histogram in powers of two of a microsecond. Pure.
 
-A report says how long a batch took, not each of its jobs: they are counted with their mean.
+A report says how long a batch took, not each of its jobs: they are counted with their mean. Where
+each batch had one job, as with jobs that take long, these are the times of jobs.
 """
 
 from __future__ import annotations
@@ -34,18 +35,21 @@ class Durations:
         seconds: What all of them took together.
         longest: Seconds of the longest job; of a batch, the mean of its jobs. 0.0 where that is not
             followed.
+        averaged: Whether a batch of several jobs was counted, with their mean.
     """
 
-    __slots__ = ("counts", "longest", "seconds")
+    __slots__ = ("averaged", "counts", "longest", "seconds")
 
     def __init__(self) -> None:
         self.counts = [0] * BUCKETS
         self.seconds = 0.0
         self.longest = 0.0
+        self.averaged = False
 
     def add(self, seconds: float, jobs: int) -> None:
         """Note how many jobs a report has, and the time that they took together."""
         each = seconds / jobs
+        self.averaged = self.averaged or jobs > 1
         self.counts[bucket_of(each)] += jobs
         self.seconds += seconds
         self.longest = max(self.longest, each)

@@ -22,8 +22,16 @@ from taskmaster.transport.line import LineRefused
 from taskmaster.view.web.answers import as_bytes
 from taskmaster.view.web.assets import asset
 from taskmaster.view.web.feed import Feed
-from taskmaster.view.web.guard import HEADERS, Guard, Refused, Visitor
-from taskmaster.view.web.routes import MAX_BODY_BYTES, BadCommand, Route, history_span, route_of, steer_request
+from taskmaster.view.web.guard import HEADERS, REPORT_HEADERS, Guard, Refused, Visitor
+from taskmaster.view.web.routes import (
+    MAX_BODY_BYTES,
+    BadCommand,
+    Route,
+    history_span,
+    route_of,
+    slaves_page,
+    steer_request,
+)
 
 __all__ = ["Metrics", "PageServer"]
 
@@ -33,6 +41,7 @@ MOST_CONNECTIONS = 64
 WRONG_TOKEN_SECONDS = 0.5
 MOST_WAITING = 5  # who have shown a wrong token, and wait for that
 TEXT, JSON = "text/plain; charset=utf-8", "application/json; charset=utf-8"
+HTML = "text/html; charset=utf-8"
 Metrics: TypeAlias = Callable[[dict[str, Any], bool, str], tuple[str, bytes]]
 """Makes the text of ``/metrics`` of a status, whether the master answers, and what is accepted."""
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -146,6 +155,7 @@ class PageServer:
             host = (scope.get("client") or ("",))[0]
             request = Request(method, path, query, headers, visitor, host, receive)
             status, kind, body = await self._answer(request)
+            more = REPORT_HEADERS if path == Route.REPORT else {}
         except Refused as exc:
             status, kind, body, more = exc.status, exc.kind, exc.text.encode(), dict(exc.headers)
             if exc.slowly and not await self._had_to_wait():
@@ -166,6 +176,8 @@ class PageServer:
             Route.STATUS: self._status,
             Route.HISTORY: self._history,
             Route.SETTINGS: self._settings,
+            Route.SLAVES: self._slaves,
+            Route.REPORT: self._report,
             Route.METRICS: self._metrics_text,
             Route.HEALTH: self._health,
         }
@@ -184,6 +196,13 @@ class PageServer:
 
     async def _settings(self, _: Request) -> Answer:
         return 200, JSON, as_bytes({"settings": await self._feed.settings()})
+
+    async def _slaves(self, request: Request) -> Answer:
+        return 200, JSON, as_bytes(await self._feed.slaves(*slaves_page(request.query)))
+
+    async def _report(self, _: Request) -> Answer:
+        await self._feed.fresh()
+        return 200, HTML, await self._feed.report()
 
     async def _metrics_text(self, request: Request) -> Answer:
         if self._metrics is None:

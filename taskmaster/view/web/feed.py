@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from taskmaster.errors import ConnectError
 from taskmaster.transport.line import LineRefused
 from taskmaster.view.plot import points
+from taskmaster.view.report import report
 from taskmaster.view.status import Rate
 from taskmaster.view.web.answers import cleaned, status_answer
 
@@ -24,6 +25,7 @@ __all__ = ["Feed", "Master"]
 FRESH_SECONDS = 0.8  # for which an answer serves
 PATIENCE_SECONDS = 2.5  # after which what was known before is shown
 MOST_SLAVES, MOST_TRAIL = 40, 60
+MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for other browsers
 KEPT_SAMPLES = 600
 SHORT, LONGER, SHORT_SECONDS = "10m", "6h", 600.0  # spans of the history
 KEPT_ROWS = 8640  # of a span of the master's history
@@ -59,6 +61,7 @@ class Feed:
         self._history: dict[str, deque[dict[str, Any]]] = {}  # by the span
         self._history_seq: dict[str, int] = {}
         self._trail: deque[Any] = deque(maxlen=MOST_TRAIL)
+        self._sorted: dict[tuple[str, int], tuple[float, dict[str, Any]]] = {}
         self._unknown: set[str] = set()  # what this master cannot be asked for
         self._trouble = ""
         self._seen_at = 0.0
@@ -131,6 +134,46 @@ class Feed:
             older = (row for row in self._history.get(LONGER, ()) if row["at"] < first)
             rows[:0] = [row for row in older if row["at"] > rows[-1]["at"] - SHORT_SECONDS]
         return {"span": span, "points": points(rows or list(self._samples)), "kept": bool(rows)}
+
+    async def slaves(self, sort: str, after: int) -> dict[str, Any]:
+        """Return a part of the slaves, as the master sorts them.
+
+        Args:
+            sort: By what; a text that it does not know: in the order in which they came.
+            after: How many of them are left out.
+        """
+        kept = self._sorted.get((sort, after))
+        if kept is None or self._clock() - kept[0] >= FRESH_SECONDS:
+            wanted = {"after": after, "most": MOST_SLAVES, "sort": sort}
+            found = await self._in_thread(self._look, "slaves", wanted) or {"rows": []}
+            if len(self._sorted) >= MOST_SORTED:
+                self._sorted.clear()
+            kept = self._sorted[sort, after] = self._clock(), cleaned(found)
+        return {"slaves": kept[1]["rows"][:MOST_SLAVES], "known": kept[1].get("slaves", 0)}
+
+    async def report(self) -> bytes:
+        """Return a report of the run, for browsers without scripts."""
+        status = dict(self._status or {})
+        why, state = status.get("why"), str(status.get("state") or "the master has not answered yet")
+        sentence = self._trouble or (why.get("sentence", "") if isinstance(why, dict) else "")
+        over = state in ("finished", "stopped")
+        tone = "bad" if self._trouble else "good" if state in ("running", "finished") else "held"
+        words = {"word": state, "tone": tone, "exit_code": status.get("exit_code") if over else None}
+        return report(
+            {
+                "verdict": {**words, "sentence": sentence, "finished": state == "finished"},
+                "made_at": self._clock(),
+                "status": status,
+                "points": (await self.history(SHORT))["points"],
+                "trail": list(self._trail),
+                "kinds": status.get("kinds") or [],
+                "kinds_left_out": status.get("kinds_left_out"),
+                "slaves": self._more.get("slaves", []),
+                "settings": await self.settings(),
+                "resume": self._facts.get("resume"),
+                "state_file": self._facts.get("state_path"),
+            }
+        )
 
     async def settings(self) -> Any:
         """Return each setting of the run."""

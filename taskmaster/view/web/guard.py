@@ -12,7 +12,9 @@ import hmac
 from collections.abc import Mapping
 from enum import StrEnum
 
-__all__ = ["HEADERS", "Guard", "Refused", "Visitor", "digest"]
+from taskmaster.view.report_style import STYLE_DIGEST
+
+__all__ = ["HEADERS", "REPORT_HEADERS", "Guard", "Refused", "Visitor", "digest"]
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -28,6 +30,14 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+
+REPORT_HEADERS = {
+    "Content-Security-Policy": (
+        f"sandbox; default-src 'none'; style-src '{STYLE_DIGEST}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+}
+"""Of the report, in the place of those that are called so: it runs nothing, and has one style."""
 
 MAX_HEADER_BYTES = 8192
 OPEN_PATHS = {"/healthz"}

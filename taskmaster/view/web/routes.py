@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["MAX_BODY_BYTES", "BadCommand", "Route", "history_span", "route_of", "steer_request"]
+__all__ = ["MAX_BODY_BYTES", "BadCommand", "Route", "history_span", "route_of", "slaves_page", "steer_request"]
 
 MAX_BODY_BYTES = 4096
 MAX_TEXT = 300  # characters of a reason or an argument
@@ -24,6 +24,8 @@ class Route(StrEnum):
     STATUS = "/api/v1/status"
     HISTORY = "/api/v1/history"
     SETTINGS = "/api/v1/settings"
+    SLAVES = "/api/v1/slaves"
+    REPORT = "/report"
     STEER = "/api/v1/steer"
     METRICS = "/metrics"
     HEALTH = "/healthz"
@@ -47,6 +49,13 @@ def history_span(query: Mapping[str, str]) -> str:
     """Return of what span the history is asked for; ten minutes if that is no span."""
     span = query.get("span", "")
     return span if span in SPANS else SPANS[0]
+
+
+def slaves_page(query: Mapping[str, str]) -> tuple[str, int]:
+    """Return by what the slaves are sorted, and how many are left out."""
+    after = query.get("after", "")
+    # No number that is longer than any list: it would be kept with its answer.
+    return query.get("sort", "")[:20], int(after) if after.isascii() and after.isdigit() and len(after) < 7 else 0
 
 
 def steer_request(body: bytes, host: str) -> dict[str, Any]:

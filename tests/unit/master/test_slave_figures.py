@@ -48,7 +48,9 @@ def test_jobs_and_time_are_counted_by_slave() -> None:
     report = Report(
         token, 10, failures=(Failure(3, "KeyError", "x", ""),), keep=10, end=ReportEnd.FINISHED, seconds=0.01
     )
+    assert not run.figures.whole.averaged
     run.service.exchange("web1:1", [report.to_wire()], (0, 1, 0, ""))
+    assert run.figures.whole.averaged
     run.batch("web2:1", 7)
     one, other = run.row("web1:1"), run.row("web2:1")
 

@@ -14,9 +14,10 @@ const SIGNS = {
   cross: "M3 1l5 5l5-5l2 2l-5 5l5 5l-2 2l-5-5l-5 5l-2-2l5-5l-5-5z",
   warn: "M8 1l7 14H1zM7 6v5h2V6zM7 12v2h2v-2z",
 };
+const SLAVES_SHOWN = 40;
 const EVERY = 1000, LONGEST = 10000, HISTORY_EVERY = { "10m": 5000, "6h": 15000, all: 60000 };
 let wait = EVERY, timer = 0, latest = null, points = [], spanOf = "10m", historyAt = 0, busy = null, incarnation = null, restarted = null;
-let asking = false, told = 0;
+let asking = false, told = 0, sortOf = "", slavesAfter = 0, sorted = null;
 
 // -- the state, in the first two lines -------------------------------------------------------------
 
@@ -26,8 +27,8 @@ function condition(s, page) {
   const held = s.why_now.since_at && !["running", "resuming"].includes(s.state) ? page.now - s.why_now.since_at : 0;
   const why = sentence((s.why_now.sentence || s.reason || "") + (held >= 10 && s.state === "throttled" ? `, for ${span(held)}` : "")) + (s.why_now.cure ? ` ${s.why_now.cure}` : "");
   const failed = s.failed ? `, ${count(s.failed)} failed` : "";
-  if (s.state === "finished") return { word: `finished${failed}`, sign: "check", tone: s.failed ? "held" : "good", why: `${many(s.settled, "job")} in ${span(s.elapsed)} of this session${failed}.` };
-  if (s.state === "stopped") return { word: "stopped", sign: "square", tone: "bad", why: `${why} The command below goes on.`, command: page.resume };
+  if (s.state === "finished") return { word: `finished${failed}`, sign: "check", tone: s.failed ? "held" : "good", why: `${many(s.settled, "job")} in ${span(s.elapsed)} of this session${failed}${exitCode(s)}.` };
+  if (s.state === "stopped") return { word: "stopped", sign: "square", tone: "bad", why: `${why}${known(s.exit_code) ? ` Exit code ${s.exit_code}.` : ""} The command below goes on.`, command: page.resume };
   if (s.state === "ending") return { word: "ending: the last checkpoint", sign: "square", tone: "held", why };
   if (s.state === "draining" || s.why_now.code === "stopping") return { word: "stopping", sign: "square", tone: "held", why };
   if (s.why_now.code === "state") return { word: "paused: the state cannot be written", sign: "warn", tone: "bad", why };
@@ -41,6 +42,8 @@ function condition(s, page) {
   if (s.why_now.code === "source") return { word: "waiting for jobs", sign: "half", tone: "held", why };
   return { word: "running", sign: "dot", tone: "good", why };
 }
+
+const exitCode = (s) => (known(s.exit_code) ? `; exit code ${s.exit_code}` : "");
 
 function paused(s, hold, page) {
   const running = Math.min(s.leased || 0, s.workers || 0), longest = (s.longest || [])[0];
@@ -115,6 +118,12 @@ function showNumbers(s) {
   put("failed", count(s.failed));
   const kinds = s.kinds || [];
   put("failed-more", kinds.length ? `in ${many(kinds.length + (s.kinds_left_out || 0), "kind")}` : s.settled && s.failed ? `${Number(((100 * s.failed) / s.settled).toPrecision(2))} % of the settled` : "");
+  const budget = s.budget, bar = at("budget");
+  bar.hidden = !budget;
+  if (budget) {
+    bar.value = Math.min(1, budget.used);
+    put("failed-more", `${at("failed-more").textContent ? `${at("failed-more").textContent}; ` : ""}stops above ${budget.allows}`);
+  }
   put("waiting", count(s.waiting));
   put("waiting-more", known(s.next_retry_seconds) ? `next in ${brief(s.next_retry_seconds)}` : s.retries ? `${many(s.retries, "retry", "retries")} so far` : "");
   put("queued", count(s.queued));
@@ -180,10 +189,15 @@ function showKinds(s, page) {
 }
 
 function showSlaves(s, page) {
-  const rows = page.slaves || [];
+  const own = sortOf || slavesAfter ? sorted : null, rows = (own ? own.slaves : page.slaves) || [];
+  const all = (own && own.known) || page.slaves_known || rows.length, before = page.slaves_gone_before || 0;
   put("slaves-count", s.slaves ? `(${count(s.slaves)})` : "");
-  const hidden = Math.max(0, (page.slaves_known || 0) - rows.length) + (page.slaves_gone_before || 0);
-  put("no-slaves", !rows.length ? "No slave is connected." : hidden ? `${count(hidden)} more are not shown: \`tm-ctl slaves --all\` lists them.` : "");
+  put("no-slaves", !rows.length ? "No slave is connected." : before ? `${count(before)} that went earlier are not listed any more.` : "");
+  at("sort-row").hidden = all < 2;
+  at("pages").hidden = all <= SLAVES_SHOWN;
+  put("which", `${count(slavesAfter + 1)} to ${count(slavesAfter + rows.length)} of ${count(all)}`);
+  at("earlier").disabled = !slavesAfter;
+  at("later").disabled = slavesAfter + rows.length >= all;
   list(at("slaves"), rows, (one) => `${one.name} ${one.since_at}`, () => {
     const row = make("li"), line = make("div", "line"), words = make("div"), button = make("button", "", "Quiet…");
     button.type = "button";
@@ -252,6 +266,22 @@ async function history() {
     points = answer.points;
     plot();
   } catch { /* the status says what is wrong */ }
+}
+
+// The slaves in another order, or further ones: asked for only by who wants them.
+async function sortSlaves() {
+  if (!sortOf && !slavesAfter) { sorted = null; return; }
+  const wanted = `sort=${sortOf}&after=${slavesAfter}`;
+  try {
+    const answer = await (await asked(`/api/v1/slaves?${wanted}`)).json();
+    if (wanted === `sort=${sortOf}&after=${slavesAfter}`) sorted = answer;
+    if (!answer.slaves.length && slavesAfter) slavesAfter = 0;
+  } catch { /* the status says what is wrong */ }
+}
+
+async function reordered() {
+  await sortSlaves();
+  if (latest && latest.run) showSlaves(latest, latest.page);
 }
 
 async function settings() {
@@ -334,6 +364,7 @@ async function turn() {
   asking = true;
   clearTimeout(timer);
   try {
+    if (!(latest && latest.page.over)) await sortSlaves();
     show(await (await asked("/api/v1/status")).json());
     if (Date.now() - historyAt >= (points.length < 20 ? EVERY / 2 : HISTORY_EVERY[spanOf])) await history();
   } catch (error) {
@@ -411,6 +442,9 @@ for (const button of document.querySelectorAll("[data-span]")) {
     history();
   });
 }
+at("sort").addEventListener("change", () => { sortOf = at("sort").value; slavesAfter = 0; reordered(); });
+at("earlier").addEventListener("click", () => { slavesAfter = Math.max(0, slavesAfter - SLAVES_SHOWN); reordered(); });
+at("later").addEventListener("click", () => { slavesAfter += SLAVES_SHOWN; reordered(); });
 addEventListener("resize", () => plot());
 document.addEventListener("visibilitychange", () => { if (!document.hidden) turn(); });
 turn();

@@ -99,3 +99,14 @@ def test_a_budget_that_was_changed_is_in_force() -> None:
     budget.allow(None, None)
 
     assert budget.over(601, 1000) == ""
+
+
+def test_what_is_used_of_a_budget_is_a_part_of_it() -> None:
+    """Of a number of jobs, or of a share as soon as it is judged; above 1 the run stops."""
+    assert Budget().used(5, 100) is None
+    assert Budget(20).used(5, 100) == (0.25, "20 failed jobs")
+    assert Budget(0).used(1, 1) == (1.0, "0 failed jobs")
+    used, allows = Budget(fraction=0.01).used(3, 100) or (0.0, "")
+    assert (used, allows) == (3 / 5, "1% of the jobs")
+    assert (Budget(fraction=0.01).used(11, 1000) or (0.0,))[0] > 1
+    assert Budget(fraction=0.01).over(11, 1000)

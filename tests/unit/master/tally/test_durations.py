@@ -26,10 +26,12 @@ def test_quantiles_are_of_jobs_and_sums_exact() -> None:
     """99 quick jobs in a batch, and a slow one."""
     durations = Durations()
     assert durations.quantile(0.5) is None
-    durations.add(0.099, 99)
     durations.add(3.0, 1)
+    assert not durations.averaged
+    durations.add(0.099, 99)
 
     assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.5)
     assert durations.quantile(0.999) == pytest.approx(3.0, rel=0.5)
     assert (durations.count, durations.longest) == (100, 3.0)
     assert durations.seconds == pytest.approx(3.099)
+    assert durations.averaged

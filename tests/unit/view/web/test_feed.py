@@ -26,7 +26,7 @@ class FakeMaster:
             "run": "r", "state": "running", "elapsed": 10.0, "settled_here": 5, "settled": 5, "failed": 0, "trail": 1,
         }  # fmt: skip
         self.history: dict[str, list[list[Any]]] = {"10m": [], "6h": [], "all": []}
-        self.trail = [{"seq": 1, "command": "started"}]
+        self.trail = [{"seq": 1, "command": "started", "at": 1.0}]
         self.tokens: list[str | None] = []
 
     def ask(self, method: str, *arguments: Any, token: str | None = None) -> Any:
@@ -41,6 +41,7 @@ class FakeMaster:
             return {"ok": True, "say": "done \x1b"}
         found: dict[str, Any] = {
             "status": self.status,
+            "kinds": {"rows": []},
             "slaves": {"rows": [{"name": "a:1"}], "slaves": 1, "gone_before": 0},
             "settings": [{"name": "size"}],
         }
@@ -93,6 +94,40 @@ def test_many_browsers_are_one(world):
 
     assert world.master.asked["status"] == 2
     assert world.master.asked["trail"] == 1  # there is nothing new in it
+
+
+def test_slaves_in_another_order_are_asked_for_once_by_many_browsers(world):
+    """A second later, anew; and what is kept of it is bounded."""
+
+    async def ask(sort: str, after: int) -> dict[str, Any]:
+        return await world.feed.slaves(sort, after)
+
+    for _ in range(5):
+        assert asyncio.run(ask("rate", 40)) == {"slaves": [{"name": "a:1"}], "known": 1}
+    assert world.master.asked["slaves"] == 1
+    world.now += 1
+    for number in range(50):
+        asyncio.run(ask(f"order {number}", 0))
+    assert world.master.asked["slaves"] == 51
+    assert len(world.feed._sorted) <= 16
+
+
+def test_a_report_is_of_what_is_known(world):
+    """Before the master has answered, while the run goes on, and when it is over."""
+
+    async def ask(fresh: bool) -> str:
+        if fresh:
+            await world.feed.fresh()
+        return (await world.feed.report()).decode()
+
+    world.master.unknown.add("slaves")
+    assert "the master has not answered yet" in asyncio.run(ask(False))
+    world.master.status = {**world.master.status, "target": "<b>x.py", "why": {"sentence": "nothing holds it"}}
+    shown = asyncio.run(ask(True))
+    for part in ("running", "&lt;b&gt;x.py", "Nothing holds it", "tm-run x.py"):
+        assert part in shown
+    world.feed.end({**world.master.status, "state": "finished", "failed": 2, "exit_code": 3})
+    assert "Exit code 3" in asyncio.run(ask(False))
 
 
 def test_nobody_looks_and_nothing_is_asked(world):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from taskmaster.view.web.routes import BadCommand, Route, history_span, route_of, steer_request
+from taskmaster.view.web.routes import BadCommand, Route, history_span, route_of, slaves_page, steer_request
 
 REQUEST = {"id": "0123456789", "command": "pause", "arguments": {"for": "10m"}, "reason": "deploy", "user": "anna"}
 
@@ -69,3 +69,10 @@ def test_what_is_no_command_is_refused_in_words(body):
     """Whatever is sent, it is a command of texts, or refused with a sentence."""
     with pytest.raises(BadCommand, match=r"\w+ .*\."):
         steer_request(body, "127.0.0.1")
+
+
+def test_a_part_of_the_slaves_is_named_by_an_order_and_a_number():
+    """What is no number, or none of a list, is the beginning."""
+    assert slaves_page({"sort": "rate", "after": "40"}) == ("rate", 40)
+    for after in ("", "-1", "x", "1e3", "99999999", "\u0663"):
+        assert slaves_page({"sort": "s" * 500, "after": after}) == ("s" * 20, 0)
