@@ -14,7 +14,7 @@ from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import SHELLS, of_run, of_state, script_of
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import SETTINGS, common, json_option, merge, option, parse_arguments
-from taskmaster.cli.which_run import RUN_COMMANDS
+from taskmaster.cli.which_run import RUN_COMMANDS, one_master
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.units import show_count, show_moment
@@ -135,6 +135,7 @@ def status(
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
+    state = one_master(state)
     path = state_of(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
 
     loaded()

@@ -13,7 +13,7 @@ import click
 from taskmaster.cli.command import loaded
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import parse_arguments
-from taskmaster.cli.which_run import client_of, print_table, run_command_of, short_time
+from taskmaster.cli.which_run import client_of, one_master, print_table, run_command_of, short_time
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean
 from taskmaster.units import show_moment
@@ -126,7 +126,7 @@ def _trail_rows(where: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
-    if where["state"] is not None:
+    if one_master(where["state"]) is not None:
         path = state_of(where["state"], parse_arguments(where["arguments"]), where["get_jobs_callback"])
         found = control.trail_of(str(path))
         if found is not None:

@@ -10,7 +10,7 @@ import click
 from taskmaster.cli.command import loaded
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import parse_arguments
-from taskmaster.cli.which_run import run_command_of
+from taskmaster.cli.which_run import one_master, run_command_of
 
 __all__ = ["report"]
 
@@ -42,7 +42,7 @@ def report(output: str | None, **where: Any) -> None:
 
     report_file.check_report(output, "--output")
     path, host = None, where["host"]
-    if where["state"] is not None:
+    if one_master(where["state"]) is not None:
         path = str(state_of(where["state"], parse_arguments(where["arguments"]), where["get_jobs_callback"]))
         host = control.find_master(path)
     loaded()

@@ -13,6 +13,7 @@ from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import SETTINGS, SectionedCommand, common, option, options_of, parse_arguments
+from taskmaster.cli.which_run import one_master
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.page import PageOptions
 
@@ -50,7 +51,7 @@ def tm_web(state: str | None, arguments: tuple[str, ...], **given: Any) -> int:
     from taskmaster.runner.page_plan import plan_of
     from taskmaster.runner.steer_client import SteerClient
 
-    plan = plan_of(page)
+    plan, state = plan_of(page), one_master(state)
     path = "" if state is None else str(state_of(state, parse_arguments(arguments), given["get_jobs_callback"]))
 
     def connect() -> SteerClient:

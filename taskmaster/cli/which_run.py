@@ -8,16 +8,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from taskmaster.cli.command import loaded
 from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import json_option, option, parse_arguments
+from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.redaction import clean
 from taskmaster.units import show_rounded
 
-__all__ = ["RUN_COMMANDS", "client_of", "print_table", "reason", "run_command_of", "short_time", "state_without_master"]
+__all__ = [
+    "RUN_COMMANDS",
+    "client_of",
+    "one_master",
+    "print_table",
+    "reason",
+    "run_command_of",
+    "short_time",
+    "state_without_master",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 RUN_COMMANDS: list[click.Command] = []
@@ -54,6 +65,20 @@ def reason(function: _Function) -> _Function:
     return decorated
 
 
+def one_master(state: str | None) -> str | None:
+    """Return the STATE that is named, if ``--host`` does not name a master, too: what is asked for
+    might be done to another run.
+
+    Raises:
+        UsageError: Both are given.
+    """
+    context = click.get_current_context(silent=True)
+    given = context is not None and context.get_parameter_source("host") is ParameterSource.COMMANDLINE
+    if state is not None and given:
+        raise UsageError(f"The state {state} and --host both name a master, perhaps not the same: leave one out.")
+    return state
+
+
 def state_without_master(where: Mapping[str, Any]) -> str | None:
     """Return the state file that is named if no master of this machine is at work on it; else
     None.
@@ -64,7 +89,7 @@ def state_without_master(where: Mapping[str, Any]) -> str | None:
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
-    if where["state"] is None:
+    if one_master(where["state"]) is None:
         return None
     path = str(state_of(where["state"], parse_arguments(where["arguments"]), where["get_jobs_callback"]))
     return path if control.find_master(path) is None else None
@@ -80,7 +105,7 @@ def client_of(where: Mapping[str, Any]) -> Any:
     from taskmaster.runner.identities import state_of
     from taskmaster.runner.steer_client import SteerClient
 
-    state, host = where["state"], where["host"]
+    state, host = one_master(where["state"]), where["host"]
     if state is not None:
         path = state_of(state, parse_arguments(where["arguments"]), where["get_jobs_callback"])
         host = control.master_of(str(path))

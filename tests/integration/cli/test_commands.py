@@ -503,6 +503,25 @@ def test_keygen_makes_a_key_and_says_how_to_use_it(command, tmp_path, monkeypatc
     assert command("tm-ctl", "keygen").code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["pause"], ["resume"], ["stop"], ["rate", "5"], ["set", "retries=5"], ["retry", "--all"],
+        ["note", "x"], ["quiet", "web1"], ["why"], ["slaves"], ["trail"], ["settings"], ["events"], ["report"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_order_is_for_one_master(words, command, tmp_path, monkeypatch):
+    """Not for that of a state of this machine while another one is named: who stops a run means
+    that one.
+    """
+    monkeypatch.chdir(tmp_path)
+    ended = command("tm-ctl", *words, "x.tmstate", "--host=10.0.0.1:5050", "--key-file=tm.key")
+
+    assert ended.code == 2
+    assert "The state x.tmstate and --host both name a master" in ended.err
+
+
 def test_status_is_text_for_people(api, command):
     """With the state and its reason."""
     api.result = STATUS
