@@ -544,7 +544,7 @@ COVERED_BY = {
         "transport/client transport/frames transport/handshake transport/reactor transport/server"
     ),
     "tests/simulation/test_pace.py": "master/throttle/pace_controller master/throttle/probe_level",
-    "tests/postgres/test_probe.py": "postgres/probe",
+    "tests/postgres/test_probe.py": "cli/probing postgres/probe",
     "tests/process/test_pace.py": "runner/throttling",
     "tests/process/test_surroundings.py": (
         "runtime/context runtime/descriptors runtime/invocation runtime/malloc runtime/titles"

@@ -4,6 +4,7 @@ exit code.
 - ``master``, ``run``, ``slave`` (``tm-slave`` and ``tm-spawn``), ``ctl``, ``web``: a command each;
 - ``steering``, ``looking``, ``reporting``: the commands of ``ctl`` that ask a running master;
   ``which_run``: what they have in common;
+- ``probing``: its command that asks a database;
 - ``options``: from declared options to those of a command line; ``config_file``: from a file;
 - ``command``: how a command begins and ends; the only place where an error becomes an exit code;
 - ``completing``: what the shell completes;

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from taskmaster.cli import looking, reporting, steering  # noqa: F401  # they make commands
+from taskmaster.cli import looking, probing, reporting, steering  # noqa: F401  # they make commands
 from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import SHELLS, of_run, of_state, script_of
 from taskmaster.cli.echo import echo, echo_json
@@ -367,7 +367,7 @@ def completion(shell: str) -> None:
     click.echo(script_of(shell))
 
 
-for _one in RUN_COMMANDS:
+for _one in (*RUN_COMMANDS, probing.probe):
     tm_ctl.add_command(_one)
 
 

@@ -6,7 +6,8 @@ guards of PostgreSQL are in ``taskmaster.postgres.guards``.
 - ``guard``: a number with its limit, and how the run waits for it;
 - ``hooks``: what ``throttle`` of a module or script may be;
 - ``host``: processors and disks of the machine that the master runs on;
-- ``pace``: a limit for what a probe may take, and the probe;
+- ``pace``: a limit for what a probe may take, and the probe; ``probe_report``: what that says
+  without a run;
 - ``http``: a service that says whether the run may go on.
 
 Any room may import it; it imports the root alone. Guarantee: making a guard costs nothing, opens

@@ -16,8 +16,9 @@ from taskmaster.units import rate_of
 
 if TYPE_CHECKING:  # loaded where such an option is given
     from taskmaster.options.hours import Hours
+    from taskmaster.postgres.probe import DatabaseProbe
 
-__all__ = ["ThrottleOptions"]
+__all__ = ["ThrottleOptions", "probe_of"]
 
 MOST_NICE = 100.0  # a hundredth of the time is worked; above it, a wrong unit is likelier than a wish
 
@@ -62,6 +63,19 @@ def _parse_pace(given: str) -> Pace | None:
         raise UsageError("--pace lacks the database that it spares, @ and a DSN, as in --pace='1.5x@dbname=blog'.")
     check("--pace", dsn.strip())
     return pace(limit, dsn.strip())
+
+
+def probe_of(dsn: str, statement: str) -> DatabaseProbe:
+    """Return the probe of a database.
+
+    Raises:
+        UsageError: The DSN cannot be read.
+    """
+    from taskmaster.postgres.dsn import check
+    from taskmaster.postgres.probe import DatabaseProbe
+
+    check("DSN", dsn)
+    return DatabaseProbe(dsn, statement)
 
 
 @dataclass(frozen=True)

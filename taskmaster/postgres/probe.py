@@ -8,8 +8,10 @@ or prepared that outlasts it. On a standby, and where nothing may be written, it
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -20,6 +22,9 @@ from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
 from taskmaster.redaction import without_password
 
 __all__ = ["DatabaseProbe", "pace"]
+
+SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
+UNREACHED = 6  # exit code of what cannot be reached
 
 # By the key of an index, as others read.
 READ = "SELECT relname FROM pg_catalog.pg_class WHERE oid = 1259"
@@ -145,3 +150,27 @@ class DatabaseProbe:
             statement = READ if self.reads_only else f"{READ}; {COMMIT}"
         # One message, and so one transaction, after which the setting is gone, as with guards.
         self._sql = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {statement}"
+
+
+def main(words: list[str]) -> int:
+    """Say what the probe finds, as ``tm-ctl probe`` does; return the exit code."""
+    from taskmaster.guards.probe_report import ProbeReport
+
+    try:
+        if len(words) != 1:
+            raise UsageError("Usage: python -m taskmaster.postgres.probe DSN")
+        check("DSN", words[0])
+    except UsageError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return exc.exit_code
+    with closing(DatabaseProbe(words[0])) as probe:
+        report = ProbeReport(probe)
+        for line in report.lines(SHOWN_SECONDS):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+    sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
+    return 0 if report.taken else UNREACHED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

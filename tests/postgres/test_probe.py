@@ -6,8 +6,10 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+from click.testing import CliRunner
 from support.postgres_server import Server
 
+from taskmaster.cli.ctl import tm_ctl
 from taskmaster.errors import UsageError
 from taskmaster.guards import Unknown
 from taskmaster.postgres import pace
@@ -71,3 +73,19 @@ def test_no_password_is_said(postgres: Server) -> None:
     with pytest.raises(UsageError) as refused:
         pace("1.5x", "postgresql://u:sesame1@h:port/d")
     assert "sesame1" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_the_probe_is_shown_in_a_terminal(postgres: Server) -> None:
+    """``tm-ctl probe`` says what limits would allow; without a server it ends with 6."""
+    runner = CliRunner()
+    shown = runner.invoke(tm_ctl, ["probe", postgres.dsn(), "--seconds=1"], standalone_mode=False)
+    assert shown.return_value == 0, shown.output
+    assert "--pace=1.5x would allow" in shown.output
+
+    none = runner.invoke(
+        tm_ctl, ["probe", "host=127.0.0.1 port=1 password=sesame1", "--seconds=1"], standalone_mode=False
+    )
+    assert none.return_value == 6, none.output
+    assert "is not answered" in none.output
+    assert "sesame1" not in none.output

@@ -1,0 +1,58 @@
+"""``tm-ctl probe``: what the probe of ``--pace`` says of a database without a run."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from taskmaster.cli.echo import echo, echo_json
+from taskmaster.cli.options import json_option
+
+__all__ = ["probe"]
+
+UNREACHED = 6  # exit code of what cannot be reached
+
+
+@click.command()
+@click.argument("dsn")
+@click.option(
+    "--statement",
+    metavar="SQL",
+    default="",
+    envvar="TASKMASTER_STATEMENT",
+    help="What stands for the work of others there; by default a small read and an empty commit.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1.0),
+    default=10.0,
+    show_default=True,
+    envvar="TASKMASTER_SECONDS",
+    help="For how long it is probed.",
+)
+@json_option
+def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
+    """Say what others feel of a PostgreSQL database, to choose a limit for --pace.
+
+    DSN is the database, as for --pace behind the @. It is probed ten times a second over one
+    connection, as a run does; nothing is changed there.
+
+    \b
+    Examples:
+      tm-ctl probe dbname=blog
+      tm-ctl probe dbname=blog --seconds=60 --statement='SELECT * FROM posts WHERE id = 7'
+    """  # noqa: D301
+    from taskmaster.guards.probe_report import ProbeReport
+    from taskmaster.options.throttle import probe_of
+
+    with closing(probe_of(dsn, statement)) as made:
+        report = ProbeReport(made)
+        for line in report.lines(seconds):
+            if not as_json:
+                echo(line)
+    if as_json:
+        echo_json(report.as_json())
+    else:
+        echo(*report.summary())
+    return 0 if report.taken else UNREACHED
