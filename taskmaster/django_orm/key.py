@@ -120,6 +120,20 @@ class Key:
 
     # -- what is asked with it ---------------------------------------------------------------------
 
+    def names_in_sql(self, using: str) -> tuple[str, str] | None:
+        """Return the names of the table and of the key in a database that is PostgreSQL; None if
+        it is another one, or if the key is not a single number.
+        """
+        from django.db import connections
+
+        connection = connections[using]
+        if connection.vendor != "postgresql" or not self.number:
+            return None
+        field = self.fields[0]
+        names = field.model._meta.db_table, field.column
+        table, column = (connection.ops.quote_name(name) for name in names)
+        return table, column
+
     def order(self, *, descending: bool | None = None) -> list[str]:
         """Return the arguments for ``order_by``."""
         down = self.descending if descending is None else descending

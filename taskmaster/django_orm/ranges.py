@@ -227,6 +227,9 @@ class QuerySetRanges(RangeSource):
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the end of a range from which this run was to be resumed")
 
+    def _names_in_sql(self) -> tuple[str, str] | None:
+        return self._key.names_in_sql(self._queryset.db)
+
     def _reckons(self) -> bool:
         return self._key.number
 

@@ -180,6 +180,9 @@ class RangeQuerySetWrapper(KeysetSource):
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the key at which this run was to end")
 
+    def _names_in_sql(self) -> tuple[str, str] | None:
+        return self._key.names_in_sql(self._queryset.db)
+
     def _reckons(self) -> bool:
         return self._key.number
 

@@ -20,14 +20,21 @@ from taskmaster.guards.pace import Pace
 from taskmaster.postgres.dsn import check, complete, readable
 from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
 from taskmaster.redaction import without_password
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["DatabaseProbe", "pace"]
+
+logger = clean_logger(__name__)
 
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
 UNREACHED = 6  # exit code of what cannot be reached
 
 # By the key of an index, as others read.
 READ = "SELECT relname FROM pg_catalog.pg_class WHERE oid = 1259"
+# Of a row anywhere in the table. The key is chosen before the table is looked at.
+READ_ROW = (
+    "SELECT {key} FROM {table} WHERE {key} >= (SELECT {low} + (random() * {width})::bigint) ORDER BY {key} LIMIT 1"
+)
 # It changes nothing, and its commit waits for the disk as that of others does.
 COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
 MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
@@ -77,6 +84,7 @@ class DatabaseProbe:
 
     def __init__(self, dsn: str, statement: str = "", clock: Callable[[], float] = time.perf_counter) -> None:
         self.reads_only = False
+        self._probed: Callable[[], tuple[str, str, int, int] | None] = lambda: None
         self._dsn = dsn
         self._statement = statement
         self._clock = clock
@@ -85,6 +93,14 @@ class DatabaseProbe:
 
     def __repr__(self) -> str:
         return "<probe of a PostgreSQL database>"  # no password
+
+    def read_like(self, probed: Callable[[], tuple[str, str, int, int] | None]) -> None:
+        """Read the table of a run, if it is in this database; the user's own statement stays.
+
+        Args:
+            probed: Gives the names of table and key, and the lowest and highest key.
+        """
+        self._probed = probed
 
     def __call__(self) -> float:
         """Run the statement; return its seconds.
@@ -142,14 +158,38 @@ class DatabaseProbe:
             raise Unknown("its DSN cannot be read")
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
-        statement = self._statement
-        if not statement:
-            with self._connection.cursor() as cursor:
-                cursor.execute(MAY_WRITE)
-                self.reads_only = not cursor.fetchone()[0]
-            statement = READ if self.reads_only else f"{READ}; {COMMIT}"
+        statement = self._statement or self._default()
         # One message, and so one transaction, after which the setting is gone, as with guards.
         self._sql = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {statement}"
+
+    def _default(self) -> str:
+        """Return a read by a key, and an empty commit if one can be made."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(MAY_WRITE)
+            self.reads_only = not cursor.fetchone()[0]
+        read = self._read_of_table() or READ
+        return read if self.reads_only else f"{read}; {COMMIT}"
+
+    def _read_of_table(self) -> str:
+        """Return a read of a random row of the run's table; "" if it cannot be read here."""
+        import psycopg2
+
+        try:
+            probed = self._probed()
+        except Exception as exc:  # of the user's source: that one is no reason to wait
+            logger.info("the probe reads a table of the server's own, because the source cannot tell its own: %s", exc)
+            return ""
+        if probed is None:
+            return ""
+        table, key, low, high = probed
+        read = READ_ROW.format(table=table, key=key, low=low, width=high - low)
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {read}")
+        except psycopg2.ProgrammingError as exc:  # another database, or no right to read it
+            logger.info("the probe reads a table of the server's own, because %s cannot be read there: %s", table, exc)
+            return ""
+        return read
 
 
 def main(words: list[str]) -> int:

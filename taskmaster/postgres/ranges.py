@@ -208,6 +208,9 @@ class Ranges(RangeSource):
     def _order(self) -> str | None:
         return self._found().key_order
 
+    def _names_in_sql(self) -> tuple[str, str] | None:
+        return None if self._table is None or not self._reckons() else (self._table.quoted, self._table.key[0].sql)
+
     def _reckons(self) -> bool:
         # Nothing is known before the table was looked up; the thread that asks this must not use
         # the connection.

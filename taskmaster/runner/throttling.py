@@ -17,4 +17,7 @@ def throttle_of(options: MasterOptions, loaded: LoadedRun) -> Throttle:
         return Throttle(options.rate, hooks)
     from taskmaster.master.throttle.pacing import Pacing
 
+    like = getattr(pace.probe, "read_like", None)
+    if like is not None:
+        like(loaded.source.probed)
     return Throttle(options.rate, hooks, pacing=Pacing(pace))

@@ -14,6 +14,8 @@ from taskmaster.errors import UsageError
 
 __all__ = ["BoundedSource", "fraction"]
 
+MOST_INTEGER = 2**63  # that a bigint holds
+
 
 def fraction(first: float, last: float, at: float) -> float | None:
     """Return the fraction of the way from ``first`` to ``last`` at which ``at`` lies.
@@ -80,7 +82,24 @@ class BoundedSource(ABC):
             return self._end(descending=True) is not None
         return self._is_below_another(self._ends[1])
 
+    def probed(self) -> tuple[str, str, int, int] | None:
+        """Return how others read this table, for the probe of a pace: its name and its key as SQL
+        of PostgreSQL, and the lowest and highest key. None where that is not known yet, or where
+        keys are no whole numbers. Asked in another thread, which must not use a connection.
+        """
+        ends, names = self._ends, self._names_in_sql()
+        if ends is None or names is None or not all(type(end) is int and abs(end) < MOST_INTEGER for end in ends):
+            return None
+        low, high = sorted(ends)
+        return (*names, low, high)
+
     # -- what the database says --------------------------------------------------------------------
+
+    def _names_in_sql(self) -> tuple[str, str] | None:
+        """Return the names of the table and of its key in PostgreSQL; None elsewhere, or if they
+        are not known yet.
+        """
+        return None
 
     @abstractmethod
     def _end(self, *, descending: bool) -> Any:

@@ -18,6 +18,7 @@ from support.postgres_server import Server, server, standby
 
 from taskmaster.guards import Guard, Unknown
 from taskmaster.postgres import guards
+from taskmaster.postgres.probe import DatabaseProbe
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
 
@@ -50,6 +51,14 @@ def pair() -> Iterator[tuple[Server, Server]]:
 def write(primary: Server) -> None:
     """A transaction that the standby has to replay."""
     primary.execute("INSERT INTO seen VALUES (now())")
+
+
+def test_a_probe_of_a_standby_only_reads(pair: tuple[Server, Server]) -> None:
+    """Nothing can be committed there, and it says so; a primary is written to."""
+    for asked, reads_only in zip(pair, (False, True), strict=True):
+        with closing(DatabaseProbe(asked.dsn())) as probe:
+            assert probe() > 0
+            assert probe.reads_only is reads_only
 
 
 @pytest.mark.parametrize("ask", ["standby", "primary"])

@@ -19,6 +19,7 @@ from support.postgres_server import Server, server
 
 from taskmaster import postgres
 from taskmaster.postgres import guards
+from taskmaster.postgres.probe import DatabaseProbe
 from taskmaster.postgres.statements import SourceConnection
 
 DRIVERS: dict[str, Callable[[str], Any]] = {
@@ -100,11 +101,17 @@ def test_each_transaction_may_be_in_another_session(
 
 @pytest.mark.slow
 def test_guards_leave_no_setting_to_the_next_client(pooled: Pooler, own: Server) -> None:
-    """Nor does the master: what they set is gone with their transaction."""
-    with closing(guards.locks_waiting(1000, pooled.dsn())) as guard, closing(SourceConnection(pooled.dsn())) as reading:
+    """Nor do the master and the probe: what they set is gone with their transaction."""
+    with (
+        closing(guards.locks_waiting(1000, pooled.dsn())) as guard,
+        closing(SourceConnection(pooled.dsn())) as reading,
+        closing(DatabaseProbe(pooled.dsn())) as probe,
+    ):
         for _ in range(4):
             assert guard() == ""
             reading.fetch("SELECT 1")
+            assert probe() > 0
+            assert probe.sessions() is not None
     asked = "SELECT current_setting('statement_timeout'), current_setting('extra_float_digits')"
     with closing(psycopg2.connect(pooled.dsn())) as connection:
         connection.autocommit = True

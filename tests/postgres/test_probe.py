@@ -12,7 +12,7 @@ from support.postgres_server import Server
 from taskmaster.cli.ctl import tm_ctl
 from taskmaster.errors import UsageError
 from taskmaster.guards import Unknown
-from taskmaster.postgres import pace
+from taskmaster.postgres import pace, ranges
 from taskmaster.postgres.probe import DatabaseProbe
 
 
@@ -44,6 +44,29 @@ def test_a_statement_of_the_users_own_is_the_probe(postgres: Server) -> None:
     """It takes as long as it takes."""
     with closing(DatabaseProbe(postgres.dsn(), "SELECT pg_sleep(0.05)")) as probe:
         assert probe() >= 0.05
+
+
+def test_it_reads_the_table_of_the_run(postgres: Server) -> None:
+    """By its key, wherever that is; where it cannot be read, a table of the server's own."""
+    postgres.execute("CREATE TABLE public.p (id int PRIMARY KEY); INSERT INTO p SELECT generate_series(5, 1000)")
+    asked = (
+        "SELECT query LIKE '%FROM public.p WHERE%' FROM pg_stat_activity WHERE application_name = 'taskmaster/probe'"
+    )
+    source = ranges(postgres.dsn(), "public.p")
+    with closing(source), closing(DatabaseProbe(postgres.dsn())) as probe:
+        assert source.probed() is None  # not known before it is read
+        next(iter(source.iterate(None)))
+        assert source.probed() == ("public.p", "id", 5, 1000)
+        probe.read_like(source.probed)
+        probe()
+        assert postgres.execute(asked) == [(True,)]
+
+        probe.close()
+        postgres.execute("DROP TABLE p")
+        assert probe() > 0
+    with closing(DatabaseProbe(postgres.dsn())) as probe:
+        probe.read_like(lambda: 1 // 0)  # type: ignore[arg-type,return-value]
+        assert probe() > 0
 
 
 def test_it_sees_who_else_is_at_work(postgres: Server) -> None:

@@ -287,6 +287,13 @@ class Source:
         if callable(lend):
             lend(seconds)
 
+    def probed(self) -> tuple[str, str, int, int] | None:
+        """Return how others read its table, where it is one of PostgreSQL: the names of table and
+        key, and the lowest and highest key.
+        """
+        probed = self._ask("probed")
+        return probed() if callable(probed) else None
+
     def later(self) -> bool:
         """Return whether jobs have come after the source's end was fixed, as far as it knows; asked
         when nobody reads it any more.
