@@ -110,12 +110,14 @@ class Condition:
             "waiting": counts.waiting,
             "next_due": counts.next_due,
             "rate": throttle.limiting(now),
+            "pace": throttle.slowing() if throttle.slows else "",
             "queued": counts.queued,
             "skipping": None if counts.queued else self._reader.skipped,
         }
         state, reason = self._state(end, counts, throttled)
         if state is RunState.RUNNING:
-            reason = throttle.limiting(now) or self._slow_source(now)
+            paced = "; ".join(filter(None, (throttle.limiting(now), throttle.slowing())))
+            reason = paced or self._slow_source(now)
         return Found(state, reason, facts)
 
     def _state(self, end: RunState | None, counts: Counts, throttled: str) -> tuple[RunState, str]:

@@ -207,6 +207,7 @@ class RunDetails:
             "workers_busy": min(counts.workers, counts.leased),
             "rate_limit": self._throttle.rate,
             "guards": self._throttle.guards(),
+            "pace": self._throttle.pace(),
             "steered": steered,
             "memory_bytes": memory,
             "cpu_seconds": cpu,

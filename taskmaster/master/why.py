@@ -45,6 +45,8 @@ class WhyCode(StrEnum):
     """The last jobs run."""
     RATE = "rate"
     """The rate is what limits it."""
+    PACE = "pace"
+    """A database bears no more, or a guard is near its limit: its workers rest between batches."""
     WORKERS = "workers"
     """All workers are busy: nothing else limits it."""
     FEEDING = "feeding"
@@ -61,6 +63,7 @@ _EXIT_CODES = {
     WhyCode.STOPPING: 1,
     WhyCode.THROTTLED: 2,
     WhyCode.RATE: 2,
+    WhyCode.PACE: 2,
     WhyCode.SLAVES: 3,
     WhyCode.REFUSED: 3,
     WhyCode.SOURCE: 4,
@@ -111,6 +114,7 @@ class Facts:
         waiting: Jobs that wait for another attempt.
         next_due: Seconds until the next of these; None if none waits.
         rate: How the rate is said while it limits the run; "" otherwise.
+        pace: How the pace and the guards are said while they slow the run; "" otherwise.
         job_seconds: What a job takes; None if that is not known.
         queued: Jobs that can be handed out.
         skipping: How many jobs a source that cannot go on after a key has skipped so far; None: it
@@ -140,6 +144,7 @@ class Facts:
     waiting: int = 0
     next_due: float | None = None
     rate: str = ""
+    pace: str = ""
     job_seconds: float | None = None
     queued: int = 0
     skipping: int | None = None
@@ -248,6 +253,13 @@ def _limited(facts: Facts) -> Why | None:
     return Why(WhyCode.RATE, facts.rate, "`tm-ctl rate` changes it.")
 
 
+def _slowed(facts: Facts) -> Why | None:
+    if not facts.pace:
+        return None
+    cure = "It goes faster by itself when that allows more; so it does with a higher limit (--pace, --guard)."
+    return Why(WhyCode.PACE, facts.pace, cure)
+
+
 _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
     _unwritable,
     _stopping,
@@ -259,6 +271,7 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
     _only_retries,
     _last_jobs,
     _limited,
+    _slowed,
 )
 
 

@@ -15,6 +15,7 @@ HELD = {
     WhyCode.STATE: "state",
     WhyCode.THROTTLED: "throttled",
     WhyCode.RATE: "rate",
+    WhyCode.PACE: "rate",
     WhyCode.SOURCE: "source",
     WhyCode.SLAVES: "slaves",
     WhyCode.REFUSED: "slaves",

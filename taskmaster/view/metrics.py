@@ -38,6 +38,10 @@ GAUGES = (
     ("span_limit_jobs", "How many these may be.", ("span", "most")),
     ("queue_limit_jobs", "How many jobs may wait in the queue.", ("queue", "most")),
     ("rate_limit", "Jobs a second that may be handed out.", ("rate_limit",)),
+    ("pace_ratio", "Share of full speed that a database bears.", ("pace", "share")),
+    ("probe_seconds", "What the probe of the pace takes.", ("pace", "probe_seconds")),
+    ("probe_baseline_seconds", "What it takes without the run.", ("pace", "baseline_seconds")),
+    ("probe_allowed_seconds", "What it may take beside the run.", ("pace", "allowed_seconds")),
     ("master_resident_memory_bytes", "Memory of the master's process.", ("memory_bytes",)),
 )  # fmt: skip
 

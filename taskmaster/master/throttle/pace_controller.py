@@ -22,6 +22,7 @@ import math
 from collections import deque
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from typing import Any
 
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
@@ -193,6 +194,19 @@ class PaceController:
         if level.used_by_tail(AIM) > max(level.used, AIM / 2):
             said += f"; {100 * level.above:.0f} % of probes above {_ms(level.tail)}"
         return said
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures, in seconds, for programs; None for what is not known yet."""
+        level = self._level
+        known = None if level is None or not level.probes else round(level.seconds, 6)
+        return {
+            "share": round(self.share, 4),
+            "probe_seconds": known,
+            "baseline_seconds": None if level is None else round(level.baseline.seconds, 6),
+            "allowed_seconds": None if level is None else round(level.allowed, 6),
+            "nobody_else": self.nobody,
+            "held_seconds": round(self.held_seconds, 1),
+        }
 
     def cost(self) -> str:
         """Return what the run has cost others, for its end; "" if that is not known."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
@@ -87,6 +88,11 @@ class Pacing:
         """Return what the pace is and why."""
         with self._lock:
             return self._controller.sentence()
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of the pace, for programs."""
+        with self._lock:
+            return self._controller.figures()
 
     def cost(self) -> str:
         """Return what the run has cost others; "" if that is not known."""

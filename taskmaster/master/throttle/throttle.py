@@ -189,14 +189,25 @@ class Throttle:
         return min(found, default=(1.0, ""))
 
     def limiting(self, now: float) -> str:
-        """Return that the rate or the pace holds the run back, for the progress line; "" if none
-        does.
-        """
+        """Return that the rate holds the run back, for the progress line; "" if it does not."""
         held = self._limited_at is not None and now - self._limited_at < LIMITING_SECONDS
-        paced = "" if self._pacing is None else self._pacing.sentence()
+        return f"held at {self._because}" if held else ""
+
+    def slowing(self) -> str:
+        """Return how the pace stands, and which guard slows the run; "" if there is neither."""
         left, name = self._left()
-        slowed = f"slowed to {100 * left:.0f} %: {name} comes near its limit" if left < 1 else ""
-        return "; ".join(filter(None, (f"held at {self._because}" if held else "", paced, slowed)))
+        paced = "" if self._pacing is None else self._pacing.sentence()
+        slowed = f"slowed to {100 * left:.0f} %: {name} is near its limit" if left < 1 else ""
+        return "; ".join(filter(None, (paced, slowed)))
+
+    @property
+    def slows(self) -> bool:
+        """Whether workers rest for the pace, or for a guard."""
+        return self.rest > 0
+
+    def pace(self) -> dict[str, Any] | None:
+        """Return the figures of the pace, for programs; None if there is none."""
+        return None if self._pacing is None else self._pacing.figures()
 
     def allow(self, want: Want, now: float) -> Want | None:
         """Return what a slave may be given of what it wants; None: nothing now."""

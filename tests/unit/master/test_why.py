@@ -70,6 +70,7 @@ CASES = [
         "the last 2 jobs run: 9 on web3:1, for 41s",
     ),
     ({"rate": "held at 200/s, set by anna@bastion"}, WhyCode.RATE, "held at 200/s, set by anna@bastion"),
+    ({"pace": "slowed to 30 %: lag is near its limit"}, WhyCode.PACE, "slowed to 30 %: lag is near its limit"),
     (
         {"longest": "9 on web3:1", "longest_seconds": 40.0},
         WhyCode.WORKERS,

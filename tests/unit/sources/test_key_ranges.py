@@ -18,8 +18,8 @@ class Numbers(RangeSource):
     does not count.
     """
 
-    def __init__(self, keys: list[Any], rows: int) -> None:
-        super().__init__(rows, None)
+    def __init__(self, keys: list[Any], rows: int, target: float | None = None) -> None:
+        super().__init__(rows, target)
         self.keys = sorted(keys, key=_rank)
 
     def _between(self, lo: Any, hi: Any) -> list[Any]:
@@ -115,3 +115,41 @@ def test_a_key_that_is_not_equal_to_itself_ends_them_too():
         jobs = list(Numbers([1.0, 2.0, math.nan], count).iterate(None))
 
         assert sum(len(Numbers([1.0, 2.0, math.nan], count)._between(*job.key)) for job in jobs) == 3
+
+
+def test_ranges_are_short_while_a_shorter_target_is_lent() -> None:
+    """And as long as their user has said when it is not; never longer, and those of a fixed size
+    stay.
+    """
+    source = Numbers(list(range(10_000)), 100, 1.0)
+    jobs = source.iterate(None)
+    for lent, wanted in ((None, 100), (0.02, 100), (0.02, 2), (5.0, 2), (None, 4), (None, 8)):
+        key = next(jobs).key
+        assert len(source._between(*key)) == wanted
+        source.lend_target(lent)
+        source.took([key], wanted / 100)  # a hundred rows a second
+
+    fixed = Numbers(list(range(100)), 10)
+    fixed.lend_target(0.001)
+    jobs = fixed.iterate(None)
+    fixed.took([next(jobs).key], 10.0)
+    assert len(fixed._between(*next(jobs).key)) == 10
+
+
+def test_a_probe_is_told_of_whole_numbers_alone() -> None:
+    """A subclass that names no table of PostgreSQL tells of none."""
+
+    class Named(Numbers):
+        def _end(self, *, descending: bool) -> Any:
+            return self._border(None, None, 1, descending=descending)
+
+        def _names_in_sql(self) -> tuple[str, str] | None:
+            return "t", "k"
+
+    for source, told in (
+        (Named([3, 7], 1), ("t", "k", 3, 7)), (Named(["a", "b"], 1), None), (Named([1.5, math.inf], 1), None),
+        (Named([1, 2**64], 1), None), (Numbers([3, 7], 1), None),
+    ):  # fmt: skip
+        assert source.probed() is None
+        source.bounds(None)
+        assert source.probed() == told

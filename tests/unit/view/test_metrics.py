@@ -24,7 +24,7 @@ STATUS: dict[str, Any] = {
     "span": {"now": 14, "most": 100000},
     "checkpoint": {"age_seconds": 0.2, "took_seconds": 0.004, "failing_seconds": 0.0}, "watermark_age_seconds": 3.0,
     "job_seconds": {"count": 30, "sum": 1.25, "buckets": [[1e-6, 0], [4e-6, 10], [1.6e-5, 30]]},
-    "rate_limit": 200.0,
+    "rate_limit": 200.0, "pace": {"share": 0.34, "probe_seconds": 0.0029, "allowed_seconds": None},
     "guards": [{"name": "lag", "value": 7.2, "limit": 5.0}, {"name": "lag", "value": None, "limit": 3}],
     "steered": {"pause": 2, "resume": 1}, "slaves_lost": 1, "slaves_refused": 0, "memory_bytes": 50_000_000,
     "cpu_seconds": 12.5,
@@ -64,6 +64,8 @@ def test_prometheus_reads_what_the_status_has(accept: str) -> None:
         ("taskmaster_job_duration_seconds_count",): 30,
         ("taskmaster_job_duration_seconds_sum",): 1.25,
         ("taskmaster_rate_limit",): 200,
+        ("taskmaster_pace_ratio",): 0.34,
+        ("taskmaster_probe_seconds",): 0.0029,
         ("taskmaster_master_cpu_seconds_total",): 12.5,
     }.items():
         assert found[name] == value, name

@@ -10,6 +10,7 @@ import support.master
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskmaster.guards import Guard
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.throttle.throttle import LONGEST_POLL_PAUSE_SECONDS, Throttle, TokenBucket
@@ -187,6 +188,44 @@ def asked(*answers: Any) -> Throttle:
     for hook in throttle._hooks:
         hook.ask()
     return throttle
+
+
+def guarded(value: float) -> Throttle:
+    """A throttle whose guard has read a value; its limit is 10."""
+    throttle = Throttle(hooks=[Guard(lambda: value, 10, "lag")], clock=lambda: 0.0)
+    throttle._hooks[0].ask()
+    return throttle
+
+
+def test_a_guard_near_its_limit_slows_the_run() -> None:
+    """Workers rest, batches and ranges are short, and no more are out than may be at once."""
+    throttle = guarded(8.5)
+    lent: list[float | None] = []
+    throttle.watch(lambda: (out, 10), lent.append)
+    out = 0
+
+    assert throttle.rest == pytest.approx(1.0)
+    small = throttle.allow(Want(4, 1000), 0.0)
+    assert small is not None
+    assert 100 <= small.jobs <= 300
+    assert lent[0] == pytest.approx(0.14, abs=0.01)
+    assert throttle.slowing() == "slowed to 50 %: lag is near its limit"
+    out = 10  # twice half of the workers
+    assert throttle.allow(Want(4, 1000), 0.0) is None
+    assert 0 < throttle.poll_pause(Want(4, 1000), 0.0) < 1.0
+
+
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_guard_far_from_its_limit_costs_nothing(value: float) -> None:
+    """Nobody rests, and batches are as they are wanted; a function without a number slows
+    nothing.
+    """
+    for throttle in (guarded(value), asked("")):
+        throttle.watch(lambda: (1000, 1), lambda _: None)
+        assert throttle.rest == 0.0
+        assert throttle.allow(Want(4, 1000), 0.0) == Want(4, 1000)
+        assert throttle.poll_pause(Want(4, 1000), 0.0) == 0.0
+        assert throttle.slowing() == ""
 
 
 def test_every_hook_has_to_allow_it() -> None:
