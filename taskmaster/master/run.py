@@ -147,7 +147,8 @@ class Run:
     def _served(self, incarnation: str, skew: Skew | None) -> Service:
         """Make what slaves and ``tm-ctl`` may call."""
         took, guarded = self._after_exchange, (self._broker, self._lock)
-        self._throttle.watch(lambda: (len(self._broker.leases), self._broker.slaves.workers), self._source.lend_target)
+        lend = partial(self._source.tell, "lend_target")
+        self._throttle.watch(lambda: (len(self._broker.leases), self._broker.slaves.workers), lend)
         return Service(
             *guarded,
             Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=self._checks),

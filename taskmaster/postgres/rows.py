@@ -200,11 +200,6 @@ class Rows(KeysetSource):
     def _check_end(self, key: Any) -> None:
         self._statements().table.values_of(key)
 
-    def _names_in_sql(self) -> tuple[str, str] | None:
-        if self._known is None or not self._reckons():
-            return None
-        return self._known.table.quoted, self._known.table.key[0].sql
-
     def _reckons(self) -> bool:
         # Another thread asks, which must not use the connection.
         return self._known is not None and len(self._known.table.key) == 1 and self._known.table.key[0].number
@@ -265,6 +260,8 @@ class Rows(KeysetSource):
     def _statements(self) -> PageStatements:
         if self._known is None:
             self._known = self._looked_up(self._reading)
+            table = self._known.table
+            self._names = (table.quoted, table.key[0].sql) if self._reckons() else None
         return self._known
 
     def _looked_up(self, reading: SourceConnection) -> PageStatements:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.runner.loading import LoadedRun
@@ -19,5 +21,5 @@ def throttle_of(options: MasterOptions, loaded: LoadedRun) -> Throttle:
 
     like = getattr(pace.probe, "read_like", None)
     if like is not None:
-        like(loaded.source.probed)
+        like(partial(loaded.source.tell, "probed"))
     return Throttle(options.rate, hooks, pacing=Pacing(pace))

@@ -36,6 +36,7 @@ class BoundedSource(ABC):
     def __init__(self) -> None:
         self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
         self._fixed = False
+        self._names: tuple[str, str] | None = None  # of a table of PostgreSQL and its key, once it was looked up
 
     # -- what the master calls ---------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class BoundedSource(ABC):
         """Return the names of the table and of its key in PostgreSQL; None elsewhere, or if they
         are not known yet.
         """
-        return None
+        return self._names
 
     @abstractmethod
     def _end(self, *, descending: bool) -> Any:

@@ -279,20 +279,12 @@ class Source:
         if callable(took):
             took(jobs, seconds)
 
-    def lend_target(self, seconds: float | None) -> None:
-        """Tell the source in how many seconds its next jobs should be done, if it can make shorter
-        ones; None: as it was told by its user.
+    def tell(self, name: str, *given: Any) -> Any:
+        """Call a function that an object may have or not, and return what it gives; None if it has
+        none of that name.
         """
-        lend = self._ask("lend_target")
-        if callable(lend):
-            lend(seconds)
-
-    def probed(self) -> tuple[str, str, int, int] | None:
-        """Return how others read its table, where it is one of PostgreSQL: the names of table and
-        key, and the lowest and highest key.
-        """
-        probed = self._ask("probed")
-        return probed() if callable(probed) else None
+        found = self._ask(name)
+        return found(*given) if callable(found) else None
 
     def later(self) -> bool:
         """Return whether jobs have come after the source's end was fixed, as far as it knows; asked

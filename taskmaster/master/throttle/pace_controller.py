@@ -31,7 +31,7 @@ __all__ = ["PaceController"]
 
 FIRST_SHARE = 0.05  # with which a run begins, and goes on after a stall
 LEAST_SHARE = 0.01  # a run that is slow still finds out when things are better
-AIM = 0.84  # of the room, that the run uses
+AIM = 0.85  # of the room, that the run uses
 STEP_SECONDS = 0.5
 GAIN = 0.1  # by how much the share changes in a step, for a distance from the aim of the whole room
 MOST_ABOVE = 1.5  # of the room, that counts in one step
@@ -97,6 +97,7 @@ class PaceController:
         self._look_after = LOOK_SECONDS
         self._level: ProbeLevel | None = None
         self._measured_at = now
+        self._not_before = -math.inf  # when the next baseline may be measured
         self._heard_at = now
         self._stepped_at = now
         self._at_least_since: float | None = None
@@ -155,8 +156,14 @@ class PaceController:
             if now - self._heard_at < UNKNOWN_SECONDS:
                 self._resume(now, FIRST_SHARE)
         elif self._phase is Phase.QUIETING:
-            if not busy or now - self._since > QUIET_SECONDS:
+            # Beside jobs that take long, a baseline would be of the run itself, and each one would
+            # allow more than the one before.
+            if not busy or (self._level is None and now - self._since > QUIET_SECONDS):
                 self._enter(Phase.BASELINE, now)
+            elif now - self._since > QUIET_SECONDS:
+                self._measured_at, self._look_at = now, math.inf
+                self._not_before = now + BASELINE_EVERY_SECONDS
+                self._resume(now, self._next_share)
         elif len(self._measured) >= (ABSENT_PROBES if self.nobody else BASELINE_PROBES):
             baseline = Baseline.of(self._measured)
             if self._level is not None:
@@ -240,7 +247,7 @@ class PaceController:
             self._halve(now, level)
         elif due and level.probes >= FEWEST_PROBES:
             self._approach(now, max(level.used, level.used_by_tail(AIM)))
-        if self._phase is Phase.RUNNING and self._is_stale(now, level):
+        if self._phase is Phase.RUNNING and now >= self._not_before and self._is_stale(now, level):
             self._next_share = max(FIRST_SHARE, self.share)
             self._enter(Phase.QUIETING, now)
 
