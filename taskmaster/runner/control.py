@@ -5,8 +5,10 @@ file.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
+MOST_IN_MEMORY_BYTES = 64 * 1024 * 1024  # of failed jobs that are listed; more are kept in a file meanwhile
 MOST_BUSY_PAUSES = 20  # pauses after which a master that stays busy is given up
 
 
@@ -70,8 +73,11 @@ def left_key(address: Address) -> str | None:
 
 
 def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
-    """Yield the failed jobs of a state file's current run, oldest first; if a master of this
-    machine is at it, it is asked.
+    """Yield the failed jobs of a state file's current run, oldest first, without their payloads; if
+    a master of this machine is at it, it is asked.
+
+    They are read before the first one is given: who looks through them in a pager must not keep a
+    master from the state.
 
     Args:
         path: The state file.
@@ -84,10 +90,18 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
             raise
         yield from failures_of(exc.address, None, None, kind)
         return
-    try:
-        yield from _pages(lambda after: store.failed(after, kind=kind))
-    finally:
-        store.close()
+    with tempfile.SpooledTemporaryFile(MOST_IN_MEMORY_BYTES, "w+", encoding="ascii") as kept:
+        try:
+            for job in _pages(lambda after: store.failed(after, kind=kind)):
+                kept.write(json.dumps([job.id, job.key, job.job, job.attempts]) + "\n")
+        finally:
+            store.close()
+        kept.seek(0)
+        yield from (_without_payload(*json.loads(line)) for line in kept)
+
+
+def _without_payload(number: int, key: str | None, job: str, attempts: Sequence[Sequence[Any]]) -> FailedJob:
+    return FailedJob(number, key, job, None, tuple(Attempt(*one) for one in attempts))
 
 
 def failures_of(
@@ -111,7 +125,7 @@ def failures_of(
                 )
             waits += 1
             time.sleep(BUSY_PAUSE_SECONDS)
-        return [FailedJob(n, k, job, None, tuple(Attempt(*a) for a in attempts)) for n, k, job, attempts in answer]
+        return [_without_payload(*one) for one in answer]
 
     try:
         yield from _pages(page)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,9 @@ from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runner import control
 
 FAILED = FailedJob(1, "1", "job", None, (Attempt(5.0, "host:1", "ValueError", "bad", "Traceback"),))
@@ -39,6 +45,20 @@ class Connection:
 
     def close(self) -> None:
         """Nothing to hang up."""
+
+
+def test_who_lists_failed_jobs_keeps_no_master_from_the_state(tmp_path: Path) -> None:
+    """Somebody may look at the first of them in a pager for hours, while the run is restarted."""
+    path = tmp_path / "x.tmstate"
+    attempts = tuple(Attempt(5.0, "host:1", "ValueError", f"bad \udc80 {n}\n", "Traceback") for n in range(2))
+    jobs = [FailedJob(n, str(n), "job", b"x", attempts) for n in range(1, 4)]
+    with closing(SqliteStore.open(path, RunIdentity.named("mod"), "mod.py")) as store:
+        store.write(Checkpoint(mark=None, failed=jobs, failures=3))
+    listed = control.failures(str(path))
+    first = next(listed)
+
+    SqliteStore.open(path, RunIdentity.named("mod"), "mod.py").close()
+    assert [first, *listed] == [replace(job, payload=None) for job in jobs]
 
 
 @pytest.fixture
