@@ -24,6 +24,8 @@ logger = clean_logger(__name__)
 
 PAUSE_SECONDS = 1.0  # from the end of a call to the next one
 TIMEOUT_SECONDS = 5.0  # a call that takes longer makes the previous answer count no more
+FALL_PER_SECOND = 0.05  # of the share of a guard's limit: what was near it counts for some seconds
+MOST_COUNTED = 20  # up to which whole numbers are taken for a number of things
 LONGEST_REASON = 300  # characters
 MOST_LOGGED = 100  # different errors that are logged: their texts may have the time of day in them
 
@@ -37,8 +39,8 @@ class Hook:
 
     Attributes:
         name: What messages call it.
-        utilisation: The value of a guard as a share of its limit, when it was asked last; None if
-            that is not known, or if the hook has none.
+        utilisation: How near a guard's value is to its limit, at which it is 1; None if that is
+            not known, or if the hook has no number.
     """
 
     def __init__(self, call: Callable[[], Any], clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,6 +50,7 @@ class Hook:
         self.name = what if isinstance(what, str) else f"{getattr(call, '__name__', type(call).__name__)}()"
         self._answer = f"{self.name} is not known yet"
         self.utilisation: float | None = None
+        self._noted_at = -math.inf  # when that was noted
         self._since: float | None = None  # start of the call that is under way; None between calls
         self._logged: set[tuple[str, ...]] = set()
         self._stop = threading.Event()
@@ -95,10 +98,28 @@ class Hook:
             self._answer = _one_line(f"{self.name} is not known: it raised {one_line(exc)}")
             self._log(exc)
         finally:
-            used = getattr(self._call, "utilisation", None)
-            self.utilisation = float(used) if isinstance(used, int | float) and not math.isnan(used) else None
+            self._note_utilisation()
             integration.refresh_connections()
             self._since = None
+
+    def _note_utilisation(self) -> None:
+        """Note how near the guard's value is to its limit: a rise at once, a fall slowly.
+
+        What goes up and down, as the lag of a standby with long queries does, would let the run go
+        on whenever it is down.
+        """
+        used: Any = getattr(self._call, "utilisation", None)
+        value, limit = getattr(self._call, "value", None), getattr(self._call, "limit", None)
+        if value is not None and _is_count(value) and _is_count(limit):
+            used = value / (limit + 1)  # not the limit, but one more stops the run
+        before, now = self.utilisation, self._clock()
+        if not isinstance(used, int | float) or math.isnan(used):
+            self.utilisation = None
+        elif before is None:
+            self.utilisation = float(used)
+        else:
+            self.utilisation = max(float(used), min(before, 1.0) - FALL_PER_SECOND * (now - self._noted_at))
+        self._noted_at = now
 
     def _run(self) -> None:
         self.ask()
@@ -120,6 +141,10 @@ class Hook:
         if kind not in self._logged and len(self._logged) < MOST_LOGGED:
             self._logged.add(kind)
             logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, int | float) and float(number).is_integer() and 0 <= number <= MOST_COUNTED
 
 
 def _one_line(text: str) -> str:

@@ -159,3 +159,27 @@ def test_a_guard_is_closed_at_the_end() -> None:
     throttle._hooks[0].join(30.0)
 
     assert closed == ["taskmaster-load"]
+
+
+def test_what_was_near_the_limit_counts_for_some_seconds() -> None:
+    """A rise at once, a fall by a twentieth a second; what is unknown is nothing."""
+    now, values = 0.0, iter([2.5, 8.5, 0.5, 0.5, None, 0.5])
+    hook = Hook(Guard(lambda: next(values), 10, "lag", "s"), clock=lambda: now)  # type: ignore[arg-type,return-value]
+    found = []
+    for moment in (0.0, 1.0, 2.0, 12.0, 13.0, 14.0):
+        now = moment
+        hook.ask()
+        found.append(hook.utilisation)
+
+    assert found == [0.25, 0.85, pytest.approx(0.8), pytest.approx(0.3), None, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "used"), [(0, 0, 0.0), (1, 0, 1.0), (4, 4, 0.8), (100, 100, 1.0), (2.5, 5, 0.5)]
+)
+def test_of_few_things_one_more_than_the_limit_stops_the_run(value: float, limit: int, used: float) -> None:
+    """A limit of 4 connections allows four of them, at a good speed."""
+    hook = Hook(Guard(lambda: value, limit, "connections"), clock=lambda: 0.0)
+    hook.ask()
+
+    assert hook.utilisation == used

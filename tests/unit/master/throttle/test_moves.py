@@ -38,7 +38,7 @@ def test_slower_means_shorter_batches_and_fewer_at_once(one: float, other: float
 
 
 def test_a_guard_slows_the_run_before_it_stops_it() -> None:
-    """From seven tenths of its limit on, down to next to nothing at the limit."""
-    assert share_left(0.0) == share_left(0.7) == 1.0
-    assert share_left(0.85) == pytest.approx(0.5)
-    assert share_left(1.0) == share_left(float("inf")) == 0.01
+    """From half of its limit on, down to a twentieth at the limit."""
+    assert share_left(0.0) == share_left(0.5) == 1.0
+    assert share_left(0.75) == pytest.approx(0.5)
+    assert share_left(1.0) == share_left(float("inf")) == 0.05
