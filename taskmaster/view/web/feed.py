@@ -125,11 +125,11 @@ class Feed:
             span: "10m", "6h" or "all".
         """
         if not self._over and "history" not in self._unknown:
-            await self._in_thread(self._read_history, span)
+            await self._where_possible(self._read_history, span)
         rows = list(self._history.get(span, ()))
         if span == SHORT and rows and not self._over:
             # The seconds of a master's earlier sessions are gone; of each minute, a row is left.
-            await self._in_thread(self._read_history, LONGER)
+            await self._where_possible(self._read_history, LONGER)
             first = rows[0]["at"]
             older = (row for row in self._history.get(LONGER, ()) if row["at"] < first)
             rows[:0] = [row for row in older if row["at"] > rows[-1]["at"] - SHORT_SECONDS]
@@ -169,7 +169,7 @@ class Feed:
                 "kinds": status.get("kinds") or [],
                 "kinds_left_out": status.get("kinds_left_out"),
                 "slaves": self._more.get("slaves", []),
-                "settings": await self.settings(),
+                "settings": cleaned(await self._where_possible(self._look, "settings", {}) or []),
                 "resume": self._facts.get("resume"),
                 "state_file": self._facts.get("state_path"),
             }
@@ -206,6 +206,13 @@ class Feed:
                 pass
 
     # -- inside ------------------------------------------------------------------------------------
+
+    async def _where_possible(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Ask the master for something that is shown without, where it does not answer."""
+        try:
+            return await self._in_thread(call, *arguments)
+        except ConnectError:
+            return None
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)

@@ -126,6 +126,9 @@ def test_a_report_is_of_what_is_known(world):
     shown = asyncio.run(ask(True))
     for part in ("running", "&lt;b&gt;x.py", "Nothing holds it", "tm-run x.py"):
         assert part in shown
+    world.master.gone = True
+    world.now += 5
+    assert "The master does not answer any more" in asyncio.run(ask(True))
     world.feed.end({**world.master.status, "state": "finished", "failed": 2, "exit_code": 3})
     assert "Exit code 3" in asyncio.run(ask(False))
 
