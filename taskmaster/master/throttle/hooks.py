@@ -109,8 +109,8 @@ class Hook:
         on whenever it is down.
         """
         used: Any = getattr(self._call, "utilisation", None)
-        value, limit = getattr(self._call, "value", None), getattr(self._call, "limit", None)
-        if value is not None and _is_count(value) and _is_count(limit):
+        value, limit = (getattr(self._call, name, math.nan) for name in ("value", "limit"))
+        if _is_count(value) and _is_count(limit):
             used = value / (limit + 1)  # not the limit, but one more stops the run
         before, now = self.utilisation, self._clock()
         if not isinstance(used, int | float) or math.isnan(used):
