@@ -71,11 +71,14 @@ def kept_page(state: str) -> KeptPage | None:
 
 
 def keep_page(page: KeptPage) -> None:
-    """Keep what belongs to the page of a state.
+    """Keep what belongs to the page of a state, if it is not kept already: a run can be started
+    again where nothing can be written beside its state.
 
     Raises:
         UsageError: It cannot be written.
     """
+    if kept_page(page.state) == page:
+        return
     kept = {**page.tokens._asdict(), "url": page.url, "state": page.state}
     path = keyfile.keep_private(
         lambda directory: _path(directory, page.state),

@@ -8,6 +8,7 @@ import pytest
 
 from taskmaster.errors import UsageError
 from taskmaster.runner.page_tokens import KeptPage, keep_page, kept_page, new_tokens
+from taskmaster.transport import keyfile
 
 
 @pytest.fixture
@@ -35,6 +36,20 @@ def test_they_are_the_same_after_a_restart(state):
 
     assert kept_page(state) == page
     assert kept_page(state + ".other") is None
+
+
+def test_a_run_is_started_again_where_nothing_can_be_written(state, monkeypatch):
+    """As on a disk that is full: what is kept already is not written anew."""
+    page = KeptPage(new_tokens(), "http://127.0.0.1:8050/", state)
+    keep_page(page)
+
+    def full(*_, **__):
+        raise UsageError("No space left on device.")
+
+    monkeypatch.setattr(keyfile, "keep_private", full)
+    keep_page(page)
+    with pytest.raises(UsageError):
+        keep_page(page._replace(url="http://127.0.0.1:8051/"))
 
 
 def test_nobody_else_can_read_them(state, tmp_path):
