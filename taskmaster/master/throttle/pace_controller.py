@@ -36,6 +36,7 @@ STEP_SECONDS = 0.5
 GAIN = 0.1  # by how much the share changes in a step, for a distance from the aim of the whole room
 MOST_ABOVE = 1.5  # of the room, that counts in one step
 SLOW_START, SLOW_START_BELOW = 1.28, 0.35  # factor of a step at first, until that much of the room is used
+QUICK_START = 1.6  # the same, where there is nobody to be hurt
 HALF = 0.5
 FEWEST_PROBES = 5  # after a change, before the next one
 UNKNOWN_SECONDS, STALLED_SECONDS = 1.0, 3.0  # without a probe: slow down, then wait
@@ -242,7 +243,7 @@ class PaceController:
                 self._halve(now, level)
         elif self.nobody:
             if due:
-                self._change(now, SLOW_START)
+                self._change(now, QUICK_START)
         elif level.alarms:
             self._halve(now, level)
         elif due and level.probes >= FEWEST_PROBES:
