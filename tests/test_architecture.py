@@ -237,7 +237,7 @@ def is_pure(module: str) -> bool:
 
 
 # What a pure module may use although it does not call itself one: values and their text.
-VALUES = {"errors", "keys", "master.job_records", "model", "outcomes", "redaction", "units"}
+VALUES = {"errors", "keys", "master.job_records", "model", "outcomes", "records", "redaction", "units"}
 # Threads, sockets, files, clocks, processes, and what only makes sense with one of them.
 IMPURE = {
     "asyncio", "concurrent", "fcntl", "io", "logging", "mmap", "multiprocessing", "os", "pathlib",

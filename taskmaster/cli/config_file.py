@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.option import Option, option_of
+from taskmaster.records import record
 
 __all__ = ["SECTIONS", "Settings", "settings_for"]
 
@@ -30,7 +31,7 @@ ONCE = ("reset", "adopt", "failed", "dry_run", "sample", "job")
 """What is meant for one command line: each session would do it again."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Settings:
     """What a file says for a command.
 

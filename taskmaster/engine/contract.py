@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Protocol
 
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.records import record
 
 __all__ = ["Engine", "EngineGone", "View"]
 
@@ -16,7 +16,7 @@ class EngineGone(Exception):
     """An engine that will not come back; its text says why, and what cures it."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class View:
     """How an engine stands.
 

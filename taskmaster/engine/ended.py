@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from taskmaster.records import record
 
 __all__ = ["UNREACHABLE", "Ended"]
 
@@ -11,7 +11,7 @@ UNREACHABLE = 6  # there is no master, or none that takes it
 CANNOT_WORK = (1, 2, UNREACHABLE)  # its workers cannot run the callback
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Ended:
     """How a slave on an engine ended.
 

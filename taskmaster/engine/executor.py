@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet_file import FleetFile, reader
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import UsageError
+from taskmaster.records import record
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["ExecutorEngine", "check_executor"]
@@ -39,7 +40,7 @@ STARTED_SECONDS = 10.0  # that a process has which is started to see whether tha
 NEEDED = ("submit", "shutdown")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Origin:
     """Where a fleet is.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.errors import TargetError
+from taskmaster.records import record
 
 __all__ = ["Fleet", "FleetStatus"]
 
@@ -20,7 +21,7 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 WORKED_SECONDS = 10.0  # after which a slave that has not ended is taken to work
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class FleetStatus:
     """How a fleet stands.
 

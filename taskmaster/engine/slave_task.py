@@ -6,14 +6,15 @@ environment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from taskmaster.records import record
 from taskmaster.slave.config import Instructions
 
 __all__ = ["Archive", "SlaveTask"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Archive:
     """Files on their way to an engine's workers.
 
@@ -26,7 +27,7 @@ class Archive:
     content: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, repr=False)
+@record(slots=False, shown=False)
 class SlaveTask:
     """A slave that an engine is to run.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.records import record
 
 __all__ = ["Pace", "PaceLimit", "pace_of"]
 
@@ -19,7 +19,7 @@ _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(x|ms|s)")
 LEAST_TIMES = 1.1  # below it, what two measurements differ in by chance would hold the run
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PaceLimit:
     """What the probe may take.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.master.broker.broker import Broker
@@ -13,6 +12,7 @@ from taskmaster.master.standing import Standing
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import Facts, Why, WhyCode, why
+from taskmaster.records import record
 from taskmaster.runtime.tracebacks import one_line
 from taskmaster.units import show_seconds
 from taskmaster.view.snapshot import RunState
@@ -23,7 +23,7 @@ SLOW_SOURCE_SECONDS = 1.0  # a longer wait for the source's next job is shown
 SILENT_SECONDS = 30.0  # when no job is settled for longer, the progress says why
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Found:
     """What was found under the lock.
 

@@ -7,8 +7,9 @@ Values alone, which the broker makes and the stores keep. Keys are text here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from taskmaster.records import record
 
 __all__ = ["Attempt", "FailedJob", "ParkedJob", "PickledJob"]
 
@@ -33,7 +34,7 @@ class Attempt(NamedTuple):
     crash: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class FailedJob:
     """A job that failed for good.
 
@@ -67,7 +68,7 @@ class FailedJob:
         return self.attempts[-1].traceback
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ParkedJob:
     """A job that the watermark may pass although it is not settled: it runs for long, or waits for
     another attempt.
@@ -87,7 +88,7 @@ class ParkedJob:
     attempts: tuple[Attempt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PickledJob(ParkedJob):
     """A job in the queue as it was when it was read, because the source may change it since.
 

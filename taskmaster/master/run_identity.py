@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from taskmaster.records import record
 from taskmaster.redaction import without_password, without_passwords_in
 
 __all__ = ["Comparison", "RunIdentity"]
@@ -23,7 +24,7 @@ GIVEN = ("arguments", "words")  # parts that somebody gives on a command line
 LONGEST_SHOWN = 300  # characters of one part of an identity, such as a query, in a message
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Comparison:
     """How an identity fits a state.
 
@@ -36,7 +37,7 @@ class Comparison:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RunIdentity:
     """What is read and what is called.
 

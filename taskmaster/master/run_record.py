@@ -7,16 +7,17 @@ Keys are text here (``taskmaster.keys.encode``). Fingerprints are 16 bytes each
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.steering.records import LiveChange, TrailRow
 from taskmaster.master.tally.history import MinuteRow
+from taskmaster.records import record
 
 __all__ = ["Checkpoint", "RunRecord", "SettledRow"]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SettledRow:
     """Settled or parked jobs above the watermark: positions ``first`` to ``end`` of this session's
     reading.
@@ -27,7 +28,7 @@ class SettledRow:
     fingerprints: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Checkpoint:
     """What one transaction changes. It builds only on what the store has: after a failed
     write, the master sends the same again, merged with what came since.
@@ -85,7 +86,7 @@ class Checkpoint:
         return self.mark, self.bound, self.edge, self.settled, self.failures, self.finished
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RunRecord:
     """A run as the store remembers it. Times are wall-clock seconds since the epoch, for display
     only.

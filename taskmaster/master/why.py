@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from taskmaster.records import record
 from taskmaster.units import show_rounded
 
 __all__ = ["Facts", "Why", "WhyCode", "why"]
@@ -85,7 +85,7 @@ class Why(NamedTuple):
     cure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Facts:
     """What the reason is found from; times in seconds.
 

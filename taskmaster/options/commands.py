@@ -9,7 +9,6 @@ adds the rules about options that do not go together.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from taskmaster.options.page import PageOptions
 from taskmaster.options.project import ProjectOptions
 from taskmaster.options.telling import LogOptions, TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
+from taskmaster.records import record
 from taskmaster.units import bytes_of, seconds_of, share_of
 
 __all__ = [
@@ -74,7 +74,7 @@ def failure_budget(value: int | str | None, option: str = "--max-failures") -> t
     raise UsageError(f"{option} is {value!r}: give a number of jobs, or a share of them such as 1%.")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class CommonOptions(ProjectOptions, LogOptions):
     """What every command that serves or runs jobs can be told."""
 
@@ -106,7 +106,7 @@ class CommonOptions(ProjectOptions, LogOptions):
         check_options(self)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class WorkerOptions(CommonOptions):
     """How the workers of one machine run jobs."""
 
@@ -164,7 +164,7 @@ class WorkerOptions(CommonOptions):
         return usable_cpus() if self.processes is None else self.processes
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions):
     """Options of ``tm-master``."""
 
@@ -304,7 +304,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
                 )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class SlaveOptions(WorkerOptions, EngineOptions):
     """Options of ``tm-slave`` and ``tm-spawn``."""
 
@@ -323,7 +323,7 @@ class SlaveOptions(WorkerOptions, EngineOptions):
             raise UsageError("--processes is 0: give 1 or more.")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class RunOptions(MasterOptions, WorkerOptions, EngineOptions):
     """Options of ``tm-run`` and ``Taskmaster``."""
 

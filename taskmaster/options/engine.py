@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.options.option import Section, count, flag, spelling, text, texts
+from taskmaster.records import record
 
 __all__ = ["EngineOptions", "environment_of"]
 
@@ -57,11 +57,11 @@ def environment_of(given: tuple[str, ...], option: str = "--env") -> tuple[tuple
     return tuple(found.items())
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class EngineOptions:
     """What runs the slaves, if this machine does not."""
 
-    engine: Any = text(  # noqa: RUF009  # a text, or what a script hands over
+    engine: Any = text(  # a text, or what a script hands over
         Section.ENGINE,
         None,
         "NAME",

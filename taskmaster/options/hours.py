@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from taskmaster.errors import UsageError
+from taskmaster.records import record
 
 __all__ = ["Hours", "parse_hours"]
 
@@ -22,7 +22,7 @@ HINT = "write it like '22:00-06:00 Europe/Berlin' or 'mon-fri 20:00-06:00, sat,s
 _WINDOW = re.compile(r"(?:(?P<days>[a-z]{3}(?:[-,][a-z]{3})*) +)?(?P<opens>\d{1,2}:\d\d)-(?P<closes>\d{1,2}:\d\d)")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Window:
     """One window.
 
@@ -38,7 +38,7 @@ class Window:
     closes: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Hours:
     """The windows of the week.
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import Enum
 from typing import Any, TypeVar
 
 from taskmaster.errors import UsageError
+from taskmaster.records import record
 
 __all__ = [
     "Option",
@@ -55,7 +56,7 @@ class Section(Enum):
     OUTPUT = "Output"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Option:
     """What there is to know about an option beside its name, its type and its default.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.options.option import Section, flag, text
+from taskmaster.records import record
 
 __all__ = ["PageOptions"]
 
@@ -22,7 +22,7 @@ def _check_name(option: str, value: Any) -> None:
         raise UsageError(f"{option} is {value!r}: give the name that browsers know the proxy by, like tm.example.org.")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PageOptions:
     """What the page can be told."""
 

@@ -4,14 +4,13 @@ project up before it imports its models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from taskmaster.options.option import Section, flag, text
+from taskmaster.records import record
 
 __all__ = ["ProjectOptions"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class ProjectOptions:
     """Which project the target belongs to."""
 

@@ -6,12 +6,12 @@ No message repeats the address of a webhook: who knows it can post there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from taskmaster.errors import UsageError
 from taskmaster.options.option import Section, amount, flag, text, texts
+from taskmaster.records import record
 from taskmaster.redaction import is_url, without_path
 from taskmaster.units import seconds_of
 
@@ -70,7 +70,7 @@ def _events_of(option: str, value: Any) -> frozenset[str]:
     return frozenset(names)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class LogOptions:
     """Where a command logs."""
 
@@ -83,7 +83,7 @@ class LogOptions:
     )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class TellingOptions:
     """Whom a run tells what happens to it, and how."""
 

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import UsageError
 from taskmaster.guards.pace import Pace, PaceLimit
 from taskmaster.options.option import Section, amount, ratio, text, texts
+from taskmaster.records import record
 from taskmaster.units import rate_of
 
 if TYPE_CHECKING:  # loaded where such an option is given
@@ -78,7 +78,7 @@ def probe_of(dsn: str, statement: str) -> DatabaseProbe:
     return DatabaseProbe(dsn, statement)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class ThrottleOptions:
     """What may hold a run back."""
 

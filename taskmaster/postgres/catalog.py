@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.statements import SourceConnection
+from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused
 
@@ -45,7 +45,7 @@ EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
 NUMBER_TYPES = {*PLAIN_TYPES, "numeric", "real", "double precision"} - {"text", "character varying"}
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Column:
     """A column of a table.
 
@@ -128,7 +128,7 @@ class Column:
         return f"CAST(%s AS {self.compared_as})"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Table:
     """A table and the key that leads through it.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,6 +16,7 @@ from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Column, Table
 from taskmaster.postgres.statements import Dsn, SourceConnection
+from taskmaster.records import record
 
 __all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
 
@@ -28,7 +28,7 @@ Statement = tuple[str, list[Any]]
 """SQL, and the values for its placeholders."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Request:
     """What ``rows`` was asked for.
 
@@ -63,7 +63,7 @@ class Request:
         return SourceConnection(self.dsn, self.patience, self.statement_timeout)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Shape:
     """What a row has, as it is selected, and how a job is made of it.
 
@@ -122,7 +122,7 @@ class Shape:
         return [Job(table.key_of(row[width:]), row[0] if self.bare else row[:width]) for row in page]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PageStatements:
     """SELECT statements over a table, in the order of its key.
 

@@ -11,7 +11,6 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.default_path import SUFFIX
 from taskmaster.master.stores.sqlite.glance import owner_of, runs_in, serving_at
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.records import record
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
 
@@ -133,7 +133,7 @@ def failures_of(
         connection.close()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class StateLine:
     """A line of the list of state files.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.engine.contract import Engine
@@ -13,13 +12,14 @@ from taskmaster.engine.ray_cluster import RayCluster, is_ray
 from taskmaster.engine.reach import check_secrecy, reached_from
 from taskmaster.errors import UsageError
 from taskmaster.options.engine import EngineOptions
+from taskmaster.records import record
 from taskmaster.transport.address import Address
 from taskmaster.user_code import target as targets
 
 __all__ = ["EngineChoice"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class EngineChoice:
     """An engine that somebody has named, or handed over.
 

@@ -14,7 +14,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
 from taskmaster.options.commands import RunOptions
 from taskmaster.options.option import spelling
+from taskmaster.records import record
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.units import show_count
@@ -44,7 +45,7 @@ TEST_RUNNERS = ("unittest.case", "unittest.suite", "doctest")
 OWN_OPTIONS = {spelling(one.name): int(not isinstance(one.default, bool)) for one in fields(RunOptions)}
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class KnownRun:
     """What a run is, and where its state is by default.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +16,7 @@ from taskmaster.guards import hooks_of
 from taskmaster.guards.pace import Pace, pace_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
+from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
 from taskmaster.runtime import green_threads
 from taskmaster.user_code import target as targets
@@ -45,7 +46,7 @@ IN_TEST = (
 )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class LoadedRun:
     """What is run.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import importlib.util
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from taskmaster.errors import ListenError, UsageError
+from taskmaster.records import record
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address, is_loopback, parse
 
@@ -53,7 +53,7 @@ class PageOptions(Protocol):
         """/metrics needs no token."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PagePlan:
     """See the module.
 

@@ -10,10 +10,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.options.commands import MasterOptions, SlaveOptions
+from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
@@ -23,7 +23,7 @@ __all__ = ["SharedKey", "address_of", "of_master", "of_slave"]
 logger = clean_logger(__name__)
 
 
-@dataclass(frozen=True, repr=False)
+@record(slots=False, shown=False)
 class SharedKey:
     """A master's key.
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import NamedTuple
 
+from taskmaster.records import record
 from taskmaster.runtime.child_process import Forked
 from taskmaster.transport.address import Address
 
@@ -18,7 +19,7 @@ __all__ = ["Instructions", "SlaveConfig"]
 OWN = ("fork_server", "fork_server_process", "lifeline")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SlaveConfig:
     """What a slave does, and how; durations in seconds.
 

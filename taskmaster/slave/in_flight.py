@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
+from taskmaster.records import record
 
 __all__ = ["HeldBatch", "InFlight", "ReportState"]
 
@@ -22,7 +23,7 @@ MOST_REPORTED_BYTES = 2 * 1024 * 1024
 MOST_REPORTED_VALUES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ReportState:
     """What a report says, short of its texts: whether there is news is a comparison of two of
     these.

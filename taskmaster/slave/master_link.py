@@ -14,12 +14,12 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError, TaskmasterError
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
+from taskmaster.records import record
 from taskmaster.slave.connector import Connector
 from taskmaster.transport import client
 from taskmaster.transport.address import Address
@@ -37,7 +37,7 @@ class RefusedByMaster(TaskmasterError):
     exit_code = 6
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SlaveFacts:
     """What a slave says of itself in each hello.
 
@@ -58,7 +58,7 @@ class SlaveFacts:
     callback_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Welcome:
     """What a master answers to a hello.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_bounds import BoundedSource
@@ -25,7 +25,7 @@ SHRINK = 4  # a page that was too slow makes the next one this many times smalle
 GROWTH = 8  # part of a page's rows by which the next one has more: what was too slow once costs as much again
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Page:
     """What one query has given.
 

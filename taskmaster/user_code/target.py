@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import TargetError, TaskmasterError
+from taskmaster.records import record
 from taskmaster.runtime import working_directory
 from taskmaster.runtime.tracebacks import users_traceback
 
@@ -28,7 +28,7 @@ _FORMS = "TARGET is pkg.module, pkg.module:function, path/file.py or path/file.p
 _depth = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Target:
     """A parsed target.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any
+
+from taskmaster.records import record
 
 __all__ = ["RunState", "Snapshot"]
 
@@ -24,7 +26,7 @@ class RunState(StrEnum):
     FINISHED = "finished"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Snapshot:
     """The run at one moment; what every view shows. Durations in seconds.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.master.run_record import Checkpoint
+from taskmaster.records import record
 
 __all__ = ["Collected", "Counts", "RunningJob"]
 
@@ -28,7 +29,7 @@ class RunningJob(NamedTuple):
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Counts:
     """The numbers of a broker at one moment.
 
@@ -77,7 +78,7 @@ class Counts:
 _SHOWN = [one.name for one in fields(Counts) if one.name not in ("mark", "oldest", "alone", "next_due")]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Collected:
     """What the next checkpoint has to say.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.model import Failure
+from taskmaster.records import record
 
 __all__ = ["Tried", "Verdict", "with_attempt"]
 
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
         return self in (Verdict.FAILED, Verdict.SKIPPED)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Tried:
     """What the broker has to know of an execution that did not end well.
 

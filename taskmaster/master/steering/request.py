@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.records import record
 from taskmaster.redaction import clean
 
 __all__ = ["Command", "SteerRequest"]
@@ -39,7 +39,7 @@ class Command(StrEnum):
     """Write something into the trail."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SteerRequest:
     """A request that is well-formed.
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean, median
 
 from taskmaster.guards.pace import PaceLimit
+from taskmaster.records import record
 
 __all__ = ["Baseline", "ProbeLevel", "quantile"]
 
@@ -40,7 +40,7 @@ def quantile(numbers: Iterable[float], part: float) -> float:
     return found[min(len(found) - 1, int(part * len(found)))] if found else math.nan
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Baseline:
     """What the probe takes without the run.
 

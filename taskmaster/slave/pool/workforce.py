@@ -16,8 +16,8 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
+from taskmaster.records import record
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.messages import CannotRun, Quit
@@ -43,7 +43,7 @@ CUT_OFF = (
 SOCKET_BUFFER_BYTES = 512 * 1024  # requested size of a worker's socket buffer: a batch fits in and is sent at once
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Death:
     """How a worker has ended.
 

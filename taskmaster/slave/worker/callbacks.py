@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import TargetError
 from taskmaster.model import FailureKind
 from taskmaster.outcomes import Abort, Retry, Skip
+from taskmaster.records import record
 from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks
@@ -25,7 +25,7 @@ LONGEST_RETRY_SECONDS = 366 * 86400.0  # longest wait for the next attempt that 
 Classes = tuple[type[BaseException], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Callbacks:
     """What a worker calls.
 

@@ -13,9 +13,9 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
+from taskmaster.records import record
 from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender
 
@@ -98,7 +98,7 @@ class Results:
         return []
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Calls:
     """The calls of one worker's callback, and where their outcome goes.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Self
+
+from taskmaster.records import record
 
 __all__ = ["PageInstructions"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class PageInstructions:
     """See the module.
 

@@ -15,10 +15,11 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.options.option import Section, amount, check_options, count, flag, from_options, option_of
+from taskmaster.records import record
 from taskmaster.units import seconds_of
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Extended(RunOptions):
     """The options of tm-run and one more, as somebody who adds an option would write it."""
 

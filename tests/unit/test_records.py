@@ -1,0 +1,76 @@
+"""Records: what they have in common with frozen dataclasses, whose place they take."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, field, fields, replace
+
+import pytest
+
+from taskmaster.records import record
+
+
+@record()
+class Point:
+    """A record as most are."""
+
+    x: int
+    y: int = 0
+    names: list[str] = field(default_factory=list, repr=False)
+
+
+@record(slots=False, shown=False)
+class Secret:
+    """A record that may be a base, and shows nothing."""
+
+    key: str = "s3cret"
+
+
+@record(slots=False)
+class Both(Secret):
+    """A record with a base."""
+
+    n: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Both)
+
+    __hash__ = None
+
+
+def test_records_are_equal_by_their_fields():
+    """Two records of one class with the same values are equal, and one key of a dict."""
+    assert Point(1, 2) == Point(1, 2) != Point(2, 1)
+    assert Point(1) != (1, 0, [])
+    assert {Secret("a"): 1}[Secret("a")] == 1
+    assert hash(Secret("a")) != hash(Secret("b"))
+
+
+def test_a_record_is_a_dataclass():
+    """What works with dataclasses works with records; each has its own defaults."""
+    assert [one.name for one in fields(Point)] == ["x", "y", "names"]
+    assert asdict(replace(Point(1), y=5)) == {"x": 1, "y": 5, "names": []}
+    assert Point(1).names is not Point(1).names
+    assert pickle.loads(pickle.dumps(Point(3, 4))) == Point(3, 4)
+    assert Both("k", 3).key == "k"
+
+
+def test_a_record_shows_its_fields_unless_they_are_secret():
+    """repr() has the fields by name, but for those that are left out, and none of a secret."""
+    assert repr(Point(1, 2, ["a"])) == "Point(x=1, y=2)"
+    assert "s3cret" not in repr(Secret())
+
+
+def test_a_record_takes_nothing_but_its_fields():
+    """A misspelt name is an error, not a new attribute."""
+    with pytest.raises(AttributeError):
+        Point(1).z = 3
+    with pytest.raises(TypeError):
+        Point(1, z=3)
+
+
+def test_what_a_class_says_of_itself_stays():
+    """An own ``__eq__`` and ``__hash__`` are not replaced."""
+    assert Both("a", 1) == Both("b", 2)
+    with pytest.raises(TypeError):
+        hash(Both())
