@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
+from support.commands import free_port
 from support.playground import PREAMBLE, Playground
 from support.postgres_server import Server
 
@@ -42,14 +43,18 @@ def somebody_else(dsn: str) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_run_finds_its_pace_and_says_what_it_cost(playground: Playground, postgres: Server) -> None:
-    """It measures first, then all jobs are done; no word of it holds the password."""
+    """It measures first, then all jobs are done by a slave that knows nothing of it; the password
+    is in no word of it, and in no file.
+    """
     playground.write("paced.py", PREAMBLE + JOBS)
-    dsn = f"{postgres.dsn()} password=sesame1"
+    host, dsn = f"--host=127.0.0.1:{free_port()}", f"{postgres.dsn()} password=sesame1"
 
     with somebody_else(postgres.dsn()):
-        run = playground.run("tm-run", "paced.py", "2", "--progress=json", f"--pace=50x@{dsn}")
+        run = playground.start("tm-master", "paced.py", host, "--progress=json", f"--pace=50x@{dsn}")
+        slave = playground.run("tm-slave", "paced.py", host, "--processes=2")
+        assert run.end() == 0, run.output
 
-    assert run.process.returncode == 0, run.output
+    assert slave.process.returncode == 0, slave.output
     assert len(playground.ledger.ended()) == 400
     reasons = [
         json.loads(line)["reason"] for line in run.output.splitlines() if line.startswith('{"event": "progress"')
@@ -57,7 +62,10 @@ def test_a_run_finds_its_pace_and_says_what_it_cost(playground: Playground, post
     assert any("measuring the database without the run" in one for one in reasons), run.output
     assert any(one.startswith("pace ") and "without the run" in one for one in reasons), run.output
     assert "Pace: the probe took" in run.output
-    assert "sesame1" not in run.output
+    assert "sesame1" not in run.output + slave.output
+    states = list(playground.directory.glob("*.tmstate*"))
+    assert states
+    assert not any(b"sesame1" in state.read_bytes() for state in states)
 
 
 @pytest.mark.slow
