@@ -48,7 +48,7 @@ def facts_of_master(look: Look, status: Mapping[str, Any], failed: Sequence[Fail
     trail = (look("trail", {}) or {}).get("rows", [])
     return {
         **_common(status, failed),
-        "points": points(_history(look, float((status.get("clock") or {}).get("started_at") or 0.0))),
+        "points": points(_whole(_history(look, float((status.get("clock") or {}).get("started_at") or 0.0)), status)),
         "trail": trail,
         "trail_left_out": trail[0]["seq"] - 1 if trail else 0,
         "slaves": slaves,
@@ -199,6 +199,22 @@ def _history(look: Look, started: float) -> list[dict[str, Any]]:
         first = found[0]["at"] if found else float("inf")
         found[:0] = [row for row in rows if row["at"] < first]
     return found
+
+
+def _whole(rows: list[dict[str, Any]], status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows with those of the session's beginning and of this moment: a session of a
+    second has no other.
+    """
+    began, now = (status.get("clock") or {}).get("session_at"), status.get("at")
+    if began is None or now is None:
+        return rows
+    settled, failed = int(status.get("settled") or 0), int(status.get("failed") or 0)
+    here = int((status.get("settled_by_outcome") or {}).get("failed") or 0)
+    blank = {"held": "", "rate_limit": status.get("rate_limit")}
+    first = {**blank, "at": began, "settled": settled - int(status.get("settled_here") or 0), "failed": failed - here}
+    last = {**blank, "at": now, "settled": settled, "failed": failed}
+    before, after = ([row for row in rows if (row["at"] < began) is earlier] for earlier in (True, False))
+    return [*before, first, *(row for row in after if row["at"] < now), last]
 
 
 def _span(look: Look, span: str) -> Iterator[dict[str, Any]]:

@@ -42,6 +42,7 @@ GAUGES = (
     ("probe_seconds", "What the probe of the pace takes.", ("pace", "probe_seconds")),
     ("probe_baseline_seconds", "What it takes without the run.", ("pace", "baseline_seconds")),
     ("probe_allowed_seconds", "What it may take beside the run.", ("pace", "allowed_seconds")),
+    ("status_timestamp_seconds", "When the master said this, in seconds since the epoch.", ("at",)),
     ("master_resident_memory_bytes", "Memory of the master's process.", ("memory_bytes",)),
 )  # fmt: skip
 

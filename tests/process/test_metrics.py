@@ -104,13 +104,39 @@ def test_a_run_leaves_its_metrics_and_says_the_same_everywhere(
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_the_alert_rules_are_rules() -> None:
-    """As Prometheus reads them, where its tools are."""
+# A master that was killed, by its file and by its page; and a run that has ended: that is no alert.
+KILLED = """
+rule_files: [RULES]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {series: 'taskmaster_status_timestamp_seconds{job="n",run="1"}', values: '0x60'}
+      - {series: 'taskmaster_state{job="n",run="1",state="running"}', values: '1x60'}
+      - {series: 'taskmaster_state{job="n",run="1",state="finished"}', values: '0x60'}
+      - {series: 'taskmaster_status_timestamp_seconds{job="n",run="2"}', values: '0x60'}
+      - {series: 'taskmaster_state{job="n",run="2",state="finished"}', values: '1x60'}
+      - {series: 'taskmaster_state{job="t",instance="b",state="running"}', values: '1x8 stale _x60'}
+      - {series: 'up{job="t",instance="b"}', values: '1x8 0x60'}
+    promql_expr_test:
+      - expr: count by (alertname, run, instance) (ALERTS{alertstate="firing"})
+        eval_time: 5m
+        exp_samples:
+          - {labels: '{alertname="TaskmasterSilent", run="1"}', value: 1}
+          - {labels: '{alertname="TaskmasterGone", instance="b"}', value: 1}
+"""
+
+
+def test_the_alert_rules_are_rules(tmp_path: Path) -> None:
+    """As Prometheus reads them, where its tools are; a master that was killed is no silence."""
     rules = Path(__file__).resolve().parents[2] / "examples" / "monitoring" / "alerts.yml"
     if shutil.which("promtool") is not None:
         checked = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True)
         assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert rules.read_text("utf-8").count("- alert:") == 8
+        (tmp_path / "killed.yml").write_text(KILLED.replace("RULES", json.dumps(str(rules))))
+        checked = subprocess.run(["promtool", "test", "rules", str(tmp_path / "killed.yml")], capture_output=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert rules.read_text("utf-8").count("- alert:") == 10
 
 
 @pytest.mark.parametrize("where", ["no/such/tm.prom", "."])

@@ -71,6 +71,20 @@ def test_all_parts_of_what_a_master_says_are_asked_for() -> None:
     assert {point[3] for point in found["points"]} == {"rate"}
 
 
+def test_a_session_of_a_second_has_a_plot() -> None:
+    """From its beginning to now, after the rows of the sessions before."""
+    master = Master(history=[[float(at), 50, 2, 0, None] for at in range(10)])
+    status = {
+        "settled": 90, "settled_here": 40, "failed": 12, "settled_by_outcome": {"failed": 10}, "at": 502.0,
+        "clock": {"started_at": 0.0, "session_at": 500.0},
+    }  # fmt: skip
+
+    found = facts_of_master(master.look, status, ())["points"]
+
+    assert found[-2][0] == 500.0
+    assert found[-1][:3] == [502.0, 20.0, 10]
+
+
 def test_a_master_of_another_release_tells_what_it_can() -> None:
     """What it does not know is left out."""
     found = facts_of_master(Master().look, {"settled": 5}, ())
