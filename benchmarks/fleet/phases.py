@@ -170,7 +170,7 @@ def measure(
     def all_at_work() -> bool:
         return fleet.welcome >= len(fleet.slaves) and fleet.busy >= AT_WORK * len(fleet.slaves) * shape.workers
 
-    clock.run("start", all_at_work, 0.4)
+    clock.run("start", all_at_work, 0.6)
     warm = fleet.now + WARM_UP * shape.seconds
     fleet.run(lambda: fleet.now >= warm or time.monotonic() > until)
     end, busy = fleet.now + steady, [0.0, 0.0]

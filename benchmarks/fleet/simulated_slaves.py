@@ -24,6 +24,7 @@ from taskmaster import __version__
 from taskmaster.model import LONG_JOB_SECONDS, PROTOCOL
 
 LATENCY_SECONDS = 0.0005  # of a message
+NEVER = float("inf")
 RENEW_SECONDS = 10.0  # of silence after which a slave renews its leases: a sixth of their term
 RECONNECT_SECONDS = 5.0  # within which the slaves come back to a master that was restarted
 TICK_SECONDS = 0.2  # as in ``taskmaster.master.run``
@@ -84,7 +85,7 @@ class Slave:
     def __init__(self, ident: str) -> None:
         self.id = ident
         self.away = True  # it has no connection
-        self.due = False  # it is going to say something
+        self.due = NEVER  # when it is going to say something
         self.running: dict[str, Work] = {}
         self.stale: dict[Work, None] = {}  # what runs although it is not this slave's any more
         self.waiting: deque[Work] = deque()
@@ -226,24 +227,26 @@ class Fleet:
         slave.waiting.clear()
         slave.fresh.clear()
         slave.ended.clear()
-        slave.away, slave.said_at, slave.ask_at = False, self.now, 0.0
+        slave.away, slave.said_at, slave.ask_at, slave.due = False, self.now, 0.0, NEVER
         self.welcome += 1
         self._soon(slave)
 
     def _soon(self, slave: Slave, when: float = 0.0) -> None:
-        if not slave.due and not slave.away:
-            slave.due = True
-            self._at(max(self.now, slave.said_at, when), self._exchange, slave)
+        """Let a slave say something, as soon as it has had the answer to what it has said last."""
+        when = max(self.now, slave.said_at, when)
+        if not slave.away and when < slave.due:
+            slave.due = when
+            self._at(when, self._exchange, slave, when)
 
     def _renew(self, slave: Slave) -> None:
         if self.now >= slave.said_at + slave.every:
             self._soon(slave)
         self._at(max(self.now, slave.said_at) + slave.every, self._renew, slave)
 
-    def _exchange(self, slave: Slave) -> None:
-        slave.due = False
-        if slave.away:
-            return
+    def _exchange(self, slave: Slave, due: float) -> None:
+        if slave.away or due != slave.due:
+            return  # it has said it earlier
+        slave.due = NEVER
         workers = self.shape.workers
         ended, slave.ended = slave.ended, []
         reports = [

@@ -82,12 +82,13 @@ class Dispatch:
         found: list[WireBatch] = []
         # One more batch after the last count fits into a frame, whatever its size; what is left is
         # asked for again.
-        most = min(want.batches, 2 * slave.workers)
-        while len(found) < most and sum(len(batch.blob) for batch in found) < ANSWER_BYTES:
+        most, size = min(want.batches, 2 * slave.workers), 0
+        while len(found) < most and size < ANSWER_BYTES:
             batch = self._next(slave, want)
             if batch is None:
                 break
             found.append(batch)
+            size += len(batch.blob)
         return tuple(found)
 
     def pause(self, slave: ConnectedSlave, want: Want, *, fed: bool) -> float:

@@ -6,7 +6,7 @@ Values with a little arithmetic; only the parts of the broker change them, under
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -99,7 +99,11 @@ class Batch:
         """Return the jobs from index ``start`` to ``stop``, with all that is known of them but
         ``origin`` and ``probe``.
         """
-        return replace(self, first=self.first + start, jobs=self.jobs[start:stop], origin=None, probe=False)
+        # Written out, it takes a fifth of the time of ``replace``: a lost rack has thousands.
+        return Batch(
+            self.first + start, self.jobs[start:stop], self.kind, self.separate, self.alone, self.attempts, self.tries,
+            self.losses, self.solo, self.company, self.avoid, self.worker, self.due, None, self.whole,
+        )  # fmt: skip
 
     def split(self, count: int) -> Batch:
         """Take the first ``count`` jobs off, and return them."""

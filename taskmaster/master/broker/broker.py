@@ -45,7 +45,7 @@ from taskmaster.model import Report, Want
 
 __all__ = ["Broker"]
 
-LOST_LEASES_A_TICK = 20_000  # about: when a whole fleet falls silent, nobody is heard for a tenth of a second at a time
+LOST_LEASES_A_TICK = 5_000  # about: when a whole fleet falls silent, others are heard in between
 UNWRITTEN_BYTES = 16 * 1024 * 1024  # of failed and parked jobs that wait for a checkpoint
 
 

@@ -175,8 +175,9 @@ class Intake:
         """Return how many jobs may be planned now, while all slaves run ``slots`` at once."""
         waiting = self._redelivery.jobs
         room = self.write_ahead.room(slots, waiting)
-        # Of what is in the hands of slaves, one for each slot has not run for long yet, and counts.
-        most = max(self._limits.size, 3 * slots // 2) if self._limits.span_follows else self._limits.size
+        # What slaves hold is parked, too: two jobs for each slot. What is ready counts
+        # twice, so that there is one for every fourth slot.
+        most = max(self._limits.size, 5 * slots // 2) if self._limits.span_follows else self._limits.size
         return max(0, min(room, most - waiting - self._parking.backlog, self._allowance))
 
     def add_planned(self, jobs: Sequence[ParkedJob]) -> None:

@@ -53,5 +53,5 @@ def test_as_much_is_planned_as_there_are_slots() -> None:
     broker = Broker("i", Limits(size=10, span_follows=True))
 
     assert broker.intake.plan_room(1) == 4
-    assert broker.intake.plan_room(1000) == 1500
+    assert broker.intake.plan_room(1000) == 2002
     assert Broker("i", Limits(size=10)).intake.plan_room(1000) == 10
