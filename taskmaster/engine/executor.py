@@ -33,7 +33,7 @@ from taskmaster.errors import UsageError
 from taskmaster.records import record
 from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["ExecutorEngine", "check_executor"]
+__all__ = ["ExecutorEngine", "check_executor", "no_interrupts"]
 
 PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
@@ -118,7 +118,7 @@ class ExecutorEngine:
         self._futures: dict[str, Future[Ended]] = {}
         self._file = FleetFile(run)
         try:
-            with _no_interrupts():
+            with no_interrupts():
                 self._executor = self._made()
                 self._workers = self._size(slaves)
                 # One for each worker, so that all start now: before this process has threads and
@@ -146,7 +146,7 @@ class ExecutorEngine:
         Raises:
             EngineGone: It has broken, and was made by somebody else.
         """
-        with _no_interrupts():
+        with no_interrupts():
             try:
                 self._futures[name] = self._submit(slave_task, task, Origin(os.getpid(), self._file.path))
             except BrokenExecutor as exc:
@@ -245,7 +245,7 @@ class ExecutorEngine:
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def no_interrupts() -> Iterator[None]:
     """Start workers that Ctrl-C does not end: a terminal sends it to all of them, and a pool of
     which one has ended ends all others. Slaves unblock what they begin with as blocked.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import MAX_BATCH
-from taskmaster.options.engine import EngineOptions
+from taskmaster.options.engine import EngineOptions, ExecutorOptions
 from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
 from taskmaster.options.page import PageOptions
 from taskmaster.options.project import ProjectOptions
@@ -305,7 +305,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
 
 
 @record(slots=False)
-class SlaveOptions(WorkerOptions, EngineOptions):
+class SlaveOptions(WorkerOptions, ExecutorOptions):
     """Options of ``tm-slave`` and ``tm-spawn``."""
 
     host: str = text(Section.NETWORK, DEFAULT_HOST, "HOST:PORT", "Where the master is.", alias="--address")
@@ -314,11 +314,11 @@ class SlaveOptions(WorkerOptions, EngineOptions):
         3600.0,
         "How long to wait for the master, before it is up and when it is gone; 0: not at all.",
     )
-
     def check(self) -> None:
         """Check as ``CommonOptions.check`` does."""
         super().check()
         self.check_engine()
+        self.check_executor(self.processes, self.jobs_per_worker, self.memory_per_worker)
         if self.processes == 0:
             raise UsageError("--processes is 0: give 1 or more.")
 

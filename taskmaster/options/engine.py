@@ -9,7 +9,7 @@ from taskmaster.errors import UsageError
 from taskmaster.options.option import Section, count, flag, spelling, text, texts
 from taskmaster.records import record
 
-__all__ = ["EngineOptions", "environment_of"]
+__all__ = ["EngineOptions", "ExecutorOptions", "environment_of"]
 
 OURS = ("scheduler", "slaves", "ship", "env", "insecure_engine", "advertise")
 
@@ -27,6 +27,12 @@ def _check_engine(option: str, value: Any) -> None:
             f"{option} is a {type(value).__name__}: {FORMS}; in a script, also a client of Dask's, the module ray, an "
             "Executor, or that function itself."
         )
+
+
+def _check_executor(option: str, value: Any) -> None:
+    """Check that a text names a function of a module."""
+    if not isinstance(value, str) or ":" not in value:
+        raise UsageError(f"{option} is {value!r}: give MODULE:FACTORY, which names a function that makes an Executor.")
 
 
 def _check_env(option: str, value: Any) -> None:
@@ -96,6 +102,11 @@ class EngineOptions:
         Section.ENGINE, "Let the key travel to a scheduler on another machine without TLS, where it can be read."
     )
 
+    @property
+    def meant_otherwise(self) -> tuple[str, ...]:
+        """Options that mean something without an engine."""
+        return ()
+
     def check_engine(self) -> None:
         """Check that options about an engine are given with one.
 
@@ -105,5 +116,60 @@ class EngineOptions:
         if self.engine is not None:
             return
         for name in OURS:
-            if getattr(self, name, None):
+            if name not in self.meant_otherwise and getattr(self, name, None):
                 raise UsageError(f"{spelling(name)} is about an engine, and none is given: add --engine dask.")
+
+
+@record(slots=False)
+class ExecutorOptions(EngineOptions):
+    """What runs the batches of a slave, where its workers cannot reach the master."""
+
+    executor: str | None = text(
+        Section.ENGINE,
+        None,
+        "MODULE:FACTORY",
+        "Run each batch as a call of the concurrent.futures.Executor that this function makes, where its workers "
+        "cannot reach the master; this command can.",
+        check=_check_executor,
+    )
+    in_flight: int | None = count(
+        Section.ENGINE,
+        None,
+        "Batches that the executor has at once.",
+        least=1,
+        unset="twice as many as it has workers",
+    )
+
+    @property
+    def meant_otherwise(self) -> tuple[str, ...]:
+        """Options that mean something without an engine."""
+        return ("ship", "env") if self.executor is not None else ()
+
+    def check_executor(self, processes: int | None, jobs: int | None, memory: int | None) -> None:
+        """Check that options about an executor are given with one, and that those about worker
+        processes of this machine are not.
+
+        Args:
+            processes: As ``--processes``.
+            jobs: As ``--jobs-per-worker``.
+            memory: As ``--memory-per-worker``.
+
+        Raises:
+            UsageError: They do not go together.
+        """
+        if self.executor is None:
+            if self.in_flight is not None:
+                raise UsageError("--in-flight is about an executor, and none is given: add --executor MODULE:FACTORY.")
+            return
+        others = {
+            "--engine": self.engine,
+            "--processes": processes,
+            "--jobs-per-worker": jobs,
+            "--memory-per-worker": memory,
+        }
+        for name, value in others.items():
+            if value is not None:
+                raise UsageError(
+                    f"--executor and {name} are both given: with an executor, its workers run the batches, one at a "
+                    "time each. Leave one out."
+                )

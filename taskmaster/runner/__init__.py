@@ -15,7 +15,7 @@ wing meet.
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;
 - ``engine_choice``: which engine is meant; ``engine_slaves``: the slaves of a run on it, in the
   place of a local one;
-  ``engine_fleet``: those of ``tm-slave --engine``;
+  ``engine_fleet``: those of ``tm-slave --engine``; ``executor_slave``: ``tm-slave --executor``;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;

@@ -31,10 +31,10 @@ from taskmaster.slave.interruption import Interruption
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
+from taskmaster.slave.pool.contract import MakePool, SlavePool
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.retirement import Retirement
-from taskmaster.slave.pool.worker_ends import wind_up
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.units import show_count
@@ -47,13 +47,19 @@ LONGEST_SHOWN_SECONDS = 1e9  # a longer wait is one for ever, as far as anybody 
 LAST_REPORTS_SECONDS = 2.0  # longest wait at the end to bring the last reports to the master
 
 
-def run_slave(config: SlaveConfig, key: Callable[[], str | None], log: CommandLog | None = None) -> int:
+def run_slave(
+    config: SlaveConfig,
+    key: Callable[[], str | None],
+    log: CommandLog | None = None,
+    make_pool: MakePool | None = None,
+) -> int:
     """Run a slave to its end.
 
     Args:
         config: What to do, and how.
         key: Gives the key for the next attempt to connect.
         log: Shows what the slave says; None: standard error alone does.
+        make_pool: Gives what runs its batches, if that is not processes of its own.
 
     Returns:
         The exit code: 0 if the run is over, 1 if it is and a worker could not do what it had left
@@ -62,7 +68,7 @@ def run_slave(config: SlaveConfig, key: Callable[[], str | None], log: CommandLo
     """
     keep_freed_memory()
     with Signals() as signals:
-        supervisor = Supervisor(config, key, signals, log or CommandLog())
+        supervisor = Supervisor(config, key, signals, log or CommandLog(), make_pool)
         try:
             return supervisor.run()
         finally:
@@ -77,9 +83,17 @@ class Supervisor:
         key: Gives the key for the next attempt to connect.
         signals: Those that the process has received.
         log: Shows what the slave says.
+        make_pool: As for ``run_slave``.
     """
 
-    def __init__(self, config: SlaveConfig, key: Callable[[], str | None], signals: Signals, log: CommandLog) -> None:
+    def __init__(
+        self,
+        config: SlaveConfig,
+        key: Callable[[], str | None],
+        signals: Signals,
+        log: CommandLog,
+        make_pool: MakePool | None = None,
+    ) -> None:
         self._config = config
         self._log = log
         self._signals = signals
@@ -88,16 +102,8 @@ class Supervisor:
         self._in_flight = InFlight()
         spec = WorkerSpec(config.target, config.threads, config.concurrency, config.path)
         self._batch_size = BatchSize(fixed=config.batch, most=config.jobs_per_worker)
-        self._pool = Pool(
-            spec,
-            config.processes,
-            self._in_flight,
-            self._batch_size,
-            self._selector,
-            ForkClient(config.fork_server, config.fork_server_process),
-            Retirement(config.jobs_per_worker, config.memory_per_worker),
-            stopping=lambda: signals.received > 0,
-        )
+        make_pool = make_pool or self._own_pool
+        self._pool = make_pool(self._in_flight, self._batch_size, self._selector)
         target = "" if config.fork_server else config.target  # such a fork server brings its callback along
         facts = SlaveFacts(
             config.processes,
@@ -115,6 +121,19 @@ class Supervisor:
         self._over = False
         self._stop_by: float | None = None
         self._interruption = Interruption(signals, self._selector, config.lifeline)
+
+    def _own_pool(self, in_flight: InFlight, batch_size: BatchSize, selector: selectors.BaseSelector) -> SlavePool:
+        config, signals = self._config, self._signals
+        return Pool(
+            WorkerSpec(config.target, config.threads, config.concurrency, config.path),
+            config.processes,
+            in_flight,
+            batch_size,
+            selector,
+            ForkClient(config.fork_server, config.fork_server_process),
+            Retirement(config.jobs_per_worker, config.memory_per_worker),
+            stopping=lambda: signals.received > 0,
+        )
 
     def run(self) -> int:
         """Run to the end; return the exit code."""
@@ -348,9 +367,7 @@ class Supervisor:
 
     def _wind_up(self, seconds: float | None = None) -> None:
         """Have the workers end; they have as long as running jobs, where nothing else is said."""
-        wind_up(
-            self._pool.workforce,
-            self._selector,
+        self._pool.workforce.wind_up(
             self._config.grace if seconds is None else seconds,
             hurry=lambda: self._signals.repeated,
             orphaned=lambda: self._interruption.orphaned,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from pathlib import Path
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime.child_process import Forked, kill_group
@@ -52,6 +53,8 @@ class ForkClient:
         inherited: Control socket of a fork server that is there already; None to start one.
         process: The inherited fork server, if another one can take its place; None if it alone
             holds the callback.
+        directory: Where one that is started works, None for here.
+        environment: Variables that it has beside those of this process.
 
     Attributes:
         replaceable: Another fork server can take its place.
@@ -59,12 +62,21 @@ class ForkClient:
         control: The socket to the fork server.
     """
 
-    def __init__(self, inherited: socket.socket | None = None, process: Forked | None = None) -> None:
+    def __init__(
+        self,
+        inherited: socket.socket | None = None,
+        process: Forked | None = None,
+        *,
+        directory: Path | None = None,
+        environment: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.replaceable = inherited is None or process is not None
         self.pids: set[int] = set()
         self._process: subprocess.Popen[bytes] | Forked | None = process
         self._events: deque[dict[str, int]] = deque()
         self._partial = b""
+        self._directory = directory
+        self._environment = {**os.environ, **dict(environment)} if environment else None
         self.control = inherited if inherited is not None else self._start()
 
     def _start(self) -> socket.socket:
@@ -77,6 +89,8 @@ class ForkClient:
                 [sys.executable, *flags, "-P", "-m", "taskmaster.slave.worker.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                cwd=self._directory,
+                env=self._environment,
                 process_group=0,
             )
         return ours

@@ -25,7 +25,7 @@ from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServer
 from taskmaster.slave.pool.output import Outputs
 from taskmaster.slave.pool.restart_policy import RestartPolicy
 from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
-from taskmaster.slave.pool.worker_ends import WorkerEnds
+from taskmaster.slave.pool.worker_ends import WorkerEnds, wind_up
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.scoreboard import SCOREBOARD_BYTES
 from taskmaster.slave.unusable import Cause, Unusable
@@ -273,6 +273,10 @@ class Workforce:
             if idle or any(held is not None for held in worker.held):
                 kill_group(worker.pid)
                 self._bury(worker, Death("", blame=False))
+
+    def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:
+        """Have the workers end, as the function of that name."""
+        wind_up(self, self._selector, seconds, hurry=hurry, orphaned=orphaned)
 
     def close(self) -> None:
         """End what is left, the fork server included."""

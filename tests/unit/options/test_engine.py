@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskmaster.errors import UsageError
-from taskmaster.options.commands import RunOptions
+from taskmaster.options.commands import RunOptions, SlaveOptions
 from taskmaster.options.engine import environment_of
 
 
@@ -49,3 +49,25 @@ def test_variables_are_given_or_taken_from_here(monkeypatch):
         environment_of(("NOWHERE",))
     with pytest.raises(UsageError, match="NAME=VALUE"):
         environment_of(("=x",))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"in_flight": 3}, "add --executor MODULE:FACTORY"),
+        ({"executor": "pools.py"}, "give MODULE:FACTORY"),
+        ({"executor": "pools.py:make", "engine": "dask"}, "--executor and --engine are both given"),
+        ({"executor": "pools.py:make", "processes": 3}, "--executor and --processes are both given"),
+        ({"executor": "pools.py:make", "jobs_per_worker": 3}, "--executor and --jobs-per-worker are both given"),
+        ({"executor": "pools.py:make", "slaves": 3}, "add --engine dask"),
+    ],
+)
+def test_an_executor_runs_batches_and_nothing_else(given, why):
+    """What would mean nothing beside it is refused, and what is about it needs it."""
+    with pytest.raises(UsageError, match=why):
+        SlaveOptions(**given).check()
+
+
+def test_files_and_variables_travel_to_an_executor(monkeypatch):
+    """As they do to an engine."""
+    SlaveOptions(executor="pools.py:make", in_flight=4, ship=("x.py",), env=("A=1",)).check()

@@ -1,0 +1,70 @@
+"""What an executor's worker is given, where it runs single batches, and what it gives back.
+
+An executor logs the arguments of calls that fail: a call's text tells neither jobs nor environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskmaster.engine.slave_task import Archive
+from taskmaster.model import WireBatch
+from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.units import show_count
+
+__all__ = ["BatchCall", "BatchDone", "HostSpec"]
+
+
+@dataclass(frozen=True, repr=False)
+class HostSpec:
+    """What a worker's host is made of; one host runs all calls with the same.
+
+    Attributes:
+        slave: Name of the slave, which is there once.
+        worker: What the worker process needs to know.
+        archive: Files that the callback needs; they are its working directory.
+        environment: Variables that it has beside those of the executor's worker.
+    """
+
+    slave: str
+    worker: WorkerSpec
+    archive: Archive
+    environment: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, repr=False)
+class BatchCall:
+    """A batch that is to be run.
+
+    Attributes:
+        host: What it is to be run in.
+        about: What it is run for.
+        nice: How long the worker rests after it, in multiples of the time that it took.
+        lent: The batch, with its jobs.
+    """
+
+    host: HostSpec
+    about: AboutRun
+    nice: float
+    lent: WireBatch
+
+    def __repr__(self) -> str:
+        return f"<{show_count(self.lent.count, 'job')} of {self.host.worker.target}>"
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """What became of a call.
+
+    Attributes:
+        report: Of the batch, as it is on the wire; () if it could not be run.
+        unusable: Why its callback cannot be used there; "" if it can.
+        cause: What is at fault then, as ``Cause``.
+        traceback: The user's.
+    """
+
+    report: tuple[object, ...] = ()
+    unusable: str = ""
+    cause: str = ""
+    traceback: str = ""

@@ -1,0 +1,169 @@
+"""What runs in an executor's worker that runs single batches: a host, which keeps one worker
+process of Taskmaster's own.
+
+Guarantees: a job that takes its process down, or takes too long, is found and blamed as in a slave,
+and the executor's worker never dies of it. The host ends with the executor's worker, or when it has
+had nothing to do for a while.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing.util
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+import taskmaster
+from taskmaster.engine.archive import unpack
+from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
+from taskmaster.engine.child import own_directory
+from taskmaster.slave.batch_size import BatchSize
+from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.pool import Pool
+from taskmaster.slave.unusable import Unusable
+
+__all__ = ["BatchHost", "Place", "look_around", "run_batch"]
+
+IDLE_SECONDS = 10.0  # without a batch, after which a host ends its worker
+LONGEST_WAIT_SECONDS = 0.25  # of its loop
+END_SECONDS = 5.0  # that the worker has for its teardown
+STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where calls run.
+
+    Attributes:
+        machine: Its name.
+        process: Id of the process.
+        version: Of Taskmaster there.
+    """
+
+    machine: str
+    process: int
+    version: str
+
+
+def look_around() -> Place:
+    """Start a process, in a worker; return where that is."""
+    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
+    return Place(socket.gethostname(), os.getpid(), taskmaster.__version__)
+
+
+class BatchHost:
+    """A worker process, and what it is fed by.
+
+    Args:
+        spec: What it is made of.
+    """
+
+    def __init__(self, spec: HostSpec) -> None:
+        self.spec = spec
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._in_flight = InFlight()
+        self._told: tuple[AboutRun, float] | None = None
+        self._used_at = time.monotonic()
+        self.closed = False
+        folder = unpack(spec.archive, own_directory())
+        worker = spec.worker._replace(path=tuple(sys.path))
+        client = ForkClient(directory=folder, environment=spec.environment)
+        self._pool = Pool(worker, 1, self._in_flight, BatchSize(), self._selector, client)
+        threading.Thread(target=self._end_when_idle, name="taskmaster-host", daemon=True).start()
+
+    def run(self, call: BatchCall) -> BatchDone | None:
+        """Run a batch; return what became of it, None if this host has ended."""
+        with self._lock:
+            if self.closed:
+                return None
+            try:
+                return self._run(call)
+            except Unusable as exc:
+                self._close()
+                return BatchDone(unusable=str(exc), cause=exc.cause, traceback=exc.traceback)
+            except BaseException:
+                self._close()
+                raise
+            finally:
+                self._used_at = time.monotonic()
+
+    def _run(self, call: BatchCall) -> BatchDone:
+        if (call.about, call.nice) != self._told:
+            self._told = call.about, call.nice
+            self._pool.tell(*self._told)
+        while not self._pool.free:
+            self._turn(LONGEST_WAIT_SECONDS)
+        self._pool.give(call.lent)
+        while (held := self._in_flight.by_token(call.lent.token)) is not None and not held.end:
+            self._turn(self._pool.enforce(time.monotonic()))
+        (report,) = self._in_flight.reports()
+        self._in_flight.answered()
+        return BatchDone(report.to_wire())
+
+    def _turn(self, longest: float) -> None:
+        wait = min(self._pool.keep_up(time.monotonic()), longest, LONGEST_WAIT_SECONDS)
+        for key, _ in self._selector.select(max(0.0, wait)):
+            key.data()
+
+    def _end_when_idle(self) -> None:
+        while not self.closed:
+            time.sleep(1.0)
+            if time.monotonic() > self._used_at + IDLE_SECONDS and self._lock.acquire(blocking=False):
+                try:
+                    self._close()
+                finally:
+                    self._lock.release()
+
+    def close(self) -> None:
+        """Have the worker tear down, and end."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(Unusable):
+            self._pool.workforce.wind_up(END_SECONDS, hurry=lambda: False, orphaned=lambda: False)
+        self._pool.close(lambda: True)
+        self._selector.close()
+
+
+# A call runs in a thread of the executor's worker: each of these threads has a host of its own.
+_here = threading.local()
+_hosts: list[BatchHost] = []
+
+
+def run_batch(call: BatchCall) -> BatchDone:
+    """Run a batch, in a worker of an executor."""
+    host: BatchHost | None = getattr(_here, "host", None)
+    if host is not None and host.spec != call.host:
+        host.close()
+    done = None if host is None else host.run(call)
+    if done is None:
+        _here.host = host = BatchHost(call.host)
+        if not _hosts:
+            # Workers of a process pool run the finalizers of multiprocessing at their end; others
+            # run the exit functions.
+            multiprocessing.util.Finalize(None, _close_all, exitpriority=100)
+            atexit.register(_close_all)
+        _hosts[:] = [one for one in _hosts if not one.closed] + [host]
+        done = host.run(call)
+    if done is None:
+        raise RuntimeError("a new host has ended at once")
+    return done
+
+
+def _close_all() -> None:
+    for host in _hosts:
+        host.close()
