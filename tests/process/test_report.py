@@ -103,7 +103,8 @@ def test_a_report_is_legible_in_jenkins_and_says_what_the_state_says(playground:
                 tab.goto(f"{url}/report.html{query}")
                 expect(tab.locator(".verdict")).to_contain_text("finished, 600 failed jobs")
                 expect(tab.locator(".kind")).to_have_count(30)
-                assert tab.locator("svg[role=img] path").count() >= 1
+                # A run of a moment has no two seconds to draw a line between; test_plot.py draws.
+                assert tab.locator("svg[role=img] path").count() >= 1 or "too short for a plot" in page
                 tab.get_by_text("Traceback of that job").first.click()
                 expect(tab.locator("pre").filter(has_text="<script>alert(1)</script>").first).to_be_visible()
                 wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
