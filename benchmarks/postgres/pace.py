@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -284,14 +285,14 @@ class Report:
         story = self.stage.play(end, [f"--pace=1.5x@{self.stage.dsn}"], begins=first, loads=loads)
         limit = 1.5 * story.p95(self.alone + 0.5, first)
         over = [second for second in range(20) if story.p95(begin + second, begin + second + 1) > limit]
-        within = next((second for second in range(21) if second not in over), 20)
+        last = max(over, default=-1) + 1
         before = story.speed(begin - 15, begin)
         back = next(
             (s for s in range(1, 33) if story.speed(begin + 20 + s - 3, begin + 20 + s + 1) >= 0.7 * before), None
         )
         self.say(
             "the foreground triples for 20 s: p95 of a second is above 1.5 times that of three times the load alone "
-            f"for {within} s at first, and for {len(over)} s in all; 0.7 of the rows/s are back after "
+            f"in {len(over)} of the 20 s, the last of them the {last}. (to reach: 3); 0.7 of the rows/s are back after "
             f"{'more than 32' if back is None else back} s"
         )
         self.panels.append(
@@ -393,9 +394,18 @@ def main() -> None:
     if options.draw:
         draw(report.panels, options.draw)
     if options.write:
-        title = "What python -m benchmarks.postgres.pace printed"
-        text = "".join(f"    {line}\n" for line in report.lines)
-        options.write.write_text(f"{title}\n{'=' * len(title)}\n\n::\n\n{text}", "utf-8")
+        options.write.write_text(_page(report.lines, options.draw), "utf-8")
+
+
+def _page(lines: Sequence[str], picture: Path | None) -> str:
+    """Return the table, and the picture beside it, as reStructuredText."""
+    title = "What the benchmark of --pace printed"
+    page = f"{title}\n{'=' * len(title)}\n\n``python -m benchmarks.postgres.pace`` plays pgbench beside a backfill.\n\n"
+    if picture is not None:
+        page += f".. image:: {picture.name}\n   :alt: p95 of pgbench and rows a second, over time\n\n"
+    for line in lines:
+        page += textwrap.fill(f"- {line}", 98, subsequent_indent="  ", break_long_words=False) + "\n"
+    return page
 
 
 if __name__ == "__main__":
