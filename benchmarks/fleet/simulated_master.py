@@ -188,6 +188,7 @@ class SimulatedMaster:
         guarded = (broker, lock)
         source = Source(jobs)
         completion = Completion(source, record)
+        record = record.without_jobs()
         checks = JobChecks(identity)
         steers = SteerService(*guarded, throttle, record, apply=lambda *_: None)
         self._checkpointer = Checkpointer(self.store, *guarded, identity, dedup, record, now, completion, steers=steers)

@@ -99,7 +99,7 @@ class Run:
         stall: float = DEFAULT_STALL_SECONDS,
     ) -> None:
         keep_freed_memory()
-        self._source, self._store, self._record = source, store, record
+        self._source, self._store = source, store
         self._grace, self._count_wanted = grace, total is None
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
@@ -111,6 +111,7 @@ class Run:
         self._broker = broker = Broker(incarnation, limits, record)
         self._outage = OutageRemark(lambda: broker.outage.reason)
         completion = Completion(source, record)
+        self._record = record = record.without_jobs()
         guarded = (self._broker, self._lock)
         self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change, line=resume)
         self._checkpointer = Checkpointer(

@@ -7,7 +7,7 @@ Keys are text here (``taskmaster.keys.encode``). Fingerprints are 16 bytes each
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.steering.records import LiveChange, TrailRow
@@ -129,6 +129,12 @@ class RunRecord:
     live: Sequence[LiveChange] = ()
     trail: Sequence[TrailRow] = ()
     history: Sequence[MinuteRow] = ()
+
+    def without_jobs(self) -> RunRecord:
+        """Return the record without what is parked and remembered, which would be kept for as long
+        as the record is: of a large fleet, half a gigabyte.
+        """
+        return replace(self, parked=(), remembered=b"")
 
     @property
     def is_blank(self) -> bool:

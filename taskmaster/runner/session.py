@@ -199,6 +199,7 @@ class RunSession:
         run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in ENDS))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
+        record = record.without_jobs()
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
         signals, told = stack.enter_context(self._signals()), self._notifications(run, record, store)

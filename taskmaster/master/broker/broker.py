@@ -64,7 +64,7 @@ class Broker:
         self.limits = limits
         self.draining = False
         self.paused = ""
-        self._record = record
+        self._record = record.without_jobs()
         self.watermark = Watermark(record.mark)
         self.slaves = ConnectedSlaves(limits)
         self.leases = LeaseTable(incarnation, self.slaves)

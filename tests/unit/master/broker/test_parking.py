@@ -107,3 +107,13 @@ def test_what_a_limit_leaves_parked_is_handed_out_when_the_limit_is_raised() -> 
 
     assert sorted(done) == ["1", "2", "3", "4", "5"]
     assert sorted(broker.collect().checkpoint.unpark) == [1, 2, 3, 4, 5]
+
+
+def test_what_was_parked_goes_when_it_is_settled() -> None:
+    """The record of the run would keep it, for as long as the run lasts."""
+    parked = ParkedJob(4, "1", b"x", b"f")
+    record = resumed("7", [parked])
+
+    assert Broker("i", Limits(), record)._record.parked == ()
+    assert not record.without_jobs().parked
+    assert record.parked == [parked]
