@@ -314,6 +314,7 @@ class SlaveOptions(WorkerOptions, ExecutorOptions):
         3600.0,
         "How long to wait for the master, before it is up and when it is gone; 0: not at all.",
     )
+
     def check(self) -> None:
         """Check as ``CommonOptions.check`` does."""
         super().check()

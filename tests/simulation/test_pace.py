@@ -192,3 +192,17 @@ def test_guards_bound_the_share_and_it_rises_again_from_there() -> None:
     assert max(shares[400:500]) <= 0.2
     assert 0.2 < shares[505] < shares[520] < 0.8
     assert shares[899] == 1.0
+
+
+def test_a_run_that_waits_does_not_get_faster() -> None:
+    """A source that gives nothing, or hours that have not come, say nothing of what others bear."""
+    controller = PaceController(PaceLimit(times=1.5), 0.0)
+    shares = []
+    for tick in range(1200):
+        now = tick / 10
+        controller.note(now, 0.001)
+        controller.step(now, busy=False, fed=tick >= 1000)
+        shares.append(controller.share)
+
+    assert shares[900] <= 0.2
+    assert shares[1199] == 1.0

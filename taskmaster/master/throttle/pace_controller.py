@@ -50,6 +50,7 @@ FASTER_PROBES = 30
 KEPT_PROBES = 20_000  # for the figures at the end
 RECENT_SECONDS = 1.5  # what was at work so long ago may be seen as at work now
 OWN_SECONDS = 3.0  # after the run goes on: sessions that are at work then are its own
+IDLE_SECONDS = 10.0  # without a job handed out, after which the share does not rise
 LOOK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
 
 
@@ -99,7 +100,7 @@ class PaceController:
         self._level: ProbeLevel | None = None
         self._measured_at = now
         self._not_before = -math.inf  # when the next baseline may be measured
-        self._heard_at = now
+        self._heard_at = self._fed_at = now
         self._stepped_at = now
         self._at_least_since: float | None = None
         self._stale_after = STALE_SECONDS
@@ -138,14 +139,17 @@ class PaceController:
         """Note that a probe could not be made."""
         self._trouble = why
 
-    def step(self, now: float, *, busy: bool, most: float = 1.0) -> None:
+    def step(self, now: float, *, busy: bool, most: float = 1.0, fed: bool = True) -> None:
         """Do what is due; called several times a second.
 
         Args:
             now: Monotonic seconds.
             busy: Something of the run is at work.
             most: The share that guards leave to the run.
+            fed: Jobs were handed out since the last call.
         """
+        if fed:
+            self._fed_at = now
         if not self.share:
             self.held_seconds += now - self._last_step
         self._last_step = now
@@ -266,8 +270,10 @@ class PaceController:
         level.forget()
 
     def _change(self, now: float, factor: float) -> None:
-        self.share = min(1.0, max(LEAST_SHARE, self.share * factor))
         self._stepped_at = now
+        if factor > 1 and now - self._fed_at > IDLE_SECONDS:
+            return  # that others feel nothing of a run that waits says nothing of one that works
+        self.share = min(1.0, max(LEAST_SHARE, self.share * factor))
         if self.share > LEAST_SHARE:
             self._at_least_since = None
         elif self._at_least_since is None:

@@ -39,6 +39,7 @@ class Pacing:
     def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
         self._busy: Callable[[], bool] = bool
         self._most: Callable[[], float] = lambda: 1.0
+        self._handed: Callable[[], int] = int
         self._sessions: Callable[[], AbstractSet[int] | None] | None = getattr(pace.probe, "sessions", None)
         self._looked_at = -math.inf
         self._probe = pace.probe
@@ -52,14 +53,15 @@ class Pacing:
             for run, name in ((self._run_probe, "probe"), (self._run_steps, "pace"))
         ]
 
-    def watch(self, busy: Callable[[], bool], most: Callable[[], float]) -> None:
+    def watch(self, busy: Callable[[], bool], most: Callable[[], float], handed: Callable[[], int]) -> None:
         """Let the controller know of the run.
 
         Args:
             busy: Tells whether something of the run is at work.
             most: Gives the share of full speed that guards leave.
+            handed: Gives how many jobs were handed out so far.
         """
-        self._busy, self._most = busy, most
+        self._busy, self._most, self._handed = busy, most, handed
 
     def start(self) -> None:
         """Probe from now on."""
@@ -130,7 +132,8 @@ class Pacing:
 
     def _run_steps(self) -> None:
         # Apart from the probe, which may hang: then the run has to be slowed.
+        known = 0
         while not self._stop.wait(STEP_SECONDS):
-            busy, most = self._busy(), self._most()
+            busy, most, before, known = self._busy(), self._most(), known, self._handed()
             with self._lock:
-                self._controller.step(self._clock(), busy=busy, most=most)
+                self._controller.step(self._clock(), busy=busy, most=most, fed=known != before)

@@ -108,6 +108,7 @@ class Throttle:
         self._working: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._lend: Callable[[float | None], None] = lambda _: None
         self._lent: float | None = None
+        self._handed = 0
         self._bucket = None if rate is None else TokenBucket(rate)
         self._hooks = [Hook(hook, clock) for hook in hooks]
         self._threads: list[Hook | Pacing] = [*self._hooks, *([] if pacing is None else [pacing])]
@@ -166,7 +167,7 @@ class Throttle:
         """
         self._working, self._lend = working, lend
         if self._pacing is not None:
-            self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0])
+            self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0], lambda: self._handed)
 
     @property
     def share(self) -> float:
@@ -267,5 +268,6 @@ class Throttle:
         """Count jobs that were handed out; a negative number: jobs that came back and had not been
         begun.
         """
+        self._handed += jobs
         if self._bucket is not None:
             self._bucket.spend(jobs)
