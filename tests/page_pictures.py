@@ -1,8 +1,8 @@
-"""Makes the pictures of docs/page.rst: ``python tests/page_pictures.py``.
+"""Makes the pictures of docs/page.rst and docs/monitoring.rst: ``python tests/page_pictures.py``.
 
 A run with failures is held by a guard and by a person for a while, and looked at on a desktop and
-on a phone, light and dark. The dark ones go to ``--all DIRECTORY``, where all four are, to be
-looked at after a change of the page.
+on a phone, light and dark, and in its report. The dark ones go to ``--all DIRECTORY``, where all
+are, to be looked at after a change of the page.
 """
 
 from __future__ import annotations
@@ -83,6 +83,14 @@ def main() -> None:
                             page.screenshot(path=DOCS / f"page-{name}.png", full_page=name == "desktop")
                         if every is not None:
                             page.screenshot(path=every / f"{name}-{scheme}.png", full_page=True)
+            ground.run("tm-ctl", "report", "backfill.py", "--output=report.html")
+            for scheme in ("dark", "light"):
+                with watched(browser, DESKTOP, scheme) as page:
+                    page.goto((ground.directory / "report.html").as_uri())
+                    if every is not None:
+                        page.screenshot(path=every / f"report-{scheme}.png", full_page=True)
+                    if scheme == "light":
+                        page.screenshot(path=DOCS / "report.png")
         finally:
             ground.close()
 

@@ -60,7 +60,7 @@ class MetricsFile:
         describe: Callable[[Snapshot], dict[str, Any]],
     ) -> None:
         self._view = view
-        self._path = Path(path)
+        self._path = Path(path).absolute()  # the user's code may go to another directory
         self._status = status
         self._describe = describe
         self._last: Snapshot | None = None

@@ -99,7 +99,8 @@ def report_at_end(
     if options.report is not None:
         from taskmaster.runner.report_file import ReportFile
 
-        stack.enter_context(ReportFile(options.report, run, store, exit_code))
+        sampled = options.sample is not None
+        stack.enter_context(ReportFile(options.report, run, store, exit_code, sampled=sampled))
 
 
 def also_shown(

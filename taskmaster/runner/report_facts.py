@@ -101,6 +101,7 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
         "kinds_left_out": 0,
         "settings": live,
         "resume": begun,
+        "failed_again": f"{begun} --failed" if begun.startswith("tm-") and "--failed" not in begun.split() else "",
     }
 
 

@@ -61,10 +61,21 @@ class ReportFile:
         run: The run.
         store: Its state.
         exit_code: With what the command ends; None where an error says it.
+        sampled: It is a rehearsal, whose state is gone with it.
     """
 
-    def __init__(self, path: str | None, run: Run, store: Store, exit_code: Callable[[], int | None]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: str | None,
+        run: Run,
+        store: Store,
+        exit_code: Callable[[], int | None],
+        *,
+        sampled: bool = False,
+    ) -> None:
+        self._path = path and str(Path(path).absolute())  # the user's code may go to another directory
+        self._sampled = sampled
+        self._kept = not sampled and not isinstance(store, MemoryStore)
         self._run = run
         self._store = store
         self._exit_code = exit_code
@@ -80,7 +91,7 @@ class ReportFile:
         try:
             write_report(self._path, self._facts(error))
         except Exception as exc:  # the run is over, and its end is not to be another one
-            again = "" if isinstance(self._store, MemoryStore) else f"; `{_asked(self._store.location)}` makes it again"
+            again = f"; `{_asked(self._store.location)}` makes it again" if self._kept else ""
             logger.warning("the report cannot be written to %s: %s%s", self._path, exc, again)
 
     def _facts(self, error: BaseException | None) -> dict[str, Any]:
@@ -90,14 +101,18 @@ class ReportFile:
         found = facts_of_master(self._run.steers.look, status, self._failed())
         ended = verdict(status, 0 if code is None and error is None else code, error, self._last_word())
         status["why"] = {"code": "", "sentence": ended["sentence"], "cure": "", "since_at": None}
-        kept = not isinstance(self._store, MemoryStore)
-        return {
-            **found,
-            "verdict": ended,
+        if self._sampled:
+            ended["sentence"] = f"A rehearsal, which keeps no state. {ended['sentence']}"
+        of_state = {
             "resume": command_again(),
             "failed_again": command_again("--failed"),
-            "failures": _listed(self._store.location) if kept else "",
-            "state_file": self._store.location if kept else "",
+            "failures": _listed(self._store.location),
+            "state_file": self._store.location,
+        }
+        return {
+            **found,
+            **(of_state if self._kept else dict.fromkeys(of_state, "")),
+            "verdict": ended,
             "traceback": getattr(error, "user_traceback", None) or "",
         }
 

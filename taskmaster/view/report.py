@@ -42,6 +42,7 @@ _HELD = {
     "paused": "paused", "throttled": "held by a guard or throttle()", "rate": "held by the rate",
     "source": "waiting for the source", "slaves": "waiting for slaves", "state": "the state could not be written",
 }  # fmt: skip
+_GOING = "\N{BLACK CIRCLE}"
 _SIGNS = {"good": "\N{HEAVY CHECK MARK}", "bad": "\N{BALLOT X}", "held": "\N{BLACK SQUARE}"}
 
 
@@ -114,7 +115,8 @@ def _verdict(facts: Facts, target: str) -> list[str]:
     verdict = facts["verdict"]
     tone, number = verdict["tone"], verdict["exit_code"]
     exit_code = f"Exit code {number}: {exit_words(number)}." if number is not None else ""
-    said = f"{_SIGNS.get(tone, '')} {text(verdict['word'])}"
+    sign = _GOING if number is None and tone == "good" else _SIGNS.get(tone, "")
+    said = f"{sign} {text(verdict['word'])}"
     found = [f'<h1>{target}</h1>\n<p class="verdict {text(tone)}"><strong>{said}</strong> {exit_code}</p>\n']
     if verdict["sentence"]:
         found.append(f"<p>{text(_sentence(verdict['sentence']), LONGEST_SENTENCE)}</p>\n")
@@ -122,7 +124,7 @@ def _verdict(facts: Facts, target: str) -> list[str]:
         lines = escape(clean_lines(str(facts["traceback"])[-LONGEST_TRACEBACK:]))
         found.append(f"<pre>{lines}</pre>\n")
     if facts.get("resume") and not verdict["finished"]:
-        found.append(f"<p>The command that goes on:</p>\n{code(facts['resume'])}")
+        found.append(f"<p>The command that resumes it:</p>\n{code(facts['resume'])}")
     return found
 
 
@@ -229,7 +231,7 @@ def _durations(facts: Facts) -> list[str]:
     return [
         "<h2>How long jobs took</h2>\n",
         f"<p>{_takes(jobs)}, in this session.{mean}</p>\n",
-        table(("Seconds", "Jobs", ""), rows),
+        table(("Time", "Jobs", ""), rows),
     ]
 
 

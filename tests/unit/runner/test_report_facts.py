@@ -108,6 +108,7 @@ def test_a_state_says_how_its_run_went() -> None:
     found = facts_of_state(record, "work.py", kinds, [failed(1)])
 
     assert found["resume"] == "tm-run work.py 2"
+    assert found["failed_again"] == "tm-run work.py 2 --failed"
     assert [point[0] for point in found["points"]] == [120.0, 180.0, 240.0, 340.0]
     assert found["points"][1][1] == pytest.approx(100 / 60, abs=0.01)
     assert found["kinds"][0]["type"] == "ValueError"

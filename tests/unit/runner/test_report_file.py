@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from taskmaster.errors import StateBusy, StateUnwritable
 from taskmaster.runner.report_file import ReportFile
 
@@ -28,3 +30,23 @@ def test_a_run_whose_state_cannot_be_read_has_a_report(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     assert (told["failed_jobs"], told["failed_jobs_left_out"]) == ([], 3)
     assert told["verdict"]["exit_code"] == 5
+
+
+def test_a_rehearsal_names_no_state_and_no_command_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be gone; and a path is that of the directory in which the run began."""
+
+    def look(what: str, _: Any) -> Any:
+        return {"rows": [], "last": 0, "slaves": 0, "kinds": 0, "gone_before": 0} if what != "settings" else []
+
+    run: Any = SimpleNamespace(status=lambda _: {"failed": 3, "target": "x.py"}, steers=SimpleNamespace(look=look))
+    store: Any = SimpleNamespace(failed=lambda **_: [], location="x.tmstate")
+    monkeypatch.chdir(tmp_path)
+    file = ReportFile("report.json", run, store, lambda: 3, sampled=True)
+    monkeypatch.chdir("/")
+    file.__exit__(None, None, None)
+
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert (told["resume"], told["failures"], told["failed_again"], told["state_file"]) == ("", "", "", "")
+    assert told["verdict"]["sentence"].startswith("A rehearsal")

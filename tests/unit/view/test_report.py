@@ -148,7 +148,7 @@ def test_a_run_that_is_not_over_has_the_command_that_goes_on(verdict: dict, show
     text = words(verdict={**verdict, "sentence": "why"})
 
     assert shown in text
-    assert ("The command that goes on" in text) is resumes
+    assert ("The command that resumes it" in text) is resumes
     assert ("Exit code" in text) is (verdict["exit_code"] is not None)
 
 
