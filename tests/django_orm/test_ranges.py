@@ -15,7 +15,7 @@ from support.django_projects import database_of
 from support.library.models import Author, Post, Seat
 
 from taskmaster import keys
-from taskmaster.django_orm import QuerySetRange, QuerySetRanges
+from taskmaster.django_orm import QuerySetRange, QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import UsageError
 from taskmaster.master.reading.source import Source
 
@@ -204,3 +204,16 @@ def test_ranges_are_drawn_where_few_rows_fit_the_condition(
     assert [one.hi for one in found] == [20, 40, 60, 80, 100, 120]
     assert [part.key for part in parts] == [(60, 70), (70, 80)]
     assert caplog.text.count("was not found in time") == 1
+
+
+@pytest.mark.parametrize("kind", [QuerySetRanges, RangeQuerySetWrapper])
+def test_a_probe_is_told_of_a_table_of_postgresql(posts: list[int], tables: str, kind: Any) -> None:
+    """With the lowest and the highest key; of another database, or by a text, there is none."""
+    source = kind(Post.objects.all())
+    source.bounds(None)
+    by_text = kind(Post.objects.all(), key="slug")
+    by_text.bounds(None)
+
+    told = (f'"{Post._meta.db_table}"', '"id"', posts[0], posts[-1])
+    assert source.probed() == (told if tables == "postgresql" else None)
+    assert by_text.probed() is None
