@@ -76,7 +76,10 @@ class Executors:
 
     def renew(self) -> None:
         """Make another one in the place of one that has broken."""
-        self.current.shutdown(wait=False)
+        try:
+            self.current.shutdown(wait=False)
+        except Exception as exc:  # that of a cluster that is gone
+            logger.info("the broken executor was not shut down in good order: %r", exc)
         with no_interrupts():
             self.current = self._made()
 
@@ -155,6 +158,7 @@ class ExecutorPool:
     """
 
     resting = False
+    place = "on the executor"
 
     def __init__(
         self,

@@ -120,6 +120,7 @@ def test_a_job_takes_no_worker_of_an_executor_down(playground: Playground, execu
     assert ended == Counter(str(key) for key in range(300) if str(key) not in BAD), master.output
     assert "4 of them failed" in master.output
     assert "another one is made" not in slave.output
+    assert "2 worker processes on the executor." in slave.output
     if executor["NAME"] == "processes":  # the others' workers live longer than the command
         assert len([line for line in playground.ledger.lines() if line[0] == "teardown"]) >= 2
 

@@ -33,7 +33,13 @@ class SlaveWorkforce(Protocol):
 
 
 class SlavePool(Protocol):
-    """Runs the batches of a slave. Nothing here waits, but for ``close``."""
+    """Runs the batches of a slave. Nothing here waits, but for ``close``.
+
+    Attributes:
+        place: Where the worker processes are, for people.
+    """
+
+    place: str
 
     @property
     def workforce(self) -> SlaveWorkforce:
