@@ -17,6 +17,7 @@ from support.commands import Command, free_port, wait_for
 from support.playground import PREAMBLE, Playground
 
 from taskmaster.control import Run
+from taskmaster.view.snapshot import Snapshot
 
 WRITES = """
 import asyncio
@@ -341,6 +342,13 @@ def test_commands_say_what_is_wrong_with_them(playground: Playground) -> None:
     assert "retries" in playground.run("tm-ctl", "settings", "work.py").output
     playground.run("tm-ctl", "note", "deploy 1.4.2", "work.py")
     assert "deploy 1.4.2" in playground.run("tm-ctl", "trail", "work.py").output
+    with Run(next(playground.directory.glob("*.tmstate"))) as control:
+        # What a tm-ctl of the release before asks for, and reads of it.
+        old = control._client._connected()
+        told = old.call("status")
+        assert {"state", "settled", "failed", "queued", "slaves", "watermark"} <= set(told)
+        assert Snapshot.from_wire(told).state == "running"
+        assert old.call("failures", 0, None) == []
     playground.run("tm-ctl", "stop", "work.py")
     run.end()
 
@@ -349,6 +357,7 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
     """It cannot be steered; the other way round, an older tm-ctl asks for what is still there."""
     from taskmaster.errors import ConnectError
     from taskmaster.master.service import Service
+    from taskmaster.runner.report_file import report_of_master
     from taskmaster.transport import server
     from taskmaster.transport.address import Address
 
@@ -369,6 +378,7 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
             with pytest.raises(ConnectError, match="runs an older Taskmaster, which cannot be steered"):
                 control.pause()
             assert control.status() == {"state": "running", "settled": 5}
+        assert report_of_master(str(bound.where), None, str(key), None)["verdict"]["word"] == "running"
     finally:
         bound.stop()
 
