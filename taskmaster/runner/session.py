@@ -209,8 +209,7 @@ class RunSession:
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
         if self._page_plan is not None:
-            sampled = self._sample is not None
-            parts.page = optional_parts.page_of(self._page_plan, run, store, command, sampled=sampled)
+            parts.page = optional_parts.page_of(self._page_plan, run, store, command, sampled=self._sample is not None)
             console.say(stack.enter_context(parts.page).sentence)
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
