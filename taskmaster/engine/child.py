@@ -27,7 +27,7 @@ from taskmaster.engine.archive import unpack
 from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.engine.slave_task import SlaveTask
 
-__all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task"]
+__all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running"]
 
 CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
 MOST_LINES = 40  # of what a slave has said that are told to the master
@@ -56,6 +56,11 @@ _running: dict[str, set[str]] = {}
 def drain(run: str) -> list[str]:
     """Have the slaves of a fleet that run in this process end; return their names."""
     _wills.setdefault(run, Wanted.DRAIN)
+    return running(run)
+
+
+def running(run: str) -> list[str]:
+    """Return the names of the slaves of a fleet that run in this process."""
     return sorted(_running.get(run, ()))
 
 

@@ -165,23 +165,24 @@ class DaskCluster:
         there = client.processing()
         self._placed = {worker: [key for key in keys if key in self._futures] for worker, keys in there.items()}
         free = any(len(there.get(worker, ())) < threads for worker, threads in self._threads.items())
-        behind = self._queued() if free else set()
+        behind = self._queued(client, there) if free else set()
         # Twice, for one that begins at this moment would be ended.
         self._stuck, self._behind = behind & self._behind, behind
         now = self._clock()
         starting = sum(map(len, self._placed.values())) < len(self._futures) or bool(behind)
         self._ask_at = now + max(ASK_STARTING_SECONDS if starting else ASK_SECONDS, ASK_FACTOR * (now - began))
 
-    def _queued(self) -> set[str]:
-        """Return the tasks that wait on a worker for others of ours to end. Dask gives a worker
-        what comes when there is no other, and moves only what it knows the duration of.
+    def _queued(self, client: Any, there: dict[str, list[str]]) -> set[str]:
+        """Return our tasks that wait on a worker for others to end, which may be another run's
+        slaves. Dask gives a worker what comes when there is no other, and moves only what it knows
+        the duration of; it does not tell which of a worker's tasks run, and the worker does.
         """
-        order = list(self._futures)
-        found: set[str] = set()
-        for worker, keys in self._placed.items():
-            mine = sorted((key for key in keys if key in self._futures), key=order.index)
-            found.update(mine[self._threads.get(worker, 0) :])
-        return found
+        threads = self._threads
+        full = [name for name, keys in self._placed.items() if keys and len(there[name]) > threads.get(name, 0)]
+        if not full:
+            return set()
+        running: dict[str, list[str]] = client.run(child.running, self._run, workers=full, on_error="ignore")
+        return {key for worker, names in running.items() for key in self._placed[worker] if key not in names}
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started: on any worker, and by Dask only once."""

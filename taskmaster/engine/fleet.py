@@ -65,6 +65,7 @@ class Fleet:
     _workers: int = 0
     _running: int = 0
     _away_since: float | None = None
+    _refuses: bool = False  # it says how it stands, and takes no task
     _not_before: float = 0.0
     _pause: float = SHORTEST_PAUSE_SECONDS
     _sayings: list[tuple[str, int | None]] = field(default_factory=list)
@@ -93,8 +94,9 @@ class Fleet:
         self.last_problem = why
 
     def seen(self, workers: int, running: int) -> None:
-        """Note how the engine stands."""
-        self._away_since = None
+        """Note how the engine stands; one that takes no task is still away."""
+        if not self._refuses:
+            self._away_since = None
         self._workers, self._running = workers, running
 
     def draining(self, names: Collection[str]) -> None:
@@ -127,9 +129,13 @@ class Fleet:
 
     def due(self, now: float) -> list[str]:
         """Return the names of the tasks that are to be submitted now."""
-        if self.over or self.failure or self._away_since is not None or now < self._not_before:
+        if self.over or self.failure or now < self._not_before:
+            return []
+        if self._away_since is not None and not self._refuses:
             return []
         missing = self.wanted - len(self._tasks)
+        if missing <= 0:
+            self._refuses = False  # nothing is asked of it any more
         names = []
         for _ in range(missing):
             self._number += 1
@@ -138,9 +144,12 @@ class Fleet:
         return names
 
     def unsubmitted(self, names: Collection[str]) -> None:
-        """Note that the engine has not taken these, which ``due`` has given."""
+        """Note which of those that ``due`` has given the engine has not taken: they are due
+        again.
+        """
         for name in names:
             self._tasks.pop(name, None)
+        self._refuses = bool(names)
 
     def surplus(self, withdrawable: Collection[str]) -> list[str]:
         """Return the names of the tasks that run nowhere and are too many: the engine has lost

@@ -7,11 +7,11 @@ task that is cancelled by an interrupt, which the slave takes for the wish to en
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task
 from taskmaster.engine.contract import View
 from taskmaster.engine.ended import Ended
+from taskmaster.engine.reach import check_answers
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError, UsageError
 
@@ -26,6 +27,9 @@ __all__ = ["RayCluster", "is_ray"]
 
 MISSING = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
 NAME = "taskmaster-slave"
+ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
+CONNECT_SECONDS = 30.0  # that it has to let us in
+NO_HANDLER = "SIGTERM handler is not set"  # Ray says so in any but the main thread, and it is as wanted
 BEGUN = "begun"  # what a task says first
 DRAINED = 128 + signal.SIGTERM
 # Of Ray's exceptions: nobody is to blame, and the task has ended because it was to.
@@ -82,14 +86,34 @@ class RayCluster:
         self.scheduler = self._elsewhere()
 
     def _connect(self, address: str) -> None:
-        with _own_signals():
-            try:
-                self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-            except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as exc:
-                raise ConnectError(
-                    f"Ray at {address} does not answer: {exc}. Start it with `ray start --head`, and give its address "
-                    "with --scheduler=HOST:6379, or nothing on a machine of the cluster."
-                ) from None
+        """Connect in a thread of its own: Ray tries for minutes, in which a signal is to be heard,
+        and there it leaves the signal handlers of this process alone.
+        """
+        raised: list[BaseException] = []
+        try:
+            check_answers(address, ANSWER_SECONDS)
+        except OSError as exc:
+            raised.append(exc)
+        else:
+            thread = threading.Thread(target=self._init, args=(address, raised), name="taskmaster-ray", daemon=True)
+            thread.start()
+            thread.join(CONNECT_SECONDS)
+            if thread.is_alive():
+                raised.append(TimeoutError(f"not within {CONNECT_SECONDS:.0f} s"))
+        for found in raised:
+            if not isinstance(found, ConnectionError | RuntimeError | ValueError | OSError):
+                raise found
+            raise ConnectError(
+                f"Ray at {address} does not answer: {found}. Start it with `ray start --head`, and give its address "
+                "with --scheduler=HOST:6379, or nothing on a machine of the cluster."
+            ) from None
+
+    def _init(self, address: str, raised: list[BaseException]) -> None:
+        logging.getLogger("ray._private.worker").addFilter(lambda record: NO_HANDLER not in record.getMessage())
+        try:
+            self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
+        except BaseException as exc:
+            raised.append(exc)
 
     def _elsewhere(self) -> str:
         """Return the head's address if Ray has other machines than this one, and may add more."""
@@ -167,8 +191,7 @@ class RayCluster:
             self._forget(name)
             self._ray.cancel(task, force=True)
         if self._own and self._ray.is_initialized():
-            with _own_signals():
-                self._ray.shutdown()
+            self._ray.shutdown()
 
 
 def ending(exc: Exception) -> Ended:
@@ -183,18 +206,3 @@ def ending(exc: Exception) -> Ended:
     if missing:
         why = f"Taskmaster, in this version, has to be installed on Ray's nodes: {why}"
     return Ended(None, "", why, unusable=missing)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep this process's handlers: Ray sets one for SIGTERM, which would end it without a
-    checkpoint.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from taskmaster.errors import UsageError
 from taskmaster.transport.address import Address, is_loopback, parse
 
-__all__ = ["check_secrecy", "reached_from"]
+__all__ = ["check_answers", "check_secrecy", "reached_from"]
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 ENCRYPTED = ("tls", "wss", "inproc")
@@ -27,6 +27,17 @@ def check_secrecy(scheduler: str, *, insecure: bool) -> None:
         f"The scheduler {scheduler} is reached without TLS, and the key of this run would travel in clear: who "
         "reads it can run code on the slaves. Use a tls:// scheduler, or accept that with --insecure-engine."
     )
+
+
+def check_answers(address: str, seconds: float) -> None:
+    """Check that something listens at HOST:PORT; what is no such address is left to others.
+
+    Raises:
+        OSError: Nothing does, within so many seconds.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), seconds).close()
 
 
 def reached_from(scheduler: str, listening: Address, advertise: str | None) -> Address:

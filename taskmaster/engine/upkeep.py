@@ -122,6 +122,8 @@ class Upkeep:
         """Have the slaves started that are due; what the engine does not take is due again."""
         with self._lock:
             names = self._fleet.due(time.monotonic())
+        if not names:
+            return
         taken = 0
         try:
             for name in names:

@@ -306,6 +306,7 @@ class Run:
         return {
             "unwritable_seconds": self._checkpointer.failing_seconds,
             "refused": self._service.refused,
+            "engine": self.steers.engine,
             "job_seconds": self._reports.figures.whole.quantile(0.5),
         }
 

@@ -99,6 +99,7 @@ class Facts:
         slaves: Connected slaves.
         workers: Their worker processes.
         busy: How many of these have a job.
+        engine: How the engine that runs the slaves stands; "" if there is none.
         refused: What the last slave that was refused was told; "" if none was.
         error: What the source raised; "" if it did not.
         source: What the source is called.
@@ -130,6 +131,7 @@ class Facts:
     slaves: int = 0
     workers: int = 0
     busy: int = 0
+    engine: str = ""
     refused: str = ""
     error: str = ""
     source: str = "get_jobs"
@@ -197,9 +199,10 @@ def _no_slave(facts: Facts) -> Why | None:
         cure = "Mend that, and start the slave again."
         return Why(WhyCode.REFUSED, f"no slave is connected; the last one that came was refused: {facts.refused}", cure)
     jobs = f"; {_count(facts.queued, 'job waits', 'jobs wait')} for one" if facts.queued else ""
-    return Why(
-        WhyCode.SLAVES, f"no slave is connected{jobs}", "Start one with tm-slave, as the master said at its start."
-    )
+    cure = "Start one with tm-slave, as the master said at its start."
+    if facts.engine:
+        cure = f"The engine starts them: {facts.engine.removeprefix('engine: ')}."
+    return Why(WhyCode.SLAVES, f"no slave is connected{jobs}", cure)
 
 
 def _source_waits(facts: Facts) -> Why | None:

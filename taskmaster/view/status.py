@@ -166,7 +166,7 @@ def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
         f"{rate.value:.{0 if rate.value >= FEW_JOBS else 2}f}/s",
         *([left] if left else []),
         _duration(snapshot.elapsed),
-        *([f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),
+        *([snapshot.engine] if snapshot.engine else [f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),
     ]
     if why:
         # The reason may take all but what the counts need; where not even that is there, half.

@@ -282,6 +282,7 @@ def test_every_screen_has_its_words(going: str, browser: Browser) -> None:
     """Each state that a master can tell of has its first line, also one that this page does not
     know, and fields that a master leaves out leave the page whole.
     """
+    wait_for("jobs that run", lambda: status(going)["settled"])
     known = status(going)
     said: list[dict[str, Any]] = [known]
     with watched(browser) as page:
@@ -291,8 +292,12 @@ def test_every_screen_has_its_words(going: str, browser: Browser) -> None:
             said[0] = {**known, **changed}
             expect(page.locator("#word")).to_have_text(word)
             expect(page.locator("#target")).to_have_text("work.py")
+        engine = "engine: 12 of 40 slaves; scheduler away since 30 s"
+        said[0] = {**known, "engine": engine}
+        expect(page.locator("#engine")).to_have_text(engine.capitalize() + ".")
         said[0] = {"run": "r", "target": "t.py", "state": "running", "page": {"now": time.time(), "trouble": ""}}
         expect(page.locator("#target")).to_have_text("t.py")
+        expect(page.locator("#engine")).to_be_hidden()
         said[0] = {**known, "page": {**known["page"], "trouble": "The master does not answer any more."}}
         expect(page.locator("#word")).to_contain_text("the master does not answer, since")
         expect(page.locator("body")).to_have_class("stale")

@@ -133,10 +133,9 @@ class RayProcesses:
         self.prefix = (shutil.which("nsenter") or "nsenter", f"--net=/proc/{self._process.pid}/ns/net")
 
     def close(self) -> None:
-        """End all its processes."""
+        """End all its processes; at a SIGTERM, it would drain its node for half a minute."""
         with suppress(ProcessLookupError):
-            self._process.signal_group(signal.SIGTERM)
-        self._process.end()
+            self._process.signal_group(signal.SIGKILL)
         self._playground.close()
         shutil.rmtree(self._files, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from taskmaster.engine import child
 from taskmaster.engine.dask_cluster import DaskCluster
 from taskmaster.engine.ended import Ended
 
@@ -41,6 +42,7 @@ class Client:
         self.threads = {"a": 1, "b": 1}
         self.there: dict[str, list[str]] = {}
         self.futures: dict[str, Future] = {}
+        self.running: dict[str, list[str]] = {"a": [], "b": []}  # as the workers say
         self.takes = 0.0
         self.now = 0.0
 
@@ -54,6 +56,10 @@ class Client:
         self.asked += 1
         self.now += self.takes
         return self.there
+
+    def run(self, function: Any, run: str, *, workers: list[str], on_error: str) -> dict[str, list[str]]:
+        assert (function, run, on_error) == (child.running, "r", "ignore")
+        return {worker: self.running[worker] for worker in workers if worker in self.running}
 
     def submit(self, function: Any, task: Any, *, key: str, pure: bool, retries: int) -> Future:
         assert (pure, retries) == (False, 0)
@@ -116,16 +122,19 @@ def test_only_what_certainly_runs_nowhere_may_be_withdrawn(client):
     assert cluster.look().withdrawable == frozenset()
 
 
-def test_a_slave_that_waits_behind_another_one_is_submitted_anew_when_a_worker_is_free(client):
+@pytest.mark.parametrize("first", ["one", "theirs-1"])
+def test_a_slave_that_waits_behind_another_one_is_submitted_anew_when_a_worker_is_free(client, first):
     """It came when there was no other worker, and Dask would leave it there as long as the first
-    one runs. What runs is left alone, and so is what waits where no worker is free.
+    one runs, which may be another run's. What runs is left alone, and so is what waits where no
+    worker is free, or on a worker that says nothing.
     """
     cluster = cluster_with(client, "one", "two")
-    client.there = {"a": ["two", "one"], "b": ["theirs"]}
+    client.there = {"a": ["two", first], "b": ["theirs-2"], "unknown": []}
+    client.running["a"] = ["one"]
     asked(client, cluster, 5.0)
     assert not client.futures["two"].cancelled
 
-    client.there = {"a": ["two", "one"], "b": []}
+    client.there["b"] = []
     ended: dict[str, Ended] = {}
     for _ in range(20):
         ended.update(cluster.look().ended)
@@ -134,3 +143,14 @@ def test_a_slave_that_waits_behind_another_one_is_submitted_anew_when_a_worker_i
     assert not client.futures["one"].cancelled
     assert list(ended) == ["two"]
     assert ended["two"].by_will
+
+
+@pytest.mark.parametrize("says", [{"a": ["one", "two"]}, {}])
+def test_a_slave_that_runs_is_not_taken_for_one_that_waits(client, says):
+    """However many tasks of others its worker has; nor one of whose worker nobody knows."""
+    cluster = cluster_with(client, "one", "two")
+    client.there = {"a": ["one", "theirs-1", "two"], "b": []}
+    client.running = says
+    asked(client, cluster, 10.0)
+
+    assert not any(future.cancelled for future in client.futures.values())

@@ -128,6 +128,31 @@ def test_a_scheduler_that_is_away_is_told_and_waited_for():
     assert fleet.status().show(131.0) == "engine: 12 of 40 slaves"
 
 
+def test_a_scheduler_that_answers_and_takes_no_task_is_away_since_it_took_none():
+    """However often it says how it stands meanwhile; until it takes one, or none is needed."""
+    fleet = Fleet("r", 2)
+    for now in (100.0, 110.0, 120.0):
+        fleet.seen(2, 0)
+        names = fleet.due(now)
+        assert len(names) == 2, "it is asked again"
+        fleet.unsubmitted(names)
+        fleet.away(now, "no connection")
+        assert fleet.status().show(130.0) == "engine: 0 of 2 slaves; scheduler away since 30 s"
+    fleet.seen(2, 0)
+    fleet.due(131.0)
+    fleet.unsubmitted([])
+    fleet.seen(2, 2)
+    assert fleet.status().show(132.0) == "engine: 2 of 2 slaves"
+
+    fleet.ended(next(iter(fleet.tasks)), Ended(143), 140.0)
+    fleet.unsubmitted(fleet.due(140.0))
+    fleet.away(140.0, "no connection")
+    fleet.slaves = 1
+    assert fleet.due(141.0) == []
+    fleet.seen(2, 1)
+    assert fleet.status().show(142.0) == "engine: 1 of 1 slaves"
+
+
 def test_what_was_withdrawn_is_not_waited_for():
     """At the end, only those slaves are still to end of which the engine says so."""
     fleet = Fleet("r", 3)

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from taskmaster.engine import ray_cluster
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.ray_cluster import RayCluster, ending, is_ray
 from taskmaster.engine.slave_task import Archive, SlaveTask
@@ -43,6 +45,8 @@ class Double(ModuleType):
     def __init__(self) -> None:
         super().__init__("ray")
         self.initialized = False
+        self.answers = threading.Event()
+        self.answers.set()
         self.machines = ["10.0.0.1"]
         self.tasks: list[Promise] = []
         self.options: dict[str, Any] = {}
@@ -51,9 +55,15 @@ class Double(ModuleType):
         self.util = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.1")
 
     def init(self, address: str, **_: Any) -> None:
+        assert threading.current_thread() is not threading.main_thread(), "Ray would take SIGTERM for itself"
+        self.answers.wait()
         if address == "nowhere:1":
             raise ConnectionError("no such head")
         self.initialized = True
+
+    def check_answers(self, address: str, seconds: float) -> None:
+        if address == "closed:1":
+            raise ConnectionRefusedError("Connection refused")
 
     def is_initialized(self) -> bool:
         return self.initialized
@@ -100,6 +110,7 @@ def ray(monkeypatch) -> Double:
     """The double, in the place of Ray."""
     found = Double()
     monkeypatch.setitem(sys.modules, "ray", found)
+    monkeypatch.setattr(ray_cluster, "check_answers", found.check_answers)
     return found
 
 
@@ -136,6 +147,25 @@ def test_draining_interrupts_what_runs_and_withdraws_what_waits(ray):
     assert ray.cancelled == [(ray.tasks[0], False), (ray.tasks[1], False)]
     cluster.close()
     assert ray.cancelled[2:] == [(ray.tasks[0], True)]
+    assert not ray.initialized
+
+
+def test_a_head_that_does_not_answer_is_not_waited_for_as_long_as_ray_would(ray, monkeypatch):
+    """Which is minutes: the command ends with what cures it."""
+    monkeypatch.setattr(ray_cluster, "CONNECT_SECONDS", 0.01)
+    ray.answers.clear()
+    try:
+        with pytest.raises(ConnectError, match=r"Ray at 10.0.0.9:6379 does not answer: not within .*ray start --head"):
+            RayCluster("r", "10.0.0.9:6379", 1)
+    finally:
+        ray.answers.set()
+
+
+def test_a_head_that_takes_no_connection_is_not_asked(ray):
+    """Ray would go on trying, and hear no Ctrl-C meanwhile."""
+    with pytest.raises(ConnectError, match="closed:1 does not answer: Connection refused"):
+        RayCluster("r", "closed:1", 1)
+
     assert not ray.initialized
 
 

@@ -98,6 +98,14 @@ def test_each_case_has_its_sentence(facts: dict, code: WhyCode, sentence: str) -
     assert (found.code, found.sentence) == (code, sentence)
 
 
+def test_nobody_is_told_to_start_a_slave_that_an_engine_starts() -> None:
+    """What is to be done about it is to look at the engine."""
+    found = why(replace(BUSY, slaves=0, engine="engine: 0 of 2 slaves; scheduler away since 30 s"))
+
+    assert found.cure == "The engine starts them: 0 of 2 slaves; scheduler away since 30 s."
+    assert "tm-slave" in why(replace(BUSY, slaves=0)).cure
+
+
 def test_what_stops_a_run_comes_before_what_slows_it() -> None:
     """Where several are true, the first of the list is said."""
     everything: dict = {}

@@ -173,6 +173,11 @@ BUSY = {"total": 100_000, "queued": 9800, "failed": 12, "slaves": 2, "waiting": 
         ({}, 79, "12 failed | 30400 jobs | 30.4% | 760/s | ETA 0:01:31 | 0:00:40 | 2 slaves"),
         ({}, 39, "12 failed | 30400 jobs | 30.4% | 760/s"),
         (
+            {"engine": "engine: 12 of 40 slaves"},
+            110,
+            "12 failed | 30400 jobs | 30.4% | 760/s | ETA 0:01:31 | 0:00:40 | engine: 12 of 40 slaves",
+        ),
+        (
             {"state": RunState.THROTTLED, "reason": "nightly backup"},
             79,
             "throttled: nightly backup | 12 failed | 30400 jobs | 30.4% | 760/s | 0:00:40",
@@ -213,6 +218,13 @@ def test_line_is_never_wider_than_it_may_be(columns, reason, state, settled, fai
 
     assert len(text) <= columns
     assert not failed or columns < 60 or f"{failed} failed" in text
+
+
+def test_status_line_says_how_the_engine_of_the_slaves_stands():
+    """In the place of the slaves that are connected, which are among them."""
+    snapshot = at(40.0, 30400, slaves=12, engine="engine: 12 of 40 slaves; scheduler away since 30 s")
+
+    assert line(snapshot).endswith("0:00:40 | engine: 12 of 40 slaves; scheduler away since 30 s")
 
 
 def test_status_line_leaves_out_what_says_nothing():

@@ -192,6 +192,8 @@ function showSlaves(s, page) {
   const own = sortOf || slavesAfter ? sorted : null, rows = (own ? own.slaves : page.slaves) || [];
   const all = (own && own.known) || page.slaves_known || rows.length, before = page.slaves_gone_before || 0;
   put("slaves-count", s.slaves ? `(${count(s.slaves)})` : "");
+  put("engine", sentence(s.engine));
+  at("engine").hidden = !s.engine;
   put("no-slaves", !rows.length ? "No slave is connected." : before ? `${count(before)} that went earlier are not listed any more.` : "");
   at("sort-row").hidden = all < 2;
   at("pages").hidden = all <= SLAVES_SHOWN;
