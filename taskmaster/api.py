@@ -294,8 +294,7 @@ class Taskmaster:
         working_directory.check()
         green_threads.check_master("The script", workers=options.processes != 0)
         check_callbacks(self._callback, self._setup, self._teardown, self._job_key)
-        if options.processes != 0 and options.dry_run is None:
-            integration.check_start()
+        integration.check_start(here=options.processes == 0 or options.dry_run is not None)
         plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
         slave: LocalSlaveSpec | InProcessSpec | EngineSpec

@@ -109,16 +109,22 @@ def advice(job: Any) -> str:
     )
 
 
-def check_start() -> None:
-    """See, where a run is started, that other connections find what those of this thread have.
+def check_start(*, here: bool = False) -> None:
+    """See, where a run is started, that the connections that it uses find what those of this
+    thread, or of the one that waits for it, have.
+
+    Args:
+        here: The jobs run in this process, with this thread's connections.
 
     Raises:
         UsageError: they would not, as inside of a transaction.
     """
     if "django.db" in sys.modules:
-        from taskmaster.django_orm.start_check import check
+        from taskmaster.django_orm.start_check import check, check_threads
 
-        check()
+        check_threads(here=here)
+        if not here:
+            check()
 
 
 def changed_settings() -> str:

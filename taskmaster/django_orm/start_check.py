@@ -8,17 +8,21 @@ jobs in the script's own process.
 
 from __future__ import annotations
 
+import gc
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from taskmaster.django_orm.connections import has_begun
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["check"]
+__all__ = ["check", "check_threads"]
 
 logger = clean_logger(__name__)
 
@@ -57,12 +61,58 @@ def check() -> None:
                 "TestCase, ATOMIC_REQUESTS or set_autocommit(False)). Its rows are seen by no other connection, and "
                 f"what it has locked waits for its end. Start the run after it; or {HERE}."
             )
-        if connection.vendor == "sqlite" and connection.is_in_memory_db():
-            raise UsageError(
-                f"The database {alias!r} is SQLite's in memory, which other processes do not have: what they write "
-                f"would be lost: {HERE}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in DATABASES."
-            )
+        _check_memory(connection)
         _check_session(connection)
+
+
+def check_threads(*, here: bool) -> None:
+    """See, in a thread that is not the main one, that no other thread keeps rows in a transaction
+    which this one is meant to find: its connections are its own.
+
+    Args:
+        here: The jobs run in this process.
+
+    Raises:
+        UsageError: One does.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return
+    me = threading.get_ident()
+    for connection in [one for one in gc.get_objects() if isinstance(one, BaseDatabaseWrapper)]:
+        if connection.connection is None or connection._thread_ident == me:  # has no other name
+            continue
+        if not here:
+            _check_memory(connection)
+        if _is_of_testcase(connection) or (connection.in_atomic_block and _joins(connection._thread_ident)):
+            raise UsageError(
+                f"The run was started in a thread of its own, while another one is inside of a transaction of the "
+                f"database {connection.alias!r} (a TestCase, or transaction.atomic()): this thread has another "
+                "connection, which finds none of the rows written there. Start the run in the thread that began the "
+                "transaction, with processes=0, or use a TransactionTestCase."
+            )
+
+
+def _check_memory(connection: Any) -> None:
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        raise UsageError(
+            f"The database {connection.alias!r} is SQLite's in memory, which other processes do not have: what they "
+            f"write would be lost: {HERE}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in DATABASES."
+        )
+
+
+def _is_of_testcase(connection: Any) -> bool:
+    """Return whether a connection is in the transaction that Django's TestCase rolls back."""
+    return any(getattr(block, "_from_testcase", False) for block in getattr(connection, "atomic_blocks", ()))
+
+
+def _joins(ident: int) -> bool:
+    """Return whether a thread waits for the end of this one."""
+    frame = sys._current_frames().get(ident)  # as documented for debuggers
+    while frame is not None:
+        if frame.f_code.co_name == "join" and frame.f_locals.get("self") is threading.current_thread():
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_begun(connection: Any) -> bool:

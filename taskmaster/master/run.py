@@ -331,28 +331,28 @@ class Run:
 
     def _watch(self, view: View, signals: Signals, own_slave: OwnSlave | None) -> TaskmasterError | None:
         """Wait until the run is over; return why it ended if not because all is done."""
-        guarded = (self._broker, self._lock)
-        show = partial(self._show, view)
-        ending = Ending(*guarded, self._reader, self._checks, view, signals, grace=lambda: self._grace, show=show)
+        known, show = (self._broker, self._lock, self._reader, self._checks), partial(self._show, view)
+        ending = Ending(*known, view, signals, grace=lambda: self._grace, show=show)
         while True:
             with self._lock:
                 self.steers.tick(self._status.condition.code)
                 self._details.tick(self._status.condition.code)
                 lost = self._broker.tick(time.monotonic())
-                finished = self._broker.over
-                pending = not self._broker.at_rest
-                stop = self._broker.settlement.stop
+                error = self._reader.error
+                finished = self._broker.over and error is None
+                if finished:
+                    self.steers.close()  # a retry that is asked for now would be forgotten
+                pending = not (self._broker.at_rest or self._broker.intake.seeking)
             self._collector.tick(len(self._broker.leases), time.monotonic())
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
             self._reports.fail_doomed()
-            error = self._reader.error
-            if finished and error is None:
+            if finished:
                 return None
             if signals.received:
                 return ending.by_signal()
-            if stop or self._checks.error is not None:
-                return ending.by_failures(stop)
+            if self._broker.settlement.stop or self._checks.error is not None:
+                return ending.by_failures(self._broker.settlement.stop)
             self._give_up(*self._checkpointer.trouble())
             if error is not None and not pending:
                 return error

@@ -39,6 +39,10 @@ logger = clean_logger(__name__)
 MOST_SLAVES = 100  # in one answer
 MOST_ROWS = 200  # of the trail in one answer
 LONGEST_REASON = 1000  # characters of why a session has ended
+OVER = (
+    "This session of the run is over, and its master about to end: nothing was changed. Give the command again in a "
+    "moment; it is then for the next start."
+)
 
 
 class LiveSettings(Protocol):
@@ -117,6 +121,7 @@ class SteerService:
         self._figures: SlaveFigures | None = None
         self._hurry: Callable[[], None] = lambda: None
         self._exit_code: int | None = None
+        self._closed = False
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
             "settings": lambda _: self.settings(everything=True),
@@ -171,6 +176,8 @@ class SteerService:
             peer: The address that it came from.
         """
         with self._lock:
+            if self._closed:
+                return {"ok": False, "why": OVER}
             last = self.steering.trail.last
             answer = self.steering.apply(request, clean(peer)[:100], self._clock())
             row = self.steering.trail.after(last, 1)  # none of a request that was refused, or was heard before
@@ -232,6 +239,10 @@ class SteerService:
             row["by"], row["at"] = (change.by, change.at) if change is not None else (None, None)
         return found
 
+    def close(self) -> None:
+        """Apply nothing more: the last checkpoint would not know of it."""
+        self._closed = True
+
     # -- what the run calls ------------------------------------------------------------------------
 
     def show(self, what: str, look: Callable[[Mapping[str, Any]], Any]) -> None:
@@ -278,6 +289,7 @@ class SteerService:
         """
         if self._exit_code is not None:
             return
+        self.close()
         code = getattr(error, "exit_code", 1) if error is not None else 3 if self._broker.counts().failed else 0
         self._exit_code = code
         command = "finished" if error is None else "stopped"

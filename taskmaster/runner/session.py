@@ -348,11 +348,11 @@ class RunSession:
         ended = time.monotonic()
         if summary.exit_code == Stopped.exit_code:
             return summary
-        if parts.slave is not None and not self._ended_well(parts, parts.slave):
-            # The slave has said what it is: something that callbacks wrote may be lost.
+        well = parts.slave is None or self._ended_well(parts, parts.slave)
+        if not well or parts.console.problem:  # something that callbacks wrote may be lost
             failed = f", {summary.failed} of them failed" if summary.failed else ""
-            settled = show_settled(summary.settled)
-            parts.console.say(f"{settled}{failed}, but workers could not end as they should: see above.")
+            why = parts.console.problem or "workers could not end as they should: see above."
+            parts.console.say(f"{show_settled(summary.settled)}{failed}, but {why}")
             if self._sample is None:
                 parts.says.failures(summary)
             return replace(summary, exit_code=1)

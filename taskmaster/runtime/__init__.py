@@ -4,7 +4,7 @@
   ``working_directory``, ``green_threads``: what it has been started in, and what was patched in it;
 - ``child_process``, ``at_fork``, ``randomness``: processes that it forks;
 - ``standard_streams``, ``descriptors``, ``log``, ``log_file``, ``command_log``, ``error_output``,
-  ``tracebacks``: what it says, and through what;
+  ``lost_output``, ``tracebacks``: what it says, and through what;
 - ``malloc``, ``garbage``, ``exhaustion``: its memory; ``backoff``: pauses that grow;
 - ``context``: in which run and in which worker this code runs.
 

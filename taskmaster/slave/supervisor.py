@@ -159,7 +159,7 @@ class Supervisor:
     def close(self) -> None:
         """End everything that was started here."""
         self._link.close()
-        self._pool.close(lambda: self._interruption.orphaned or self._interruption.by_signal)
+        self._pool.close(self._may_give_up)
         self._interruption.close()
         self._selector.close()
 
@@ -322,7 +322,7 @@ class Supervisor:
         done, failed = self._in_flight.done, self._in_flight.failed
         self._say(f"the run is over: {_work_done(done, failed)} by this slave in {took}.")
         self._link.bye()
-        return 1 if self._pool.workforce.ends.unfinished else 0
+        return self._exit_code
 
     def _end_with_master(self) -> int:
         """End because the command that started this slave ends, or is gone: nobody would hear of
@@ -330,7 +330,13 @@ class Supervisor:
         """
         self._pool.read_progress()
         self._wind_up()
-        return 1 if self._pool.workforce.ends.unfinished else 0
+        return self._exit_code
+
+    @property
+    def _exit_code(self) -> int:
+        """0, if all that callbacks wrote is where they wanted it."""
+        workforce = self._pool.workforce
+        return 1 if workforce.ends.unfinished or workforce.outputs.problems else 0
 
     def _turn_to_stop(self, now: float) -> int | None:
         """End after a signal: give back what has not started, let the rest end in its time, and
@@ -372,8 +378,14 @@ class Supervisor:
             hurry=lambda: self._signals.repeated,
             orphaned=lambda: self._interruption.orphaned,
         )
-        if sentence := self._pool.workforce.ends.summary():
-            self._say(sentence, always=True)
+        self._pool.workforce.outputs.finish(self._may_give_up)
+        for sentence in (self._pool.workforce.ends.summary(), *self._pool.workforce.outputs.problems):
+            if sentence:
+                self._say(sentence, always=True)
+
+    def _may_give_up(self) -> bool:
+        """Return whether output that nobody reads may be lost."""
+        return self._interruption.orphaned or self._interruption.by_signal
 
     def _say(self, sentence: str, *, always: bool = False) -> None:
         if always or not self._config.quiet:

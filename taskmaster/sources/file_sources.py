@@ -42,6 +42,8 @@ class FileSource(ABC):
 
     sure_of_keys = True
     """Keys are made here, and grow: the master need not look at each of them."""
+    checks_last = True
+    """The file may be another one than that which the key is of, or may have been changed."""
 
     def __init__(self, path: str | os.PathLike[str], encoding: TextEncoding, max_line: int, bad: BadLines) -> None:
         self._path = os.fspath(path)

@@ -103,6 +103,11 @@ class Console:
         """Write a line of a callback above the bar."""
         self._progress.write(line, stream)
 
+    @property
+    def problem(self) -> str:
+        """What a person should know of lines of callbacks that are missing, "" if none is."""
+        return self._progress.problem
+
     def say(self, line: str) -> None:
         """Write a line of Taskmaster's own. In a script, options are spelled as keywords."""
         self.say_as_it_is(clean_message(self._respell(line)))

@@ -13,10 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
 from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.lost_output import failure_of, sentence_about
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
@@ -106,6 +108,12 @@ class Progress:
         self._end: list[str] = []  # the last events, which follow the last progress
         # Log lines may be written while something is being drawn, also by the thread that draws.
         self._lock = threading.RLock()
+        self._lost = ""  # why lines are missing in standard output
+
+    @property
+    def problem(self) -> str:
+        """What a person should know of lines that are missing in standard output, "" if none is."""
+        return sentence_about("standard output", self._lost) if self._lost else ""
 
     def update(self, snapshot: Snapshot) -> None:
         """Note the snapshot, and show it if a drawing or a line is due."""
@@ -136,7 +144,7 @@ class Progress:
             elif self._mode != "none":
                 self._print(snapshot)
             for line in self._end:
-                _put(line, self._out)
+                self._keep(_put(line, self._out), self._out)
 
     def tell(self, event: Mapping[str, Any], *, last: bool) -> None:
         """Show an event, in mode "json"; the last ones come after the last snapshot."""
@@ -147,7 +155,7 @@ class Progress:
             if last and not self._closed:
                 self._end.append(line)
             else:
-                _put(line, self._out)
+                self._keep(_put(line, self._out), self._out)
 
     def tell_rest(self) -> None:
         """Show the last events of a session that has ended without a last snapshot."""
@@ -167,11 +175,18 @@ class Progress:
             if self._mode == "json" and stream is self._out:
                 stream = self._stream
             if self._bar is None or not _same_screen(stream, self._stream):
-                _put(line, stream)
+                self._keep(_put(line, stream), stream)
                 return
             self._bar.hide()
             _put(line, stream)
             self._bar.show()
+
+    def _keep(self, why: str, stream: TextIO) -> None:
+        """Remember that a line is missing in standard output."""
+        if why and stream is self._out:
+            if not self._lost:
+                logger.warning("standard output cannot be written: %s; what is printed is lost", why)
+            self._lost = why
 
     def _draw(self, snapshot: Snapshot) -> None:
         width = _width(self._stream)
@@ -186,7 +201,8 @@ class Progress:
     def _print(self, snapshot: Snapshot) -> None:
         if self._mode == "json":
             found = self._found(snapshot)
-            _put(json.dumps({"event": "progress", "at": round(self._wall(), 3), **found}), self._out)
+            line = json.dumps({"event": "progress", "at": round(self._wall(), 3), **found})
+            self._keep(_put(line, self._out), self._out)
         else:
             _put(f"{self._now()} {status_line(snapshot, self._rate, self._slave_command)}", self._stream)
 
@@ -306,12 +322,13 @@ def _same_screen(stream: TextIO, other: TextIO) -> bool:
     return stream is other or (_is_terminal(stream) and _is_terminal(other))
 
 
-def _put(line: str, stream: TextIO) -> None:
-    """Write one whole line at once."""
-    _write(line if line.endswith("\n") else line + "\n", stream)
+def _put(line: str, stream: TextIO) -> str:
+    """Write one whole line at once; return why it cannot be written, as ``_write`` does."""
+    return _write(line if line.endswith("\n") else line + "\n", stream)
 
 
-def _write(text: str, stream: TextIO) -> None:
+def _write(text: str, stream: TextIO) -> str:
+    """Return why the text cannot be written, "" where it is, or where nobody would read it."""
     try:
         try:
             stream.write(text)
@@ -319,8 +336,12 @@ def _write(text: str, stream: TextIO) -> None:
             encoding = getattr(stream, "encoding", None) or "ascii"
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except (AttributeError, OSError, ValueError):
+    except OSError as exc:
+        with suppress(OSError, ValueError):
+            return failure_of(exc, stream.fileno())
+    except (AttributeError, ValueError):
         pass  # the terminal or the pipe is gone; the run is not
+    return ""
 
 
 def _width(stream: TextIO) -> int:

@@ -223,6 +223,15 @@ def test_a_failed_job_can_be_tried_again_and_cleared(reopen: Reopen) -> None:
     assert reopen().load().next_failed == 3
 
 
+def test_a_job_that_failed_and_was_mended_within_one_checkpoint_is_not_a_failed_one(reopen: Reopen) -> None:
+    """It has gone well after it had failed: never the other way round."""
+    store = reopen()
+    store.write(Checkpoint("3", failed=[failed("1", 1)]))
+    store.write(Checkpoint("3", failed=[replace(failed("1", 1), attempts=(DIED, TRIED))], cleared=[1]))
+
+    assert list(reopen().failed()) == []
+
+
 def test_reset_gives_the_former_run_up(reopen: Reopen) -> None:
     """And returns it, unless there was nothing in it."""
     store = reopen()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -41,6 +43,38 @@ def test_a_run_inside_of_a_transaction_is_refused(tables: str) -> None:
             start()
         cursor.execute("ROLLBACK")
     integration.check_start()
+
+
+def test_a_run_in_another_thread_than_the_transaction_is_refused(tables: str) -> None:
+    """In this process, too: that thread's connection finds none of the rows; whoever else is in a
+    transaction is no concern of the run.
+    """
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            Taskmaster(callback, [1], processes=0, progress="none").start()
+            said.append("done")
+        except UsageError as exc:
+            said.append(str(exc))
+
+    def in_thread() -> None:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    with transaction.atomic():
+        in_thread()
+    atomic = transaction.atomic()
+    atomic._from_testcase = True
+    with atomic, ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+    in_thread()
+    with transaction.atomic(), ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()  # as a view beside another one
+
+    assert ["with processes=0, or use a TransactionTestCase" in one for one in said] == [True, True, False, False]
+    assert said[2:] == ["done", "done"]
 
 
 def test_a_temporary_table_is_the_script_s_alone(tables: str) -> None:

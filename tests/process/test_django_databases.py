@@ -37,6 +37,19 @@ def run_ranges(**options):
 """
 
 IN_PROCESS = """
+from concurrent.futures import ThreadPoolExecutor
+from django.db import connection
+
+class InAThread(TestCase):
+    def test_refused(self):
+        Author.objects.create(name="new")
+        for processes in (0, 1):
+            with ThreadPoolExecutor(1) as pool:
+                run = pool.submit(jobs.run, processes=processes, state="thread.tmstate")
+                in_memory = processes and connection.vendor == "sqlite"
+                with self.assertRaisesMessage(UsageError, "in memory" if in_memory else "in a thread of its own"):
+                    run.result()
+
 class InProcess:
     def make(self):
         Author.objects.bulk_create(Author(id=n, name="new") for n in range(1, 6))
@@ -141,7 +154,7 @@ def test_a_run_in_django_s_tests_leaves_the_real_database_alone(
     done = playground.run("python", "manage.py", "test", "--noinput", TMPDIR=str(playground.directory), **project)
 
     assert done.process.returncode == 0, done.output
-    assert "Ran 9 tests" in done.output
+    assert "Ran 10 tests" in done.output
     assert sql(TOUCHED) == [(0,)]
 
 
@@ -174,7 +187,7 @@ def test_a_database_in_memory_is_refused_at_once(playground: Playground) -> None
     done = playground.run("python", "manage.py", "test", "--settings=lite")
 
     assert done.process.returncode == 0, done.output
-    assert "Ran 7 tests" in done.output
+    assert "Ran 8 tests" in done.output
 
 
 CONFIGURED = """

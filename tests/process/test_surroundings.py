@@ -203,6 +203,36 @@ def test_what_cannot_be_printed_is_no_success(playground: Playground, words: tup
     assert "what was to be printed cannot be written" in run.output
 
 
+PRINTS = "def get_jobs():\n    yield from range(5)\ndef handle_job(n):\n    print('line', n)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_lines_of_callbacks_that_a_full_disk_does_not_take_are_no_success(playground: Playground) -> None:
+    """Whoever prints them, one is told at once and at the end, and it is not "All done"."""
+    playground.write("prints.py", PRINTS)
+    script = playground.write(
+        "s.py", "import taskmaster, sys, prints\nsys.exit(taskmaster.Taskmaster(print, [1, 2]).start().exit_code)\n"
+    )
+    full, missing = 'exec "$0" "$@" >/dev/full', "could not all be written to standard output: No space left on device"
+    for words in (
+        ("tm-run", "prints.py", "2"),
+        ("python", str(script)),
+        ("tm-run", "prints.py", "1", "--progress=json", "--reset"),
+    ):
+        run = playground.run("/bin/sh", "-c", full, str(BIN / words[0]), *words[1:])
+        assert run.process.returncode == 1, run.output
+        assert missing in run.output
+        assert "All done" not in run.output
+
+    where = f"--host=127.0.0.1:{free_port()}"
+    master = playground.start("tm-master", "prints.py", where, "--reset")
+    slave = playground.run("/bin/sh", "-c", full, str(BIN / "tm-slave"), "prints.py", where, "--processes=1")
+    assert master.end() == 0, master.output
+    assert slave.process.returncode == 1, slave.output
+    assert missing in slave.output
+
+
 REMOVED = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$0" "$@"'
 
 

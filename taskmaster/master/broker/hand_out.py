@@ -50,7 +50,7 @@ class HandOut:
 
     def take(self, slave: ConnectedSlave, want: Want) -> Lease | None:
         """Hand out a batch, None if there is nothing for this slave now."""
-        if self.held or slave.quiet:
+        if self.held or slave.quiet or self._intake.seeking:
             return None
         if len(slave.leases) >= BATCHES_EACH * slave.workers:
             return None

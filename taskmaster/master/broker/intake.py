@@ -47,6 +47,8 @@ class Intake:
         refused: a job has no key that can be stored: the run cannot finish, only stop.
         write_ahead: jobs that are parked before anybody gets them.
         known: jobs read so far that an earlier session had settled.
+        seeking: The source has not come to where the run goes on, and may never: nothing is handed
+            out, and nothing in the state changes, before it has.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Intake:
         self.refused = False
         self.write_ahead = WriteAhead(0)
         self.known = 0
+        self.seeking = False
         self._limits = limits
         self._watermark = watermark
         self._parking = parking
@@ -119,6 +122,15 @@ class Intake:
     def read(self) -> int:
         """How many jobs this session has read."""
         return self._next + len(self._queue)
+
+    def seek(self, *, on: bool) -> None:
+        """Note that the source has to come to where the run goes on first, or that it has."""
+        self.seeking = on
+
+    @property
+    def untouched(self) -> bool:
+        """Whether this session has read nothing yet, and planned nothing."""
+        return not (self.read or self.write_ahead.made)
 
     @property
     def span(self) -> int:

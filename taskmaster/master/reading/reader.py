@@ -27,7 +27,7 @@ from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.reading.source import Source
+from taskmaster.master.reading.source import Source, may_refuse
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
@@ -96,6 +96,7 @@ class Reader(threading.Thread):
         self._identity = identity
         self._dedup = dedup
         self._mark = mark
+        broker.intake.seek(on=mark is not None)
         self._planned = planned
         self._checks = checks or JobChecks(identity)
         self._stop_asked = threading.Event()
@@ -203,6 +204,7 @@ class Reader(threading.Thread):
             self._checks.follow_order(self._source.name, order)
         with self._lock:
             self._broker.intake.plan(parks=self._source.parks, splits=self._source.splits)
+            self._broker.intake.seek(on=self._broker.intake.seeking and may_refuse(self._source))
 
     @property
     def _last(self) -> Any:
@@ -221,10 +223,10 @@ class Reader(threading.Thread):
         if self._source.parks:
             return self._step_planned()
         room = self._room()
-        if room <= 0:
-            return False
-        if self._iterator is None:
+        if self._iterator is None and (room > 0 or self._broker.intake.seeking):
             self._iterator = self._open()
+        if self._iterator is None or room <= 0:
+            return False
         if len(self._dedup):
             self._read_one(self._iterator)
         else:
@@ -291,6 +293,7 @@ class Reader(threading.Thread):
         if self._mark is not None and not self._source.resumes_by_key:
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
+        self._broker.intake.seek(on=False)
         if first is _NONE:
             return iterator
         self._identity.check(first)

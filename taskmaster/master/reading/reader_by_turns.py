@@ -40,7 +40,8 @@ class ReaderByTurns(Reader):
             False if nothing was read: there are jobs, or no room, or nothing more comes.
         """
         with self._lock:
-            ready = self._broker.intake.queued + self._broker.redelivery.jobs
+            waiting = self._broker.intake.queued + self._broker.redelivery.jobs
+            ready = waiting and not self._broker.intake.seeking
         if self.ended.is_set() or self.error is not None or ready:
             return False
         with self._kept_error():

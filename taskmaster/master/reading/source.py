@@ -18,7 +18,7 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, UsageError, named
 from taskmaster.master.reading.unsuitable import why_unsuitable
 
-__all__ = ["Source"]
+__all__ = ["Source", "may_refuse"]
 
 logger = logging.getLogger(__name__)
 
@@ -343,3 +343,10 @@ def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, Any])
 
 def _as_count(value: Any) -> int | None:
     return None if value is None else max(0, int(value))
+
+
+def may_refuse(source: Source) -> bool:
+    """Return whether it may turn out that a source does not have the key after which it is to
+    start: what is skipped up to there, and what has ``checks_last = True``.
+    """
+    return not source.resumes_by_key or bool(source._ask("checks_last", False))  # noqa: SLF001  # of this module

@@ -8,7 +8,7 @@ from taskmaster.master.broker.slaves import ConnectedSlaves, Quieted
 from taskmaster.master.steering.records import QUIET, LiveChange
 from taskmaster.units import show_moment
 
-__all__ = ["change_of", "known_slaves", "quieted_by", "quiets", "said_at_start"]
+__all__ = ["change_of", "gone", "known_slaves", "quieted_by", "quiets", "said_at_start"]
 
 ENDS, STAYS = "ends", "stays"
 
@@ -27,6 +27,11 @@ def quieted_by(change: LiveChange) -> tuple[str, Quieted]:
 def quiets(change: LiveChange) -> bool:
     """Return whether a change is one that quiets a slave."""
     return change.name.startswith(QUIET)
+
+
+def gone(names: Collection[str], slaves: ConnectedSlaves) -> list[str]:
+    """Return which of these live changes are of slaves that have said goodbye."""
+    return [name for name in names if name.startswith(QUIET) and name.removeprefix(QUIET) not in slaves.quieted]
 
 
 def known_slaves(slaves: ConnectedSlaves) -> dict[str, str]:

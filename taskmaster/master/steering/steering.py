@@ -17,7 +17,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text
-from taskmaster.master.steering.quiet_slaves import change_of, known_slaves, quieted_by, quiets, said_at_start
+from taskmaster.master.steering.quiet_slaves import change_of, gone, known_slaves, quieted_by, quiets, said_at_start
 from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
@@ -153,12 +153,9 @@ class Steering:
         return found
 
     def tick(self, now: float) -> None:
-        """Let time pass: a hold ends when it was to end, and slaves that have said goodbye are
-        forgotten.
-        """
-        for name in [name for name in self.live if name.startswith(QUIET)]:
-            if name.removeprefix(QUIET) not in self._broker.slaves.quieted:
-                self._take_back(name)
+        """Let time pass: a hold ends in time, and slaves that have said goodbye are forgotten."""
+        for name in gone(self.live, self._broker.slaves):
+            self._take_back(name)
         hold = self.hold
         if hold is not None and hold.until is not None and now >= hold.until:
             self._take_back(HOLD)
@@ -347,6 +344,8 @@ class Steering:
             raise UsageError("Say which failed jobs are meant: --kind=CLASS, --job=KEY, or --all.")
         if self._broker.replay.on:
             raise UsageError("This session runs the failed jobs again anyway: it was started with --failed.")
+        if self._broker.draining:
+            raise UsageError("The run is ending, and hands out nothing more: --failed runs its failed jobs again.")
         failed = self._broker.counts().failed
         if not failed:
             raise UsageError("No job of this run counts as failed: there is nothing to try again.")

@@ -61,9 +61,9 @@ class MemoryStore:
         self._parked.update({job.id: job for job in checkpoint.park})
         for number in checkpoint.unpark:
             self._parked.pop(number, None)
+        self._failed.update({job.id: job for job in checkpoint.failed})
         for number in checkpoint.cleared:
             self._failed.pop(number, None)
-        self._failed.update({job.id: job for job in checkpoint.failed})
         self._live = self._live if checkpoint.live is None else checkpoint.live
         self._trail.update({row.seq: row for row in checkpoint.trail})
         self._history = [*self._history, *checkpoint.history][-MOST_MINUTES:]

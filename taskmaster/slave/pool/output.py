@@ -1,13 +1,16 @@
 """What callbacks print: from the workers' pipes to the slave's own standard output and error, in
 whole lines.
 
-Nothing is lost and nothing here waits: while the reader of the slave's output is slow, the pipes
-are not read, and in the end the callback's own ``print`` waits.
+Nothing here waits: while the reader of the slave's output is slow, the pipes are not read, and in
+the end the callback's own ``print`` waits. What cannot be written, as on a full disk, is tried
+again for as long as it fits into memory; then it is lost, which is said and remembered. A reader
+that has gone away wants no more: what it would have got is dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import selectors
@@ -15,7 +18,11 @@ import stat
 import time
 from collections.abc import Callable
 
+from taskmaster.runtime.lost_output import failure_of, sentence_about
+
 __all__ = ["Forwarder", "Output", "Outputs"]
+
+logger = logging.getLogger(__name__)
 
 LONGEST_LINE_BYTES = 65_536  # a longer line is broken
 FULL_BYTES = 65_536  # waiting for a slow reader, above which the pipes are not read
@@ -24,6 +31,7 @@ RETRY_SECONDS = 0.05  # until another attempt to write what the reader has not t
 NO_OUTPUT_SECONDS = 3600.0  # until the next attempt where nothing waits to be written
 GIVE_UP_SECONDS = 2.0  # a reader that takes nothing for so long loses the rest, where that is allowed
 FINISH_PAUSE_SECONDS = 0.02  # between two attempts to write the rest
+NEWLINE = ord("\n")
 
 
 class Output:
@@ -31,10 +39,15 @@ class Output:
 
     Args:
         target: Its descriptor, which other processes have, too: it stays blocking or not, as it is.
+        name: What people call it.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, name: str = "standard output") -> None:
         self._target = target
+        self._name = name
+        self._lost = ""  # why lines are missing there
+        self._fails = ""  # why the last attempt has failed; what waits can still be kept
+        self._torn = False  # what was written last is a part of a line
         self._waiting = bytearray()
         self._most = LONGEST_LINE_BYTES if _is_file(target) else select.PIPE_BUF
 
@@ -47,6 +60,11 @@ class Output:
     def empty(self) -> bool:
         """Whether all of it is written."""
         return not self._waiting
+
+    @property
+    def problem(self) -> str:
+        """What a person should know of lines that are missing there, "" if none is."""
+        return sentence_about(self._name, self._lost) if self._lost else ""
 
     def add(self, data: bytes) -> None:
         """Take whole lines to write, now or later."""
@@ -62,9 +80,15 @@ class Output:
                 written += os.write(self._target, self._waiting[written : written + self._most])
         except BlockingIOError:
             pass
-        except OSError:
-            written = len(self._waiting)  # it has no reader any more
-        del self._waiting[:written]
+        except OSError as exc:
+            self._wrote(written)
+            self._fails = failure_of(exc, self._target)
+            if not self._fails:
+                self._waiting.clear()  # it has no reader any more
+            elif self.full:
+                self._lose()
+            return
+        self._wrote(written)
 
     def finish(self, may_give_up: Callable[[], bool]) -> None:
         """Write the rest, as slowly as it is read."""
@@ -75,10 +99,25 @@ class Output:
             now = time.monotonic()
             if len(self._waiting) < before:
                 since = now
+            elif now - since > GIVE_UP_SECONDS and self._fails:
+                self._lose()
+                return
             elif now - since > GIVE_UP_SECONDS and may_give_up():
                 return
             else:
                 time.sleep(FINISH_PAUSE_SECONDS)
+
+    def _wrote(self, size: int) -> None:
+        if size:
+            self._fails, self._torn = "", self._waiting[size - 1] != NEWLINE
+        del self._waiting[:size]
+
+    def _lose(self) -> None:
+        """Drop what waits: it cannot be written."""
+        if not self._lost:
+            logger.warning("%s cannot be written: %s; what callbacks print is lost", self._name, self._fails)
+        self._lost = self._fails
+        self._waiting[:] = b"\n" if self._torn else b""  # the next line is one of its own
 
 
 class Forwarder:
@@ -160,7 +199,7 @@ class Outputs:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._targets = [Output(1), Output(2)]
+        self._targets = [Output(1, "standard output"), Output(2, "standard error")]
         self._paused: list[Forwarder] = []
 
     def watch(self, out: int, err: int) -> list[Forwarder]:
@@ -195,6 +234,11 @@ class Outputs:
         """
         for target in self._targets:
             target.finish(may_give_up)
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each of the two in which lines are missing."""
+        return [target.problem for target in self._targets if target.problem]
 
     def _read(self, pipe: Forwarder) -> None:
         self._selector.register(pipe, selectors.EVENT_READ, lambda: self._forward(pipe))

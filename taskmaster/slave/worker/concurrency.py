@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
 from taskmaster.slave.job_clock import JobClock
@@ -22,6 +22,12 @@ from taskmaster.slave.worker.results import Calls
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
 
 CANCEL_CHECK_SECONDS = 0.25  # at most, between two checks which coroutines take too long
+
+Check = Callable[[], None]
+
+
+def _nothing() -> None:
+    """Raise nothing."""
 
 
 class ConcurrentJobs:
@@ -102,8 +108,8 @@ class ConcurrentJobs:
             self._sender.say(BatchEnded(region, stop, time.perf_counter() - self._began.pop(region)))
 
 
-def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
-    """Run jobs in ``count`` threads."""
+def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check: Check = _nothing) -> None:
+    """Run jobs in ``count`` threads; ``check`` raises what else a job has failed with."""
     running = ConcurrentJobs(calls.scoreboard, calls.sender)
     changed = threading.Condition()
     over = False
@@ -129,6 +135,7 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> Non
             caught: BaseException | None = None
             try:
                 calls.results.finish(call(batch.jobs[index]))
+                check()
             except BaseException as exc:
                 calls.sender.end_if_child(exc)
                 caught = exc
@@ -192,8 +199,8 @@ class Overtime:
             await asyncio.sleep(self.cancel_late(time.monotonic()))
 
 
-async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int) -> None:
-    """Run jobs as coroutines, ``count`` at once."""
+async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int, check: Check = _nothing) -> None:
+    """Run jobs as coroutines, ``count`` at once; ``check`` raises what else one has failed with."""
     running = ConcurrentJobs(calls.scoreboard, calls.sender)
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -219,9 +226,8 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         if job is not None and batch.timeout is not None:
             overtime.begin(job, batch.timeout)
         try:
-            result = await batch.opening(handle)(batch.jobs[index])
-            if type(result) not in calls.results.plain:
-                await calls.results.finish_async(result)
+            await calls.results.finish_async(await batch.opening(handle)(batch.jobs[index]))
+            check()
         except BaseException as exc:
             caught = exc
         calls.sender.end_if_child(caught)

@@ -87,6 +87,8 @@ class WorkerEnding:
         self._inherited = inherited
         self._at = ""
         self._problems: list[str] = []
+        self._thread_hook = threading.excepthook
+        threading.excepthook = self._thread_raised
         if inherited is not None:
             self._watch_logging()
 
@@ -107,7 +109,16 @@ class WorkerEnding:
         self._step("its log handlers", self._close_logging)
         self._step("its files to be written", self._close_files)
         self._step("the programs that read from it", _wait_for_readers)
+        self._step("programs that callbacks have started and not waited for", _wait_for_forgotten)
         return self._leave()
+
+    def _thread_raised(self, raised: Any) -> None:
+        """Note that a thread of a callback's has raised, beside what Python says of it."""
+        self._thread_hook(raised)
+        daemon = raised.thread is not None and raised.thread.daemon  # may be cut off at any time anyway
+        sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
+        if raised.exc_type is not SystemExit and not daemon and sentence not in self._problems:
+            self._problems.append(sentence)
 
     def _step(self, what: str, step: Callable[[], None]) -> None:
         self._at = what
@@ -210,3 +221,11 @@ def _wait_for_readers() -> None:
                 one.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 return
+
+
+def _wait_for_forgotten() -> None:
+    """Wait for programs whose ``Popen`` was thrown away while they ran: they would be ended with
+    the worker, in the midst of their work. One that somebody has kept may be a server.
+    """
+    for one in list(getattr(subprocess, "_active", None) or ()):
+        one.wait()

@@ -21,9 +21,13 @@ class EventLoop:
     """An event loop that runs in the thread that made it, or in one of its own for other threads.
 
     The loop is made when something is awaited for the first time.
+
+    Attributes:
+        problems: A sentence for each task that has raised and that nobody has waited for.
     """
 
     def __init__(self) -> None:
+        self.problems: list[str] = []
         self._runner: asyncio.Runner | None = None
         self._owner = threading.get_ident()
         self._thread: threading.Thread | None = None
@@ -87,13 +91,23 @@ class EventLoop:
         self._runner.close()
         return names
 
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Note what a task has raised that nothing has awaited, beside what asyncio says of it."""
+        loop.default_exception_handler(context)
+        exc, future = context.get("exception"), context.get("future")
+        if exc is not None and future is not None:
+            coroutine = getattr(future, "get_coro", lambda: None)()
+            name = getattr(coroutine, "__qualname__", "a future")
+            sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
+            self.problems += [] if sentence in self.problems else [sentence]
+
     def _made(self) -> asyncio.Runner:
         import asyncio
 
         with self._lock:
             if self._runner is None:
                 self._runner = asyncio.Runner()
-                self._runner.get_loop()
+                self._runner.get_loop().set_exception_handler(self._note)
             return self._runner
 
     def _share(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -117,11 +131,9 @@ def _is_users(task: asyncio.Task[Any]) -> bool:
     """Tell whether a task runs the user's code: one of a library is cancelled at the end, as
     ``asyncio.run`` does.
     """
-    import sysconfig
+    from taskmaster.slave.worker.unawaited import is_users_code
 
-    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and not code.co_filename.startswith(libraries)
+    return is_users_code(getattr(task.get_coro(), "cr_code", None))
 
 
 def _called(task: asyncio.Task[Any]) -> str:

@@ -7,10 +7,13 @@ would lose the job in silence. A type that says nothing of the kind is looked at
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import inspect
+import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
@@ -19,10 +22,10 @@ from taskmaster.records import record
 from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender
 
-__all__ = ["Calls", "NothingRan", "Results"]
+__all__ = ["Calls", "NothingRan", "ProgramFailed", "Results"]
 
 DEPTH = 3  # how deep containers in containers are examined
-_CONTAINERS = (list, tuple, set, frozenset)
+_CONTAINERS: tuple[type, ...] = (list, tuple, set, frozenset, collections.deque, type({}.values()), type({}.items()))
 _LAZY: dict[type, str] = {
     map: "a map object",
     filter: "a filter object",
@@ -34,6 +37,10 @@ _MANAGERS = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorCont
 
 class NothingRan(Exception):
     """A call of the user's code has only made something that would have to be run."""
+
+
+class ProgramFailed(Exception):
+    """A program, or a process, that the callback has returned has not ended with 0."""
 
 
 class Results:
@@ -63,7 +70,7 @@ class Results:
             if inspect.isawaitable(one):
                 self.finish(self._run(one))
             else:
-                self.finish(one.result() if isinstance(one, Future) else one.get())
+                self.finish(_waited_for(one))
 
     async def finish_async(self, result: Any) -> None:
         """Do as ``finish``, in the event loop."""
@@ -75,7 +82,7 @@ class Results:
             elif isinstance(one, Future):
                 await self.finish_async(await asyncio.wrap_future(one))
             else:
-                await self.finish_async(await asyncio.to_thread(one.get))
+                await self.finish_async(await asyncio.to_thread(_waited_for, one))
 
     def _unfinished(self, result: Any, *, inside: str = "", depth: int = DEPTH) -> list[Any]:
         """Return what has to be waited for: awaitables, futures, results of a pool."""
@@ -88,12 +95,16 @@ class Results:
                 return []
             where = f" in a {kind.__name__}{inside}"
             return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]
-        if inspect.isawaitable(result) or isinstance(result, Future) or _is_pool_result(result):
+        if isinstance(result, BaseException) or (kind is type and issubclass(result, BaseException)):
+            raise result  # an outcome, as ``asyncio.gather(return_exceptions=True)`` gives them
+        if inspect.isawaitable(result) or isinstance(result, Future) or _can_be_waited_for(result):
             return [result]
+        if result is NotImplemented:
+            raise NothingRan(f"{self._name} returned NotImplemented{inside}: raise NotImplementedError instead.")
         if lazy := _lazy(result):
             what, cure = lazy
             raise NothingRan(f"{self._name} returned {what}{inside}, so that nothing of it was run. {cure}")
-        if not (isinstance(result, _CONTAINERS) or kind is dict):
+        if not (isinstance(result, _CONTAINERS) or kind in (dict, type)):
             self.plain.add(kind)
         return []
 
@@ -115,10 +126,45 @@ class Calls:
     sender: MessageSender
 
 
-def _is_pool_result(result: Any) -> bool:
-    """Tell whether it is what ``multiprocessing.Pool.apply_async`` returns."""
-    pools = sys.modules.get("multiprocessing.pool")
-    return pools is not None and isinstance(result, pools.ApplyResult)
+def _can_be_waited_for(result: Any) -> bool:
+    """Tell whether it stands for work that goes on: what a pool returns, a program, a process, a
+    thread.
+    """
+    pools, processes = sys.modules.get("multiprocessing.pool"), sys.modules.get("multiprocessing.process")
+    return (
+        isinstance(result, (subprocess.Popen, threading.Thread))
+        or (pools is not None and isinstance(result, pools.ApplyResult))
+        or (processes is not None and isinstance(result, processes.BaseProcess))
+        or (inspect.isgenerator(result) and result.__qualname__ == "Executor.map.<locals>.result_iterator")
+    )
+
+
+def _waited_for(work: Any) -> Any:
+    """Wait for work that goes on, and return what came of it.
+
+    Raises:
+        NothingRan: It was not begun.
+        ProgramFailed: It is a program or a process that has not ended with 0.
+    """
+    if isinstance(work, Future):
+        return work.result()
+    if isinstance(work, subprocess.Popen):
+        code: int | None = work.wait()
+        what = f"The program {work.args!r}"
+    elif inspect.isgenerator(work):
+        return list(work)
+    elif hasattr(work, "get"):
+        return work.get()
+    else:
+        if work.ident is None:
+            what = "thread" if isinstance(work, threading.Thread) else "process"
+            raise NothingRan(f"The callback returned a {what} that was not started: call its start().")
+        work.join()
+        code = getattr(work, "exitcode", 0)
+        what = f"The process {work.name}"
+    if code:
+        raise ProgramFailed(f"{what} has ended with exit code {code}.")
+    return None
 
 
 def _lazy(result: Any) -> tuple[str, str] | None:

@@ -39,6 +39,7 @@ from taskmaster.slave.worker.forked_children import keep_children_out
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
+from taskmaster.slave.worker.unawaited import Unawaited
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
@@ -94,11 +95,13 @@ def work(
         elif coroutines:
             from taskmaster.slave.worker.concurrency import run_coroutines
 
-            loop.run(run_coroutines(batches, jobs, slots))
+            with Unawaited() as unawaited:
+                loop.run(run_coroutines(batches, jobs, slots, unawaited.check))
         elif slots > 1:
             from taskmaster.slave.worker.concurrency import run_threads
 
-            run_threads(batches, jobs, slots)
+            with Unawaited() as unawaited:
+                run_threads(batches, jobs, slots, unawaited.check)
         else:
             run_one_by_one(batches, jobs)
     finally:
@@ -183,55 +186,71 @@ def _run(batch: WorkerBatch, calls: Calls) -> int:
     finish, plain = calls.results.finish, calls.results.plain
     head, lowered = calls.scoreboard.heads[batch.region], calls.scoreboard.lowered[batch.region]
     numbered = enumerate(batch.jobs)  # after a failure the loop goes on where it was
-    while True:
-        try:
-            # First say which job this is, and only then look whether it is still wanted: see
-            # Scoreboard.
-            for head[1], job in numbered:
-                if lowered[0] and head[1] >= head[0]:
-                    return head[1]
-                result = call(job)
-                if result is not None and type(result) not in plain:
-                    finish(result)
-        except BaseException as exc:
+    failed: set[int] = set()
+
+    def fail(exc: BaseException) -> None:
+        if head[1] not in failed:
+            failed.add(head[1])
             calls.sender.failed(batch.region, head[1], exc)
-            refresh_connections()  # it may have lost one, which the next job would be given
-            continue
-        head[1] = len(batch.jobs)
-        return len(batch.jobs)
+
+    with Unawaited(fail):
+        while True:
+            try:
+                # First say which job this is, and only then look whether it is still wanted: see
+                # Scoreboard.
+                for head[1], job in numbered:
+                    if lowered[0] and head[1] >= head[0]:
+                        return head[1]
+                    result = call(job)
+                    if result is not None:
+                        if type(result) not in plain:
+                            finish(result)
+                        result = None  # a coroutine that it holds is thrown away now, and blamed on this job
+            except BaseException as exc:
+                fail(exc)
+                refresh_connections()  # it may have lost one, which the next job would be given
+                continue
+            head[1] = len(batch.jobs)
+            return len(batch.jobs)
 
 
 def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     """Call the callback once with all jobs of a batch."""
+    with Unawaited() as unawaited:
+        for batch in batches:
+            _run_at_once(batch, calls, unawaited)
+
+
+def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited) -> None:
     scoreboard, sender = calls.scoreboard, calls.sender
-    for batch in batches:
+    refresh_connections()
+    began = time.perf_counter()
+    region = batch.region
+    scoreboard.heads[region][1] = 0
+    scoreboard.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
+    # All are announced as running; whatever lowers the limit after this gets nothing back.
+    stop = min(len(batch.jobs), scoreboard.heads[region][0])
+    scoreboard.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
+    indices, jobs = _opened(batch, stop, calls)
+    try:
+        if indices:
+            calls.results.finish(failing_if_open(calls.handle)(jobs))
+            sender.end_if_child()
+            unawaited.check()
+    except BaseException as exc:
+        sender.end_if_child(exc)
         refresh_connections()
-        began = time.perf_counter()
-        region = batch.region
-        scoreboard.heads[region][1] = 0
-        scoreboard.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
-        # All are announced as running; whatever lowers the limit after this gets nothing back.
-        stop = min(len(batch.jobs), scoreboard.heads[region][0])
-        scoreboard.states[region][stop : len(batch.jobs)] = bytes(len(batch.jobs) - stop)
-        indices, jobs = _opened(batch, stop, calls)
-        try:
-            if indices:
-                calls.results.finish(failing_if_open(calls.handle)(jobs))
-                sender.end_if_child()
-        except BaseException as exc:
-            sender.end_if_child(exc)
-            refresh_connections()
-            # The list is the callback's, which may have taken jobs out of it: it says nothing of
-            # what was done.
-            if len(indices) == 1:
-                sender.failed(region, indices[0], exc)
-            else:
-                sender.raised(region, indices, exc)
-                continue
-        scoreboard.heads[region][1] = stop
-        refresh_connections()
-        flush()
-        sender.say(BatchEnded(region, stop, time.perf_counter() - began))
+        # The list is the callback's, which may have taken jobs out of it: it says nothing of
+        # what was done.
+        if len(indices) == 1:
+            sender.failed(region, indices[0], exc)
+        else:
+            sender.raised(region, indices, exc)
+            return
+    scoreboard.heads[region][1] = stop
+    refresh_connections()
+    flush()
+    sender.say(BatchEnded(region, stop, time.perf_counter() - began))
 
 
 def _opened(batch: WorkerBatch, stop: int, calls: Calls) -> tuple[list[int], list[Any]]:
@@ -262,6 +281,7 @@ def _tear_down(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> 
             sys.stderr.write(clean_lines(f"{problems[0]}:\n{users_traceback(exc)}"))
         sender.end_if_child()
     left = loop.close(max(0.0, sender.end_by - time.monotonic()))
+    problems += loop.problems
     problems += [f"the task {name} was still running at the end, and was cancelled" for name in left]
     close_connections()
     flush()

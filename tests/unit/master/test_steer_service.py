@@ -92,3 +92,18 @@ def test_the_trail_is_read_backwards_to_its_beginning() -> None:
         found[:0] = page
 
     assert [row["seq"] for row in found] == list(range(1, 2 * MOST_ROWS + 2))
+
+
+def test_nothing_is_promised_once_the_last_checkpoint_is_under_way() -> None:
+    """It would not know of a pause, or of failed jobs that are to be run again."""
+    steers = service()
+    assert steers.steer(request(1, "pause"), "10.0.0.9")["ok"]
+    steers.note_end(None)
+
+    for number, command in enumerate(("resume", "retry", "note"), 2):
+        arguments = {"all": "yes"} if command == "retry" else {}
+        answer = steers.steer({**request(number, command), "arguments": arguments}, "10.0.0.9")
+        assert not answer["ok"]
+        assert "again in a moment" in answer["why"]
+    assert steers.steering.hold is not None
+    assert [row.command for row in steers.steering.trail.after(0, 10)] == ["started", "pause", "finished"]

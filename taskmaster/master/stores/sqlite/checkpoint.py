@@ -35,9 +35,6 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
         "parked",
         [sealed(run, job.id, job.key, job.payload, job.fingerprint, as_text(job.attempts)) for job in checkpoint.park],
     )
-    for table, gone in (("parked", checkpoint.unpark), ("failed", checkpoint.cleared)):
-        for number in gone:
-            tally.remove(table, "run = ? AND id = ?", run, number)
     tally.put(
         "failed",
         [
@@ -45,6 +42,10 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
             for job in checkpoint.failed
         ],
     )
+    # Last: a job may have failed and, when it was run again, gone well since the last checkpoint.
+    for table, gone in (("parked", checkpoint.unpark), ("failed", checkpoint.cleared)):
+        for number in gone:
+            tally.remove(table, "run = ? AND id = ?", run, number)
     steering.write(tally, run, checkpoint)
     history.write(tally, run, checkpoint)
     tally.save()

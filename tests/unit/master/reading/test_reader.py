@@ -398,3 +398,55 @@ def test_an_error_that_is_about_the_thread_says_so(error: Exception) -> None:
     reader.join()
 
     assert "in a thread of its own" in str(reader.error)
+
+
+def test_nothing_is_handed_out_or_changed_before_the_run_is_known_to_go_on() -> None:
+    """A list is read up to the key of the watermark first: if that never comes, the state is as it
+    was, finished or with its parked jobs, however many these are.
+    """
+    parked = [ParkedJob(n, keys.encode(n), b"p", prints_of(n)) for n in range(1, 4)]
+    record = RunRecord("run", resumed=True, mark=keys.encode("gone"), parked=parked, settled=9)
+    reader, broker = reader_of(["a", "b"], record, size=3)
+    slave = ConnectedSlave("s", "s", 1, 1, 0.0)
+    broker.enter(slave, ())
+    reader.prepare()
+
+    assert broker.take(slave, Want(1, 100)) is None
+    with pytest.raises(StateRefused, match="never came"):
+        reader.step()
+    assert broker.take(slave, Want(1, 100)) is None
+
+
+def test_parked_jobs_are_handed_out_once_the_key_has_come() -> None:
+    """Also where they take all the room that there is for jobs."""
+    parked = [ParkedJob(n, keys.encode(n), b"p", prints_of(n)) for n in range(1, 4)]
+    record = RunRecord("run", resumed=True, mark=keys.encode("b"), parked=parked, settled=9)
+    reader, broker = reader_of(["a", "b", "c"], record, size=3)
+    slave = ConnectedSlave("s", "s", 1, 1, 0.0)
+    broker.enter(slave, ())
+    reader.prepare()
+    reader.step()
+
+    assert broker.take(slave, Want(1, 100)) is not None
+
+
+def test_a_source_that_goes_on_after_a_key_keeps_no_parked_job_waiting() -> None:
+    """Its first query may take long."""
+    parked = [ParkedJob(1, keys.encode(1), b"p", prints_of(1))]
+    record = RunRecord("run", resumed=True, mark=keys.encode(5), parked=parked, settled=9)
+    reader, broker = reader_of(lambda last=0: iter([6, 7]), record)
+    slave = ConnectedSlave("s", "s", 1, 1, 0.0)
+    broker.enter(slave, ())
+    reader.prepare()
+
+    assert broker.take(slave, Want(1, 100)) is not None
+
+
+def test_a_finished_run_stays_finished_until_something_new_is_read() -> None:
+    """What a checkpoint says meanwhile."""
+    record = RunRecord("run", resumed=True, mark=keys.encode("b"), settled=2, finished=7.0)
+    reader, broker = reader_of(["a", "b", "c"], record)
+    reader.prepare()
+    assert broker.collect().checkpoint.finished
+    reader.step()
+    assert not broker.collect().checkpoint.finished

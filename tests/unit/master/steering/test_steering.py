@@ -295,6 +295,14 @@ def test_a_quiet_slave_is_quiet_for_a_master_that_is_restarted() -> None:
     assert list(restarted.steering.live) == ["retries"]
 
 
+def test_a_run_that_is_ending_tries_no_failed_jobs_again() -> None:
+    """It would say that they are, and hand out none of them."""
+    world = World()
+    world.broker.drain()
+
+    assert "--failed" in world.ask("retry", all="yes")["why"]
+
+
 def test_slaves_of_one_name_are_quieted_together() -> None:
     """Containers may have the same host name and the same process number."""
     world = World()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -139,3 +140,62 @@ def test_a_program_that_goes_on_writing_does_not_hold_up_the_end(terminal: Pipe,
     forwarder.close()
 
     assert terminal.read() == b"before\n"
+
+
+class Disk:
+    """What ``os.write`` does on a disk with so much room."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.holds = b""
+
+    def write(self, target: int, data: bytes) -> int:  # as os.write has it
+        taken = bytes(data[: self.room])
+        if data and not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.room -= len(taken)
+        self.holds += taken
+        return len(taken)
+
+
+def test_what_a_full_disk_does_not_take_for_a_moment_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, terminal: Pipe
+) -> None:
+    """It is written when there is room again."""
+    disk = Disk(6)
+    monkeypatch.setattr(os, "write", disk.write)
+    output = Output(terminal.into)
+    output.add(b"one\ntwo\n")
+    output.flush()
+    disk.room = 1000
+    output.add(b"three\n")
+
+    assert disk.holds == b"one\ntwo\nthree\n"
+    assert not output.problem
+
+
+def test_lines_that_a_full_disk_does_not_take_are_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, terminal: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, when they are lost; and the next line that is written is one of its own."""
+    disk = Disk(6)
+    monkeypatch.setattr(os, "write", disk.write)
+    output = Output(terminal.into)
+    for _ in range(3):
+        output.add(b"one\ntwo\n" * FULL_BYTES)
+    disk.room = 1000
+    output.add(b"three\n")
+
+    assert disk.holds == b"one\ntw\nthree\n"
+    assert output.problem.endswith("to standard output: No space left on device. Lines are missing there.")
+    assert len(caplog.records) == 1
+
+
+def test_a_reader_that_has_gone_away_is_no_failure(terminal: Pipe) -> None:
+    """As in ``tm-slave work.py | head``."""
+    output = Output(terminal.into)
+    terminal.close()
+    output.add(b"one\n" * FULL_BYTES)
+
+    assert output.empty
+    assert not output.problem

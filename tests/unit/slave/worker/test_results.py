@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import subprocess
+import threading
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
 
-from taskmaster.slave.worker.results import NothingRan, Results
+from taskmaster.slave.worker.results import NothingRan, ProgramFailed, Results
 
 
 def no_loop(_: Awaitable[Any]) -> Any:
@@ -98,7 +100,6 @@ class Harmless:
             iter([1]),
             Harmless(),
             Harmless,
-            OSError(),
         ]
     ],
     ids=lambda value: type(value).__name__,
@@ -189,3 +190,44 @@ def test_containers_in_containers_are_looked_into(wrap: Callable[[Any], Any]) ->
     assert awaited == [1]
     with pytest.raises(NothingRan, match="a generator in a"):
         Results("handle_job()", no_loop).finish(wrap(one for one in range(3)))
+
+
+@pytest.mark.parametrize("result", [ValueError("x"), ValueError, [1, ValueError("x")], {"a": [ValueError("x")]}])
+def test_an_exception_that_is_returned_counts_as_raised(result: Any) -> None:
+    """As ``asyncio.gather(return_exceptions=True)`` returns them."""
+    results = Results("handle_job()", no_loop)
+    results.finish(int)
+    with pytest.raises(ValueError, match=r"x|^$"):
+        results.finish(result)
+
+
+def test_a_program_that_is_returned_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its exit code is the job's."""
+    results = Results("handle_job()", no_loop)
+    program = object.__new__(subprocess.Popen)
+    program.args, program.returncode, program._child_created = "false", 3, False  # type: ignore[attr-defined]
+    monkeypatch.setattr(program, "wait", lambda: program.returncode, raising=False)
+    with pytest.raises(ProgramFailed, match="'false' has ended with exit code 3"):
+        results.finish(program)
+    program.returncode = 0
+    results.finish(program)
+
+
+def test_a_thread_that_is_returned_is_waited_for() -> None:
+    """One that was never started has done nothing."""
+    results, done = Results("handle_job()", no_loop), []
+    thread = threading.Thread(target=lambda: done.append(1))
+    with pytest.raises(NothingRan, match=r"a thread that was not started: call its start\(\)"):
+        results.finish(thread)
+    thread.start()
+    results.finish([thread])
+    assert done == [1]
+
+
+def test_what_executor_map_gives_is_waited_for() -> None:
+    """Its calls are under way already, and one that raised fails the job."""
+    results = Results("handle_jobs()", no_loop)
+    with ThreadPoolExecutor(1) as pool:
+        results.finish(pool.map(str, [1, 2]))
+        with pytest.raises(ValueError, match="invalid literal"):
+            results.finish(pool.map(int, ["1", "x"]))

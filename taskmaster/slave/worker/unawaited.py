@@ -1,0 +1,83 @@
+"""Coroutines that a job makes and nobody awaits: ``save(row)`` where ``save`` is an ``async def``.
+
+Python warns of each when it is thrown away; nothing of it has run, so that its job has failed.
+Those that a library throws away within itself are its own affair.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import threading
+import warnings
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, Self
+
+from taskmaster.slave.worker.results import NothingRan
+
+__all__ = ["Unawaited", "is_users_code"]
+
+HOOK = "_warn_unawaited_coroutine"  # what Python calls; it is replaced in no other way
+
+
+class Unawaited:
+    """Notices coroutines that are thrown away, while it is entered.
+
+    Args:
+        say: Called at once with what a job has failed with, in the thread that runs it, which is
+            this one; None: ``check`` raises it.
+    """
+
+    def __init__(self, say: Callable[[NothingRan], None] | None = None) -> None:
+        self._say = say
+        self._owner = threading.get_ident()
+        self._found: dict[Any, NothingRan] = {}
+        self._original: Callable[[Any], None] = getattr(warnings, HOOK, lambda _: None)
+
+    def __enter__(self) -> Self:
+        setattr(warnings, HOOK, self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        setattr(warnings, HOOK, self._original)
+
+    def check(self) -> None:
+        """See that the job that has ended here has thrown none away.
+
+        Raises:
+            NothingRan: It has.
+        """
+        if self._found and (found := self._found.pop(_here(), None)) is not None:
+            raise found
+
+    def _note(self, coroutine: Any) -> None:
+        self._original(coroutine)
+        code, frame = getattr(coroutine, "cr_code", None), sys._getframe(1)  # noqa: SLF001  # where it was thrown away
+        if not is_users_code(code) and not is_users_code(frame.f_code):
+            return
+        name = getattr(coroutine, "__qualname__", "a coroutine")
+        why = f"{name}() was called and not awaited, so that nothing of it was run"
+        found = NothingRan(f"{why}: await it, or return what it gives.")
+        if self._say is None:
+            self._found.setdefault(_here(), found)
+        elif threading.get_ident() == self._owner:
+            self._say(found)
+
+
+def is_users_code(code: CodeType | None) -> bool:
+    """Return whether code is neither Python's nor that of an installed library."""
+    return code is not None and not code.co_filename.startswith((*LIBRARIES, "<frozen"))
+
+
+def _here() -> Any:
+    """Return what names the job that runs here: its task, or its thread."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident() if task is None else task
+
+
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

@@ -1,0 +1,92 @@
+"""Coroutines that are made and thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from typing import Any
+
+import pytest
+
+from taskmaster.slave.worker.results import NothingRan
+from taskmaster.slave.worker.unawaited import Unawaited, is_users_code
+
+
+async def save(job: Any) -> Any:
+    return job
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    """Python's own warnings are not what is looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def test_a_coroutine_that_is_thrown_away_fails_the_job_that_runs() -> None:
+    """Once, by its name; what is awaited is none."""
+    with Unawaited() as unawaited:
+        asyncio.run(save(1))
+        unawaited.check()
+        save(1)
+        with pytest.raises(NothingRan, match=r"^save\(\) was called and not awaited"):
+            unawaited.check()
+        unawaited.check()
+
+
+def test_what_holds_it_may_be_anything() -> None:
+    """It is noticed when that is thrown away."""
+    held: Any = {"of": [{save(1): 1}]}
+    with Unawaited() as unawaited:
+        held = None
+        with pytest.raises(NothingRan):
+            unawaited.check()
+    assert held is None
+
+
+def test_it_can_be_said_at_once() -> None:
+    """While the job runs."""
+    said: list[NothingRan] = []
+    with Unawaited(said.append):
+        save(1)
+        assert len(said) == 1
+
+
+def test_each_of_several_coroutines_has_its_own() -> None:
+    """The one that threw something away fails, and none of the others."""
+
+    async def job(number: int) -> str:
+        await asyncio.sleep(0)
+        if number == 1:
+            save(number)
+        await asyncio.sleep(0)
+        try:
+            unawaited.check()
+        except NothingRan:
+            return "failed"
+        return "done"
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*map(job, range(3)))
+
+    with Unawaited() as unawaited:
+        assert asyncio.run(all_of_them()) == ["done", "failed", "done"]
+
+
+def test_what_a_library_throws_away_within_itself_is_its_own_affair() -> None:
+    """Where both the coroutine and the place are the library's."""
+    with Unawaited() as unawaited, contextlib.suppress(TypeError):
+        exec(compile("from asyncio import sleep\nsleep(0)", asyncio.__file__, "exec"), {})
+        unawaited.check()
+    assert not is_users_code(asyncio.sleep.__code__)
+    assert is_users_code(save.__code__)
+
+
+def test_python_s_own_hook_is_back_afterwards() -> None:
+    """Also after an error."""
+    before = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
+    with contextlib.suppress(KeyError), Unawaited():
+        raise KeyError
+    assert warnings._warn_unawaited_coroutine is before  # type: ignore[attr-defined]
