@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import select
 import socket
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -186,6 +187,7 @@ class SimulatedMaster:
         identity, dedup, throttle = JobIdentity(), Dedup(record), Throttle()
         self.broker = broker = Broker(f"i{number}", limits, record)
         guarded = (broker, lock)
+        answering = (broker, threading.Lock())  # an exchange as a whole is timed, and not slowed by the timing
         source = Source(jobs)
         completion = Completion(source, record)
         record = record.without_jobs()
@@ -197,12 +199,12 @@ class SimulatedMaster:
             *guarded, self._reader, source, throttle, completion, record, identity, steers=steers, target="fleet",
             total=None, facts=dict,
         )  # fmt: skip
-        reports = Reports(*guarded, identity, record.next_failed, throttle)
+        reports = Reports(*answering, identity, record.next_failed, throttle)
         steers.connect(lambda: None, None, lambda: None, None, reports.figures)  # type: ignore[arg-type]
         self.run = record.id
-        dispatch = Dispatch(*guarded, reports, took=lambda: None, checks=checks, throttle=throttle, clock=now)
+        dispatch = Dispatch(*answering, reports, took=lambda: None, checks=checks, throttle=throttle, clock=now)
         self.service = Service(
-            *guarded, dispatch, reports, run=record.id, incarnation=f"i{number}", took=lambda: None, status=dict,
+            *answering, dispatch, reports, run=record.id, incarnation=f"i{number}", took=lambda: None, status=dict,
             skew=Skew(code="c", callback="fleet"), clock=now,
         )  # fmt: skip
         self._details = RunDetails(

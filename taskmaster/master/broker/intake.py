@@ -188,8 +188,8 @@ class Intake:
         waiting = self._redelivery.jobs
         room = self.write_ahead.room(slots, waiting)
         # What slaves hold is parked, too: two jobs for each slot. What is ready counts
-        # twice, so that there is one for every fourth slot.
-        most = max(self._limits.size, 5 * slots // 2) if self._limits.span_follows else self._limits.size
+        # twice, so that there is one for every eighth slot.
+        most = max(self._limits.size, 9 * slots // 4) if self._limits.span_follows else self._limits.size
         return max(0, min(room, most - waiting - self._parking.backlog, self._allowance))
 
     def add_planned(self, jobs: Sequence[ParkedJob]) -> None:

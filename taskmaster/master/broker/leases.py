@@ -151,7 +151,8 @@ class LeaseTable:
     def restore(self, slave: ConnectedSlave, lease: Lease) -> None:
         """Put a lease back that was taken for lost."""
         self._by_token[lease.token] = lease
-        self._positions.add(lease)
+        if lease.batch.first >= 0:  # others have no place in the order, and nobody looks for them there
+            self._positions.add(lease)
         slave.leases[lease.token] = None
         if lease.wanted is not None:
             slave.asked[lease.token] = None
@@ -163,7 +164,8 @@ class LeaseTable:
     def close(self, lease: Lease) -> None:
         """End a lease."""
         if self._by_token.pop(lease.token, None) is not None:
-            self._positions.remove(lease)
+            if lease.batch.first >= 0:
+                self._positions.remove(lease)
             self.open -= lease.open
             self._sort(lease, lease.open, 0)
         slave = self._slaves.get(lease.slave)
