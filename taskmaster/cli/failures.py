@@ -6,6 +6,7 @@ import csv
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from taskmaster.cli.echo import echo, echo_json
@@ -18,7 +19,8 @@ __all__ = ["check_styles", "show", "with_keys"]
 
 FORMULA = tuple("=+-@")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
-COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback")
+COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback",
+           "first_time", "last_time")  # fmt: skip
 
 
 def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
@@ -69,8 +71,19 @@ def _as_csv(found: Iterable[Any]) -> int:
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
         row["attempts"] = len(row["attempts"])
+        row["first_time"], row["last_time"] = _time_of(row["first"]), _time_of(row["last"])
         writer.writerow([_cell(row[name]) for name in COLUMNS])
     return count
+
+
+def _time_of(at: float) -> str:
+    """Return a time as ISO 8601 writes it, in the zone of this machine; "" for one that no clock
+    shows.
+    """
+    try:
+        return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def _cell(value: Any) -> str:

@@ -12,7 +12,7 @@ from taskmaster.errors import ConnectError
 from taskmaster.redaction import clean
 from taskmaster.units import show_count, show_rounded
 from taskmaster.view.snapshot import RunState, Snapshot
-from taskmaster.view.status import Rate, status_line, to_json
+from taskmaster.view.status import RATE_SECONDS, Rate, status_line, to_json
 from taskmaster.view.watch import Watch
 
 __all__ = ["as_object", "described", "watching"]
@@ -28,13 +28,14 @@ def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, 
         rate: Has taken in the statuses before; None: there were none.
     """
     snapshot = Snapshot.from_wire(status)
-    return {**to_json(snapshot, rate or _mean(snapshot)), **status}
+    return {**to_json(snapshot, rate or _recent(snapshot, status)), **status}
 
 
 def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
     """Return a status as lines for a person; see ``as_object``."""
     snapshot = Snapshot.from_wire(status)
-    mean = "above is the mean of this session; a progress line shows that of the last 10 seconds"
+    seconds = snapshot.working or snapshot.elapsed
+    mean = f"{snapshot.settled_here / seconds if seconds else 0.0:.2f}/s over this session; above, the last 10 seconds"
     pairs = [
         ("Target", snapshot.target),
         ("Run", snapshot.run),
@@ -51,7 +52,7 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
         run_for = show_rounded(snapshot.running_for)
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
-    line = status_line(snapshot, rate or _mean(snapshot))
+    line = status_line(snapshot, rate or _recent(snapshot, status))
     return [line, *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]
 
 
@@ -88,7 +89,16 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
             return
 
 
-def _mean(snapshot: Snapshot) -> Rate:
-    rate = Rate()
+def _recent(snapshot: Snapshot, status: Mapping[str, Any]) -> Rate:
+    """Return how fast the run was in the last ten seconds, as a progress line says it; over the
+    whole session where the master does not tell.
+    """
+    rate, said = Rate(), status.get("rates")
+    recent = said.get("10s") if isinstance(said, Mapping) else None
+    before = snapshot.elapsed - RATE_SECONDS
+    if isinstance(recent, (int, float)) and before > 0 and snapshot.settled_here:
+        settled = max(0, snapshot.settled_here - round(recent * RATE_SECONDS))
+        share = snapshot.share_here * settled / snapshot.settled_here
+        rate.add(before, settled, None, share)
     rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working or None, snapshot.share_here)
     return rate

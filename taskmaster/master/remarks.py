@@ -59,6 +59,8 @@ def remarks(
             f"{expected} expected, and {summary.settled} came: {missing} missing. "
             f"Unless jobs were removed while the run went on, {source.name} leaves some out, or the count is wrong."
         )
+    if checks.doubt and not checks.fault:
+        found.append(checks.doubt)
     if not checks.fault:
         return found
     disorder = f"{source.name} does not yield its jobs in the order of their keys ({checks.fault})"

@@ -28,6 +28,7 @@ from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
+from taskmaster.master.reading.successor import expected, successor
 from taskmaster.master.remarks import OutageRemark, remarks
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
@@ -99,7 +100,7 @@ class Run:
         stall: float = DEFAULT_STALL_SECONDS,
     ) -> None:
         keep_freed_memory()
-        self._source, self._store = source, store
+        self._source, self._store, self._identity = source, store, identity
         self._grace, self._count_wanted = grace, total is None
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
@@ -119,7 +120,10 @@ class Run:
         )
         self._checks = checks = JobChecks(identity)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
-        self._reader = kind(source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks)
+        next_one = expected(record)
+        self._reader = kind(
+            source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=next_one
+        )
         known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
         self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
         kinds = store.kinds(MOST_KINDS) if record.failures else ()
@@ -256,7 +260,7 @@ class Run:
             ending = self._watch(view, signals, own_slave)
             self._reader.stop()
             self._status.condition.end()
-            self.steers.note_end(ending)
+            self.steers.note_end(ending, successor(self._broker, self._lock, self._identity))
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)

@@ -276,16 +276,17 @@ class SteerService:
             "trail_saved": saved,
         }
 
-    def note(self, command: str, reason: str = "", after: str = "") -> None:
+    def note(self, command: str, reason: str = "", after: str = "", before: str = "") -> None:
         """Write into the trail what has happened to the run."""
         with self._lock:
-            self.steering.note(self._clock(), command, reason, after)
+            self.steering.note(self._clock(), command, reason, after, before)
 
-    def note_end(self, error: BaseException | None) -> None:
+    def note_end(self, error: BaseException | None, successor: str = "") -> None:
         """Write into the trail how the session has ended; a second call writes nothing.
 
         Args:
             error: With what it ended; None: all is done.
+            successor: Which job would have come next.
         """
         if self._exit_code is not None:
             return
@@ -295,7 +296,7 @@ class SteerService:
         command = "finished" if error is None else "stopped"
         reason = "" if error is None else clean(str(error))[:LONGEST_REASON]
         after = "" if error is None else f"exit code {code}"
-        self.note(command, reason, after)
+        self.note(command, reason, after, "" if error is None else successor)
 
     def news(self, *, finished: bool) -> News:
         """Return what the next checkpoint has to write; under the lock."""

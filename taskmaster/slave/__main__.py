@@ -16,6 +16,7 @@ from taskmaster.errors import TaskmasterError
 from taskmaster.redaction import clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
+from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 from taskmaster.runtime.titles import set_title
 from taskmaster.slave.config import Instructions
 from taskmaster.slave.supervisor import run_slave
@@ -37,7 +38,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         line += byte
     told = Instructions.from_line(line)
     set_title("tm-slave", f"slave of {told.config.target}")
-    logging.basicConfig(level=told.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=told.log_level.upper(), format=LOG_LINE, datefmt=TIME_OF_DAY, stream=sys.stderr)
     # Standard input is the workers' too, unless it is moved out of their way.
     lifeline = os.dup(0)
     os.set_inheritable(lifeline, False)

@@ -24,6 +24,7 @@ HEAD_BYTES = 512
 FEWEST_BYTES = 16  # least size of a content that can be judged by its zero bytes
 FEWEST_CRS = 3  # a content without LF, but with this many CRs, has lines that end with CR
 QUOTED = re.compile(rb'"[^"]*"')
+FEWEST_CHARACTERS = 2  # of a text that can be told to be UTF-16
 BLANK_SHARE = 0.3  # share of zero bytes above which a text is taken for UTF-16 or UTF-32
 
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -114,7 +115,8 @@ def why_no_lines(content: bytes) -> str:
         if content.startswith(magic):
             return f"{what}; convert it first: {how}" if " " in how and "FILE" in how else f"{what}; {how}"
     head = content[:HEAD_BYTES]
-    if len(head) > FEWEST_BYTES and BLANK_SHARE * len(head) < head.count(0) < len(head):
+    mostly_blank = len(head) > FEWEST_BYTES and BLANK_SHARE * len(head) < head.count(0) < len(head)
+    if mostly_blank or any(_every_second_is_blank(head, first) for first in (0, 1)):
         return (
             "full of zero bytes, as text in UTF-16 or UTF-32 without a byte order mark is; convert it first: "
             f"{ICONV.format('UTF-16LE')}"
@@ -123,3 +125,10 @@ def why_no_lines(content: bytes) -> str:
     if b"\n" not in content and QUOTED.sub(b"", content).count(b"\r") >= FEWEST_CRS:
         return "a text whose lines end with CR alone, as on old Macs; convert it first: tr '\\r' '\\n' < FILE > NEW"
     return ""
+
+
+def _every_second_is_blank(head: bytes, first: int) -> bool:
+    """Return whether a content, however short, has a zero byte at each second place and nowhere
+    else, as Latin letters in UTF-16 have.
+    """
+    return len(head) >= FEWEST_CHARACTERS * 2 and not any(head[first::2]) and 0 not in head[1 - first :: 2]

@@ -16,7 +16,7 @@ from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.time_left import time_left
 
-__all__ = ["SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
+__all__ = ["RATE_SECONDS", "SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
 
 SCHEMA = 1
 """Version of what ``to_json`` returns. It rises when a field changes its meaning or goes, not when

@@ -182,7 +182,7 @@ class Broker:
     def replay_only(self) -> None:
         """Run failed jobs again in this session, and nothing else: what is parked stays so."""
         self.replay.start(was_finished=self._record.finished is not None)
-        self.intake.seek(on=False)  # nothing is read
+        self.intake.seeking.note(on=False)  # nothing is read
         self.redelivery.clear()
         self.parking.clear()
 
@@ -276,7 +276,8 @@ class Broker:
         """Return all that the next checkpoint has to say; ``confirm`` it once it is durable."""
         self.intake.settle_known()
         mark, settled, counts = self.watermark, self.settlement, self.counts()
-        still_finished = self._record.finished is not None and self.intake.untouched and self.at_rest
+        fresh = self.intake.read or self.intake.write_ahead.made
+        still_finished = self._record.finished is not None and not fresh and self.at_rest
         checkpoint = Checkpoint(
             mark=mark.mark,
             bound=self.intake.bound,

@@ -28,6 +28,20 @@ __all__ = ["Intake"]
 SPANS_IN_HAND = 4
 
 
+class Seeking:
+    """Whether the source has still to come to where the run goes on."""
+
+    def __init__(self) -> None:
+        self._on = False
+
+    def note(self, *, on: bool) -> None:
+        """Note that it has to, or that it has."""
+        self._on = on
+
+    def __bool__(self) -> bool:
+        return self._on
+
+
 class Intake:
     """See the module.
 
@@ -68,7 +82,7 @@ class Intake:
         self.refused = False
         self.write_ahead = WriteAhead(0)
         self.known = 0
-        self.seeking = False
+        self.seeking = Seeking()
         self._limits = limits
         self._watermark = watermark
         self._parking = parking
@@ -122,15 +136,6 @@ class Intake:
     def read(self) -> int:
         """How many jobs this session has read."""
         return self._next + len(self._queue)
-
-    def seek(self, *, on: bool) -> None:
-        """Note that the source has to come to where the run goes on first, or that it has."""
-        self.seeking = on
-
-    @property
-    def untouched(self) -> bool:
-        """Whether this session has read nothing yet, and planned nothing."""
-        return not (self.read or self.write_ahead.made)
 
     @property
     def span(self) -> int:

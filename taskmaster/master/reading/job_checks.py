@@ -41,10 +41,12 @@ class JobChecks:
 
     Attributes:
         error: What is so wrong with the jobs that nothing more may be handed out.
+        doubt: What speaks for jobs that this session leaves out, as a sentence; "" if nothing does.
     """
 
     def __init__(self, identity: JobIdentity) -> None:
         self.error: TaskmasterError | None = None
+        self.doubt = ""
         self._identity = identity
         self._order: KeyOrder | None = None
         self._name = ""
@@ -69,6 +71,25 @@ class JobChecks:
         """What is wrong with the order of the keys, "" if nothing is known to be."""
         return self._order.fault if self._order is not None else ""
 
+    def compare(self, name: str, said: str, came: str) -> str:
+        """Compare the job that comes first in a resumed run with the one that was next when it
+        stopped; return what is still to be compared, which is nothing.
+
+        Args:
+            name: how messages call the source.
+            said: what was said of that one, "" if nothing was.
+            came: the same of this one, "" if none has come.
+        """
+        if said != came:
+            now = came or "nothing after that key"
+            self.doubt = (
+                f"{name} does not go on where it was: when the run stopped, there was {said}, and now there is {now}. "
+                "Unless jobs were removed or added just there, this run leaves jobs out: yield them in the same order "
+                "each time, and begin after `last`, compared as they are sorted. --reset runs all again."
+            )
+            logger.warning("%s", self.doubt)
+        return ""
+
     def check(self, first: int, jobs: list[Any]) -> UsageError | None:
         """Check the jobs of a batch, unless that was done before.
 
@@ -85,7 +106,7 @@ class JobChecks:
         if self._sure:
             return None if self._identity.text(jobs[-1]) is not None else self._error(jobs[-1])
         found = take_keys(jobs, self._identity)
-        if found and self._order is not None and self._order.breaks(found):
+        if found and self._order is not None and self._order.breaks(found) and not self.doubt:
             logger.warning("%s", order_warning(self._name, self.fault))
         return None if len(found) == len(jobs) else self._error(jobs[len(found)])
 

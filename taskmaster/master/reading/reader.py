@@ -27,7 +27,8 @@ from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.reading.source import Source, may_refuse
+from taskmaster.master.reading.source import Source, is_users, may_refuse
+from taskmaster.master.reading.successor import said_of
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
@@ -62,6 +63,7 @@ class Reader(threading.Thread):
         mark: encoded key of the watermark, None on a first run.
         planned: called when jobs were planned and none is there that could be handed out meanwhile.
         checks: looks at jobs before they are handed out; told here what the source can do.
+        expected: which job came next when the run stopped, as ``successor`` says it.
 
     Attributes:
         error: What has ended the reading, if it was not the end of the source.
@@ -72,7 +74,7 @@ class Reader(threading.Thread):
             are skipped now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what reads a run, each part once
         self,
         source: Source,
         broker: Broker,
@@ -83,6 +85,7 @@ class Reader(threading.Thread):
         *,
         planned: Callable[[], None] = lambda: None,
         checks: JobChecks | None = None,
+        expected: str = "",
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
@@ -96,7 +99,8 @@ class Reader(threading.Thread):
         self._identity = identity
         self._dedup = dedup
         self._mark = mark
-        broker.intake.seek(on=mark is not None)
+        self._expected = expected
+        broker.intake.seeking.note(on=mark is not None)
         self._planned = planned
         self._checks = checks or JobChecks(identity)
         self._stop_asked = threading.Event()
@@ -197,6 +201,7 @@ class Reader(threading.Thread):
         """
         self._source.resolve(self._last, resume=self._mark is not None)
         self._identity.use(self._source.job_key)
+        self._expected = self._expected if is_users(self._source) else ""
         if self._source.sure:
             self._checks.trust()
         elif self._source.resumes_by_key:
@@ -204,7 +209,7 @@ class Reader(threading.Thread):
             self._checks.follow_order(self._source.name, order)
         with self._lock:
             self._broker.intake.plan(parks=self._source.parks, splits=self._source.splits)
-            self._broker.intake.seek(on=self._broker.intake.seeking and may_refuse(self._source))
+            self._broker.intake.seeking.note(on=bool(self._broker.intake.seeking) and may_refuse(self._source))
 
     @property
     def _last(self) -> Any:
@@ -227,7 +232,7 @@ class Reader(threading.Thread):
             self._iterator = self._open()
         if self._iterator is None or room <= 0:
             return False
-        if len(self._dedup):
+        if len(self._dedup) or self._expected:
             self._read_one(self._iterator)
         else:
             self._chunks.read(self._iterator, room)
@@ -293,7 +298,7 @@ class Reader(threading.Thread):
         if self._mark is not None and not self._source.resumes_by_key:
             iterator = self._skip_to_mark(iterator)
         first = next(iterator, _NONE)
-        self._broker.intake.seek(on=False)
+        self._broker.intake.seeking.note(on=False)
         if first is _NONE:
             return iterator
         self._identity.check(first)
@@ -315,12 +320,16 @@ class Reader(threading.Thread):
         """Read a job that an earlier session may have settled."""
         job = next(iterator, _NONE)
         if job is _NONE:
+            self._expected = self._checks.compare(self._source.name, self._expected, "")
             with self._lock:
                 self._broker.intake.exhaust()
                 self._dedup.forget()
             return
         job = self._chunks.taken(job)
         text = self._identity.text(job)
+        if self._expected and text != self._mark:
+            came = said_of(self._mark or "", text or "")
+            self._expected = self._checks.compare(self._source.name, self._expected, came)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
             if fingerprint and self._dedup.recognise(text, fingerprint):

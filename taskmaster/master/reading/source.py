@@ -18,7 +18,7 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, UsageError, named
 from taskmaster.master.reading.unsuitable import why_unsuitable
 
-__all__ = ["Source", "may_refuse"]
+__all__ = ["Source", "is_users", "may_refuse"]
 
 logger = logging.getLogger(__name__)
 
@@ -343,6 +343,13 @@ def _call_with_known(function: Callable[..., Any], arguments: Mapping[str, Any])
 
 def _as_count(value: Any) -> int | None:
     return None if value is None else max(0, int(value))
+
+
+def is_users(source: Source) -> bool:
+    """Return whether the order of the jobs is made by the user's own code: what takes ``last``, and
+    what is skipped.
+    """
+    return source._takes_last or not source.resumes_by_key  # noqa: SLF001  # as below
 
 
 def may_refuse(source: Source) -> bool:

@@ -162,9 +162,9 @@ class Steering:
             self._broker.hand_out.hold(held=False)
             self.trail.add(now, "resume", reason="the time of the hold is over", before="paused", after="running")
 
-    def note(self, now: float, command: str, reason: str = "", after: str = "") -> None:
+    def note(self, now: float, command: str, reason: str = "", after: str = "", before: str = "") -> None:
         """Write down what nobody has commanded."""
-        self.trail.add(now, command, reason=reason, after=after)
+        self.trail.add(now, command, reason=reason, after=after, before=before)
 
     def forget(self) -> None:
         """Leave nothing in force: a run that is finished has nothing more to be steered."""

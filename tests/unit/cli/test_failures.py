@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import datetime
 
 import pytest
 
@@ -64,3 +65,12 @@ def test_json_has_no_number_that_there_is_not(capsys: pytest.CaptureFixture[str]
         "rate": None,
         "attempts": [{"at": None}, {"at": 1.5}],
     }
+
+
+def test_a_spreadsheet_has_times_that_people_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the seconds, which programs calculate with."""
+    show([failed()], style="csv", tracebacks=False)
+
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert float(row["last"]) == 5.0
+    assert datetime.fromisoformat(row["last_time"]).timestamp() == 5.0

@@ -1,0 +1,114 @@
+"""The job that was next when a run stopped, and the one that comes first when it is resumed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.master import settle
+
+from taskmaster import keys
+from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.reading.dedup import Dedup
+from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.reader import Reader
+from taskmaster.master.reading.source import Source
+from taskmaster.master.reading.successor import expected, successor
+from taskmaster.master.run_record import RunRecord
+from taskmaster.master.steering.records import TrailRow
+from taskmaster.model import Report, ReportEnd, Want
+
+
+def stopped(*texts: str, commands: tuple[str, ...] = ("started", "stopped")) -> list[TrailRow]:
+    before = {"stopped": "".join(texts)}
+    return [
+        TrailRow(n, 1.0, command, "", "", "", "master", "", before.get(command, ""), "")
+        for n, command in enumerate(commands, 1)
+    ]
+
+
+def after_three(jobs: Any) -> str:
+    """What is said of the next job when three of them are done."""
+    identity, lock = JobIdentity(), threading.Lock()
+    broker = Broker("i", Limits())
+    broker.intake.add(jobs)
+    slave = ConnectedSlave("s", "s", 1, 1, 0.0)
+    broker.enter(slave, ())
+    broker.batch_limit.note(1.0)
+    lease = broker.take(slave, Want(1, 3, 3, ""))
+    assert lease is not None
+    settle(broker, lease, Report(lease.token, 3, end=ReportEnd.FINISHED), identity.text)
+    broker.collect()
+    return successor(broker, lock, identity)
+
+
+def doubt(jobs: Any, mark: Any, said: str) -> str:
+    """What a resumed session says of its source."""
+    record = RunRecord("r", resumed=True, mark=keys.encode(mark), settled=3, trail=stopped(said))
+    identity, lock = JobIdentity(), threading.Lock()
+    broker, checks = Broker("i", Limits(), record), JobChecks(identity)
+    known = (identity, Dedup(record), record.mark)
+    reader = Reader(Source(jobs), broker, lock, *known, checks=checks, expected=expected(record))
+    reader.prepare()
+    for _ in range(100):
+        if broker.intake.exhausted:
+            return checks.doubt
+        reader.step()
+    raise AssertionError("the source has no end")
+
+
+def behind(rows: list[Any]) -> Callable[..., Any]:
+    """A source that begins after ``last``, compared as Python compares."""
+
+    def get_jobs(last: Any = None) -> Any:
+        return (row for row in rows if last is None or row > last)
+
+    return get_jobs
+
+
+CASES: dict[str, tuple[list[Any], Callable[..., Any]]] = {
+    "letters of both cases": (list("aBcDeF"), behind(list("aBcDeF"))),
+    "numbers as text": (["8", "9", "10", "11", "90"], behind(["8", "9", "10", "11", "90"])),
+    "last taken for an offset": ([100, 101, 102, 103], lambda last=0: iter([100, 101, 102, 103][last:])),
+    "a list in another order": ([1, 2, 3, 4], lambda: [4, 3, 2, 1]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_source_that_does_not_go_on_where_it_was_is_doubted(case: str) -> None:
+    """Whatever the reason is, and also if nothing comes."""
+    rows, again = CASES[case]
+    said = after_three(rows)
+    assert said == f"key {rows[2]!r}, then {rows[3]!r}"
+
+    assert "does not go on where it was" in doubt(again, rows[2], said)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda last=0: iter(range(last + 1, 9)),
+        lambda last=0: iter(range(last, 9)),  # inclusive
+        lambda last=0: iter([last, last, *range(last, 9)]),
+        lambda: range(9),
+        list(range(9)),
+    ],
+)
+def test_one_that_does_is_not(again: Any) -> None:
+    """With ``last`` or without it."""
+    assert doubt(again, 3, "key 3, then 4") == ""
+
+
+def test_nothing_is_expected_where_the_run_has_gone_on_since() -> None:
+    """Because it was killed, or has come further than what was said."""
+    mark = keys.encode(3)
+    killed = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "resumed")))
+    further = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 2, then 3"))
+    same = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "note")))
+
+    assert [expected(record) for record in (killed, further, same)] == ["", "", "key 3, then 4"]
