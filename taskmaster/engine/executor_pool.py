@@ -286,6 +286,9 @@ class ExecutorPool:
         """End: hosts have their workers tear down by themselves."""
         self.kill()
 
+    def finish_output(self, may_give_up: Callable[[], bool]) -> None:
+        """Do nothing: what workers print stays where they run."""
+
     def close(self, may_give_up: Callable[[], bool]) -> None:
         """Let go of the executor; a pool of processes ends with its workers' teardown."""
         self._closing = True

@@ -335,8 +335,8 @@ class Supervisor:
     @property
     def _exit_code(self) -> int:
         """0, if all that callbacks wrote is where they wanted it."""
-        workforce = self._pool.workforce
-        return 1 if workforce.ends.unfinished or workforce.outputs.problems else 0
+        ends = self._pool.workforce.ends
+        return 1 if ends.unfinished or ends.lost else 0
 
     def _turn_to_stop(self, now: float) -> int | None:
         """End after a signal: give back what has not started, let the rest end in its time, and
@@ -378,8 +378,8 @@ class Supervisor:
             hurry=lambda: self._signals.repeated,
             orphaned=lambda: self._interruption.orphaned,
         )
-        self._pool.workforce.outputs.finish(self._may_give_up)
-        for sentence in (self._pool.workforce.ends.summary(), *self._pool.workforce.outputs.problems):
+        self._pool.workforce.finish_output(self._may_give_up)
+        for sentence in (self._pool.workforce.ends.summary(), *self._pool.workforce.ends.lost):
             if sentence:
                 self._say(sentence, always=True)
 

@@ -31,6 +31,9 @@ class SlaveWorkforce(Protocol):
     def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:
         """Have the workers end, as the function of that name."""
 
+    def finish_output(self, may_give_up: Callable[[], bool]) -> None:
+        """Write what workers have printed, and let ``ends`` know what is lost of it."""
+
 
 class SlavePool(Protocol):
     """Runs the batches of a slave. Nothing here waits, but for ``close``.

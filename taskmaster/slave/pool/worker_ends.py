@@ -29,10 +29,12 @@ class WorkerEnds:
 
     Attributes:
         unfinished: a sentence for each worker.
+        lost: a sentence for each output in which lines are missing.
     """
 
     def __init__(self) -> None:
         self.unfinished: list[str] = []
+        self.lost: list[str] = []
 
     def note(self, worker: WorkerProcess, problem: str) -> None:
         """Note what a worker could not do; "" if it has done all."""

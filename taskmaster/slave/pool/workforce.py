@@ -278,6 +278,11 @@ class Workforce:
         """Have the workers end, as the function of that name."""
         wind_up(self, self._selector, seconds, hurry=hurry, orphaned=orphaned)
 
+    def finish_output(self, may_give_up: Callable[[], bool]) -> None:
+        """Write what workers have printed, and let ``ends`` know what is lost of it."""
+        self.outputs.finish(may_give_up)
+        self.ends.lost = self.outputs.problems
+
     def close(self) -> None:
         """End what is left, the fork server included."""
         self.closing = True
