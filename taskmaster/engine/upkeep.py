@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TextIO
 
 from taskmaster.engine.contract import Engine, EngineGone
@@ -22,7 +23,7 @@ __all__ = ["Upkeep"]
 
 LOOK_SECONDS = 0.25  # between two looks at the engine
 AWAY_SECONDS = 1.0  # the same while it does not answer
-FAREWELL_SECONDS = 3.0  # that slaves have to end in hurry
+HANGS_SECONDS = 5.0  # after which an engine that has not answered yet is away
 CLOSING_SECONDS = 5.0  # for the engine to let go
 
 
@@ -44,6 +45,7 @@ class Upkeep:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._said = ""
+        self._asked_at = 0.0  # when the question began that is not answered yet; 0: there is none
         self._thread = threading.Thread(target=self._keep, name="taskmaster-fleet", daemon=True)
         self._thread.start()
 
@@ -64,9 +66,16 @@ class Upkeep:
             return self._fleet.over and not self._fleet.tasks
 
     def show(self) -> str:
-        """Return how the fleet stands, for people."""
+        """Return how the fleet stands, for people. An engine that raises nothing and does not
+        answer either is away since it was asked: Ray, whose head is gone, says nothing for a
+        minute.
+        """
+        asked, now = self._asked_at, time.monotonic()
         with self._lock:
-            return self._fleet.status().show(time.monotonic())
+            status = self._fleet.status()
+        if asked and now - asked >= HANGS_SECONDS and status.away_since is None:
+            status = replace(status, away_since=asked)
+        return status.show(now)
 
     def stop(self, seconds: float, hurry: Callable[[], bool]) -> None:
         """Have all slaves end.
@@ -107,6 +116,7 @@ class Upkeep:
         pause = 0.0
         while not self._stopping.wait(pause) and not self._fleet.failure:
             pause = LOOK_SECONDS
+            self._asked_at = time.monotonic()
             try:
                 self._look()
                 self._submit()
@@ -117,6 +127,7 @@ class Upkeep:
                     self._fleet.away(time.monotonic(), one_line(exc))
                 self._complain(f"the engine does not answer ({one_line(exc)}); slaves that run go on")
                 pause = AWAY_SECONDS
+            self._asked_at = 0.0
 
     def _submit(self) -> None:
         """Have the slaves started that are due; what the engine does not take is due again."""

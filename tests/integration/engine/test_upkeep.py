@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from typing import Any, TextIO
 
@@ -64,3 +65,34 @@ def test_slaves_that_the_engine_did_not_take_are_submitted_again(monkeypatch: py
 
     assert len(set(engine.taken)) == len(engine.taken) == 3
     assert "the scheduler is away" in said[0]
+
+
+class SilentEngine(ShakyEngine):
+    """Does not answer until it is let, and raises nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def look(self) -> View:
+        self.answers.wait()
+        return super().look()
+
+    def submit(self, name: str, task: Any) -> None:
+        self.taken.append(name)
+
+
+def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since it was asked: else the status would say for ever how it stood before."""
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "HANGS_SECONDS", 0.1)
+    engine = SilentEngine()
+    kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
+    try:
+        assert kept.show() == "engine: 0 of 3 slaves"
+        wait_for("it to be away", lambda: "; scheduler away since 0 s" in kept.show(), 10.0)
+        engine.answers.set()
+        wait_for("it to be back", lambda: kept.show() == "engine: 3 of 3 slaves", 10.0)
+    finally:
+        engine.answers.set()
+        kept.stop(0.0, lambda: True)
