@@ -105,8 +105,7 @@ class Run:
         self._throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._is_timed = False  # by an operator, not by the command line
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._lock, self._wake = threading.Lock(), threading.Event()
         self._collector = Collector()
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = broker = Broker(incarnation, limits, record)
