@@ -98,7 +98,9 @@ def _reach(address: Address, deadline: float) -> socket.socket:
     """Return a socket to the first address of the name that answers; one that does not leaves time
     for the others.
     """
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    # A text would be encoded as an international name first, and the tables for that be loaded.
+    host = address.host.encode() if address.host.isascii() else address.host
+    found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     problem: OSError = TimeoutError("timed out")
     for number, (family, kind, protocol, _, where) in enumerate(found):
         left = deadline - time.monotonic()

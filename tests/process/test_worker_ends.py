@@ -23,6 +23,15 @@ LEFT = {
         def handle_job(job):
             out.write(f"{job}\\n")
     """,
+    "a file that gc.freeze() has set aside": """
+        import gc
+        def setup():
+            global out
+            out = open(f"part-{os.getpid()}.txt", "w")
+            gc.freeze()
+        def handle_job(job):
+            print(job, file=out)
+    """,
     "a compressed file": """
         import gzip, atexit
         def setup():

@@ -89,6 +89,7 @@ class WorkerEnding:
         self._problems: list[str] = []
         self._thread_hook = threading.excepthook
         threading.excepthook = self._thread_raised
+        self._unfrozen: list[Any] = []  # is set aside, too, if the user's code calls gc.freeze()
         if inherited is not None:
             self._watch_logging()
 
@@ -174,7 +175,10 @@ class WorkerEnding:
         logging.shutdown()
 
     def _close_files(self) -> None:
-        for sentence in close_all(self._inherited):
+        # What was frozen before a worker ran anything of the user's is Taskmaster itself: twenty
+        # thousand objects, whose memory is shared with other processes until it is looked at.
+        frozen = self._inherited is not None or not any(one is self._unfrozen for one in gc.get_objects())
+        for sentence in close_all(self._inherited, frozen=frozen):
             self._note(sentence)
         ctypes.CDLL(None).fflush(None)  # what an extension in C has printed
 

@@ -73,16 +73,21 @@ class Inherited:
         return known is not None and known[0] is file and known[1] == _written(file)
 
 
-def close_all(inherited: Inherited | None = None) -> list[str]:
+def close_all(inherited: Inherited | None = None, *, frozen: bool = True) -> list[str]:
     """Close what is open for writing, the outermost first.
 
     A compressed file writes its last bytes to the file that it wraps, so that this one has to be
     open still.
 
+    Args:
+        inherited: The files that are left alone if nobody has written to them.
+        frozen: Whether to look among the objects that ``gc.freeze()`` has set aside, too.
+
     Returns:
         A sentence for each file that could not be written.
     """
-    gc.unfreeze()
+    if frozen:
+        gc.unfreeze()
     left = {id(file): file for file in _writers() if inherited is None or not inherited.untouched(file)}
     inner = {key: ({id(one) for one in _inner(file)} & left.keys()) - {key} for key, file in left.items()}
     problems: dict[str, str] = {}

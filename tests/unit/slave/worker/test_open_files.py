@@ -158,3 +158,17 @@ def test_what_is_buffered_before_a_fork_is_written_out(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "a"
 
     file.close()
+
+
+def test_frozen_files_are_left_to_those_who_ask_for_them(tmp_path: Path) -> None:
+    """A file that gc.freeze() has set aside is closed unless what is frozen is known to be none."""
+    with (tmp_path / "a").open("w") as file:
+        file.write("x")
+        gc.freeze()
+
+        close_all(frozen=False)
+        assert not file.closed
+
+        close_all()
+        assert file.closed
+    assert (tmp_path / "a").read_text() == "x"
