@@ -230,6 +230,26 @@ def test_two_runs_on_one_cluster_do_not_mix(playground, engine):
     assert Counter(line.split()[1] for line in lines if line.startswith("end")) == Counter(map(str, range(300)))
 
 
+@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+@thorough
+def test_slaves_on_ray_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, engine):
+    """Ctrl-C at ``tm-slave``: no job runs twice, no slave is left, and the same command goes on."""
+    host = "--host=127.0.0.1:5050"
+    master = engine.beside("tm-master", "jobs.py", host, TOTAL="3000")
+    playground.hold(after=100)
+    fleet = engine.start("tm-slave", "jobs.py", host)
+    at_work(playground, engine)
+    fleet.signal_group(signal.SIGINT)
+    playground.let_go()
+    assert fleet.end() == 130, fleet.output
+    engine.wait_for_no_slaves()
+
+    again = engine.run("tm-slave", "jobs.py", host)
+    assert again.process.returncode == 0, again.output
+    assert master.end() == 0, master.output
+    assert playground.ledger.ended() == Counter(map(str, range(3000)))
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: `make check` does, where it can be.")
 @thorough
 def test_a_head_that_says_nothing_is_not_waited_for_as_long_as_ray_would(playground):

@@ -13,6 +13,7 @@ import pytest
 from distributed import Client
 from support.commands import free_port, wait_for
 from support.dask_cluster import DaskProcesses
+from support.engines import EngineOfTest
 from support.playground import Playground
 
 pytestmark = pytest.mark.slow
@@ -35,34 +36,6 @@ def twice(playground: Playground) -> dict[str, int]:
     return {key: number for key, number in playground.ledger.ended().items() if number > 1}
 
 
-def test_jobs_run_on_the_workers_of_the_cluster_each_once(playground, cluster):
-    """The file of the target travels; the callback runs below the cluster's workers, and its slaves
-    are gone with the run.
-    """
-    run = playground.run("tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}", TOTAL="400")
-
-    assert run.process.returncode == 0, run.output
-    assert playground.ledger.ended() == Counter(ALL)
-    assert "All done" in run.output
-    wait_for("the slaves to end", lambda: not any("taskmaster.slave" in line for line in playground.left().values()))
-    assert all(one.process.poll() is None for one in cluster.workers)
-
-
-def test_a_killed_worker_costs_what_was_in_flight(playground, cluster):
-    """Kill -9 of a Dask worker: its jobs run elsewhere, none is missing, and few run twice."""
-    playground.hold(after=100)
-    run = playground.start(
-        "tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}", "--batch=2", TOTAL="400"
-    )
-    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
-    os.kill(cluster.inner(cluster.workers[0]), signal.SIGKILL)
-    playground.let_go()
-
-    assert run.end() == 0, run.output
-    assert set(playground.ledger.ended()) == set(ALL)
-    assert sum(number - 1 for number in twice(playground).values()) <= 8
-
-
 def test_ctrl_c_drains_and_the_same_command_resumes(playground, cluster):
     """Ctrl-C: running jobs end, nothing runs on, and no job runs twice in both sessions."""
     words = ["tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}"]
@@ -80,17 +53,31 @@ def test_ctrl_c_drains_and_the_same_command_resumes(playground, cluster):
     assert playground.ledger.ended() == Counter(ALL)
 
 
-def test_a_retired_worker_drains_and_no_job_runs_twice(playground, cluster):
-    """Dask takes a worker away under a slave: it ends what runs, and gives the rest back."""
+def test_a_retired_worker_drains_and_a_killed_one_costs_what_was_in_flight(playground, cluster):
+    """Dask takes a worker away under a slave: it ends what runs, gives the rest back, and no job
+    runs twice. Kill -9 of another one: its jobs run elsewhere, none is missing, and few run twice.
+    """
+    engine = EngineOfTest(playground, "--engine=dask", f"--scheduler={cluster.address}")
     playground.hold(after=100)
-    run = playground.start("tm-run", "jobs.py", "--engine=dask", f"--scheduler={cluster.address}", TOTAL="400")
-    wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
+    run = engine.start("tm-run", "jobs.py", "--batch=2", TOTAL="400")
+    wait_for("two slaves at work", lambda: len(playground.held()) >= 2 and len(engine.hosts()) >= 2)
+    before = engine.hosts()
+    cluster.start_worker()
     with Client(cluster.address, set_as_default=False) as client:
         client.retire_workers([next(iter(client.nthreads()))])
+    playground.hold(after=250)
+    wait_for(
+        "two slaves at work, one of them on the new worker",
+        lambda: len(playground.held()) >= 2 and len(engine.hosts()) >= 2 and engine.hosts() != before,
+    )
+    assert len(playground.ledger.ended()) >= 250
+    assert not twice(playground)
+    os.kill(engine.hosts().pop(), signal.SIGKILL)
     playground.let_go()
 
     assert run.end() == 0, run.output
-    assert playground.ledger.ended() == Counter(ALL)
+    assert set(playground.ledger.ended()) == set(ALL)
+    assert sum(number - 1 for number in twice(playground).values()) <= 8
 
 
 def test_the_scheduler_is_killed_and_comes_back(playground, cluster):
@@ -131,6 +118,9 @@ def test_a_target_that_cannot_be_imported_there_stops_the_run_with_its_message(p
     run = playground.run(*words, "--ship=helper.py", TOTAL="400")
     assert run.process.returncode == 0, run.output
     assert playground.ledger.ended() == Counter(ALL)
+    assert "All done" in run.output
+    wait_for("the slaves to end", lambda: not any("taskmaster.slave" in line for line in playground.left().values()))
+    assert all(one.process.poll() is None for one in cluster.workers)
 
 
 def test_the_key_is_in_no_log_and_in_no_process_list(playground, cluster):
@@ -171,6 +161,7 @@ def test_what_is_too_dangerous_or_cannot_work_is_refused_before_anything_begins(
     assert not list(playground.directory.glob("*.tmstate"))
 
 
+@pytest.mark.thorough
 def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, cluster):
     """Ctrl-C ends the slaves, no job runs twice, and the same command goes on."""
     port = free_port()

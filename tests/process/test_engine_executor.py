@@ -26,7 +26,9 @@ def engine(request: pytest.FixtureRequest, playground: Playground) -> Iterator[E
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["forked", "spawned", "threads"], indirect=True)
+@pytest.mark.parametrize(
+    "engine", ["forked", pytest.param("spawned", marks=pytest.mark.thorough), "threads"], indirect=True
+)
 def test_jobs_run_in_a_pool_each_once_and_one_that_kills_its_process_kills_no_more(playground, engine):
     """A process pool, forked or not, and threads: the job that ends its process has failed alone,
     and the pool has the workers that it had.

@@ -156,8 +156,11 @@ class RayEngine(EngineOfTest):
 
     def start(self, *words: str, **environment: str) -> Command:
         """Start a command in Ray's network."""
-        there = [*self._cluster.prefix, str(BIN / words[0]), words[1], *self.words, *words[2:]]
-        return self.playground.start(*there, **environment)
+        return self.beside(words[0], words[1], *self.words, *words[2:], **environment)
+
+    def beside(self, command: str, *words: str, **environment: str) -> Command:
+        """Start another command in Ray's network."""
+        return self.playground.start(*self._cluster.prefix, str(BIN / command), *words, **environment)
 
 
 def make_engine(kind: str, playground: Playground) -> EngineOfTest:
