@@ -203,7 +203,7 @@ class Intake:
         """
         self._allowance -= len(jobs)
         self._watermark.jump(jobs[-1].key)
-        self._park_first(jobs)
+        _park_first(self.write_ahead, self._parking, jobs)
 
     def split(self, batch: Batch, parts: Sequence[ParkedJob]) -> None:
         """Put the parts of a job in its place.
@@ -219,12 +219,7 @@ class Intake:
             return
         self._parking.settle(batch.first)
         for part in parts:
-            self._park_first([replace(part, attempts=batch.attempts[-1:])])
-
-    def _park_first(self, jobs: Sequence[ParkedJob]) -> None:
-        first = self.write_ahead.add(jobs).first
-        for position, job in enumerate(jobs, first):
-            self._parking.add(position, job)
+            _park_first(self.write_ahead, self._parking, [replace(part, attempts=batch.attempts[-1:])])
 
     # -- handing out -------------------------------------------------------------------------------
 
@@ -263,3 +258,9 @@ class Intake:
     def head_at_low(self) -> list[Any]:
         """Return the first job that is not settled, if it is still in the queue; else nothing."""
         return self._queue.head() if self._watermark.low == self._next else []
+
+
+def _park_first(write_ahead: WriteAhead, parking: Parking, jobs: Sequence[ParkedJob]) -> None:
+    first = write_ahead.add(jobs).first
+    for position, job in enumerate(jobs, first):
+        parking.add(position, job)
