@@ -48,10 +48,15 @@ def check_callbacks(
     """Refuse a callback, or what surrounds it, that takes other arguments than it will be given.
 
     Raises:
-        TargetError: One of them does.
+        TargetError: One of them does, or the callback is a class.
     """
     if handle is not None:
         name = getattr(handle, "__name__", type(handle).__name__)
+        # Each job would make an object that nobody looks at, and all would be done.
+        if inspect.isclass(handle):
+            can_be_called = any("__call__" in vars(kind) for kind in handle.__mro__)
+            cure = f"an object of it, {name}(...)" if can_be_called else "a function"
+            raise TargetError(f"The callback {name} is a class: to call it only makes an object. Give {cure}.")
         check_call(handle, name, "a list of jobs" if name == "handle_jobs" else "a job")
     check_call(setup, "setup")
     check_call(teardown, "teardown")

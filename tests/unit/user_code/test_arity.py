@@ -68,3 +68,10 @@ def test_what_surrounds_the_jobs_takes_nothing(name: str) -> None:
     with pytest.raises(TargetError, match=f"{name} is called without arguments"):
         check_callbacks(print, **{name: lambda worker: None})
     check_callbacks(print, **{name: lambda worker=None: None})
+
+
+@pytest.mark.parametrize(("callback", "cure"), [(Called, r"an object of it, Called\(\.\.\.\)"), (str, "a function")])
+def test_a_class_is_no_callback(callback: type, cure: str) -> None:
+    """Each job would make an object that nobody looks at, and all would be done."""
+    with pytest.raises(TargetError, match=f"{callback.__name__} is a class.*Give {cure}"):
+        check_callbacks(callback)
