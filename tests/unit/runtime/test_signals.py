@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ def test_the_first_signal_is_noted_and_wakes(number: int) -> None:
     former = signal.signal(number, lambda *_: None)
     handler = signal.getsignal(number)
     with Signals(lambda: heard.append(1)) as signals:
-        os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
+        signal.raise_signal(number)
 
         assert (signals.received, signals.repeated, heard) == (number, False, [1, 1])
     assert signal.getsignal(number) is handler
@@ -44,7 +43,7 @@ def test_a_blocked_signal_is_heard(number: int) -> None:
     """As one that was blocked when the process started; afterwards the mask is the former one."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     with Signals() as signals:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
         assert signals.received == number
     assert number in signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -54,7 +53,7 @@ def test_a_hangup_that_was_ignored_stays_ignored() -> None:
     """As under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
 
         assert signals.received == 0
 
@@ -64,8 +63,8 @@ def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", -1.0)
     monkeypatch.setattr(module, "_end_for_sure", lambda *_: None)
     with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
 
         assert (signals.received, signals.repeated, signals.name) == (signal.SIGTERM, True, "SIGTERM")
 
