@@ -319,10 +319,10 @@ def test_a_script_says_which_exceptions_are_worth_another_attempt(playground: Pl
     assert "retry_on is 'OSError'" in refused.output
 
 
-@pytest.mark.parametrize("way", ["os.kill(os.getpid(), signal.SIGKILL)", "pass"])
-def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground, way: str) -> None:
+@pytest.mark.parametrize(("way", "code"), [("os.kill(os.getpid(), signal.SIGKILL)", 0), ("pass", 1)])
+def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground, way: str, code: int) -> None:
     """A dead worker's at once, so that it does not go on beside the job's next execution; the
-    others' at the end.
+    others' at the end, after a time, and it is said that they were not done.
     """
     playground.write(
         "mod.py",
@@ -341,8 +341,9 @@ def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground
         + "    elif n == 1 and alive(open('child').read()):\n        raise SystemExit('it still runs')\n"
         + "    note(n)\n",
     )
-    run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0", "--retries=0")
+    run = playground.run("tm-run", "mod", "1", "--progress=none", "--backoff=0", "--retries=0", "--grace=1")
 
-    assert run.process.returncode == 0, run.output
+    assert run.process.returncode == code, run.output
+    assert ("programs that callbacks have started and not waited for" in run.output) is bool(code)
     assert playground.ledger.ended().total() == 3
     wait_for("the callback's process to end", lambda: not playground.left(), 10.0)

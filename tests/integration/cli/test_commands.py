@@ -694,13 +694,14 @@ def test_unknown_keywords_are_refused_with_the_nearest(keywords, message):
 
 
 def test_run_options_are_those_of_master_and_slave():
-    """A local run can be told all that its two halves can, but for how long to wait for itself; and
-    to run one job alone, and where slaves on an engine reach it.
+    """A local run can be told all that its two halves can, but for how long to wait for itself, and
+    the executor of one slave; and to run one job alone, and where slaves on an engine reach it.
     """
     defaults = {
         cls: {one.name: one.default for one in fields(cls)} for cls in (MasterOptions, SlaveOptions, RunOptions)
     }
     both = {**defaults[SlaveOptions], **defaults[MasterOptions], "host": None, "job": None, "advertise": None}
-    del both["wait"]
+    for name in ("wait", "executor", "in_flight"):
+        del both[name]
 
     assert defaults[RunOptions] == both
