@@ -40,6 +40,7 @@ MOST_MS = 100.0
 MOST_BYTES = 64 * 1024
 MOST_GROWTH = 1.2  # times the memory of the middle
 LEAVING = 20  # one slave in so many leaves each second
+LEAST_LOOKS = 3  # some of them after slaves have come and gone
 PATIENCE = 120.0  # seconds without one more failure
 TARGET = (
     light_slaves.TARGET
@@ -108,7 +109,7 @@ def watch(slaves: int, failures: int) -> list[dict[str, float]]:
                 raise click.ClickException(f"Only {crowd.welcomed} of {slaves} slaves could connect.")
             process, last = psutil.Process(master.pid), time.monotonic()
             with failing_slave(directory, address, key), Run(str(address), key=key) as run:
-                while not rows or rows[-1]["failed"] < failures:
+                while len(rows) < LEAST_LOOKS or rows[-1]["failed"] < failures:
                     crowd.run(1.0)
                     leave(crowd, max(1, slaves // LEAVING))
                     rows.append({**look(run), "mb": process.memory_info().rss / 1e6, "slaves": crowd.welcomed})

@@ -221,7 +221,8 @@ def test_lines_of_callbacks_that_a_full_disk_does_not_take_are_no_success(playgr
         ("tm-run", "prints.py", "1", "--progress=json", "--reset"),
     ):
         run = playground.run("/bin/sh", "-c", full, str(BIN / words[0]), *words[1:])
-        assert run.process.returncode == 1, run.output
+        # Python itself makes 120 of it where a script's own output has lines left at its exit.
+        assert run.process.returncode in ((1, 120) if words[0] == "python" else (1,)), run.output
         assert missing in run.output
         assert "All done" not in run.output
 
