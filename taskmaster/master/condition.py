@@ -9,6 +9,7 @@ from taskmaster.master.broker.counts import Counts
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.standing import Standing
+from taskmaster.master.steering.quiet_slaves import no_slave_takes_jobs
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import Facts, Why, WhyCode, why
@@ -91,6 +92,7 @@ class Condition:
             self._moved = (counts.settled_here, now)
         throttled = broker.outage.reason or throttle.why(now)
         limits, intake = broker.limits, broker.intake
+        quiet, undo = no_slave_takes_jobs(broker.slaves)
         facts = {
             "unwritable": broker.paused,
             "state_timeout": limits.state_timeout,
@@ -98,6 +100,8 @@ class Condition:
             "hold": self._steering.describe_hold(),
             "throttled": throttled,
             "slaves": counts.slaves,
+            "quiet": quiet,
+            "undo": undo,
             "workers": counts.workers,
             "busy": min(counts.workers, counts.leased),
             "source": self._source.name,
@@ -164,6 +168,8 @@ class Condition:
             reason = whole.sentence.removeprefix("paused ")
         elif found.state is RunState.RUNNING:
             reason = self._standing.reason(counts) or reason
+            if whole.code is WhyCode.QUIET:
+                reason = f"{whole.sentence}; {facts.undo}"
             silent = now - self._moved[1] >= SILENT_SECONDS
             if not reason and (whole.code in (WhyCode.SPAN, WhyCode.REFUSED) or (silent and counts.slaves)):
                 reason = whole.sentence

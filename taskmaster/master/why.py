@@ -35,6 +35,8 @@ class WhyCode(StrEnum):
     """No slave is connected."""
     REFUSED = "refused"
     """No slave is connected, because those that came were refused."""
+    QUIET = "quiet"
+    """Every connected slave was made quiet."""
     SOURCE = "source"
     """The source gives no jobs, or raised."""
     SPAN = "span"
@@ -66,6 +68,7 @@ _EXIT_CODES = {
     WhyCode.PACE: 2,
     WhyCode.SLAVES: 3,
     WhyCode.REFUSED: 3,
+    WhyCode.QUIET: 3,
     WhyCode.SOURCE: 4,
     WhyCode.STATE: 5,
 }
@@ -97,6 +100,8 @@ class Facts:
         hold: Who holds the run, since when and why; "" if nobody does.
         throttled: Why a guard, a throttle function or an outage holds it.
         slaves: Connected slaves.
+        quiet: Who made all of them quiet; "" if any gets jobs.
+        undo: The command that takes that back.
         workers: Their worker processes.
         busy: How many of these have a job.
         engine: How the engine that runs the slaves stands; "" if there is none.
@@ -129,6 +134,8 @@ class Facts:
     hold: str = ""
     throttled: str = ""
     slaves: int = 0
+    quiet: str = ""
+    undo: str = ""
     workers: int = 0
     busy: int = 0
     engine: str = ""
@@ -205,6 +212,14 @@ def _no_slave(facts: Facts) -> Why | None:
     return Why(WhyCode.SLAVES, f"no slave is connected{jobs}", cure)
 
 
+def _all_quiet(facts: Facts) -> Why | None:
+    if not facts.quiet or (facts.alone and not facts.waiting):
+        return None
+    running = _running(facts)
+    sentence = f"no slave takes jobs: {facts.quiet}" + (f"; {running}" if running else "")
+    return Why(WhyCode.QUIET, sentence, f"`{facts.undo}` lets it take jobs again.")
+
+
 def _source_waits(facts: Facts) -> Why | None:
     if facts.skipping is not None:
         skipped = _count(facts.skipping, "job", "jobs")
@@ -269,6 +284,7 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
     _paused,
     _throttled,
     _no_slave,
+    _all_quiet,
     _source_waits,
     _span_is_full,
     _only_retries,

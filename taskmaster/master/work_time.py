@@ -19,6 +19,7 @@ HELD = {
     WhyCode.SOURCE: "source",
     WhyCode.SLAVES: "slaves",
     WhyCode.REFUSED: "slaves",
+    WhyCode.QUIET: "slaves",
 }
 
 

@@ -21,10 +21,14 @@ class Quieted(NamedTuple):
     Attributes:
         name: "host:pid", for people.
         ends: It ends when it holds nothing.
+        by: Who made it quiet, "" if that is not known.
+        reason: Why.
     """
 
     name: str
     ends: bool
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(slots=True, eq=False)

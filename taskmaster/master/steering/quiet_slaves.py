@@ -8,20 +8,32 @@ from taskmaster.master.broker.slaves import ConnectedSlaves, Quieted
 from taskmaster.master.steering.records import QUIET, LiveChange
 from taskmaster.units import show_moment
 
-__all__ = ["change_of", "gone", "known_slaves", "quieted_by", "quiets", "said_at_start"]
+__all__ = [
+    "change_of",
+    "gone",
+    "known_slaves",
+    "no_slave_takes_jobs",
+    "quieted_by",
+    "quiets",
+    "said_at_start",
+    "said_of_quiet",
+    "said_of_undo",
+    "shown",
+]
 
 ENDS, STAYS = "ends", "stays"
 
 
-def change_of(ident: str, quieted: Quieted, by: str, at: float, reason: str) -> LiveChange:
+def change_of(ident: str, quieted: Quieted, at: float) -> LiveChange:
     """Return what the state keeps of it."""
-    return LiveChange(QUIET + ident, f"{ENDS if quieted.ends else STAYS} {quieted.name}", by, at, reason)
+    how = f"{ENDS if quieted.ends else STAYS} {quieted.name}"
+    return LiveChange(QUIET + ident, how, quieted.by, at, quieted.reason)
 
 
 def quieted_by(change: LiveChange) -> tuple[str, Quieted]:
     """Return the id of the slave that a change is about, and what is to be remembered of it."""
     how, _, name = change.value.partition(" ")
-    return change.name.removeprefix(QUIET), Quieted(name, how == ENDS)
+    return change.name.removeprefix(QUIET), Quieted(name, how == ENDS, change.by, change.reason)
 
 
 def quiets(change: LiveChange) -> bool:
@@ -42,6 +54,53 @@ def known_slaves(slaves: ConnectedSlaves) -> dict[str, str]:
     return {**away, **{slave.id: slave.name for slave in slaves}}
 
 
+def no_slave_takes_jobs(slaves: ConnectedSlaves) -> tuple[str, str]:
+    """Return who made all connected slaves quiet, and the command that takes it back; two empty
+    texts if any gets jobs, or if none is connected.
+    """
+    if not slaves.quieted:
+        return "", ""
+    connected = [slave for slave in slaves if slaves.is_connected(slave.id)]
+    found = [slaves.quieted[slave.id] for slave in connected if slave.id in slaves.quieted]
+    if not found or len(found) < len(connected):
+        return "", ""
+    names, last = list(dict.fromkeys(quieted.name for quieted in found)), found[-1]
+    was = "was" if len(names) == 1 else "were"
+    why = (f" by {last.by}" if last.by else "") + (f" ({last.reason})" if last.reason else "")
+    return f"{shown(names)} {was} made quiet{why}", f"tm-ctl quiet {names[0]} --undo"
+
+
+def said_of_quiet(names: list[str], *, stay: bool) -> str:
+    """Return what these slaves do from now on, without the full stop.
+
+    Args:
+        names: Of the slaves that are meant.
+        stay: They stay connected.
+    """
+    if len(names) == 1:
+        end = "stays connected" if stay else "then ends"
+        return f"{names[0]} gets no more jobs, gives back what it has not begun, and {end}"
+    end = "stay connected" if stay else "then end"
+    return f"{shown(names)} get no more jobs, give back what they have not begun, and {end}"
+
+
+def said_of_undo(names: list[str], *, changed: bool) -> str:
+    """Return what is said to the one who lets these slaves take jobs again.
+
+    Args:
+        names: Of the slaves that are meant.
+        changed: Any of them was quiet.
+    """
+    if len(names) == 1:
+        return f"{names[0]} gets jobs again." if changed else f"{names[0]} was not quiet: nothing is changed."
+    return f"{shown(names)} get jobs again." if changed else f"{shown(names)} were not quiet: nothing is changed."
+
+
+def shown(names: list[str]) -> str:
+    """Return the names of slaves, of many the first."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def said_at_start(changes: Collection[LiveChange], place: str) -> list[str]:
     """Return what is said at the start of slaves that an earlier session has quieted.
 
@@ -53,9 +112,8 @@ def said_at_start(changes: Collection[LiveChange], place: str) -> list[str]:
     if not found:
         return []
     names = [quieted_by(change)[1].name for change in found]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     last = found[-1]
     why = f' ("{last.reason}")' if last.reason else ""
     get, one = ("gets", "it") if len(names) == 1 else ("get", "that one")
-    said = f"{shown} {get} no more jobs, by {last.by} on {show_moment(last.at)}{why}; "
+    said = f"{shown(names)} {get} no more jobs, by {last.by} on {show_moment(last.at)}{why}; "
     return [said + f"`tm-ctl quiet {names[0]} {place} --undo` lets {one} work again."]

@@ -16,8 +16,8 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
+from taskmaster.master.steering import quiet_slaves
 from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text
-from taskmaster.master.steering.quiet_slaves import change_of, gone, known_slaves, quieted_by, quiets, said_at_start
 from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
@@ -147,14 +147,14 @@ class Steering:
                     f"{self._settings.start_value(change.name)}. `tm-ctl set {change.name}=default {place}` goes back "
                     "to that."
                 )
-        found += said_at_start(self.live.values(), place)
+        found += quiet_slaves.said_at_start(self.live.values(), place)
         for change, why in self.lost:
             found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
         return found
 
     def tick(self, now: float) -> None:
         """Let time pass: a hold ends in time, and slaves that have said goodbye are forgotten."""
-        for name in gone(self.live, self._broker.slaves):
+        for name in quiet_slaves.gone(self.live, self._broker.slaves):
             self._take_back(name)
         hold = self.hold
         if hold is not None and hold.until is not None and now >= hold.until:
@@ -287,7 +287,7 @@ class Steering:
 
     def _quiet(self, request: SteerRequest, now: float) -> _Done:
         _only(request, "slave", "undo", "stay")
-        slaves, known = self._broker.slaves, known_slaves(self._broker.slaves)
+        slaves, known = self._broker.slaves, quiet_slaves.known_slaves(self._broker.slaves)
         names = slaves_named(request.arguments.get("slave", ""), sorted(set(known.values())))
         undo, stay = request.arguments.get("undo") == "yes", request.arguments.get("stay") == "yes"
         own, engine = self._steered.own_slave(), bool(self._steered.engine)
@@ -297,24 +297,20 @@ class Steering:
         for ident, name in meant.items():
             # The slave of this command ends with the run; if it ended before, the run would fail.
             # An engine takes a slave that ended well for the run's end, and starts no other.
-            quieted = None if undo else Quieted(name, ends=not (stay or name == own))
+            quieted = None if undo else Quieted(name, not (stay or name == own), request.who, request.reason)
             slaves.silence(ident, quieted)
             if quieted is not None and name != own:  # that one does not outlive the master
-                self._keep(change_of(ident, quieted, request.who, now, request.reason))
+                self._keep(quiet_slaves.change_of(ident, quieted, now))
             elif QUIET + ident in self.live:
                 self._take_back(QUIET + ident)
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         if undo:
-            return _Done(f"{shown} gets jobs again.", "quiet", f"{shown}: at work", changed=bool(changed))
-        end = "stays connected" if stay or names == [own] else "then ends"
-        end += ", for the engine would not start another in its place" if engine else ""
+            said = quiet_slaves.said_of_undo(names, changed=bool(changed))
+            return _Done(said, "quiet", f"{quiet_slaves.shown(names)}: at work", changed=bool(changed))
+        end = ", for the engine would not start another in its place" if engine else ""
         others = [slave for slave in slaves if not slave.quiet]
         alone = "" if others else " No other slave is connected: the run waits for one."
-        return _Done(
-            f"{shown} gets no more jobs, gives back what it has not begun, and {end}.{alone}",
-            "at work",
-            f"{shown}: quiet",
-        )
+        said = quiet_slaves.said_of_quiet(names, stay=stay or names == [own])
+        return _Done(f"{said}{end}.{alone}", "at work", f"{quiet_slaves.shown(names)}: quiet")
 
     def _set(self, request: SteerRequest, now: float) -> _Done:
         if not request.arguments:
@@ -379,8 +375,8 @@ class Steering:
             elif change.name == RATE:
                 rate = None if change.value == OFF else rate_of("the rate", change.value)
                 self._steered.set_rate(rate, because(rate, change))
-            elif quiets(change):
-                self._broker.slaves.silence(*quieted_by(change))
+            elif quiet_slaves.quiets(change):
+                self._broker.slaves.silence(*quiet_slaves.quieted_by(change))
             else:
                 known = {n: c.value for n, c in self.live.items() if is_setting(n)}
                 self._settings.change({**known, change.name: change.value})

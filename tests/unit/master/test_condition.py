@@ -8,7 +8,7 @@ from typing import Any
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
 from taskmaster.master.condition import SILENT_SECONDS, Condition
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.run_record import RunRecord
@@ -63,3 +63,19 @@ def test_since_when_it_holds_does_not_move_with_each_job() -> None:
 
     assert world.condition.code is WhyCode.FEEDING
     assert world.condition.since == 10.0
+
+
+def test_a_run_whose_slaves_are_all_quiet_says_who_made_them_so() -> None:
+    """At once, in the progress too, with what takes it back; not while another slave gets jobs, nor
+    when only one that is away would.
+    """
+    world = World()
+    world.broker.enter(ConnectedSlave("id2", "web2:1", 2, 2, 0.0), ())
+    world.broker.slaves.silence("id1", Quieted("web1:1", False, "root", "testing"))
+    assert world.look(10.0)[1].code is WhyCode.FEEDING
+
+    world.broker.slaves.drop("id2")
+    reason, whole = world.look(11.0)
+    assert reason == "no slave takes jobs: web1:1 was made quiet by root (testing); tm-ctl quiet web1:1 --undo"
+    assert (whole.code, whole.code.exit_code) == (WhyCode.QUIET, 3)
+    assert whole.cure == "`tm-ctl quiet web1:1 --undo` lets it take jobs again."

@@ -37,6 +37,11 @@ CASES = [
         "no slave is connected; the last one that came was refused: web1:7: another Python",
     ),
     (
+        {"busy": 0, "leased": 0, "quiet": "vm was made quiet by root (testing)", "undo": "tm-ctl quiet vm --undo"},
+        WhyCode.QUIET,
+        "no slave takes jobs: vm was made quiet by root (testing)",
+    ),
+    (
         {"queued": 0, "busy": 1, "source_wanted": True, "source_seconds": 12.3},
         WhyCode.SOURCE,
         "waiting for get_jobs, which has given no job for 12s; 3 workers wait",

@@ -38,7 +38,7 @@ function condition(s, page) {
   }
   if (s.state === "throttled") return { word: "throttled", sign: "half", tone: "held", why };
   if (s.state === "resuming") return { word: "resuming", sign: "half", tone: "held", why };
-  if (["slaves", "refused"].includes(s.why_now.code)) return { word: "waiting for slaves", sign: "ring", tone: "held", why: s.why_now.code === "slaves" && page.slave_command ? "No slave is connected. Start one:" : why, command: page.slave_command };
+  if (["slaves", "refused", "quiet"].includes(s.why_now.code)) return { word: "waiting for slaves", sign: "ring", tone: "held", why: s.why_now.code === "slaves" && page.slave_command ? "No slave is connected. Start one:" : why, command: s.why_now.code === "quiet" ? "" : page.slave_command };
   if (s.why_now.code === "source") return { word: "waiting for jobs", sign: "half", tone: "held", why };
   return { word: "running", sign: "dot", tone: "good", why };
 }

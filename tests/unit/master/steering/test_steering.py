@@ -314,6 +314,18 @@ def test_slaves_of_one_name_are_quieted_together() -> None:
     assert world.broker.take(world.slaves[0], ONE) is None
 
 
+def test_quieted_slaves_are_spoken_of_as_many_and_a_second_undo_says_that_it_changes_nothing() -> None:
+    """The trail has a row for the first of these alone."""
+    world = World()
+    world.broker.enter(ConnectedSlave("id3", "web1:2", 2, 2, 0.0), ())
+    said = world.ask("quiet", slave="web1")["say"]
+    again, second = world.ask("quiet", slave="web1", undo="yes"), world.ask("quiet", slave="web1", undo="yes")
+
+    assert said == "web1:1, web1:2 get no more jobs, give back what they have not begun, and then end."
+    assert (again["say"], again["changed"]) == ("web1:1, web1:2 get jobs again.", True)
+    assert (second["say"], second["changed"]) == ("web1:1, web1:2 were not quiet: nothing is changed.", False)
+
+
 def test_no_more_than_a_thousand_slaves_that_are_away_are_remembered() -> None:
     """The oldest is forgotten, and none that is connected."""
     slaves = World().broker.slaves
