@@ -35,9 +35,9 @@ class JobIdentity:
         self._job_key = self._job_key or job_key
 
     @property
-    def has_job_key(self) -> bool:
-        """Whether keys are taken with a function of the user's or of the source's."""
-        return self._job_key is not None
+    def job_key(self) -> Callable[[Any], Any] | None:
+        """The function of the user's or of the source's that keys are taken with, if there is one."""
+        return self._job_key
 
     def key(self, job: Any) -> Any:
         """Return the key of a job; raises what the user's code raises.

@@ -17,7 +17,7 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import PickledJob
+from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.model import Job
 from taskmaster.runtime.log import clean_logger
@@ -163,10 +163,14 @@ def _at_once(jobs: list[Any], identity: JobIdentity) -> list[Any] | None:
     kind = type(first)
     if kind is Job:
         return _storable(list(map(KEY_OF_JOB, jobs)))
-    if kind is PickledJob or (identity.has_job_key and Job in set(map(type, jobs))):
+    if kind is PickledJob:
         return None
-    if identity.has_job_key:
-        return _storable(list(map(identity.key, jobs)))
+    if identity.job_key is not None:
+        kinds = set(map(type, jobs))
+        if Job in kinds or any(issubclass(one, ParkedJob) for one in kinds):
+            return None
+        found = list(map(identity.job_key, jobs))
+        return _storable(found) or _storable(list(map(keys.plain_value, found)))
     if kind is dict:
         name = next(name for name in KEYS_OF_ROWS if first.get(name) is not None)
         return _storable(list(map(itemgetter(name), jobs)), none=False)
