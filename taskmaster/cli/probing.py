@@ -21,7 +21,8 @@ UNREACHED = 6  # exit code of what cannot be reached
     metavar="SQL",
     default="",
     envvar="TASKMASTER_STATEMENT",
-    help="What stands for the work of others there; by default a small read and an empty commit.",
+    help="What stands for the work of others there; by default a small read and an empty commit. It runs "
+    "in a transaction that is read only: one that writes is refused.",
 )
 @click.option(
     "--seconds",
@@ -47,6 +48,7 @@ def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
     from taskmaster.options.throttle import probe_of
 
     with closing(probe_of(dsn, statement)) as made:
+        made.try_out()
         report = ProbeReport(made)
         for line in report.lines(seconds):
             if not as_json:

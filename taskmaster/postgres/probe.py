@@ -8,6 +8,7 @@ or prepared that outlasts it. On a standby, and where nothing may be written, it
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from taskmaster.postgres.dsn import check, complete, readable
 from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
 from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
+from taskmaster.sources.database_errors import is_final, is_refused, said
+from taskmaster.sources.database_retry import sqlstate
 
 __all__ = ["DatabaseProbe", "pace"]
 
@@ -38,6 +41,10 @@ READ_ROW = (
 # It changes nothing, and its commit waits for the disk as that of others does.
 COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
 MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
+# The literals, quoted names and comments of a statement, in which a semicolon ends nothing.
+QUOTED = re.compile(r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in one that reads only
+MEND = "which does not pass by itself: mend the name, the password or the right, there or in the DSN of the pace"
 # Who has been at work in the last second. Those of Taskmaster have its name, unless a program gave
 # them another one. A user who may not see what others do has no answer, instead of a wrong one.
 SESSIONS = """
@@ -55,10 +62,10 @@ def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
             ``"20ms"``.
         dsn: The database that is to be spared.
         probe: A statement that stands for what others do; by default a small read and an empty
-            commit.
+            commit. It runs in a transaction that is read only: one that writes is refused.
 
     Raises:
-        UsageError: The limit or the DSN cannot be read.
+        UsageError: The limit or the DSN cannot be read, or the probe is more than one statement.
 
     Example::
 
@@ -75,18 +82,21 @@ class DatabaseProbe:
 
     Args:
         dsn: The database.
-        statement: The statement; "" for a small read and an empty commit.
+        statement: The statement, which can only read; "" for a small read and an empty commit.
         clock: Gives seconds.
 
     Attributes:
         reads_only: Nothing can be committed there, so that commits of others are not felt.
+
+    Raises:
+        UsageError: The statement is several.
     """
 
     def __init__(self, dsn: str, statement: str = "", clock: Callable[[], float] = time.perf_counter) -> None:
         self.reads_only = False
         self._probed: Callable[[], tuple[str, str, int, int] | None] = lambda: None
         self._dsn = dsn
-        self._statement = statement
+        self._statement = _single(statement)
         self._clock = clock
         self._connection: Any = None
         self._sql = ""
@@ -112,6 +122,30 @@ class DatabaseProbe:
             self._ask(self._connect)
         return float(self._ask(self._time))
 
+    def try_out(self) -> None:
+        """Probe once before there is a run, and close the connection. A server that is not there,
+        or not yet, is waited for later.
+
+        Raises:
+            UsageError: It is refused for a reason that does not pass by itself.
+        """
+        import psycopg2
+
+        try:
+            self._connect()
+            self._time()
+        except psycopg2.Error as exc:
+            why = without_password(said(exc), self._dsn)
+            if is_final(exc):
+                raise UsageError(f"The server refuses the connection of the probe: {why}") from None
+            if self._statement and (is_refused(exc) or sqlstate(exc).startswith(TRANSACTION)):
+                raise UsageError(
+                    f"The server refuses the statement of the probe, which is one that reads, in a transaction that "
+                    f"is read only: {why}"
+                ) from None
+        finally:
+            self.close()
+
     def sessions(self) -> frozenset[int] | None:
         """Return the process numbers of sessions, beside Taskmaster's own, that were at work in the
         last second; None if that may not be seen.
@@ -136,7 +170,8 @@ class DatabaseProbe:
         except psycopg2.Error as exc:
             self.close()
             first = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
-            raise Unknown(without_password(first, self._dsn)) from None
+            cure = f" ({MEND})" if is_final(exc) else ""
+            raise Unknown(f"{without_password(first, self._dsn)}{cure}") from None
 
     def _time(self) -> float:
         with self._connection.cursor() as cursor:
@@ -158,9 +193,12 @@ class DatabaseProbe:
             raise Unknown("its DSN cannot be read")
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
-        statement = self._statement or self._default()
         # One message, and so one transaction, after which the setting is gone, as with guards.
-        self._sql = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {statement}"
+        within = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS};"
+        if self._statement:  # of a user, who may have meant to try it only
+            self._sql = f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"
+        else:
+            self._sql = f"{within} {self._default()}"
 
     def _default(self) -> str:
         """Return a read by a key, and an empty commit if one can be made."""
@@ -192,6 +230,18 @@ class DatabaseProbe:
         return read
 
 
+def _single(statement: str) -> str:
+    """Return a statement without what ends it.
+
+    Raises:
+        UsageError: It is several: one of them might end the transaction that can only read.
+    """
+    plain = QUOTED.sub(" ", statement)
+    if ";" in plain.rstrip().removesuffix(";"):
+        raise UsageError("The statement of the probe is several: give one that reads, without a semicolon in it.")
+    return statement.strip()
+
+
 def main(words: list[str]) -> int:
     """Say what the probe finds, as ``tm-ctl probe`` does; return the exit code."""
     from taskmaster.guards.probe_report import ProbeReport
@@ -204,6 +254,11 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"{exc}\n")
         return exc.exit_code
     with closing(DatabaseProbe(words[0])) as probe:
+        try:
+            probe.try_out()
+        except UsageError as exc:
+            sys.stderr.write(f"{exc}\n")
+            return exc.exit_code
         report = ProbeReport(probe)
         for line in report.lines(SHOWN_SECONDS):
             sys.stdout.write(f"{line}\n")

@@ -168,7 +168,7 @@ class RunSession:
     def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
         """Listen, open the run, and start what belongs to it."""
         options, loaded = self._options, self._loaded
-        server = self._listen(stack, key)
+        server, throttle = self._listen(stack, key), throttle_of(options, loaded)
         # Only now: a run is not given up for a command that cannot even begin.
         given_up = store.reset() if options.reset else None
         record = store.load()
@@ -181,7 +181,7 @@ class RunSession:
             target=loaded.name,
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
-            throttle=throttle_of(options, loaded),
+            throttle=throttle,
             skew=self._skew(),
             by_turns=self._in_process,
             settings=SettingsOfRun(options, announced=self._announce),

@@ -12,13 +12,20 @@ __all__ = ["throttle_of"]
 
 
 def throttle_of(options: MasterOptions, loaded: LoadedRun) -> Throttle:
-    """Return the throttle of a run; nothing is asked before it is started."""
+    """Return the throttle of a run; only the probe of a pace is tried before it is started.
+
+    Raises:
+        UsageError: That probe cannot be made, for a reason that does not pass by itself.
+    """
     hooks = [*loaded.hooks, *options.throttle_hooks()]
     pace = options.paced(loaded.pace)
     if pace is None:
         return Throttle(options.rate, hooks)
     from taskmaster.master.throttle.pacing import Pacing
 
+    try_out = getattr(pace.probe, "try_out", None)
+    if try_out is not None:
+        try_out()
     like = getattr(pace.probe, "read_like", None)
     if like is not None:
         like(partial(loaded.source.tell, "probed"))

@@ -112,3 +112,60 @@ def test_the_probe_is_shown_in_a_terminal(postgres: Server) -> None:
     assert none.return_value == 6, none.output
     assert "is not answered" in none.output
     assert "sesame1" not in none.output
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM kept",
+        "WITH gone AS (DELETE FROM kept RETURNING 1) SELECT count(*) FROM gone",
+        "VACUUM kept",
+        "SELECT nextval('kept_seq') -- the last word",
+        "COMMIT; DELETE FROM kept",
+        r"SELECT E'\''; COMMIT; DELETE FROM kept; --'",
+        "SELECT $x$;$x$; COMMIT; DELETE FROM kept",
+        "SET TRANSACTION READ WRITE; DELETE FROM kept",
+        "SELECT * FROM nowhere",
+    ],
+)
+def test_a_statement_of_the_users_own_can_only_read(postgres: Server, statement: str) -> None:
+    """One that writes is refused at the start, with the server's reason, and nothing is changed."""
+    postgres.execute("CREATE TABLE IF NOT EXISTS kept (id int); CREATE SEQUENCE IF NOT EXISTS kept_seq")
+    postgres.execute("TRUNCATE kept; INSERT INTO kept VALUES (1)")
+    shown = CliRunner().invoke(
+        tm_ctl, ["probe", postgres.dsn(), f"--statement={statement}", "--seconds=1"], standalone_mode=False
+    )
+    assert isinstance(shown.exception, UsageError), shown.output
+    assert "statement of the probe" in str(shown.exception)
+    with pytest.raises(UsageError):
+        paced = pace("1.5x", postgres.dsn(), probe=statement)
+        assert isinstance(paced.probe, DatabaseProbe)
+        paced.probe.try_out()
+    assert postgres.execute("SELECT count(*) FROM kept") == [(1,)]
+
+
+@pytest.mark.parametrize("statement", ["SELECT ';', $$;$$ /* ; */ -- ;", r"SELECT E'\';' ;", "SHOW port"])
+def test_a_semicolon_that_ends_nothing_is_no_second_statement(postgres: Server, statement: str) -> None:
+    """In a text, a comment or at the end; and no transaction is left open."""
+    with closing(DatabaseProbe(postgres.dsn(), statement)) as probe:
+        probe.try_out()
+        assert probe() > 0
+        assert probe() > 0
+        assert postgres.execute("SELECT state FROM pg_stat_activity WHERE application_name = 'taskmaster/probe'") == [
+            ("idle",)
+        ]
+
+
+def test_what_does_not_pass_by_itself_is_refused_at_the_start(postgres: Server) -> None:
+    """A name or a database that is not there; a closed port is waited for; later, the cure is
+    said.
+    """
+    for wrong in ("dbname=nowhere", "user=nobody"):
+        with closing(DatabaseProbe(f"{postgres.dsn()} {wrong} password=sesame1")) as probe:
+            with pytest.raises(UsageError, match="refuses the connection of the probe") as refused:
+                probe.try_out()
+            assert "sesame1" not in str(refused.value)
+            with pytest.raises(Unknown, match="mend the name, the password"):
+                probe()
+    with closing(DatabaseProbe("host=127.0.0.1 port=1")) as probe:
+        probe.try_out()
