@@ -36,7 +36,7 @@ class JobIdentity:
 
     @property
     def job_key(self) -> Callable[[Any], Any] | None:
-        """The function of the user's or of the source's that keys are taken with, if there is one."""
+        """The function of the user's or of the source's that gives keys, if there is one."""
         return self._job_key
 
     def key(self, job: Any) -> Any:

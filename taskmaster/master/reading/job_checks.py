@@ -8,6 +8,7 @@ costs to hand them out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, time
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -166,11 +167,7 @@ def _at_once(jobs: list[Any], identity: JobIdentity) -> list[Any] | None:
     if kind is PickledJob:
         return None
     if identity.job_key is not None:
-        kinds = set(map(type, jobs))
-        if Job in kinds or any(issubclass(one, ParkedJob) for one in kinds):
-            return None
-        found = list(map(identity.job_key, jobs))
-        return _storable(found) or _storable(list(map(keys.plain_value, found)))
+        return _by_job_key(jobs, identity.job_key)
     if kind is dict:
         name = next(name for name in KEYS_OF_ROWS if first.get(name) is not None)
         return _storable(list(map(itemgetter(name), jobs)), none=False)
@@ -179,6 +176,15 @@ def _at_once(jobs: list[Any], identity: JobIdentity) -> list[Any] | None:
     # A row of a database has its values by their names in its own way, and is looked at alone.
     name = next(name for name in KEYS_OF_ROWS if not hasattr(kind, "keys") and getattr(first, name, None) is not None)
     return _storable(list(map(attrgetter(name), jobs)), none=False)
+
+
+def _by_job_key(jobs: list[Any], job_key: Callable[[Any], Any]) -> list[Any] | None:
+    """Do the same with a function that gives the key of a job, unless some bring their keys."""
+    kinds = set(map(type, jobs))
+    if Job in kinds or any(issubclass(kind, ParkedJob) for kind in kinds):
+        return None
+    found = list(map(job_key, jobs))
+    return _storable(found) or _storable(list(map(keys.plain_value, found)))
 
 
 def _storable(found: list[Any], *, none: bool = True) -> list[Any] | None:
