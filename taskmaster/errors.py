@@ -7,6 +7,8 @@ why; and which option or command cures it.
 
 from __future__ import annotations
 
+import signal
+
 __all__ = [
     "AuthError",
     "BudgetSpent",
@@ -144,11 +146,23 @@ class Interrupted(TaskmasterError):
     Args:
         message: What to say.
         signum: The signal's number. The exit code is 128 + ``signum``.
+        why: Who or what ended it, as in "stopped by SIGTERM"; "": the signal.
+
+    Attributes:
+        why: The same, never empty.
     """
 
-    def __init__(self, message: str, signum: int) -> None:
+    def __init__(self, message: str, signum: int, why: str = "") -> None:
         super().__init__(message)
+        self.why = why or "stopped by " + ("Ctrl-C" if signum == signal.SIGINT else _name_of(signum))
         self.exit_code = 128 + signum
+
+
+def _name_of(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return f"signal {signum}"
 
 
 def named(kind: type) -> str:

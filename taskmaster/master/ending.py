@@ -70,7 +70,7 @@ class Ending:
 
     def by_signal(self) -> Interrupted:
         """End what is running, and stop."""
-        interrupted = Interrupted("", self._signals.received)
+        interrupted = Interrupted("", self._signals.received, self._signals.who)
         self._let_end(f"{self._signals.name}: ", "the same signal again ends at once")
         return interrupted
 
@@ -80,7 +80,7 @@ class Ending:
         """
         self._let_end("The run stops: ", "Ctrl-C ends at once")
         if self._signals.received:
-            return Interrupted("", self._signals.received)
+            return Interrupted("", self._signals.received, self._signals.who)
         if not why and self._checks.error is not None:
             return self._checks.error
         example = self._broker.settlement.example
@@ -97,7 +97,7 @@ class Ending:
         why = f"--run-time ({show_seconds(run_time)}) is over"
         self._let_end(f"{why}: ", "Ctrl-C ends at once")
         if self._signals.received:
-            return Interrupted("", self._signals.received)
+            return Interrupted("", self._signals.received, self._signals.who)
         if self._broker.over:
             return None
         return self._reader.error or self._checks.error or Stopped(why)

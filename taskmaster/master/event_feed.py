@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taskmaster.errors import BudgetSpent
+from taskmaster.errors import BudgetSpent, Interrupted
 from taskmaster.master.event_watch import EventWatch
 from taskmaster.master.events import EventName, Events
 from taskmaster.master.reports import Reports
@@ -111,9 +111,13 @@ class EventFeed:
             facts["state"] = str(RunState.FINISHED)
             self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": 3 if snapshot.failed else 0})
             return
-        why = why or (f"by a signal, exit code {code}" if code > 128 else type(error).__name__)
+        why = why or type(error).__name__
+        jobs = show_count(snapshot.settled, "job")
+        text = f"The run has stopped after {jobs}: {why.rstrip('.')}."
+        if isinstance(error, Interrupted):
+            text = f"The run was {why} after {jobs}."
         facts = {
-            "text": f"The run has stopped after {show_count(snapshot.settled, 'job')}: {why.rstrip('.')}.",
+            "text": text,
             "reason": why,
         }
         self._tell(EventName.STOPPED, snapshot, {**facts, "state": str(RunState.STOPPED), "exit_code": code})

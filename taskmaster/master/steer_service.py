@@ -294,7 +294,7 @@ class SteerService:
         code = getattr(error, "exit_code", 1) if error is not None else 3 if self._broker.counts().failed else 0
         self._exit_code = code
         command = "finished" if error is None else "stopped"
-        reason = "" if error is None else clean(str(error))[:LONGEST_REASON]
+        reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
         after = "" if error is None else f"exit code {code}"
         self.note(command, reason, after, "" if error is None else successor)
 

@@ -7,19 +7,19 @@ alone that were changed while the run went on.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.errors import BudgetSpent, Interrupted, Stopped, TaskmasterError
+from taskmaster.errors import BudgetSpent, Stopped, TaskmasterError
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.tally.failure_kinds import LONGEST_TRACEBACK, MOST_KINDS, FailureKinds
 from taskmaster.master.tally.history import COLUMNS, HELD
 from taskmaster.units import show_count
 from taskmaster.view.plot import points
+from taskmaster.view.report import SIGNALLED
 
 __all__ = ["MOST_FAILED", "Look", "facts_of_master", "facts_of_state", "verdict", "verdict_of_state"]
 
@@ -116,15 +116,12 @@ def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseExcepti
     """
     if error is not None:
         code = error.exit_code if isinstance(error, TaskmasterError) else 1
-        word = "stopped" if isinstance(error, Interrupted | BudgetSpent | Stopped) else "failed"
-        if isinstance(error, Interrupted):
-            word += f" by {_signal(code - 128)}"
-        return _verdict(word, "bad", code, last or str(error) or type(error).__name__)
+        return _stopped(code, last or str(error) or type(error).__name__)
     if exit_code is None:
         why = (status.get("why") or {}).get("sentence", "")
         return _verdict(str(status.get("state", "running")), "good", None, f"The run goes on. {_sentence(why)}".strip())
     if exit_code == Stopped.exit_code:
-        return _verdict("stopped", "held", exit_code, last)
+        return _stopped(exit_code, last)
     failed = status.get("failed", 0)
     word = f"finished, {show_count(failed, 'failed job', form=',')}" if failed else "finished"
     if exit_code not in (0, 3):
@@ -140,7 +137,7 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
     if last is not None and last.command == "stopped":
         number = last.after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None
-        return _verdict("stopped", "held", code, last.reason or "It stopped where it can go on.")
+        return _stopped(code, last.reason or "It stopped where it can go on.")
     return _verdict(
         "not finished",
         "bad",
@@ -148,6 +145,13 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
         "No master is at work on it, and none has said that it ended: it was killed, or its machine went down. What "
         "was settled up to the last checkpoint is settled.",
     )
+
+
+def _stopped(code: int | None, sentence: str) -> dict[str, Any]:
+    """Return the verdict of a session that ended before the run did: the same, whoever tells it."""
+    orderly = code is None or code == Stopped.exit_code or code > SIGNALLED
+    word = "stopped" if orderly or code == BudgetSpent.exit_code else "failed"
+    return _verdict(word, "held" if orderly else "bad", code, sentence)
 
 
 def _verdict(word: str, tone: str, exit_code: int | None, sentence: str) -> dict[str, Any]:
@@ -252,13 +256,6 @@ def _named(columns: Sequence[str], held: Sequence[str], row: Sequence[Any]) -> d
     values["held"] = held[number] if 0 <= number < len(held) else ""
     values["rate_limit"] = limit if limit is not None and limit > 0 else None
     return values
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _sentence(text: str) -> str:

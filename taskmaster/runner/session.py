@@ -326,7 +326,7 @@ class RunSession:
             message = f"The run stopped where it can go on; r{again}"
             if sample is not None:
                 message = "The rehearsal was given up; the next one begins anew."
-            raise Interrupted(message, exc.exit_code - 128) from None
+            raise Interrupted(message, exc.exit_code - 128, exc.why) from None
         except BudgetSpent as exc:
             if sample is None:
                 parts.says.failures(run.summary())

@@ -56,6 +56,11 @@ class Signals:
             return self._asked_by
         return "Interrupted" if self.received == signal.SIGINT else signal.Signals(self.received).name
 
+    @property
+    def who(self) -> str:
+        """Return who has asked for the end otherwise than by a signal, "" if nobody has."""
+        return self._asked_by[:1].lower() + self._asked_by[1:]
+
     def ask(self, by: str, *, at_once: bool = False) -> None:
         """Do what a SIGTERM does, because somebody asks for it otherwise; any thread may call this.
 

@@ -49,7 +49,7 @@ _SIGNS = {"good": "\N{HEAVY CHECK MARK}", "bad": "\N{BALLOT X}", "held": "\N{BLA
 def exit_words(code: int) -> str:
     """Return what an exit code means."""
     if code > SIGNALLED:
-        return "stopped by a signal; the same command goes on"
+        return _EXITS[75]
     return _EXITS.get(code, "an error")
 
 

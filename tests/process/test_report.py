@@ -158,7 +158,7 @@ def test_every_end_leaves_a_report_and_none_that_cannot_be_had_lets_a_run_begin(
     assert {"progress", "report", "notify", "web"} <= {row["name"] for row in told["settings"]}
     going.signal_group(signal.SIGTERM)
     assert going.end() == 143
-    assert "stopped by SIGTERM" in verdict()
+    assert "was stopped by SIGTERM" in verdict()
     assert "tm-run work.py 1" in place.read_text()
 
     before = playground.in_state()

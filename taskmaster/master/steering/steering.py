@@ -281,7 +281,8 @@ class Steering:
     def _stop(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002  # as for all commands
         _only(request, "now")
         at_once = request.arguments.get("now") == "yes"
-        self._steered.stop(f"Stopped by {request.who}", at_once=at_once)
+        why = f" ({request.reason})" if request.reason else ""
+        self._steered.stop(f"Stopped by {request.who}{why}", at_once=at_once)
         how = "at once" if at_once else "when the jobs that run have ended, or --grace is over"
         return _Done(f"The run ends {how}, where it can go on.", "running", "stopped")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.errors import BudgetSpent, Interrupted, SourceError
+from taskmaster.errors import BudgetSpent, Interrupted, SourceError, Stopped
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steering.records import LiveChange, TrailRow
@@ -142,7 +142,7 @@ def test_fifty_thousand_failures_of_thirty_kinds_are_few_facts() -> None:
         (3, None, "finished, 1 failed job", 3),
         (75, None, "stopped", 75),
         (1, None, "finished, 1 failed job", 1),
-        (None, Interrupted("", 15), "stopped by SIGTERM", 143),
+        (None, Interrupted("", 15), "stopped", 143),
         (None, BudgetSpent("too much"), "stopped", 4),
         (None, SourceError("get_jobs raised"), "failed", 1),
         (None, RuntimeError("x"), "failed", 1),
@@ -159,6 +159,25 @@ def test_each_end_has_a_word_and_its_exit_code(code, error, word: str, shown: in
     assert found["finished"] is (code in (0, 3))
     assert found["sentence"]
     assert verdict({}, None, SourceError("get_jobs raised"), "")["sentence"] == "get_jobs raised"
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "tone"),
+    [
+        (Interrupted("", 2), "stopped", "held"),
+        (Interrupted("", 15, "stopped by root@vm (deploy)"), "stopped", "held"),
+        (Stopped("--limit is reached"), "stopped", "held"),
+        (BudgetSpent("too much"), "stopped", "bad"),
+        (SourceError("get_jobs raised"), "failed", "bad"),
+    ],
+)
+def test_an_end_has_one_name_and_one_colour_whether_its_master_or_its_state_tells_it(error, word, tone) -> None:
+    """Red is for failures alone, and the state's trail names who has stopped the run."""
+    said = str(error) or error.why
+    state = RunRecord("r", True, trail=[trail("stopped", said, f"exit code {error.exit_code}")])
+
+    for found in (verdict({}, None, error, said), verdict_of_state(state)):
+        assert (found["word"], found["tone"], found["sentence"]) == (word, tone, said)
 
 
 def test_a_state_says_with_what_its_last_session_ended() -> None:

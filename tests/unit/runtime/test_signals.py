@@ -75,7 +75,7 @@ def test_who_asks_for_the_end_is_named_in_the_place_of_a_signal() -> None:
     signals.ask("Stopped by anna@bastion")
 
     assert (signals.received, signals.repeated) == (signal.SIGTERM, False)
-    assert signals.name == "Stopped by anna@bastion"
+    assert (signals.name, signals.who) == ("Stopped by anna@bastion", "stopped by anna@bastion")
     signals.ask("Stopped by bo@web")
     assert signals.name == "Stopped by anna@bastion"
     assert not signals.repeated

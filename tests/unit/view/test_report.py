@@ -138,7 +138,7 @@ def test_it_says_all_that_is_known() -> None:
             "Exit code 0: all jobs are done",
             False,
         ),
-        ({"word": "stopped by SIGTERM", "tone": "bad", "exit_code": 143, "finished": False}, "Exit code 143", True),
+        ({"word": "stopped", "tone": "held", "exit_code": 143, "finished": False}, "Exit code 143", True),
         ({"word": "stopped", "tone": "held", "exit_code": 75, "finished": False}, "Exit code 75", True),
         ({"word": "running", "tone": "good", "exit_code": None, "finished": False}, "running", True),
     ],
@@ -193,4 +193,4 @@ def test_marks_and_exit_codes_have_words() -> None:
 
     assert mark.text.endswith("anna@b: note: x")
     assert len({exit_words(code) for code in (0, 1, 2, 3, 4, 5, 6, 75)}) == 8
-    assert exit_words(143) == exit_words(130) == "stopped by a signal; the same command goes on"
+    assert exit_words(143) == exit_words(130) == exit_words(75)

@@ -28,7 +28,7 @@ function condition(s, page) {
   const why = sentence((s.why_now.sentence || s.reason || "") + (held >= 10 && s.state === "throttled" ? `, for ${span(held)}` : "")) + (s.why_now.cure ? ` ${s.why_now.cure}` : "");
   const failed = s.failed ? `, ${count(s.failed)} failed` : "";
   if (s.state === "finished") return { word: `finished${failed}`, sign: "check", tone: s.failed ? "held" : "good", why: `${many(s.settled, "job")} in ${span(s.elapsed)} of this session${failed}${exitCode(s)}.` };
-  if (s.state === "stopped") return { word: "stopped", sign: "square", tone: "bad", why: `${why}${known(s.exit_code) ? ` Exit code ${s.exit_code}.` : ""} The command below goes on.`, command: page.resume };
+  if (s.state === "stopped") return { word: "stopped", sign: "square", tone: !known(s.exit_code) || s.exit_code === 75 || s.exit_code > 128 ? "held" : "bad", why: `${why}${known(s.exit_code) ? ` Exit code ${s.exit_code}.` : ""} The command below goes on.`, command: page.resume };
   if (s.state === "ending") return { word: "ending: the last checkpoint", sign: "square", tone: "held", why };
   if (s.state === "draining" || s.why_now.code === "stopping") return { word: "stopping", sign: "square", tone: "held", why };
   if (s.why_now.code === "state") return { word: "paused: the state cannot be written", sign: "warn", tone: "bad", why };
