@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "HIDDEN",
     "clean",
     "clean_lines",
     "clean_message",

@@ -24,6 +24,7 @@ from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
+from taskmaster.redaction import without_password, without_passwords_in
 from taskmaster.runtime.invocation import note_sources
 
 __all__ = [
@@ -337,17 +338,19 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
+        shown = without_password(word)
         if not equals or not name.isidentifier():
             raise UsageError(
-                f"{word!r} is not an argument for get_jobs: they are written key=value, as in since=2024-01-01, and "
+                f"{shown!r} is not an argument for get_jobs: they are written key=value, as in since=2024-01-01, and "
                 "the key is a Python name."
             )
         if name == "last":
             raise UsageError(
-                f"{word!r} cannot be given: `last` is what get_jobs gets from Taskmaster when a run is resumed. Call "
-                f"an argument of yours something else, such as first={value}."
+                f"{shown!r} cannot be given: `last` is what get_jobs gets from Taskmaster when a run is resumed. Call "
+                f"an argument of yours something else, such as first={without_password(value)}."
             )
         if name in found:
-            raise UsageError(f"{name} is given twice, as {found[name]!r} and as {value!r}: leave one out.")
+            first, second = without_passwords_in([f"{name}={found[name]}", f"{name}={value}"])
+            raise UsageError(f"{name} is given twice, as {first!r} and as {second!r}: leave one out.")
         found[name] = value
     return found

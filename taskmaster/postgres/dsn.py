@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 from taskmaster.errors import UsageError
+from taskmaster.redaction import HIDDEN
 
-__all__ = ["check", "complete", "readable"]
+__all__ = ["check", "complete", "fault"]
 
 # A server whose machine or network is gone does not say so: it is noticed within a minute, instead
 # of hours. None of this cuts off a statement that takes long: the other machine's kernel answers
 # each probe.
 DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+UNREADABLE = (
+    "has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special characters, as an @ "
+    "or a / in a password, as %40 and %2F, and the port as a number) or as 'host=HOST dbname=DATABASE'; a password is "
+    "better kept in ~/.pgpass or PGPASSWORD."
+)
 
 
 def check(option: str, dsn: str) -> None:
@@ -25,12 +32,8 @@ def check(option: str, dsn: str) -> None:
         UsageError: it cannot; what the driver says of it is not repeated, because it may repeat the
             password.
     """
-    if not readable(dsn):
-        raise UsageError(
-            f"{option} has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special "
-            "characters as %40 and the like, and the port as a number) or as 'host=HOST dbname=DATABASE'; a password "
-            "is better kept in ~/.pgpass or PGPASSWORD."
-        )
+    if found := fault(dsn):
+        raise UsageError(f"{option} {found}")
 
 
 def complete(dsn: str, **defaults: str | int) -> str:
@@ -46,16 +49,26 @@ def complete(dsn: str, **defaults: str | int) -> str:
     return str(psycopg2.extensions.make_dsn(**{**DEFAULTS, **defaults, **known}))
 
 
-def readable(dsn: str) -> bool:
-    """Return whether a text has the form of a DSN. What the driver says of one that has not may
-    repeat the password.
+def fault(dsn: str) -> str:
+    """Return why nothing can be connected to with a text, in words that follow what it was given
+    as; "" if it can be read. What the driver says of it may repeat the password.
     """
     import psycopg2.extensions
 
     try:
-        ports = psycopg2.extensions.parse_dsn(dsn).get("port", "")
+        known = psycopg2.extensions.parse_dsn(dsn)
     except psycopg2.Error:
-        return False
-    # In a URL, this may be the beginning of a password with an unquoted slash, and libpq would
-    # repeat it.
-    return all(port.strip().isdecimal() for port in ports.split(",") if port.strip())
+        return UNREADABLE
+    if known.get("password") == HIDDEN:
+        return (
+            f"has a DSN whose password is {HIDDEN}, as in a command that was printed: the password was left out there. "
+            "Put it in again, or better keep it in ~/.pgpass or PGPASSWORD."
+        )
+    # What libpq would repeat may be the end of a password with an unquoted character: of one with a
+    # slash, as the port or the database; of one with an @, as the host or the database.
+    ports = known.get("port", "").split(",")
+    if any(port.strip() and not port.strip().isdecimal() for port in ports):
+        return UNREADABLE
+    where = (known.get("host", ""), known.get("dbname", ""))
+    is_url = dsn.lstrip().startswith(("postgresql://", "postgres://"))
+    return UNREADABLE if is_url and any("@" in part and part in dsn for part in where) else ""

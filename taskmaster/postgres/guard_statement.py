@@ -10,7 +10,7 @@ from typing import Any
 
 from taskmaster.guards import Unknown
 from taskmaster.postgres import dead_links
-from taskmaster.postgres.dsn import complete, readable
+from taskmaster.postgres.dsn import complete, fault
 from taskmaster.redaction import without_password
 
 __all__ = ["GRANT", "GuardStatement", "first"]
@@ -93,8 +93,8 @@ class GuardStatement:
         import psycopg2
 
         if self._connection is None:
-            if not readable(self._dsn):
-                raise Unknown("its DSN cannot be read")
+            if found := fault(self._dsn):
+                raise Unknown(f"it {found}")
             self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
             dead_links.watch(self._connection)

@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
-from taskmaster.postgres.dsn import check, complete, readable
+from taskmaster.postgres.dsn import check, complete, fault
 from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
 from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
@@ -189,8 +189,8 @@ class DatabaseProbe:
     def _connect(self) -> None:
         import psycopg2
 
-        if not readable(self._dsn):
-            raise Unknown("its DSN cannot be read")
+        if found := fault(self._dsn):
+            raise Unknown(f"it {found}")
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
         # One message, and so one transaction, after which the setting is gone, as with guards.

@@ -14,7 +14,7 @@ from taskmaster import keys
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import Summary
-from taskmaster.redaction import is_url, without_password, without_path
+from taskmaster.redaction import HIDDEN, is_url, without_password, without_path
 from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runtime.invocation import is_command, is_interactive
 from taskmaster.transport.server import Server
@@ -112,7 +112,7 @@ class Announcements:
 
 def command_again(*more: str, without: str = "") -> str:
     """Return the command line that this process was started with, without what must not be said
-    twice.
+    twice. A password is left out, which is said in a comment of the shell's.
 
     Args:
         more: Options to add; a script that calls ``Taskmaster`` has them as keywords.
@@ -120,9 +120,10 @@ def command_again(*more: str, without: str = "") -> str:
     """
     once = ("--reset", "--adopt", without, *more)
     rest = [without_password(word) for word in _without_secrets(sys.argv[1:]) if word not in once]
+    note = f"  # a password was left out: put it in for {HIDDEN}" if any(HIDDEN in word for word in rest) else ""
     if is_command():
-        return shlex.join([Path(sys.argv[0]).name, *rest, *more])
-    script = shlex.join(["python", sys.argv[0], *rest])
+        return shlex.join([Path(sys.argv[0]).name, *rest, *more]) + note
+    script = shlex.join(["python", sys.argv[0], *rest]) + note
     if is_interactive() or sys.argv[0] in ("", "-", "-c"):
         script = "the same call"
     keywords = "".join(f", {word.lstrip('-').replace('-', '_')}=True" for word in more)

@@ -705,3 +705,15 @@ def test_run_options_are_those_of_master_and_slave():
         del both[name]
 
     assert defaults[RunOptions] == both
+
+
+@pytest.mark.parametrize("word", ["1.5x {}", "last={}", "dsn={0} dsn={0}"])
+@pytest.mark.parametrize("dsn", ["postgresql://me:s3crt9@127.0.0.1/blog", "host=h password=s3crt9"])
+def test_a_word_that_is_refused_tells_no_password(word, dsn):
+    """Of an argument that is none, of one that is not allowed, and of one that comes twice."""
+    words = [part.replace("{0}", dsn).replace("{}", dsn) for part in word.split()]
+
+    with pytest.raises(UsageError) as refused:
+        parse_arguments(words)
+
+    assert "s3crt9" not in str(refused.value)

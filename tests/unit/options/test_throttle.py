@@ -19,7 +19,7 @@ def test_the_command_line_wins_over_the_module() -> None:
     assert RunOptions().paced(NAMED) is NAMED
     assert RunOptions(pace=" OFF ").paced(NAMED) is None
     assert RunOptions(pace=made).paced(NAMED) is made
-    given = RunOptions(pace="20ms@postgresql://me:se@cret@h/b").paced(NAMED)
+    given = RunOptions(pace="20ms@postgresql://me:se%40cret@h/b").paced(NAMED)
     assert given is not None
     assert given.limit == PaceLimit(seconds=0.02)
 

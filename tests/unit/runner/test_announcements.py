@@ -77,3 +77,16 @@ def test_the_command_that_goes_on_tells_no_address_of_a_guard(monkeypatch, given
     assert "s3cret" not in command
     assert "h.example" in command
     assert "--guard=cpu_load=80% --guard disk_free=5%@/" in command
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://me:s3crt@h/b", "host=h password=s3crt"])
+def test_the_command_that_goes_on_says_that_a_password_was_left_out(monkeypatch, dsn):
+    """In a comment of the shell's, only where one was, and as what is to be put in."""
+    monkeypatch.setattr(sys, "argv", ["tm-run", "jobs.py", f"--pace=1.5x@{dsn}"])
+
+    command = command_again("--failed")
+
+    assert "s3crt" not in command
+    assert command.endswith(" --failed  # a password was left out: put it in for ***")
+    monkeypatch.setattr(sys, "argv", ["tm-run", "jobs.py", "--pace=1.5x@host=h"])
+    assert "#" not in command_again()
