@@ -206,3 +206,52 @@ def test_a_run_that_waits_does_not_get_faster() -> None:
 
     assert shares[900] <= 0.2
     assert shares[1199] == 1.0
+
+
+def test_a_probe_above_the_limit_has_a_reason_in_each_sentence() -> None:
+    """That it is too soon to say, that the run is slowed, or that it is measured again."""
+    said = set()
+    for beside in (0.0019, 0.00155):
+        controller = PaceController(PaceLimit(times=1.5), 0.0)
+        for tick in range(600):
+            controller.note(tick / 10, beside if controller.share else 0.001)
+            controller.step(tick / 10, busy=False)
+            if " of 1.5 ms allowed" in (sentence := controller.sentence()):
+                said.add(sentence.rpartition("; ")[2])
+
+    assert said == {
+        "it is looked at after a few more probes",
+        "the run is as slow as can be, so that it is measured again without it",
+        "the run is slowed",
+    }
+
+
+def test_the_end_says_that_the_limit_was_missed() -> None:
+    """By how many times, or above which time; nothing of it where the limit was held."""
+    for limit, said in (
+        (PaceLimit(times=1.5), "That is 1.7 times, above the 1.5 that were asked."),
+        (PaceLimit(seconds=0.0015), "That is above the 1.5 ms that were asked."),
+        (PaceLimit(times=2.0), "because nobody answered."),
+    ):
+        controller = PaceController(limit, 0.0)
+        for tick in range(300):
+            controller.note(tick / 10, 0.0017 if controller.share else 0.001)
+            controller.note_sessions(tick / 10, None)
+            controller.step(tick / 10, busy=False)
+        assert controller.cost().endswith(said)
+
+
+def test_beside_nobody_the_share_rises_and_no_limit_is_missed() -> None:
+    """Until it is at full speed the sentence says so; the end says that nobody was there."""
+    controller, said = PaceController(PaceLimit(times=1.5), 0.0), []
+    for tick in range(400):
+        now = tick / 10
+        controller.note(now, 0.005 if controller.share else 0.001)
+        controller.note_sessions(now, frozenset())
+        controller.step(now, busy=False)
+        said.append(controller.sentence())
+
+    rising = [sentence for sentence in said if sentence.endswith(" %: rising, nobody else is at work there")]
+    assert rising[0].startswith("pace 5 %")
+    assert said[-1] == "pace 100 %: nobody else is at work there"
+    assert controller.cost().endswith(" Nobody else was at work there.")

@@ -78,6 +78,7 @@ class PaceController:
         share: The share of full speed that the run may have, 0 to 1.
         alone: Probes without the run, in seconds.
         beside: Probes while the run worked.
+        felt: Those of them at which others were there, or may have been.
         held_seconds: For how long the run was not allowed to begin anything.
         nobody: Nobody but the run uses the database.
     """
@@ -86,6 +87,7 @@ class PaceController:
         self.share = 0.0
         self.alone: deque[float] = deque(maxlen=KEPT_PROBES)
         self.beside: deque[float] = deque(maxlen=KEPT_PROBES)
+        self.felt: deque[float] = deque(maxlen=KEPT_PROBES)
         self.held_seconds = 0.0
         self.nobody = False
         self._limit = limit
@@ -116,6 +118,8 @@ class PaceController:
             self._measured.append(seconds)
         elif self._phase is Phase.RUNNING and self._level is not None:
             self.beside.append(seconds)
+            if not self.nobody:
+                self.felt.append(seconds)
             self._level.add(seconds)
 
     def note_sessions(self, at: float, sessions: AbstractSet[int] | None) -> None:
@@ -198,14 +202,14 @@ class PaceController:
             return ""
         said = f"pace {100 * self.share:.0f} %: "
         if self.nobody:
-            return f"{said}nobody else is at work there"
+            return f"{said}{'rising, ' if self.share < 1 else ''}nobody else is at work there"
         if self._trouble:
             return f"{said}the probe is not answered: {self._trouble}"
         alone = _ms(level.baseline.seconds)
         said += f"probe {_ms(level.seconds)} of {_ms(level.allowed)} allowed, {alone} without the run"
         if level.used_by_tail(AIM) > max(level.used, AIM / 2):
             said += f"; {100 * level.above:.0f} % of probes above {_ms(level.tail)}"
-        return said
+        return said + (f"; {self._why_above(level)}" if level.seconds > level.allowed else "")
 
     def figures(self) -> dict[str, Any]:
         """Return the figures, in seconds, for programs; None for what is not known yet."""
@@ -230,9 +234,30 @@ class PaceController:
         return (
             f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; for "
             f"{self.held_seconds:.0f} s the run was held, to measure that or because nobody answered."
+            f"{self._missed()}"
         )
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _why_above(self, level: ProbeLevel) -> str:
+        """Return what is done where the probe is above the limit."""
+        if level.probes < FEWEST_PROBES:  # since the share was changed, or it was measured
+            return "it is looked at after a few more probes"
+        if self.share <= LEAST_SHARE:
+            return "the run is as slow as can be, so that it is measured again without it"
+        came = "somebody else has come to work there, and " if self._look_at < math.inf else ""
+        return f"{came}the run is slowed"
+
+    def _missed(self) -> str:
+        """Return by how much the limit was missed beside others, as the median."""
+        if not self.felt:
+            return " Nobody else was at work there."
+        usual, alone = quantile(self.felt, 0.5), quantile(self.alone, 0.5)
+        if usual <= self._limit.allowed(alone):
+            return ""
+        if self._limit.times:
+            return f" That is {usual / alone:.3g} times, above the {self._limit.times:g} that were asked."
+        return f" That is above the {_ms(self._limit.seconds)} that were asked."
 
     def _run(self, now: float) -> None:
         level = self._level
