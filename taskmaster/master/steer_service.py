@@ -143,6 +143,7 @@ class SteerService:
             self.steering.forget()
         goes_on = record.resumed and (record.mark is not None or record.settled)
         line = line if len(line) <= LONGEST_TEXT else ""  # cut, it would be another command
+        self.history.begin(clock(), record.settled, record.failures)
         self.steering.note(clock(), "resumed" if goes_on else "started", line)
         self.steering.tick(clock())  # a hold may have been over before anybody was at work
 
@@ -293,6 +294,9 @@ class SteerService:
         self.close()
         code = getattr(error, "exit_code", 1) if error is not None else 3 if self._broker.counts().failed else 0
         self._exit_code = code
+        with self._lock:
+            counts = self._broker.counts()
+            self.history.end(self._clock(), counts.settled, counts.failed)
         command = "finished" if error is None else "stopped"
         reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
         after = "" if error is None else f"exit code {code}"

@@ -30,6 +30,7 @@ SCHEMA = 1  # of the report as JSON
 MOST_FAILED = 1000  # failed jobs that are named
 MOST_PAGES = 50  # of an answer in parts: more slaves or kinds are left out
 MOST_SLAVES = 300
+SAME_MOMENT_SECONDS = 0.1  # between the session's beginning and its row in the history
 FINE_SECONDS = 1200.0  # a run that is not older is drawn by the second
 LONGEST_TEXT = 300
 
@@ -217,8 +218,10 @@ def _whole(rows: list[dict[str, Any]], status: Mapping[str, Any]) -> list[dict[s
     here = int((status.get("settled_by_outcome") or {}).get("failed") or 0)
     blank = {"held": "", "rate_limit": status.get("rate_limit")}
     first = {**blank, "at": began, "settled": settled - int(status.get("settled_here") or 0), "failed": failed - here}
-    last = {**blank, "at": now, "settled": settled, "failed": failed}
+    rows = [row for row in rows if abs(row["at"] - began) > SAME_MOMENT_SECONDS]
     before, after = ([row for row in rows if (row["at"] < began) is earlier] for earlier in (True, False))
+    held = after[-1]["held"] if after else ""  # of the last second, which has no row
+    last = {**blank, "at": now, "settled": settled, "failed": failed, "held": held}
     return [*before, first, *(row for row in after if row["at"] < now), last]
 
 
@@ -240,13 +243,17 @@ def _rows_of(record: RunRecord) -> Iterator[dict[str, Any]]:
     first = record.history[0].at if record.history else float("inf")
     if record.started and record.started < first:
         yield {"at": record.started, "settled": 0, "failed": 0, "held": "", "rate_limit": None}
-    last = 0.0
+    last, held = 0.0, ""
     for row in record.history:
         last = float(row.at)
-        yield _named(COLUMNS, HELD, row.values())
+        named = _named(COLUMNS, HELD, row.values())
+        held = named["held"]
+        yield named
     ended = record.finished or (record.trail[-1].at if record.trail else 0.0)
     if ended > last:
-        yield {"at": ended, "settled": record.settled, "failed": record.failures, "held": "", "rate_limit": None}
+        # The last row is of the end already, by whole seconds.
+        held = held if ended - last < 1 else ""
+        yield {"at": ended, "settled": record.settled, "failed": record.failures, "held": held, "rate_limit": None}
 
 
 def _named(columns: Sequence[str], held: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""The history of a run: its numbers over time, in three rings, and a row a minute for the state.
-Pure.
+"""The history of a run: its numbers over time, in three rings, and as rows for the state. Pure.
+
+The state gets a row a minute, those of a session's beginning and end, and the last one before what
+holds the run changes.
 
 The memory is taken once, and does not grow: ten minutes by the second, six hours by ten seconds,
 thirty days by five minutes. ``settled``, ``failed`` and ``busy`` are sums since the run began, so
@@ -20,6 +22,7 @@ COLUMNS = (
     "at", "settled", "failed", "queued", "leased", "waiting", "parked", "workers", "busy", "p95", "held", "rate_limit",
 )  # fmt: skip
 WIDTH = len(COLUMNS)
+_BUSY, _P95, _HELD, _LIMIT = (COLUMNS.index(name) for name in ("busy", "p95", "held", "rate_limit"))
 HELD = ("", "paused", "throttled", "rate", "source", "slaves", "state")
 """What the number in the column ``held`` means."""
 SPANS = {"10m": (1.0, 600), "6h": (10.0, 2160), "all": (300.0, 8640)}
@@ -28,6 +31,7 @@ MOST_ROWS = 500  # in one answer
 MINUTE_SECONDS = 60.0
 NUMBERS = struct.Struct(f"<{WIDTH - 1}d")
 MINUTE_BYTES = NUMBERS.size
+MOST_CHANGES = 4  # rows for the state within a minute, because what holds the run has changed
 UNKNOWN = -1.0  # a number that is not known, where 0 would be one
 
 
@@ -116,11 +120,13 @@ class History:
     def __init__(self, known: Sequence[MinuteRow] = ()) -> None:
         self._rings = {name: Ring(*shape) for name, shape in SPANS.items()}
         self._minute = known[-1].at // int(MINUTE_SECONDS) if known else -1
+        self._changes = 0
+        self._latest = list(known[-1].values()) if known else []
         self._unwritten: list[MinuteRow] = []
         for row in known:
             values = row.values()
-            for name in ("6h", "all"):
-                self._rings[name].offer(values)
+            self._rings["6h"].put(values)  # also those of a session of a few seconds
+            self._rings["all"].offer(values)
 
     @property
     def seq(self) -> int:
@@ -133,11 +139,42 @@ class History:
         values = [UNKNOWN if value is None or not isfinite(value) else float(value) for value in row]
         for ring in self._rings.values():
             ring.offer(values)
+        # A row tells what held the run before it: without the last of the former reason, a stretch
+        # of up to a minute would get the next one.
+        if self._latest and values[_HELD] != self._latest[_HELD] and self._changes < MOST_CHANGES:
+            self._changes += 1
+            self._keep(self._latest)
         minute = int(values[0] // MINUTE_SECONDS)
         if minute != self._minute:  # an earlier one, too: the clock may have been set back
-            self._minute = minute
-            self._unwritten.append(MinuteRow(int(values[0]), NUMBERS.pack(*values[1:])))
-            del self._unwritten[: -SPANS["6h"][1]]  # while the state cannot be written
+            self._minute, self._changes = minute, 0
+            self._keep(values)
+        self._latest = values
+
+    def begin(self, at: float, settled: int, failed: int) -> None:
+        """Note where a session begins: what is settled from now on is not of the one before.
+
+        Args:
+            at: Seconds since the epoch.
+            settled: Jobs of the whole run.
+            failed: Those of them that failed.
+        """
+        values = [at, float(settled), float(failed), *[0.0] * (WIDTH - 3)]
+        values[_BUSY] = self._latest[_BUSY] if self._latest else 0.0
+        values[_P95] = values[_LIMIT] = UNKNOWN
+        for name in ("6h", "all"):
+            self._rings[name].put(values)
+        self._minute, self._latest = int(at // MINUTE_SECONDS), values
+        self._keep(values)
+
+    def end(self, at: float, settled: int, failed: int) -> None:
+        """Note how the session ends; the arguments are those of ``begin``."""
+        if self._latest:
+            self._keep([at, float(settled), float(failed), *self._latest[3:]])
+
+    def _keep(self, values: Sequence[float]) -> None:
+        """Keep a row for the state."""
+        self._unwritten.append(MinuteRow(int(values[0]), NUMBERS.pack(*values[1:])))
+        del self._unwritten[: -SPANS["6h"][1]]  # while the state cannot be written
 
     def page(self, span: str, since_seq: int) -> Page:
         """Return rows of a span that come after one.

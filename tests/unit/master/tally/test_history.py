@@ -116,3 +116,28 @@ def test_what_is_no_number_is_not_known(number: float) -> None:
 def test_what_holds_a_run_is_a_number_with_a_name() -> None:
     """0 is nothing; the names are those of the held seconds."""
     assert HELD == ("", "paused", "throttled", "rate", "source", "slaves", "state")
+
+
+def test_a_session_of_seconds_is_in_the_state_from_its_beginning_to_its_end() -> None:
+    """With what held it, and what it has settled is not taken for work of the next session."""
+    held = HELD.index("throttled")
+    history = History()
+    history.begin(6000.0, 0, 0)
+    for second in range(1, 6):
+        history.add(row(6000.0 + second, 80 * second, held=0 if second < 4 else held))
+    history.end(6005.5, 430, 2)
+    again = History(history.unwritten())
+    again.begin(6020.0, 430, 2)
+
+    found = [[one[0], one[1], one[COLUMNS.index("held")]] for one in again.page("6h", 0).rows]
+    assert found == [[6000, 0, 0], [6003, 240, 0], [6005, 430, held], [6020, 430, 0]]
+    assert [one.at for one in again.unwritten()] == [6020]
+
+
+def test_what_changes_each_second_fills_no_state() -> None:
+    """A guard at its limit holds the run now and then."""
+    history = History()
+    for second in range(600):
+        history.add(row(6000.0 + second, held=second % 2))
+
+    assert len(history.unwritten()) <= 10 * 5 + 1
