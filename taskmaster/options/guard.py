@@ -15,7 +15,7 @@ from taskmaster.guards import cpu_load, disk_free, http
 from taskmaster.postgres import guards as postgres
 from taskmaster.postgres.dsn import check
 
-__all__ = ["parse_guard"]
+__all__ = ["SHOWN_LIMIT", "parse_guard"]
 
 _EXAMPLES = (
     ", as in --guard='replication_lag=5s@host=replica dbname=blog' or "
@@ -23,7 +23,7 @@ _EXAMPLES = (
 )
 # A limit that a message may repeat. Where the limit was forgotten, a part of the DSN stands in its
 # place, which no message may repeat.
-_SHOWN_LIMIT = re.compile(r"[\w.+%-]{1,20}")
+SHOWN_LIMIT = re.compile(r"[\w.+%-]{1,20}")
 
 
 class _Kind(NamedTuple):
@@ -87,7 +87,7 @@ def parse_guard(given: str) -> Callable[[], str]:
             raise UsageError(f"the path {where!r} does not exist on this machine.")
         return kind.make(limit, where)
     except UsageError as exc:
-        if kind.where == "DSN" and not (at and _SHOWN_LIMIT.fullmatch(limit)):
+        if kind.where == "DSN" and not (at and SHOWN_LIMIT.fullmatch(limit)):
             raise UsageError(f"--guard {name} has a limit that cannot be read. {written}") from None
         raise UsageError(f"--guard {name}: {exc} {written}") from None
 

@@ -51,6 +51,7 @@ def _parse_pace(given: str) -> Pace | None:
     """Return the pace that a text describes; None: it is off."""
     if given.strip().lower() == "off":
         return None
+    from taskmaster.options.guard import SHOWN_LIMIT
     from taskmaster.postgres.dsn import check
     from taskmaster.postgres.probe import pace
 
@@ -58,7 +59,8 @@ def _parse_pace(given: str) -> Pace | None:
     try:
         PaceLimit.read(limit)
     except UsageError as exc:
-        raise UsageError(f"--pace has a limit that cannot be read: {exc} It is written LIMIT@DSN, or off.") from None
+        shown = f"{limit.strip()!r}, a limit" if at and SHOWN_LIMIT.fullmatch(limit.strip()) else "a limit"
+        raise UsageError(f"--pace has {shown} that cannot be read: {exc} It is written LIMIT@DSN, or off.") from None
     if not at or not dsn.strip():
         raise UsageError("--pace lacks the database that it spares, @ and a DSN, as in --pace='1.5x@dbname=blog'.")
     check("--pace", dsn.strip())

@@ -44,7 +44,7 @@ MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_rea
 # The literals, quoted names and comments of a statement, in which a semicolon ends nothing.
 QUOTED = re.compile(r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in one that reads only
-MEND = "which does not pass by itself: mend the name, the password or the right, there or in the DSN of the pace"
+MEND = "until somebody mends the name, the password or the right, there or in the DSN of the pace"
 # Who has been at work in the last second. Those of Taskmaster have its name, unless a program gave
 # them another one. A user who may not see what others do has no answer, instead of a wrong one.
 SESSIONS = """

@@ -142,7 +142,8 @@ def _numbers(facts: Facts) -> list[str]:
         ("In this session", show_count(status["settled_here"], "job", form=",") if "settled_here" in status else ""),
         ("Jobs a second", _speeds(status)),
         ("Time", _times(clock)),
-        ("Held back in this session", _held(clock.get("held_seconds") or {})),
+        ("Held back in this session", _held(clock.get("held_seconds") or {}, facts)),
+        ("Pace", _paced(status.get("pace") or {})),
         ("Attempts that failed", ", ".join(f"{count:,} by {name}" for name, count in lost.items() if count)),
         ("Tried again", f"{status['retries']:,} times" if status.get("retries") else ""),
         ("A job took", _takes(status.get("job_seconds") or {})),
@@ -164,7 +165,7 @@ def _plot(facts: Facts) -> list[str]:
         for number, point in list(enumerate(found))[:: -step or None][::-1]
     ]
     body = (
-        (show_moment(at), gone or _speed(speed), f"{failed:,}" if step == 1 else "", _HELD.get(held, held))
+        (show_moment(at), gone or _speed(speed), f"{failed:,}" if step == 1 else "", _held_by(held, facts))
         for gone, at, speed, failed, held, _ in rows
     )
     head = ("Time", "Jobs a second", "Failed", "Held back") if step == 1 else ("Time", "Jobs a second", "", "Held back")
@@ -376,8 +377,20 @@ def _times(clock: Facts) -> str:
     return ", ".join(parts)
 
 
-def _held(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{_HELD.get(name, name)} {span(held)}" for name, held in seconds.items() if held >= 1)
+def _held_by(name: str, facts: Facts) -> str:
+    with_pace = name == "throttled" and facts["status"].get("pace")
+    return "held by the pace, a guard or throttle()" if with_pace else _HELD.get(name, name)
+
+
+def _paced(pace: Facts) -> str:
+    if pace.get("probe_seconds") is None:
+        return ""
+    beside, allowed, alone = (1000 * pace[f"{name}_seconds"] for name in ("probe", "allowed", "baseline"))
+    return f"probe {beside:.3g} ms of {allowed:.3g} ms allowed, {alone:.3g} ms without the run"
+
+
+def _held(seconds: Mapping[str, float], facts: Facts) -> str:
+    return ", ".join(f"{_held_by(name, facts)} {span(held)}" for name, held in seconds.items() if held >= 1)
 
 
 def _takes(jobs: Facts) -> str:

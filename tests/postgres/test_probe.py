@@ -165,7 +165,7 @@ def test_what_does_not_pass_by_itself_is_refused_at_the_start(postgres: Server) 
             with pytest.raises(UsageError, match="refuses the connection of the probe") as refused:
                 probe.try_out()
             assert "sesame1" not in str(refused.value)
-            with pytest.raises(Unknown, match="mend the name, the password"):
+            with pytest.raises(Unknown, match="until somebody mends the name, the password"):
                 probe()
     with closing(DatabaseProbe("host=127.0.0.1 port=1")) as probe:
         probe.try_out()

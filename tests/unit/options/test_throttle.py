@@ -44,3 +44,12 @@ def test_a_script_gives_a_text_or_a_pace() -> None:
     RunOptions(pace=pace("1.5x", "dbname=blog")).check()
     with pytest.raises(UsageError, match=r"postgres\.pace"):
         RunOptions(pace=1.5).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", ["fast", "1.05x", "20m", "-3ms"])
+def test_a_limit_that_cannot_be_read_is_quoted(limit: str) -> None:
+    """Before a database; without one, it may be a part of a DSN."""
+    with pytest.raises(UsageError, match=f"'{limit}', a limit that cannot be read"):
+        RunOptions(pace=f"{limit}@dbname=b").check()
+    with pytest.raises(UsageError, match="--pace has a limit that cannot be read"):
+        RunOptions(pace="sesame1").check()

@@ -194,3 +194,17 @@ def test_marks_and_exit_codes_have_words() -> None:
     assert mark.text.endswith("anna@b: note: x")
     assert len({exit_words(code) for code in (0, 1, 2, 3, 4, 5, 6, 75)}) == 8
     assert exit_words(143) == exit_words(130) == exit_words(75)
+
+
+def test_a_pace_is_named_where_it_held_the_run() -> None:
+    """With what the probe took; without a pace, it is no word of the report."""
+    status = facts()["status"]
+    status["clock"]["held_seconds"] = {"throttled": 21.0}
+    figures = {"probe_seconds": 0.0027, "allowed_seconds": 0.003, "baseline_seconds": 0.002}
+
+    text = words(status={**status, "pace": figures})
+
+    assert "held by the pace, a guard or throttle() 21 s" in text
+    assert "probe 2.7 ms of 3 ms allowed, 2 ms without the run" in text
+    assert "held by the pace" in words(status={**status, "pace": dict.fromkeys(figures)})
+    assert "pace" not in words(status=status, settings=[]).lower().replace(HOSTILE.lower(), "").split()
