@@ -17,6 +17,7 @@ __all__ = [
     "Interrupted",
     "KeyUnstorable",
     "ListenError",
+    "NoMaster",
     "SourceError",
     "StateBusy",
     "StateError",
@@ -115,6 +116,12 @@ class StateBusy(StateUnwritable):
 
 class ConnectError(TaskmasterError):
     """The master cannot be reached."""
+
+    exit_code = 6
+
+
+class NoMaster(UsageError, ConnectError):
+    """The state that was named has no master at the moment, on this machine."""
 
     exit_code = 6
 

@@ -29,7 +29,8 @@ def why(**where: Any) -> int:
     """Say in one sentence why a run is no faster, and what cures it.
 
     It ends with 0 when work flows, 1 when somebody holds the run, 2 when a guard or the rate does,
-    3 when no slave is there, 4 when the source gives nothing, 5 when the state cannot be written.
+    3 when no slave is there, 4 when the source gives nothing, 5 when the state cannot be written,
+    6 when no master is there that could say.
 
     \b
     Example:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.errors import ConnectError, StateBusy, StateError, StateLocked, UsageError
+from taskmaster.errors import ConnectError, NoMaster, StateBusy, StateError, StateLocked, UsageError
 from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.default_path import SUFFIX
@@ -287,12 +287,12 @@ def master_of(path: str) -> str:
     """Return where the master of a state file's run is asked, ``HOST:PORT``.
 
     Raises:
-        UsageError: No master of this machine is at it.
+        NoMaster: No master of this machine is at it.
     """
     found = find_master(path)
     if found is not None:
         return found
-    raise UsageError(
+    raise NoMaster(
         f"No master is at work on {path} at the moment. `tm-ctl runs {path}` says how far the run has come; a master "
         "elsewhere is asked with --host."
     )

@@ -20,6 +20,7 @@ from taskmaster.master.steering.quiet_slaves import quieted_by, quiets
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.units import show_count
 
 __all__ = ["steer_state", "user"]
 
@@ -77,6 +78,8 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
         UsageError: That is only possible while the run goes on, or is refused.
         StateLocked: A master is at work on it.
     """
+    if command == Command.RETRY:
+        raise UsageError(_no_retry(path))
     new = [name for name, value in arguments.items() if command == Command.SET and value.strip().lower() != "default"]
     if command not in POSSIBLE or new:
         raise UsageError(
@@ -106,6 +109,23 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
         return answer
     finally:
         store.close()
+
+
+def _no_retry(path: str) -> str:
+    """Return why no failed job is run again by this, with the command that does it."""
+    store = SqliteStore.open_existing(path)
+    try:
+        record = store.load()
+    finally:
+        store.close()
+    if not record.failures:
+        return f"No job of the run of {path} counts as failed: there is nothing to try again."
+    begun = next((row.reason for row in reversed(record.trail) if row.command in ("started", "resumed")), "")
+    again = begun if begun.startswith("tm-") else "tm-run ..."
+    again += "" if "--failed" in again.split() else " --failed"
+    over = "is finished" if record.finished is not None else "is not going on"
+    jobs = show_count(record.failures, "failed job", form=",")
+    return f"The run of {path} {over}. `{again}` runs its {jobs} again."
 
 
 def _same(record: RunRecord, steering: Steering) -> Checkpoint:

@@ -52,6 +52,12 @@ def test_failed_jobs_are_run_again_and_nothing_else(playground: Playground) -> N
     assert "5 x KeyError" in same.output
     assert "--failed" in same.output
 
+    asked = playground.run("tm-ctl", "retry", "mod", "--all")
+    assert asked.process.returncode == 2, asked.output
+    assert "is finished. `tm-run mod 2 --progress=none --retries=0 --failed` runs its 6 failed jobs" in asked.output
+    why = playground.run("tm-ctl", "why", "mod")
+    assert why.process.returncode == 6, why.output  # 2 would be a run that a guard holds
+
     before = playground.ledger.ended()
     playground.write("mended", "")
     again = playground.run("tm-run", "mod", "2", "--progress=none", "--failed", "--retries=0")
@@ -252,5 +258,5 @@ def test_the_master_of_a_local_run_is_found_by_its_target(playground: Playground
     run.end()
     over = playground.run("tm-ctl", "status", "jobs")
 
-    assert over.process.returncode == 2
+    assert over.process.returncode == 6
     assert "No master is at work on " in over.output
