@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
 from taskmaster.errors import TaskmasterError
+from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.exhaustion import is_exhausted
@@ -102,7 +104,9 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
         say_error(name, exc, debug=invocation.debug)
         return exc.exit_code
     except click.ClickException as exc:
-        exc.show()
+        exc.show(shown := io.StringIO())
+        # What was given in a wrong place is repeated, and may be a DSN.
+        click.echo(without_passwords_in(shown.getvalue()), err=True, nl=False)
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT

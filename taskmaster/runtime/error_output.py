@@ -7,7 +7,7 @@ import traceback
 from contextlib import suppress
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.redaction import clean_lines, clean_message
+from taskmaster.redaction import clean_lines, clean_message, without_passwords_in
 
 __all__ = ["say_error"]
 
@@ -24,7 +24,8 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
     if debug:
         parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
     if str(exc):
-        parts.append(clean_message(f"{name}: {exc}"))
+        # What was given in a wrong place is repeated, and may be a DSN.
+        parts.append(clean_message(without_passwords_in(f"{name}: {exc}")))
     # Where it is full, closed or not there, the exit code still says it.
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write("".join(f"{part}\n" for part in parts))

@@ -717,3 +717,26 @@ def test_a_word_that_is_refused_tells_no_password(word, dsn):
         parse_arguments(words)
 
     assert "s3crt9" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (run.tm_run, ["{}"]),
+        (run.tm_run, ["nums.py", "{}"]),
+        (run.tm_run, ["nums.py", "1", "--rate={}"]),
+        (run.tm_run, ["nums.py", "1", "--chunk={}"]),
+        (ctl.tm_ctl, ["status", "{}"]),
+        (ctl.tm_ctl, ["probe", "1.5x", "{}"]),
+    ],
+)
+def test_a_dsn_in_a_wrong_place_tells_no_password(command, words, capsys):
+    """Whichever argument or option it is taken for, by us or by click."""
+    dsn = "postgresql://me:s3crt9@127.0.0.1/blog"
+    with pytest.raises(SystemExit) as ended:
+        run_command(command, "tm-run", [word.format(dsn) for word in words])
+
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "s3crt9" not in said
+    assert said
