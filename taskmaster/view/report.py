@@ -48,9 +48,7 @@ _SIGNS = {"good": "\N{HEAVY CHECK MARK}", "bad": "\N{BALLOT X}", "held": "\N{BLA
 
 def exit_words(code: int) -> str:
     """Return what an exit code means."""
-    if code > SIGNALLED:
-        return _EXITS[75]
-    return _EXITS.get(code, "an error")
+    return _EXITS.get(75 if code > SIGNALLED else code, "an error")
 
 
 def mark_of(row: Facts) -> Mark:
@@ -131,7 +129,7 @@ def _verdict(facts: Facts, target: str) -> list[str]:
 def _numbers(facts: Facts) -> list[str]:
     status = facts["status"]
     settled, total = status.get("settled", 0), status.get("total")
-    clock, share = status.get("clock") or {}, status.get("share")
+    here, clock, share = status.get("settled_here"), status.get("clock") or {}, status.get("share")
     part = share if share is not None else (settled / total if total else None)
     percent = f" ({int(1000 * min(1.0, part)) / 10:.1f} %)" if part is not None else ""
     lost, jobs = status.get("attempts_failed") or {}, show_count(settled, "job", form=",")
@@ -139,7 +137,7 @@ def _numbers(facts: Facts) -> list[str]:
         ("Settled", (f"{settled:,} of {show_count(total, 'job', form=',')}" if total else jobs) + percent),
         ("Failed", show_count(status.get("failed", 0), "job", form=",")),
         ("Left out by the callback", show_count(status["skipped"], "job", form=",") if status.get("skipped") else ""),
-        ("In this session", show_count(status["settled_here"], "job", form=",") if "settled_here" in status else ""),
+        ("In this session, with repeats", "" if here is None else show_count(here, "job", form=",")),
         ("Jobs a second", _speeds(status)),
         ("Time", _times(clock)),
         ("Held back in this session", _held(clock.get("held_seconds") or {}, facts)),
@@ -231,8 +229,8 @@ def _durations(facts: Facts) -> list[str]:
     mean = " Jobs of a batch count with their mean." if jobs.get("basis") == "batches" else ""
     return [
         "<h2>How long jobs took</h2>\n",
-        f"<p>{_takes(jobs)}, in this session.{mean}</p>\n",
-        table(("Time", "Jobs", ""), rows),
+        f"<p>{_takes(jobs)}, in this session. Each attempt counts, those that failed too.{mean}</p>\n",
+        table(("Time", "Attempts", ""), rows),
     ]
 
 
@@ -255,7 +253,7 @@ def _slaves(facts: Facts) -> list[str]:
         )
         for row in rows
     )
-    head = ("Slave", "How it went", "Workers", "Done", "Failed", "A job took", "Since", "Release")
+    head = ("Slave", "How it went", "Workers", "Attempts done", "failed", "A job took", "Since", "Release")
     return [f"<h2>Slaves ({len(rows)})</h2>\n", table(head, body), left_out(facts.get("slaves_left_out"), "slave")]
 
 

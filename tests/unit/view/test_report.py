@@ -208,3 +208,12 @@ def test_a_pace_is_named_where_it_held_the_run() -> None:
     assert "probe 2.7 ms of 3 ms allowed, 2 ms without the run" in text
     assert "held by the pace" in words(status={**status, "pace": dict.fromkeys(figures)})
     assert "pace" not in words(status=status, settings=[]).lower().replace(HOSTILE.lower(), "").split()
+
+
+def test_numbers_that_count_different_things_say_what_they_count() -> None:
+    """A job that is tried again is settled once, and is several attempts of slaves."""
+    text = words()
+
+    assert "In this session, with repeats" in text
+    assert "Each attempt counts, those that failed too." in text
+    assert "Attempts done failed" in text
