@@ -84,8 +84,12 @@ class Ending:
         if not why and self._checks.error is not None:
             return self._checks.error
         example = self._broker.settlement.example
+        failed = self._broker.counts().failed
+        more = ""
+        if why[:1].isdigit() and not why.startswith(f"{failed} "):  # jobs that still ran have failed, too
+            more = f" (when all had ended, the whole run had {show_count(failed, 'failed job')})"
         return BudgetSpent(
-            f"The run stopped where it can go on: {why}.", user_traceback=example.traceback if example else None
+            f"The run stopped where it can go on: {why}{more}.", user_traceback=example.traceback if example else None
         )
 
     def in_time(self, run_time: float) -> TaskmasterError | None:

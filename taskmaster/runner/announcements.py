@@ -21,7 +21,7 @@ from taskmaster.transport.server import Server
 from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
 
-__all__ = ["Announcements", "command_again", "shown_guard"]
+__all__ = ["Announcements", "command_again", "shown_guard", "without_message"]
 
 KINDS = 3  # kinds of failure that the end of a run shows
 
@@ -88,12 +88,20 @@ class Announcements:
             f"state is {self._store.location}"
         )
 
-    def failures(self, summary: Summary) -> None:
-        """Say which kinds of failure are the most frequent, and what can be done about them."""
+    def failures(self, summary: Summary) -> set[str]:
+        """Say which kinds of failure are the most frequent, and what can be done about them.
+
+        Returns:
+            The tracebacks that were shown, as ``without_message`` gives them.
+        """
+        shown = set()
         if summary.failed:
-            self.kinds()
+            kinds = self._store.kinds(KINDS)
+            self._console.say_kinds(kinds)
+            shown = {without_message(example.traceback) for _, example in kinds}
             self._say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.location])}")
             self._say(f"Run them again, when the cause is mended, with: {command_again('--failed')}")
+        return shown
 
     def kinds(self) -> None:
         """Say which kinds of failure are the most frequent."""
@@ -108,6 +116,11 @@ class Announcements:
         )
         self.failures(summary)
         self._say(f"Resume it with: {command_again(without='--failed')}")
+
+
+def without_message(traceback: str) -> str:
+    """Return a traceback without its last line, which differs from job to job."""
+    return traceback.rstrip().rpartition("\n")[0]
 
 
 def command_again(*more: str, without: str = "") -> str:

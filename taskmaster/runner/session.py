@@ -27,7 +27,7 @@ from taskmaster.master.summary import Summary, View
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner import optional_parts
-from taskmaster.runner.announcements import Announcements, command_again
+from taskmaster.runner.announcements import Announcements, command_again, without_message
 from taskmaster.runner.blank_state import taken_back_if_blank
 from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
@@ -328,10 +328,10 @@ class RunSession:
                 message = "The rehearsal was given up; the next one begins anew."
             raise Interrupted(message, exc.exit_code - 128, exc.why) from None
         except BudgetSpent as exc:
-            if sample is None:
-                parts.says.failures(run.summary())
+            shown = parts.says.failures(run.summary()) if sample is None else set()
             message = f"{exc} R{again}" if sample is None else str(exc).replace("stopped where it can go on", "fails")
-            raise BudgetSpent(message, user_traceback=exc.user_traceback) from None
+            traceback = None if without_message(exc.user_traceback or "") in shown else exc.user_traceback
+            raise BudgetSpent(message, user_traceback=traceback) from None
         except StateUnwritable as exc:
             raise StateUnwritable(f"{exc} Mend that, and r{again}") from None
         except LocalSlaveEnded as exc:

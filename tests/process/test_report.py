@@ -146,6 +146,7 @@ def test_every_end_leaves_a_report_and_none_that_cannot_be_had_lets_a_run_begin(
 
     budget = playground.run(*words, "--max-failures=0", JOBS="1000")
     assert budget.process.returncode == 4, budget.output
+    assert budget.output.count("Traceback (most") <= 1, budget.output  # not of the kind, and of the end again
     assert "Exit code 4" in verdict()
 
     before = playground.in_state()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
-from taskmaster.runner.announcements import Announcements, command_again
+from taskmaster.runner.announcements import Announcements, command_again, without_message
 
 
 class Said:
@@ -90,3 +91,18 @@ def test_the_command_that_goes_on_says_that_a_password_was_left_out(monkeypatch,
     assert command.endswith(" --failed  # a password was left out: put it in for ***")
     monkeypatch.setattr(sys, "argv", ["tm-run", "jobs.py", "--pace=1.5x@host=h"])
     assert "#" not in command_again()
+
+
+def test_the_tracebacks_that_were_shown_are_known_whatever_their_jobs() -> None:
+    """So that the end of a run does not show the same one again, with another job's message."""
+    first, second = (f"Traceback:\n  File x\nValueError: {number}\n" for number in (1, 2))
+
+    class Store(Said):
+        def kinds(self, most: int) -> list:
+            return [(4, SimpleNamespace(traceback=first))]
+
+    store = Store()
+    shown = Announcements(store, store).failures(Summary("run", 4, 9, 4, 7, 1.0, store.location))  # type: ignore[arg-type]
+
+    assert without_message(second) in shown
+    assert without_message("Traceback:\n  File y\nKeyError: 1\n") not in shown
