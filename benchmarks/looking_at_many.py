@@ -39,7 +39,7 @@ from taskmaster.transport.address import Address
 MOST_MS = 100.0
 MOST_BYTES = 64 * 1024
 MOST_GROWTH = 1.2  # times the memory of the middle
-LEAVING = 20  # one slave in so many leaves each second
+LEAVING = 20  # of this many slaves, one leaves each second
 LEAST_LOOKS = 3  # some of them after slaves have come and gone
 PATIENCE = 120.0  # seconds without one more failure
 TARGET = (
@@ -98,7 +98,7 @@ def look(run: Run) -> dict[str, float]:
 
 
 def watch(slaves: int, failures: int) -> list[dict[str, float]]:
-    """Have slaves come and go until so many jobs have failed; give one row a second."""
+    """Have slaves come and go until ``failures`` jobs have failed; give one row a second."""
     key, rows = secrets.token_urlsafe(32), []
     with tempfile.TemporaryDirectory(prefix="looking-at-many-") as name:
         directory = Path(name)

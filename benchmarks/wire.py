@@ -171,7 +171,7 @@ class Connections:
             line.post("hello", about(session, workers))
 
     def run(self, seconds: float, number: int | None = None) -> None:
-        """Exchange for so long, or until so many connections have been welcomed."""
+        """Exchange for some seconds, or until enough connections have been welcomed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not (number is not None and self.greeted >= number):
             for entry, _ in self._selector.select(0.5):

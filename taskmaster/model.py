@@ -35,7 +35,7 @@ MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
 
 BATCH_SECONDS = 0.5
-"""How much work a batch should be, unless there are so many workers that the master says more."""
+"""How much work a batch should be, unless the master says more, for its many workers."""
 
 LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""

@@ -33,7 +33,7 @@ def check_answers(address: str, seconds: float) -> None:
     """Check that something listens at HOST:PORT; what is no such address is left to others.
 
     Raises:
-        OSError: Nothing does, within so many seconds.
+        OSError: Nothing does, within that time.
     """
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():

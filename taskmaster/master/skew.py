@@ -63,7 +63,7 @@ class Skew:
         self._target = target or callback
         self._known: dict[str, tuple[str, str]] = {}  # by session: the slave's name, and the digest
         self._by_code: dict[str, dict[str, None]] = {}  # the sessions, by digest
-        self._most = FEW_SLAVES  # so many are known before those that have gone are forgotten
+        self._most = FEW_SLAVES  # beyond that, those that have gone are forgotten
         self._told: set[str] = set()  # digests that the log has been warned of
         self._lock = threading.Lock()
 

@@ -63,7 +63,7 @@ class JobRules:
 
     @property
     def _counted(self) -> bool:
-        """Whether it is done when so many pods have succeeded; else it is a work queue."""
+        """Whether it is done when a given number of pods has succeeded; else it is a work queue."""
         return "completions" in self.spec or "parallelism" not in self.spec
 
     def ended(self, end: PodEnd) -> None:

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Positions"]
 
-# A block has at least so many positions, as a power of two: one dictionary for a few single jobs.
+# Least positions of a block, as a power of two: one dictionary for a few single jobs.
 LEAST_SHIFT = 5
 
 
