@@ -33,7 +33,7 @@ from taskmaster.errors import UsageError
 from taskmaster.records import record
 from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["ExecutorEngine", "check_executor", "no_interrupts"]
+__all__ = ["ExecutorEngine", "make_executor", "no_interrupts"]
 
 PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
@@ -80,7 +80,7 @@ def _end_with(origin: Origin) -> None:
         os._exit(1)
 
 
-def check_executor(name: str, executor: Any) -> None:
+def _check_executor(name: str, executor: Any) -> None:
     """Check that something is an executor, as far as it can be seen.
 
     Raises:
@@ -91,6 +91,20 @@ def check_executor(name: str, executor: Any) -> None:
             f"{name} gives {_kind(executor)}, which is no Executor: it has to return an object with "
             "submit() and shutdown(), such as concurrent.futures.ProcessPoolExecutor(8)."
         )
+
+
+def make_executor(name: str, make: Callable[[], Any]) -> Any:
+    """Return what a function of the user's makes.
+
+    Raises:
+        UsageError: It raises something, or makes no executor.
+    """
+    try:
+        executor = make()
+    except Exception as exc:
+        raise UsageError(f"{name} raised {type(exc).__name__}: {exc}.", user_traceback=users_traceback(exc)) from None
+    _check_executor(name, executor)
+    return executor
 
 
 def _kind(given: Any) -> str:
@@ -119,7 +133,7 @@ class ExecutorEngine:
         self._file = FleetFile(run)
         try:
             with no_interrupts():
-                self._executor = self._made()
+                self._executor = make_executor(self._name, self._make)
                 self._workers = self._size(slaves)
                 # One for each worker, so that all start now: before this process has threads and
                 # a socket.
@@ -156,7 +170,7 @@ class ExecutorEngine:
                         "that makes it, and the run goes on"
                     ) from None
                 self._executor.shutdown(wait=False)
-                self._executor = self._made()
+                self._executor = make_executor(self._name, self._make)
                 self._futures[name] = self._submit(slave_task, task, Origin(os.getpid(), self._file.path))
 
     def withdraw(self, name: str) -> None:
@@ -184,16 +198,6 @@ class ExecutorEngine:
         executor = getattr(self, "_executor", None)
         if self._own and executor is not None:
             executor.shutdown(wait=False)
-
-    def _made(self) -> Any:
-        try:
-            executor = self._make()
-        except Exception as exc:
-            raise UsageError(
-                f"{self._name} raised {type(exc).__name__}: {exc}.", user_traceback=users_traceback(exc)
-            ) from None
-        check_executor(self._name, executor)
-        return executor
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Submit a call.

@@ -23,11 +23,11 @@ from typing import Any
 import taskmaster
 from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
 from taskmaster.engine.batch_host import look_around, run_batch
-from taskmaster.engine.executor import check_executor, no_interrupts
+from taskmaster.engine.executor import make_executor, no_interrupts
 from taskmaster.errors import UsageError
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
-from taskmaster.runtime.tracebacks import one_line, users_traceback
+from taskmaster.runtime.tracebacks import one_line
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.messages import AboutRun
@@ -91,13 +91,7 @@ class Executors:
             process.kill()
 
     def _made(self) -> Any:
-        try:
-            executor = self._make()
-        except Exception as exc:
-            raise UsageError(
-                f"{self._name} raised {type(exc).__name__}: {exc}.", user_traceback=users_traceback(exc)
-            ) from None
-        check_executor(self._name, executor)
+        executor = make_executor(self._name, self._make)
         kinds = [kind.__name__ for kind in type(executor).__mro__]
         for kind in ("ThreadPoolExecutor", "InterpreterPoolExecutor"):
             if kind in kinds:
