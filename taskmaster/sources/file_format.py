@@ -18,9 +18,10 @@ from typing import IO, Any
 
 from taskmaster.errors import UsageError
 
-__all__ = ["BROKEN", "opener_of", "why_no_lines"]
+__all__ = ["BROKEN", "Opener", "opener_of", "why_damaged", "why_no_lines"]
 
 HEAD_BYTES = 512
+PACKED_BYTES = 64 * 1024  # of a compressed file, read at once
 FEWEST_BYTES = 16  # least size of a content that can be judged by its zero bytes
 FEWEST_CRS = 3  # a content without LF, but with this many CRs, has lines that end with CR
 QUOTED = re.compile(rb'"[^"]*"')
@@ -62,20 +63,76 @@ class _Readable:
             raise OSError(str(exc)) from exc
 
 
+class _Members:
+    """A decompressing file of one member or several, one behind the other, with zero bytes behind
+    any of them.
+
+    ``BZ2File`` and ``LZMAFile`` would do, but take all that is no member for the end of the file:
+    of two members of which the second is damaged at its beginning, they would read the first and
+    say nothing.
+
+    Args:
+        raw: The compressed file.
+        begin: Makes what decompresses one member.
+    """
+
+    def __init__(self, raw: IO[bytes], begin: Callable[[], Any]) -> None:
+        self._raw = raw
+        self._begin = begin
+        self._member = begin()
+
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes of the content; none only at its end.
+
+        Raises:
+            EOFError: A member has no end.
+            OSError: It is damaged, or no member.
+            lzma.LZMAError: As before.
+        """
+        while True:
+            packed = b""
+            if self._member.eof:
+                packed = self._behind(self._member.unused_data)
+                if not packed:
+                    return b""
+                self._member = self._begin()
+            elif self._member.needs_input and not (packed := self._raw.read(PACKED_BYTES)):
+                raise EOFError("it ends in the middle")
+            if content := self._member.decompress(packed, size):
+                return bytes(content)
+
+    def _behind(self, packed: bytes) -> bytes:
+        """Return the next bytes behind a member without zeros before them; none at the end."""
+        while not (packed := packed.lstrip(b"\0")):
+            if not (packed := self._raw.read(PACKED_BYTES)):
+                return b""
+        return packed
+
+    def close(self) -> None:
+        """Do nothing: the compressed file is closed by its owner."""
+
+
+def _gzip(raw: IO[bytes]) -> Any:
+    return gzip.GzipFile(fileobj=raw)
+
+
+def _bzip2(raw: IO[bytes]) -> Any:
+    return _Members(raw, bz2.BZ2Decompressor)
+
+
+def _xz(raw: IO[bytes]) -> Any:
+    return _Members(raw, lzma.LZMADecompressor)
+
+
 # By what the file begins with.
 OPENERS: tuple[tuple[bytes, Opener], ...] = (
-    (b"\x1f\x8b\x08", lambda raw: gzip.GzipFile(fileobj=raw)),
-    *((b"BZh%d%b" % (size, what), bz2.BZ2File) for size in range(1, 10) for what in (b"1AY&SY", b"\x17rE8P\x90")),
-    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\x1f\x8b\x08", _gzip),
+    *((b"BZh%d%b" % (size, what), _bzip2) for size in range(1, 10) for what in (b"1AY&SY", b"\x17rE8P\x90")),
+    (b"\xfd7zXZ\x00", _xz),
     (b"\x28\xb5\x2f\xfd", _zstd),
 )
 # A file that is called so and is not is damaged, or is something else.
-SUFFIXES: dict[str, Opener] = {
-    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": _zstd,
-}
+SUFFIXES: dict[str, Opener] = {".gz": _gzip, ".bz2": _bzip2, ".xz": _xz, ".zst": _zstd}
 
 ICONV = "iconv -f {} -t UTF-8 FILE > NEW"
 NO_LINES: tuple[tuple[bytes, str, str], ...] = (
@@ -102,6 +159,17 @@ def opener_of(head: bytes, suffix: str) -> Opener | None:
         suffix: Of its name, with the dot, in small letters.
     """
     return next((opener for magic, opener in OPENERS if head.startswith(magic)), SUFFIXES.get(suffix))
+
+
+def why_damaged(suffix: str, why: object) -> str:
+    """Return what is wrong with a compressed file, as the end of a sentence that begins with "it".
+
+    Args:
+        suffix: Of its name, in small letters.
+        why: How that was noticed, such as the error that reading it has raised.
+    """
+    kind = f", or is no {suffix} file" if suffix in SUFFIXES else ""
+    return f"is damaged, or was not written to its end{kind} ({why}); make or copy it again"
 
 
 def why_no_lines(content: bytes) -> str:

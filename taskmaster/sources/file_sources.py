@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate, repeat
 from typing import Any, TypeGuard
 
-from taskmaster.errors import SourceError, StateRefused
+from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.model import Job
 from taskmaster.sources.bad_lines import BadLines
 from taskmaster.sources.resumable_file import FileKey, ResumableFile
@@ -46,7 +46,7 @@ class FileSource(ABC):
     """The file may be another one than that which the key is of, or may have been changed."""
 
     def __init__(self, path: str | os.PathLike[str], encoding: TextEncoding, max_line: int, bad: BadLines) -> None:
-        self._path = os.fspath(path)
+        self._path = _path_of(path)
         self._encoding = encoding
         self._max_line = max_line
         self._bad = bad
@@ -275,6 +275,20 @@ class _Walk:
             crc = zlib.crc32(line, crc)
             self.at = position, crc, stamp
             yield text
+
+
+def _path_of(path: object) -> str:
+    """Return the name of a file as a text.
+
+    Raises:
+        UsageError: It is no name of a file.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)) or b"\0" in os.fsencode(path) or not os.fsencode(path):
+        raise UsageError(
+            f"{path!r} is no path of a file: give a str or a pathlib.Path, such as lines('urls.txt'). The file itself "
+            "is opened by the master, when it begins to read."
+        )
+    return os.fsdecode(path)
 
 
 def _raise(error: SourceError) -> None:

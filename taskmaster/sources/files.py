@@ -14,16 +14,16 @@ Nothing is opened until the master reads, in the thread in which it reads: slave
 file.
 
 **Keys.** A job's key is the place right behind its line or record: position in bytes, CRC-32 of all
-that lies before it, and a stamp of the file's size and time of change when the run was begun.
+that lies before it, and a stamp of the file's size and times of change when the run was begun.
 Positions grow, so no two keys are equal.
 
-**What is noticed.** On a resume the size and the time of change are looked at. If they are as they
-were, the file is taken for unchanged and read on from the position at once. If not (it was copied,
-appended to, touched, edited), all that lies before the position is read once more, as fast as the
-disk gives it, and the run is refused (exit 5) if a byte of it differs. Keys keep the stamp of the
-beginning, so that what was settled above the watermark is recognised. Not noticed is a change that
-leaves size and time of change as they were, and one in four billion others. What lies behind the
-position may change as it likes: it was not read.
+**What is noticed.** On a resume the size and both times of change (of the content, and of the
+inode) are looked at. If they are as they were, the file is taken for unchanged and read on from the
+position at once. If not (it was copied, appended to, touched, edited), all that lies before the
+position is read once more, as fast as the disk gives it, and the run is refused (exit 5) if a byte
+of it differs. Keys keep the stamp of the beginning, so that what was settled above the watermark is
+recognised. Not noticed is one change in four billion. What lies behind the position may change as
+it likes: it was not read.
 
 **While it is read** the file may grow, and nothing else: it is read up to the size that it had when
 reading began. If it becomes shorter, if it is another file, or if what was read is not in it any
@@ -33,10 +33,10 @@ more, the source fails (exit 1).
 file has grown meanwhile, it is left for the next session, for it may be half a line.
 
 **Compressed files** (of gzip, bzip2, xz, and zstd with the extra ``zstd``; told by their first
-bytes) are decompressed as they are read, and positions
-are those of their content. A resumed run has to decompress all that lies before its position, some
-hundred megabytes a second; what was changed there is found whatever the stamp says. They must not
-grow while they are read.
+bytes) are decompressed as they are read, and positions are those of their content. A resumed run
+has to decompress all that lies before its position, some hundred megabytes a second; what was
+changed there is found whatever the stamp says. They must not grow while they are read, and must be
+whole: behind their last member there may be zero bytes, and nothing else.
 """
 
 from __future__ import annotations

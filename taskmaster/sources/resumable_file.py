@@ -2,7 +2,7 @@
 change meanwhile.
 
 A place in a file is three numbers: how many bytes lie before it, the CRC-32 of all of them, and a
-stamp of the file's size and time of change when the run began. From one place to the next the
+stamp of the file's size and times of change when the run began. From one place to the next the
 checksum is carried on, so that it covers the file from its first byte without reading any byte
 twice.
 
@@ -25,7 +25,7 @@ from typing import IO, Self
 
 from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.runtime.log import clean_logger
-from taskmaster.sources.file_format import BROKEN, HEAD_BYTES, opener_of, why_no_lines
+from taskmaster.sources.file_format import BROKEN, HEAD_BYTES, Opener, opener_of, why_damaged, why_no_lines
 from taskmaster.units import show_count
 
 __all__ = ["FileKey", "ResumableFile"]
@@ -78,6 +78,11 @@ class ResumableFile:
                     "a function that yields the jobs."
                 )
             self._raw: IO[bytes] = self.path.open("rb")
+            try:
+                head = os.pread(self._raw.fileno(), HEAD_BYTES, 0)
+            except OSError:
+                self._raw.close()
+                raise
         except OSError as exc:
             raise UsageError(
                 f"The file {self.path} cannot be read: {exc.strerror}. It is read by the master alone; give the path "
@@ -86,13 +91,32 @@ class ResumableFile:
         # Of the open file: under its name there may be another one by now, which the first look
         # notices.
         self._seen = os.fstat(self._raw.fileno())
-        opener = opener_of(os.pread(self._raw.fileno(), HEAD_BYTES, 0), self.path.suffix.lower())
-        self._packed = opener is not None
-        self._stream: IO[bytes] = opener(self._raw) if opener else self._raw
         self._bound = self._seen.st_size
+        try:
+            opener = self._opener(head)
+            self._stream: IO[bytes] = opener(self._raw) if opener else self._raw
+        except BaseException:
+            self._raw.close()
+            raise
+        self._packed = opener is not None
         self._grown = False
-        self.at: FileKey = (0, 0, zlib.crc32(f"{self._bound} {self._seen.st_mtime_ns}".encode()))
+        self.at: FileKey = (0, 0, zlib.crc32(" ".join(map(str, _state_of(self._seen))).encode()))
         self._scale = None if self._packed or not self._bound else 1.0 / self._bound
+
+    def _opener(self, head: bytes) -> Opener | None:
+        """Return what decompresses the file; None if it is not compressed.
+
+        Raises:
+            UsageError: The file is none that a disk holds.
+            SourceError: It is empty, and called like a compressed one.
+        """
+        if head and not self._bound:
+            raise self._made_up("it has no bytes by its size, but some when it is read, as files in /proc have")
+        suffix = self.path.suffix.lower()
+        opener = opener_of(head, suffix)
+        if opener is not None and not self._bound:
+            raise SourceError(f"{self.path} has no bytes: it {why_damaged(suffix, 'it is empty')}.")
+        return opener
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +136,8 @@ class ResumableFile:
     def resume_at(self, key: FileKey) -> None:
         """Go on after a place, if what lies before it is what it was.
 
-        A file of the same size and time of change is not read again; any other is, up to the place.
+        A file of the same size and times of change is not read again; any other is, up to the
+        place.
 
         Raises:
             StateRefused: It is not.
@@ -138,7 +163,7 @@ class ResumableFile:
             "the beginning of %s, %s, is read again, to see whether it is what it was: %s",
             self.path,
             show_count(position, "byte", form=","),
-            "it is compressed" if self._packed else "its size or time of change differs",
+            "it is compressed" if self._packed else "its size or a time of change differs",
         )
         found, read, newest = _checksum(self._read, position)
         if read < position:
@@ -251,8 +276,12 @@ class ResumableFile:
 
     def error(self, position: int, what: str) -> SourceError:
         """Return an error that names the file and the byte."""
-        unpacked = " of what it decompresses to" if self._packed else ""
-        return SourceError(f"{self.path}, in the line or record that begins at byte {position}{unpacked}: {what}.")
+        return SourceError(
+            f"{self.path}, in the line or record that begins at byte {position}{self._of_content()}: {what}."
+        )
+
+    def _of_content(self) -> str:
+        return " of what it decompresses to" if self._packed else ""
 
     def _advance(self, piece: bytes) -> None:
         position, crc, stamp = self.at
@@ -263,7 +292,7 @@ class ResumableFile:
         block = self._read(left) if left else b""
         self._check_unchanged()
         if left and not block and not self._packed:
-            raise self._changed("it has become shorter")
+            raise self._made_up(f"it has fewer bytes than its size says, {self._bound}, as files in /sys have")
         if self._packed and block:
             read = self.at[0] + held + len(block)
             self._scale = self._raw.tell() / (read * max(1, self._bound))
@@ -273,8 +302,10 @@ class ResumableFile:
         try:
             return self._stream.read(size)
         except BROKEN as exc:
-            damaged = f"it is damaged, or no {self.path.suffix} file" if self._packed else "it cannot be read on"
-            raise SourceError(f"{self.path}, after byte {self.at[0]}: {damaged} ({exc}).") from exc
+            what = why_damaged(self.path.suffix.lower(), exc) if self._packed else f"cannot be read on ({exc})"
+            raise SourceError(
+                f"{self.path}, after byte {self.at[0]}{self._of_content()}: it {what}. The same command goes on there."
+            ) from exc
 
     def _check_unchanged(self) -> None:
         """See whether the file is still the one that was opened. Growing is all that it may do."""
@@ -285,9 +316,11 @@ class ResumableFile:
         before, self._seen = self._seen, now
         if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
             raise self._changed("there is another file under its name")
-        if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+        if _state_of(now) == _state_of(before):
             return
         if self._packed:
+            if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+                return  # its owner or its name, most likely: it cannot be read once more from here
             raise self._changed("it was written to")
         if now.st_size < before.st_size:
             raise self._changed("it has become shorter")
@@ -303,12 +336,25 @@ class ResumableFile:
             if _checksum(again.read, position)[:2] != (crc, position):
                 raise self._changed(f"what was read up to byte {position} is not in it any more")
 
+    def _made_up(self, why: str) -> UsageError:
+        return UsageError(
+            f"{self.path} is not a file on a disk: {why}. What the system makes up while it is read cannot be gone on "
+            "with: copy it first, cat FILE > NEW, and give the copy."
+        )
+
     def _changed(self, how: str) -> SourceError:
         return SourceError(
             f"{self.path} was changed while it was read: {how}. Of its lines, some may have been read in one form and "
             "some in the other. Work on a copy that nobody writes to, and begin anew with --reset, or put back what it "
             "was and run the same command again."
         )
+
+
+def _state_of(about: os.stat_result) -> tuple[int, int, int]:
+    """Return a file's size, the time of change of its content, which a program may set back
+    (``cp -p``, ``rsync -t``, ``touch -r``), and the one that the system alone sets.
+    """
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _checksum(read: Callable[[int], bytes], size: int) -> tuple[int, int, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import errno
 import gzip
 import io
 import json
@@ -166,6 +167,16 @@ def test_nothing_is_opened_before_it_is_read(tmp_path: Path) -> None:
         read(lines(tmp_path))
 
 
+def test_what_is_no_path_is_refused_where_it_was_written(tmp_path: Path) -> None:
+    """An open file cannot be gone on with in another process; bytes are a path, too."""
+    (tmp_path / "x").write_bytes(b"one\n")
+    for wrong in (None, 5, io.StringIO("one"), "", b"", "a\0b", ["x"]):
+        with pytest.raises(UsageError, match=r"is no path of a file: give a str"):
+            lines(wrong)  # type: ignore[arg-type]  # a user's slip
+
+    assert payloads(lines(os.fsencode(tmp_path / "x"))) == ["one"]  # type: ignore[arg-type]  # served, not promised
+
+
 def test_empty_files_have_no_jobs(tmp_path: Path) -> None:
     """Nor has one with a header alone, or with a mark alone."""
     for content, sources_of in (
@@ -294,16 +305,43 @@ def test_a_compressed_file_is_compared_whatever_its_size_and_time_are(tmp_path: 
         read(lines(path), first.key)
 
 
-def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
-    """A run resumes at once: a change that size and time do not show is not looked for."""
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run resumes at once."""
     path = tmp_path / "rows.txt"
     path.write_bytes(b"one\ntwo\nthree\n")
     first = read(lines(path))[0]
-    about = path.stat()
-    path.write_bytes(b"ONE\ntwo\nthree\n")
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    monkeypatch.setattr(resumable_file, "_checksum", lambda *_: pytest.fail("it was read again"))
 
     assert payloads(lines(path), first.key) == ["two", "three"]
+
+
+def write_as_if_never(path: Path, content: bytes) -> None:
+    """Write a file anew, and set its time of change back, as ``cp -p`` and ``rsync -t`` do."""
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # however coarse the clock of the file system is
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize("how", ["in place", "another file"])
+def test_a_change_that_size_and_time_do_not_show_is_noticed(tmp_path: Path, how: str) -> None:
+    """The system's own time of change cannot be set back; what lies behind the place may change."""
+    path = tmp_path / "rows.txt"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    first = read(lines(path))[0]
+    write_as_if_never(path, b"one\nTWO\nthree\n")
+    assert payloads(lines(path), first.key) == ["TWO", "three"]
+
+    if how == "another file":
+        copy = tmp_path / "copy"
+        copy.write_bytes(b"ONE\ntwo\nthree\n")
+        os.utime(copy, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        copy.replace(path)
+    else:
+        write_as_if_never(path, b"ONE\ntwo\nthree\n")
+    with pytest.raises(StateRefused, match="something before that has changed"):
+        read(lines(path), first.key)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -440,6 +478,27 @@ def test_a_file_that_is_replaced_or_removed_while_it_is_read_ends_the_reading(pa
         list(jobs)
 
 
+def test_a_file_that_is_written_over_as_if_it_were_not_ends_the_reading(path: Path) -> None:
+    """Its size is what it was, and its time of change was set back."""
+    jobs = begun(path)
+    write_as_if_never(path, path.read_bytes().replace(b"line 0", b"LINE 0"))
+
+    with pytest.raises(SourceError, match="not in it any more"):
+        list(jobs)
+
+
+def test_a_compressed_file_may_get_another_mode_while_it_is_read(tmp_path: Path) -> None:
+    """That is no change of its content."""
+    path = tmp_path / "rows.gz"
+    path.write_bytes(gzip.compress(b"line 0\nline 1\n"))
+    jobs = begun(path)
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        path.chmod(0o640)
+
+    assert [job.payload for job in jobs] == ["line 1"]
+
+
 def test_a_compressed_file_must_not_be_written_to_while_it_is_read(path: Path) -> None:
     """Not even to its end."""
     path = path.with_suffix(".gz")
@@ -519,9 +578,9 @@ def test_a_damaged_compressed_file_is_an_error(tmp_path: Path) -> None:
     for suffix, pack in list(PACKERS.items())[1:]:
         path = tmp_path / f"rows{suffix}"
         path.write_bytes(pack(os.urandom(100_000).hex().encode())[:50_000])
-        failing(lines(path), f"damaged, or no {suffix} file")
+        failing(lines(path), f"is damaged, .*or is no {suffix} file")
         path.write_bytes(b"one\ntwo\n")
-        failing(lines(path), f"damaged, or no {suffix} file")
+        failing(lines(path), f"is damaged, .*or is no {suffix} file")
 
 
 def test_rows_of_another_width_are_errors(tmp_path: Path) -> None:
@@ -607,6 +666,81 @@ def test_a_compressed_file_that_is_cut_is_an_error(tmp_path: Path, suffix: str) 
 
     with pytest.raises(SourceError, match="damaged"):
         read(lines(path))
+
+
+BEHIND: dict[str, Callable[[bytes], bytes]] = {
+    "text": lambda member: b"three\n",
+    "a member with a damaged beginning": lambda member: b"XX" + member[2:],
+    "one byte of a member": lambda member: member[:1],
+    "half a member": lambda member: member[: len(member) // 2],
+    "zero bytes and text": lambda member: bytes(512) + b"three\n",
+    "a member of another kind": lambda member: (bz2 if member.startswith(b"\x1f") else gzip).compress(b"three\n"),
+}
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in PACKERS if suffix])
+@pytest.mark.parametrize("what", BEHIND)
+def test_what_is_behind_a_compressed_file_is_not_taken_for_its_end(tmp_path: Path, what: str, suffix: str) -> None:
+    """Of two parts of which the second is damaged, the first alone is not all there is."""
+    path = tmp_path / f"rows{suffix}"
+    pack = PACKERS[suffix]
+    path.write_bytes(pack(b"one\ntwo\n") + BEHIND[what](pack(b"three\n")))
+    with pytest.raises(SourceError, match="damaged"):
+        read(lines(path))
+    with pytest.raises(SourceError, match="damaged"):
+        read(lines(path.rename(tmp_path / "rows")))
+
+
+@pytest.mark.parametrize("zeros", [0, 4, 512, 200_000])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_a_compressed_file_may_have_many_members_and_zero_bytes(tmp_path: Path, suffix: str, zeros: int) -> None:
+    """As tapes and parallel compressors leave them; each place in it can be gone on from."""
+    path = tmp_path / f"rows{suffix}"
+    pack = PACKERS[suffix]
+    path.write_bytes(b"".join(pack(b"line %d\n" % number) + bytes(zeros) for number in range(3)))
+    jobs = read(lines(path))
+
+    assert [job.payload for job in jobs] == ["line 0", "line 1", "line 2"]
+    check_every_resume(lines(path), jobs)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in PACKERS if suffix])
+def test_an_empty_file_with_a_compressed_ones_name_is_an_error(tmp_path: Path, suffix: str) -> None:
+    """What should have written it has not: no content at all is a member, too."""
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(b"")
+    with pytest.raises(SourceError, match=r"has no bytes.*make or copy it again"):
+        read(lines(path))
+    path.write_bytes(PACKERS[suffix](b""))
+
+    assert read(lines(path)) == []
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_what_the_system_makes_up_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Its size says nothing, as in /proc and /sys: what was read would be nothing, or half."""
+    path = tmp_path / "rows.txt"
+    path.write_bytes(b"one\n")
+    with monkeypatch.context() as patched:
+        lie = os.stat_result((*path.stat()[:6], size, *path.stat()[7:10]))
+        patched.setattr(resumable_file.os, "fstat", lambda _: lie)
+        patched.setattr(Path, "stat", lambda _, **__: lie)
+        with pytest.raises(UsageError, match=r"rows\.txt is not a file on a disk.*cat FILE"):
+            read(lines(path))
+
+
+def test_a_file_that_cannot_be_read_from_its_first_byte_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad disk is no fault of Taskmaster."""
+
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "rows.txt").write_bytes(b"one\n")
+    monkeypatch.setattr("taskmaster.sources.resumable_file.os.pread", broken)
+    with pytest.raises(UsageError, match=r"rows\.txt cannot be read: Input/output error"):
+        read(lines(tmp_path / "rows.txt"))
 
 
 NO_TEXT = {
