@@ -19,6 +19,7 @@ from taskmaster.units import show_bytes
 __all__ = ["BYTES", "Floor", "Guard", "Unknown"]
 
 CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
+MOST_COUNTED = 20  # up to which whole numbers are taken for a number of things
 
 BYTES = "B"
 """The unit of a number of bytes, which is shown like "1.5 GB"."""
@@ -117,13 +118,16 @@ class Guard:
     @property
     def utilisation(self) -> float | None:
         """The value as a share of its limit: above 1, the run has to wait; None while the value is
-        not known.
+        not known. Of a few things, it is the share of one more than the limit, which is what stops
+        the run.
         """
         if self.value is None:
             return None
         return self._share(self.value)
 
     def _share(self, value: float) -> float:
+        if not self._strict and _is_count(value) and _is_count(self.limit):
+            return value / (self.limit + 1)
         if self.limit:
             return value / self.limit
         return math.inf if value > 0 else 0.0
@@ -185,3 +189,7 @@ class Floor(Guard):
 
     def _is_calm(self, value: float) -> bool:
         return value >= self.limit / CALM_SHARE
+
+
+def _is_count(number: float) -> bool:
+    return float(number).is_integer() and 0 <= number <= MOST_COUNTED

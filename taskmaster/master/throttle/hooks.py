@@ -25,7 +25,6 @@ logger = clean_logger(__name__)
 PAUSE_SECONDS = 1.0  # from the end of a call to the next one
 TIMEOUT_SECONDS = 5.0  # a call that takes longer makes the previous answer count no more
 FALL_PER_SECOND = 0.05  # of the share of a guard's limit: what was near it counts for some seconds
-MOST_COUNTED = 20  # up to which whole numbers are taken for a number of things
 LONGEST_REASON = 300  # characters
 MOST_LOGGED = 100  # different errors that are logged: their texts may have the time of day in them
 
@@ -109,9 +108,6 @@ class Hook:
         on whenever it is down.
         """
         used: Any = getattr(self._call, "utilisation", None)
-        value, limit = (getattr(self._call, name, math.nan) for name in ("value", "limit"))
-        if _is_count(value) and _is_count(limit):
-            used = value / (limit + 1)  # not the limit, but one more stops the run
         before, now = self.utilisation, self._clock()
         if not isinstance(used, int | float) or math.isnan(used):
             self.utilisation = None
@@ -141,10 +137,6 @@ class Hook:
         if kind not in self._logged and len(self._logged) < MOST_LOGGED:
             self._logged.add(kind)
             logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))
-
-
-def _is_count(number: Any) -> bool:
-    return isinstance(number, int | float) and float(number).is_integer() and 0 <= number <= MOST_COUNTED
 
 
 def _one_line(text: str) -> str:

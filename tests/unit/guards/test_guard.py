@@ -126,16 +126,22 @@ def test_bytes_are_shown_in_units() -> None:
     ("guard", "value", "utilisation"),
     [
         (Guard(lambda: 0, 5, "lag"), 2.5, 0.5),
-        (Guard(lambda: 0, 5, "lag"), 10, 2.0),
+        (Guard(lambda: 0, 5, "lag"), 11, 11 / 6),
+        (Guard(lambda: 0, 50, "lag"), 100, 2.0),
         (Guard(lambda: 0, 0, "locks"), 0, 0.0),
-        (Guard(lambda: 0, 0, "locks"), 1, float("inf")),
+        (Guard(lambda: 0, 0, "locks"), 1, 1.0),
+        (Guard(lambda: 0, 0, "locks"), 0.5, float("inf")),
+        (Guard(lambda: 0, 4, "locks", strict=True), 3, 0.75),
         (Floor(lambda: 0, 10, "space"), 20, 0.5),
+        (Floor(lambda: 0, 5, "connections that are free"), 20, 0.25),
         (Floor(lambda: 0, 10, "space"), 0, float("inf")),
         (Guard(lambda: 0, 5, "lag"), None, None),
     ],
 )
 def test_how_near_to_its_limit_a_value_is(guard: Guard, value: Any, utilisation: float | None) -> None:
-    """Above 1 the run has to wait; nothing where nothing is known."""
+    """Above 1 the run has to wait; nothing where nothing is known. What is counted and allowed is
+    not at its limit, and many of what there should be are far from it.
+    """
     guard.judge(value)
 
     assert guard.utilisation == utilisation

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.guards import Guard
+from taskmaster.guards import Floor, Guard
 from taskmaster.master.throttle.hooks import MOST_LOGGED, TIMEOUT_SECONDS, Hook
 from taskmaster.master.throttle.throttle import Throttle
 
@@ -183,3 +183,11 @@ def test_of_few_things_one_more_than_the_limit_stops_the_run(value: float, limit
     hook.ask()
 
     assert hook.utilisation == used
+
+
+def test_many_of_few_things_that_there_should_be_are_far_from_the_limit() -> None:
+    """Twenty connections are free where five have to be: the run was slowed to a twentieth."""
+    hook = Hook(Floor(lambda: 20, 5, "free connections"), clock=lambda: 0.0)
+    hook.ask()
+
+    assert hook.utilisation == 0.25
