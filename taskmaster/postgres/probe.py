@@ -34,9 +34,11 @@ UNREACHED = 6  # exit code of what cannot be reached
 
 # By the key of an index, as others read.
 READ = "SELECT relname FROM pg_catalog.pg_class WHERE oid = 1259"
-# Of a row anywhere in the table. The key is chosen before the table is looked at.
+# Of a row anywhere in the table. The key is chosen before the table is looked at, as a number of
+# any size: between the lowest and the highest of random keys there is more than a bigint holds.
 READ_ROW = (
-    "SELECT {key} FROM {table} WHERE {key} >= (SELECT {low} + (random() * {width})::bigint) ORDER BY {key} LIMIT 1"
+    "SELECT {key} FROM {table} WHERE {key} >= (SELECT ({low} + random()::numeric * {width})::bigint) ORDER BY {key} "
+    "LIMIT 1"
 )
 # It changes nothing, and its commit waits for the disk as that of others does.
 COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"

@@ -90,7 +90,9 @@ class RangeSource(BoundedSource):
             seconds: How long that took.
         """
         counts = [self._open.pop(key, 0) for key in jobs]
-        target = self._target if self._target is None or self._lent is None else min(self._target, self._lent)
+        target, lent = self._target, self._lent  # once: another thread lends, and takes back
+        if target is not None and lent is not None:
+            target = min(target, lent)
         if target is None or not all(counts) or seconds <= 0:
             return  # the number of rows of a range from an earlier session is unknown
         speed = sum(counts) / seconds

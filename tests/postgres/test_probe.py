@@ -69,6 +69,19 @@ def test_it_reads_the_table_of_the_run(postgres: Server) -> None:
         assert probe() > 0
 
 
+def test_it_reads_a_table_whose_keys_are_random_over_all_of_a_bigint(postgres: Server) -> None:
+    """Between its ends there is more than a bigint holds: half of the probes failed."""
+    ends = -(2**63) + 1, 2**63 - 1
+    postgres.execute(
+        f"CREATE TABLE public.h (id bigint PRIMARY KEY); INSERT INTO h VALUES ({ends[0]}), (7), ({ends[1]})"
+    )
+    with closing(DatabaseProbe(postgres.dsn())) as probe:
+        probe.read_like(lambda: ("public.h", "id", *ends))
+        assert all(probe() > 0 for _ in range(60))
+        assert "FROM public.h" in probe._sql
+    postgres.execute("DROP TABLE h")
+
+
 def test_it_sees_who_else_is_at_work(postgres: Server) -> None:
     """Others' sessions, but none of Taskmaster's, whatever these do."""
     with (

@@ -50,7 +50,7 @@ FASTER_PROBES = 30
 KEPT_PROBES = 20_000  # for the figures at the end
 RECENT_SECONDS = 1.5  # what was at work so long ago may be seen as at work now
 OWN_SECONDS = 3.0  # after the run goes on: sessions that are at work then are its own
-IDLE_SECONDS = 10.0  # without a job handed out, after which the share does not rise
+IDLE_SECONDS = 10.0  # without being fed, after which the share does not rise
 LOOK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
 
 
@@ -150,7 +150,7 @@ class PaceController:
             now: Monotonic seconds.
             busy: Something of the run is at work.
             most: The share that guards leave to the run.
-            fed: Jobs were handed out since the last call.
+            fed: Jobs were handed out since the last call, or as many workers are at work as may be.
         """
         if fed:
             self._fed_at = now

@@ -48,6 +48,7 @@ class Pacing:
         self._lock = threading.Lock()  # of the controller
         self._stop = threading.Event()
         self._logged = ""
+        self._known = 0  # what was handed out at the last step
         self._threads = [
             threading.Thread(target=run, name=f"taskmaster-{name}", daemon=True)
             for run, name in ((self._run_probe, "probe"), (self._run_steps, "pace"))
@@ -59,7 +60,8 @@ class Pacing:
         Args:
             busy: Tells whether something of the run is at work.
             most: Gives the share of full speed that guards leave.
-            handed: Gives how many jobs were handed out so far.
+            handed: Gives a number that changes when jobs are handed out, or are not because as many
+                workers are at work as may be.
         """
         self._busy, self._most, self._handed = busy, most, handed
 
@@ -105,7 +107,7 @@ class Pacing:
         """Probe once, and tell the controller."""
         sessions: AbstractSet[int] | None = None
         try:
-            seconds = self._probe()
+            seconds = _seconds(self._probe())
             if looks := self._sessions is not None and self._clock() - self._looked_at >= SESSIONS_SECONDS:
                 self._looked_at, sessions = self._clock(), self._sessions()
         except BaseException as exc:
@@ -121,6 +123,12 @@ class Pacing:
             if looks:
                 self._controller.note_sessions(self._looked_at, sessions)
 
+    def step(self) -> None:
+        """Have the controller do what is due."""
+        busy, most, before, self._known = self._busy(), self._most(), self._known, self._handed()
+        with self._lock:
+            self._controller.step(self._clock(), busy=busy, most=most, fed=self._known != before)
+
     def _run_probe(self) -> None:
         try:
             while not self._stop.wait(BASELINE_PROBE_SECONDS if self._controller.measures else PROBE_SECONDS):
@@ -132,8 +140,16 @@ class Pacing:
 
     def _run_steps(self) -> None:
         # Apart from the probe, which may hang: then the run has to be slowed.
-        known = 0
         while not self._stop.wait(STEP_SECONDS):
-            busy, most, before, known = self._busy(), self._most(), known, self._handed()
-            with self._lock:
-                self._controller.step(self._clock(), busy=busy, most=most, fed=known != before)
+            self.step()
+
+
+def _seconds(given: Any) -> float:
+    """Return what a probe gave.
+
+    Raises:
+        Unknown: It is no time. The pace would be reckoned with it for ever, or not at all.
+    """
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given < math.inf:
+        raise Unknown(f"it gave {given!r:.40} and not the seconds that it took")
+    return float(given)

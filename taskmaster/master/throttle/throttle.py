@@ -109,6 +109,7 @@ class Throttle:
         self._lend: Callable[[float | None], None] = lambda _: None
         self._lent: float | None = None
         self._handed = 0
+        self._full = 0  # how often a slave got nothing because as many workers are at work as may be
         self._bucket = None if rate is None else TokenBucket(rate)
         self._hooks = [Hook(hook, clock) for hook in hooks]
         self._threads: list[Hook | Pacing] = [*self._hooks, *([] if pacing is None else [pacing])]
@@ -167,7 +168,7 @@ class Throttle:
         """
         self._working, self._lend = working, lend
         if self._pacing is not None:
-            self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0], lambda: self._handed)
+            self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0], lambda: self._handed + self._full)
 
     @property
     def share(self) -> float:
@@ -212,7 +213,12 @@ class Throttle:
 
     def allow(self, want: Want, now: float) -> Want | None:
         """Return what a slave may be given of what it wants; None: nothing now."""
-        if self.why(now) or self._enough_work():
+        if self.why(now):
+            return None
+        if self._enough_work():
+            # One job may take hours. If the share could not rise meanwhile, the others would wait
+            # for it, also where nobody feels anything of the run any more.
+            self._full += 1
             return None
         if self._threads:
             want = self._in_time(want)
