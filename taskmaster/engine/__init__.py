@@ -10,7 +10,8 @@ task each, and they connect back to the master.
   ``fleet_file``: how slaves on this machine hear that they are not wanted any more;
 - ``archive``: the user's files, on their way there; ``child``: what runs there;
 - ``executor_pool``: the pool of a slave whose batches run on an Executor, for workers that cannot
-  reach the master; ``batch_call``: what such a worker is given, ``batch_host``: what runs there;
+  reach the master; ``batch_executor``: that Executor, ``batch_call``: what its worker is given,
+  ``batch_host``: what runs there;
 - ``reach``: where slaves find the master, and what is too dangerous to be done.
 
 Imported by ``runner``. Guarantees: a slave that is lost with its engine's worker costs what was in

@@ -40,13 +40,11 @@ class BatchCall:
     Attributes:
         host: What it is to be run in.
         about: What it is run for.
-        nice: How long the worker rests after it, in multiples of the time that it took.
         lent: The batch, with its jobs.
     """
 
     host: HostSpec
     about: AboutRun
-    nice: float
     lent: WireBatch
 
     def __repr__(self) -> str:

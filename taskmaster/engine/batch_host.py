@@ -72,7 +72,7 @@ class BatchHost:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
-        self._told: tuple[AboutRun, float] | None = None
+        self._told: AboutRun | None = None
         self._used_at = time.monotonic()
         self.closed = False
         folder = unpack(spec.archive, own_directory())
@@ -98,9 +98,9 @@ class BatchHost:
                 self._used_at = time.monotonic()
 
     def _run(self, call: BatchCall) -> BatchDone:
-        if (call.about, call.nice) != self._told:
-            self._told = call.about, call.nice
-            self._pool.tell(*self._told)
+        if call.about != self._told:
+            self._told = call.about
+            self._pool.tell(call.about, 0.0)  # who sends the calls has workers rest
         while not self._pool.free:
             self._turn(LONGEST_WAIT_SECONDS)
         self._pool.give(call.lent)

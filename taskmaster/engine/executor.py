@@ -266,7 +266,7 @@ def _ending(future: Future[Any]) -> Ended | None:
         return None
     try:
         found = future.result(0)
-    except (Exception, CancelledError) as exc:
+    except BaseException as exc:  # a worker's SystemExit comes back as it is
         missing = isinstance(exc, ImportError | AttributeError)
         return Ended(None, "", f"{type(exc).__name__}: {exc}", unusable=missing)
     return found if isinstance(found, Ended) else Ended(None, "", f"it gave {found!r}")

@@ -9,21 +9,19 @@ is to end.
 
 from __future__ import annotations
 
-import os
 import queue
 import selectors
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
-from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Any
 
-import taskmaster
 from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
-from taskmaster.engine.batch_host import look_around, run_batch
-from taskmaster.engine.executor import make_executor, no_interrupts
+from taskmaster.engine.batch_executor import Executors
+from taskmaster.engine.batch_host import run_batch
+from taskmaster.engine.executor import no_interrupts
 from taskmaster.errors import UsageError
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
@@ -36,91 +34,12 @@ from taskmaster.slave.pool.worker_ends import WorkerEnds
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.units import show_count
 
-__all__ = ["ExecutorPool", "Executors"]
+__all__ = ["ExecutorPool"]
 
 logger = clean_logger(__name__)
 
-PROBE_SECONDS = 30.0  # that a worker has at the start to say what it can do; a queue takes longer
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0  # before another executor is made
 IDLE_SECONDS = 60.0
-GUARD = "so that a job that takes its process down would take this command with it, and no job could be timed out"
-
-
-class Executors:
-    """Makes an executor, and another one when it has broken.
-
-    Args:
-        name: What is called, for people.
-        make: Makes one.
-
-    Raises:
-        UsageError: What it makes is no executor, or its calls cannot be guarded.
-    """
-
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
-        self._name = name
-        self._make = make
-        with no_interrupts():
-            self.current = self._made()
-            self._check()
-
-    @property
-    def workers(self) -> int | None:
-        """How many workers it has, None if it does not say."""
-        found = getattr(self.current, "_max_workers", None)
-        if isinstance(found, int) and found > 0:
-            return found
-        client = getattr(self.current, "_client", None)  # Dask's
-        threads = client.nthreads() if client is not None and hasattr(client, "nthreads") else {}
-        return sum(threads.values()) or None
-
-    def renew(self) -> None:
-        """Make another one in the place of one that has broken."""
-        try:
-            self.current.shutdown(wait=False)
-        except Exception as exc:  # that of a cluster that is gone
-            logger.info("the broken executor was not shut down in good order: %r", exc)
-        with no_interrupts():
-            self.current = self._made()
-
-    def kill(self) -> None:
-        """End its processes, as far as they are children of this one: it would wait for them, and
-        so would Python's end.
-        """
-        for process in list((getattr(self.current, "_processes", None) or {}).values()):
-            process.kill()
-
-    def _made(self) -> Any:
-        executor = make_executor(self._name, self._make)
-        kinds = [kind.__name__ for kind in type(executor).__mro__]
-        for kind in ("ThreadPoolExecutor", "InterpreterPoolExecutor"):
-            if kind in kinds:
-                raise UsageError(
-                    f"{self._name} gives a {kind}, whose workers are in this very process, {GUARD}. Use an executor "
-                    "with processes, such as ProcessPoolExecutor; or, on this machine, tm-slave --processes=N."
-                )
-        return executor
-
-    def _check(self) -> None:
-        try:
-            place = self.current.submit(look_around).result(PROBE_SECONDS)
-        except (NotYet, TimeoutError):
-            return  # it waits in a queue; whatever is wrong is said with the first batch
-        except (Exception, CancelledError) as exc:
-            raise UsageError(
-                f"The workers of {self._name} cannot run guarded batches, for which each starts a process: "
-                f"{type(exc).__name__}: {exc}. Taskmaster has to be installed there."
-            ) from None
-        if (place.machine, place.process) == (socket.gethostname(), os.getpid()):
-            raise UsageError(
-                f"{self._name} gives an executor whose workers are in this very process, {GUARD}. Use one with "
-                "processes; or, on this machine, tm-slave --processes=N."
-            )
-        if place.version != taskmaster.__version__:
-            raise UsageError(
-                f"The workers of {self._name} have Taskmaster {place.version}, and this is {taskmaster.__version__}: "
-                "install the same version there."
-            )
 
 
 @dataclass(frozen=True)
@@ -130,10 +49,19 @@ class Flight:
     Attributes:
         held: The batch.
         future: The call.
+        executor: Which runs it; another one may have been made since.
     """
 
     held: HeldBatch
     future: Future[BatchDone]
+    executor: Any
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it gives nothing any more, because its executor has broken."""
+        return not self.future.done() or (
+            not self.future.cancelled() and isinstance(self.future.exception(0), BrokenExecutor)
+        )
 
 
 class ExecutorPool:
@@ -146,12 +74,12 @@ class ExecutorPool:
         in_flight: Accounts for what is held.
         batch_size: Is told what batches took.
         selector: The supervisor's.
+        clock: Gives monotonic seconds.
 
     Attributes:
         ends: What workers could not do at their end: nobody hears of it here.
     """
 
-    resting = False
     place = "on the executor"
 
     def __init__(
@@ -162,6 +90,7 @@ class ExecutorPool:
         in_flight: InFlight,
         batch_size: BatchSize,
         selector: selectors.BaseSelector,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ends = WorkerEnds()
         self._executors = executors
@@ -172,7 +101,9 @@ class ExecutorPool:
         self._batch_size = batch_size
         self._selector = selector
         self._about: AboutRun | None = None
+        self._clock = clock
         self._nice = 0.0
+        self._rests: list[tuple[float, float]] = []  # since when, and after how much work
         self._flights: dict[str, Flight] = {}
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -191,7 +122,19 @@ class ExecutorPool:
     @property
     def free(self) -> int:
         """How many more batches it can take."""
-        return 0 if self._broken or self._closing or self._about is None else self._most - len(self._flights)
+        if self._broken or self._closing or self._about is None:
+            return 0
+        # While there are rests, each worker has one batch at a time: a second one would begin as
+        # soon as the first ends.
+        most = min(self._most, self._workers) if self._nice else self._most
+        return max(0, most - len(self._flights) - len(self._rests))
+
+    @property
+    def resting(self) -> bool:
+        """Whether a worker gets nothing for a while, so as to rest. It is not told to: what it was
+        told would not change when the master's word does.
+        """
+        return bool(self._rests)
 
     def rest(self, ratio: float) -> None:
         """Let workers rest so long after a batch from now on, in multiples of its time."""
@@ -205,8 +148,9 @@ class ExecutorPool:
         """Make another executor, if this one has broken; return the seconds until there is
         something to do here.
         """
+        self._rests = [(since, worked) for since, worked in self._rests if since + self._nice * worked > now]
         if not self._broken or self._closing:
-            return IDLE_SECONDS
+            return min((since + self._nice * worked - now for since, worked in self._rests), default=IDLE_SECONDS)
         if now < self._renew_at:
             return self._renew_at - now
         self._renew_at = now + self._pause
@@ -226,18 +170,19 @@ class ExecutorPool:
     def give(self, lent: WireBatch) -> None:
         """Submit a batch."""
         held = self._in_flight.take(lent._replace(blob=b""))
-        if not self.free or self._about is None:
+        if self._broken or self._closing or self._about is None:
             self._in_flight.drop(held)
             return
-        call = BatchCall(self._host, self._about, self._nice, lent._replace(blob=bytes(lent.blob)))
+        call = BatchCall(self._host, self._about, lent._replace(blob=bytes(lent.blob)))
+        executor = self._executors.current
         try:
             with no_interrupts():
-                future = self._executors.current.submit(run_batch, call)
+                future = executor.submit(run_batch, call)
         except Exception as exc:
-            self._break(exc)
+            self._break(executor, exc)
             self._in_flight.drop(held)
             return
-        self._flights[lent.token] = Flight(held, future)
+        self._flights[lent.token] = Flight(held, future, executor)
         future.add_done_callback(lambda _: self._notify(lent.token))
 
     def read_progress(self) -> None:
@@ -327,21 +272,37 @@ class ExecutorPool:
         except CancelledError:  # by us, or by an executor that has lost it: no job is to blame
             self._in_flight.drop(held)
         except BrokenExecutor as exc:
-            broken = 1 + sum(1 for other in self._flights.values() if other.future.done())
-            self._break(exc)
-            self._in_flight.crash(held, range(held.lent.count), self._how(exc), beside=broken)
-        except Exception as exc:
+            self._break(flight.executor, exc)
+            self._lose(flight, exc)
+        except BaseException as exc:  # a worker's SystemExit comes back as it is
             logger.warning("a batch of %s was lost: %s", show_count(held.lent.count, "job"), one_line(exc))
             self._in_flight.crash(held, range(held.lent.count), self._how(exc), beside=1)
         else:
             self._pause = SHORTEST_PAUSE_SECONDS
             self._take(held, done)
 
+    def _lose(self, flight: Flight, exc: BaseException) -> None:
+        """Give back all that was lost with an executor at once: of how many batches that is says
+        whether one job was alone.
+        """
+        others = {
+            token: other
+            for token, other in self._flights.items()
+            if other.executor is flight.executor and other.is_lost
+        }
+        for token in others:
+            del self._flights[token]
+        for lost in (flight, *others.values()):
+            jobs = range(lost.held.lent.count)
+            self._in_flight.crash(lost.held, jobs, self._how(exc), beside=1 + len(others))
+
     def _take(self, held: HeldBatch, done: BatchDone) -> None:
         if done.unusable:
             self._in_flight.drop(held)
             raise Unusable(Cause(done.cause), done.unusable, done.traceback)
         report = Report.from_wire(done.report)
+        if self._nice and report.seconds > 0:
+            self._rests.append((self._clock(), report.seconds))
         failures = list(report.failures)
         # The one that a call of many jobs has raised belongs to all of them.
         of_all = failures.pop() if report.end is ReportEnd.RAISED and failures else None
@@ -362,10 +323,12 @@ class ExecutorPool:
             late = report.end is ReportEnd.TIMEOUT
             self._in_flight.crash(held, report.suspects, report.detail, timed_out=late, beside=report.beside)
 
-    def _break(self, exc: BaseException) -> None:
-        if not self._broken:
+    def _break(self, executor: Any, exc: BaseException) -> None:
+        """Have another executor made, unless that is done: some of what an executor ran is heard of
+        late.
+        """
+        if not self._broken and executor is self._executors.current:
             self._broken = True
-            self._renew_at = time.monotonic()
             logger.warning("the executor has broken, and another one is made: %s", one_line(exc))
 
     @staticmethod

@@ -12,7 +12,8 @@ import socket
 from collections.abc import Callable
 
 from taskmaster.engine.batch_call import HostSpec
-from taskmaster.engine.executor_pool import ExecutorPool, Executors
+from taskmaster.engine.batch_executor import Executors
+from taskmaster.engine.executor_pool import ExecutorPool
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import SlaveOptions
 from taskmaster.options.option import from_options

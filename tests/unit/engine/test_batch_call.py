@@ -15,7 +15,7 @@ def test_a_call_tells_neither_jobs_nor_environment():
     """Executors log the arguments of a call that fails, and of its copies."""
     host = HostSpec("vm:1:ab", WorkerSpec("jobs.py"), Archive("d", b"files"), (("PASSWORD", "p4ss"),))
     lent = WireBatch("t", 7, separate=False, alone=False, avoid=0, blob=b"secret jobs")
-    call = BatchCall(host, AboutRun("run", "vm:1", None), 0.0, lent)
+    call = BatchCall(host, AboutRun("run", "vm:1", None), lent)
     again = pickle.loads(pickle.dumps(call))
 
     for shown in (repr(again), str(again), f"{(again,)}", repr({"call": call})):

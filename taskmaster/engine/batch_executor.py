@@ -1,0 +1,102 @@
+"""The executor of a slave whose batches run on somebody's executor: it is made, tried, and made
+again when it has broken.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any
+
+import taskmaster
+from taskmaster.engine.batch_host import look_around
+from taskmaster.engine.executor import make_executor, no_interrupts
+from taskmaster.errors import UsageError
+from taskmaster.runtime.log import clean_logger
+
+__all__ = ["Executors"]
+
+logger = clean_logger(__name__)
+
+PROBE_SECONDS = 30.0  # that a worker has at the start to say what it can do; a queue takes longer
+GUARD = "so that a job that takes its process down would take this command with it, and no job could be timed out"
+
+
+class Executors:
+    """Makes an executor, and another one when it has broken.
+
+    Args:
+        name: What is called, for people.
+        make: Makes one.
+
+    Raises:
+        UsageError: What it makes is no executor, or its calls cannot be guarded.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        self._name = name
+        self._make = make
+        with no_interrupts():
+            self.current = self._made()
+            self._check()
+
+    @property
+    def workers(self) -> int | None:
+        """How many workers it has, None if it does not say."""
+        found = getattr(self.current, "_max_workers", None)
+        if isinstance(found, int) and found > 0:
+            return found
+        client = getattr(self.current, "_client", None)  # Dask's
+        threads = client.nthreads() if client is not None and hasattr(client, "nthreads") else {}
+        return sum(threads.values()) or None
+
+    def renew(self) -> None:
+        """Make another one in the place of one that has broken."""
+        try:
+            self.current.shutdown(wait=False)
+        except Exception as exc:  # that of a cluster that is gone
+            logger.info("the broken executor was not shut down in good order: %r", exc)
+        with no_interrupts():
+            self.current = self._made()
+
+    def kill(self) -> None:
+        """End its processes, as far as they are children of this one: it would wait for them, and
+        so would Python's end.
+        """
+        for process in list((getattr(self.current, "_processes", None) or {}).values()):
+            process.kill()
+
+    def _made(self) -> Any:
+        executor = make_executor(self._name, self._make)
+        kinds = [kind.__name__ for kind in type(executor).__mro__]
+        for kind in ("ThreadPoolExecutor", "InterpreterPoolExecutor"):
+            if kind in kinds:
+                raise UsageError(
+                    f"{self._name} gives a {kind}, whose workers are in this very process, {GUARD}. Use an executor "
+                    "with processes, such as ProcessPoolExecutor; or, on this machine, tm-slave --processes=N."
+                )
+        return executor
+
+    def _check(self) -> None:
+        try:
+            place = self.current.submit(look_around).result(PROBE_SECONDS)
+        except (NotYet, TimeoutError):
+            return  # it waits in a queue; whatever is wrong is said with the first batch
+        except (Exception, CancelledError) as exc:
+            raise UsageError(
+                f"The workers of {self._name} cannot run guarded batches, for which each starts a process: "
+                f"{type(exc).__name__}: {exc}. Taskmaster has to be installed there."
+            ) from None
+        if (place.machine, place.process) == (socket.gethostname(), os.getpid()):
+            raise UsageError(
+                f"{self._name} gives an executor whose workers are in this very process, {GUARD}. Use one with "
+                "processes; or, on this machine, tm-slave --processes=N."
+            )
+        if place.version != taskmaster.__version__:
+            raise UsageError(
+                f"The workers of {self._name} have Taskmaster {place.version}, and this is {taskmaster.__version__}: "
+                "install the same version there."
+            )
