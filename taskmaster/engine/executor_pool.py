@@ -203,7 +203,8 @@ class ExecutorPool:
         """
         token = held.lent.token
         flight = self._flights.get(token)
-        if flight is not None and token not in self._begun() and flight.future.cancel():
+        begun = [one for one, flight in self._flights.items() if not flight.future.done()][: self._workers]
+        if flight is not None and token not in begun and flight.future.cancel():
             self._settle(token)
 
     def recall_all(self) -> None:
@@ -240,11 +241,6 @@ class ExecutorPool:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _begun(self) -> list[str]:
-        """Return the tokens of the batches that may run."""
-        under_way = [token for token, flight in self._flights.items() if not flight.future.done()]
-        return under_way[: self._workers]
-
     def _notify(self, token: str) -> None:
         """Note, in whatever thread, that a call has ended."""
         self._arrived.put(token)
@@ -276,7 +272,7 @@ class ExecutorPool:
             self._lose(flight, exc)
         except BaseException as exc:  # a worker's SystemExit comes back as it is
             logger.warning("a batch of %s was lost: %s", show_count(held.lent.count, "job"), one_line(exc))
-            self._in_flight.crash(held, range(held.lent.count), self._how(exc), beside=1)
+            self._in_flight.crash(held, range(held.lent.count), _how_lost(exc), beside=1)
         else:
             self._pause = SHORTEST_PAUSE_SECONDS
             self._take(held, done)
@@ -294,7 +290,7 @@ class ExecutorPool:
             del self._flights[token]
         for lost in (flight, *others.values()):
             jobs = range(lost.held.lent.count)
-            self._in_flight.crash(lost.held, jobs, self._how(exc), beside=1 + len(others))
+            self._in_flight.crash(lost.held, jobs, _how_lost(exc), beside=1 + len(others))
 
     def _take(self, held: HeldBatch, done: BatchDone) -> None:
         if done.unusable:
@@ -331,6 +327,6 @@ class ExecutorPool:
             self._broken = True
             logger.warning("the executor has broken, and another one is made: %s", one_line(exc))
 
-    @staticmethod
-    def _how(exc: BaseException) -> str:
-        return f"lost with its worker on the executor ({type(exc).__name__}: {one_line(exc)})"[:1000]
+
+def _how_lost(exc: BaseException) -> str:
+    return f"lost with its worker on the executor ({type(exc).__name__}: {one_line(exc)})"[:1000]
