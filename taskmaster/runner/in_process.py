@@ -52,6 +52,7 @@ from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.message_sender import MessageSender
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
+from taskmaster.slave.worker.unawaited import count_as_users
 from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_together
 
 __all__ = ["InProcessSlave", "InProcessSpec"]
@@ -184,6 +185,7 @@ class InProcessSlave:
         self._nice = 0.0
         self._worked = (0.0, 0.0)  # until when, and for how long
         self._loop = Loop()
+        count_as_users(callbacks.handle)
         results = Results(name_of(callbacks.handle), self._loop.awaited)
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
         server.told = self._leave

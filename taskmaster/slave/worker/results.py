@@ -14,7 +14,7 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
@@ -99,6 +99,8 @@ class Results:
             raise result  # an outcome, as ``asyncio.gather(return_exceptions=True)`` gives them
         if inspect.isawaitable(result) or isinstance(result, Future) or _can_be_waited_for(result):
             return [result]
+        if (programs := sys.modules.get("asyncio.subprocess")) and isinstance(result, programs.Process):
+            return [_EndOfProgram(result)]
         if result is NotImplemented:
             raise NothingRan(f"{self._name} returned NotImplemented{inside}: raise NotImplementedError instead.")
         if lazy := _lazy(result):
@@ -149,7 +151,7 @@ def _waited_for(work: Any) -> Any:
     if isinstance(work, Future):
         return work.result()
     if isinstance(work, subprocess.Popen):
-        code: int | None = work.wait()
+        code: int | None = _end_of(work)
         what = f"The program {work.args!r}"
     elif inspect.isgenerator(work):
         return list(work)
@@ -165,6 +167,35 @@ def _waited_for(work: Any) -> Any:
     if code:
         raise ProgramFailed(f"{what} has ended with exit code {code}.")
     return None
+
+
+def _end_of(program: subprocess.Popen[Any]) -> int | None:
+    """Wait for a program, and return its exit code. One that reads from a pipe waits for its end,
+    and one that writes into a pipe waits for somebody who reads that.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if (pipe := getattr(program, name, None)) is not None and pipe.closed:
+            setattr(program, name, None)  # communicate() takes it for open
+    program.communicate()
+    return program.returncode
+
+
+class _EndOfProgram:
+    """The end of a program that asyncio has started, to be awaited in its event loop.
+
+    Args:
+        program: An ``asyncio.subprocess.Process``.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self._program = program
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        # Without input, its standard input would stay open.
+        nothing = None if self._program.stdin is None else b""
+        yield from self._program.communicate(nothing).__await__()
+        if code := self._program.returncode:
+            raise ProgramFailed(f"The program {self._program.pid} has ended with exit code {code}.")
 
 
 def _lazy(result: Any) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ Those that a library throws away within itself are its own affair.
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 from taskmaster.slave.worker.results import NothingRan
 
-__all__ = ["Unawaited", "is_users_code"]
+__all__ = ["Unawaited", "count_as_users", "is_users_code"]
 
 HOOK = "_warn_unawaited_coroutine"  # what Python calls; it is replaced in no other way
 
@@ -65,9 +66,22 @@ class Unawaited:
             self._say(found)
 
 
+def count_as_users(callback: Callable[..., Any]) -> None:
+    """Take the package of a callback for the user's, also where it is installed like a library, as
+    in a container.
+    """
+    name = getattr(callback, "__module__", None) or type(callback).__module__
+    top = sys.modules.get(str(name).partition(".")[0])
+    _own.update(f"{folder}{os.sep}" for folder in getattr(top, "__path__", ()))
+    if not hasattr(top, "__path__") and (file := getattr(top, "__file__", None)):
+        _own.add(file)
+
+
 def is_users_code(code: CodeType | None) -> bool:
     """Return whether code is neither Python's nor that of an installed library."""
-    return code is not None and not code.co_filename.startswith((*LIBRARIES, "<frozen"))
+    if code is None:
+        return False
+    return code.co_filename.startswith(tuple(_own)) or not code.co_filename.startswith((*LIBRARIES, "<frozen"))
 
 
 def _here() -> Any:
@@ -81,3 +95,4 @@ def _here() -> Any:
 
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_own: set[str] = set()  # what begins the names of the files of the callback's package

@@ -39,7 +39,7 @@ from taskmaster.slave.worker.forked_children import keep_children_out
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
-from taskmaster.slave.worker.unawaited import Unawaited
+from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
@@ -86,6 +86,7 @@ def work(
         sender.say(CannotRun(Cause.TARGET, why, ""))
         return [], 0.0
     sender.say(Ready(slots, coroutines or slots > 1 or callbacks.together, callbacks.together, coroutines))
+    count_as_users(callbacks.handle)
     loop.begin_jobs()
     batches = read_batches(channel, sender, scoreboard, buffers)
     jobs = Calls(callbacks.handle, Results(name_of(callbacks.handle), loop.run), scoreboard, sender)

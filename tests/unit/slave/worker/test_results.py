@@ -206,7 +206,7 @@ def test_a_program_that_is_returned_is_waited_for(monkeypatch: pytest.MonkeyPatc
     results = Results("handle_job()", no_loop)
     program = object.__new__(subprocess.Popen)
     program.args, program.returncode, program._child_created = "false", 3, False  # type: ignore[attr-defined]
-    monkeypatch.setattr(program, "wait", lambda: program.returncode, raising=False)
+    monkeypatch.setattr(program, "communicate", lambda: (None, None), raising=False)
     with pytest.raises(ProgramFailed, match="'false' has ended with exit code 3"):
         results.finish(program)
     program.returncode = 0

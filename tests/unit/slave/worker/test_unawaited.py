@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from taskmaster.slave.worker import unawaited
 from taskmaster.slave.worker.results import NothingRan
-from taskmaster.slave.worker.unawaited import Unawaited, is_users_code
+from taskmaster.slave.worker.unawaited import Unawaited, count_as_users, is_users_code
 
 
 async def save(job: Any) -> Any:
@@ -90,3 +94,29 @@ def test_python_s_own_hook_is_back_afterwards() -> None:
     with contextlib.suppress(KeyError), Unawaited():
         raise KeyError
     assert warnings._warn_unawaited_coroutine is before  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("layout", ["jobs.py", "shop/jobs.py"])
+def test_the_package_of_the_callback_is_the_users_wherever_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """As in a container, where all is a library; other libraries stay that."""
+    for file in (layout, "other.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("async def save(job): pass\n\ndef handle_job(job): save(job)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(unawaited, "LIBRARIES", (str(tmp_path),))
+    monkeypatch.setattr(unawaited, "_own", set())
+    name = layout.removesuffix(".py").replace("/", ".")
+    for module in (name, name.partition(".")[0], "other"):
+        monkeypatch.setitem(sys.modules, module, None)  # so that it is taken out at the end
+        del sys.modules[module]
+    own, other = importlib.import_module(name), importlib.import_module("other")
+    with Unawaited() as noticed:
+        own.handle_job(1)
+        noticed.check()
+        count_as_users(own.handle_job)
+        own.handle_job(1)
+        with pytest.raises(NothingRan, match="save"):
+            noticed.check()
+    assert not is_users_code(other.save.__code__)
