@@ -13,3 +13,21 @@ exit code.
 
 Imported by nobody. A command imports what does its work when it runs, so that ``--help`` is quick.
 """
+
+import os
+import signal
+import sys
+
+QUIET = "tm-"  # how the names of our commands begin
+
+
+def _end_quietly() -> None:
+    """Let Ctrl-C end a command that is still being loaded as it ends any other program, and not
+    with a traceback of what Python was just importing.
+    """
+    name = sys.argv[0].rpartition(os.sep)[2] if sys.argv else ""  # pathlib is not loaded yet
+    if name.startswith(QUIET) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+_end_quietly()

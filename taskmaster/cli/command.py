@@ -96,6 +96,8 @@ def loaded() -> None:
 def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     invocation = Invocation()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # it was one of the system's while this was loaded
         working_directory.check()
         code = command.main(
             None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation

@@ -6,17 +6,20 @@ with the nearest: it would be overlooked else, and the run be another one than w
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.option import Option, option_of
 from taskmaster.records import record
+from taskmaster.runtime.ownership import is_trusted, others_write, user
 
 __all__ = ["SECTIONS", "Settings", "settings_for"]
 
@@ -90,7 +93,9 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
     for name in (path,) if path is not None else FILES:
         place = Path(str(name))
         try:
-            text = place.read_text("utf-8")
+            with place.open("rb") if path is not None else _open_found(place) as file:
+                about = os.fstat(file.fileno())
+                text = file.read().decode("utf-8")
             import tomllib  # where there is such a file: most commands have none
 
             content = tomllib.loads(text)
@@ -109,8 +114,39 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
                 continue
         if not isinstance(content, dict):
             raise UsageError(f"{place} has a value called tool.taskmaster: write a table [tool.taskmaster].")
+        if path is None:
+            _check_owner(place, about)
         return place, content
     return None, {}
+
+
+def _open_found(place: Path) -> BinaryIO:
+    """Open a file that was not named: never wait for who writes into a pipe."""
+    file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
+
+
+def _check_owner(place: Path, about: os.stat_result) -> None:
+    """Refuse a file that lies where the command was given, and was put there by somebody else: it
+    may name commands that are run.
+
+    The owner of the directory is believed, who can put modules there as well.
+    """
+    above = place.absolute().parent.stat()
+    of_directory = about.st_uid == above.st_uid and not others_write(above)
+    if not is_trusted(about.st_uid) and not of_directory:
+        why = f"belongs to {user(about.st_uid)}"
+    elif others_write(about):
+        why = f"can be written to by other users (mode {stat.S_IMODE(about.st_mode):04o}; `chmod go-w {place}`)"
+    else:
+        return
+    raise UsageError(
+        f"{place} of the working directory {why}, and what it says decides what is run here. If you trust it, name it "
+        f"with --config={place}; --no-config does without it."
+    )
 
 
 def _tables(

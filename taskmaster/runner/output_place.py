@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.ownership import user
 
 __all__ = ["check_place", "write_whole"]
 
@@ -32,6 +35,13 @@ def check_place(option: str, path: str, example: str) -> None:
     if place.exists() and not place.is_file():
         # The file is put in its place: in that of /dev/null, for everybody on this machine.
         raise UsageError(f"{option} is {path!r}, which is no file: name one, such as {example}.")
+    if place.exists():
+        owner, above = place.lstat().st_uid, place.parent.stat()
+        if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, owner, above.st_uid):
+            raise UsageError(
+                f"{option} is {path!r}, which belongs to {user(owner)} and cannot be replaced in {place.parent}: name "
+                "another."
+            )
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise UsageError(
             f"{option} is {path!r}, but nothing can be written in {place.parent}: let it be, or name another."
@@ -49,14 +59,15 @@ def write_whole(place: Path, content: bytes, mode: int) -> None:
     Raises:
         OSError: It cannot be written; what was there before is as it was.
     """
-    new = place.with_name(f".{place.name}.{os.getpid()}")
+    # A name that nobody can know, and no file that somebody else has put there.
+    new = place.with_name(f".{place.name[:200]}.{secrets.token_hex(8)}")
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         with os.fdopen(number, "wb") as file:
             os.fchmod(number, mode)
             file.write(content)
         new.replace(place)
     except OSError:
         with suppress(OSError):
-            new.unlink(missing_ok=True)
+            new.unlink()
         raise

@@ -5,6 +5,7 @@
 - ``child_process``, ``at_fork``, ``randomness``: processes that it forks;
 - ``standard_streams``, ``descriptors``, ``log``, ``log_file``, ``command_log``, ``error_output``,
   ``lost_output``, ``tracebacks``: what it says, and through what;
+- ``ownership``: whose a file is;
 - ``malloc``, ``garbage``, ``exhaustion``: its memory; ``backoff``: pauses that grow;
 - ``context``: in which run and in which worker this code runs.
 

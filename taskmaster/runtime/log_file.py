@@ -6,19 +6,23 @@ run: it is warned of, once. The file stays, and others may read it: tokens are h
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.handlers
 import os
+import stat
 import traceback
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.redaction import clean_lines, clean_message, without_tokens
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY, clean_logger
+from taskmaster.runtime.ownership import is_trusted, others_write, user
 
 __all__ = ["JsonLines", "LogFile"]
 
@@ -107,5 +111,39 @@ class _Handler(logging.handlers.WatchedFileHandler):
             logger.warning("the log file %s cannot be written; the run goes on", self.baseFilename)
 
     def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+        descriptor = _open(Path(self.baseFilename))
         return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
+def _open(path: Path) -> int:
+    """Open the file, or make it.
+
+    In a directory in which others can write, they could have put a link there, or a file of their
+    own: what is logged would go to them, or into any file of this user's. A pipe is not waited for.
+
+    Raises:
+        OSError: It cannot be written, or is somebody else's.
+    """
+    with suppress(FileNotFoundError):
+        about = path.lstat()
+        if stat.S_ISLNK(about.st_mode) and not is_trusted(about.st_uid):
+            raise PermissionError(errno.EPERM, f"it is a link that {user(about.st_uid)} has made")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, MODE)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "it is a pipe that nobody reads") from None
+        raise
+    os.set_blocking(descriptor, True)
+    about = os.fstat(descriptor)
+    if stat.S_ISREG(about.st_mode):
+        why = ""
+        if not is_trusted(about.st_uid):
+            why = f"it belongs to {user(about.st_uid)}, who can read what is logged"
+        elif about.st_nlink > 1 and others_write(path.parent.stat()):
+            why = "it is another file's second name, and other users can make one there"
+        if why:
+            os.close(descriptor)
+            raise PermissionError(errno.EPERM, why)
+    return descriptor

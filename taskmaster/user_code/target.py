@@ -21,6 +21,7 @@ from taskmaster.errors import TargetError, TaskmasterError
 from taskmaster.records import record
 from taskmaster.runtime import working_directory
 from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.user_code import own_imports
 
 __all__ = ["Target", "find", "load", "loading", "name", "optional", "parse", "with_function", "without_function"]
 
@@ -103,7 +104,7 @@ def load(target: Target) -> ModuleType:
     """
     here = working_directory.find()  # a worker that is replaced may be all that is left of it
     places = [str(place) for place in (here, target.path and target.path.parent) if place is not None]
-    sys.path[:0] = [place for place in places if place not in sys.path]
+    own_imports.put_first(places, target.module)
     try:
         with _importing():
             integration.set_up_project()

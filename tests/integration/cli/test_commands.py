@@ -7,14 +7,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import types
 from dataclasses import dataclass, fields
+from typing import Any
 
 import click
 import pytest
 
 import taskmaster
+from taskmaster import cli
 from taskmaster.cli import ctl, master, run, slave
 from taskmaster.cli.command import run_command
 from taskmaster.cli.options import parse_arguments
@@ -479,6 +482,35 @@ def test_command_that_returns_nothing_exits_with_0():
         run_command(click.Command("x", callback=lambda: None), "x", [])
 
     assert ended.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "handler", "quiet"),
+    [
+        ("/usr/bin/tm-run", signal.default_int_handler, True),
+        ("tm-ctl", signal.default_int_handler, True),
+        ("tm-slave", signal.SIG_IGN, False),
+        ("/srv/app.py", signal.default_int_handler, False),
+        ("/srv/tm-app/app.py", signal.default_int_handler, False),
+        ("", signal.default_int_handler, False),
+    ],
+)
+def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, name: str, handler: Any, quiet: bool
+):
+    """It ends as the system has it; in the command it is heard, and stays ignored where it was."""
+    seen: list[Any] = []
+    former = signal.signal(signal.SIGINT, handler)
+    try:
+        monkeypatch.setattr(sys, "argv", [name])
+        cli._end_quietly()
+        assert (signal.getsignal(signal.SIGINT) is signal.SIG_DFL) is quiet
+        with pytest.raises(SystemExit):
+            run_command(click.Command("x", callback=lambda: seen.append(signal.getsignal(signal.SIGINT))), "x", [])
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+    assert seen == [handler]
 
 
 # -- tm-ctl ----------------------------------------------------------------------------------------

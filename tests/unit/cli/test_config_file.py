@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from taskmaster.cli.config_file import ONCE, settings_for
 from taskmaster.errors import UsageError
+from taskmaster.runtime import ownership
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +121,76 @@ def test_a_file_that_is_named_has_to_be_there() -> None:
     """The usual one need not."""
     with pytest.raises(UsageError, match=r"--config is night\.toml"):
         settings_for("tm-run", None, "night.toml")
+
+
+# -- who has written it ----------------------------------------------------------------------------
+
+
+STRANGER = 54321
+PLANTED = {"taskmaster.toml": 'notify = "touch proof"', "pyproject.toml": '[tool.taskmaster]\nnotify = "touch proof"'}
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file another user's; who is not root becomes another user itself."""
+    if os.geteuid() == 0:
+        os.chown(path, STRANGER, STRANGER)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("how", ["another owner", "a group", "everybody", "a link"])
+def test_what_somebody_else_has_put_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, how: str) -> None:
+    """In a directory like /tmp, a file could name a command that is run; named, it is believed."""
+    Path().absolute().chmod(0o1777)
+    path = Path(name)
+    path.write_text(PLANTED[name])
+    if how == "a link":
+        path = path.rename("elsewhere")
+        Path(name).symlink_to(path)
+    if how in ("another owner", "a link"):
+        give_away(path, monkeypatch)
+    else:
+        monkeypatch.setattr(ownership, "_is_own_group", lambda _: False)
+        path.chmod(0o664 if how == "a group" else 0o646)
+    with pytest.raises(UsageError, match=rf"{name} of the working directory .*--config={name}; --no-config"):
+        settings_for("tm-run", "backfill.py")
+
+    assert settings_for("tm-run", "backfill.py", name).values["notify"] == ["touch proof"]
+
+
+def test_the_owner_of_the_directory_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's root at work in a checkout that a person has mounted: who has put the modules
+    there may say how they are run.
+    """
+    path = Path("taskmaster.toml")
+    path.write_text("retries = 2")
+    Path().absolute().chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(Path().absolute(), STRANGER, STRANGER)
+    give_away(path, monkeypatch)
+
+    assert settings_for("tm-run", "backfill.py").values == {"retries": "2"}
+
+
+def test_a_project_s_file_that_says_nothing_of_taskmaster_may_be_anybody_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is used."""
+    Path().absolute().chmod(0o1777)
+    path = Path("pyproject.toml")
+    path.write_text("[tool.ruff]\n")
+    give_away(path, monkeypatch)
+
+    assert settings_for("tm-run", "backfill.py").values == {}
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a directory"])
+def test_what_is_no_file_is_refused_at_once(kind: str) -> None:
+    """A command never waits for who writes into a pipe that lies there."""
+    path = Path("taskmaster.toml")
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+    with pytest.raises(UsageError, match=r"taskmaster\.toml cannot be read.*--no-config"):
+        settings_for("tm-run", "backfill.py")

@@ -44,3 +44,38 @@ def test_what_was_there_stays_until_the_new_one_is_whole(tmp_path: Path, monkeyp
     finally:
         os.umask(former)
     assert (place.read_text(), place.stat().st_mode & 0o777) == ("after", 0o640)
+
+
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "another file's second name"])
+def test_no_file_that_somebody_has_put_there_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Even if its name was guessed: it is made, never opened, and a pipe is not waited for."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    monkeypatch.setattr("taskmaster.runner.output_place.secrets.token_hex", lambda _: "guessed")
+    planted = tmp_path / ".r.html.guessed"
+    if kind == "a link":
+        planted.symlink_to(precious)
+    elif kind == "a pipe":
+        os.mkfifo(planted)
+    else:
+        planted.hardlink_to(precious)
+
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "r.html", b"after", 0o640)
+    assert precious.read_text() == "precious"
+
+
+def test_another_user_s_file_in_a_directory_like_tmp_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be replaced at the end of the run: that is said before its beginning."""
+    place = tmp_path / "r.html"
+    place.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    check_place("--report", str(place), "report.html")
+    tmp_path.chmod(0o1777)
+
+    with pytest.raises(UsageError, match=r"--report is .*r\.html', which belongs to .*name another"):
+        check_place("--report", str(place), "report.html")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,53 @@ def test_a_disk_that_is_full_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert [record.getMessage() for record in caplog.records] == [
         "the log file /dev/full cannot be written; the run goes on"
     ]
+
+
+# -- what somebody else has put in its place -------------------------------------------------------
+
+STRANGER = 54321
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link", "a second name"])
+def test_what_somebody_else_has_put_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """In a directory like /tmp: what is logged goes to nobody else, and into no other file."""
+    tmp_path.chmod(0o1777)
+    path, precious = tmp_path / "run.log", tmp_path / "precious"
+    precious.write_text("precious\n")
+    if kind == "a file":
+        path.touch(0o666)
+    elif kind == "a link":
+        path.symlink_to(precious)
+    else:
+        path.hardlink_to(precious)
+    if kind != "a second name":
+        if os.geteuid() == 0:
+            os.lchown(path, STRANGER, STRANGER)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+
+    with pytest.raises(UsageError, match=r"--log-file is .*run\.log', which cannot be written: it .*Give another"):
+        LogFile(path)
+    assert precious.read_text() == "precious\n"
+
+
+def test_one_s_own_link_and_a_pipe_with_a_reader_are_written_to(tmp_path: Path) -> None:
+    """As /dev/stdout is; a pipe that nobody reads is refused instead of waited for."""
+    link, pipe = tmp_path / "run.log", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "real.log")
+    with LogFile(link) as log:
+        log.say("to the link")
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="it is a pipe that nobody reads"):
+        LogFile(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with LogFile(pipe) as log:
+            log.say("to the pipe")
+            assert b"to the pipe" in os.read(reader, 1000)
+    finally:
+        os.close(reader)
+
+    assert "to the link" in (tmp_path / "real.log").read_text()

@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
-from taskmaster.master.stores.sqlite.owner import check, check_lock, user
+from taskmaster.master.stores.sqlite.owner import check, check_lock
 from taskmaster.runtime.at_fork import forget_in_children
+from taskmaster.runtime.ownership import user
 
 __all__ = ["Lock", "address_in", "is_held", "lock_of"]
 

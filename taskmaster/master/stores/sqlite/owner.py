@@ -9,9 +9,7 @@ a link that stands for one; root counts as trusted, as everywhere.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import shlex
 import stat
 from contextlib import suppress
@@ -19,8 +17,9 @@ from pathlib import Path
 
 from taskmaster.errors import StateRefused
 from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.ownership import OTHERS_WRITE, is_group_of_container, is_trusted, others_write, user
 
-__all__ = ["check", "check_lock", "check_made", "check_opened", "followed", "reserve", "user", "warn_of_directory"]
+__all__ = ["check", "check_lock", "check_made", "check_opened", "followed", "reserve", "warn_of_directory"]
 
 logger = clean_logger(__name__)
 
@@ -30,15 +29,7 @@ played into the state.
 """
 
 MOST_LINKS = 40  # as the kernel has it
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 ELSEWHERE = "Or give this run a state of its own with --state=PATH."
-
-
-def user(number: int) -> str:
-    """Return the name of a user, or the number of one without a name."""
-    with suppress(KeyError):
-        return pwd.getpwuid(number).pw_name
-    return f"user {number}"
 
 
 def followed(path: str | Path) -> Path:
@@ -59,7 +50,7 @@ def followed(path: str | Path) -> Path:
             target = at.readlink()
         except OSError:
             break  # what is wrong is said when it is opened
-        if not _is_trusted(about.st_uid):
+        if not is_trusted(about.st_uid):
             raise StateRefused(
                 f"The state {at} is a link that {user(about.st_uid)} has made, so that it is not followed. Name the "
                 f"file itself with --state={shlex.quote(os.path.realpath(at))}, if it is yours."
@@ -83,7 +74,7 @@ def check(state: Path) -> None:
         with suppress(OSError):
             about = part.lstat()
             # Shared memory that cannot be had is done without; SQLite never follows a link there.
-            if end != "-shm" or stat.S_ISREG(about.st_mode) or not _is_trusted(about.st_uid):
+            if end != "-shm" or stat.S_ISREG(about.st_mode) or not is_trusted(about.st_uid):
                 _check(state, part, about, beside=True)
 
 
@@ -142,7 +133,7 @@ def check_made(state: Path, about: os.stat_result) -> None:
         StateRefused: it does not.
     """
     where = f"The state {state} cannot be kept there: the file system of {state.parent}"
-    if not _is_trusted(about.st_uid):
+    if not is_trusted(about.st_uid):
         raise StateRefused(
             f"{where} gives what {user(os.geteuid())} makes to {user(about.st_uid)} (it maps users), so that nothing "
             f"shows who has written a file. Name a place elsewhere with --state=PATH, or run this as a user whose "
@@ -163,7 +154,7 @@ def reserve(state: Path) -> list[Path]:
         Those that were made; they are to be removed if they are still empty in the end.
     """
     made: list[Path] = []
-    if not _others_write(state.parent.stat()):
+    if not others_write(state.parent.stat()):
         return made
     for end in ("-wal", "-journal"):
         part = state.with_name(state.name + end)
@@ -180,10 +171,10 @@ def warn_of_directory(state: Path) -> None:
         about = directory.stat()
     except OSError:
         return
-    if not _is_trusted(about.st_uid):
+    if not is_trusted(about.st_uid):
         who = f"belongs to {user(about.st_uid)}"
         cure = "keep the state in a directory of your own, with --state=PATH"
-    elif _others_write(about) and not about.st_mode & stat.S_ISVTX:
+    elif others_write(about) and not about.st_mode & stat.S_ISVTX:
         who = "can be written to by other users"
         cure = f"`chmod go-w {shlex.quote(str(directory))}`, or keep the state elsewhere, with --state=PATH"
     else:
@@ -196,10 +187,6 @@ def warn_of_directory(state: Path) -> None:
     )
 
 
-def _is_trusted(owner: int) -> bool:
-    return owner in (0, os.geteuid())
-
-
 def _check(state: Path, part: Path, about: os.stat_result, *, beside: bool = False) -> None:
     what = f"The state {part}" if part == state else f"The file {part}, which belongs to the state {state.name},"
     word = shlex.quote(str(part))
@@ -207,14 +194,14 @@ def _check(state: Path, part: Path, about: os.stat_result, *, beside: bool = Fal
         kind = "a link" if stat.S_ISLNK(about.st_mode) else "no file"
         raise StateRefused(f"{what} is {kind}: it is not used. Remove it, if no run is at work there. {ELSEWHERE}")
     me = user(os.geteuid())
-    if not _is_trusted(about.st_uid):
+    if not is_trusted(about.st_uid):
         owner = user(about.st_uid)
         raise StateRefused(
             f"{what} belongs to {owner}, and this is run by {me}: what is in a state is run as you, so that another "
             f"user's is not used. Run this as {owner}; or, if you trust what is in it, make it yours with `chown {me} "
             f"{word}` (as root), or use a copy of your own. {ELSEWHERE}"
         )
-    others = stat.S_IWOTH if _is_group_of_container(about.st_gid) else OTHERS_WRITE
+    others = stat.S_IWOTH if is_group_of_container(about.st_gid) else OTHERS_WRITE
     if stat.S_ISREG(about.st_mode) and about.st_mode & others:
         raise StateRefused(
             f"{what} can be written to by other users (mode {stat.S_IMODE(about.st_mode):04o}): what is in a state is "
@@ -232,37 +219,6 @@ def _check_root(state: Path, about: os.stat_result) -> None:
         f"earlier session was started as {user(about.st_uid)}. Make it yours with `sudo chown {me} "
         f"{shlex.quote(str(state))}*`, or start this one as before. {ELSEWHERE}"
     )
-
-
-def _others_write(about: os.stat_result) -> bool:
-    """Return whether other users can write to a directory."""
-    return bool(about.st_mode & stat.S_IWOTH) or bool(about.st_mode & stat.S_IWGRP and not _is_own_group(about.st_gid))
-
-
-def _is_own_group(number: int) -> bool:
-    """Return whether a group is the user's own alone; many systems give each user one, which may
-    write.
-    """
-    try:
-        group, me = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
-    except KeyError:
-        return _is_group_of_container(number)
-    return number == me.pw_gid and group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name}
-
-
-def _is_group_of_container(number: int) -> bool:
-    """Return whether a group has the number of the user, and neither has a name, as in a container.
-
-    There, Kubernetes gives all files of a volume to the group (``fsGroup``), with the right to
-    write, each time that it is mounted: a state would be refused in the second pod.
-    """
-    if number != os.geteuid():
-        return False
-    for look_up in (pwd.getpwuid, grp.getgrgid):
-        with suppress(KeyError):
-            look_up(number)
-            return False
-    return True
 
 
 def _open_files() -> set[tuple[int, int]] | None:

@@ -19,6 +19,7 @@ from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite import file, owner
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.store import SqliteStore
+from taskmaster.runtime import ownership
 
 STRANGER = 54321
 Open = Callable[[Path], SqliteStore]
@@ -229,7 +230,7 @@ def test_a_directory_in_which_others_can_replace_the_state_is_warned_of(
     tmp_path: Path, mode: int, warned: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """Writable for others, and not sticky; the cure is said."""
-    monkeypatch.setattr(owner, "_is_own_group", lambda _: False)
+    monkeypatch.setattr(ownership, "_is_own_group", lambda _: False)
     tmp_path.chmod(mode)
     with caplog.at_level(logging.WARNING, "taskmaster"):
         SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py").close()
@@ -252,9 +253,9 @@ def test_the_group_of_a_container_is_its_user_s_alone(
     of_directory, of_state = (os.stat_result([mode, 0, 0, 1, uid, gid, 0, 0, 0, 0]) for _, mode in kinds)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     if named:
-        monkeypatch.setattr(owner.grp, "getgrgid", lambda _: None)
+        monkeypatch.setattr(ownership.grp, "getgrgid", lambda _: None)
 
-    assert owner._others_write(of_directory) is not alone
+    assert ownership.others_write(of_directory) is not alone
     if alone:
         owner._check(state, state, of_state)
     else:
