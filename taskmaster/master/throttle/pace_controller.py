@@ -29,13 +29,17 @@ from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantil
 
 __all__ = ["PaceController"]
 
-FIRST_SHARE = 0.05  # with which a run begins, and goes on after a stall
+FIRST_SHARE = 0.02  # with which a run begins, and goes on after a stall
 LEAST_SHARE = 0.01  # a run that is slow still finds out when things are better
-AIM = 0.85  # of the room, that the run uses
+AIM = 0.86  # of the room, that the run uses
 STEP_SECONDS = 0.5
-GAIN = 0.1  # by how much the share changes in a step, for a distance from the aim of the whole room
+# By how much the share changes in a step, for a distance from the aim of the whole room. It rises
+# more slowly than it falls, for the probes of some seconds tell it how things were.
+GAIN_DOWN, GAIN_UP = 0.1, 0.07
+# After an alarm, up to that part of the share before it: what was borne is often borne again soon.
+GAIN_BACK, BACK = 0.2, 0.8
 MOST_ABOVE = 1.5  # of the room, that counts in one step
-SLOW_START, SLOW_START_BELOW = 1.28, 0.35  # factor of a step at first, until that much of the room is used
+SLOW_START, SLOW_START_BELOW = 1.25, 0.25  # factor of a step at first, until that much of the room is used
 QUICK_START = 1.6  # the same, where there is nobody to be hurt
 HALF = 0.5
 FEWEST_PROBES = 5  # after a change, before the next one
@@ -106,6 +110,7 @@ class PaceController:
         self._stepped_at = now
         self._at_least_since: float | None = None
         self._stale_after = STALE_SECONDS
+        self._borne = 0.0  # the share before the last alarm
         self._starts = True  # slowly: the share is raised by a factor
         self._last_step = now
         self._trouble = ""
@@ -120,7 +125,7 @@ class PaceController:
             self.beside.append(seconds)
             if not self.nobody:
                 self.felt.append(seconds)
-            self._level.add(seconds)
+            self._level.add(seconds, self.share)
 
     def note_sessions(self, at: float, sessions: AbstractSet[int] | None) -> None:
         """Note which sessions of others or of the run were at work in the last second.
@@ -189,6 +194,11 @@ class PaceController:
         return self._phase is Phase.BASELINE
 
     @property
+    def starts(self) -> bool:
+        """Whether the share rises fast, so that what others feel has to be known soon."""
+        return self._starts and self._phase is Phase.RUNNING and not self.nobody and self.share < 1
+
+    @property
     def holds(self) -> str:
         """Why nothing may be begun now; "" if something may."""
         if self._phase is Phase.STALLED or (self._trouble and self._phase is not Phase.RUNNING):
@@ -207,8 +217,8 @@ class PaceController:
             return f"{said}the probe is not answered: {self._trouble}"
         alone = _ms(level.baseline.seconds)
         said += f"probe {_ms(level.seconds)} of {_ms(level.allowed)} allowed, {alone} without the run"
-        if level.used_by_tail(AIM) > max(level.used, AIM / 2):
-            said += f"; {100 * level.above:.0f} % of probes above {_ms(level.tail)}"
+        if level.used_by_tail(AIM, self.share) > max(level.used, AIM / 2):
+            said += f"; {100 * level.above(self.share):.0f} % of probes above {_ms(level.tail)}"
         return said + (f"; {self._why_above(level)}" if level.seconds > level.allowed else "")
 
     def figures(self) -> dict[str, Any]:
@@ -276,7 +286,7 @@ class PaceController:
         elif level.alarms:
             self._halve(now, level)
         elif due and level.probes >= FEWEST_PROBES:
-            self._approach(now, max(level.used, level.used_by_tail(AIM)))
+            self._approach(now, max(level.used, level.used_by_tail(AIM, self.share)))
         if self._phase is Phase.RUNNING and now >= self._not_before and self._is_stale(now, level):
             self._next_share = max(FIRST_SHARE, self.share)
             self._enter(Phase.QUIETING, now)
@@ -287,12 +297,16 @@ class PaceController:
         if self._starts:
             self._change(now, SLOW_START)
         else:
-            self._change(now, math.exp(GAIN * max(-MOST_ABOVE, min(1.0, AIM - used))))
+            distance = max(-MOST_ABOVE, min(1.0, AIM - used))
+            gain = GAIN_DOWN if distance < 0 else GAIN_BACK if self.share < BACK * self._borne else GAIN_UP
+            self._change(now, math.exp(gain * distance))
 
     def _halve(self, now: float, level: ProbeLevel) -> None:
         self._starts = False
+        slowest, self._borne = self.share <= LEAST_SHARE, self.share
         self._change(now, HALF)
-        level.forget()
+        if not slowest:  # else all is as it was
+            level.forget(self.share)
 
     def _change(self, now: float, factor: float) -> None:
         self._stepped_at = now
@@ -332,7 +346,7 @@ class PaceController:
             return
         self._starts = self._phase is Phase.BASELINE
         self._enter(Phase.RUNNING, now)
-        self._level.forget()
+        self._level.begin(share)
         self.share, self._stepped_at = share, now
 
 

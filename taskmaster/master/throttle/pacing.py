@@ -25,6 +25,7 @@ logger = clean_logger(__name__)
 PROBE_SECONDS = 0.1  # from one probe to the next one
 BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
 STEP_SECONDS = 0.1  # from one look of the controller to the next one
+START_PROBE_SECONDS = 0.025  # while the run rises fast, for some seconds
 SESSIONS_SECONDS = 1.0  # from one look at who is at work to the next one
 
 
@@ -131,12 +132,18 @@ class Pacing:
 
     def _run_probe(self) -> None:
         try:
-            while not self._stop.wait(BASELINE_PROBE_SECONDS if self._controller.measures else PROBE_SECONDS):
+            while not self._stop.wait(self._pause()):
                 self.probe()
         finally:
             close = getattr(self._probe, "close", None)
             if close is not None:
                 close()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next probe."""
+        if self._controller.starts:
+            return START_PROBE_SECONDS
+        return BASELINE_PROBE_SECONDS if self._controller.measures else PROBE_SECONDS
 
     def _run_steps(self) -> None:
         # Apart from the probe, which may hang: then the run has to be slowed.

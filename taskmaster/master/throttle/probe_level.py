@@ -5,6 +5,13 @@ the *tail* (a few take much longer, while most meet nothing of the run), and the
 have just become bad). The alarm is a sum of how far probes lie above the limit (CUSUM; E. S. Page,
 "Continuous Inspection Schemes", Biometrika 41, 1954): it grows within two or three probes when
 things get bad, and stays near nothing as long as they are well, however the single probe scatters.
+A second sum of the kind is of the tail: it alarms when four times as many probes as may be are in
+it, within ten to thirty probes.
+
+It takes a hundred probes or two to know how many are in the tail, in which the share of the run
+changes. Half as fast, a run is met half as often: so what is known is how many probes were in the
+tail for each share, and what that says of the share of now. A run that rises is seen to come to its
+limit before it is there, and one that has been slowed is not slowed further for what was before.
 
 Probes are compared by their logarithms, because a database's times are multiplied and not added by
 what slows it. A single one that is far out counts for no more than some deviations in the level.
@@ -22,9 +29,13 @@ from taskmaster.records import record
 __all__ = ["Baseline", "ProbeLevel", "quantile"]
 
 LEVEL_PROBES = 20  # whose mean the level is, about
-TAIL_PROBES = 100  # of which the tail's share is, about
+TAIL_PROBES = 150  # of which the tail's share is, about
 TAIL_QUANTILE = 0.95  # of the probes without the run: what the tail is compared with
 TAIL_AIM = 0.05  # share of probes in the tail that counts as the aim
+TAIL_BAD = 0.2  # share of probes in the tail that is to be noticed soon
+TAIL_ALARM = 4.0  # at which it alarms: after some three minutes by mere chance, while the aim is kept
+SUPPOSED_PROBES = 20  # whose weight has what is supposed of the tail before it is measured
+SUPPOSED_TAIL = 0.0125  # which is that so many of them are in it, at the share with which a run begins
 ALARM = 6.0  # deviations above the limit, summed, at which it alarms
 SLACK = 0.5  # deviations by which a probe has to be above the limit to count
 MOST_DEVIATIONS = 3.0  # that one probe counts for
@@ -99,7 +110,6 @@ class ProbeLevel:
     Attributes:
         probes: How many were added since it was made or forgot.
         tail: Seconds that nineteen of twenty probes may take.
-        above: The share of the last probes that took longer.
     """
 
     def __init__(self, baseline: Baseline, limit: PaceLimit) -> None:
@@ -107,10 +117,10 @@ class ProbeLevel:
         self.allowed = limit.allowed(baseline.seconds)
         self.tail = limit.allowed(baseline.tail)
         self.probes = 0
-        self.above = 0.0
         self._mean = baseline.mean
         self._limit = math.log(max(self.allowed, LEAST_SECONDS))
-        self._alarm = 0.0
+        self._alarm = self._tail_alarm = 0.0
+        self._inside = self._shares = 0.0  # sums: of the probes that were in the tail, and of the shares
 
     @property
     def seconds(self) -> float:
@@ -119,8 +129,8 @@ class ProbeLevel:
 
     @property
     def alarms(self) -> bool:
-        """Whether probes are above the limit, and not by chance."""
-        return self._alarm > ALARM
+        """Whether probes are above the limit, or too many in the tail, and not by chance."""
+        return self._alarm > ALARM or self._tail_alarm > TAIL_ALARM
 
     @property
     def used(self) -> float:
@@ -130,14 +140,18 @@ class ProbeLevel:
             return 0.0 if self.seconds < alone / 2 else 2.0
         return (self.seconds - alone) / (self.allowed - alone)
 
-    def used_by_tail(self, aim: float) -> float:
-        """Return how much of the room is used by the tail, where ``aim`` of it may be."""
-        return aim * self.above / TAIL_AIM
+    def above(self, share: float) -> float:
+        """Return which part of the probes is in the tail while the run has a share."""
+        return min(1.0, share * self._inside / self._shares) if self._shares else 0.0
 
-    def add(self, seconds: float) -> None:
-        """Note a probe beside the run."""
+    def used_by_tail(self, aim: float, share: float) -> float:
+        """Return how much of the room is used by the tail, where ``aim`` of it may be."""
+        return aim * self.above(share) / TAIL_AIM
+
+    def add(self, seconds: float, share: float) -> None:
+        """Note a probe beside the run, which had a share of full speed."""
         self.probes += 1
-        self.above += ((seconds > self.tail) - self.above) / TAIL_PROBES
+        self._add_to_tail(seconds > self.tail, share)
         logarithm = math.log(max(seconds, LEAST_SECONDS))
         deviation = self.baseline.deviation
         self._alarm = max(0.0, self._alarm + min(MOST_DEVIATIONS, (logarithm - self._limit) / deviation) - SLACK)
@@ -146,7 +160,21 @@ class ProbeLevel:
             logarithm = min(self._mean + most, max(self._mean - most, logarithm))
         self._mean += (logarithm - self._mean) * max(1 / LEVEL_PROBES, 1 / self.probes)
 
-    def forget(self) -> None:
-        """Begin anew after a change of the share that makes what was before untrue."""
-        self.probes, self._alarm = 0, 0.0
-        self.above = min(self.above, TAIL_AIM)
+    def _add_to_tail(self, is_inside: bool, share: float) -> None:
+        kept = 1 - 1 / TAIL_PROBES
+        self._inside = kept * self._inside + is_inside
+        self._shares = kept * self._shares + share
+        # The logarithm of how much likelier the probe is where the tail is bad.
+        likelier = TAIL_BAD / TAIL_AIM if is_inside else (1 - TAIL_BAD) / (1 - TAIL_AIM)
+        self._tail_alarm = max(0.0, self._tail_alarm + math.log(likelier))
+
+    def begin(self, share: float) -> None:
+        """Begin with a share of which nothing is known."""
+        self.probes, self._alarm, self._tail_alarm = 0, 0.0, 0.0
+        self._inside, self._shares = SUPPOSED_TAIL * SUPPOSED_PROBES, share * SUPPOSED_PROBES
+
+    def forget(self, share: float) -> None:
+        """Begin anew with a share, after a change that makes what was before untrue."""
+        tail = max(SUPPOSED_TAIL, min(TAIL_AIM, self.above(share)))
+        self.begin(share)
+        self._inside = tail * SUPPOSED_PROBES
