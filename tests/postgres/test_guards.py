@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -40,11 +39,9 @@ def pair() -> Iterator[tuple[Server, Server]]:
         copy.execute("SELECT pg_reload_conf()")
         # One that has replayed nothing since it was started cannot say how old that is.
         write(primary)
-        deadline = time.monotonic() + 60.0
         # The table itself comes to the standby some time, too.
-        while (None,) in copy.execute("SELECT to_regclass('seen')") or not copy.execute("SELECT 1 FROM seen"):
-            assert time.monotonic() < deadline, "the standby does not follow"
-            time.sleep(0.05)
+        wait_for("the table", lambda: (None,) not in copy.execute("SELECT to_regclass('seen')"))
+        wait_for("its row", lambda: copy.execute("SELECT 1 FROM seen"))
         yield primary, copy
 
 
@@ -313,6 +310,7 @@ def test_a_guard_keeps_one_connection_and_leaves_nothing_behind(database: str) -
     """
     with connected(database) as cursor:
         cursor.connection.autocommit = True
+        wait_for("the guards before to be gone", lambda: cursor.execute(OTHERS) or cursor.fetchone() == (0,))
         guard = guards.locks_waiting(1000, database)
         guard()
         cursor.execute(OTHERS)
@@ -325,10 +323,7 @@ def test_a_guard_keeps_one_connection_and_leaves_nothing_behind(database: str) -
             inner.execute("SHOW statement_timeout")
             assert inner.fetchone() == ("0",)
         guard.close()
-        deadline = time.monotonic() + 30.0
-        while cursor.execute(OTHERS) or cursor.fetchone() != (0,):
-            assert time.monotonic() < deadline, "the guard's connection is still there"
-            time.sleep(0.05)
+        wait_for("its connection to be gone", lambda: cursor.execute(OTHERS) or cursor.fetchone() == (0,))
 
 
 def test_a_connection_that_was_lost_is_opened_again(database: str) -> None:

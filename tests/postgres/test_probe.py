@@ -7,6 +7,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 from click.testing import CliRunner
+from support.commands import wait_for
 from support.postgres_server import Server
 
 from taskmaster.cli.ctl import tm_ctl
@@ -14,6 +15,14 @@ from taskmaster.errors import UsageError
 from taskmaster.guards import Unknown
 from taskmaster.postgres import pace, ranges
 from taskmaster.postgres.probe import DatabaseProbe
+
+SESSIONS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'taskmaster/probe'"
+
+
+@pytest.fixture(autouse=True)
+def _alone(postgres: Server) -> None:
+    """Wait until the server has ended the sessions of the test before, which takes it a moment."""
+    wait_for("the probes before to be gone", lambda: not postgres.execute(SESSIONS))
 
 
 def test_the_probe_writes_where_it_may(postgres: Server) -> None:

@@ -139,7 +139,7 @@ def test_a_local_run_survives_the_death_of_its_workers(playground: Playground) -
         if live:
             os.kill(live[0], signal.SIGKILL)
             killed += 1
-        time.sleep(0.2)
+        time.sleep(0.2)  # for another worker to begin
 
     playground.write("enough", "")
 

@@ -95,7 +95,7 @@ def test_a_second_signal_ends_a_run_whose_output_nobody_reads(playground: Playgr
         os.close(into)
         wait_for("a full pipe", lambda: waiting_in(out) > 60_000)
         run.send_signal(signal.SIGINT)
-        time.sleep(2)
+        time.sleep(2)  # two within a second count as one
 
         def again() -> bool:
             run.send_signal(signal.SIGINT)

@@ -204,7 +204,7 @@ def get_jobs(last=-1):
     read = Path(f"{playground.ledger.path}.read")
     ended = len(playground.ledger.ended())
     wait_for("the queue to be full", lambda: int(read.read_text() or 0) >= ended + 30)
-    assert int(read.read_text()) <= ended + 40 + 2 * 2 * 5 + 2
+    assert int(read.read_text() or 0) <= ended + 40 + 2 * 2 * 5 + 2
     assert len(engine.slaves()) == 2
     playground.interrupt(run)
     assert run.end() == 130, run.output

@@ -15,7 +15,10 @@ from support.postgres_server import Server
 
 JOBS = """
 def get_jobs(last=-1):
-    yield from range(last + 1, 400)
+    n = last + 1
+    while n < 400 or not os.path.exists("enough"):
+        yield n
+        n += 1
 def handle_job(n):
     note(n)
     time.sleep(0.005)
@@ -50,12 +53,17 @@ def test_a_run_finds_its_pace_and_says_what_it_cost(playground: Playground, post
     host, dsn = f"--host=127.0.0.1:{free_port()}", f"{postgres.dsn()} password=sesame1"
 
     with somebody_else(postgres.dsn()):
-        run = playground.start("tm-master", "paced.py", host, "--progress=json", f"--pace=50x@{dsn}")
-        slave = playground.run("tm-slave", "paced.py", host, "--processes=2")
+        words = ("--progress=json", "--size=200")  # few jobs are left when it is enough
+        run = playground.start("tm-master", "paced.py", host, *words, f"--pace=50x@{dsn}")
+        slave = playground.start("tm-slave", "paced.py", host, "--processes=2")
+        run.wait_for_output('"reason": "pace ')
+        playground.write("enough", "")
         assert run.end() == 0, run.output
 
-    assert slave.process.returncode == 0, slave.output
-    assert len(playground.ledger.ended()) == 400
+    assert slave.end() == 0, slave.output
+    ended = playground.ledger.ended()
+    assert set(ended) == {str(n) for n in range(len(ended))}
+    assert len(ended) >= 400
     reasons = [
         json.loads(line)["reason"] for line in run.output.splitlines() if line.startswith('{"event": "progress"')
     ]
@@ -73,6 +81,7 @@ def test_where_nobody_else_is_at_work_a_run_has_full_speed(playground: Playgroun
     """In the master's own process, too; a module names the pace, and --pace=off takes it away."""
     named = f"from taskmaster import postgres\npace = postgres.pace('1.5x', {postgres.dsn()!r})\n"
     playground.write("paced.py", PREAMBLE + named + JOBS)
+    playground.write("enough", "")
 
     run = playground.run("tm-run", "paced.py", "--processes=0", "--progress=json")
 

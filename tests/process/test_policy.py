@@ -276,7 +276,7 @@ def test_a_standstill_of_twice_the_lease_blames_nobody(playground: Playground, v
     stopped = [master.pid] if victim == "master" else [slave.pid, *_below(slave.pid)]
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(4.5)
+    time.sleep(4.5)  # more than twice the lease of 2 seconds
     for pid in reversed(stopped):
         os.kill(pid, signal.SIGCONT)
 

@@ -71,7 +71,7 @@ def test_long_jobs_outlive_their_master(playground: Playground, how: str, callba
     slave = playground.start("tm-slave", "mod", where, *options)
     wait_for("the long jobs", lambda: {"5", "6"} <= {key for key, _ in playground.ledger.running()})
     wait_for("both to be in the state", lambda: playground.look("SELECT 1 FROM parked GROUP BY 1 HAVING count(*) >= 2"))
-    time.sleep(3.0)  # the slave hears of that, and shows it nowhere
+    time.sleep(3.0)  # in which the slave is told that they are written down; it shows that nowhere
     for _ in range(2):
         assert {key for key, _ in playground.ledger.running()} >= {"5", "6"}
         if how == "kill":
@@ -83,7 +83,7 @@ def test_long_jobs_outlive_their_master(playground: Playground, how: str, callba
         wait_for(
             "the slave to be back", lambda: '"slaves": 1' in playground.run("tm-ctl", "status", where, "--json").output
         )
-        time.sleep(2.0)  # likewise
+        time.sleep(2.0)  # in which its running jobs are taken over, which it shows nowhere either
     playground.write("go", "")
 
     assert master.end(60) == 3, master.output

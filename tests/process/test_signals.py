@@ -69,7 +69,7 @@ def test_a_second_signal_ends_at_once(playground: Playground) -> None:
     wait_for("running jobs", lambda: len(playground.ledger.running()) == 2)
     run.signal_group(signal.SIGINT)
     run.wait_for_output("the same signal again ends at once")
-    time.sleep(1.2)
+    time.sleep(1.2)  # two within a second count as one
     run.signal_group(signal.SIGINT)
 
     assert run.end() == 130, run.output

@@ -255,7 +255,7 @@ def test_no_more_is_read_than_the_queue_holds_while_no_slave_is_there(playground
     master = playground.start("tm-master", "mod", f"--host=127.0.0.1:{free_port()}", "--size=200", "--progress=lines")
     master.wait_for_output("tm-slave mod")
     wait_for("200 yields", lambda: playground.ledger.ended().total() >= 200)
-    time.sleep(0.5)
+    time.sleep(0.5)  # in which a source that is not held back would yield thousands
 
     assert playground.ledger.ended().total() == 200
     master.kill()
@@ -271,7 +271,7 @@ def test_a_suspended_master_blames_nobody(playground: Playground) -> None:
     wait_for("jobs in hand", lambda: len(playground.held()) == 2)
     os.kill(master.pid, signal.SIGSTOP)
     playground.let_go()
-    time.sleep(6)
+    time.sleep(6)  # longer than the lease of 4 seconds
     os.kill(master.pid, signal.SIGCONT)
 
     assert master.end() == 0, master.output

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.commands import Command, free_port, wait_for
 from support.playground import PREAMBLE, Playground
+from support.steered_runs import COROUTINE, JOBS, LIST, ONE, WRITES, all_once, enough
 
 from taskmaster.control import Run
 
@@ -23,46 +24,13 @@ pytestmark = pytest.mark.slow
 BITES_SECONDS = 1.0  # in which a pause has to bite, with jobs of 20 ms
 SLACK_SECONDS = 5.0  # that one may take in which the machine did something else
 PAUSES = 3
-WRITES = """
-import asyncio
-def write(what, key):
-    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, f"{what} {key} {os.getpid()} {time.time()}\\n".encode())
-    os.close(fd)
-
-N = 600
-
-def get_jobs(last=-1):
-    yield from range(last + 1, N)
-"""
-ONE = """
-def handle_job(n):
-    write("start", n)
-    time.sleep(0.02)
-    write("end", n)
-"""
-COROUTINE = """
-async def handle_job(n):
-    write("start", n)
-    await asyncio.sleep(0.02)
-    write("end", n)
-"""
-LIST = """
-del handle_job
-
-def handle_jobs(jobs):
-    for n in jobs:
-        write("start", n)
-        time.sleep(0.02)
-        write("end", n)
-"""
 RANGES = """
 from taskmaster import postgres
 get_jobs = postgres.ranges(os.environ["TEST_DSN"], "comments", rows=5, target=None)
 
 def handle_job(comments):
     write("start", comments.lo)
-    time.sleep(0.02)
+    time.sleep(seconds())
     write("end", comments.lo)
 """
 MODES: dict[str, tuple[str, list[str]]] = {
@@ -125,7 +93,7 @@ def test_a_pause_bites_within_a_second_on_three_slaves(
     if mode == "ranges":
         sql = request.getfixturevalue("sql")
         sql("CREATE TABLE comments (id bigint PRIMARY KEY)")
-        sql("INSERT INTO comments SELECT n FROM generate_series(1, 3000) n")
+        sql("INSERT INTO comments SELECT n FROM generate_series(1, %s) n", 5 * JOBS)
         environment = {"TEST_DSN": request.getfixturevalue("database")}
     playground.write("work.py", PREAMBLE + WRITES + body)
     with fleet(playground, words, **environment) as (port, master, _):
@@ -140,6 +108,7 @@ def test_a_pause_bites_within_a_second_on_three_slaves(
                 before = playground.ledger.ended().total()
                 wait_for("it to go on", lambda n=before: playground.ledger.ended().total() > n)
             assert sum(found["attempts_failed"].values()) == 0
+        enough(playground)
         assert master.end() == 0, master.output
 
     print(mode, [round(seconds, 3) for seconds in bites])
@@ -147,7 +116,7 @@ def test_a_pause_bites_within_a_second_on_three_slaves(
     assert max(bites) < SLACK_SECONDS, bites
     ended = playground.ledger.ended()
     assert set(ended.values()) == {1}
-    assert len(ended) == 600
+    assert len(ended) == JOBS
     assert playground.look("SELECT failures FROM run") == (0,)
 
 
@@ -179,10 +148,11 @@ def test_a_paused_master_that_is_killed_finds_its_slaves_paused(playground: Play
             assert playground.ledger.ended() == ended
             assert all(slave.process.poll() is None for slave in slaves)
             control.resume()
+        enough(playground)
         assert again.end() == 0, again.output
 
     done = playground.ledger.ended()
-    assert set(done) == {str(n) for n in range(600)}
+    assert set(done) == set(all_once())
     assert set((done - ended).values()) <= {1}
 
 

@@ -15,43 +15,11 @@ import pytest
 from support.cases import mostly_slow
 from support.commands import Command, free_port, wait_for
 from support.playground import PREAMBLE, Playground
+from support.steered_runs import COROUTINE, JOBS, LIST, ONE, WRITES, all_once, enough
 
 from taskmaster.control import Run
 from taskmaster.view.snapshot import Snapshot
 
-WRITES = """
-import asyncio
-def write(what, key):
-    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(fd, f"{what} {key} {os.getpid()} {time.time()}\\n".encode())
-    os.close(fd)
-
-N = int(os.environ.get("TOTAL", "600"))
-
-def get_jobs(last=-1):
-    yield from range(last + 1, N)
-"""
-ONE = """
-def handle_job(n):
-    write("start", n)
-    time.sleep(0.02)
-    write("end", n)
-"""
-COROUTINE = """
-async def handle_job(n):
-    write("start", n)
-    await asyncio.sleep(0.02)
-    write("end", n)
-"""
-LIST = """
-del handle_job
-
-def handle_jobs(jobs):
-    for n in jobs:
-        write("start", n)
-        time.sleep(0.02)
-        write("end", n)
-"""
 MODES: dict[str, tuple[str, list[str]]] = {
     "processes": (ONE, ["2"]),
     "threads": (ONE, ["1", "--threads=3"]),
@@ -104,7 +72,7 @@ def test_a_pause_bites_and_loses_nothing(playground: Playground, mode: str) -> N
     once.
     """
     body, words = MODES[mode]
-    run = begun(playground, body, *words, TOTAL="300")
+    run = begun(playground, body, *words)
     with steered(playground) as control:
         assert control.pause("deploy")["ok"]
         found = wait_for_state(control, "paused")
@@ -119,16 +87,17 @@ def test_a_pause_bites_and_loses_nothing(playground: Playground, mode: str) -> N
         assert playground.ledger.ended() == ended
         assert not playground.ledger.running()
         control.resume()
+    enough(playground)
     assert run.end() == 0, run.output
 
-    assert playground.ledger.ended() == {str(n): 1 for n in range(300)}
+    assert playground.ledger.ended() == all_once()
     assert failures(playground) == 0
 
 
 @pytest.mark.slow
 def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: Playground) -> None:
     """Each request is applied whole, in some order; each answer has its row."""
-    run = begun(playground, ONE, "2", TOTAL="400")
+    run = begun(playground, ONE, "2")
     answers: list[dict[str, Any]] = []
 
     def client(number: int) -> None:
@@ -145,6 +114,7 @@ def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: P
     with steered(playground) as control:
         control.resume()
         trail = control.trail()
+    enough(playground)
     assert run.end() == 0, run.output
 
     rows = [answer["trail"] for answer in answers if answer["changed"]]
@@ -154,7 +124,7 @@ def test_two_clients_at_once_leave_a_run_that_is_as_the_trail_says(playground: P
     for row in trail:
         held = {"pause": True, "resume": False}.get(row["command"], held)
     assert not held
-    assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
+    assert playground.ledger.ended() == all_once()
 
 
 @pytest.mark.slow
@@ -162,7 +132,7 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
     """It says by whom and why, also where the command line has another rate; `default` and `resume`
     take both back; nothing is lost, and nobody is charged.
     """
-    run = begun(playground, ONE, "2", TOTAL="300")
+    run = begun(playground, ONE, "2")
     with steered(playground) as control:
         control.rate(50, "db2 is dying")
         row = control.pause("deploy")["trail"]
@@ -172,7 +142,7 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
     wait_for("its workers to end", lambda: not playground.left())
     ended = playground.ledger.ended()
 
-    again = playground.start("tm-run", "work.py", "2", "--progress=none", "--rate=1000", TOTAL="300")
+    again = playground.start("tm-run", "work.py", "2", "--progress=none", "--rate=1000")
     again.wait_for_output("tm-ctl resume")
     assert "The rate is 50/s, set by" in again.output
     assert '("db2 is dying")' in again.output
@@ -184,20 +154,21 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
         assert control.rate("default")["after"] == "1000/s"
         assert [row["command"] for row in control.trail()] == ["started", "rate", "pause", "resumed", "rate"]
         control.resume()
+    enough(playground)
     assert again.end() == 0, again.output
 
-    assert set(playground.ledger.ended()) == {str(n) for n in range(300)}
+    assert set(playground.ledger.ended()) == set(all_once())
     # What was settled and not in a checkpoint when the master was killed may run again.
-    assert playground.ledger.ended().total() <= 300 + 60
+    assert playground.ledger.ended().total() <= JOBS + 60
     assert failures(playground) == 0
-    last = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="300")
+    last = playground.run("tm-run", "work.py", "2", "--progress=none")
     assert "tm-ctl resume" not in last.output
 
 
 @pytest.mark.slow
 def test_a_pause_for_a_time_ends_while_no_master_runs(playground: Playground) -> None:
     """By the time of day; a run that is started after that goes on."""
-    run = begun(playground, ONE, "2", TOTAL="300")
+    run = begun(playground, ONE, "2")
     with steered(playground) as control:
         answer = control.pause(duration="2s")
         wait_for("the trail to be written", lambda: control.status()["trail_saved"] >= answer["trail"])
@@ -205,10 +176,11 @@ def test_a_pause_for_a_time_ends_while_no_master_runs(playground: Playground) ->
     run.kill()
     wait_for("its workers to end", lambda: not playground.left())
     wait_for("the time to be over", lambda: time.time() > until)
-    again = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="300")
+    enough(playground)
+    again = playground.run("tm-run", "work.py", "2", "--progress=none")
 
     assert again.process.returncode == 0, again.output
-    assert set(playground.ledger.ended()) == {str(n) for n in range(300)}
+    assert set(playground.ledger.ended()) == set(all_once())
 
 
 def begun_between(playground: Playground, since: float, until: float) -> int:
@@ -221,7 +193,7 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
     """10, then 1,000, then 0.5, then off, counted by the callbacks: never above what was set and
     what a second allows.
     """
-    fast = ONE.replace("0.02", "0.001")
+    fast = ONE.replace("seconds()", "0.001")
     run = begun(playground, fast, "2", "--rate=200", TOTAL="20000")
     with steered(playground) as control:
         for rate, seconds, most, least in ((10, 4.0, 10, 5), (1000, 3.0, 1000, 60), (0.5, 5.0, 1, 0)):
@@ -242,7 +214,7 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
 @pytest.mark.slow
 def test_a_stop_ends_as_a_signal_does(playground: Playground) -> None:
     """143, who stopped it, the command that goes on; and that goes on with what is left, once."""
-    run = begun(playground, ONE, "2", TOTAL="400")
+    run = begun(playground, ONE, "2")
     told = playground.run("tm-ctl", "stop", "work.py", "--reason=the disk is full")
 
     assert told.process.returncode == 0, told.output
@@ -251,8 +223,9 @@ def test_a_stop_ends_as_a_signal_does(playground: Playground) -> None:
     assert "resume it with: tm-run work.py 2" in run.output
     trail = playground.run("tm-ctl", "trail", "work.py", "--json").output
     assert [json.loads(line)["command"] for line in trail.splitlines()][-2:] == ["stop", "stopped"]
-    assert playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="400").process.returncode == 0
-    assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
+    enough(playground)
+    assert playground.run("tm-run", "work.py", "2", "--progress=none").process.returncode == 0
+    assert playground.ledger.ended() == all_once()
 
 
 @pytest.mark.slow
@@ -261,7 +234,7 @@ def test_a_quiet_slave_ends_by_itself_and_another_goes_on(playground: Playground
     port = free_port()
     playground.write("work.py", PREAMBLE + WRITES + ONE)
     where = [f"--host=127.0.0.1:{port}"]
-    master = playground.start("tm-master", "work.py", *where, "--progress=none", TOTAL="400")
+    master = playground.start("tm-master", "work.py", *where, "--progress=none")
     slaves = [playground.start("tm-slave", "work.py", *where, "--processes=1") for _ in range(2)]
     wait_for("both to work", lambda: len({pid for _, _, pid in playground.ledger.lines()}) == 2)
     with Run(f"127.0.0.1:{port}") as control:
@@ -272,10 +245,11 @@ def test_a_quiet_slave_ends_by_itself_and_another_goes_on(playground: Playground
         gone = next(row for row in control.slaves() if row["name"] == first)
         assert gone["state"] == "said goodbye"
         assert gone["done"] > 0
+    enough(playground)
     assert master.end() == 0, master.output
     assert slaves[1].end() == 0, slaves[1].output
 
-    assert playground.ledger.ended() == {str(n): 1 for n in range(400)}
+    assert playground.ledger.ended() == all_once()
 
 
 def test_failed_jobs_are_run_again_while_the_run_goes_on(playground: Playground) -> None:
@@ -325,7 +299,7 @@ def test_settings_reach_slaves_that_are_connected(playground: Playground) -> Non
 @pytest.mark.slow
 def test_commands_say_what_is_wrong_with_them(playground: Playground) -> None:
     """With exit code 2, and without a change; and `why` says what is right."""
-    run = begun(playground, ONE, "2", TOTAL="2000")
+    run = begun(playground, ONE, "2")
     for words, said in (
         (["rate", "0", "work.py"], "use `tm-ctl pause`"),
         (["set", "retrys=5", "work.py"], "did you mean retries?"),
@@ -386,7 +360,7 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playground) -> None:
     """What is changed there is in force at the next start; nothing else of the state moves."""
-    run = begun(playground, ONE, "2", TOTAL="300")
+    run = begun(playground, ONE, "2")
     with steered(playground) as control:
         control.pause()
         control.stop()
@@ -400,11 +374,12 @@ def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playgroun
     assert "nothing to stop" in playground.run("tm-ctl", "stop", "work.py").output
     assert playground.in_state() == settled
     assert "it is over" in playground.run("tm-ctl", "trail", "work.py").output
-    again = playground.run("tm-run", "work.py", "2", "--progress=none", TOTAL="300")
+    enough(playground)
+    again = playground.run("tm-run", "work.py", "2", "--progress=none")
 
     assert again.process.returncode == 0, again.output
     assert "paused" not in again.output
-    assert playground.ledger.ended() == {str(n): 1 for n in range(300)}
+    assert playground.ledger.ended() == all_once()
     late = playground.run("tm-ctl", "pause", "work.py")
     assert late.process.returncode == 2, late.output
     assert "is finished, and what is changed in it is not in force" in late.output
@@ -436,7 +411,7 @@ def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
     """
     playground.write("work.py", PREAMBLE + WRITES + ONE)
     playground.write("full.py", FULL)
-    run = playground.start(sys.executable, "full.py", "work.py", "2", "--progress=none", TOTAL="300")
+    run = playground.start(sys.executable, "full.py", "work.py", "2", "--progress=none")
     wait_for("jobs to end", lambda: len(playground.ledger.ended()) > 20)
     playground.write("full", "")
     with steered(playground) as control:
@@ -450,8 +425,9 @@ def test_a_pause_works_while_the_disk_is_full(playground: Playground) -> None:
         wait_for("the disk to be well", lambda: control.status()["why"]["code"] == "paused")
         assert not playground.ledger.running()
         control.resume()
+    enough(playground)
     assert run.end() == 0, run.output
-    assert playground.ledger.ended() == {str(n): 1 for n in range(300)}
+    assert playground.ledger.ended() == all_once()
 
 
 @pytest.mark.slow
@@ -459,7 +435,7 @@ def test_a_source_that_is_read_again_says_how_far(playground: Playground) -> Non
     """While it is read up to the key where the run goes on, the run is resuming, and says so."""
     slow = (
         "import itertools\ndef get_jobs():\n    for n in range(N):\n"
-        "        time.sleep(0.05 if os.path.exists('slow') and n < 60 else 0)\n        yield n\n"
+        "        while n == 60 and os.path.exists('slow'):\n            time.sleep(0.02)\n        yield n\n"
     )
     playground.write("work.py", PREAMBLE + WRITES + slow + ONE)
     first = playground.run("tm-run", "work.py", "2", "--progress=none", "--limit=70", TOTAL="100")
@@ -472,5 +448,6 @@ def test_a_source_that_is_read_again_says_how_far(playground: Playground) -> Non
         found = wait_for_state(control, "resuming")
         assert found["why"]["code"] == "source"
         assert "is read again up to the key where the run goes on" in found["reason"]
+        (playground.directory / "slow").unlink()
     assert again.end() == 0, again.output
     assert playground.ledger.ended() == {str(n): 1 for n in range(100)}

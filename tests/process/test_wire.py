@@ -251,7 +251,7 @@ def test_a_connection_may_be_idle(master, monkeypatch):
     """The deadline of the handshake is not that of the connection."""
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", SILENT)
     slave = master.slave(timeout=SILENT)
-    time.sleep(SILENT * 1.2)
+    time.sleep(SILENT * 1.2)  # longer than the deadline of the handshake
 
     assert slave.call("status") == {"settled": 7}
 

@@ -143,7 +143,7 @@ def test_what_a_callback_has_left_to_be_done_is_done(playground: Playground, kin
 @pytest.mark.parametrize("stop", ["--limit=20", "signal"])
 def test_a_run_that_is_stopped_loses_nothing_either(playground: Playground, stop: str) -> None:
     """What is settled has been written when the run ends."""
-    playground.write("left.py", dedented(LEFT["a file opened in setup"]).replace("range(40)", "range(10**6)"))
+    playground.write("left.py", dedented(LEFT["a file opened in setup"]).replace("range(40)", "range(10**9)"))
     if stop != "signal":
         run = playground.run("tm-run", "left.py", "2", "--progress=none", stop)
 

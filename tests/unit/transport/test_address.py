@@ -11,6 +11,18 @@ from taskmaster.transport.address import Address, is_loopback, parse
 
 
 @pytest.mark.parametrize(
+    ("text", "here"),
+    [("0.0.0.0:6060", "127.0.0.1:6060"), ("[::]:6060", "[::1]:6060"), ("10.0.0.1:6060", "10.0.0.1:6060")],
+)
+def test_what_listens_everywhere_is_reached_over_the_loopback(text: str, here: str):
+    """From its own machine; any other address is reached as it is."""
+    address = parse(text)
+
+    assert str(address.from_here()) == here
+    assert address.is_everywhere is (text != here)
+
+
+@pytest.mark.parametrize(
     ("text", "address"),
     [
         ("10.0.0.1:6060", ("10.0.0.1", 6060)),
