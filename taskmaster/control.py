@@ -157,5 +157,5 @@ class Run:
         return found
 
     def close(self) -> None:
-        """Hang up; the run goes on."""
+        """Close the connection; the run goes on."""
         self._client.close()

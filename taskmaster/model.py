@@ -86,10 +86,10 @@ class Failure(NamedTuple):
     the worker.
 
     Attributes:
-        index: Of the job in its batch.
+        index: The index of the job in its batch.
         type: The exception's class.
         message: What it said.
-        traceback: Of the user's code.
+        traceback: The traceback of the user's code.
         kind: What it says about the job.
         after: Seconds that the callback asks to wait before the next attempt, -1 if it does not
             say.

@@ -106,7 +106,7 @@ class Fleet:
     Attributes:
         now: Virtual seconds.
         master: The master that runs.
-        slaves: Those that are there.
+        slaves: Those that are connected.
         handled: Jobs that have ended, and were reported.
         welcome: Slaves that have said hello to this master.
         late: Longest time that an exchange waited for the master.

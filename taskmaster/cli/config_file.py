@@ -197,7 +197,7 @@ def _checked(place: Path, where: str, name: str, option: Option, value: Any) -> 
     if option.several:
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f"{there} something else than a text or a list of texts.")
+            raise UsageError(f"{there} neither a text nor a list of texts.")
         return value
     if option.type is bool:
         if not isinstance(value, bool):

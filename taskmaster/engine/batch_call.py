@@ -18,10 +18,10 @@ __all__ = ["BatchCall", "BatchDone", "HostSpec"]
 
 @dataclass(frozen=True, repr=False)
 class HostSpec:
-    """What a worker's host is made of; one host runs all calls with the same.
+    """What a host process in a worker is told at its start; calls with the same share one host.
 
     Attributes:
-        slave: Name of the slave, which is there once.
+        slave: Name of the slave, which no other slave has.
         worker: What the worker process needs to know.
         archive: Files that the callback needs; they are its working directory.
         environment: Variables that it has beside those of the executor's worker.
@@ -39,7 +39,7 @@ class BatchCall:
 
     Attributes:
         host: What it is to be run in.
-        about: What it is run for.
+        about: The run that it belongs to.
         lent: The batch, with its jobs.
     """
 
@@ -56,9 +56,9 @@ class BatchDone:
     """What became of a call.
 
     Attributes:
-        report: Of the batch, as it is on the wire; () if it could not be run.
+        report: The report of the batch, as it is on the wire; () if it could not be run.
         unusable: Why its callback cannot be used there; "" if it can.
-        cause: What is at fault then, as ``Cause``.
+        cause: What is at fault then, as the text of a ``Cause``.
         traceback: The user's.
     """
 

@@ -63,8 +63,8 @@ class Executors:
             self.current = self._made()
 
     def kill(self) -> None:
-        """End its processes, as far as they are children of this one: it would wait for them, and
-        so would Python's end.
+        """End its processes, as far as they are children of this one: its shutdown would wait for
+        them, and so would the end of this interpreter.
         """
         for process in list((getattr(self.current, "_processes", None) or {}).values()):
             process.kill()

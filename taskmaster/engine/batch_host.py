@@ -46,7 +46,7 @@ class Place:
     Attributes:
         machine: Its name.
         process: Id of the process.
-        version: Of Taskmaster there.
+        version: The version of Taskmaster there.
     """
 
     machine: str

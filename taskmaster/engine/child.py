@@ -42,13 +42,13 @@ class Wanted(StrEnum):
 
     YES = "yes"
     DRAIN = "drain"
-    """Its engine's worker ends: running jobs have their time, and the rest is given back."""
+    """It is to end: running jobs have their time, and the rest is given back."""
     NO = "no"
     """Nobody waits for it any more."""
 
 
 _wills: dict[str, Wanted] = {}
-"""What the fleets want that want their slaves in this process to end."""
+"""What fleets have ordered for their slaves in this process; no entry: to go on."""
 _running: dict[str, set[str]] = {}
 """Names of the tasks that run in this process, by their fleet."""
 
@@ -75,7 +75,7 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
     Args:
         task: What it is to do.
         base: The directory for its files.
-        threads: How many worker processes it has where nobody has said so.
+        threads: How many worker processes it has if its instructions do not say.
         wanted: Asked every now and then.
     """
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -98,8 +98,8 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Take an interrupt for the wish that the slave ends: it is what Ray does to a task that is
-    cancelled. Python allows it in a main thread alone.
+    """Take an interrupt as an order to let the slave end: Ray interrupts a task that is cancelled.
+    Python allows a handler in the main thread alone.
     """
     heard = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -44,7 +44,7 @@ class Engine(Protocol):
     scheduler: str
 
     def look(self) -> View:
-        """Say how things stand."""
+        """Return how the engine stands."""
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started on whichever worker is free."""

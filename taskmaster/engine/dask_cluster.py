@@ -139,7 +139,7 @@ class DaskCluster:
         return cls(run, lambda: client, own=False)
 
     def look(self) -> View:
-        """Say how things stand."""
+        """Return how the cluster stands."""
         client = self._living()
         fresh = self._clock() >= self._ask_at
         if fresh:
@@ -158,7 +158,7 @@ class DaskCluster:
 
     def _ask(self, client: Any) -> None:
         """Ask the scheduler which workers there are, and what they have to do: it answers with
-        everybody's tasks, and is asked the less often, the longer that takes.
+        everybody's tasks, and is asked less often the longer that takes.
         """
         began = self._clock()
         self._threads = client.nthreads()
@@ -173,9 +173,10 @@ class DaskCluster:
         self._ask_at = now + max(ASK_STARTING_SECONDS if starting else ASK_SECONDS, ASK_FACTOR * (now - began))
 
     def _queued(self, client: Any, there: dict[str, list[str]]) -> set[str]:
-        """Return our tasks that wait on a worker for others to end, which may be another run's
-        slaves. Dask gives a worker what comes when there is no other, and moves only what it knows
-        the duration of; it does not tell which of a worker's tasks run, and the worker does.
+        """Return our tasks that a worker has been given and does not run: it is busy with other
+        tasks, as with slaves of another run. Dask gives a worker what comes when there is no other,
+        and moves only what it knows the duration of; it does not tell which of a worker's tasks
+        run, and the worker does.
         """
         threads = self._threads
         full = [name for name, keys in self._placed.items() if keys and len(there[name]) > threads.get(name, 0)]

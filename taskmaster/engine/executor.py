@@ -144,7 +144,7 @@ class ExecutorEngine:
             raise
 
     def look(self) -> View:
-        """Say how things stand."""
+        """Return how the executor stands."""
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
         for name in ended:
             del self._futures[name]

@@ -69,7 +69,7 @@ class ExecutorPool:
 
     Args:
         executors: Gives the executor.
-        host: What each worker's host is made of.
+        host: What the host process in each worker is told at its start.
         most: Batches in flight, at most.
         in_flight: Accounts for what is held.
         batch_size: Is told what batches took.
@@ -137,7 +137,7 @@ class ExecutorPool:
         return bool(self._rests)
 
     def rest(self, ratio: float) -> None:
-        """Let workers rest so long after a batch from now on, in multiples of its time."""
+        """Let workers rest after each batch from now on, for ``ratio`` times as long as it took."""
         self._nice = ratio
 
     def tell(self, about: AboutRun, nice: float) -> None:
@@ -213,7 +213,7 @@ class ExecutorPool:
             self.recall(flight.held, 0)
 
     def kill(self, *, idle: bool = True) -> None:
-        """Wait for no call any more; those that run end with their executor, where that is of
+        """Stop waiting for calls; those that run end with their executor, if its workers are
         processes of this machine.
         """
         self._closing = self._closing or idle

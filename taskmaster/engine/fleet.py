@@ -28,7 +28,7 @@ class FleetStatus:
     Attributes:
         running: Slaves that run.
         wanted: Slaves that there should be.
-        away_since: When the engine's scheduler was last heard of, if it does not answer now.
+        away_since: When the engine's scheduler was first found not to answer; None if it answers.
     """
 
     running: int
@@ -50,7 +50,7 @@ class Fleet:
         slaves: How many there should be; None: one for each worker of the engine.
         over: A slave has heard that the run is over, so that no more are needed.
         failure: Why the fleet gives up; "" if it does not.
-        exit_code: Which goes with that.
+        exit_code: The exit code of a command whose fleet has given up.
         last_problem: What a slave, or the engine, has said last of what went wrong.
     """
 

@@ -1,8 +1,8 @@
 """Ray as an engine. The only module that imports ``ray``, and it does so when it is used.
 
-A slave is a task of as many CPUs as it has workers, so that Ray's autoscaler takes one that waits
-for a reason to add nodes. A task says first that it has begun, and last how it ended. Ray tells a
-task that is cancelled by an interrupt, which the slave takes for the wish to end.
+A slave is a task that asks for one CPU for each of its workers, so that Ray's autoscaler adds nodes
+for slaves that wait. A task says first that it has begun, and last how it ended. Ray tells a
+task that is cancelled by an interrupt, after which the slave ends in good order.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RayCluster:
 
     Args:
         run: Name of the fleet.
-        address: Of Ray's head, or "auto".
+        address: The address of Ray's head, or "auto".
         processes: Worker processes of each slave, which are the CPUs of its task.
 
     Attributes:
@@ -125,7 +125,7 @@ class RayCluster:
         return f"{kind}://{self._ray.get_runtime_context().gcs_address}"
 
     def look(self) -> View:
-        """Say how things stand."""
+        """Return how the cluster stands."""
         resources = self._ray.cluster_resources()
         ended = {}
         ready = self._ready(list(self._tasks.values()))

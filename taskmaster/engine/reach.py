@@ -10,7 +10,6 @@ from taskmaster.transport.address import Address, is_loopback, parse
 
 __all__ = ["check_answers", "check_secrecy", "reached_from"]
 
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens there is reached here from this machine
 ENCRYPTED = ("tls", "wss", "inproc")
 
 
@@ -57,14 +56,14 @@ def reached_from(scheduler: str, listening: Address, advertise: str | None) -> A
         given = parse(advertise)
         return Address(given.host, given.port or listening.port)
     if there:
-        return Address(EVERYWHERE.get(listening.host, listening.host), listening.port)
+        return listening.from_here()
     if is_loopback(listening.host):
         raise UsageError(
             f"The engine's workers are on other machines ({scheduler}), and this master listens on {listening}, which "
             "only this machine reaches: give --host=0.0.0.0:5050 and a key (--key-file), and --advertise=HOST:PORT "
             "where the workers reach this machine at another address."
         )
-    if listening.host in EVERYWHERE:
+    if listening.is_everywhere:
         return Address(_on_the_way_to(host, urlsplit(scheduler).port or 8786), listening.port)
     return listening
 

@@ -19,7 +19,7 @@ class Archive:
     """Files on their way to an engine's workers.
 
     Attributes:
-        digest: Of the content; the directory there is called after it.
+        digest: The digest of the content; the directory there is called after it.
         content: A zip file.
     """
 
@@ -38,7 +38,7 @@ class SlaveTask:
         archive: Files that it needs; they are its working directory.
         environment: Variables that it has beside those of the engine's worker.
         reach: Seconds in which the master has to be reached for the first time.
-        name: Of this task, among those of the engine.
+        name: The name of this task, among those of the engine.
     """
 
     run: str

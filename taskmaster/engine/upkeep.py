@@ -56,7 +56,7 @@ class Upkeep:
 
     @property
     def exit_code(self) -> int:
-        """Which goes with that."""
+        """The exit code of a command whose fleet has given up."""
         return self._fleet.exit_code
 
     @property

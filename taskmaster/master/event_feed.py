@@ -92,7 +92,7 @@ class EventFeed:
 
         Args:
             snapshot: How the run stands.
-            error: With what it ended; None: all is done.
+            error: The error that ended it; None if all is done.
         """
         if self._ended:
             return

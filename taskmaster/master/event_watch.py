@@ -68,7 +68,7 @@ class EventWatch:
         self._failed = 0
 
     def begin(self, kinds: Sequence[FailureKind], failed: int) -> None:
-        """Take what has failed in earlier sessions as told."""
+        """Note what failed in earlier sessions: it becomes no event again."""
         self._told = {(one.type, one.where): one.count for one in kinds}
         self._failed = failed
 

@@ -66,7 +66,7 @@ class RunDetails:
         reports: Knows what slaves have done.
         steers: What an operator has changed.
         refusals: Gives the number of slaves that were refused.
-        incarnation: Of this master.
+        incarnation: The incarnation of this master.
         resume: The command that goes on with the run.
 
     Attributes:
@@ -109,7 +109,7 @@ class RunDetails:
         self._busy_before = record.history[-1].values()[COLUMNS.index("busy")] if record.history else 0.0
 
     def tick(self, code: WhyCode) -> None:
-        """Let time pass; under the lock.
+        """Note the numbers of a second, once it has passed; under the lock.
 
         Args:
             code: What holds the run, or limits it.
@@ -312,8 +312,8 @@ class RunDetails:
         return None
 
     def _longest(self, now: float) -> list[tuple[Any, dict[str, Any]]]:
-        """Return the jobs that have been running for longest, with what is known of them: a slave
-        says which they are, and holds others that have not begun.
+        """Return the jobs that have been running for longest, with what is known of them. A lease
+        also has jobs that have not begun; its slave says which of them runs.
         """
         known = islice(self._broker.leases, LEASES_LOOKED_AT)
         leases = [lease for lease in known if lease.open and lease.worker]

@@ -155,7 +155,7 @@ class SteerService:
         own_slave: OwnSlave | None,
         figures: SlaveFigures,
     ) -> None:
-        """Take what is only there when the run works.
+        """Note the parts that are made after this one.
 
         Args:
             hurry: Has the next checkpoint written soon.
@@ -286,7 +286,7 @@ class SteerService:
         """Write into the trail how the session has ended; a second call writes nothing.
 
         Args:
-            error: With what it ended; None: all is done.
+            error: The error that ended it; None if all is done.
             successor: Which job would have come next.
         """
         if self._exit_code is not None:
@@ -316,11 +316,11 @@ class SteerService:
     # -- what steering calls, under the lock -------------------------------------------------------
 
     def set_rate(self, rate: float | None, because: str) -> None:
-        """As in ``Steered``."""
+        """Do as ``Steered`` says."""
         self._throttle.set_rate(rate, because)
 
     def also_holds(self) -> str:
-        """As in ``Steered``."""
+        """Do as ``Steered`` says."""
         broker = self._broker
         why = broker.paused or broker.outage.reason or self._throttle.why(time.monotonic())
         if not why and not broker.slaves.connected:
@@ -328,14 +328,14 @@ class SteerService:
         return why.rstrip(".")
 
     def stop(self, by: str, *, at_once: bool) -> None:
-        """As in ``Steered``."""
+        """Do as ``Steered`` says."""
         if self._signals is None:
             raise UsageError("The run has not begun yet: ask again in a moment.")
         self._signals.ask(by, at_once=at_once)
         self._wake()
 
     def own_slave(self) -> str:
-        """As in ``Steered``."""
+        """Do as ``Steered`` says."""
         return "" if self._own_slave is None else self._own_slave.name
 
     @property
@@ -344,11 +344,11 @@ class SteerService:
         return "" if self._own_slave is None else self._own_slave.engine
 
     def start_value(self, name: str) -> str:
-        """As in ``Settings``."""
+        """Do as ``Settings`` says."""
         return self._settings.start_value(name)
 
     def change(self, values: Mapping[str, str]) -> None:
-        """As in ``Settings``."""
+        """Do as ``Settings`` says."""
         limits, run_time, grace = self._settings.changed(values)
         self._broker.intake.allow_more(limits.limit)
         self._broker.limits.follow(limits)

@@ -48,7 +48,7 @@ class WhyCode(StrEnum):
     RATE = "rate"
     """The rate is what limits it."""
     PACE = "pace"
-    """A database bears no more, or a guard is near its limit: its workers rest between batches."""
+    """A database allows no more, or a guard is near its limit: workers rest between batches."""
     WORKERS = "workers"
     """All workers are busy: nothing else limits it."""
     FEEDING = "feeding"
@@ -56,7 +56,7 @@ class WhyCode(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """With what ``tm-ctl why`` ends."""
+        """The exit code of ``tm-ctl why``."""
         return _EXIT_CODES.get(self, 0)
 
 

@@ -1,7 +1,7 @@
-"""The options with which a run speaks up by itself: ``--notify`` and what goes with it, its report,
-and its log, which a slave has, too.
+"""The options of what a run tells by itself: ``--notify``, ``--report`` and the log; a slave has a
+log, too.
 
-No message repeats the address of a webhook: who knows it can post there.
+No message repeats the address of a webhook: anybody who has it can post there.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ NOTIFIED = (
     "started", "resumed", "paused", "unpaused", "failure", "stalled", "budget", "state-unwritable", "finished",
     "stopped",
 )  # fmt: skip
-"""The events that are notified of, if nothing else is asked for."""
+"""The events of which ``--notify`` tells by default."""
 OTHERS = ("throttled", "unthrottled", "changed", "slave-joined", "slave-left", "slave-lost", "state-writable")
 ALL = "all"
 
 
 def _check_notify(option: str, value: Any) -> None:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        raise UsageError(f"{option} is given as something else than a list of texts: write notify=['COMMAND'].")
+        raise UsageError(f"{option} is no list of texts: write notify=['COMMAND'].")
     for one in value:
         if not one.strip():
             raise UsageError(f"{option} is empty: give a command, or the https:// address of a webhook.")

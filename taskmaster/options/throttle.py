@@ -33,7 +33,7 @@ def _check_hours(option: str, value: Any) -> None:
 
 def _check_guards(option: str, value: Any) -> None:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        raise UsageError(f"{option} is given as something else than a list of texts: write guard=['NAME=LIMIT@DSN'].")
+        raise UsageError(f"{option} is no list of texts: write guard=['NAME=LIMIT@DSN'].")
     _guards(value)
 
 
@@ -41,9 +41,7 @@ def _check_pace(option: str, value: Any) -> None:
     if isinstance(value, Pace):
         return
     if not isinstance(value, str):
-        raise UsageError(
-            f"{option} is given as something else than a text: write pace='1.5x@DSN', or postgres.pace('1.5x', DSN)."
-        )
+        raise UsageError(f"{option} is no text: write pace='1.5x@DSN', or postgres.pace('1.5x', DSN).")
     _parse_pace(value)
 
 

@@ -57,7 +57,7 @@ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND applicatio
 
 
 def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
-    """Let the run go as fast as a database bears: others' statements stay within a limit.
+    """Let the run go as fast as a database allows: others' statements stay within a limit.
 
     Args:
         limit: ``"1.5x"``, as many times of what a probe takes without the run, or a time like
@@ -91,7 +91,7 @@ class DatabaseProbe:
         reads_only: Nothing can be committed there, so that commits of others are not felt.
 
     Raises:
-        UsageError: The statement is several.
+        UsageError: The statement is more than one.
     """
 
     def __init__(self, dsn: str, statement: str = "", clock: Callable[[], float] = time.perf_counter) -> None:
@@ -245,7 +245,7 @@ def _single(statement: str) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Say what the probe finds, as ``tm-ctl probe`` does; return the exit code."""
+    """Print what the probe finds, as ``tm-ctl probe`` does; return the exit code."""
     from taskmaster.guards.probe_report import ProbeReport
 
     try:

@@ -68,7 +68,7 @@ class EngineSlaves:
         """Raise if no slave can work there.
 
         Raises:
-            TargetError: With what the slaves have said.
+            TargetError: No slave could work; it says what they have said.
             ConnectError: None of them can reach the master, or the engine is gone.
         """
         failure = self._upkeep.failure

@@ -65,7 +65,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
 
     Args:
         parsed: The target, with the function that yields jobs if one was named.
-        arguments: Of that function.
+        arguments: The arguments of that function.
         callback: Name of the function that is called with each job, if it is not the usual one.
     """
     here = Path(os.path.realpath(Path.cwd()))
@@ -156,7 +156,7 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
 
     Args:
         state: The file, or a target.
-        arguments: Of the target's function.
+        arguments: The arguments of the target's function.
         get_jobs: Name of that function, if the target names none.
 
     Raises:

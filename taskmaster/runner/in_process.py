@@ -66,7 +66,7 @@ class InProcessSpec:
     """What runs jobs here.
 
     Attributes:
-        options: Of the run.
+        options: The options of the run.
         callbacks: Gives what is called.
         kind: As of ``LocalSlaveSpec``.
     """

@@ -32,11 +32,11 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
     """Return the caps of the broker that options make.
 
     Args:
-        options: Of the command, checked.
+        options: The options of the command, checked.
         announced: Slaves from elsewhere are awaited.
     """
     most, share = failure_budget(options.max_failures)
-    # Whoever says how many jobs may fail wants them to fail, not to wait.
+    # A command that says how many jobs may fail wants them to fail, not to wait.
     outage = LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0
     return from_options(
         Limits,
@@ -93,7 +93,7 @@ class SettingsOfRun:
     """The settings of one run; see the module.
 
     Args:
-        options: Of its command.
+        options: The options of its command.
         announced: Slaves from elsewhere are awaited.
 
     Attributes:

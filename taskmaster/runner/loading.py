@@ -88,7 +88,7 @@ def load_target(
 
     Args:
         target: What the user named, see ``taskmaster.user_code.target``.
-        arguments: Of the function that yields jobs.
+        arguments: The arguments of the function that yields jobs.
         get_jobs: Name of that function, if the target names none.
         handle_job: Name of the callback, if it is not the usual one.
         local: Workers of this machine are started, so that there has to be a callback.

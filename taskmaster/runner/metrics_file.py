@@ -1,8 +1,8 @@
 """``--metrics-file``: the metrics of a run in a file, for node_exporter's textfile collector.
 
 It is written every 15 seconds and at the end, under another name first, so that nobody reads half
-of it; after the end it stays, and says how the run ended. A thread of its own writes it: whatever
-becomes of a write, the run goes on.
+of it; after the end it stays, and says how the run ended. A thread of its own writes it: a write
+that fails or hangs does not stop the run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MODE = 0o644  # node_exporter runs as another user
 
 
 def check_metrics_file(path: str) -> None:
-    """Refuse a file that cannot be had, before the run begins.
+    """Refuse a file that cannot be written, before the run begins.
 
     Raises:
         UsageError: It cannot be written, or prometheus-client is missing.

@@ -26,7 +26,7 @@ MOST_WAITING = 100  # events for a way; of more, the oldest are dropped
 END_SECONDS = 10.0  # that the end waits for what is to be told
 LOOK_SECONDS = 0.05  # between two looks meanwhile
 KILLED_SECONDS = 1.0  # that a command which is killed may take to go
-TIMES = 10  # as many failed jobs as at the last notification are notified of again
+TIMES = 10  # failures are told again when they are this many times those of the last notification
 
 
 class Notifications:
@@ -35,7 +35,7 @@ class Notifications:
     Args:
         ways: Where events are sent.
         on: The names of those that are.
-        about: What each event has besides: the state's file, and the command that goes on.
+        about: Fields that are added to each event: the state's file, and the command that resumes.
         failed: Jobs that had failed before this session.
         seconds: For how long the end waits.
     """
@@ -71,7 +71,7 @@ class Notifications:
         """Send the last events, and wait a moment until all are sent.
 
         Args:
-            exit_code: With what the command ends, if that is known better now.
+            exit_code: The exit code of the command, if that is known better now.
             hurry: Whether somebody wants the end at once.
         """
         for event in self._ends:
@@ -86,8 +86,8 @@ class Notifications:
             one.give_up()
 
     def _is_worth_it(self, event: Mapping[str, Any]) -> bool:
-        """Of failures, the first one, and each time when they are ten times as many, of all
-        kinds.
+        """Return whether an event is to be told: of failures, only the first one, and then each
+        time when ten times as many jobs have failed, of whatever kind.
         """
         if event["event"] != EventName.FAILURE:
             return True

@@ -15,10 +15,10 @@ __all__ = ["check_place", "write_whole"]
 
 
 def check_place(option: str, path: str, example: str) -> None:
-    """Refuse a file that cannot be had, before the run begins.
+    """Refuse a file that cannot be written, before the run begins.
 
     Args:
-        option: What was given, for the message.
+        option: Name of the option that was given, for the message.
         path: The file.
         example: A name for it.
 
@@ -33,7 +33,7 @@ def check_place(option: str, path: str, example: str) -> None:
     if place.is_dir():
         raise UsageError(f"{option} is {path!r}, which is a directory: name a file in it, such as {example}.")
     if place.exists() and not place.is_file():
-        # The file is put in its place: in that of /dev/null, for everybody on this machine.
+        # A new file would replace it: /dev/null, for example, for everybody on this machine.
         raise UsageError(f"{option} is {path!r}, which is no file: name one, such as {example}.")
     if place.exists():
         owner, above = place.lstat().st_uid, place.parent.stat()

@@ -2,8 +2,7 @@
 which that child asks.
 
 Guarantees: the child never has the run's key; it is started again when it dies, three times a
-minute at most; it ends with this process, however that ends; whatever becomes of it never touches
-the run.
+minute at most; it ends with this process, however that ends; a failure of it never touches the run.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ __all__ = ["Page", "PageView", "start_page"]
 logger = clean_logger(__name__)
 
 MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
-END_SECONDS = 5.0  # that the child has to show the end of the run, and to end
-RETRY_SECONDS = 0.02  # until a full pipe is written to again
+END_SECONDS = 5.0  # for the child to show the end of the run, and then to end itself
+RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pipe
 
 
 class Page:
@@ -229,7 +228,7 @@ def _write(descriptor: int, text: bytes, deadline: float) -> None:
 
 
 class PageView:
-    """A view that leaves the last word of the run to its page, and shows the run in another view.
+    """A view that shows the run in another view, and at the end tells the page how it ended.
 
     Args:
         view: Shows the run.

@@ -45,7 +45,7 @@ class Relay:
             raise
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._client is not None:
             self._client.close()
             self._client = None

@@ -17,7 +17,6 @@ __all__ = ["PageOptions", "PagePlan", "plan_of"]
 
 ALONE = Address("127.0.0.1", 8050)
 PORTS_TRIED = 50
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # that somebody asks for it is what is looked at
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -62,8 +61,8 @@ class PagePlan:
         is_exact: That port and no other.
         readonly: Nobody may steer.
         new_tokens: Make new ones.
-        certificate: File; "" for plain HTTP.
-        private_key: Its key.
+        certificate: File with the certificate; "" for plain HTTP.
+        private_key: File with the key of the certificate; "" for plain HTTP.
         proxy: What a proxy before the page is called; "" if there is none.
         open_metrics: /metrics needs no token.
     """
@@ -99,10 +98,12 @@ class PagePlan:
         )
 
     def names(self, port: int) -> list[str]:
-        """Return what a request may call the server, each with its port."""
+        """Return what the ``Host`` header of a request may be: names, with a port where that is not
+        the usual one.
+        """
         host = self.address.host
         names = {f"[{host}]" if ":" in host else host.lower()}
-        if host in EVERYWHERE:
+        if self.address.is_everywhere:
             own = socket.gethostname().lower()
             names = {own, socket.getfqdn().lower(), *LOOPBACK, *_addresses(own)}
         elif is_loopback(host):
@@ -115,20 +116,20 @@ class PagePlan:
         return sorted(found)
 
     def origins(self, port: int) -> list[str]:
-        """Return whence commands may come: the page's own origins."""
+        """Return the origins that commands may come from: those of the page itself."""
         behind = {f"https://{self.proxy}"} if self.proxy else set()
         return sorted({f"{self.scheme}://{name}" for name in self.names(port)} | behind)
 
     @property
     def scheme(self) -> str:
-        """Of the address."""
+        """``http`` or ``https``, as browsers reach the address."""
         return "https" if self.certificate else "http"
 
     def url(self, port: int) -> str:
         """Return the page's address, without a token."""
         if self.proxy:
             return f"https://{self.proxy}/"
-        host = socket.gethostname() if self.address.host in EVERYWHERE else self.address.host
+        host = socket.gethostname() if self.address.is_everywhere else self.address.host
         return f"{self.scheme}://{Address(host, port)}/"
 
 

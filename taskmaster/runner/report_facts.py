@@ -111,8 +111,8 @@ def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseExcepti
 
     Args:
         status: How the run stands.
-        exit_code: With what the command ends; None: it goes on, or that is not known.
-        error: With what the session has ended; None: with none.
+        exit_code: The exit code of the command; None: it goes on, or that is not known.
+        error: The error that ended the session; None if there was none.
         last: What was said of the end, as a sentence.
     """
     if error is not None:
@@ -149,7 +149,9 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
 
 
 def _stopped(code: int | None, sentence: str) -> dict[str, Any]:
-    """Return the verdict of a session that ended before the run did: the same, whoever tells it."""
+    """Return the verdict of a session that ended before the run did: the same from a master as from
+    a state.
+    """
     orderly = code is None or code == Stopped.exit_code or code > SIGNALLED
     word = "stopped" if orderly or code == BudgetSpent.exit_code else "failed"
     return _verdict(word, "held" if orderly else "bad", code, sentence)

@@ -1,7 +1,7 @@
 """``--report`` and ``tm-ctl report``: the report of a run, as a file.
 
-At the end of a session it is written whole or not at all, and whatever becomes of it changes
-neither the run nor its exit code.
+At the end of a session it is written whole or not at all; where it cannot be written, neither the
+run nor its exit code changes.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def check_report(path: str | None, option: str = OPTION) -> None:
 
 
 class ReportFile:
-    """Writes a report when the session ends that it surrounds, however that ends.
+    """Writes a report at the end of its ``with`` block, which is a session, however that ends.
 
     Args:
         path: The file; None: there is to be none.
         run: The run.
         store: Its state.
-        exit_code: With what the command ends; None where an error says it.
+        exit_code: The exit code of the command; None where an error says it.
         sampled: It is a rehearsal, whose state is gone with it.
     """
 

@@ -74,7 +74,7 @@ class SampleRun:
         """Return what to say at the end.
 
         Args:
-            summary: Of the rehearsal.
+            summary: The summary of the rehearsal.
             now: On the monotonic clock.
         """
         sampler = self._sampler

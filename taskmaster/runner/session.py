@@ -38,7 +38,7 @@ from taskmaster.runner.notifications import Notifications
 from taskmaster.runner.repeated import note_run, refuse_repeated
 from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
-from taskmaster.runner.slave_command import reached, slave_command
+from taskmaster.runner.slave_command import slave_command
 from taskmaster.runner.throttling import throttle_of
 from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.invocation import is_command
@@ -190,7 +190,7 @@ class RunSession:
         )
         run.serve_on(server)
         if key is not None:
-            store.tell(str(reached(server.where)))
+            store.tell(str(server.where.from_here()))
         respell = str if is_command() else as_keywords
         command = "" if self._slave is not None else self._slave_command(server)
         as_json = options.log_json and self._log is None
@@ -254,7 +254,7 @@ class RunSession:
             return None if isinstance(server, Server) else slave.start(self._loaded, parts.run, server, parts.signals)
         if key is None:
             return None
-        where = reached(server.where) if slave.kind is SlaveKind.LOCAL else server.where
+        where = server.where.from_here() if slave.kind is SlaveKind.LOCAL else server.where
         return slave.start(self._loaded, where, key.text, parts.console.write)
 
     def _say_start(

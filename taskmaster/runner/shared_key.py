@@ -39,7 +39,7 @@ class SharedKey:
         """Leave the key for slaves on this machine.
 
         Args:
-            port: Of the master.
+            port: The port of the master.
             needed: Slaves have no other way to it, so that a home that cannot be written matters.
 
         Raises:

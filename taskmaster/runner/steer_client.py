@@ -115,7 +115,7 @@ class SteerClient:
             time.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

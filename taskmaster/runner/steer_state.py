@@ -71,7 +71,7 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
     Args:
         path: The state file.
         command: What is asked for.
-        arguments: Of the command.
+        arguments: The arguments of the command.
         reason: Why.
 
     Raises:

@@ -16,7 +16,7 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
     """Show an error on standard error: the user's traceback, if their code raised, and the message.
 
     Args:
-        name: Of the program.
+        name: The name of the program.
         exc: The error.
         debug: Show Taskmaster's own traceback, too.
     """

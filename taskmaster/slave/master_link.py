@@ -137,7 +137,7 @@ class MasterLink:
         talk: The slave's side.
 
     Attributes:
-        name: Of this slave, "host:pid".
+        name: The name of this slave, "host:pid".
         welcome: What the master has answered last, None while none ever has.
         refusal: Why no master will have this slave, None while that is open.
         problem: Why the last attempt has failed, or the connection was lost; "" if nothing failed.
@@ -199,7 +199,7 @@ class MasterLink:
                 self._connection.call("bye", self._session, timeout=BYE_SECONDS)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._hang_up()
         self._connector.close()
 

@@ -33,7 +33,8 @@ class Scoreboard:
     """The two regions of a worker, seen from either side.
 
     Args:
-        descriptor: Of shared memory of ``SCOREBOARD_BYTES`` bytes; it may be closed afterwards.
+        descriptor: The descriptor of shared memory of ``SCOREBOARD_BYTES`` bytes; it may be closed
+            afterwards.
 
     Attributes:
         heads: For each region, limit and position as a view of numbers.

@@ -156,7 +156,7 @@ def opener_of(head: bytes, suffix: str) -> Opener | None:
 
     Args:
         head: Its first bytes.
-        suffix: Of its name, with the dot, in small letters.
+        suffix: The suffix of its name, with the dot, in small letters.
     """
     return next((opener for magic, opener in OPENERS if head.startswith(magic)), SUFFIXES.get(suffix))
 
@@ -165,7 +165,7 @@ def why_damaged(suffix: str, why: object) -> str:
     """Return what is wrong with a compressed file, as the end of a sentence that begins with "it".
 
     Args:
-        suffix: Of its name, in small letters.
+        suffix: The suffix of its name, in small letters.
         why: How that was noticed, such as the error that reading it has raised.
     """
     kind = f", or is no {suffix} file" if suffix in SUFFIXES else ""

@@ -34,8 +34,8 @@ class FileSource(ABC):
     """A file as a source: see ``taskmaster.sources.files``.
 
     Args:
-        path: Of the file.
-        encoding: Of its text.
+        path: The path of the file.
+        encoding: The encoding of its text.
         max_line: Most bytes of a line.
         bad: What becomes of lines and rows that cannot be read.
     """
@@ -233,7 +233,7 @@ class _Walk:
 
     Args:
         file: Where they are.
-        encoding: Of the text.
+        encoding: The encoding of the text.
         not_text: Makes an error of a line that is none.
 
     Attributes:

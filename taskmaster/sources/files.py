@@ -65,9 +65,9 @@ def lines(
     Empty lines are jobs too.
 
     Args:
-        path: Of the file, as the master finds it.
-        encoding: Of the text; UTF-8, or any other that has ASCII's characters as single bytes. A
-            byte order mark at the beginning of UTF-8 is no part of the text.
+        path: The path of the file, as the master finds it.
+        encoding: The encoding of the text: UTF-8, or any other that has ASCII's characters as
+            single bytes. A byte order mark at the beginning of UTF-8 is no part of the text.
         errors: What becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
             ``"replace"``, ``"backslashreplace"`` and others give a text all the same.
         skip_bad: Leave lines out that are no text or too long, and count and list them at the end
@@ -104,7 +104,7 @@ def csv_rows(  # what a file of CSV may be like
     the first.
 
     Args:
-        path: Of the file, as the master finds it.
+        path: The path of the file, as the master finds it.
         header: The first row has the names of the columns, and rows are dicts; otherwise it is a
             row like all, and rows are tuples.
         encoding: As for ``lines``.
@@ -144,7 +144,7 @@ def jsonl(
     of it. Blank lines are left out.
 
     Args:
-        path: Of the file, as the master finds it.
+        path: The path of the file, as the master finds it.
         encoding: As for ``lines``.
         errors: As for ``lines``.
         skip_bad: Leave lines out that are no text or no JSON, as for ``lines``.

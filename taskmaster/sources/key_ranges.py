@@ -31,7 +31,7 @@ class RangeSource(BoundedSource):
     key is (lo, hi).
 
     Args:
-        rows: Of the first ranges.
+        rows: How many rows the first ranges have.
         target: Seconds that a range should take in a worker; None: the number of rows stays as it
             is.
 

@@ -16,11 +16,23 @@ from taskmaster.errors import UsageError
 __all__ = ["DEFAULT", "Address", "is_loopback", "is_this_machine", "parse"]
 
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how this machine reaches what listens there
+
+
 class Address(NamedTuple):
     """A host and a port; port 0 is any free one."""
 
     host: str
     port: int
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether what listens there listens on all addresses of its machine."""
+        return self.host in EVERYWHERE
+
+    def from_here(self) -> Address:
+        """Return where this machine reaches what listens there."""
+        return Address(EVERYWHERE.get(self.host, self.host), self.port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -192,7 +192,7 @@ class MasterConnection:
         return self._channel.fileno()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._channel.close()
 
     def _lost(self, exc: Exception) -> ConnectError:

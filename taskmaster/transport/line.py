@@ -143,5 +143,5 @@ class Line:
         return answer
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._channel.close()

@@ -38,7 +38,7 @@ GAUGES = (
     ("span_limit_jobs", "How many these may be.", ("span", "most")),
     ("queue_limit_jobs", "How many jobs may wait in the queue.", ("queue", "most")),
     ("rate_limit", "Jobs a second that may be handed out.", ("rate_limit",)),
-    ("pace_ratio", "Share of full speed that a database bears.", ("pace", "share")),
+    ("pace_ratio", "Share of full speed that a database allows.", ("pace", "share")),
     ("probe_seconds", "What the probe of the pace takes.", ("pace", "probe_seconds")),
     ("probe_baseline_seconds", "What it takes without the run.", ("pace", "baseline_seconds")),
     ("probe_allowed_seconds", "What it may take beside the run.", ("pace", "allowed_seconds")),
@@ -84,7 +84,7 @@ class _Collector:
 
     Args:
         status: What the master has said; None if it does not answer.
-        labels: Which each series has.
+        labels: Labels that each series has.
     """
 
     def __init__(self, status: Mapping[str, Any] | None, labels: Mapping[str, str]) -> None:

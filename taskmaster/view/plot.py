@@ -17,7 +17,7 @@ from taskmaster.redaction import clean
 __all__ = ["Band", "Mark", "bands", "gaps", "picture", "points"]
 
 MOST_POINTS = 300
-SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report twice a second, which would make teeth
+SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report only twice a second, so that it would jump
 WIDTH, HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 30
 GAP_SECONDS = 30.0  # between two rows; where it is far more than before and after, no master was there
@@ -57,7 +57,8 @@ def points(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     then, what held the run, and the rate that was set.
 
     Args:
-        rows: Of the run's history, oldest first: ``at``, and the sums ``settled`` and ``failed``.
+        rows: The rows of the run's history, oldest first: ``at``, and the sums ``settled`` and
+            ``failed``.
     """
     step = max(1, -(-len(rows) // MOST_POINTS))
     kept = list(rows[::-step])[::-1]

@@ -1,8 +1,8 @@
 """The report of a run: one page of HTML that needs nothing else, and runs nothing. Pure.
 
-It has no script, no style attribute and no address of anything else. What a policy forbids, as that
-of Jenkins does with styles, or what a mail program leaves out, is only how it looks: headings,
-tables and the picture have attributes of their own. Texts of users' data are cleaned and escaped.
+It has no script, no style attribute and no address of anything else. Where a policy forbids styles,
+as that of Jenkins, or a mail program leaves them out, it only looks plainer: headings, tables and
+the picture have attributes of their own. Texts of users' data are cleaned and escaped.
 Its size is bounded, whatever the number of jobs, failures and slaves.
 """
 

@@ -20,7 +20,8 @@ def end_of_hold(arguments: Mapping[str, str], now: float) -> float | None:
     """Return when a hold ends (seconds since the epoch), None if it does when it is lifted.
 
     Args:
-        arguments: Of the request: ``for``, a duration, or ``until``, seconds since the epoch.
+        arguments: The arguments of the request: ``for``, a duration, or ``until``, seconds since
+            the epoch.
         now: Seconds since the epoch.
 
     Raises:

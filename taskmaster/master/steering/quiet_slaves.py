@@ -74,7 +74,7 @@ def said_of_quiet(names: list[str], *, stay: bool) -> str:
     """Return what these slaves do from now on, without the full stop.
 
     Args:
-        names: Of the slaves that are meant.
+        names: The names of the slaves that are meant.
         stay: They stay connected.
     """
     if len(names) == 1:
@@ -88,7 +88,7 @@ def said_of_undo(names: list[str], *, changed: bool) -> str:
     """Return what is said to the one who lets these slaves take jobs again.
 
     Args:
-        names: Of the slaves that are meant.
+        names: The names of the slaves that are meant.
         changed: Any of them was quiet.
     """
     if len(names) == 1:

@@ -48,9 +48,9 @@ class SteerRequest:
         command: What is asked for.
         user: Who asks, as the client says.
         host: On which machine.
-        via: With what, one of ``VIAS``.
+        via: The program that asked, one of ``VIAS``.
         reason: Why; "" if no reason was given.
-        arguments: Of the command, as texts; None for a flag that is not set.
+        arguments: The arguments of the command, as texts; None for a flag that is not set.
         run: The id of the run that is meant; "" if the client has not said it.
     """
 

@@ -14,7 +14,7 @@ def slaves_named(wanted: str, names: Collection[str]) -> list[str]:
 
     Args:
         wanted: A slave as "host:pid", or a host, which means each slave there.
-        names: Of the connected slaves, "host:pid" each.
+        names: The names of the connected slaves, "host:pid" each.
 
     Raises:
         UsageError: There is none; names those that look like it.

@@ -10,7 +10,7 @@ from math import frexp
 
 __all__ = ["BUCKETS", "Durations", "bucket_of", "upper_bound"]
 
-BUCKETS = 48  # the longest of which begins after four years
+BUCKETS = 48  # the last of which has all times from two years on
 MICROSECONDS = 1e6  # in a second
 
 

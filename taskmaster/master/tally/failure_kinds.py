@@ -37,7 +37,7 @@ class Kind:
         last_at: When the last one did.
         key: The key of the last one, encoded; None if it has none.
         message: What the exception of the last one said.
-        traceback: Of the last one.
+        traceback: The traceback of the last one.
     """
 
     type: str

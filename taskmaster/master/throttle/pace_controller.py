@@ -1,9 +1,9 @@
 """The controller of ``--pace``: which share of full speed a run may have. Pure: times and
 measurements are passed in.
 
-It has two parts, as a driver has two feet. The one keeps the probe at a point a little below the
-limit: by how far it is from there, the share is raised or lowered in small steps (an integral
-controller). The other stops at once: on an alarm of ``probe_level`` the share is halved.
+It has two parts. One keeps the probe at a point a little below the limit: by how far it is from
+there, the share is raised or lowered in small steps (an integral controller). The other reacts at
+once: on an alarm of ``probe_level`` the share is halved.
 
 AIMD (add until it fails, then halve) has no point of rest: it finds the limit by breaking it, again
 and again. Zones of fixed steps (Spirit's ``pkg/autoscale``) rest, but react to the scatter of a few

@@ -56,10 +56,10 @@ class Baseline:
     """What the probe takes without the run.
 
     Attributes:
-        mean: Of the logarithms of the seconds.
-        deviation: Of the logarithms.
+        mean: The mean of the logarithms of the seconds.
+        deviation: The deviation of the logarithms.
         tail: Seconds within which nineteen of twenty probes are.
-        probes: Of how many it is made.
+        probes: How many probes it is made of.
     """
 
     mean: float

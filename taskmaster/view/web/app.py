@@ -54,12 +54,12 @@ class Request(NamedTuple):
     """A request that was let in.
 
     Attributes:
-        method: Of HTTP.
+        method: The HTTP method.
         path: Without the query.
         query: Its parameters.
         headers: By their names in small letters.
         visitor: Who asks.
-        host: Whence.
+        host: The address that it came from.
         receive: Gives its body.
     """
 

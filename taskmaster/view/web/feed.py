@@ -23,7 +23,7 @@ from taskmaster.view.web.answers import cleaned, status_answer
 __all__ = ["Feed", "Master"]
 
 FRESH_SECONDS = 0.8  # for which an answer serves
-PATIENCE_SECONDS = 2.5  # after which what was known before is shown
+LONGEST_WAIT_SECONDS = 2.5  # after which what was known before is shown
 MOST_SLAVES, MOST_TRAIL = 40, 60
 MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for other browsers
 KEPT_SAMPLES = 600
@@ -88,7 +88,7 @@ class Feed:
             return
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._refresh())
-        await asyncio.wait([self._task], timeout=PATIENCE_SECONDS)
+        await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
         if not self._task.done():
             self._trouble = "The master has not answered yet; it is asked on."
 
@@ -191,7 +191,7 @@ class Feed:
         return dict(cleaned(answer))
 
     def end(self, status: dict[str, Any] | None) -> None:
-        """Take the last word of the master; what it said before stays if there is none."""
+        """Take the last status of the master; the one before stays if there is none."""
         self._over = True
         if status is not None:
             self._note(status)
@@ -208,7 +208,7 @@ class Feed:
     # -- inside ------------------------------------------------------------------------------------
 
     async def _where_possible(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Ask the master for something that is shown without, where it does not answer."""
+        """Ask the master for something that the page can do without; None if it does not answer."""
         try:
             return await self._in_thread(call, *arguments)
         except ConnectError:

@@ -1,8 +1,9 @@
 """Who may come in: Host, origin, token; and the headers that each answer has. Pure.
 
-The cookie only carries the token. It is no lock: another port of the same host is the same site to
-a browser, which sends even a strict cookie with that page's requests. The lock is that a request
-has to come from this very origin, which browsers tell by ``Origin`` and ``Sec-Fetch-Site``.
+The cookie only carries the token, and protects nothing by itself: another port of the same host is
+the same site to a browser, which sends even a strict cookie with that page's requests. What
+protects is that a request has to come from this very origin, which browsers tell by ``Origin`` and
+``Sec-Fetch-Site``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ REPORT_HEADERS = {
         "frame-ancestors 'none'"
     )
 }
-"""Of the report, in the place of those that are called so: it runs nothing, and has one style."""
+"""Headers of the report, instead of those of the same name: it runs nothing, and has one style."""
 
 MAX_HEADER_BYTES = 8192
 OPEN_PATHS = {"/healthz"}
@@ -70,7 +71,7 @@ class Refused(Exception):
     """The request is answered with this, and nothing else is done.
 
     Attributes:
-        status: Of HTTP.
+        status: The HTTP status.
         text: A sentence for a person.
         headers: Further headers.
         slowly: Somebody has tried a wrong token, and is to wait.
@@ -100,11 +101,11 @@ class Guard:
     """See the module.
 
     Args:
-        hosts: What this server may be called in ``Host``, each with its port.
+        hosts: What the ``Host`` header of a request may be.
         origins: Its own origins.
-        port: Of the server; browsers send cookies to every port of a host.
-        look_digest: Of the token for looking.
-        steer_digest: Of the token for steering.
+        port: The port of the server; browsers send cookies to every port of a host.
+        look_digest: The digest of the token for looking.
+        steer_digest: The digest of the token for steering.
         readonly: Nobody may steer, whatever token he has.
         secure: Browsers see the page under https.
         open_metrics: /metrics needs no token.
@@ -133,7 +134,7 @@ class Guard:
         """Let a request in, or not.
 
         Args:
-            method: Of HTTP.
+            method: The HTTP method.
             path: Without the query.
             query: Its parameters.
             headers: By their names in small letters.

@@ -16,20 +16,21 @@ class PageInstructions:
     """See the module.
 
     Attributes:
-        listening: Descriptor of the socket that is listened on.
+        listening: Descriptor of the socket that the server listens on.
         line: Descriptor of the line to the master.
-        hosts: What a request may call this server, each with its port.
-        origins: Whence a request that changes something may come.
-        port: Of the server, for the cookie's name.
+        hosts: What the ``Host`` header of a request may be.
+        origins: Origins that a request which changes something may come from.
+        port: The port of the server, for the cookie's name.
         look_digest: SHA-256 of the token for looking, in hexadecimal digits.
-        steer_digest: Of the token for steering.
+        steer_digest: The digest of the token for steering.
         readonly: Nobody may steer, whatever token he has.
         secure: Browsers see the page under https.
         certificate: File with the certificate; "" if it serves plain HTTP.
         private_key: File with the key of the certificate.
         open_metrics: /metrics needs no token.
         facts: What the page shows of the run that the status does not tell: ``resume``, the command
-            that resumes it, ``slave``, the command that starts a slave, and ``state``, its path.
+            that resumes it, ``slave_command``, which starts a slave, and ``state_path``, the path
+            of its state.
     """
 
     listening: int

@@ -13,7 +13,7 @@ MAX_BODY_BYTES = 4096
 MAX_TEXT = 300  # characters of a reason or an argument
 MAX_NAME = 64  # characters of a person's name
 SPANS = ("10m", "6h", "all")
-"""Of what the run's history can be asked for."""
+"""Spans of the run's history that can be asked for."""
 
 
 class Route(StrEnum):
@@ -66,7 +66,7 @@ def steer_request(body: bytes, host: str) -> dict[str, Any]:
 
     Args:
         body: What was sent.
-        host: Whence it came, as this server sees it.
+        host: The address that it came from, as this server sees it.
 
     Raises:
         BadCommand: It is no command.

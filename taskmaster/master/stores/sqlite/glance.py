@@ -1,4 +1,4 @@
-"""What a state file says at a glance, for who only looks.
+"""What a state file says of its run, read without taking the lock that its owner needs.
 
 The state's lock is not taken: a master that begins just then would find the state in use. So
 nothing is promised of what is read; what a master has written meanwhile may be missing.

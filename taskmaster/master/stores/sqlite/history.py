@@ -31,7 +31,7 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
     """Add the rows that a checkpoint has, and thin out what is old.
 
     Args:
-        tally: Of the run, in a transaction.
+        tally: Changes the rows of the run, in a transaction.
         run: The id of the run.
         checkpoint: What is new.
     """

@@ -37,7 +37,7 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
     """Write what a checkpoint says of steering.
 
     Args:
-        tally: Of the run, in a transaction.
+        tally: Changes the rows of the run, in a transaction.
         run: The id of the run.
         checkpoint: What is new.
     """

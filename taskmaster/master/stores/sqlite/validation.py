@@ -104,7 +104,7 @@ def check_live(values: tuple[Any, ...]) -> None:
     """Refuse what cannot be a change that an operator has made.
 
     Args:
-        values: Of its row: run, name, value, by, at, reason and until.
+        values: The columns of its row: run, name, value, by, at, reason and until.
 
     Raises:
         ValueError: a value is not of its kind, or too long.
@@ -118,7 +118,7 @@ def check_trail(values: tuple[Any, ...]) -> None:
     """Refuse what cannot be a row of the trail.
 
     Args:
-        values: Of the row: run, its number, when, and its texts.
+        values: The columns of its row: run, its number, when, and its texts.
 
     Raises:
         ValueError: a value is not of its kind, or too long.
@@ -131,7 +131,7 @@ def check_history(values: tuple[Any, ...], size: int) -> None:
     """Refuse what cannot be a row of the history.
 
     Args:
-        values: Of the row: run, when, and its numbers.
+        values: The columns of its row: run, when, and its numbers.
         size: Bytes of these, eight each.
 
     Raises:
