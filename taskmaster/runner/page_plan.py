@@ -6,50 +6,18 @@ import errno
 import importlib.util
 import socket
 from pathlib import Path
-from typing import Protocol
 
 from taskmaster.errors import ListenError, UsageError
+from taskmaster.options.page import PageOptions
 from taskmaster.records import record
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address, is_loopback, parse
 
-__all__ = ["PageOptions", "PagePlan", "plan_of"]
+__all__ = ["PagePlan", "plan_of"]
 
 ALONE = Address("127.0.0.1", 8050)
 PORTS_TRIED = 50
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-class PageOptions(Protocol):
-    """The options of a page; see ``taskmaster.options.page``."""
-
-    @property
-    def web(self) -> str | bool | None:
-        """Where to serve; "auto" or True: wherever there is a free port; None: not at all."""
-
-    @property
-    def web_readonly(self) -> bool:
-        """Nobody may steer."""
-
-    @property
-    def web_new_token(self) -> bool:
-        """Make new tokens."""
-
-    @property
-    def web_cert(self) -> str | None:
-        """File with a certificate."""
-
-    @property
-    def web_key(self) -> str | None:
-        """File with its private key."""
-
-    @property
-    def web_behind_proxy(self) -> str | None:
-        """What the proxy before the page is called."""
-
-    @property
-    def web_open_metrics(self) -> bool:
-        """/metrics needs no token."""
 
 
 @record(slots=False)

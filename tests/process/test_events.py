@@ -7,24 +7,10 @@ import signal
 
 import pytest
 from support.commands import free_port, wait_for
-from support.playground import PREAMBLE, Playground
+from support.playground import SOME_FAIL, Playground
 
 from taskmaster.control import Run
 from taskmaster.master.events import EventName
-
-WORK = (
-    PREAMBLE
-    + """
-def get_jobs(last=-1):
-    yield from range(last + 1, int(os.environ.get("TOTAL", "60")))
-
-def handle_job(n):
-    hold()
-    note(str(n))
-    if n % 10 == 3:
-        raise ValueError(f"bad title {n}")
-"""
-)
 
 
 def objects(text: str) -> list[dict]:
@@ -38,7 +24,7 @@ def test_progress_json_is_a_stream_of_events(playground: Playground, monkeypatch
     and those who follow see the same events.
     """
     monkeypatch.setenv("TASKMASTER_HOME", playground.environment["TASKMASTER_HOME"])
-    playground.write("work.py", WORK)
+    playground.write("work.py", SOME_FAIL)
     playground.hold(30)
     run = playground.start("tm-run", "work.py", "2", "--progress=json", "--retries=0")
     wait_for("the jobs to be held", playground.held)
@@ -74,7 +60,7 @@ def test_progress_json_is_a_stream_of_events(playground: Playground, monkeypatch
 @pytest.mark.slow
 def test_a_run_that_is_stopped_says_so_and_the_next_one_is_resumed(playground: Playground) -> None:
     """Each session has one last event, with its exit code."""
-    playground.write("work.py", WORK)
+    playground.write("work.py", SOME_FAIL)
     playground.hold(20)
     command = ("tm-run", "work.py", "2", "--progress=json", "--retries=0")
     run = playground.start(*command, TOTAL="5000")
@@ -96,7 +82,7 @@ def test_a_run_that_is_stopped_says_so_and_the_next_one_is_resumed(playground: P
 @pytest.mark.slow
 def test_a_log_file_tells_the_story_and_json_is_all_that_standard_error_has(playground: Playground) -> None:
     """How it began and ended, in the file; and as objects, where a container reads them."""
-    playground.write("work.py", WORK)
+    playground.write("work.py", SOME_FAIL)
 
     logged = playground.run("tm-run", "work.py", "1", "--retries=0", "--log-file=run.log", "--limit=20")
     story = (playground.directory / "run.log").read_text()

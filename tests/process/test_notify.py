@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.commands import wait_for
-from support.playground import PREAMBLE, Playground
+from support.playground import SOME_FAIL, Playground
 
 from taskmaster.cli.command import OF_NOTIFICATIONS
 from taskmaster.cli.run import tm_run
@@ -22,21 +22,7 @@ from taskmaster.control import Run
 from taskmaster.runner.notify_ways import environment_of
 
 SECRET = "/services/T0/B1/verysecret"
-WORK = (
-    PREAMBLE
-    + """
-import subprocess
-def get_jobs(last=-1):
-    yield from range(last + 1, int(os.environ.get("TOTAL", "60")))
-
-def handle_job(n):
-    hold()
-    note(str(n))
-    assert "verysecret" not in repr(dict(os.environ))
-    if n % 10 == 3:
-        raise ValueError(f"bad title {n}")
-"""
-)
+WORK = SOME_FAIL.replace("    hold()\n", "    hold()\n    assert 'verysecret' not in repr(dict(os.environ))\n")
 
 
 @pytest.fixture

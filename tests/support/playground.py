@@ -38,6 +38,21 @@ N = 400
 """
 )
 
+# Jobs of which every tenth fails.
+SOME_FAIL = (
+    PREAMBLE
+    + """
+def get_jobs(last=-1):
+    yield from range(last + 1, int(os.environ.get("TOTAL", "60")))
+
+def handle_job(n):
+    hold()
+    note(str(n))
+    if n % 10 == 3:
+        raise ValueError(f"bad title {n}")
+"""
+)
+
 
 class Playground:
     """A directory with a module, a ledger, and the commands that run in it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.shown import Shown
 
 from taskmaster.errors import UsageError
 from taskmaster.runner import metrics_file
@@ -20,22 +21,6 @@ RUN = Snapshot(
     total=9, queued=1, leased=1, parked=0, waiting=0, skipped=0, slaves=1, workers=1, batch=1, batch_reason="",
     watermark="", address="",
 )  # fmt: skip
-
-
-class Shown:
-    """A view that remembers what it was shown."""
-
-    def __init__(self) -> None:
-        self.what: list[str] = []
-
-    def update(self, snapshot: Snapshot) -> None:
-        self.what.append("update")
-
-    def close(self, snapshot: Snapshot) -> None:
-        self.what.append("close")
-
-    def say(self, line: str) -> None:
-        self.what.append(line)
 
 
 def described(snapshot: Snapshot) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from support.shown import Shown
 
 from taskmaster.runner.progress_hook import ProgressHook
 from taskmaster.view.snapshot import RunState, Snapshot
@@ -21,22 +22,6 @@ RUN = Snapshot(
 def described(snapshot: Snapshot) -> dict[str, Any]:
     """As a run describes itself."""
     return to_json(snapshot, Rate())
-
-
-class Shown:
-    """A view that remembers what it was shown."""
-
-    def __init__(self) -> None:
-        self.what: list[str] = []
-
-    def update(self, snapshot: Snapshot) -> None:
-        self.what.append("update")
-
-    def close(self, snapshot: Snapshot) -> None:
-        self.what.append("close")
-
-    def say(self, line: str) -> None:
-        self.what.append(line)
 
 
 def test_a_script_hears_once_a_second_and_at_the_end() -> None:
