@@ -20,7 +20,7 @@ import click
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
-from taskmaster.errors import TaskmasterError
+from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
@@ -117,8 +117,9 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except Exception as exc:
         if invocation.debug:
             traceback.print_exc()
-        echo(f"{name}: {_unexpected(exc, debug=invocation.debug)}", err=True)
-        return 1
+        is_gone = isinstance(exc, FileNotFoundError) and working_directory.find() is None
+        echo(f"{name}: {working_directory.GONE if is_gone else _unexpected(exc, debug=invocation.debug)}", err=True)
+        return UsageError.exit_code if is_gone else 1
     return code if isinstance(code, int) else 0
 
 

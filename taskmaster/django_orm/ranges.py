@@ -224,6 +224,9 @@ class QuerySetRanges(RangeSource):
         label = self._queryset.model._meta.label
         return QuerySetRange(lo, hi, label, self._key.names, using, self._label, self._query, hints or None, self._form)
 
+    def _reads_all(self) -> bool:
+        return self._query is None
+
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the end of a range from which this run was to be resumed")
 

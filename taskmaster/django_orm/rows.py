@@ -177,6 +177,9 @@ class RangeQuerySetWrapper(KeysetSource):
             found = ask(without_conditions(self._queryset), first, self._patience)
         return None if found is None else self._key.joined(found)
 
+    def _reads_all(self) -> bool:
+        return not self._conditioned
+
     def _check_end(self, key: Any) -> None:
         self._key.checked(key, "the key at which this run was to end")
 

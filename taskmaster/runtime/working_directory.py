@@ -6,7 +6,12 @@ from pathlib import Path
 
 from taskmaster.errors import UsageError
 
-__all__ = ["check", "find"]
+__all__ = ["GONE", "check", "find"]
+
+GONE = (
+    "The working directory is not there any more: it was removed, or replaced by another one of its name. "
+    "Change to a directory that exists (cd)."
+)
 
 
 def find() -> Path | None:
@@ -26,9 +31,6 @@ def check() -> None:
     try:
         Path.cwd()
     except FileNotFoundError:
-        raise UsageError(
-            "The working directory is not there any more: it was removed, or replaced by another one of its name. "
-            "Change to a directory that exists (cd)."
-        ) from None
+        raise UsageError(GONE) from None
     except OSError as exc:
         raise UsageError(f"The working directory cannot be read: {exc.strerror}. Change to another one (cd).") from None

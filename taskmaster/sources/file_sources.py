@@ -19,12 +19,15 @@ from typing import Any, TypeGuard
 
 from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.model import Job
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.bad_lines import BadLines
 from taskmaster.sources.resumable_file import FileKey, ResumableFile
 from taskmaster.sources.text_encoding import TextEncoding
 from taskmaster.units import show_count
 
 __all__ = ["CsvRows", "FileSource", "JsonLines", "Lines"]
+
+logger = clean_logger(__name__)
 
 LOST_QUOTE = ("unexpected end of data", "field larger than field limit")
 """What ``csv`` says when a quote has no end near it."""
@@ -51,6 +54,22 @@ class FileSource(ABC):
         self._max_line = max_line
         self._bad = bad
         self._file: ResumableFile | None = None
+        self._lost_bytes = 0
+
+    def bounds(self, known: Any) -> int | None:
+        """Return the most bytes that the file has had when a session began, and notice when it has
+        fewer now: what was cut off is not read, and the run would be done without a word.
+        """
+        try:
+            size = os.stat(self._path).st_size  # noqa: PTH116  # as the user has spelled it
+        except OSError:
+            return None  # what is wrong is said when it is opened
+        if type(known) is not int:
+            return size
+        self._lost_bytes = max(0, known - size)
+        if self._lost_bytes:
+            logger.warning("%s", self._shorter())
+        return max(known, size)
 
     def iterate(self, last: Any = None) -> Iterator[Job]:
         """Yield the jobs, those behind ``last`` if it is given.
@@ -76,7 +95,7 @@ class FileSource(ABC):
 
     def remarks(self) -> list[str]:
         """Return what was left out, for the end of the run."""
-        return self._bad.remarks(self._path)
+        return [*([self._shorter()] if self._lost_bytes else []), *self._bad.remarks(self._path)]
 
     def total(self) -> int | None:
         """Return None: the file would have to be read for it."""
@@ -91,6 +110,13 @@ class FileSource(ABC):
     @abstractmethod
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         """Return the jobs from where the file is."""
+
+    def _shorter(self) -> str:
+        return (
+            f"{self._path} has {show_count(self._lost_bytes, 'byte')} less than in an earlier session of this run: "
+            "what was cut off there is not read. If it should be, put the whole file there, and give the same command "
+            "again."
+        )
 
     def _open(self) -> ResumableFile:
         return ResumableFile(self._path, self._max_line, self._encoding.mark, self._bad.leave_out)

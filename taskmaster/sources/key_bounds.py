@@ -11,8 +11,11 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.log import clean_logger
 
 __all__ = ["BoundedSource", "fraction"]
+
+logger = clean_logger(__name__)
 
 MOST_INTEGER = 2**63  # that a bigint holds
 
@@ -60,6 +63,7 @@ class BoundedSource(ABC):
             self._check_end(low)
             self._check_end(high)
             self._ends = (low, high)
+            self._warn_of_older_copy(high)
         else:
             low, high = (self._end(descending=way) for way in (False, True))
             self._ends = None if low is None or high is None else (low, high)
@@ -122,11 +126,32 @@ class BoundedSource(ABC):
     def _reckons(self) -> bool:
         """Return whether keys are single numbers."""
 
+    def _reads_all(self) -> bool:
+        """Return whether its ends are those of all rows, whatever callbacks have done to them."""
+        return True
+
     def _order(self) -> str | None:
         """Return what the order of the keys depends on, such as their types; None if unknown."""
         return None
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _warn_of_older_copy(self, high: Any) -> None:
+        """Warn if the last rows of when the run was new are gone, as in a database that was
+        restored: what callbacks have done to the others may be gone, too.
+        """
+        if not self._reads_all():
+            return
+        newest = self._end(descending=True)
+        if newest is None or (newest != high and not self._is_below_another(high)):
+            logger.warning(
+                "the %s ends at key %s, and ended at %s when this run was new: its last rows were deleted since, or "
+                "an older copy of the database was restored. Of such a copy, rows up to the last key are not read "
+                "again, although what was done to them is gone: begin anew with --reset.",
+                repr(self),
+                repr(newest),
+                repr(high),
+            )
 
     def _check_order(self, former: str | None, order: str | None) -> None:
         if former is not None and order is not None and former != order:

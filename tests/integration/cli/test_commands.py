@@ -11,6 +11,7 @@ import signal
 import sys
 import types
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -511,6 +512,23 @@ def test_ctrl_c_while_a_command_is_loaded_shows_no_traceback(
         signal.signal(signal.SIGINT, former)
 
     assert seen == [handler]
+
+
+def test_a_working_directory_that_is_removed_while_a_command_works_is_said(tmp_path: Path, monkeypatch, capsys):
+    """It is no unexpected error: where it was missed is of no interest."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def body() -> None:
+        here.rmdir()
+        os.getcwd()  # whatever is relative
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(click.Command("x", callback=body), "tm-run", [])
+
+    assert ended.value.code == 2
+    assert "tm-run: The working directory is not there any more" in capsys.readouterr().err
 
 
 # -- tm-ctl ----------------------------------------------------------------------------------------

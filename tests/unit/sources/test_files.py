@@ -408,6 +408,32 @@ def test_a_file_that_grows_is_read_up_to_the_size_that_it_had(path: Path) -> Non
     assert payloads(lines(path), rest[-1].key) == ["more"]
 
 
+def test_a_file_that_has_become_shorter_behind_the_place_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut off by a full disk, or an older copy: the rest is not there, and the run would be done
+    without a word. A longer one is what is remembered from then on.
+    """
+    path = tmp_path / "rows.txt"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    source = lines(path)
+    whole = source.bounds(None)
+    first = read(source)[0]
+    assert source.bounds(whole) == whole == 14
+    path.write_bytes(b"one\ntwo\nthree\nfour\n")
+    longer = source.bounds(whole)
+    assert (longer, source.remarks(), caplog.messages) == (19, [], [])
+
+    path.write_bytes(b"one\ntwo\n")
+    assert source.bounds(longer) == longer
+    assert payloads(source, first.key) == ["two"]
+    (remark,) = source.remarks()
+    assert "11 bytes less" in remark
+    assert caplog.messages == [remark]
+    path.unlink()
+    assert source.bounds(longer) is None
+
+
 def test_a_last_line_that_is_ended_while_the_file_is_opened_is_read_on_later(path: Path) -> None:
     """Its end lies beyond the size that the file had: nothing behind that is read in this
     session.

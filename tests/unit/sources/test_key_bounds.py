@@ -92,3 +92,32 @@ def test_another_order_is_refused():
 def test_a_fraction_of_the_way(first, last, at, expected):
     """In either direction; None where one cannot reckon."""
     assert fraction(first, last, at) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("now", "older"), [([1, 5, 9], False), ([9], False), ([1, 12], False), ([1, 5], True), ([], True)]
+)
+def test_a_table_that_ends_before_its_former_end_may_be_an_older_copy(
+    now: list[int], older: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A resumed run reads none of the rows before its last key again, although what was done to
+    them is gone from a restored database.
+    """
+    bound = Numbers([1, 5, 9]).bounds(None)
+    assert not caplog.messages
+
+    Numbers(now).bounds(bound)
+    assert [message for message in caplog.messages if "an older copy" in message] == caplog.messages
+    assert bool(caplog.messages) is older
+    if older:
+        assert f"the numbers ends at key {max(now, default=None)}, and ended at 9" in caplog.messages[0]
+
+
+def test_where_callbacks_may_have_changed_what_is_read_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A condition such as "not done yet" fits fewer and fewer rows."""
+    monkeypatch.setattr(Numbers, "_reads_all", lambda _: False)
+    Numbers([1]).bounds(Numbers([1, 9]).bounds(None))
+
+    assert not caplog.messages
