@@ -533,9 +533,7 @@ COVERED_BY = {
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
     "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
-    "tests/process/test_prefork.py": (
-        "runner/prefork runner/local_slave runtime/child_process slave/worker/fork_server"
-    ),
+    "tests/process/test_prefork.py": ("runner/prefork runner/local_slave slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks slave/worker/event_loop",
     "tests/process/test_in_process.py": ("master/reading/reader_by_turns runner/in_process_server runner/one_job"),
     "tests/process/test_trial.py": "runner/sample_run",
@@ -557,7 +555,7 @@ COVERED_BY = {
     "tests/process/test_failed_again.py": "runner/state_copy",
     "tests/process/test_stopping.py": "master/ending master/run master/run_status master/summary",
     "tests/unit/master/test_service.py": "model master/pickling master/remarks",
-    "tests/unit/master/reading/test_reader.py": "master/job_identity master/job_records master/reading/unsuitable",
+    "tests/unit/master/reading/test_reader.py": "master/job_records master/reading/unsuitable",
     "tests/simulation/test_schedules.py": (
         "master/broker/broker master/broker/counts master/broker/limits master/broker/prepared "
         "master/broker/relief master/broker/slaves master/broker/verdicts"

@@ -20,7 +20,7 @@ from taskmaster.master.reports import Reports
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import BATCH_SECONDS, Failure, FailureKind, Report, ReportEnd, Want, WireBatch
 from taskmaster.runtime.backoff import pause_after
-from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.runtime.tracebacks import has_users_frame, reason, users_traceback
 from taskmaster.transport.frames import SegmentedBytes
 
 __all__ = ["Dispatch"]
@@ -43,6 +43,11 @@ REPORT_SPACING_SECONDS = 0.002  # between the reports of two slaves, where there
 # that it can do 20,000 a second in bundles, and 10,000 one at a time.
 BATCHES_A_SECOND = 8000  # as many as all workers should ask for
 LONGEST_BATCH_SECONDS = 300.0
+
+PICKLABLE = (
+    "Let the source yield what can be: dict(row) or tuple(row) for a row, bytes(view) for a view, a path for an open "
+    "file, or a key from which the callback fetches the rest"
+)
 
 
 class Dispatch:
@@ -221,8 +226,9 @@ def _pickle_one(index: int, job: Any) -> tuple[bytes, Failure | None]:
     try:
         blob = pickled(job)
     except BaseException as exc:
-        name, traceback = type(exc).__qualname__, users_traceback(exc)
-        return b"", Failure(index, name, f"the job cannot be pickled: {exc}", traceback, FailureKind.FINAL)
+        why = f"the job cannot be pickled: {reason(exc)}. {PICKLABLE}"
+        traceback = users_traceback(exc) if has_users_frame(exc) else ""
+        return b"", Failure(index, type(exc).__qualname__, why, traceback, FailureKind.FINAL)
     if len(blob) > MAX_JOB_BYTES:
         why = (
             f"the job is {len(blob):,} bytes when pickled, and at most {MAX_JOB_BYTES:,} are sent: yield a key or a "

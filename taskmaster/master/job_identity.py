@@ -12,7 +12,9 @@ from hashlib import blake2b
 from typing import Any
 
 from taskmaster import keys
+from taskmaster.errors import KeyUnstorable
 from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["JobIdentity"]
 
@@ -53,9 +55,26 @@ class JobIdentity:
         """Return the encoded key of a job, after a round trip through the codec.
 
         Raises:
-            KeyUnstorable: the job has no key, or one that would not come back as it went in.
+            KeyUnstorable: the job has no key, or one that would not come back as it went in, or
+                another one each time.
         """
-        return keys.check(self.key(job))
+        text = keys.check(self.key(job))
+        if self._job_key is not None and not isinstance(job, ParkedJob):
+            self._ask_again(job, text)
+        return text
+
+    def _ask_again(self, job: Any, text: str) -> None:
+        """Let ``job_key`` give the key of a job once more: a resumed run finds jobs by it."""
+        try:
+            again = keys.show(keys.encode(self.key(job)))
+        except BaseException as exc:
+            again = f"raised {one_line(exc)}"
+        if again != keys.show(text):
+            raise KeyUnstorable(
+                f"job_key(job) has given the key {keys.show(text)} for the job {self.show(job)}, and when it was asked "
+                f"again: {again}. It is called several times for a job, so it must not change the job, and must give "
+                "the same key each time: make the key of what the job is, such as its id or a hash by hashlib."
+            )
 
     def text(self, job: Any) -> str | None:
         """Return the encoded key, None where the job has none that can be stored, whatever the

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.master.summary import View
+from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.view.snapshot import Snapshot
@@ -62,7 +63,8 @@ class ProgressHook:
         if self._call is None:
             return
         try:
-            self._call(self._describe(snapshot))
+            with children_kept_out():
+                self._call(self._describe(snapshot))
         except Exception as exc:
             self._call = None
             why = users_traceback(exc)

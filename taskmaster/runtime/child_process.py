@@ -13,13 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["Forked", "can_fork", "end_child", "kill_group", "reap"]
+__all__ = ["Forked", "can_fork", "children_kept_out", "end_child", "kill_group", "reap"]
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whether a child has ended
 
@@ -105,6 +105,22 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def children_kept_out() -> Iterator[None]:
+    """End a process that the user's code forks in the block where it would leave the block: it
+    would go on as a second one of this.
+    """
+    owner = os.getpid()
+    try:
+        yield
+    except BaseException as exc:
+        if os.getpid() != owner:
+            end_child(exc)
+        raise
+    if os.getpid() != owner:
+        end_child()
 
 
 def end_child(exc: BaseException | None = None) -> NoReturn:

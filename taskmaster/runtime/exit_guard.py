@@ -1,46 +1,74 @@
-"""``os._exit(0)`` in the middle of a run, which would look like "all done" from outside.
+"""``os._exit(0)`` and ``os.execv()`` in the middle of a run, which would look like "all done" from
+outside.
 
 The user's code runs in the master's process, too: ``get_jobs``, ``job_key``, the ``__reduce__`` of
-a job. Ending the process there is its right; with the exit code of success it is not. What C code
-does cannot be seen.
+a job. Ending the process there is its right; with the exit code of success, or of another program,
+it is not. What C code does cannot be seen.
 """
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 __all__ = ["exit_guarded"]
 
 EXIT_CODE = 1
+OURS = str(Path(__file__).parents[1]) + os.sep
+EXECS = ("execv", "execve")  # the others of ``os`` call these
 
 
 @contextmanager
-def exit_guarded() -> Iterator[None]:
-    """Let ``os._exit(0)`` end this process with 1 and a sentence; children that it
-    forks are left alone.
+def exit_guarded(*, execs: bool = True) -> Iterator[None]:
+    """Let ``os._exit()`` say that the run is not over, and end this process with 1 where it would
+    end with 0; let no other program take this process's place. Children that it forks are left
+    alone.
+
+    Args:
+        execs: Whether other programs are kept out. A module that is imported may start its command
+            anew, in another environment.
     """
     real, owner = os._exit, os.getpid()
+    programs = {name: getattr(os, name) for name in (EXECS if execs else ())}
 
     def guarded(status: int) -> NoReturn:
-        if os.getpid() == owner and int(status) == 0:
-            where = traceback.extract_stack(limit=2)[0]
-            text = (
-                f"taskmaster: {where.name}, in {where.filename}:{where.lineno}, called os._exit(0) before the run was "
-                f"over: it ends with exit code {EXIT_CODE}, and the same command goes on at the last checkpoint.\n"
+        if os.getpid() != owner:
+            real(status)
+        where = traceback.extract_stack(limit=2)[0]
+        if where.filename.startswith(OURS):  # such as the end at a signal that has come again
+            real(status)
+        code = int(status) or EXIT_CODE
+        text = (
+            f"taskmaster: {where.name}, in {where.filename}:{where.lineno}, called os._exit({int(status)}) before the "
+            f"run was over: it ends with exit code {code}, and the same command goes on at the last checkpoint.\n"
+        )
+        try:
+            os.write(2, text.encode(errors="backslashreplace"))
+        except OSError:
+            pass
+        real(code)
+
+    def refusing(name: str) -> Callable[..., NoReturn]:
+        def refused(path: Any, *rest: Any) -> NoReturn:
+            if os.getpid() != owner:
+                programs[name](path, *rest)
+            raise PermissionError(
+                f"os.{name}({path!r}, ...) would end the run in the middle, and its exit code would be that program's: "
+                "start it with subprocess.run(), or after the run"
             )
-            try:
-                os.write(2, text.encode(errors="backslashreplace"))
-            except OSError:
-                pass
-            real(EXIT_CODE)
-        real(status)
+
+        return refused
 
     os._exit = guarded
+    for name in programs:
+        setattr(os, name, refusing(name))
     try:
         yield
     finally:
         os._exit = real
+        for name, function in programs.items():
+            setattr(os, name, function)

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["one_line", "reason", "users_traceback"]
+__all__ = ["has_users_frame", "one_line", "reason", "users_traceback"]
 
 _OURS = str(Path(__file__).parents[1]) + os.sep
 _MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
@@ -27,10 +27,7 @@ def users_traceback(exc: BaseException, first: TracebackType | None = None) -> s
         exc: The exception.
         first: The frame to begin with, if that is known.
     """
-    if first is None:
-        first = exc.__traceback__
-        while first is not None and _is_ours(first):
-            first = first.tb_next
+    first = first or _first_of_user(exc)
     if first is None and not isinstance(exc, SyntaxError):
         first = exc.__traceback__  # a SyntaxError names the user's line itself
         if type(exc).__module__.startswith("taskmaster."):
@@ -41,6 +38,11 @@ def users_traceback(exc: BaseException, first: TracebackType | None = None) -> s
         # A broken __str__ or __repr__ in the user's exception must not hide that there was one.
         lines = [*traceback.format_tb(first), f"{type(exc).__qualname__}: <its message cannot be shown>\n"]
     return "".join(lines)
+
+
+def has_users_frame(exc: BaseException) -> bool:
+    """Return whether one of the user's lines has had a part in an exception."""
+    return _first_of_user(exc) is not None
 
 
 def one_line(exc: BaseException) -> str:
@@ -62,6 +64,14 @@ def _message(exc: BaseException) -> str:
         return " ".join(str(exc).split())
     except Exception:
         return ""
+
+
+def _first_of_user(exc: BaseException) -> TracebackType | None:
+    """Return the first frame that is the user's; None if there is none."""
+    first = exc.__traceback__
+    while first is not None and _is_ours(first):
+        first = first.tb_next
+    return first
 
 
 def _is_ours(frame: TracebackType) -> bool:

@@ -20,6 +20,8 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import TargetError, TaskmasterError
 from taskmaster.records import record
 from taskmaster.runtime import working_directory
+from taskmaster.runtime.child_process import children_kept_out
+from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.user_code import own_imports
 
@@ -106,7 +108,7 @@ def load(target: Target) -> ModuleType:
     places = [str(place) for place in (here, target.path and target.path.parent) if place is not None]
     own_imports.put_first(places, target.module)
     try:
-        with _importing():
+        with _importing(), children_kept_out(), exit_guarded(execs=False):
             integration.set_up_project()
             if target.path is None or _is_at(target.module, target.path):
                 return importlib.import_module(target.module)

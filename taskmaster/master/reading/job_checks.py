@@ -21,6 +21,7 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.model import Job
+from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 
@@ -106,7 +107,8 @@ class JobChecks:
         self._seen = first + len(jobs)
         if self._sure:
             return None if self._identity.text(jobs[-1]) is not None else self._error(jobs[-1])
-        found = take_keys(jobs, self._identity)
+        with children_kept_out():
+            found = take_keys(jobs, self._identity)
         if found and self._order is not None and self._order.breaks(found) and not self.doubt:
             logger.warning("%s", order_warning(self._name, self.fault))
         return None if len(found) == len(jobs) else self._error(jobs[len(found)])

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.django_orm import integration
+from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line, users_traceback
 
@@ -91,7 +92,8 @@ class Hook:
             # As around a job: a connection of Django's that is lost would stay lost, and the run
             # would wait for ever.
             integration.refresh_connections()
-            said = self._call()
+            with children_kept_out():
+                said = self._call()
             self._answer = _one_line(said if isinstance(said, str) else f"{self.name} says so") if said else ""
         except BaseException as exc:
             self._answer = _one_line(f"{self.name} is not known: it raised {one_line(exc)}")

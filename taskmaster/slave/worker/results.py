@@ -57,7 +57,7 @@ class Results:
     def __init__(self, name: str, run: Callable[[Awaitable[Any]], Any]) -> None:
         self._name = name
         self._run = run
-        self.plain: set[type] = {type(None), bool, int, float, str, bytes}
+        self.plain: set[type] = {type(None), int, float, str, bytes}
 
     def finish(self, result: Any) -> None:
         """Wait for what the call has begun.
@@ -84,14 +84,26 @@ class Results:
             else:
                 await self.finish_async(await asyncio.to_thread(_waited_for, one))
 
+    def _doubted(self, result: bool, inside: str) -> list[Any]:  # it is what the call has returned
+        """Say, once, that False says nothing; None of it is work that goes on."""
+        if not result and not inside:
+            self.plain.add(bool)
+            sys.stderr.write(
+                f"taskmaster: {self._name} has returned False. That says nothing: what it was called for counts as "
+                "done. Let it raise an exception where that has failed.\n"
+            )
+        return []
+
     def _unfinished(self, result: Any, *, inside: str = "", depth: int = DEPTH) -> list[Any]:
         """Return what has to be waited for: awaitables, futures, results of a pool."""
         kind = type(result)
         if kind in self.plain:
             return []
+        if kind is bool:
+            return self._doubted(result, inside)
         if depth and (isinstance(result, _CONTAINERS) or kind is dict):
             among = list(result.values()) if kind is dict else result
-            if set(map(type, among)) <= self.plain:
+            if set(map(type, among)) <= self.plain or not among:
                 return []
             where = f" in a {kind.__name__}{inside}"
             return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]

@@ -36,6 +36,7 @@ from taskmaster.slave.worker.callbacks import Callbacks, is_async, load, name_of
 from taskmaster.slave.worker.ending import WorkerEnding
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.forked_children import keep_children_out
+from taskmaster.slave.worker.job_lists import JobLists
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
@@ -217,12 +218,13 @@ def _run(batch: WorkerBatch, calls: Calls) -> int:
 
 def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     """Call the callback once with all jobs of a batch."""
+    lists = JobLists(name_of(calls.handle))
     with Unawaited() as unawaited:
         for batch in batches:
-            _run_at_once(batch, calls, unawaited)
+            _run_at_once(batch, calls, unawaited, lists)
 
 
-def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited) -> None:
+def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: JobLists) -> None:
     scoreboard, sender = calls.scoreboard, calls.sender
     refresh_connections()
     began = time.perf_counter()
@@ -235,9 +237,12 @@ def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited) -> None
     indices, jobs = _opened(batch, stop, calls)
     try:
         if indices:
-            calls.results.finish(failing_if_open(calls.handle)(jobs))
+            given = list(jobs)
+            result = failing_if_open(calls.handle)(jobs)
+            calls.results.finish(result)
             sender.end_if_child()
             unawaited.check()
+            lists.check(given, jobs, result)
     except BaseException as exc:
         sender.end_if_child(exc)
         refresh_connections()

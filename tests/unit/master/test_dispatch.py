@@ -18,7 +18,7 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.pickling import MAX_JOB_BYTES
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.model import Want, WireBatch
+from taskmaster.model import Job, Want, WireBatch
 
 
 class Unpicklable:
@@ -86,6 +86,18 @@ def test_jobs_that_cannot_be_pickled_fail_alone_and_the_others_are_handed_out() 
     assert [job for batch in found for job in payloads(batch)] == [1, 3, 5]
     assert world.failed == ["SystemExit", "SystemExit"]
     assert world.broker.settlement.failures == 2
+
+
+@pytest.mark.parametrize("job", [memoryview(b"x"), (number for number in ()), lambda: 1])
+def test_a_job_that_cannot_be_pickled_says_what_to_yield_instead(job: object) -> None:
+    """Without a traceback: no line of it would be the user's."""
+    world = World([Job(1, job)])
+    world.batches(2, 5)
+    (failed,) = world.broker.settlement.failed.all()
+
+    assert failed.attempts[0].traceback == ""
+    assert "cannot be pickled" in failed.attempts[0].message
+    assert "dict(row)" in failed.attempts[0].message
 
 
 def test_a_job_that_is_too_large_fails_with_the_cure() -> None:

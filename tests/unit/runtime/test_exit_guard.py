@@ -37,11 +37,12 @@ def test_success_in_the_middle_of_a_run_is_none(ends: list[int], given: Any, cod
     assert ends == [code]
 
 
-def test_it_says_who_did_it(ends: list[int], capfd: pytest.CaptureFixture[str]) -> None:
-    """Where that was, and that the run can go on."""
+@pytest.mark.parametrize("status", [0, 1, 7])
+def test_it_says_who_did_it(ends: list[int], capfd: pytest.CaptureFixture[str], status: int) -> None:
+    """Where that was, and that the run can go on, with whatever code."""
 
     def get_jobs() -> None:
-        os._exit(0)
+        os._exit(status)
 
     with exit_guarded(), pytest.raises(Ended):
         get_jobs()
@@ -62,3 +63,12 @@ def test_children_and_what_comes_after_are_left_alone(ends: list[int], monkeypat
 
     assert ends == [0]
     assert os._exit is before
+
+
+def test_one_guard_in_another_speaks_once(ends: list[int], capfd: pytest.CaptureFixture[str]) -> None:
+    """A module may be imported in the middle of a run."""
+    with exit_guarded(), exit_guarded(execs=False), pytest.raises(Ended):
+        os._exit(0)
+
+    assert ends == [1]
+    assert capfd.readouterr().err.count("called os._exit(0)") == 1

@@ -231,3 +231,19 @@ def test_what_executor_map_gives_is_waited_for() -> None:
         results.finish(pool.map(str, [1, 2]))
         with pytest.raises(ValueError, match="invalid literal"):
             results.finish(pool.map(int, ["1", "x"]))
+
+
+def test_false_is_said_to_be_no_failure_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Many languages and libraries say so that something has failed; here it would be lost."""
+    results = Results("handle_job()", no_loop)
+    for value in (True, None, [False], {"a": False}, 0, True):
+        results.finish(value)
+    assert capsys.readouterr().err == ""
+
+    for value in (False, True, False):
+        results.finish(value)
+
+    said = capsys.readouterr().err
+    assert said.count("handle_job() has returned False") == 1
+    assert "raise an exception" in said
+    assert bool in results.plain
