@@ -49,6 +49,7 @@ class RunIdentity:
         code: digest of that file, to tell an edited copy from a folder that was copied.
         former: what releases before 1.0 wrote into their states for this run.
         former_is_sure: whether ``former`` means this run and no other one in this directory.
+        environment: digests of the environment variables that may say on which database it works.
     """
 
     what: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class RunIdentity:
     code: str = ""
     former: str = ""
     former_is_sure: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Leave passwords out: a state is no place for them, and with another one it is the same
@@ -104,9 +106,8 @@ class RunIdentity:
             directory: where that state is, links resolved.
         """
         beside = os.path.relpath(self.file, directory) if self.file else ""
-        return json.dumps(
-            {"file": self.file, "given": self.given, "beside": beside, "code": self.code, "what": dict(self.what)}
-        )
+        told = {"file": self.file, "given": self.given, "beside": beside, "code": self.code, "what": dict(self.what)}
+        return json.dumps(told | {"environment": dict(self.environment)})
 
     def digest(self, directory: Path) -> str:
         """Return eight characters that differ where runs differ, for the name of a state.
@@ -134,12 +135,30 @@ class RunIdentity:
         if json.loads(json.dumps(dict(self.what))) != _without_passwords(told["what"]):
             return Comparison(refusal=other)
         if self.file == file or (self.given and self.given == told.get("given")):
-            return Comparison()
+            return Comparison(remark=self._elsewhere(told.get("environment")))
         if not self.file or not file or os.path.relpath(self.file, directory) != told.get("beside"):
             return Comparison(refusal=other)
         if Path(file).exists() and self.code != told.get("code"):
             return Comparison(refusal=f"{other}, of which this is a copy that was changed")
-        return Comparison(remark=f"The state was moved or copied together with its file, which was {file}.")
+        elsewhere = self._elsewhere(told.get("environment"))
+        moved = f"The state was moved or copied together with its file, which was {file}."
+        return Comparison(remark=f"{moved} {elsewhere}".rstrip())
+
+    def _elsewhere(self, before: Any) -> str:
+        """Say which environment variables have another value than when the state was made; "" for
+        none, and for a state that does not know.
+        """
+        if not isinstance(before, dict):
+            return ""
+        names = {*before, *self.environment}
+        other = sorted(str(name) for name in names if before.get(name) != self.environment.get(name))
+        if not other:
+            return ""
+        return (
+            f"The environment has another {' and another '.join(other)} than when this run was begun. If that means "
+            "another database, what is settled so far was not done there: give each its own state with --state=FILE, "
+            "or begin anew with --reset."
+        )
 
 
 def _read(known: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 wing meet.
 
 - ``loading``: from a TARGET or a script to one value that says what is run; ``identities``: what
-  the run's state belongs to, and where it is; ``repeated``: two runs of one process;
+  the run's state belongs to, and where it is, with ``function_names`` and ``surroundings``;
+  ``repeated``: two runs of one process;
 - ``session``: from that value to a summary; ``announcements``: what is said on the way;
   ``blank_state``: what is left of one that fails at its start; ``optional_parts``: what only some
   sessions have, and load;

@@ -6,7 +6,6 @@ the state has if nobody gives one. Nothing of the user's is imported or called.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import os
@@ -25,7 +24,9 @@ from taskmaster.options.commands import RunOptions
 from taskmaster.options.option import spelling
 from taskmaster.records import record
 from taskmaster.redaction import without_passwords_in
+from taskmaster.runner.function_names import described, name_of_function
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
+from taskmaster.runner.surroundings import surroundings
 from taskmaster.units import show_count
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of_file, file_of
@@ -36,7 +37,6 @@ PACKAGE = Path(__file__).parents[1]
 MOST_NAMED = 5  # states in a message
 MOST_EXAMINED = 20  # states that are opened to find an unfinished run
 LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # larger states are not opened for that: each is copied first
-PLAIN = (str, int, float, bool, bytes, type(None))
 # Words of a script's command line that say how it works and not on what: Django's, and those that
 # many scripts have. Taskmaster's own options are left out, too.
 NOT_OF_THE_RUN = {"-v": 1, "--verbosity": 1, "--settings": 1, "--pythonpath": 1, "--no-color": 0, "--force-color": 0,
@@ -80,7 +80,8 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
     suffix = "" if function == "get_jobs" else f"-{function}"
     digest = arguments_digest(without_passwords_in(arguments))
     if installed:
-        identity = RunIdentity({name: value for name, value in what.items() if value}, former=former)
+        about = {name: value for name, value in what.items() if value}
+        identity = RunIdentity(about, former=former, environment=surroundings())
         digest = identity.digest(here) if callback else digest
         return KnownRun(identity, (state_path(parsed.module + suffix, digest),), former_place)
     given = _as_given(parsed, found)
@@ -94,6 +95,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         former=former,
         # A file that is not below the working directory was known by the last part of its name.
         former_is_sure=below is not None,
+        environment=surroundings(),
     )
     places = []
     for place in dict.fromkeys([real, given] if _is_below(real, here) else [given, real]):
@@ -120,7 +122,7 @@ def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRu
     here = Path(os.path.realpath(Path.cwd()))
     script, text = _script()
     words = [*text, *_telling_words(sys.argv[1:])]
-    called, read = _name_of_function(callback), _described(jobs, source)
+    called, read = name_of_function(callback), described(jobs, source)
     given = _absolute(script) if Path(script).is_file() else ""
     real = os.path.realpath(given) if given else ""
     managed = Path(script).name in ("manage.py", "django-admin") and len(sys.argv) > 1
@@ -136,6 +138,7 @@ def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRu
         code=code_of_file(real) if real else "",
         former=former,
         former_is_sure=beside and not words and not managed and _is_function(jobs),
+        environment=surroundings(),
     )
     path = state_path(name, "" if plain else identity.digest(here))
     return KnownRun(identity, (path,), state_path(former))
@@ -319,37 +322,6 @@ def _telling_words(words: Sequence[str]) -> Iterator[str]:
 
 def _is_function(jobs: Any) -> bool:
     return hasattr(jobs, "__code__")
-
-
-def _name_of_function(function: Any) -> str:
-    """Return a function's module and name; of one of the script, the name alone."""
-    if isinstance(function, functools.partial):
-        given = [repr(value) for value in function.args if isinstance(value, PLAIN)]
-        given += [f"{name}={value!r}" for name, value in function.keywords.items() if isinstance(value, PLAIN)]
-        return f"{_name_of_function(function.func)}({', '.join(given)})"
-    name = getattr(function, "__qualname__", None)
-    if name is None:
-        return _name_of_function(type(function))
-    module = str(getattr(function, "__module__", None) or "")
-    return str(name) if module in ("", "__main__") else f"{module}.{name}"
-
-
-def _described(jobs: Any, source: Any) -> str:
-    """Return what is read, as far as it can be told without reading it."""
-    identity = getattr(source, "identity", None) or getattr(jobs, "identity", None)
-    if callable(identity):
-        return str(identity())
-    if callable(jobs) and not isinstance(jobs, type):
-        return _name_of_function(jobs)
-    code = getattr(jobs, "gi_code", None)
-    if code is not None:
-        return f"generator {getattr(code, 'co_qualname', code.co_name)}"
-    file = getattr(jobs, "name", None)
-    if isinstance(file, str):
-        return f"file {Path(file).name}"
-    if isinstance(jobs, range):
-        return "range"
-    return _name_of_function(type(jobs))
 
 
 def _may_be_of(path: Path, identity: RunIdentity) -> bool:

@@ -20,7 +20,8 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def converted(function: Callable[..., Any], arguments: Mapping[str, str]) -> dict[str, Any]:
-    """Return arguments as the types of the function's annotations; texts where it has none.
+    """Return arguments as the types of the function's annotations, or of its default values where
+    it has none; texts where it has neither.
 
     Args:
         function: What they are passed to.
@@ -41,13 +42,16 @@ def texts_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> list
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function)
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = {}.values()
+    # A text that a default value's type does not fit would be compared with numbers, and never be
+    # equal: no jobs.
+    found = {p.name: type(p.default) for p in parameters if type(p.default) in _OF_DEFAULTS}
+    try:
+        return found | typing.get_type_hints(function)
     except Exception:  # a name in a string that only a type checker knows
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            return {}
-        return {p.name: p.annotation for p in parameters if isinstance(p.annotation, type)}
+        return found | {p.name: p.annotation for p in parameters if isinstance(p.annotation, type)}
 
 
 def _value(function: Callable[..., Any], name: str, text: str, kind: Any) -> Any:
@@ -61,7 +65,10 @@ def _value(function: Callable[..., Any], name: str, text: str, kind: Any) -> Any
         return text
     called = getattr(function, "__name__", "get_jobs")
     wanted = " or ".join(getattr(one, "__name__", str(one)) for one in kinds)
-    raise UsageError(f"{name}={text} cannot be passed to {called}, which says that {name} is of the type {wanted}.")
+    raise UsageError(
+        f"{name}={text} cannot be passed to {called}, which says by its annotation or its default value that {name} is "
+        f"of the type {wanted}. If it takes texts, too, let it say so: `def {called}({name}: str)`."
+    )
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
@@ -93,6 +100,9 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     dt.time: dt.time.fromisoformat,
     uuid.UUID: uuid.UUID,
 }
+
+
+_OF_DEFAULTS = {int, float, bool, decimal.Decimal, dt.datetime, dt.date, dt.time, uuid.UUID}
 
 
 def _read(kind: Any, text: str) -> Any:

@@ -84,23 +84,21 @@ class Results:
             else:
                 await self.finish_async(await asyncio.to_thread(_waited_for, one))
 
-    def _doubted(self, result: bool, inside: str) -> list[Any]:  # it is what the call has returned
-        """Say, once, that False says nothing; None of it is work that goes on."""
+    def _noted(self, result: bool, inside: str) -> bool:  # it is what the call has returned
+        """Say, once, that False says nothing; return True, for it is no work that goes on."""
         if not result and not inside:
             self.plain.add(bool)
             sys.stderr.write(
                 f"taskmaster: {self._name} has returned False. That says nothing: what it was called for counts as "
                 "done. Let it raise an exception where that has failed.\n"
             )
-        return []
+        return True
 
     def _unfinished(self, result: Any, *, inside: str = "", depth: int = DEPTH) -> list[Any]:
         """Return what has to be waited for: awaitables, futures, results of a pool."""
         kind = type(result)
-        if kind in self.plain:
+        if kind in self.plain or (kind is bool and self._noted(result, inside)):
             return []
-        if kind is bool:
-            return self._doubted(result, inside)
         if depth and (isinstance(result, _CONTAINERS) or kind is dict):
             among = list(result.values()) if kind is dict else result
             if set(map(type, among)) <= self.plain or not among:

@@ -155,3 +155,21 @@ def test_a_state_that_holds_a_password_is_taken_over(tmp_path: Path) -> None:
 def test_what_is_no_password_makes_another_run(tmp_path: Path, one: dict, other: dict) -> None:
     """No more is left out of the comparison than passwords."""
     assert RunIdentity(other, file="/a.py").compare(RunIdentity(one, file="/a.py").as_text(tmp_path), tmp_path).refusal
+
+
+def test_another_environment_is_said(tmp_path: Path) -> None:
+    """Each variable that has another value, came, or went; a state of old says nothing."""
+    first = RunIdentity({"function": "f"}, file="/a.py", environment={"DATABASE_URL": "1", "PGHOST": "2"})
+    same = RunIdentity({"function": "f"}, file="/a.py", environment=dict(first.environment))
+    other = RunIdentity({"function": "f"}, file="/a.py", environment={"DATABASE_URL": "3", "PGPORT": "2"})
+    former = json.loads(first.as_text(tmp_path))
+    del former["environment"]
+    known = first.as_text(tmp_path)
+
+    assert same.compare(known, tmp_path) == Comparison()
+    assert other.compare(json.dumps(former), tmp_path) == Comparison()
+
+    found = other.compare(known, tmp_path)
+    assert found.refusal == ""
+    assert "DATABASE_URL and another PGHOST and another PGPORT" in found.remark
+    assert "--reset" in found.remark

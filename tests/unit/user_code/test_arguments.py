@@ -67,3 +67,29 @@ def test_annotations_that_only_a_type_checker_knows_leave_texts():
 def test_texts_are_told_for_a_hint():
     """Those without an annotation are what surprises."""
     assert texts_of(get_jobs, {"plain": "10", "text": "10", "limit": 10}) == ["plain"]
+
+
+def of_defaults(number=3, share=0.5, quick=True, since=dt.date(2024, 1, 1), text="", nothing=None, **more):
+    """Stand for a source without annotations."""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("number", "5", 5), ("share", "1", 1.0), ("quick", "false", False), ("quick", "no", False),
+        ("since", "2025-02-03", dt.date(2025, 2, 3)), ("text", "5", "5"), ("nothing", "5", "5"), ("other", "5", "5"),
+    ],
+)  # fmt: skip
+def test_a_default_value_says_the_type_where_no_annotation_does(name, text, value):
+    """A number as text is equal to no number, and "false" is true."""
+    found = converted(of_defaults, {name: text})[name]
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("name", "text"), [("number", "x"), ("quick", "perhaps"), ("since", "today")])
+def test_what_a_default_value_does_not_fit_is_refused(name, text):
+    """With the cure, where texts are meant, too."""
+    with pytest.raises(UsageError, match=rf"default value .*def of_defaults\({name}: str\)"):
+        converted(of_defaults, {name: text})
