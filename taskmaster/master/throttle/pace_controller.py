@@ -106,7 +106,7 @@ class PaceController:
         self._level: ProbeLevel | None = None
         self._measured_at = now
         self._not_before = -math.inf  # when the next baseline may be measured
-        self._heard_at = self._fed_at = now
+        self._heard_at, self._fed_at = now, -math.inf
         self._stepped_at = now
         self._at_least_since: float | None = None
         self._stale_after = STALE_SECONDS

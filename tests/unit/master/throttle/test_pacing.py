@@ -10,6 +10,7 @@ import pytest
 
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
+from taskmaster.master.throttle.pace_controller import FIRST_SHARE
 from taskmaster.master.throttle.pacing import Pacing
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Want
@@ -113,4 +114,4 @@ def test_a_run_that_waits_gets_no_faster_meanwhile() -> None:
         pacing.probe()
         pacing.step()
 
-    assert 0 < pacing.share < 0.5
+    assert pacing.share == FIRST_SHARE
