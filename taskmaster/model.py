@@ -17,6 +17,7 @@ __all__ = [
     "LONG_JOB_SECONDS",
     "MAX_BATCH",
     "PROTOCOL",
+    "RUN_IS_OVER",
     "Answer",
     "AnswerState",
     "Failure",
@@ -33,6 +34,9 @@ PROTOCOL = 5
 
 MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
+
+RUN_IS_OVER = "the run is over"
+"""What a slave says last when it has heard that. An engine has it from its standard error."""
 
 BATCH_SECONDS = 0.5
 """How much work a batch should be, unless the master says more, for its many workers."""

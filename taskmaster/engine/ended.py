@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskmaster.model import RUN_IS_OVER
 from taskmaster.records import record
 
 __all__ = ["UNREACHABLE", "Ended"]
@@ -31,6 +32,14 @@ class Ended:
     lived: float = 0.0
 
     @property
+    def heard_end(self) -> bool:
+        """Whether it ended because the run is over, also if its workers could not do at their end
+        what was left to be done; that is exit code 1.
+        """
+        last = self.said.rstrip().rpartition("\n")[2]
+        return self.code == 0 or (self.code == 1 and RUN_IS_OVER in last)
+
+    @property
     def by_will(self) -> bool:
         """Whether it has ended because it was to."""
         return self.code in BY_WILL
@@ -38,4 +47,4 @@ class Ended:
     @property
     def cannot_work(self) -> bool:
         """Whether another one would end so, too, on the same worker."""
-        return self.unusable or self.code in CANNOT_WORK
+        return self.unusable or (self.code in CANNOT_WORK and not self.heard_end)

@@ -49,6 +49,7 @@ class Fleet:
         run: Its name, which the tasks' names begin with.
         slaves: How many there should be; None: one for each worker of the engine.
         over: A slave has heard that the run is over, so that no more are needed.
+        unfinished: One that has heard it could not do what was left to be done.
         failure: Why the fleet gives up; "" if it does not.
         exit_code: The exit code of a command whose fleet has given up.
         last_problem: What a slave, or the engine, has said last of what went wrong.
@@ -57,6 +58,7 @@ class Fleet:
     run: str
     slaves: int | None
     over: bool = False
+    unfinished: bool = False
     failure: str = ""
     exit_code: int = 0
     last_problem: str = ""
@@ -106,11 +108,13 @@ class Fleet:
     def ended(self, name: str, how: Ended, now: float) -> None:
         """Note how a task ended."""
         began = self._tasks.pop(name, now)
-        if how.code == 0:
-            self.over = True
+        self.over = self.over or how.heard_end
         if how.by_will:
             return
         self.last_problem = how.said.strip() or f"a slave ended with {how.code}"
+        if how.heard_end:
+            self.unfinished = True
+            return
         lived = now - began if how.code is None else how.lived
         if lived >= WORKED_SECONDS and how.code != UNREACHABLE:
             self._pause = SHORTEST_PAUSE_SECONDS

@@ -77,6 +77,7 @@ class RayCluster:
         self._cpus = processes
         self._tasks: dict[str, Any] = {}
         self._begun: set[str] = set()
+        self._heard: dict[str, Ended] = {}  # of what has ended, and nobody was told yet
         self._own = not ray.is_initialized()
         if self._own:
             self._connect(address)
@@ -127,7 +128,7 @@ class RayCluster:
     def look(self) -> View:
         """Return how the cluster stands."""
         resources = self._ray.cluster_resources()
-        ended = {}
+        ended, self._heard = self._heard, {}
         ready = self._ready(list(self._tasks.values()))
         for name, task in list(self._tasks.items()):
             how = self._said(name, task) if id(task) in ready else None
@@ -177,13 +178,13 @@ class RayCluster:
         """Tell all our slaves to end, and withdraw what does not run; return what is still to
         end.
         """
-        self.look()
+        self._heard = dict(self.look().ended)  # how a slave has ended at the run's end says how the run has
         for name, task in list(self._tasks.items()):
             if name in self._begun:
                 self._ray.cancel(task)
             else:
                 self.withdraw(name)
-        return self._tasks.keys()
+        return self._tasks.keys() | self._heard.keys()
 
     def close(self) -> None:
         """End what is left, with its worker, and leave the cluster."""

@@ -61,9 +61,20 @@ class Upkeep:
 
     @property
     def over(self) -> bool:
-        """Whether a slave has heard that the run is over, and all have ended."""
-        with self._lock:
-            return self._fleet.over and not self._fleet.tasks
+        """Whether a slave has heard that the run is over."""
+        return self._fleet.over
+
+    @property
+    def left(self) -> int:
+        """How many slaves have not ended, or not begun."""
+        return len(self._fleet.tasks)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether workers of a slave could not do at the end of the run what was left to be
+        done.
+        """
+        return self._fleet.unfinished
 
     def show(self) -> str:
         """Return how the fleet stands, for people. An engine that raises nothing and does not

@@ -24,6 +24,7 @@ from taskmaster.transport.address import Address
 __all__ = ["run_fleet"]
 
 CHECK_SECONDS = 0.2  # between two looks at the fleet
+FAREWELL_SECONDS = 5.0  # that slaves have to hear of the run's end, when one of them has
 
 
 def run_fleet(  # what a slave needs, each once
@@ -59,9 +60,13 @@ def run_fleet(  # what a slave needs, each once
             while not upkeep.over and not signals.received:
                 slaves.check()
                 time.sleep(CHECK_SECONDS)
+            # The others hear it, too. But one that begins now would wait for the master.
+            deadline = time.monotonic() + FAREWELL_SECONDS
+            while upkeep.left and not signals.received and time.monotonic() < deadline:
+                time.sleep(CHECK_SECONDS)
         finally:
             slaves.stop(lambda: signals.repeated)
-        return 128 + signals.received if signals.received else 0
+        return 128 + signals.received if signals.received else int(upkeep.unfinished)
 
 
 def _awaited(key: Callable[[], str | None], seconds: float, address: Address, signals: Signals) -> str | None:

@@ -81,9 +81,9 @@ class EngineSlaves:
             )
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:
-        """See to their end."""
+        """See to their end; return 1 if workers could not do then what was left to be done."""
         self._upkeep.stop(self._grace + LATE_SECONDS, hurry)
-        return 0
+        return int(self._upkeep.unfinished)
 
 
 class EngineSpec:

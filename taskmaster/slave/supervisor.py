@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
-from taskmaster.model import Answer, AnswerState
+from taskmaster.model import RUN_IS_OVER, Answer, AnswerState
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -320,7 +320,7 @@ class Supervisor:
         self._wind_up()
         took = timedelta(seconds=round(time.monotonic() - self._began))
         done, failed = self._in_flight.done, self._in_flight.failed
-        self._say(f"the run is over: {_work_done(done, failed)} by this slave in {took}.")
+        self._say(f"{RUN_IS_OVER}: {_work_done(done, failed)} by this slave in {took}.")
         self._link.bye()
         return self._exit_code
 

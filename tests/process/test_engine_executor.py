@@ -136,3 +136,23 @@ def test_a_factory_that_makes_no_executor_is_refused_before_anything_begins(play
     assert "--engine=pools.py:make raised OSError: no licence." in run.output
     assert 'pools.py", line 2, in make' in run.output
     assert not list(playground.directory.glob("*.tmstate"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["threads"], indirect=True)
+def test_what_workers_could_not_do_at_their_end_is_the_exit_code_of_the_run_and_of_the_fleet(playground, engine):
+    """The run is not called done where a teardown failed, and slaves of which there are more than
+    workers do not wait for a master that has gone.
+    """
+    code = (playground.directory / "jobs.py").read_text() + "\ndef teardown():\n    raise OSError('not written')\n"
+    playground.write("jobs.py", code)
+    run = engine.run("tm-run", "jobs.py", TOTAL="100")
+    assert run.process.returncode == 1, run.output
+    assert "100 jobs are settled, but workers could not end as they should" in run.output
+
+    port = free_port()
+    master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", "--reset", TOTAL="100")
+    fleet = engine.run("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", "--slaves=4")
+    assert fleet.process.returncode == 1, fleet.output
+    assert "teardown() raised OSError" in fleet.output
+    assert master.end() == 0, master.output

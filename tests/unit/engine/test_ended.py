@@ -26,3 +26,16 @@ def test_a_lost_slave_is_one_that_may_work_the_next_time(code):
     """A kill, an engine that has lost it."""
     assert not Ended(code).cannot_work
     assert not Ended(code).by_will
+
+
+def test_a_slave_whose_workers_were_not_well_at_the_end_has_heard_of_that_end():
+    """It is no fault of the engine's worker, and needs no other slave; one that had no end has
+    another fault.
+    """
+    over = Ended(1, "w", "teardown() raised OSError\ntm-slave: the run is over: 3 jobs done by this slave.\n")
+
+    assert over.heard_end
+    assert not over.cannot_work
+    assert Ended(0).heard_end
+    for other in (Ended(1, "w", "setup() raised OSError"), Ended(2, "w", over.said), Ended(143), Ended(None)):
+        assert not other.heard_end

@@ -59,6 +59,19 @@ def test_nothing_is_started_when_the_run_is_over():
     assert fleet.due(100.0) == []
 
 
+def test_the_run_is_over_also_where_no_worker_ends_well():
+    """Its slaves end with 1 then, each, and none is started for another run."""
+    fleet = Fleet("r", 3)
+    fleet.seen(3, 0)
+    for name in fleet.due(0.0):
+        fleet.ended(name, Ended(1, name, "tm-slave: the run is over: 0 jobs done by this slave."), 1.0)
+
+    assert fleet.over
+    assert fleet.unfinished
+    assert not fleet.failure
+    assert fleet.due(100.0) == []
+
+
 def test_pauses_grow_while_slaves_fail():
     """One second, then two, then four, and at most a minute."""
     fleet = Fleet("r", 1)

@@ -150,6 +150,20 @@ def test_draining_interrupts_what_runs_and_withdraws_what_waits(ray):
     assert not ray.initialized
 
 
+def test_how_a_slave_ended_just_before_draining_is_told(ray):
+    """At the end of a run all of them do, and it is how the run has ended."""
+    cluster = RayCluster("r", "auto", 1)
+    cluster.submit("one", TASK.named("one"))
+    ray.tasks[0].append("begun")
+    cluster.look()
+    ray.tasks[0].append(Ended(1, "w1"))
+
+    assert list(cluster.drain()) == ["one"]
+    assert ray.cancelled == []
+    assert cluster.look().ended == {"one": Ended(1, "w1")}
+    assert cluster.look().ended == {}
+
+
 def test_a_head_that_does_not_answer_is_not_waited_for_as_long_as_ray_would(ray, monkeypatch):
     """Which is minutes: the command ends with what cures it."""
     monkeypatch.setattr(ray_cluster, "CONNECT_SECONDS", 0.01)
