@@ -194,7 +194,7 @@ class LightSlave:
         self._in_flight.answered()
         for held in self._in_flight.void(answer.stale):
             self._recall(held, 0, now)
-        if answer.state is AnswerState.OVER:
+        if answer.state in (AnswerState.OVER, AnswerState.LEAVE):
             self.over = True
             self.link.bye()
             self.link.close()

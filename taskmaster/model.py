@@ -310,6 +310,8 @@ class AnswerState(StrEnum):
     """Hand back what is not started, let what is running end, report it and go on asking."""
     OVER = "over"
     """Nothing is left: end."""
+    LEAVE = "leave"
+    """An operator wants it to get nothing more: end, although the run goes on."""
     UNKNOWN = "unknown"
     """This master does not know the slave: say hello again."""
 

@@ -48,7 +48,8 @@ class Fleet:
     Attributes:
         run: Its name, which the tasks' names begin with.
         slaves: How many there should be; None: one for each worker of the engine.
-        over: A slave has heard that the run is over, so that no more are needed.
+        over: A slave has ended well, so that no more are needed.
+        heard_end: One has heard that the run is over.
         unfinished: One that has heard it could not do what was left to be done.
         failure: Why the fleet gives up; "" if it does not.
         exit_code: The exit code of a command whose fleet has given up.
@@ -58,6 +59,7 @@ class Fleet:
     run: str
     slaves: int | None
     over: bool = False
+    heard_end: bool = False
     unfinished: bool = False
     failure: str = ""
     exit_code: int = 0
@@ -108,7 +110,8 @@ class Fleet:
     def ended(self, name: str, how: Ended, now: float) -> None:
         """Note how a task ended."""
         began = self._tasks.pop(name, now)
-        self.over = self.over or how.heard_end
+        self.heard_end = self.heard_end or how.heard_end
+        self.over = self.over or how.heard_end or how.code == 0
         if how.by_will:
             return
         self.last_problem = how.said.strip() or f"a slave ended with {how.code}"

@@ -61,8 +61,9 @@ class Upkeep:
 
     @property
     def over(self) -> bool:
-        """Whether a slave has heard that the run is over."""
-        return self._fleet.over
+        """Whether a slave has heard that the run is over, or none is left and none is needed."""
+        with self._lock:
+            return self._fleet.heard_end or (self._fleet.over and not self._fleet.tasks)
 
     @property
     def left(self) -> int:

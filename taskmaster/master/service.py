@@ -183,7 +183,7 @@ class Service:
         if said:
             self._took()
         if self.over or slave.may_end:
-            return Answer(AnswerState.OVER, stale=stale).to_wire()
+            return Answer(AnswerState.OVER if self.over else AnswerState.LEAVE, stale=stale).to_wire()
         batches = self._dispatch.batches(slave, wish)
         with self._lock:
             back = self._broker.draining or self._broker.hand_out.asks_all_back(slave)

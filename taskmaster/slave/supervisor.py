@@ -118,7 +118,7 @@ class Supervisor:
         self._schedule = ExchangeSchedule()
         self._enforce_at = 0.0
         self._said_waiting = self._said_connected = False
-        self._over = False
+        self._over = self._leaves = False
         self._stop_by: float | None = None
         self._interruption = Interruption(signals, self._selector, config.lifeline)
 
@@ -240,8 +240,8 @@ class Supervisor:
         now = time.monotonic()
         for held in self._in_flight.void(answer.stale):
             self._pool.recall(held, 0)
-        if answer.state is AnswerState.OVER:
-            self._over = True
+        if answer.state in (AnswerState.OVER, AnswerState.LEAVE):
+            self._over, self._leaves = True, answer.state is AnswerState.LEAVE
             return
         self._pool.rest(answer.rest)
         self._batch_size.aim(answer.work)
@@ -316,11 +316,12 @@ class Supervisor:
         return True
 
     def _end_over(self) -> int:
-        """End because the run is over."""
+        """End because the run is over, or because this slave is to get nothing more of it."""
         self._wind_up()
         took = timedelta(seconds=round(time.monotonic() - self._began))
         done, failed = self._in_flight.done, self._in_flight.failed
-        self._say(f"{RUN_IS_OVER}: {_work_done(done, failed)} by this slave in {took}.")
+        why = "an operator wants this slave to end" if self._leaves else RUN_IS_OVER
+        self._say(f"{why}: {_work_done(done, failed)} by this slave in {took}.")
         self._link.bye()
         return self._exit_code
 

@@ -242,6 +242,7 @@ def test_a_quiet_slave_ends_by_itself_and_another_goes_on(playground: Playground
         first = next(name for name in names if name.endswith(f":{slaves[0].pid}"))
         assert control.quiet(first)["changed"]
         assert slaves[0].end() == 0, slaves[0].output
+        assert "tm-slave: an operator wants this slave to end: " in slaves[0].output
         gone = next(row for row in control.slaves() if row["name"] == first)
         assert gone["state"] == "said goodbye"
         assert gone["done"] > 0

@@ -358,7 +358,7 @@ class World:
         if answer.state == "unknown":
             slave.greeted = 0
             return
-        if answer.state == "over":
+        if answer.state in ("over", "leave"):
             slave.alive = False
             self.service.bye(slave.id)
             return

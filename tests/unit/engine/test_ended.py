@@ -36,6 +36,13 @@ def test_a_slave_whose_workers_were_not_well_at_the_end_has_heard_of_that_end():
 
     assert over.heard_end
     assert not over.cannot_work
-    assert Ended(0).heard_end
-    for other in (Ended(1, "w", "setup() raised OSError"), Ended(2, "w", over.said), Ended(143), Ended(None)):
+    assert Ended(0, "w", "tm-slave: the run is over: 3 jobs done by this slave.").heard_end
+    for other in (
+        Ended(0, "w", "tm-slave: an operator wants this slave to end: 3 jobs done by this slave."),
+        Ended(0),
+        Ended(1, "w", "setup() raised OSError"),
+        Ended(2, "w", over.said),
+        Ended(143),
+        Ended(None),
+    ):
         assert not other.heard_end

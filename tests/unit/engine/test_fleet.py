@@ -59,6 +59,18 @@ def test_nothing_is_started_when_the_run_is_over():
     assert fleet.due(100.0) == []
 
 
+def test_a_slave_that_an_operator_ends_is_no_end_of_the_run():
+    """The others work on; none is started in its place, which would get jobs."""
+    fleet = Fleet("r", 2)
+    fleet.seen(2, 2)
+    fleet.ended(fleet.due(0.0)[0], Ended(0, "w1", "tm-slave: an operator wants this slave to end: 3 jobs done."), 5.0)
+
+    assert fleet.over
+    assert not fleet.heard_end
+    assert len(fleet.tasks) == 1
+    assert fleet.due(100.0) == []
+
+
 def test_the_run_is_over_also_where_no_worker_ends_well():
     """Its slaves end with 1 then, each, and none is started for another run."""
     fleet = Fleet("r", 3)
@@ -67,6 +79,7 @@ def test_the_run_is_over_also_where_no_worker_ends_well():
         fleet.ended(name, Ended(1, name, "tm-slave: the run is over: 0 jobs done by this slave."), 1.0)
 
     assert fleet.over
+    assert fleet.heard_end
     assert fleet.unfinished
     assert not fleet.failure
     assert fleet.due(100.0) == []

@@ -10,9 +10,10 @@ from support.master import Master
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.service import Service
-from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Report, ReportEnd, WireBatch
+from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, FailureKind, Report, ReportEnd, WireBatch
 from taskmaster.slave.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
@@ -62,6 +63,15 @@ def test_who_asks_for_a_retry_does_not_stop_the_run() -> None:
 
         assert held.lent.count == ALIKE_ATTEMPTS
         assert bool(broker.settlement.stop) is stops
+
+
+def test_a_slave_that_an_operator_ends_is_not_told_that_the_run_is_over() -> None:
+    """An engine's fleet would take that for the end of all its slaves."""
+    service, broker = service_of([])
+    broker.slaves.silence("s", Quieted("s", ends=True))
+    assert Answer.from_wire(service.exchange("s", [], (1, 1, 0, ""))).state is AnswerState.LEAVE
+    service.end()
+    assert Answer.from_wire(service.exchange("s", [], (1, 1, 0, ""))).state is AnswerState.OVER
 
 
 @pytest.mark.parametrize("seconds", [1e9, 1e308, math.inf, math.nan, -1.0])
