@@ -29,6 +29,7 @@ __all__ = ["DatabaseProbe", "pace"]
 
 logger = clean_logger(__name__)
 
+LONGEST_SECONDS = 0.5  # that a statement of the user's may take; a second without an answer slows a run
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
 UNREACHED = 6  # exit code of what cannot be reached
 
@@ -129,13 +130,16 @@ class DatabaseProbe:
         or not yet, is waited for later.
 
         Raises:
-            UsageError: It is refused for a reason that does not pass by itself.
+            UsageError: It is refused for a reason that does not pass by itself, or a statement of
+                the user's takes too long.
         """
         import psycopg2
 
         try:
             self._connect()
-            self._time()
+            taken = self._time()
+            if self._statement and taken > LONGEST_SECONDS:
+                taken = self._time()  # what it reads is in memory now
         except psycopg2.Error as exc:
             why = without_password(said(exc), self._dsn)
             if is_final(exc):
@@ -145,6 +149,13 @@ class DatabaseProbe:
                     f"The server refuses the statement of the probe, which is one that reads, in a transaction that "
                     f"is read only: {why}"
                 ) from None
+        else:
+            if self._statement and taken > LONGEST_SECONDS:
+                raise UsageError(
+                    f"The statement of the probe takes {taken:.2g} s, and it is run about ten times a second: give one "
+                    "that takes some milliseconds. A run would have to wait for minutes for a slower one to be "
+                    "measured, and would never get faster."
+                )
         finally:
             self.close()
 

@@ -178,6 +178,25 @@ def test_a_semicolon_that_ends_nothing_is_no_second_statement(postgres: Server, 
         ]
 
 
+def test_a_statement_of_the_users_that_takes_long_is_refused_at_the_start(postgres: Server) -> None:
+    """With it, the share could never rise; one that is slow only the first time is taken, and so
+    is a server whose own statement is slow: that is waited for.
+    """
+    for statement, times, refused in (
+        ("SELECT 1", [0.6, 0.6], True),
+        ("SELECT 1", [0.6, 0.1], False),
+        ("", [9], False),
+    ):
+        clock = iter([moment for seconds in times for moment in (0.0, seconds)])
+        with closing(DatabaseProbe(postgres.dsn(), statement, clock.__next__)) as probe:
+            if refused:
+                with pytest.raises(UsageError, match=r"takes 0\.6 s, and it is run about ten times a second"):
+                    probe.try_out()
+            else:
+                probe.try_out()
+        assert next(clock, None) is None
+
+
 def test_what_does_not_pass_by_itself_is_refused_at_the_start(postgres: Server) -> None:
     """A name or a database that is not there; a closed port is waited for; later, the cure is
     said.
