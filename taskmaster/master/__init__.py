@@ -9,7 +9,8 @@ waits for, ``summary`` what it comes to, ``remarks`` what that means,
 ``run_identity`` says what a state belongs to, ``job_identity`` tells jobs apart, ``pickling`` makes
 bytes of them.
 
-``steer_service`` lets a run be steered and looked at; ``condition`` and ``why`` say why it is no
+``steer_service`` lets a run be steered and looked at, ``failed_choice`` knows which failed jobs an
+operator means; ``condition`` and ``why`` say why it is no
 faster, ``work_time`` for how long it was at work, ``slave_figures`` what each slave has done.
 ``event_watch`` finds out what has happened, ``events`` keeps it, and ``event_feed`` tells it.
 

@@ -199,7 +199,7 @@ def _steered(rows: Sequence[TrailRow]) -> Iterator[Happened]:
             yield _happened(EventName.PAUSED, f"{row.who} has paused the run{until}", row.reason, **by)
         elif row.command == "resume":
             yield _happened(EventName.UNPAUSED, f"{row.who} lets the run go on", row.reason, **by)
-        elif row.command not in ("finished", "stopped"):
+        elif row.command not in ("finished", "stopped", "killed"):  # whose session says it, if any
             change = f" from {row.before} to {row.after}" if row.before and row.after else ""
             yield _happened(EventName.CHANGED, f"{row.who}: {row.command}{change}", row.reason, **by)
 

@@ -22,6 +22,7 @@ from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
 from taskmaster.master.ending import Ending, say_goodbye
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS, EventFeed
+from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
@@ -109,8 +110,7 @@ class Run:
         self._collector = Collector()
         incarnation, dedup = f"{record.id}.{secrets.token_hex(8)}", Dedup(record)
         self._broker = broker = Broker(incarnation, limits, record)
-        self._outage = OutageRemark(lambda: broker.outage.reason)
-        completion = Completion(source, record)
+        self._outage, completion = OutageRemark(lambda: broker.outage.reason), Completion(source, record)
         self._record = record = record.without_jobs()
         guarded = (self._broker, self._lock)
         self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change, line=resume)
@@ -119,14 +119,14 @@ class Run:
         )
         self._checks = checks = JobChecks(identity)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
-        next_one = expected(record)
         self._reader = kind(
-            source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=next_one
+            source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=expected(record)
         )
         known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
         self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
         kinds = store.kinds(MOST_KINDS) if record.failures else ()
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
+        self._known_to_steers = self._reports.figures, FailedChoice(*guarded, self._reports.kinds, store.failed)
         self._service = self._served(incarnation, skew)
         self._details = self._shown(identity, incarnation, resume)
         self.events = EventFeed(record, self._lock, self.steers, self._reports, stall)
@@ -251,7 +251,7 @@ class Run:
             TaskmasterError: the source failed, or its own slave did.
         """
         self._run_time = self._run_time if self._is_timed else run_time
-        self.steers.connect(self._checkpointer.press, signals, self._wake.set, own_slave, self._reports.figures)
+        self.steers.connect(self._checkpointer.press, signals, self._wake.set, own_slave, *self._known_to_steers)
         self._throttle.start()
         server.start()
         self._checkpointer.start()

@@ -19,10 +19,12 @@ from taskmaster import __version__
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.slave_figures import SlaveFigures
+from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.steering import News, Steering
-from taskmaster.master.steering.trail import LONGEST_TEXT
+from taskmaster.master.steering.trail import beginnings
 from taskmaster.master.summary import OwnSlave
 from taskmaster.master.tally.history import History
 from taskmaster.master.throttle.throttle import Throttle
@@ -116,10 +118,11 @@ class SteerService:
         self._apply = apply
         self._clock = clock
         self._signals: Signals | None = None
-        self._wake: Callable[[], None] = lambda: None
+        self._hurry: Callable[[], None] = lambda: None
+        self._wake = self._hurry
         self._own_slave: OwnSlave | None = None
         self._figures: SlaveFigures | None = None
-        self._hurry: Callable[[], None] = lambda: None
+        self._choice: FailedChoice | None = None
         self._exit_code: int | None = None
         self._closed = False
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -142,9 +145,9 @@ class SteerService:
         if over and record.live:
             self.steering.forget()
         goes_on = record.resumed and (record.mark is not None or record.settled)
-        line = line if len(line) <= LONGEST_TEXT else ""  # cut, it would be another command
         self.history.begin(clock(), record.settled, record.failures)
-        self.steering.note(clock(), "resumed" if goes_on else "started", line)
+        for command, reason in beginnings(record.trail, line, goes_on=bool(goes_on)):
+            self.steering.note(clock(), command, reason)
         self.steering.tick(clock())  # a hold may have been over before anybody was at work
 
     def connect(
@@ -154,6 +157,7 @@ class SteerService:
         wake: Callable[[], None],
         own_slave: OwnSlave | None,
         figures: SlaveFigures,
+        choice: FailedChoice | None = None,
     ) -> None:
         """Note the parts that are made after this one.
 
@@ -163,8 +167,9 @@ class SteerService:
             wake: Lets the run look at its signals.
             own_slave: The slave that belongs to the run; None if it has none.
             figures: What each slave has done.
+            choice: Knows which failed jobs there are.
         """
-        self._hurry, self._signals, self._wake = hurry, signals, wake
+        self._hurry, self._signals, self._wake, self._choice = hurry, signals, wake, choice
         self._own_slave, self._figures = own_slave, figures
 
     # -- what clients call -------------------------------------------------------------------------
@@ -176,9 +181,12 @@ class SteerService:
             request: What a client has sent.
             peer: The address that it came from.
         """
+        none_meant = self._none_meant(request)
         with self._lock:
             if self._closed:
                 return {"ok": False, "why": OVER}
+            if none_meant:
+                return {"ok": False, "why": none_meant}
             last = self.steering.trail.last
             answer = self.steering.apply(request, clean(peer)[:100], self._clock())
             row = self.steering.trail.after(last, 1)  # none of a request that was refused, or was heard before
@@ -189,6 +197,16 @@ class SteerService:
                 answer["say"],
             )  # fmt: skip
         return answer
+
+    def _none_meant(self, value: Any) -> str:
+        """Return why a request to run failed jobs again means none; "" for all others."""
+        if self._choice is None or not isinstance(value, dict) or value.get("command") != Command.RETRY:
+            return ""
+        try:
+            request = SteerRequest.from_wire(value)
+        except UsageError:
+            return ""  # which is said where it is applied
+        return "" if self.steering.knows(request.id) else self._choice.none_meant(request.arguments)
 
     def answer(self, method: str, *arguments: Any) -> Any:
         """Do what the run's own page asks for: "look" or "steer"."""

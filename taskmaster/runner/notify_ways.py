@@ -34,6 +34,7 @@ ATTEMPTS = 3
 BACKOFF_SECONDS = 1.0  # before the second attempt; it doubles
 LOOK_SECONDS = 0.05  # between two looks at a command that runs
 LONGEST_OUTPUT = 2000  # characters that are logged of what a command has printed
+MOST_PRINTED_BYTES = 1 << 20  # that are kept of what a command prints while it runs
 SECRETS = ("TASKMASTER_KEY", "TASKMASTER_NOTIFY")  # variables that no command gets
 
 
@@ -104,11 +105,9 @@ class CommandWay:
                 env={**environment, **environment_of(event)},
                 start_new_session=True,
             )
-            why = self._ended(process, hurry)
-            output = ""
-            if printed is not None:
-                printed.seek(0)
-                output = printed.read(4 * LONGEST_OUTPUT).decode("utf-8", "replace").strip()[:LONGEST_OUTPUT]
+            kept = _Printed(printed)
+            why = self._ended(process, hurry, kept)
+            output = kept.beginning().decode("utf-8", "replace").strip()[:LONGEST_OUTPUT]
         if output:
             logger.log(30 if why else 20, "%s has printed: %s", self.shown, output)
         return why
@@ -134,10 +133,11 @@ class CommandWay:
             return reads, None
         return given, printed
 
-    def _ended(self, process: subprocess.Popen[bytes], hurry: threading.Event) -> str:
+    def _ended(self, process: subprocess.Popen[bytes], hurry: threading.Event, printed: _Printed) -> str:
         """Wait for the command; return why it has not done what it should, or ""."""
         deadline = time.monotonic() + self._seconds
         while process.poll() is None and time.monotonic() < deadline and not hurry.is_set():
+            printed.bound()
             time.sleep(LOOK_SECONDS)
         code = process.poll()
         if code is None:
@@ -146,6 +146,34 @@ class CommandWay:
             process.wait()
             return "it was killed: " + ("the run is over" if hurry.is_set() else f"it took {self._seconds:g} s")
         return "" if code == 0 else f"it ended with {code}"
+
+
+class _Printed:
+    """What a command prints, in a file that is cut where it grows: a command that prints without
+    end fills no disk.
+
+    Args:
+        file: The file; None if there is none.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._beginning: bytes | None = None
+
+    def beginning(self) -> bytes:
+        """Return the first of it."""
+        if self._beginning is not None or self._file is None:
+            return self._beginning or b""
+        return os.pread(self._file.fileno(), 4 * LONGEST_OUTPUT, 0)
+
+    def bound(self) -> None:
+        """Keep the beginning alone of what is too much; what follows is written behind a hole."""
+        if self._file is None:
+            return
+        blocks = os.fstat(self._file.fileno()).st_blocks
+        if blocks * 512 > MOST_PRINTED_BYTES:
+            self._beginning = self.beginning()
+            os.ftruncate(self._file.fileno(), 0)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

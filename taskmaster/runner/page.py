@@ -39,7 +39,7 @@ __all__ = ["Page", "PageView", "start_page"]
 logger = clean_logger(__name__)
 
 MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
-END_SECONDS = 5.0  # for the child to show the end of the run, and then to end itself
+END_SECONDS = 7.0  # for the child to show the end of the run, and then to end itself
 RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pipe
 
 

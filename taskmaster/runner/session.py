@@ -208,14 +208,22 @@ class RunSession:
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
-        if self._page_plan is not None:
-            parts.page = optional_parts.page_of(self._page_plan, run, store, command, sampled=self._sample is not None)
-            console.say(stack.enter_context(parts.page).sentence)
+        self._open_page(parts, stack, store, command)
+        if parts.page is not None and as_json:
+            console.say(f"`tm-ctl web-url {shlex.quote(store.location)}` prints that address with its token.")
         parts.slave = self._start_slave(parts, key)
         if parts.slave is not None:
             stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
         optional_parts.report_at_end(options, run, store, lambda: parts.exit_code, stack)
         return parts
+
+    def _open_page(self, parts: _Parts, stack: ExitStack, store: Store, command: str) -> None:
+        """Serve the page, if one is wanted, and say where it is."""
+        if self._page_plan is None:
+            return
+        sampled = self._sample is not None
+        parts.page = optional_parts.page_of(self._page_plan, parts.run, store, command, sampled=sampled)
+        parts.console.say(stack.enter_context(parts.page).sentence)
 
     def _signals(self) -> Signals:
         own = self._slave

@@ -1,7 +1,8 @@
 """A file that has what Taskmaster logs and says of a run, as lines for people or as JSON objects.
 
 It is opened anew when logrotate has moved it away. A file that cannot be written any more stops no
-run: it is warned of, once. The file stays, and others may read it: tokens are hidden in it.
+run: it is warned of, once. The file stays, and others may read it: tokens are hidden in it, and in
+JSON lines wherever they go, for these are read by a collector of logs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class JsonLines(logging.Formatter):
             record.exc_text = clean_lines(self.formatException(record.exc_info))
         if record.exc_text:
             found["traceback"] = record.exc_text
-        return json.dumps(found)
+        return without_tokens(json.dumps(found))
 
 
 class LogFile:

@@ -64,6 +64,9 @@ class Signals:
     def ask(self, by: str, *, at_once: bool = False) -> None:
         """Do what a SIGTERM does, because somebody asks for it otherwise; any thread may call this.
 
+        Where a wait has to be ended from inside of a handler, a SIGTERM to the main thread does it:
+        a job that runs there hears of nothing else.
+
         Args:
             by: Who asks, in the place of the signal's name.
             at_once: Do what a second signal does.
@@ -73,6 +76,9 @@ class Signals:
             self.received, self._first_at = signal.SIGTERM, time.monotonic()
         if at_once:
             self._repeat(signal.SIGTERM)
+        main = threading.main_thread().ident
+        if self._notify is not None and self._former and main is not None:
+            signal.pthread_kill(main, signal.SIGTERM)  # counts as the same, within a second
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -88,7 +94,8 @@ class Signals:
         if not is_command():
             self._left.set()
         signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
-        for number, former in self._former.items():
+        changed, self._former = self._former, {}
+        for number, former in changed.items():
             signal.signal(number, former if former is not None else signal.SIG_DFL)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

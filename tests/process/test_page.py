@@ -310,6 +310,7 @@ def test_what_is_on_demand_is_there(going: str, browser: Browser) -> None:
     """A hundred slaves in parts and in the order that is asked for, the bar of the failure budget,
     and a report with its style for a browser that runs no scripts.
     """
+    wait_for("a slave", lambda: status(going)["page"]["slaves"])
     known = status(going)
     row = known["page"]["slaves"][0]
     rows = [{**row, "name": f"web{number}:1", "since_at": float(number)} for number in range(100)]
@@ -556,7 +557,7 @@ def test_another_page_in_the_same_browser_gets_nothing(going: str, browser: Brow
         with evil_page(going.partition("/?")[0]) as evil:
             other = context.new_page()
             other.goto(evil)
-            wait_for("the attack", lambda: other.title().startswith("["), 20)
+            wait_for("the attack", lambda: other.title().startswith("["), 60)
             done = json.loads(other.title())
         assert len(done) == 5
         assert not any("settled" in one or "running" in one for one in done), done
@@ -607,7 +608,7 @@ def test_what_no_browser_sends_is_refused(going: str) -> None:
     try:
         for sock in held:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: ")
-        wait_for("the page to be there again", lambda: answers(going), 20)
+        wait_for("the page to be there again", lambda: answers(going), 60)
     finally:
         for sock in held:
             sock.close()
@@ -712,6 +713,30 @@ def test_a_page_beside_a_master_without_one(playground: Playground, browser: Bro
     assert again.end() == 143
 
 
+def test_the_page_s_stop_ends_a_job_in_the_master_s_own_process(playground: Playground) -> None:
+    """With --processes 0 the job has --grace to end, as after a signal, and is given back; the
+    command that goes on runs it again.
+    """
+    playground.write(
+        "work.py",
+        "import os, time\ndef get_jobs(last=0):\n    yield from range(last + 1, 4)\n"
+        "def handle_job(n):\n    open(f'began-{n}', 'w').close()\n"
+        "    while n == 2 and not os.path.exists('enough'):\n        time.sleep(0.02)\n",
+    )
+    words = ["--processes=0", "--grace=0.5", "--progress=none"]
+    run = playground.start("tm-run", "work.py", *words, f"--web=127.0.0.1:{free_port()}")
+    url = address(run)
+    wait_for("the job that hangs", (playground.directory / "began-2").exists)
+    assert command(url, "stop")[0] == 200
+
+    assert run.end() == 143, run.output
+    assert "Stopped by eve@127.0.0.1: the job that runs here has 0.5 s to end" in run.output
+    playground.write("enough", "")
+    again = playground.run("tm-run", "work.py", *words)
+    assert again.process.returncode == 0, again.output
+    assert (playground.directory / "began-3").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -738,7 +763,7 @@ def test_a_port_that_is_taken_is_refused_and_the_next_one_found(playground: Play
         run = playground.run("tm-run", "work.py", "1", f"--web=127.0.0.1:{port}")
     assert run.process.returncode == 6
     assert f"127.0.0.1:{port}" in run.output
-    first, url = begun(playground, "--web", "--limit=300")
+    first, url = begun(playground, "--web")
     assert re.match(r"http://127\.0\.0\.1:\d+/\?token=", url)
     first.signal_group(signal.SIGTERM)
     first.end()

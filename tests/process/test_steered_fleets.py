@@ -127,7 +127,7 @@ def test_a_paused_master_that_is_killed_finds_its_slaves_paused(playground: Play
     playground.write("work.py", PREAMBLE + WRITES + ONE)
     with fleet(playground, ["--processes=2"]) as (port, master, slaves):
         with Run(f"127.0.0.1:{port}") as control:
-            row = control.pause("deploy", duration="20s")["trail"]
+            row = control.pause("deploy", duration="10m")["trail"]
             until = control.status()["hold"]["until_at"]
             wait_for("it to be written", lambda: control.status()["trail_saved"] >= row)
             wait_for("a row of history in the state", lambda: bool(playground.look("SELECT at FROM history")))

@@ -60,6 +60,11 @@ def wait_for_state(run: Run, state: str) -> dict[str, Any]:
     return found
 
 
+def wait_for_leased(run: Run, most: float) -> None:
+    """Until at most so many jobs are handed out."""
+    wait_for(f"at most {most} jobs to be handed out", lambda: run.status()["leased"] <= most)
+
+
 def failures(playground: Playground) -> int:
     """Failed jobs of the only state here."""
     row = playground.look("SELECT failures FROM run")
@@ -145,6 +150,7 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
     again = playground.start("tm-run", "work.py", "2", "--progress=none", "--rate=1000")
     again.wait_for_output("tm-ctl resume")
     assert "The rate is 50/s, set by" in again.output
+    assert "ended without a word: it was killed, or its machine went down" in again.output
     assert '("db2 is dying")' in again.output
     assert "the command line says 1000/s" in again.output
     with steered(playground) as control:
@@ -152,7 +158,7 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
         assert control.settings()[-1]["name"]
         assert playground.ledger.ended() == ended
         assert control.rate("default")["after"] == "1000/s"
-        assert [row["command"] for row in control.trail()] == ["started", "rate", "pause", "resumed", "rate"]
+        assert [row["command"] for row in control.trail()] == ["started", "rate", "pause", "killed", "resumed", "rate"]
         control.resume()
     enough(playground)
     assert again.end() == 0, again.output
@@ -198,7 +204,8 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
     with steered(playground) as control:
         for rate, seconds, most, least in ((10, 4.0, 10, 5), (1000, 3.0, 1000, 60), (0.5, 5.0, 1, 0)):
             control.rate(rate)
-            time.sleep(1.5)  # in which what was handed out at the former rate ends or comes back
+            wait_for_leased(control, max(1, rate))  # what the former rate handed out ends or comes back
+            time.sleep(1.0)  # in which what was on its way does
             since = time.time()
             time.sleep(seconds)
             count = begun_between(playground, since, since + seconds)
@@ -268,6 +275,10 @@ def test_failed_jobs_are_run_again_while_the_run_goes_on(playground: Playground)
         wait_for("all but the last to be settled", lambda: control.status()["settled"] >= 99)
         assert control.status()["failed"] == 10
         playground.write("mended", "")
+        for words, said in ((["--kind=Nope"], "failed with: ConnectionError (10)."), (["--job=x9"], "has the key x9")):
+            refused = playground.run("tm-ctl", "retry", *words, "work.py")
+            assert refused.process.returncode == 2, refused.output
+            assert said in refused.output
         answer = playground.run("tm-ctl", "retry", "--kind=ConnectionError", "work.py", "--json")
         assert json.loads(answer.output)["ok"]
         wait_for("them to be mended", lambda: control.status()["failed"] == 0)

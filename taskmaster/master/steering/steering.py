@@ -22,7 +22,7 @@ from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, Tr
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import Settings, Steered
-from taskmaster.master.steering.trail import Trail
+from taskmaster.master.steering.trail import KILLED, Trail
 from taskmaster.master.tally.history import MinuteRow
 from taskmaster.units import rate_of, show_moment, show_rate, show_rounded
 
@@ -130,7 +130,7 @@ class Steering:
         Args:
             place: Names the run in a command.
         """
-        found = []
+        found = [f"{row.reason}." for row in self.trail.unwritten() if row.command == KILLED]
         for change in self.live.values():
             when = f"by {change.by} on {show_moment(change.at)}" + (f' ("{change.reason}")' if change.reason else "")
             if change.name == HOLD:
@@ -185,6 +185,10 @@ class Steering:
         self._saved_version = news.version
 
     # -- requests ----------------------------------------------------------------------------------
+
+    def knows(self, ident: str) -> bool:
+        """Return whether the request with this id was answered."""
+        return ident in self._answers
 
     def apply(self, value: Any, peer: str, now: float) -> dict[str, Any]:
         """Apply a request, and return the answer to it.
@@ -349,8 +353,7 @@ class Steering:
         self._broker.replay.ask(Selection(failed, kind, job))
         which = f"that failed with {kind}" if kind is not None else f"with the key {job}" if job is not None else ""
         what = f"failed jobs {which}".strip()
-        none = "; if there is none, the trail will say so" if which else ""
-        return _Done(f"The {what} are tried again, before anything new{none}.", f"{failed} failed", what)
+        return _Done(f"The {what} are tried again, before anything new.", f"{failed} failed", what)
 
     def _note(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
         _only(request)

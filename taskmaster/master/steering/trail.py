@@ -7,14 +7,35 @@ written those that are new.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from taskmaster.master.steering.records import TrailRow
+from taskmaster.units import show_moment
 
-__all__ = ["KEPT_ROWS", "LONGEST_TEXT", "Trail"]
+__all__ = ["KEPT_ROWS", "KILLED", "LONGEST_TEXT", "Trail", "beginnings"]
 
 KEPT_ROWS = 1000  # in memory; the state has more
 LONGEST_TEXT = 4000  # characters of a column: the state refuses a row that is far longer when it is read
+
+KILLED = "killed"
+_BEGUN, _ENDED = ("started", "resumed"), ("stopped", "finished")
+
+
+def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool) -> Iterator[tuple[str, str]]:
+    """Yield what a session begins with, each as a command and its reason: that the one before has
+    not said how it ended, if so; and that this one has begun.
+
+    Args:
+        known: The rows of the sessions before, oldest first.
+        line: The command line that began this one.
+        goes_on: It resumes the run.
+    """
+    last = next((row for row in reversed(known) if row.command in _BEGUN + _ENDED), None)
+    if last is not None and last.command in _BEGUN:
+        begun = show_moment(last.at)
+        yield KILLED, f"The session of {begun} ended without a word: it was killed, or its machine went down"
+    # Cut, it would be another command.
+    yield "resumed" if goes_on else "started", line if len(line) <= LONGEST_TEXT else ""
 
 
 class Trail:

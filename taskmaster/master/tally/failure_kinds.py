@@ -124,6 +124,17 @@ class FailureKinds:
         if found.count <= 0:
             del self._kinds[found.type, found.where]
 
+    def by_class(self) -> dict[str, int] | None:
+        """Return how many jobs have failed with each class, the most frequent first; None if there
+        may be others.
+        """
+        if self.others or len(self._kinds) >= MOST_KINDS:
+            return None
+        found: dict[str, int] = {}
+        for kind in self.top(MOST_KINDS):
+            found[kind.type] = found.get(kind.type, 0) + kind.count
+        return found
+
     def top(self, most: int, after: int = 0) -> list[Kind]:
         """Return the most frequent kinds, leaving out the first ``after`` of them."""
         ranked = sorted(self._kinds.values(), key=lambda kind: (-kind.count, -kind.last_at))

@@ -29,7 +29,7 @@ MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for 
 KEPT_SAMPLES = 600
 SHORT, LONGER, SHORT_SECONDS = "10m", "6h", 600.0  # spans of the history
 KEPT_ROWS = 8640  # of a span of the master's history
-END_SECONDS = 2.5  # that browsers have to see the end of the run
+END_SECONDS = 4.0  # that browsers have to see the end of the run
 LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.steer_service import MOST_ROWS, SteerService
-from taskmaster.master.steering.records import HOLD, LiveChange
+from taskmaster.master.steering.records import HOLD, LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.throttle.throttle import Throttle
 
@@ -107,3 +108,41 @@ def test_nothing_is_promised_once_the_last_checkpoint_is_under_way() -> None:
         assert "again in a moment" in answer["why"]
     assert steers.steering.hold is not None
     assert [row.command for row in steers.steering.trail.after(0, 10)] == ["started", "pause", "finished"]
+
+
+def test_a_request_that_means_no_failed_job_is_refused_and_one_that_was_answered_is_not_looked_at_again() -> None:
+    """It is in neither the trail nor the log; the same id gives the answer that it had."""
+
+    class Choice:
+        """Knows of no failed job."""
+
+        said = ""
+
+        def none_meant(self, arguments: Mapping[str, str]) -> str:
+            return self.said
+
+    steers, choice = service(), Choice()
+    steers._broker.settlement.failures = 1
+    steers._choice = choice  # type: ignore[assignment]
+    asked = {**request(1, "retry"), "arguments": {"kind": "KeyError"}}
+    first = steers.steer(asked, "10.0.0.9")
+    choice.said = "No failed job failed with Nope."
+
+    assert first["ok"]
+    assert steers.steer(asked, "10.0.0.9") == first
+    refused = steers.steer({**request(2, "retry"), "arguments": {"kind": "Nope"}}, "10.0.0.9")
+    assert refused == {"ok": False, "why": choice.said}
+    assert [row.command for row in steers.steering.trail.after(0, 9)] == ["started", "retry"]
+    assert steers.steer(request(3, "pause"), "10.0.0.9")["ok"]
+
+
+def test_a_session_that_has_not_said_its_end_is_said_to_have_none() -> None:
+    """At the next start, and in the trail before it; one that ended in any way is not."""
+    begun = TrailRow(1, 50.0, "started", "", "", "", "master", "tm-run work.py", "", "")
+    killed = service(trail=[begun, TrailRow(2, 60.0, "pause", "anna", "bastion", "", "tm-ctl", "", "", "")])
+    ended = service(trail=[begun, TrailRow(2, 60.0, "stopped", "", "", "", "master", "SIGTERM", "", "")])
+
+    assert "ended without a word: it was killed, or its machine went down." in killed.steering.at_start("x.tmstate")[0]
+    assert [row.command for row in killed.steering.trail.after(2, 9)] == ["killed", "started"]
+    assert ended.steering.at_start("x.tmstate") == service().steering.at_start("x.tmstate") == []
+    assert [row.command for row in ended.steering.trail.after(2, 9)] == ["started"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from contextlib import ExitStack
 from typing import Self
 
 import pytest
 
 from taskmaster.runner import notify_ways
-from taskmaster.runner.notify_ways import CommandWay
+from taskmaster.runner.notify_ways import LONGEST_OUTPUT, MOST_PRINTED_BYTES, CommandWay, _Printed
 
 
 class FullFile:
@@ -37,3 +38,20 @@ def test_a_command_is_given_its_event_on_a_full_disk_too(full: bool, monkeypatch
 
         assert json.loads(os.read(number, 4096)) == {"event": "state-unwritable"}
         assert (printed is None) is full
+
+
+def test_what_a_command_prints_without_end_is_cut() -> None:
+    """The beginning stays, and the file takes no more room, however much is printed."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        printed = _Printed(file)
+        file.write(b"first")
+        printed.bound()
+        assert printed.beginning() == b"first"
+        for _ in range(5):
+            file.write(b"x" * 2 * MOST_PRINTED_BYTES)
+            printed.bound()
+            assert os.fstat(file.fileno()).st_blocks * 512 <= MOST_PRINTED_BYTES
+
+        assert printed.beginning().startswith(b"firstxxx")
+        assert len(printed.beginning()) == 4 * LONGEST_OUTPUT
+    assert _Printed(None).beginning() == b""

@@ -11,7 +11,7 @@ import pytest
 
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
-from taskmaster.runtime.log_file import LogFile
+from taskmaster.runtime.log_file import JsonLines, LogFile
 
 logger = clean_logger("taskmaster.tests.log_file")
 
@@ -174,3 +174,10 @@ def test_one_s_own_link_and_a_pipe_with_a_reader_are_written_to(tmp_path: Path) 
         os.close(reader)
 
     assert "to the link" in (tmp_path / "real.log").read_text()
+
+
+def test_json_lines_hide_tokens_wherever_they_go() -> None:
+    """Standard error of a container is read by a collector of logs, as a file is."""
+    record = logging.makeLogRecord({"msg": "The page: http://127.0.0.1:8050/?token=abc-D_9 (steers)"})
+
+    assert json.loads(JsonLines().format(record))["message"] == "The page: http://127.0.0.1:8050/?token=*** (steers)"

@@ -81,6 +81,22 @@ def test_who_asks_for_the_end_is_named_in_the_place_of_a_signal() -> None:
     assert not signals.repeated
 
 
+def test_who_asks_for_the_end_wakes_what_a_signal_wakes() -> None:
+    """From any thread, inside of the handler in the main one, where a job may run; it counts once,
+    and after the run nothing is sent any more.
+    """
+    heard: list[bool] = []
+    with Signals(lambda: heard.append(threading.current_thread() is threading.main_thread())) as signals:
+        asks = threading.Thread(target=signals.ask, args=("Stopped by anna@bastion",))
+        asks.start()
+        asks.join()
+
+        assert heard == [True]
+        assert (signals.received, signals.repeated, signals.name) == (signal.SIGTERM, False, "Stopped by anna@bastion")
+    signals.ask("Stopped by bo@web")
+    assert heard == [True]
+
+
 @pytest.mark.parametrize("command", [True, False])
 def test_a_script_that_goes_on_after_its_run_is_not_ended(command: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor a notebook, when somebody has stopped its run at once: only a process that hangs is."""
