@@ -18,8 +18,13 @@ def _check_web(option: str, value: Any) -> None:
 
 
 def _check_name(option: str, value: Any) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?", value):
-        raise UsageError(f"{option} is {value!r}: give the name that browsers know the proxy by, like tm.example.org.")
+    if not isinstance(value, str) or not re.fullmatch(
+        r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?(/[\w.~-]+)*/?", value, re.ASCII
+    ):
+        raise UsageError(
+            f"{option} is {value!r}: give what browsers call the page there, like tm.example.org or "
+            "tm.example.org/run1."
+        )
 
 
 @record(slots=False)
@@ -44,7 +49,7 @@ class PageOptions:
     web_behind_proxy: str | None = text(
         Section.PAGE,
         None,
-        "NAME",
+        "NAME[/PATH]",
         "What browsers call the page behind a proxy, which has the certificate.",
         check=_check_name,
     )

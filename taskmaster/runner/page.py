@@ -79,6 +79,7 @@ class Page:
             certificate=plan.certificate and str(Path(plan.certificate).absolute()),
             private_key=plan.private_key and str(Path(plan.private_key).absolute()),
             open_metrics=plan.open_metrics,
+            prefix=plan.prefix,
             facts={**(facts or {}), "readonly": plan.readonly},
         )
         self._process: subprocess.Popen[bytes] | None = None

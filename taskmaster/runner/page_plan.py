@@ -32,6 +32,7 @@ class PagePlan:
         certificate: File with the certificate; "" for plain HTTP.
         private_key: File with the key of the certificate; "" for plain HTTP.
         proxy: What a proxy before the page is called; "" if there is none.
+        prefix: The path that it serves the page under, such as "/backfill"; "" for all of it.
         open_metrics: /metrics needs no token.
     """
 
@@ -42,6 +43,7 @@ class PagePlan:
     certificate: str
     private_key: str
     proxy: str
+    prefix: str
     open_metrics: bool
 
     def listen(self) -> socket.socket:
@@ -96,7 +98,7 @@ class PagePlan:
     def url(self, port: int) -> str:
         """Return the page's address, without a token."""
         if self.proxy:
-            return f"https://{self.proxy}/"
+            return f"https://{self.proxy}{self.prefix}/"
         host = socket.gethostname() if self.address.is_everywhere else self.address.host
         return f"{self.scheme}://{Address(host, port)}/"
 
@@ -115,7 +117,8 @@ def plan_of(options: PageOptions) -> PagePlan | None:
     for name in ("uvicorn", "h11", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
             raise UsageError(f"The page needs {name}, which is not installed: pip install '.[web]' where setup.py is.")
-    certificate, private_key, proxy = options.web_cert or "", options.web_key or "", options.web_behind_proxy or ""
+    certificate, private_key = options.web_cert or "", options.web_key or ""
+    proxy, _, prefix = (options.web_behind_proxy or "").partition("/")
     for option, file in (("--web-cert", certificate), ("--web-key", private_key)):
         if file and not Path(file).is_file():
             raise UsageError(f"{option} is {file!r}, and there is no such file.")
@@ -134,6 +137,7 @@ def plan_of(options: PageOptions) -> PagePlan | None:
         certificate,
         private_key,
         proxy.lower(),
+        f"/{prefix.rstrip('/')}" if prefix.strip("/") else "",
         options.web_open_metrics,
     )
 

@@ -11,12 +11,15 @@ import os
 import re
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -94,7 +97,7 @@ def begun(playground: Playground, *words: str, command: str = "tm-run", **enviro
 def address(run: Command) -> str:
     """The address that a command has printed."""
     run.wait_for_output("?token=")
-    return re.search(r"http://\S+", run.output)[0]
+    return re.search(r"https?://\S+", run.output)[0]
 
 
 def looking(url: str) -> str:
@@ -682,6 +685,83 @@ def test_an_open_page_takes_no_more_memory(going: str, browser: Browser) -> None
         later, more = used(1100)
         assert later < heap * 1.25 + 1, f"{heap:.1f} MB, then {later:.1f} MB"
         assert more < nodes * 1.5 + 500, f"{nodes} elements, then {more}"
+
+
+@contextmanager
+def proxied(place: Path, port: int, prefix: str, *, cut: bool) -> Iterator[int]:
+    """A proxy with TLS of its own, which serves what a port has under a prefix; its port.
+
+    Args:
+        place: Where its certificate is kept.
+        port: Of what is behind it.
+        prefix: Of the paths that it hands on.
+        cut: It takes the prefix away.
+    """
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def hand_on(self) -> None:
+            if not self.path.startswith(f"{prefix}/"):
+                self.send_error(404)
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            behind = HTTPConnection("127.0.0.1", port, timeout=20)
+            with closing(behind):
+                behind.request(
+                    self.command, self.path.removeprefix(prefix if cut else ""), body or None, dict(self.headers)
+                )
+                answer = behind.getresponse()
+                text = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "date", "server"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = hand_on  # noqa: N815  # the server's own spelling
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", "key.pem"]
+    subprocess.run([*words, "-out", "cert.pem"], cwd=place, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(place / "cert.pem", place / "key.pem")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # The handshake is each connection's own: one that hangs keeps nobody else waiting.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_page_behind_a_proxy_is_whole(playground: Playground, browser: Browser, cut: bool) -> None:
+    """With TLS and a path of its own, whether the proxy takes that away or not: it shows, steers
+    and has its report there, and its cookie goes to nothing else of that host.
+    """
+    port = free_port()
+    with proxied(playground.directory, port, "/run/1", cut=cut) as outside:
+        name = f"localhost:{outside}/run/1"
+        _, url = begun(playground, f"--web=127.0.0.1:{port}", f"--web-behind-proxy={name}")
+        assert url.startswith(f"https://{name}/?token=")
+        with watched(browser, trusting=True) as page:
+            page.goto(url)
+            assert page.url == f"https://{name}/"
+            expect(page.locator("#word")).to_have_text("running")
+            expect(page.locator("#plot .line")).to_be_visible()
+            click(page, "#pause", reason="through the proxy")
+            expect(page.locator("#why")).to_contain_text("through the proxy")
+            [cookie] = page.context.cookies()
+            assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == ("/run/1/", True, True)
+            page.locator("#report").click()
+            expect(page.locator("h1")).to_have_text("work.py")
+            assert page.url == f"https://{name}/report"
 
 
 def test_a_page_beside_a_master_without_one(playground: Playground, browser: Browser) -> None:

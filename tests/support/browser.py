@@ -43,12 +43,18 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def watched(browser: Browser, size: dict[str, int] = DESKTOP, scheme: str = "light") -> Iterator[Page]:
+def watched(
+    browser: Browser, size: dict[str, int] = DESKTOP, scheme: str = "light", *, trusting: bool = False
+) -> Iterator[Page]:
     """Open a tab; fail if it has complained, asked another origin, or opened a dialog of its own.
+
+    ``trusting`` takes any certificate.
 
     Its attributes ``allowed`` is a list of texts that a complaint may have in it.
     """
-    context: BrowserContext = browser.new_context(viewport=size, color_scheme=scheme, locale="en-GB")
+    context: BrowserContext = browser.new_context(
+        viewport=size, color_scheme=scheme, locale="en-GB", ignore_https_errors=trusting
+    )
     page = context.new_page()
     wrong: list[str] = []
     origins: set[str] = set()

@@ -37,6 +37,7 @@ def main() -> None:
         readonly=told.readonly,
         secure=told.secure,
         open_metrics=told.open_metrics,
+        prefix=told.prefix,
     )
     asyncio.run(_serve(told, guard))
 

@@ -148,7 +148,7 @@ class PageServer:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        method, path = scope["method"], scope["path"]
+        method, path = scope["method"], self._guard.path(scope["path"])
         more: dict[str, str] = {}
         try:
             visitor = self._guard.check(method, path, query, headers)

@@ -49,7 +49,7 @@ ASK_FOR_ADDRESS = (
 )
 AGAIN = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Taskmaster</title>'
-    '<meta http-equiv="refresh" content="0;url=/"></head><body><p><a href="/">Go on</a></p></body></html>\n'
+    '<meta http-equiv="refresh" content="0;url=./"></head><body><p><a href="./">Go on</a></p></body></html>\n'
 )
 """What leads on to the page from another site's link: a browser sends a strict cookie with the
 next request only if this page makes it.
@@ -109,9 +109,10 @@ class Guard:
         readonly: Nobody may steer, whatever token he has.
         secure: Browsers see the page under https.
         open_metrics: /metrics needs no token.
+        prefix: What a proxy serves the page under, such as "/backfill"; "" for all of a host.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what the page was told
         self,
         hosts: list[str],
         origins: list[str],
@@ -122,13 +123,21 @@ class Guard:
         readonly: bool = False,
         secure: bool = False,
         open_metrics: bool = False,
+        prefix: str = "",
     ) -> None:
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
         self._tokens = [(look_digest, Visitor.LOOKS), (steer_digest, Visitor.LOOKS if readonly else Visitor.STEERS)]
+        self._prefix = prefix
         self._secure = secure
         self._open = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
         self.cookie = f"taskmaster-{port}"
+
+    def path(self, path: str) -> str:
+        """Return a path without what the proxy serves the page under: one that does not take that
+        away is no different from one that does.
+        """
+        return path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/") else path
 
     def check(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Visitor:
         """Let a request in, or not.
@@ -186,9 +195,9 @@ class Guard:
         if self._known(token) is None:
             return Refused(403, "That token is not the one that the master printed.\n", slowly=True)
         secure = "; Secure" if self._secure else ""
-        cookie = {"Set-Cookie": f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path=/{secure}"}
+        cookie = {"Set-Cookie": f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path={self._prefix}/{secure}"}
         if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
-            return Refused(303, "", {**cookie, "Location": "/"})
+            return Refused(303, "", {**cookie, "Location": "./"})
         return Refused(200, AGAIN, cookie, kind="text/html; charset=utf-8")
 
     def _visitor(self, headers: Mapping[str, str]) -> Visitor:

@@ -28,6 +28,7 @@ class PageInstructions:
         certificate: File with the certificate; "" if it serves plain HTTP.
         private_key: File with the key of the certificate.
         open_metrics: /metrics needs no token.
+        prefix: What a proxy serves the page under; "" for all of a host.
         facts: What the page shows of the run that the status does not tell: ``resume``, the command
             that resumes it, ``slave_command``, which starts a slave, and ``state_path``, the path
             of its state.
@@ -45,6 +46,7 @@ class PageInstructions:
     certificate: str = ""
     private_key: str = ""
     open_metrics: bool = False
+    prefix: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:

@@ -95,10 +95,35 @@ def test_a_missing_server_is_said_before_the_run(monkeypatch):
     "given",
     [{"web_readonly": True}, {"web_new_token": True}, {"web_cert": "x", "web_key": "x"}, {"web_open_metrics": True},
      {"web_behind_proxy": "x.org"}, {"web": True, "web_cert": "x"}, {"web": True, "web_key": "x"},
-     {"web": 8050}, {"web": True, "web_behind_proxy": "x/y"}],
+     {"web": 8050}, {"web": True, "web_behind_proxy": "x//y"}],
     ids=str,
 )  # fmt: skip
 def test_options_that_say_nothing_are_refused(given):
     """An option about the page without a page, and half a certificate, are slips."""
     with pytest.raises(UsageError, match=r"--web"):
         MasterOptions(**given).check()
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "prefix"),
+    [
+        ("TM.example.org", "https://tm.example.org/", ""),
+        ("tm.example.org/", "https://tm.example.org/", ""),
+        ("tm.example.org:8443/Run/1/", "https://tm.example.org:8443/Run/1/", "/Run/1"),
+    ],
+)
+def test_a_proxy_is_a_name_and_perhaps_a_path(given, url, prefix):
+    """Whatever browsers call the page there; commands come from its origin, which has no path."""
+    options = MasterOptions(web="auto", web_behind_proxy=given)
+    options.check()
+    found = plan_of(options)
+
+    assert (found.url(8050), found.prefix) == (url, prefix)
+    assert "https://" + url.split("/")[2] in found.origins(8050)
+
+
+@pytest.mark.parametrize("given", ["https://tm.example.org", "tm.example.org/a b", "tm.example.org/?x", "a//b"])
+def test_what_is_no_name_of_a_proxy_is_refused(given):
+    """With what would be one."""
+    with pytest.raises(UsageError, match=r"tm\.example\.org/run1"):
+        MasterOptions(web="auto", web_behind_proxy=given).check()

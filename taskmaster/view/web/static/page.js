@@ -263,7 +263,7 @@ async function history() {
   const span = spanOf;
   historyAt = Date.now();
   try {
-    const answer = await (await asked(`/api/v1/history?span=${span}`)).json();
+    const answer = await (await asked(`api/v1/history?span=${span}`)).json();
     if (span !== spanOf) return;
     points = answer.points;
     plot();
@@ -275,7 +275,7 @@ async function sortSlaves() {
   if (!sortOf && !slavesAfter) { sorted = null; return; }
   const wanted = `sort=${sortOf}&after=${slavesAfter}`;
   try {
-    const answer = await (await asked(`/api/v1/slaves?${wanted}`)).json();
+    const answer = await (await asked(`api/v1/slaves?${wanted}`)).json();
     if (wanted === `sort=${sortOf}&after=${slavesAfter}`) sorted = answer;
     if (!answer.slaves.length && slavesAfter) slavesAfter = 0;
   } catch { /* the status says what is wrong */ }
@@ -288,7 +288,7 @@ async function reordered() {
 
 async function settings() {
   try {
-    const rows = (await (await asked("/api/v1/settings")).json()).settings, body = at("settings");
+    const rows = (await (await asked("api/v1/settings")).json()).settings, body = at("settings");
     while (body.rows.length > rows.length) body.deleteRow(-1);
     rows.forEach((one, i) => {
       const row = body.rows[i] || body.insertRow();
@@ -367,7 +367,7 @@ async function turn() {
   clearTimeout(timer);
   try {
     if (!(latest && latest.page.over)) await sortSlaves();
-    show(await (await asked("/api/v1/status")).json());
+    show(await (await asked("api/v1/status")).json());
     if (Date.now() - historyAt >= (points.length < 20 ? EVERY / 2 : HISTORY_EVERY[spanOf])) await history();
   } catch (error) {
     missed(error);

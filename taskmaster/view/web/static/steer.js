@@ -57,7 +57,7 @@ async function send(event) {
   if (text !== sent.text) sent = { text, id: number() };
   request.id = sent.id;
   try {
-    const response = await fetch("/api/v1/steer", {
+    const response = await fetch("api/v1/steer", {
       method: "POST", credentials: "same-origin", signal: AbortSignal.timeout(10000),
       headers: { "Content-Type": "application/json", "X-Taskmaster": "1" }, body: JSON.stringify(request),
     });

@@ -87,10 +87,21 @@ def test_the_token_leaves_the_address():
     welcome = ask(query={"token": STEER}, sec_fetch_site="none")
 
     assert welcome.status == 303
-    assert welcome.headers["Location"] == "/"
+    assert welcome.headers["Location"] == "./"
     assert welcome.headers["Set-Cookie"] == f"taskmaster-8050={STEER}; HttpOnly; SameSite=Strict; Path=/"
     secure = ask(query={"token": STEER}, guarded=guard(secure=True))
     assert secure.headers["Set-Cookie"].endswith("; Secure")
+
+
+def test_a_proxy_may_serve_it_under_a_path():
+    """Which it takes away from what it hands on, or not; the cookie goes nowhere else there."""
+    behind = guard(prefix="/run/1")
+
+    assert [behind.path(path) for path in ("/run/1/", "/run/1/metrics", "/metrics", "/run/12/x", "/run/1")] == [
+        "/", "/metrics", "/metrics", "/run/12/x", "/run/1",
+    ]  # fmt: skip
+    assert guard().path("/metrics") == "/metrics"
+    assert "; Path=/run/1/" in ask(query={"token": STEER}, guarded=behind).headers["Set-Cookie"]
 
 
 def test_a_link_of_another_site_leads_to_the_page():
