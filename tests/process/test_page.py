@@ -348,7 +348,7 @@ def test_what_is_on_demand_is_there(going: str, browser: Browser) -> None:
         page = context.new_page()
         page.goto(going)
         # As text, which Chromium makes of it where a debugger has switched scripts off.
-        assert 'href="/report"' in html.unescape(page.content())
+        assert 'href="report"' in html.unescape(page.content())
         page.goto(urljoin(going, "/report"))
         expect(page.locator("h1")).to_have_text("work.py")
         expect(page.locator(".verdict")).to_contain_text("running")
