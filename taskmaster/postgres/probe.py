@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
+from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import check, complete, fault
 from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
 from taskmaster.redaction import without_password
@@ -173,6 +174,7 @@ class DatabaseProbe:
         """Close the connection; the next call opens it again."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            dead_links.forget(connection)
             connection.close()
 
     def _ask(self, how: Callable[[], Any]) -> Any:
@@ -186,8 +188,16 @@ class DatabaseProbe:
             cure = f" ({MEND})" if is_final(exc) else ""
             raise Unknown(f"{without_password(first, self._dsn)}{cure}") from None
 
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """Give a cursor whose answer is not waited for without end, where something between hangs:
+        the run waits meanwhile.
+        """
+        with dead_links.answer_within(self._connection, TIMEOUT_SECONDS), self._connection.cursor() as cursor:
+            yield cursor
+
     def _time(self) -> float:
-        with self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             began = self._clock()
             cursor.execute(self._sql)
             return self._clock() - began
@@ -195,7 +205,7 @@ class DatabaseProbe:
     def _sessions(self) -> list[tuple[int, bool]]:
         if self._connection is None:
             self._connect()
-        with self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(SESSIONS)
             return list(cursor.fetchall())
 
@@ -206,6 +216,7 @@ class DatabaseProbe:
             raise Unknown(f"it {found}")
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
+        dead_links.watch(self._connection)
         # One message, and so one transaction, after which the setting is gone, as with guards.
         within = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS};"
         if self._statement:  # of a user, who may have meant to try it only
@@ -215,7 +226,7 @@ class DatabaseProbe:
 
     def _default(self) -> str:
         """Return a read by a key, and an empty commit if one can be made."""
-        with self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(MAY_WRITE)
             self.reads_only = not cursor.fetchone()[0]
         read = self._read_of_table() or READ
@@ -235,7 +246,7 @@ class DatabaseProbe:
         table, key, low, high = probed
         read = READ_ROW.format(table=table, key=key, low=low, width=high - low)
         try:
-            with self._connection.cursor() as cursor:
+            with self._cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {read}")
         except psycopg2.ProgrammingError as exc:  # another database, or no right to read it
             logger.info("the probe reads a table of the server's own, because %s cannot be read there: %s", table, exc)

@@ -16,7 +16,8 @@ from support.cut_link import CutLink
 from support.postgres_server import Server
 
 from taskmaster import postgres
-from taskmaster.postgres import connections, dead_links, guard_statement
+from taskmaster.guards import Unknown
+from taskmaster.postgres import connections, dead_links, guard_statement, probe
 from taskmaster.postgres.statements import SourceConnection
 
 pytestmark = [
@@ -147,6 +148,22 @@ def test_a_guard_looks_again_when_its_link_was_lost(
         assert "unknown" in guard()
         link.mend()
         assert guard() == ""
+
+
+@pytest.mark.parametrize("lose", [CutLink.cut, CutLink.hang])
+def test_the_probe_of_a_pace_looks_again_when_its_link_was_lost(
+    link: CutLink, mended: None, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that hangs would have held the run as long as it does."""
+    monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 1)
+    with closing(probe.DatabaseProbe(DSN.format(port=link.port, more=SOON))) as asked:
+        assert asked() > 0
+        lose(link)
+        with pytest.raises(Unknown):
+            asked()
+        link.mend()
+        assert asked() > 0
+    assert link.connections > 1
 
 
 def test_a_statement_may_take_as_long_as_it_likes(link: CutLink) -> None:
