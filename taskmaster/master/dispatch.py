@@ -89,11 +89,24 @@ class Dispatch:
         # asked for again.
         most, size = min(want.batches, 2 * slave.workers), 0
         while len(found) < most and size < ANSWER_BYTES:
-            batch = self._next(slave, want)
-            if batch is None:
+            leases = self._lend(slave, want, most - len(found), ANSWER_BYTES - size)
+            if not leases:
                 break
-            found.append(batch)
-            size += len(batch.blob)
+            self._took()  # now, so that the source is read while these are pickled and sent
+            try:
+                while leases and size < ANSWER_BYTES:
+                    if self._refuses(leases[0].batch):
+                        return tuple(found)
+                    batch = self._pickle(leases[0], slave)
+                    del leases[0]
+                    if batch is not None:
+                        found.append(batch)
+                        size += len(batch.blob)
+            finally:
+                # Something is wrong with the first of them, or they are larger than others were.
+                for lease in reversed(leases):  # each goes to the head of the line
+                    self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
+                self._broker.slaves.stalled(None)
         return tuple(found)
 
     def pause(self, slave: ConnectedSlave, want: Want, *, fed: bool) -> float:
@@ -132,36 +145,39 @@ class Dispatch:
         """Seconds of work that a batch should be: the more workers there are, the longer."""
         return min(LONGEST_BATCH_SECONDS, max(BATCH_SECONDS, self._broker.slaves.workers / BATCHES_A_SECOND))
 
-    def _next(self, slave: ConnectedSlave, want: Want) -> WireBatch | None:
-        """Hand out a batch, pickled; jobs that cannot be pickled fail here, one by one, until there
-        is a batch that can.
+    def _lend(self, slave: ConnectedSlave, want: Want, most: int, left: int) -> list[Lease]:
+        """Hand out batches, as many as are wanted, or as will probably fit into what is left of the
+        answer, in bytes.
         """
-        while True:
-            with self._lock:
-                allowed = self._throttle.allow(want, self._clock())
-                lease = self._broker.take(slave, allowed) if allowed is not None else None
+        leases: list[Lease] = []
+        broker, throttle = self._broker, self._throttle
+        with self._lock:
+            per_job = broker.batch_limit.bytes_per_job
+            while len(leases) < most and left > 0:
+                allowed = throttle.allow(want, self._clock())
+                lease = broker.take(slave, allowed) if allowed is not None else None
                 if lease is None:
-                    return None
-                self._throttle.spend(lease.keep)
+                    break
+                throttle.spend(lease.keep)
+                leases.append(lease)
+                left -= int(per_job * lease.keep) + 1
+            if leases:
                 # From here on, the user's code runs, and nobody is heard.
-                self._broker.slaves.stalled(self._clock())
-            self._took()  # now, so that the source is read while this is pickled and sent
-            batch = lease.batch
-            try:
-                if self._refuses(batch):
-                    self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
-                    return None
-                blob = None if batch.separate else self._pickle_together(batch)
-                if blob is None:
-                    blob = self._pickle_apart(lease, slave)
-            except BaseException:
-                self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
-                raise
-            finally:
-                self._broker.slaves.stalled(None)
-            if blob is not None:
-                avoid = batch.worker if batch.avoid == slave.id else 0
-                return WireBatch(lease.token, lease.keep, batch.separate, batch.alone, avoid, blob)
+                broker.slaves.stalled(self._clock())
+        return leases
+
+    def _pickle(self, lease: Lease, slave: ConnectedSlave) -> WireBatch | None:
+        """Return a batch as it is sent; jobs that cannot be pickled fail here, one by one, and
+        there is nothing to send if the others went back.
+        """
+        batch = lease.batch
+        blob = None if batch.separate else self._pickle_together(batch)
+        if blob is None:
+            blob = self._pickle_apart(lease, slave)
+        if blob is None:
+            return None
+        avoid = batch.worker if batch.avoid == slave.id else 0
+        return WireBatch(lease.token, lease.keep, batch.separate, batch.alone, avoid, blob)
 
     def _refuses(self, batch: Batch) -> bool:
         """Return whether a job of the batch has no key that can be stored: then none of it is run,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.prepared import Prepared
+from taskmaster.master.broker.prepared import QUIET, Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import settled_range
@@ -33,6 +33,7 @@ __all__ = ["Reports"]
 logger = clean_logger(__name__)
 
 MOST_NAMED_JOBS = 5  # jobs whose keys a log line has
+REPORTS_AT_ONCE = 64  # under the lock, so that nobody waits for long for it
 MAX_ATTEMPTS = 50  # newest attempts kept of a failed job that is run again
 
 
@@ -84,17 +85,56 @@ class Reports:
                 return False
             prepared = self._fill_in(prepared, slave.name)
             with self._lock:
-                kept = prepared.lease.keep
-                replayed = prepared.lease.batch.kind is BatchKind.REPLAYED
-                former = self._broker.replay.get(prepared.lease.batch.first) if replayed else None
-                if self._broker.apply(prepared):
-                    self._throttle.spend(prepared.lease.keep - kept)  # what was not begun
-                    self.figures.note(slave, prepared)
-                    if prepared.verdicts or prepared.suspects or former is not None:
-                        self._tally(prepared, former)
+                if self._apply(slave, prepared):
                     break
         if prepared.suspects and report.end in (ReportEnd.CRASHED, ReportEnd.TIMEOUT):
             self._log_death(prepared, slave.name)
+        return True
+
+    def take_all(self, slave: ConnectedSlave, reports: Sequence[Report]) -> tuple[str, ...]:
+        """Settle what reports say, one after the other; return the tokens whose leases are no
+        longer the slave's.
+        """
+        stale: list[str] = []
+        for start in range(0, len(reports), REPORTS_AT_ONCE):
+            some = reports[start : start + REPORTS_AT_ONCE]
+            if len(some) > 1 and not any(report.failures or report.end not in QUIET for report in some):
+                stale += self._take_together(slave, some)
+            else:
+                stale += [report.token for report in some if not self.take(slave, report)]
+        return tuple(stale)
+
+    def _take_together(self, slave: ConnectedSlave, reports: Sequence[Report]) -> list[str]:
+        """Settle reports of which none changes what another one comes to, with the lock taken twice
+        for all of them.
+        """
+        stale: list[str] = []
+        moved: list[Report] = []
+        with self._lock:
+            prepared = [self._broker.prepare(slave, report) for report in reports]
+        filled = [None if one is None else self._fill_in(one, slave.name) for one in prepared]
+        with self._lock:
+            for report, one in zip(reports, filled, strict=True):
+                if one is None:
+                    stale.append(report.token)
+                elif not self._apply(slave, one):
+                    moved.append(report)
+        return stale + [report.token for report in moved if not self.take(slave, report)]
+
+    def _apply(self, slave: ConnectedSlave, prepared: Prepared) -> bool:
+        """Apply a report, under the lock; False if a job of the batch has moved since it was
+        prepared, and nothing was changed.
+        """
+        lease = prepared.lease
+        kept = lease.keep
+        former = self._broker.replay.get(lease.batch.first) if lease.batch.kind is BatchKind.REPLAYED else None
+        if not self._broker.apply(prepared):
+            return False
+        if lease.keep != kept:
+            self._throttle.spend(lease.keep - kept)  # what was not begun
+        self.figures.note(slave, prepared)
+        if prepared.verdicts or prepared.suspects or former is not None:
+            self._tally(prepared, former)
         return True
 
     def _tally(self, prepared: Prepared, former: FailedJob | None) -> None:
@@ -146,7 +186,7 @@ class Reports:
         """
         batch = prepared.lease.batch
         ranges = []
-        if batch.kind is BatchKind.READ:
+        if batch.kind is BatchKind.READ and prepared.settled:
             whole = [(0, len(batch))]
             ranges = [
                 settled_range(
@@ -156,6 +196,8 @@ class Reports:
                 )
                 for start, end in prepared.settled
             ]
+        if not prepared.verdicts and prepared.fault is None:
+            return prepared.with_ranges(ranges)
         tried = {
             index: self._tried(batch, index, failure, verdict, slave)
             for index, (failure, verdict) in prepared.verdicts.items()

@@ -177,7 +177,7 @@ class Service:
         # Keys are the user's code, and run in the thread that hears the slaves.
         self._broker.slaves.stalled(self._clock())
         try:
-            stale = tuple(report.token for report in said if not self._reports.take(slave, report))
+            stale = self._reports.take_all(slave, said)
         finally:
             self._broker.slaves.stalled(None)
         if said:

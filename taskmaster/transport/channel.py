@@ -100,6 +100,9 @@ class Channel:
         self._do_not_wait()
         while rest:
             try:
+                if len(rest) == 1:  # nearly always
+                    _drop(rest, self._socket.send(rest[0], socket.MSG_DONTWAIT))
+                    continue
                 _drop(rest, self._socket.sendmsg(list(islice(rest, SEGMENTS_AT_ONCE)), (), socket.MSG_DONTWAIT))
             except (BlockingIOError, InterruptedError):
                 return False

@@ -92,6 +92,8 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
     on the way are copied.
     """
     kind = type(value)
+    if kind is SegmentedBytes and len(value) < APART_BYTES:
+        return b"".join(value.parts)
     if kind is SegmentedBytes or (kind is bytes and len(value) >= APART_BYTES):
         found.append(value)
         return _BESIDE
@@ -100,8 +102,9 @@ def _set_apart(value: Any, found: list[Any]) -> Any:
     copy: list[Any] | None = None
     for index, part in enumerate(value):
         inner = type(part)
-        # Most parts are numbers and short texts: a call for each would cost more than the pickling.
-        if inner is bytes or inner is SegmentedBytes or inner is tuple or inner is list:
+        # Most parts are numbers, short texts and empty: a call for each would cost more than the
+        # pickling.
+        if part and (inner is bytes or inner is SegmentedBytes or inner is tuple or inner is list):
             apart = _set_apart(part, found)
             if apart is not part:
                 copy = list(value) if copy is None else copy
@@ -194,6 +197,11 @@ class FrameReader:
     def unfinished(self) -> int:
         """Bytes of memory that a frame takes which has not arrived whole."""
         return self._kept + (0 if self._part is None else len(self._part))
+
+    @property
+    def staged(self) -> int:
+        """Bytes that have arrived and were not looked at yet."""
+        return self._to - self._from
 
     def space(self) -> memoryview:
         """Return where the next bytes belong; never empty."""

@@ -212,8 +212,8 @@ class Reactor(threading.Thread):
     def _say(self, peer: Peer, request: Any) -> None:
         """Answer a request."""
         peer.say(self._answer(request, peer))
-        if peer.channel.send_now(peer.pending):
-            # It may have said more, which the selector does not know of; the others come first.
+        if peer.channel.send_now(peer.pending) and peer.channel.reader.staged:
+            # It has said more, which the selector does not know of; the others come first.
             self._eager.add(peer)
 
     def _answer_one_put_off(self) -> None:

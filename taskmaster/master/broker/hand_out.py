@@ -58,10 +58,11 @@ class HandOut:
             return None  # an answer over the old connection would not reach it
         if self._redelivery.isolates(slave):
             return None
-        batch = self._probe(slave, want) if self._outage.holding else self._again(slave, want) or self._new(slave, want)
+        holding = self._outage.holding
+        batch = self._probe(slave, want) if holding else self._again(slave, want) or self._new(slave, want)
         if batch is None:
             return None
-        batch.probe = self._outage.holding
+        batch.probe = holding
         self._batch_limit.last = len(batch)
         self._intake.write_ahead.handed_out(len(batch))
         return self._leases.lend(slave, batch)
@@ -77,6 +78,8 @@ class HandOut:
         return self.held or slave.quiet
 
     def _again(self, slave: ConnectedSlave, want: Want) -> Batch | None:
+        if not self._redelivery.jobs:
+            return None
         queued, limit = self._intake.queued, self._batch_limit
         return self._redelivery.take(
             slave, lambda length: limit.size(slave, want, length + queued), others=self._intake.can_hand_out

@@ -42,7 +42,8 @@ class Positions(Generic[Item]):
         level = self._levels.get(shift)
         if level is None:
             level = self._levels[shift] = {}
-        for block in {first >> shift, last >> shift}:
+        low, high = first >> shift, last >> shift
+        for block in (low,) if low == high else (low, high):
             found = level.get(block)
             if found is None:
                 level[block] = {item: None}
@@ -54,7 +55,8 @@ class Positions(Generic[Item]):
         first, last = item.first, item.end - 1
         shift = max(LEAST_SHIFT, (last - first).bit_length())
         level = self._levels[shift]
-        for block in {first >> shift, last >> shift}:
+        low, high = first >> shift, last >> shift
+        for block in (low,) if low == high else (low, high):
             found = level[block]
             del found[item]
             if not found:

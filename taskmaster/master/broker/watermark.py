@@ -79,6 +79,8 @@ def settled_range(first: int, jobs: Sequence[Any], text_of: Callable[[Any], str 
         text_of: gives a job's encoded key, None where it has none that can be stored.
     """
     count = len(jobs)
+    if count == 1:
+        return SettledRange(first, first + 1, text_of(jobs[0]), 1, None, 0, jobs)
     last, tail = _equal_run(jobs, count, text_of)
     before, middle = _equal_run(jobs, count - tail, text_of)
     if last is None or (before is None and tail < count):

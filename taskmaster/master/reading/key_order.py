@@ -57,6 +57,8 @@ class KeyOrder:
         self._look_for_last(keys)
         self._compare(self._newest, keys[0])
         self._newest = keys[-1]
+        if len(keys) == 1:
+            return bool(self.fault)
         kind = type(keys[0])
         if (kind in COMPARABLE or kind is tuple) and _sorted(keys):
             # One comparison of the ends says which way all of them go.

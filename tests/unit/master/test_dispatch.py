@@ -70,6 +70,34 @@ def test_a_slave_gets_at_most_what_it_can_run_and_one_batch_more_for_each_worker
     assert world.broker.intake.queued == 80
 
 
+def test_what_is_lent_at_once_and_turns_out_too_large_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without blame, and to be handed out first: no job is left in the hands of a slave that was
+    not told of it.
+    """
+    monkeypatch.setattr(dispatch, "ANSWER_BYTES", 100)
+    world = World(["x" * 200, "y" * 200])
+
+    assert [payloads(batch) for batch in world.batches(2, 1)] == [["x" * 200]]
+    assert len(world.broker.leases) == 1
+    assert [payloads(batch) for batch in world.batches(2, 1)] == [["y" * 200]]
+    assert world.failed == []
+
+
+def test_what_is_lent_with_a_batch_whose_pickling_ends_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the answer that is not made is free again."""
+    world = World(list(range(4)))
+
+    def pickle_none(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as broken, pytest.raises(MemoryError):
+        broken.setattr(dispatch.Dispatch, "_pickle", pickle_none)
+        world.batches(2, 1)
+
+    assert len(world.broker.leases) == 0
+    assert [payloads(batch) for batch in world.batches(2, 2)] == [[0], [1]]
+
+
 def test_no_further_batch_goes_into_an_answer_that_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is one frame, which has a limit."""
     monkeypatch.setattr(dispatch, "ANSWER_BYTES", 100)

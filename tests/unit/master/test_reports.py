@@ -67,6 +67,34 @@ def test_a_report_of_a_lease_that_is_not_the_slaves_settles_nothing() -> None:
     assert world.broker.settlement.settled == 1
 
 
+def test_reports_of_one_exchange_are_settled_together() -> None:
+    """One that is said twice counts once, and those that are not the slave's are named in order."""
+    world = World(list("abcdef"))
+    leases = [world.lent(1) for _ in range(2)]
+    said = [Report(lease.token, 1, keep=1, end=ReportEnd.FINISHED) for lease in leases]
+
+    stale = world.reports.take_all(world.slave, [Report("other.1", 1), said[0], said[1], Report("other.2", 1)])
+    assert stale == ("other.1", "other.2")
+    assert world.broker.settlement.done == 2
+
+    third = world.lent(1)
+    report = Report(third.token, 1, keep=1, end=ReportEnd.FINISHED)
+    assert world.reports.take_all(world.slave, [report, report]) == (third.token,)
+    assert world.broker.settlement.done == 3
+    assert len(world.broker.leases) == 0
+
+
+def test_a_failure_among_the_reports_of_one_exchange_fails_its_job_alone() -> None:
+    """The others are settled as they would be without it."""
+    world = World(list("ab"), retries=0)
+    leases = [world.lent(1) for _ in range(2)]
+    said = [Report(lease.token, 1, keep=1, end=ReportEnd.FINISHED) for lease in leases]
+    said[1] = said[1]._replace(failures=(final(0),))
+
+    assert world.reports.take_all(world.slave, said) == ()
+    assert (world.broker.settlement.done, world.broker.settlement.failures) == (1, 1)
+
+
 def test_a_failed_job_is_kept_with_its_payload_key_and_slave() -> None:
     """Its number goes on where an earlier session stopped."""
     world = World(["a", {"id": 7, "title": "?"}], next_failed=41)

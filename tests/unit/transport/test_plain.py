@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskmaster.model import MAX_BATCH, Failure, Report, ReportEnd
 from taskmaster.transport import plain
@@ -56,6 +58,29 @@ def test_too_many_values_are_refused_by_the_sender(monkeypatch: pytest.MonkeyPat
     with pytest.raises(FrameTooLarge, match="1,000 values"):
         frame(list(range(2000)))
     assert plain_dumps(["x" * 3000])
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60) | st.binary(max_size=300),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(PLAIN, st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=3))
+def test_the_usual_check_takes_nothing_that_the_whole_one_refuses(
+    value: object, changes: list[tuple[int, int]]
+) -> None:
+    """Whatever is changed in the bytes; and it knows what the pickler writes."""
+    data = bytearray(plain_dumps(value))
+    assert plain._is_plain(data)
+    for at, byte in changes:
+        data[at % len(data)] = byte
+
+    if plain._is_plain(data):
+        with pytest.MonkeyPatch.context() as only:
+            only.setattr(plain, "_is_plain", lambda _: False)
+            plain.check_plain(data)
 
 
 def test_memory_grows_with_what_arrives() -> None:

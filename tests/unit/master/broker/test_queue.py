@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from taskmaster.master.broker.queue import BLOCK_JOBS, Queue
 @given(st.lists(st.tuples(st.integers(0, 2 * BLOCK_JOBS), st.integers(0, 2 * BLOCK_JOBS)), max_size=12))
 def test_jobs_come_out_in_their_order(steps: list[tuple[int, int]]) -> None:
     """However many go in and out at a time, against a plain list."""
-    queue, model, number = Queue(), list[int](), 0
+    queue, model, number, chance = Queue(), list[int](), 0, random.Random(1)
     for added, taken in steps:
         queue.extend(range(number, number + added))
         model += range(number, number + added)
@@ -24,6 +25,10 @@ def test_jobs_come_out_in_their_order(steps: list[tuple[int, int]]) -> None:
         del model[:taken]
         assert len(queue) == len(model)
         assert queue.head() == model[:1]
+        assert bool(queue) == bool(model)
+        assert set(queue.some(5, chance)) <= set(model)
+        assert len(queue.some(5, chance)) <= 5
+        assert queue.newest() in ([], model[-1:])
 
 
 def test_a_job_can_be_taken_before_the_next_one_is_yielded() -> None:
