@@ -1,11 +1,11 @@
 """Slaves in virtual time, and the loop that drives them.
 
 What a slave does is what ``taskmaster.slave.supervisor`` does, short of running anything: it
-reports at once when a batch has ended, asks for another one with it, tells of jobs that run for
-long, renews its leases, and says hello again when its master has been restarted, with what it is
-running. The master answers one after the other: while it is at something, what arrives waits. Its
-reader and its checkpointer have threads of their own, which take half of its one core while they
-have something to do.
+reports when batches have ended, asks for others with it, tells of jobs that run for long, renews
+its leases, and says hello again when its master has been restarted, with what it is running. The
+master answers one after the other: while it is at something, what arrives waits. Its reader and its
+checkpointer have threads of their own, which take half of its one core while they have something to
+do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.fleet.simulated_master import SimulatedMaster
 from taskmaster import __version__
 from taskmaster.model import LONG_JOB_SECONDS, PROTOCOL
+from taskmaster.slave.exchange_schedule import GATHERED, GATHERING_WORKERS
 
 LATENCY_SECONDS = 0.0005  # of a message
 NEVER = float("inf")
@@ -75,6 +76,7 @@ class Slave:
         "ended",
         "every",
         "fresh",
+        "gather",
         "id",
         "running",
         "said_at",
@@ -94,6 +96,7 @@ class Slave:
         self.begun = 0
         self.said_at = self.ask_at = 0.0
         self.every = RENEW_SECONDS
+        self.gather = 0.0  # seconds from one exchange to the next one, while all workers have something to do
 
 
 class Fleet:
@@ -260,7 +263,8 @@ class Fleet:
         free = 2 * workers - len(slave.running) - len(slave.stale) - len(slave.waiting)
         asks = free if ended or self.now >= slave.ask_at else 0
         answer = self._serve("exchange", slave.id, reports, (asks, self.shape.batch, 0, ""))
-        _, pause, batches, _, _, tickets, *_ = answer
+        _, pause, batches, _, _, tickets, _, work = answer
+        slave.gather = GATHERED * work if workers >= GATHERING_WORKERS else 0.0
         slave.said_at = self.now
         self.handled += sum(work.jobs for work in ended)
         for token, jobs, *_ in batches:
@@ -303,4 +307,5 @@ class Fleet:
             slave.ended.append(work)
         self._busy -= 1
         self._fill(slave)
-        self._soon(slave)
+        all_busy = len(slave.running) + len(slave.stale) >= self.shape.workers
+        self._soon(slave, slave.said_at + slave.gather if all_busy else 0.0)

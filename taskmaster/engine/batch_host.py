@@ -101,7 +101,7 @@ class BatchHost:
         if call.about != self._told:
             self._told = call.about
             self._pool.tell(call.about, 0.0)  # who sends the calls has workers rest
-        while not self._pool.free:
+        while not self._pool.room.batches:
             self._turn(LONGEST_WAIT_SECONDS)
         self._pool.give(call.lent)
         while (held := self._in_flight.by_token(call.lent.token)) is not None and not held.end:

@@ -30,6 +30,7 @@ from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
+from taskmaster.slave.pool.contract import Room
 from taskmaster.slave.pool.worker_ends import WorkerEnds
 from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.units import show_count
@@ -120,14 +121,15 @@ class ExecutorPool:
         return self
 
     @property
-    def free(self) -> int:
-        """How many more batches it can take."""
+    def room(self) -> Room:
+        """How many more batches it can take, and whether one of them would not have to wait."""
         if self._broken or self._closing or self._about is None:
-            return 0
+            return Room(0, idle=False)
         # While there are rests, each worker has one batch at a time: a second one would begin as
         # soon as the first ends.
         most = min(self._most, self._workers) if self._nice else self._most
-        return max(0, most - len(self._flights) - len(self._rests))
+        free = max(0, most - len(self._flights) - len(self._rests))
+        return Room(free, idle=free > 0 and len(self._flights) < self._workers)
 
     @property
     def resting(self) -> bool:

@@ -7,6 +7,10 @@ __all__ = ["ExchangeSchedule"]
 # Between two readings of how far the workers have got, until the master says how often.
 FIRST_PROGRESS_SECONDS = 0.25
 HUNGRY_SECONDS = 0.002  # without a new batch, before batches that wait behind another one are given back
+# A slave with many workers asks for several batches at once, as long as each worker has one that it
+# runs: an exchange costs the master more than the batch that it is for.
+GATHERING_WORKERS = 8  # from which on it does
+GATHERED = 1 / 8  # of the time that a batch takes
 RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost costs nothing
 
 
@@ -24,10 +28,19 @@ class ExchangeSchedule:
         self._posted_at = 0.0
         self._read_at = 0.0  # when the workers' progress was read last
         self._read_every = FIRST_PROGRESS_SECONDS
+        self._gather = 0.0  # seconds from one exchange that asks to the next one
+
+    def gather(self, batch_seconds: float, workers: int) -> None:
+        """Note what work a batch is to be, and how many workers there are."""
+        self._gather = GATHERED * batch_seconds if workers >= GATHERING_WORKERS else 0.0
 
     def may_ask(self, now: float) -> bool:
         """Return whether a batch may be asked for, if a worker can take one."""
         return now >= self._ask_at
+
+    def has_gathered(self, now: float) -> bool:
+        """Return whether it is time to ask although every worker has a batch that it runs."""
+        return now >= self._posted_at + self._gather
 
     def reads_progress(self, now: float) -> bool:
         """Return whether it is time to read how far the workers have got."""
@@ -50,7 +63,7 @@ class ExchangeSchedule:
         """
         return now >= self._posted_at + min(lease / RENEWALS, self._read_every if working else lease)
 
-    def until_next(self, now: float, lease: float, *, working: bool, free: bool) -> float:
+    def until_next(self, now: float, lease: float, *, working: bool, free: bool, idle: bool = True) -> float:
         """Return the seconds until something is due.
 
         Args:
@@ -58,12 +71,13 @@ class ExchangeSchedule:
             lease: seconds after which the master gives a silent slave up.
             working: there are batches in flight.
             free: a worker can take a batch.
+            idle: a worker has none.
         """
         due = self._posted_at + lease / RENEWALS
         if working:
             due = min(due, self._read_at + self._read_every, self._posted_at + self._read_every)
         if free:
-            due = min(due, self._ask_at)
+            due = min(due, self._ask_at if idle else max(self._ask_at, self._posted_at + self._gather))
         return due - now
 
     def read(self, now: float) -> None:

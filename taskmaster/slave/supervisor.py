@@ -196,19 +196,21 @@ class Supervisor:
         """Return the seconds until an exchange, or the end, is due."""
         wait = LONGEST_WAIT_SECONDS
         if self._link.up:
-            working, free = len(self._in_flight) > 0 or self._pool.resting, self._pool.free > 0
-            wait = min(wait, self._schedule.until_next(now, self._link.lease, working=working, free=free))
+            room, lease = self._pool.room, self._link.lease
+            busy = len(self._in_flight) > 0 or self._pool.resting
+            wait = min(wait, self._schedule.until_next(now, lease, working=busy, free=room.batches > 0, idle=room.idle))
         return wait if self._stop_by is None else min(wait, self._stop_by - now)
 
     def _exchange(self, now: float) -> None:
         """Report and ask, if there is a reason to."""
         if not self._link.up:
             return
-        in_flight, schedule = self._in_flight, self._schedule
+        in_flight, schedule, room = self._in_flight, self._schedule, self._pool.room
         working = len(in_flight) > 0
-        free = self._pool.free if self._stop_by is None and not in_flight.singly else 0
+        free = room.batches if self._stop_by is None and not in_flight.singly else 0
         urgent = in_flight.urgent() or in_flight.singly
-        ask = free > 0 and (urgent or schedule.may_ask(now))
+        may = free > 0 and (urgent or schedule.may_ask(now))
+        ask = may and (schedule.has_gathered(now) or room.idle)
         read = working and schedule.reads_progress(now)
         if read:
             self._read_progress(now)
@@ -217,8 +219,8 @@ class Supervisor:
         if ask or urgent or due or (read and in_flight.news()):
             if not read and working and schedule.would_soon(now):
                 self._read_progress(now)
-            schedule.posted(now, asked=ask)
-            self._link.post(in_flight.reports(), self._batch_size.want(free if ask else 0))
+            schedule.posted(now, asked=may)
+            self._link.post(in_flight.reports(), self._batch_size.want(free if may else 0))
 
     def _read_progress(self, now: float) -> None:
         self._schedule.read(now)
@@ -245,6 +247,7 @@ class Supervisor:
             return
         self._pool.rest(answer.rest)
         self._batch_size.aim(answer.work)
+        self._schedule.gather(answer.work, self._config.processes)
         for lent in answer.batches:
             if self._stop_by is None:
                 self._pool.give(lent)

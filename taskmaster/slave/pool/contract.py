@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from taskmaster.model import WireBatch
 from taskmaster.slave.batch_size import BatchSize
@@ -13,7 +13,7 @@ from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.worker_ends import WorkerEnds
 
-__all__ = ["MakePool", "SlavePool", "SlaveWorkforce"]
+__all__ = ["MakePool", "Room", "SlavePool", "SlaveWorkforce"]
 
 
 class SlaveWorkforce(Protocol):
@@ -35,6 +35,18 @@ class SlaveWorkforce(Protocol):
         """Write what workers have printed, and let ``ends`` know what is lost of it."""
 
 
+class Room(NamedTuple):
+    """What a pool can take.
+
+    Attributes:
+        batches: How many more batches.
+        idle: A worker could begin with one of them at once.
+    """
+
+    batches: int
+    idle: bool
+
+
 class SlavePool(Protocol):
     """Runs the batches of a slave. Nothing here waits, but for ``close``.
 
@@ -49,8 +61,8 @@ class SlavePool(Protocol):
         """The processes."""
 
     @property
-    def free(self) -> int:
-        """How many more batches it can take."""
+    def room(self) -> Room:
+        """What it can take."""
 
     @property
     def resting(self) -> bool:

@@ -28,6 +28,7 @@ from taskmaster.slave.messages import (
     too_long,
 )
 from taskmaster.slave.pool.buffers import Buffer, Buffers
+from taskmaster.slave.pool.contract import Room
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.rests import Rests
 from taskmaster.slave.pool.retirement import Retirement
@@ -255,9 +256,10 @@ class Pool:
     # -- batches -----------------------------------------------------------------------------------
 
     @property
-    def free(self) -> int:
-        """Return how many more batches the workers can take."""
-        return sum(self._room(worker) for worker in self.workers.values())
+    def room(self) -> Room:
+        """Return how many more batches the workers can take, and whether one of them has none."""
+        found = [(self._room(worker), worker.free == REGIONS) for worker in self.workers.values()]
+        return Room(sum(free for free, _ in found), idle=any(free and empty for free, empty in found))
 
     def _room(self, worker: WorkerProcess) -> int:
         """Return how many more batches a worker can take."""

@@ -119,7 +119,7 @@ def test_an_executor_that_breaks_again_and_again_is_made_more_and_more_seldom(sc
     for _ in range(1000):
         scene.now += 0.1
         scene.pool.keep_up(scene.now)
-        if scene.pool.free:
+        if scene.pool.room.batches:
             made.append(scene.now)
             (call,) = scene.give(1)
             call.set_exception(BrokenProcessPool("no worker lives"))
@@ -128,7 +128,7 @@ def test_an_executor_that_breaks_again_and_again_is_made_more_and_more_seldom(sc
     assert 5 <= len(made) <= 10
     scene.now += 60
     assert scene.pool.keep_up(scene.now) == 0.0
-    assert scene.pool.free == 4
+    assert scene.pool.room.batches == 4
 
 
 def test_what_an_executor_of_before_has_lost_breaks_no_other_one(scene: Scene) -> None:
@@ -141,7 +141,7 @@ def test_what_an_executor_of_before_has_lost_breaks_no_other_one(scene: Scene) -
     former.calls[0].set_exception(BrokenProcessPool("killed"))
 
     assert [(report.token, report.beside) for report in scene.look()] == [("t1", 1)]
-    assert scene.pool.free == 3
+    assert scene.pool.room.batches == 3
     assert len(scene.made) == 2
 
 
@@ -158,17 +158,17 @@ def test_workers_rest_by_the_ratio_of_now(scene: Scene) -> None:
     flight, and each worker has one batch at a time.
     """
     scene.pool.rest(99.0)
-    assert scene.pool.free == 2
+    assert scene.pool.room.batches == 2
     scene.give(2)[0].set_result(finished("t1", 10.0))
     scene.look()
 
     assert scene.pool.resting
-    assert scene.pool.free == 0
+    assert scene.pool.room.batches == 0
     assert scene.pool.keep_up(scene.now) == pytest.approx(990.0)
     scene.now += 20
     scene.pool.keep_up(scene.now)
-    assert scene.pool.free == 0
+    assert scene.pool.room.batches == 0
     scene.pool.rest(1.0)
     scene.pool.keep_up(scene.now)
     assert not scene.pool.resting
-    assert scene.pool.free == 1
+    assert scene.pool.room.batches == 1

@@ -51,6 +51,21 @@ def test_an_answer_to_a_report_alone_says_when_to_report_again(schedule: Exchang
     assert schedule.would_soon(104.0)
 
 
+@pytest.mark.parametrize(("workers", "at"), [(64, 101.0), (7, 100.0)])
+def test_a_slave_with_many_workers_asks_for_several_batches_at_once(schedule, workers: int, at: float):
+    """At most so often that a batch is not delayed by more than an eighth of its time; at once for
+    a worker that has none, and where there are few.
+    """
+    schedule.answered(100.0, 0.5, fed=True)
+    schedule.gather(8.0, workers)
+
+    assert schedule.may_ask(100.0)
+    assert schedule.has_gathered(at)
+    assert not schedule.has_gathered(at - 0.01)
+    assert schedule.until_next(100.0, LEASE, working=False, free=True, idle=True) <= 0
+    assert schedule.until_next(100.0, LEASE, working=False, free=True, idle=False) == pytest.approx(at - 100.0)
+
+
 def test_leases_are_renewed_long_before_they_end(schedule: ExchangeSchedule):
     """Also while nothing is to be said; a slave that holds nothing is in no hurry."""
     schedule.answered(100.0, 30.0, fed=True)
