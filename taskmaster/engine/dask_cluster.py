@@ -188,6 +188,7 @@ class DaskCluster:
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started: on any worker, and by Dask only once."""
         self._futures[name] = self._living().submit(slave_task, task, key=name, pure=False, retries=0)
+        self._ask_at = 0.0  # where it runs, or waits, is to be known soon
 
     def withdraw(self, name: str) -> None:
         """Forget a task."""

@@ -31,9 +31,12 @@ from taskmaster.engine.fleet_file import FleetFile, reader
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import UsageError
 from taskmaster.records import record
-from taskmaster.runtime.tracebacks import users_traceback
+from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.tracebacks import one_line, users_traceback
 
 __all__ = ["ExecutorEngine", "make_executor", "no_interrupts"]
+
+logger = clean_logger(__name__)
 
 PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
@@ -86,11 +89,17 @@ def _check_executor(name: str, executor: Any) -> None:
     Raises:
         UsageError: It is none.
     """
-    if isinstance(executor, type) or not all(callable(getattr(executor, one, None)) for one in NEEDED):
-        raise UsageError(
-            f"{name} gives {_kind(executor)}, which is no Executor: it has to return an object with "
-            "submit() and shutdown(), such as concurrent.futures.ProcessPoolExecutor(8)."
-        )
+    if not isinstance(executor, type) and all(callable(getattr(executor, one, None)) for one in NEEDED):
+        return
+    what, cure = f"an object of type {type(executor).__name__}", "return an object with submit() and shutdown()"
+    if executor is None:
+        what, cure = "None", "end with `return` and the Executor"
+    elif isinstance(executor, type):
+        what, cure = f"the class {executor.__name__}", f"return an object of it, `return {executor.__name__}(...)`"
+    raise UsageError(
+        f"{name} gives {what}, which is no Executor: its function has to {cure}, such as "
+        "concurrent.futures.ProcessPoolExecutor(8)."
+    )
 
 
 def make_executor(name: str, make: Callable[[], Any]) -> Any:
@@ -101,14 +110,16 @@ def make_executor(name: str, make: Callable[[], Any]) -> Any:
     """
     try:
         executor = make()
-    except Exception as exc:
-        raise UsageError(f"{name} raised {type(exc).__name__}: {exc}.", user_traceback=users_traceback(exc)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # whatever it is: one that calls sys.exit() would end the command without a word
+        raise UsageError(
+            f"{name} raised {type(exc).__name__}: {exc}. Its function is called without arguments, and has to return "
+            "an Executor: mend what it says.",
+            user_traceback=users_traceback(exc),
+        ) from None
     _check_executor(name, executor)
     return executor
-
-
-def _kind(given: Any) -> str:
-    return f"the class {given.__name__}" if isinstance(given, type) else f"an object of type {type(given).__name__}"
 
 
 class ExecutorEngine:
@@ -197,7 +208,10 @@ class ExecutorEngine:
         self._file.close()
         executor = getattr(self, "_executor", None)
         if self._own and executor is not None:
-            executor.shutdown(wait=False)
+            try:
+                executor.shutdown(wait=False)
+            except Exception as exc:
+                logger.info("%s: its executor cannot be shut down: %s", self._name, one_line(exc))
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Submit a call.
@@ -205,7 +219,13 @@ class ExecutorEngine:
         Raises:
             UsageError: It is no executor of the standard library's kind.
         """
-        future = self._executor.submit(function, *arguments)
+        try:
+            future = self._executor.submit(function, *arguments)
+        except TypeError as exc:
+            raise UsageError(
+                f"{self._name} gives an executor whose submit() does not take a function and its arguments: {exc}. "
+                "Slaves need one whose submit() is as that of concurrent.futures."
+            ) from None
         lacking = [one for one in ("done", "running", "cancel", "result") if not callable(getattr(future, one, None))]
         if lacking:
             raise UsageError(

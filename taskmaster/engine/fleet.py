@@ -14,11 +14,25 @@ from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.errors import TargetError
 from taskmaster.records import record
 
-__all__ = ["Fleet", "FleetStatus"]
+__all__ = ["Fleet", "FleetStatus", "last_line"]
 
 SAYINGS = 3  # of slaves that cannot work, from as many workers of the engine, until the fleet gives up
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+GREETING = "tm-slave: connected to the master at "
 WORKED_SECONDS = 10.0  # after which a slave that has not ended is taken to work
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a text: of what a slave has said at its end, why."""
+    return text.rstrip().rpartition("\n")[2].strip()
+
+
+def what_it_said(how: Ended) -> str:
+    """Return what a slave has said, but for its greeting."""
+    lines = how.said.strip().splitlines()
+    while lines and lines[0].startswith(GREETING):
+        del lines[0]
+    return "\n".join(lines)
 
 
 @record(slots=False)
@@ -114,7 +128,7 @@ class Fleet:
         self.over = self.over or how.heard_end or how.code == 0
         if how.by_will:
             return
-        self.last_problem = how.said.strip() or f"a slave ended with {how.code}"
+        self.last_problem = what_it_said(how) or f"a slave ended with {how.code}"
         if how.heard_end:
             self.unfinished = True
             return
@@ -124,7 +138,7 @@ class Fleet:
             self._sayings.clear()
         elif how.cannot_work:
             self._sayings.append((how.worker, how.code))
-            self._said = self.last_problem
+            self._said = last_line(self.last_problem)  # the first one has been shown in full
             self._judge(now)
         if now >= self._not_before:  # else it is one of those that are lost together, as with their scheduler
             self._not_before = now + self._pause

@@ -6,6 +6,7 @@ master nor the slaves that run.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from taskmaster.engine.contract import Engine, EngineGone
-from taskmaster.engine.fleet import Fleet
+from taskmaster.engine.fleet import Fleet, last_line
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError
 from taskmaster.runtime.tracebacks import one_line
@@ -25,6 +26,7 @@ LOOK_SECONDS = 0.25  # between two looks at the engine
 AWAY_SECONDS = 1.0  # the same while it does not answer
 HANGS_SECONDS = 5.0  # after which an engine that has not answered yet is away
 CLOSING_SECONDS = 5.0  # for the engine to let go
+VARYING = re.compile(r"\S*/|\d+")  # what differs from worker to worker: paths and numbers
 
 
 class Upkeep:
@@ -45,6 +47,7 @@ class Upkeep:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._said = ""
+        self._endings: set[str] = set()  # how slaves have ended, as far as it was said in full
         self._asked_at = 0.0  # when the question began that is not answered yet; 0: there is none
         self._thread = threading.Thread(target=self._keep, name="taskmaster-fleet", daemon=True)
         self._thread.start()
@@ -165,10 +168,23 @@ class Upkeep:
                 before = self._fleet.last_problem
                 self._fleet.ended(name, how, now)
                 if self._fleet.last_problem != before and not self._fleet.failure:
-                    self._complain(f"a slave on the engine has ended: {self._fleet.last_problem}")
+                    self._say_ended(how.worker)
             surplus = self._fleet.surplus(view.withdrawable)
         for name in surplus:
             self._engine.withdraw(name)
+
+    def _say_ended(self, worker: str) -> None:
+        """Say how a slave has ended: in full for the first time, and in a line where others have
+        said the same on other workers, whose directories and numbers differ.
+        """
+        said = self._fleet.last_problem
+        short = last_line(said)
+        alike = VARYING.sub("", short)
+        if alike in self._endings:
+            self._complain(f"another slave on the engine has ended, on {worker or 'a worker'}: {short}")
+        else:
+            self._endings.add(alike)
+            self._complain(f"a slave on the engine has ended: {said}")
 
     def _complain(self, sentence: str) -> None:
         """Say what is wrong, once."""

@@ -10,7 +10,7 @@ from taskmaster.errors import BudgetSpent, Interrupted, Stopped, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
-from taskmaster.master.summary import SlaveServer, View
+from taskmaster.master.summary import OwnSlave, SlaveServer, View
 from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.signals import Signals
 from taskmaster.units import show_count, show_seconds
@@ -21,8 +21,22 @@ SUCCESSOR_SECONDS = 1.0  # longest wait of --limit for the job after the last on
 FAREWELL_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
 
 
-def say_goodbye(server: SlaveServer, broker: Broker, lock: threading.Lock) -> None:
-    """Let every slave hear that the run is over: those that wait to ask again are told at once."""
+def say_goodbye(
+    server: SlaveServer,
+    broker: Broker,
+    lock: threading.Lock,
+    own_slave: OwnSlave | None,
+    signals: Signals,
+    *,
+    over: bool,
+) -> None:
+    """Let every slave hear that the run is over: those that wait to ask again are told at once.
+    Where it is not over, only those are told that were started together with the run.
+    """
+    if not over:
+        if own_slave is not None:
+            own_slave.dismiss(lambda: signals.repeated)
+        return
     server.tell_all(Answer(AnswerState.OVER).to_wire())
     deadline = time.monotonic() + FAREWELL_SECONDS
     while time.monotonic() < deadline:

@@ -266,7 +266,7 @@ class Run:
             self.events.end(self._status.snapshot(), ending)
             if ending is None:
                 self._service.end()
-                say_goodbye(server, self._broker, self._lock)
+            say_goodbye(server, self._broker, self._lock, own_slave, signals, over=ending is None)
             self.events.wait_for_followers()
         except BaseException as exc:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.
@@ -383,8 +383,7 @@ class Run:
         """Write the last checkpoint, again and again if it cannot be written: nothing may be called
         over before it is durable.
         """
-        said, attempts = False, 0
-        began = time.monotonic()
+        said, attempts, began = False, 0, time.monotonic()
         while True:
             try:
                 self._checkpointer.last_checkpoint(lambda: self._give_up(*self._checkpointer.trouble()))

@@ -87,5 +87,10 @@ class OwnSlave(Protocol):
     def check(self) -> None:
         """Raise the error with which the slave ended, if it did."""
 
+    def dismiss(self, hurry: Callable[[], bool]) -> None:
+        """Let it end while the master is still there, if it would wait for that; until ``hurry``
+        says that nothing may be waited for any more.
+        """
+
     def stop(self, hurry: Callable[[], bool]) -> int | None:
         """See to its end: on its own in its time, else by force; return its exit code."""

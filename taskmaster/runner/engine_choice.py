@@ -10,13 +10,13 @@ from taskmaster.engine.dask_cluster import DaskCluster, is_client, scheduler_add
 from taskmaster.engine.executor import ExecutorEngine
 from taskmaster.engine.ray_cluster import RayCluster, is_ray
 from taskmaster.engine.reach import check_secrecy, reached_from
-from taskmaster.errors import UsageError
+from taskmaster.errors import TargetError, UsageError
 from taskmaster.options.engine import EngineOptions
 from taskmaster.records import record
 from taskmaster.transport.address import Address
 from taskmaster.user_code import target as targets
 
-__all__ = ["EngineChoice"]
+__all__ = ["EngineChoice", "factory_of"]
 
 
 @record(slots=False)
@@ -80,6 +80,32 @@ class EngineChoice:
             )
 
 
+def factory_of(option: str, value: str) -> Callable[[], Any]:
+    """Return the function that an option names.
+
+    Args:
+        option: The option.
+        value: MODULE:FACTORY, as it was given.
+
+    Raises:
+        UsageError: There is no such function, or its module cannot be imported.
+    """
+    try:
+        target = targets.parse(value)
+        module = targets.load(target)
+        found = getattr(module, target.function or "", None)
+        if not isinstance(found, type) and callable(getattr(found, "submit", None)):
+            raise UsageError(
+                f"{option}={value} names a {type(found).__name__}, which is there already: name a function that "
+                f"returns one, `def {target.function}(): return ...`; where one breaks, it is asked for another."
+            )
+        return targets.find(module, target, [])
+    except TargetError as exc:
+        raise UsageError(
+            f"{option}={value} names no function that makes an Executor: {exc}", user_traceback=exc.user_traceback
+        ) from None
+
+
 def _maker(engine: Any) -> tuple[Callable[[], Any], bool]:
     """Return what gives the executor, and whether it makes a new one.
 
@@ -87,9 +113,7 @@ def _maker(engine: Any) -> tuple[Callable[[], Any], bool]:
         UsageError: It is neither a factory nor an executor.
     """
     if isinstance(engine, str):
-        target = targets.parse(engine)
-        function: Callable[[], Any] = targets.find(targets.load(target), target, [])
-        return function, True
+        return factory_of("--engine", engine), True
     if hasattr(engine, "submit") and not isinstance(engine, type):
         return lambda: engine, False
     return engine, True

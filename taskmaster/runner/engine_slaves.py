@@ -80,6 +80,10 @@ class EngineSlaves:
                 "there travels with --ship=PATH; modules that are installed here have to be installed there."
             )
 
+    def dismiss(self, hurry: Callable[[], bool]) -> None:
+        """See to their end, or each would say that it has lost its master, and wait for it."""
+        self.stop(hurry)
+
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:
         """See to their end; return 1 if workers could not do then what was left to be done."""
         self._upkeep.stop(self._grace + LATE_SECONDS, hurry)

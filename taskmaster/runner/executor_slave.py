@@ -17,13 +17,13 @@ from taskmaster.engine.executor_pool import ExecutorPool
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import SlaveOptions
 from taskmaster.options.option import from_options
+from taskmaster.runner.engine_choice import factory_of
 from taskmaster.runner.engine_slaves import task_of
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.supervisor import run_slave
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.address import Address
-from taskmaster.user_code import target as targets
 
 __all__ = ["run_executor_slave"]
 
@@ -52,8 +52,7 @@ def run_executor_slave(
         UsageError: It is no executor, its calls cannot be guarded, or what is shipped is too much.
     """
     name = str(options.executor)
-    factory = targets.parse(name)
-    executors = Executors(f"--executor={name}", targets.find(targets.load(factory), factory, []))
+    executors = Executors(f"--executor={name}", factory_of("--executor", name))
     task = task_of("", target, address, "", code, options, options.wait)
     if (size := len(task.archive.content)) > MOST_SHIPPED_BYTES:
         raise UsageError(

@@ -257,6 +257,9 @@ class InProcessSlave:
         if reports:
             self._exchange(reports, 0)
 
+    def dismiss(self, _hurry: Callable[[], bool]) -> None:
+        """Do nothing: it is this process."""
+
     def stop(self, _hurry: Callable[[], bool] = lambda: False) -> int:
         """Tear down, once; return 0 if that went well."""
         if self._timer is not None:

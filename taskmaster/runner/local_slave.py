@@ -172,6 +172,9 @@ class LocalSlave:
             raise LocalSlaveEnded(f"{why}; the run can be resumed.", code)
         raise LocalSlaveEnded("The local slave has ended, for the reason given above; the run stops here.", code or 1)
 
+    def dismiss(self, _hurry: Callable[[], bool]) -> None:
+        """Do nothing: it does not wait for a master that is gone."""
+
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:
         """See to the slave's end: its workers have ``--grace`` for what they have left to do.
 

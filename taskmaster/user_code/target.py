@@ -149,7 +149,7 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     raise TargetError(
         f"{_where(target)} has no function {' or '.join(wanted)}; it defines: {', '.join(has) or 'none'}.{hint} Name "
         "the function as in "
-        f"{target.text.partition('.py:')[0] if target.path is None else target.path.name}:function."
+        f"{target.text.partition(':')[0] if target.path is None else target.path.name}:function."
     )
 
 

@@ -124,6 +124,69 @@ def test_ctrl_c_drains_and_nothing_runs_twice(playground, engine):
     assert playground.ledger.ended() == ALL
 
 
+HELPED = """
+import helper
+
+def get_jobs(last=-1):
+    for key in range(last + 1, TOTAL):
+        yield key
+        yield key
+
+_handle = handle_job
+
+def handle_job(key):
+    print(f"word {helper.WORD}-{os.environ['WORD']} of {key}", flush=True)
+    _handle(key)
+"""
+
+
+@every_engine
+@thorough
+def test_equal_jobs_shipped_files_variables_output_and_the_key(playground, engine):
+    """Equal jobs run as often as they are yielded; a module of --ship and a variable of --env
+    arrive; what callbacks print is on the engine's log, line by line; and neither a log nor a list
+    of processes has the key.
+    """
+    key = "k" * 40 + "-very-secret"
+    playground.write("tm.key", key).chmod(0o600)
+    playground.write("helper.py", "WORD = 'shipped'")
+    playground.write("user.py", (playground.directory / "jobs.py").read_text() + HELPED)
+    playground.hold(after=50)
+    words = ["--ship=helper.py", "--env=WORD=sent", "--key-file=tm.key", "--log-level=debug", "--host=127.0.0.1:0"]
+    run = engine.start("tm-run", "user.py", *words, TOTAL="200")
+    at_work(playground, engine)
+    processes = "\n".join(playground.left().values())
+    playground.let_go()
+
+    assert run.end() == 0, run.output
+    assert playground.ledger.ended() == Counter({str(number): 2 for number in range(200)})
+    wait_for("the last line", lambda: "word shipped-sent of 199" in engine.log(run))
+    lines = [line.partition(" of ")[2] for line in engine.log(run).splitlines() if "word shipped-sent of " in line]
+    assert {line.strip() for line in lines} == {str(number) for number in range(200)}
+    assert "taskmaster.slave" in processes
+    assert not any(key in text for text in (processes, run.output, engine.log(run)))
+
+
+@every_engine
+@thorough
+def test_a_callback_that_cannot_be_imported_there_ends_the_run(playground, engine):
+    """With exit code 2 and what was missing, before any job has run; the state can be used."""
+    there = "import sys\nif 'taskmaster.slave' in ' '.join(sys.orig_argv): import nowhere_at_all\n"
+    module = (playground.directory / "jobs.py").read_text()
+    playground.write("user.py", there + module)
+    run = engine.run("tm-run", "user.py", TOTAL="400")
+
+    assert run.process.returncode == 2, run.output
+    assert "No slave can work on the engine" in run.output
+    assert "nowhere_at_all" in run.output
+    assert playground.ledger.ended() == Counter()
+    engine.wait_for_no_slaves()
+    playground.write("user.py", module)
+    again = engine.run("tm-run", "user.py", TOTAL="400")
+    assert again.process.returncode == 0, again.output
+    assert playground.ledger.ended() == ALL
+
+
 BAD = """
 import threading
 

@@ -112,6 +112,7 @@ def test_a_target_that_cannot_be_imported_there_stops_the_run_with_its_message(p
     run = playground.run(*words, TOTAL="400")
     assert run.process.returncode == 2, run.output
     assert "No module named 'helper'" in run.output
+    assert run.output.count("Traceback") == 1
     assert "--ship" in run.output
     assert playground.ledger.ended() == Counter()
 

@@ -80,6 +80,7 @@ def test_ctrl_c_and_a_killed_command_leave_nothing_behind_and_the_same_command_r
     playground.interrupt(run)
     assert run.end() == 130, run.output
     assert "Traceback" not in run.output
+    assert "lost the master" not in run.output
     engine.wait_for_no_slaves()
     assert max(playground.ledger.ended().values()) == 1
 
@@ -126,15 +127,55 @@ def test_slaves_in_a_pool_of_a_master_elsewhere_drain_with_their_command(playgro
     assert f"cannot reach the master at 127.0.0.1:{port}" in late.output
 
 
-@pytest.mark.slow
-def test_a_factory_that_makes_no_executor_is_refused_before_anything_begins(playground):
-    """Exit code 2, with its own traceback, and no state."""
-    playground.write("pools.py", "def make():\n    raise OSError('no licence')")
-    run = playground.run("tm-run", "jobs.py", "--engine=pools.py:make")
+FACTORIES = """
+import concurrent.futures as futures
+import sys
 
-    assert run.process.returncode == 2, run.output
-    assert "--engine=pools.py:make raised OSError: no licence." in run.output
-    assert 'pools.py", line 2, in make' in run.output
+class Odd:
+    _max_workers = 1
+    def submit(self): ...
+    def shutdown(self): ...
+
+def raises():
+    raise OSError("no licence")
+
+def exits(): sys.exit(0)
+def nothing(): futures.ProcessPoolExecutor(2)
+def kind(): return futures.ProcessPoolExecutor
+def odd(): return Odd()
+def needs(number): return futures.ProcessPoolExecutor(number)
+number = 5
+pool = futures.ThreadPoolExecutor(1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["tm-run", "--engine"], ["tm-slave", "--executor"]], ids=["engine", "executor"])
+def test_a_factory_that_makes_no_executor_is_refused_before_anything_begins(playground, words):
+    """Exit code 2, one sentence with what was given and the cure, its own traceback where it has
+    one, and no state; also where it would end the command itself.
+    """
+    command, option = words
+    playground.write("pools.py", FACTORIES)
+    playground.write("lacking.py", "import nowhere_at_all")
+    for name, why in {
+        "pools.py:raises": ["raised OSError: no licence. Its function", 'pools.py", line 11, in raises'],
+        "pools.py:exits": ["raised SystemExit: 0."],
+        "pools.py:nothing": ["gives None", "end with `return`"],
+        "pools.py:kind": ["gives the class ProcessPoolExecutor", "`return ProcessPoolExecutor(...)`"],
+        "pools.py:odd": ["Odd.submit() takes 1 positional argument"],
+        "pools.py:needs": ["TypeError: needs() missing 1", "is called without arguments"],
+        "pools.py:number": ["pools.py has the type int", "def number(...)"],
+        "pools.py:pool": ["names a ThreadPoolExecutor, which is there already", "def pool(): return"],
+        "pools.py:absent": ["pools.py has no function absent"],
+        "lacking.py:make": ["raised ModuleNotFoundError", "import nowhere_at_all"],
+        "nowhere.py:make": ["nowhere.py"],
+    }.items():
+        run = playground.run(command, "jobs.py", f"{option}={name}")
+        assert run.process.returncode == 2, run.output
+        assert f"{option}={name} " in run.output
+        assert all(text in run.output for text in why), run.output
+        assert run.output.count(f"{command}: ") == 1, run.output
     assert not list(playground.directory.glob("*.tmstate"))
 
 

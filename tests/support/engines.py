@@ -75,6 +75,10 @@ class EngineOfTest:
         """The engine's workers in which slaves run."""
         return {psutil.Process(pid).ppid() for pid in self.slaves()}
 
+    def log(self, run: Command) -> str:
+        """What the engine's workers have written: those of a pool, where its command writes."""
+        return run.output
+
     def wait_for_no_slaves(self) -> None:
         """Until none is left."""
         wait_for("the slaves to end", lambda: not self.slaves())
@@ -102,6 +106,10 @@ class DaskEngine(EngineOfTest):
     def __init__(self, playground: Playground) -> None:
         self.cluster = DaskProcesses(playground)
         super().__init__(playground, "--engine=dask", f"--scheduler={self.cluster.address}")
+
+    def log(self, _run: Command) -> str:
+        """What the cluster has written."""
+        return self.cluster.output
 
     def close(self) -> None:
         """End its processes."""
@@ -132,6 +140,12 @@ class RayProcesses:
         self._process.wait_for_output("Ray runtime started", 120.0)
         self.prefix = (shutil.which("nsenter") or "nsenter", f"--net=/proc/{self._process.pid}/ns/net")
 
+    @property
+    def log(self) -> str:
+        """What its workers have written."""
+        files = Path(self._files).glob("session_latest/logs/worker-*")
+        return "\n".join(file.read_text("utf-8", "replace") for file in files)
+
     def close(self) -> None:
         """End all its processes; at a SIGTERM, it would drain its node for half a minute."""
         with suppress(ProcessLookupError):
@@ -157,6 +171,10 @@ class RayEngine(EngineOfTest):
     def start(self, *words: str, **environment: str) -> Command:
         """Start a command in Ray's network."""
         return self.beside(words[0], words[1], *self.words, *words[2:], **environment)
+
+    def log(self, _run: Command) -> str:
+        """What Ray's workers have written."""
+        return self._cluster.log
 
     def beside(self, command: str, *words: str, **environment: str) -> Command:
         """Start another command in Ray's network."""

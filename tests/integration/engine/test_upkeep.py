@@ -9,8 +9,9 @@ from typing import Any, TextIO
 import pytest
 from support.commands import wait_for
 
-from taskmaster.engine import upkeep
+from taskmaster.engine import fleet, upkeep
 from taskmaster.engine.contract import View
+from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet import Fleet
 from taskmaster.engine.upkeep import Upkeep
 
@@ -96,3 +97,35 @@ def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: 
     finally:
         engine.answers.set()
         kept.stop(0.0, lambda: True)
+
+
+class FailingEngine(ShakyEngine):
+    """Each slave ends with the same, from another directory."""
+
+    def look(self) -> View:
+        why = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'helper'\n"
+        self.asked += 1
+        where = f"w{self.asked}"
+        ended = {name: Ended(2, where, f"{why}tm-slave: /tmp/{where}/user.py: no") for name in self.taken}
+        self.taken.clear()
+        return View(3, 0, frozenset(), ended)
+
+    def submit(self, name: str, task: Any) -> None:
+        self.taken.append(name)
+
+
+def test_what_all_slaves_say_is_shown_in_full_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in a line where another one has ended with the same."""
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fleet, "SHORTEST_PAUSE_SECONDS", 0.0)
+    said: list[str] = []
+    slaves = Fleet("r", 1, _pause=0.0)
+    kept = Upkeep(slaves, FailingEngine(), Task(), lambda line, _: said.append(line))  # type: ignore[arg-type]
+    try:
+        wait_for("the fleet to give up", lambda: slaves.failure, 10.0)
+    finally:
+        kept.stop(0.0, lambda: True)
+
+    assert "".join(said).count("Traceback") == 1
+    assert slaves.failure.startswith("tm-slave: /tmp/w")
+    assert sum("another slave on the engine has ended, on w" in line for line in said) == 1

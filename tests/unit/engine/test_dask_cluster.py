@@ -100,6 +100,17 @@ def test_the_scheduler_is_asked_rarely_once_all_slaves_run(client):
     assert asked(client, cluster, 600.0) <= 8
 
 
+def test_where_a_new_slave_runs_is_asked_at_once(client):
+    """However long the last answer took: else the status would say for seconds that none runs."""
+    client.takes = 2.0
+    cluster = cluster_with(client)
+    assert cluster.look().running == 0
+    cluster.submit("one", None)
+    client.there = {"a": ["one"]}
+
+    assert cluster.look().running == 1
+
+
 def test_a_slave_that_has_ended_is_told_at_once(client):
     """That is known here, and nobody is asked."""
     cluster = cluster_with(client, "one", "two")

@@ -117,6 +117,19 @@ def test_it_gives_up_when_three_slaves_say_that_they_cannot_work(workers):
     assert fleet.due(now + 1000.0) == []
 
 
+def test_what_a_slave_says_is_told_without_its_greeting_and_at_last_in_a_line():
+    """The traceback has been shown with the first one."""
+    fleet = Fleet("r", None)
+    fleet.seen(1, 0)
+    why = "Traceback (most recent call last):\nImportError: no such module\ntm-slave: user.py cannot be imported"
+    said = f"tm-slave: connected to the master at 10.0.0.5:5050: run 1, 1 worker process here.\n{why}\n"
+    for number in range(3):
+        fleet.ended((fleet.due(100.0 * number) or list(fleet.tasks))[0], Ended(2, "w", said), 100.0 * number)
+
+    assert fleet.last_problem == why
+    assert fleet.failure == "tm-slave: user.py cannot be imported"
+
+
 def test_one_broken_worker_among_many_ends_nothing():
     """However often it says that it cannot: others may be able to."""
     fleet = Fleet("r", 1)
