@@ -76,11 +76,19 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         return
     above = "" if path.resolve() == Path.cwd().resolve() else name_there(path)
     for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = sorted(one for one in folders if one not in LEFT_OUT)
+        folders[:] = sorted(one for one in folders if one not in LEFT_OUT and not _leads_back(folder, one))
         for name in sorted(names):
             file = Path(folder) / name
             if name not in LEFT_OUT_FILES and not name.endswith(LEFT_OUT_ENDS) and file.is_file():
                 yield str(PurePosixPath(above) / file.relative_to(path).as_posix()), file
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Return whether a folder in another one is a link to that one, or to one above it: the way
+    down would have no end.
+    """
+    here, there = Path(folder).resolve(), Path(folder, name).resolve()
+    return here == there or there in here.parents
 
 
 def unpack(archive: Archive, base: Path) -> Path:
@@ -91,17 +99,30 @@ def unpack(archive: Archive, base: Path) -> Path:
         base: A directory of this user's that nobody else can write to.
     """
     there = base / f"taskmaster-{archive.digest}"
-    if there.is_dir():
-        return there
-    new = Path(tempfile.mkdtemp(prefix=f"taskmaster-{archive.digest}.", dir=base))
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive.content)) as content:
-            for entry in content.infolist():
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as content:
+        entries = content.infolist()
+        # A machine may remove old files of its temporary directory one by one.
+        if there.is_dir() and all((there / entry.filename).exists() for entry in entries):
+            return there
+        new = Path(tempfile.mkdtemp(prefix=f"taskmaster-{archive.digest}.", dir=base))
+        try:
+            for entry in entries:
                 content.extract(entry, new)
                 (new / entry.filename).chmod(stat.S_IMODE(entry.external_attr >> 16) | stat.S_IRUSR)
+            _put(new, there, [entry.filename for entry in entries])
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return there
+
+
+def _put(new: Path, there: Path, names: list[str]) -> None:
+    """Put a directory in its place, or what is missing where there is one already."""
+    try:
         new.rename(there)
     except OSError:
-        shutil.rmtree(new, ignore_errors=True)
-        if not there.is_dir():  # else another slave of this machine was faster
+        if not there.is_dir():  # else another slave of this machine was faster, or files were removed
             raise
-    return there
+        for name in names:
+            if not (there / name).exists():
+                (there / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).replace(there / name)

@@ -6,6 +6,7 @@ and imports no driver.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,7 @@ class PaceLimit:
         """
         match = _LIMIT.fullmatch(given.strip().lower()) if isinstance(given, str) else None
         number = 0.0 if match is None else float(match[1])
-        if match is None or number <= 0 or (match[2] == "x" and number < LEAST_TIMES):
+        if match is None or not 0 < number < math.inf or (match[2] == "x" and number < LEAST_TIMES):
             raise UsageError(
                 f"a pace is {LEAST_TIMES:g}x or more, as 1.5x for half as much time again as without the run, or a "
                 "time such as 20ms."

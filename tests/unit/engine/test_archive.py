@@ -81,3 +81,45 @@ def test_what_cannot_travel_is_refused(here, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MOST_BYTES", 2)
     with pytest.raises(UsageError, match="can travel"):
         pack([Path()])
+
+
+def test_files_that_were_removed_there_are_put_back(here, tmp_path):
+    """As a machine cleans its temporary directory, file by file; what is there stays as it is."""
+    (here / "lib").mkdir(exist_ok=True)
+    for name in ("jobs.py", "lib/a.py", "lib/b.py"):
+        (here / name).write_text(name)
+    made = pack([here / "jobs.py", here / "lib"])
+    base = tmp_path / "base"
+    base.mkdir()
+    there = unpack(made, base)
+    kept = (there / "lib/b.py").stat().st_ino
+    (there / "jobs.py").unlink()
+    (there / "lib/a.py").unlink()
+
+    assert unpack(made, base) == there
+    assert [(there / name).read_text() for name in ("jobs.py", "lib/a.py")] == ["jobs.py", "lib/a.py"]
+    assert (there / "lib/b.py").stat().st_ino == kept
+    assert list(base.iterdir()) == [there]
+
+
+def test_a_link_that_leads_back_is_not_followed_without_end(here, tmp_path):
+    """Two of them would be as many ways as there are orders of them; one to another folder is
+    followed, as often as there is one.
+    """
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.py").write_text("b")
+    (here / "lib").mkdir(exist_ok=True)
+    (here / "lib/a.py").write_text("a")
+    for name, to in (("one", "."), ("two", ".."), ("x", other), ("y", other)):
+        (here / "lib" / name).symlink_to(to)
+    made = pack([here / "lib"])
+    (tmp_path / "base").mkdir()
+
+    there = unpack(made, tmp_path / "base")
+    assert sorted(path.relative_to(there).as_posix() for path in there.rglob("*.py")) == [
+        "lib/a.py",
+        "lib/helper.py",
+        "lib/x/b.py",
+        "lib/y/b.py",
+    ]
