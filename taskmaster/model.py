@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "BATCH_SECONDS",
+    "GATHERING_WORKERS",
     "LONG_JOB_SECONDS",
     "MAX_BATCH",
     "PROTOCOL",
@@ -40,6 +41,11 @@ RUN_IS_OVER = "the run is over"
 
 BATCH_SECONDS = 0.5
 """How much work a batch should be, unless the master says more, for its many workers."""
+
+GATHERING_WORKERS = 8
+"""Worker processes from which on a slave asks for several batches at once, as long as none of them
+is idle.
+"""
 
 LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""

@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks.fleet.simulated_master import SimulatedMaster
 from taskmaster import __version__
-from taskmaster.model import LONG_JOB_SECONDS, PROTOCOL
-from taskmaster.slave.exchange_schedule import GATHERED, GATHERING_WORKERS
+from taskmaster.model import GATHERING_WORKERS, LONG_JOB_SECONDS, PROTOCOL
+from taskmaster.slave.exchange_schedule import GATHERED
 
 LATENCY_SECONDS = 0.0005  # of a message
 NEVER = float("inf")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taskmaster.model import GATHERING_WORKERS
+
 __all__ = ["ExchangeSchedule"]
 
 # Between two readings of how far the workers have got, until the master says how often.
@@ -9,7 +11,6 @@ FIRST_PROGRESS_SECONDS = 0.25
 HUNGRY_SECONDS = 0.002  # without a new batch, before batches that wait behind another one are given back
 # A slave with many workers asks for several batches at once, as long as each worker has one that it
 # runs: an exchange costs the master more than the batch that it is for.
-GATHERING_WORKERS = 8  # from which on it does
 GATHERED = 1 / 8  # of the time that a batch takes
 RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost costs nothing
 
