@@ -516,14 +516,14 @@ COVERED_BY = {
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/page options/project"
     ),
-    "tests/process/test_engine_dask.py": ("engine/child engine/contract runner/engine_fleet runner/engine_slaves"),
+    "tests/process/test_engine_dask.py": "engine/contract runner/engine_fleet runner/engine_slaves",
     "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_executor_slave.py": (
         "engine/batch_executor engine/batch_host runner/executor_slave slave/pool/contract"
     ),
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_completion.py": "cli/completing",
-    "tests/process/test_steering.py": ("control cli/looking cli/steering cli/watching runner/steer_state"),
+    "tests/process/test_steering.py": "control cli/steering runner/steer_state",
     "tests/unit/master/steering/test_steering.py": (
         "master/steering/amounts master/steering/quiet_slaves master/steering/records master/steering/request "
         "master/steering/slave_names master/steering/steered master/steering/trail"
@@ -534,7 +534,7 @@ COVERED_BY = {
     "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
     "tests/process/test_prefork.py": ("runner/prefork runner/local_slave slave/worker/fork_server"),
-    "tests/process/test_callback_kinds.py": "slave/worker/callbacks slave/worker/event_loop",
+    "tests/process/test_callback_kinds.py": "slave/worker/callbacks",
     "tests/process/test_in_process.py": ("master/reading/reader_by_turns runner/in_process_server runner/one_job"),
     "tests/process/test_trial.py": "runner/sample_run",
     "tests/process/test_run_identity.py": (
@@ -549,9 +549,7 @@ COVERED_BY = {
     "tests/simulation/test_pace.py": "master/throttle/pace_controller master/throttle/probe_level",
     "tests/postgres/test_probe.py": "cli/probing postgres/probe",
     "tests/process/test_pace.py": "runner/throttling",
-    "tests/process/test_surroundings.py": (
-        "runtime/context runtime/descriptors runtime/invocation runtime/malloc runtime/titles"
-    ),
+    "tests/process/test_surroundings.py": ("runtime/context runtime/invocation runtime/malloc runtime/titles"),
     "tests/process/test_failed_again.py": "runner/state_copy",
     "tests/process/test_stopping.py": "master/ending master/run master/run_status master/summary",
     "tests/unit/master/test_service.py": "model master/pickling master/remarks",

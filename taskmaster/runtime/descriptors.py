@@ -15,9 +15,10 @@ def open_descriptors() -> list[int]:
     """Return the numbers of the open descriptors, also where ``/proc`` is not mounted."""
     for folder in ("/dev/fd", "/proc/self/fd"):
         try:
-            return [int(entry.name) for entry in Path(folder).iterdir()]
+            found = [int(entry.name) for entry in Path(folder).iterdir()]
         except OSError:
             continue
+        return [number for number in found if _is_open(number)]  # the folder was open while it was read
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return [number for number in range(limit if 0 <= limit < MOST_TRIED else MOST_TRIED) if _is_open(number)]
 

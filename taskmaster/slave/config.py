@@ -63,7 +63,7 @@ class SlaveConfig:
 
 
 class Instructions(NamedTuple):
-    """What a local run's slave is told on the first line of its standard input.
+    """What a slave that a run has started is told on the first line of its standard input.
 
     Attributes:
         config: What it does, but for what only its process can have.

@@ -1,0 +1,153 @@
+"""The one loop of a worker: who shares it, what it waits for at the end, and what it notes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskmaster.slave.worker.event_loop import EventLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    """Give a loop that is closed at the end."""
+    found = EventLoop()
+    yield found
+    found.end_jobs()
+    found.close(0.0)
+
+
+async def running() -> asyncio.AbstractEventLoop:
+    """Return the loop in which this runs."""
+    return asyncio.get_running_loop()
+
+
+def in_a_thread(call: Any) -> list[Any]:
+    """Call something in another thread; return its result, or what it raised."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except Exception as exc:
+            found.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30.0)
+    return found
+
+
+def test_setup_jobs_of_all_threads_and_teardown_share_one_loop(loop: EventLoop) -> None:
+    """In the thread that made it before and after; in one of its own for jobs of others."""
+    at_setup = loop.run(running())
+    loop.begin_jobs()
+    of_jobs = [found for _ in range(2) for found in in_a_thread(lambda: loop.run(running()))]
+    loop.end_jobs()
+
+    assert of_jobs == [at_setup] * 2
+    assert loop.run(running()) is at_setup
+
+
+def test_what_is_awaited_raises_where_it_was_asked_for(loop: EventLoop) -> None:
+    """In either thread."""
+
+    async def fail() -> None:
+        raise ValueError("bad title")
+
+    with pytest.raises(ValueError, match="bad title"):
+        loop.run(fail())
+    (raised,) = in_a_thread(lambda: loop.run(fail()))
+    assert isinstance(raised, ValueError)
+
+
+def test_nothing_is_awaited_and_no_loop_is_made() -> None:
+    """A worker of plain functions loads no asyncio."""
+    loop = EventLoop()
+    loop.begin_jobs()
+    loop.end_jobs()
+    loop.leave(None)
+
+    assert loop.close(0.0) == []
+    assert loop._runner is None
+
+
+def test_what_jobs_have_left_running_is_waited_for() -> None:
+    """But nothing that ``setup`` has begun, which may go on for ever."""
+    loop, ended = EventLoop(), list[str]()
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("forever")
+
+    async def late() -> None:
+        await asyncio.sleep(0)
+        ended.append("late")
+
+    async def begin(work: Any) -> None:
+        kept.append(asyncio.ensure_future(work()))
+
+    kept: list[Any] = []
+    loop.run(begin(forever))
+    loop.begin_jobs()
+    loop.run(begin(late))
+
+    assert loop.close(60.0) == []
+    assert ended == ["late", "forever"]
+
+
+def test_what_does_not_end_in_time_is_cancelled_and_named() -> None:
+    """By the function that the job has begun."""
+
+    async def stuck() -> None:
+        await asyncio.Event().wait()
+
+    async def begin() -> None:
+        kept.append(asyncio.ensure_future(stuck()))
+
+    loop, kept = EventLoop(), list[Any]()
+    loop.run(running())
+    loop.begin_jobs()
+    loop.run(begin())
+
+    (name,) = loop.close(0.0)
+    assert name.endswith("stuck")
+    assert kept[0].cancelled()
+
+
+def test_what_a_task_raises_and_nothing_awaits_is_noted_once(loop: EventLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """As a sentence, beside what asyncio logs of it."""
+
+    async def fail() -> None:
+        raise KeyError("no such row")
+
+    async def begin() -> None:
+        for _ in range(2):
+            task = asyncio.ensure_future(fail())
+            await asyncio.wait([task])
+            del task
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        loop.run(begin())
+        loop.run(running())
+
+    (problem,) = loop.problems
+    assert problem.endswith("fail raised KeyError, and nothing awaited it")
+    assert "never retrieved" in caplog.text
+
+
+def test_a_forked_child_leaves_as_soon_as_the_loop_goes_on(loop: EventLoop) -> None:
+    """What it is to call is called in the loop."""
+    left: list[bool] = []
+    loop.run(running())
+    loop.leave(lambda: left.append(True))
+    loop.run(running())
+
+    assert left == [True]
