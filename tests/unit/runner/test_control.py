@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.master import Master
 
-from taskmaster.errors import StateBusy
+from taskmaster.errors import ConnectError, NoMaster, StateBusy, StateLocked, UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.job_records import Attempt, FailedJob
@@ -86,3 +86,95 @@ def test_a_master_that_stays_busy_is_named(waits: list[float], monkeypatch: pyte
         list(control.failures_of("127.0.0.1:5050", None, None))
 
     assert len(waits) == control.MOST_BUSY_PAUSES
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> str:
+    """Give a state with three failed jobs, of which two have keys that are spelled alike."""
+    path = tmp_path / "x.tmstate"
+    attempts = (Attempt(5.0, "host:1", "ValueError", "bad", "Traceback"),)
+    jobs = [FailedJob(n, key, "job", b"x", attempts) for n, key in enumerate(("1", '"1"', '"other"'), 1)]
+    jobs[2] = replace(jobs[2], attempts=(attempts[0]._replace(type="KeyError"),))
+    with closing(SqliteStore.open(path, RunIdentity.named("mod"), "mod.py")) as store:
+        store.write(Checkpoint(mark="3", failed=jobs, failures=3))
+    return str(path)
+
+
+def left(state: str) -> list[str | None]:
+    """The keys of the failed jobs that are left."""
+    return [job.key for job in control.failures(state)]
+
+
+def test_a_failed_job_is_forgotten_by_the_exact_spelling_of_its_key(state: str) -> None:
+    """The number 1 is not the text "1", unless there is no other."""
+    assert control.drop_failures(state, ["1"]) == {"1": 1}
+    assert left(state) == ['"1"', '"other"']
+    assert control.drop_failures(state, ["1"]) == {"1": 1}
+    assert left(state) == ['"other"']
+
+
+def test_a_key_that_no_failed_job_has_changes_nothing(state: str) -> None:
+    """Those that look like it are named."""
+    with pytest.raises(UsageError, match=r"has the key othr; there are: 'other'\."):
+        control.drop_failures(state, ["1", "othr"])
+
+    assert len(left(state)) == 3
+
+
+def test_failed_jobs_of_a_kind_are_listed_and_forgotten(state: str) -> None:
+    """By the class of exception that they failed with at last."""
+    assert [job.key for job in control.failures(state, "KeyError")] == ['"other"']
+    assert control.drop_all_failures(state, "ValueError") == 2
+    assert left(state) == ['"other"']
+    assert control.drop_all_failures(state) == 1
+    assert left(state) == []
+
+
+def test_a_directory_lists_its_states_with_what_is_wrong_with_them(state: str) -> None:
+    """One that is no state is a line, too, and so is one that a run has."""
+    folder = Path(state).parent
+    (folder / "a.tmstate").write_text("This is no state.")
+    with closing(SqliteStore.open(folder / "z.tmstate", RunIdentity.named("mod"), "mod.py")) as store:
+        store.tell("127.0.0.1:5050")
+        wrong, good, busy = control.states_in(folder)
+
+    assert (wrong.path.name, wrong.run) == ("a.tmstate", None)
+    assert wrong.remark
+    assert good.run is not None
+    assert (good.belongs, good.run.failures, good.remark) == ("mod", 3, "")
+    assert busy.remark == "a run is going on, ask 127.0.0.1:5050"
+
+
+def test_a_state_at_rest_has_its_runs_and_its_trail_and_no_master(state: str) -> None:
+    """With what can be asked instead."""
+    assert [run.failures for run in control.runs_of(state)] == [3]
+    assert control.trail_of(state) == []
+    assert control.find_master(state) is None
+    with pytest.raises(NoMaster, match="tm-ctl runs"):
+        control.master_of(state)
+
+
+def test_a_run_that_goes_on_is_named_before_its_state_is_changed(state: str) -> None:
+    """Nothing is dropped or taken back meanwhile; its master is found."""
+    with closing(SqliteStore.open(Path(state), RunIdentity.named("mod"), "mod.py")) as store:
+        store.tell("127.0.0.1:5050")
+        run = store.load().id
+        for change in (
+            lambda: control.drop_failures(state, ["1"]),
+            lambda: control.drop_all_failures(state),
+            lambda: control.restore(state, run),
+            lambda: control.runs_of(state),
+        ):
+            with pytest.raises(StateLocked, match="A run is going on with the state"):
+                change()
+        assert control.trail_of(state) is None
+        assert control.master_of(state) == "127.0.0.1:5050"
+
+    assert len(left(state)) == 3
+
+
+def test_without_a_key_a_master_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None was left here for its port."""
+    monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path))
+    with pytest.raises(ConnectError, match=r"has left a key for 127\.0\.0\.1:15099 on this machine"):
+        control.connect("127.0.0.1:15099", None, None)
