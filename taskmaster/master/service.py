@@ -134,6 +134,10 @@ class Service:
             return {"ok": False, "why": admission.refusal}
         workers = min(max(1, workers), MAX_WORKERS)
         slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
+        return self._welcome(slave, info, admission.warning)
+
+    def _welcome(self, slave: ConnectedSlave, info: dict[str, Any], warning: str) -> dict[str, Any]:
+        """Let a slave in; return what it has to know of the run."""
         slave.told = self._broker.limits.told_slaves
         with self._lock:
             self._broker.enter(slave, [token for token in info.get("held", ()) if isinstance(token, str)])
@@ -154,7 +158,7 @@ class Service:
             "job_timeout": self._broker.limits.job_timeout,
             "nice": self._dispatch.rest,
             "taken": taken,
-            "warn": admission.warning,
+            "warn": warning,
             "project": project_facts(),
         }
 

@@ -24,6 +24,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View
+from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runner import optional_parts
@@ -172,22 +173,7 @@ class RunSession:
         # Only now: a run is not given up for a command that cannot even begin.
         given_up = store.reset() if options.reset else None
         record = store.load()
-        self._run = run = Run(
-            self._source,
-            store,
-            record,
-            loaded.identity,
-            limits_of(options, announced=self._announce),
-            target=loaded.name,
-            grace=options.grace,
-            total=None if options.failed or self._sample is not None else options.total,
-            throttle=throttle,
-            skew=self._skew(),
-            by_turns=self._in_process,
-            settings=SettingsOfRun(options, announced=self._announce),
-            resume=command_again(),
-            stall=DEFAULT_STALL_SECONDS if options.stall is None else options.stall,
-        )
+        self._run = run = self._made_run(store, record, throttle)
         run.serve_on(server)
         if key is not None:
             store.tell(str(server.where.from_here()))
@@ -224,6 +210,26 @@ class RunSession:
         sampled = self._sample is not None
         parts.page = optional_parts.page_of(self._page_plan, parts.run, store, command, sampled=sampled)
         parts.console.say(stack.enter_context(parts.page).sentence)
+
+    def _made_run(self, store: Store, record: RunRecord, throttle: Throttle) -> Run:
+        """Make the run of what was loaded and what the options say."""
+        options, loaded = self._options, self._loaded
+        return Run(
+            self._source,
+            store,
+            record,
+            loaded.identity,
+            limits_of(options, announced=self._announce),
+            target=loaded.name,
+            grace=options.grace,
+            total=None if options.failed or self._sample is not None else options.total,
+            throttle=throttle,
+            skew=self._skew(),
+            by_turns=self._in_process,
+            settings=SettingsOfRun(options, announced=self._announce),
+            resume=command_again(),
+            stall=DEFAULT_STALL_SECONDS if options.stall is None else options.stall,
+        )
 
     def _signals(self) -> Signals:
         own = self._slave

@@ -59,6 +59,21 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
             f"No master can be reached at {address}: {_why(exc)}. Check --host, and that the master is running."
         ) from exc
     channel = Channel(sock)
+    try:
+        _prove(channel, sock, key, address, deadline)
+    except BaseException:
+        channel.close()
+        raise
+    return MasterConnection(channel, address)
+
+
+def _prove(channel: Channel, sock: socket.socket, key: bytes, address: Address, deadline: float) -> None:
+    """Prove the key, both ways, and be let in, before the deadline.
+
+    Raises:
+        AuthError: the master has another key.
+        ConnectError: it is no master, or one of another release.
+    """
     proved = False
     try:
         keep_alive(sock)
@@ -73,15 +88,10 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
             channel.seal(None, None)
         channel.deadline(None)
     except multiprocessing.AuthenticationError as exc:
-        channel.close()
         raise AuthError(
             f"The master at {address} has another key. Give the master's key with --key-file or --key."
         ) from exc
-    except ConnectError:
-        channel.close()
-        raise
     except (EOFError, OSError, AssertionError, ValueError, TypeError, pickle.UnpicklingError) as exc:
-        channel.close()
         if proved and not isinstance(exc, TimeoutError):
             raise ConnectError(
                 f"The master at {address} has the same key, but does not go on from there: {_why(exc)}. It runs an "
@@ -91,7 +101,6 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
         raise ConnectError(
             f"What listens at {address} does not answer as a Taskmaster master: {_why(exc)}. Check --host."
         ) from exc
-    return MasterConnection(channel, address)
 
 
 def _reach(address: Address, deadline: float) -> socket.socket:

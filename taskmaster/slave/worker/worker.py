@@ -94,21 +94,24 @@ def work(
     try:
         if callbacks.together:
             run_together(batches, jobs)
-        elif coroutines:
-            from taskmaster.slave.worker.concurrency import run_coroutines
-
-            with Unawaited() as unawaited:
-                loop.run(run_coroutines(batches, jobs, slots, unawaited.check))
-        elif slots > 1:
-            from taskmaster.slave.worker.concurrency import run_threads
-
-            with Unawaited() as unawaited:
-                run_threads(batches, jobs, slots, unawaited.check)
+        elif coroutines or slots > 1:
+            _run_at_once(batches, jobs, slots, loop if coroutines else None)
         else:
             run_one_by_one(batches, jobs)
     finally:
         problems = _tear_down(callbacks, sender, loop)
     return problems, sender.end_by
+
+
+def _run_at_once(batches: Iterator[WorkerBatch], jobs: Calls, slots: int, loop: EventLoop | None) -> None:
+    """Run several jobs at once: as coroutines of a loop, or in threads where there is none."""
+    from taskmaster.slave.worker.concurrency import run_coroutines, run_threads
+
+    with Unawaited() as unawaited:
+        if loop is not None:
+            loop.run(run_coroutines(batches, jobs, slots, unawaited.check))
+        else:
+            run_threads(batches, jobs, slots, unawaited.check)
 
 
 def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> bool:
