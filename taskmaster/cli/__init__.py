@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 
-QUIET = "tm-"  # how the names of our commands begin
+COMMAND_PREFIX = "tm-"  # how the names of our commands begin
 
 
 def _end_quietly() -> None:
@@ -26,7 +26,7 @@ def _end_quietly() -> None:
     with a traceback of what Python was just importing.
     """
     name = sys.argv[0].rpartition(os.sep)[2] if sys.argv else ""  # pathlib is not loaded yet
-    if name.startswith(QUIET) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if name.startswith(COMMAND_PREFIX) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 import taskmaster
-from taskmaster.engine.batch_host import look_around
+from taskmaster.engine.batch_host import describe_worker
 from taskmaster.engine.executor import make_executor, no_interrupts
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
@@ -82,7 +82,7 @@ class Executors:
 
     def _check(self) -> None:
         try:
-            place = self.current.submit(look_around).result(PROBE_SECONDS)
+            place = self.current.submit(describe_worker).result(PROBE_SECONDS)
         except (NotYet, TimeoutError):
             return  # it waits in a queue; whatever is wrong is said with the first batch
         except (Exception, CancelledError) as exc:

@@ -31,16 +31,16 @@ from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.unusable import Unusable
 
-__all__ = ["BatchHost", "Place", "look_around", "run_batch"]
+__all__ = ["BatchHost", "WorkerFacts", "describe_worker", "run_batch"]
 
-IDLE_SECONDS = 10.0  # without a batch, after which a host ends its worker
+UNUSED_SECONDS = 10.0  # without a batch, after which a host ends its worker
 LONGEST_WAIT_SECONDS = 0.25  # of its loop
-END_SECONDS = 5.0  # that the worker has for its teardown
+TEARDOWN_SECONDS = 5.0  # that the worker has for its teardown
 STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerFacts:
     """Where calls run.
 
     Attributes:
@@ -54,10 +54,10 @@ class Place:
     version: str
 
 
-def look_around() -> Place:
+def describe_worker() -> WorkerFacts:
     """Start a process, in a worker; return where that is."""
     subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
-    return Place(socket.gethostname(), os.getpid(), taskmaster.__version__)
+    return WorkerFacts(socket.gethostname(), os.getpid(), taskmaster.__version__)
 
 
 class BatchHost:
@@ -118,7 +118,7 @@ class BatchHost:
     def _end_when_idle(self) -> None:
         while not self.closed:
             time.sleep(1.0)
-            if time.monotonic() > self._used_at + IDLE_SECONDS and self._lock.acquire(blocking=False):
+            if time.monotonic() > self._used_at + UNUSED_SECONDS and self._lock.acquire(blocking=False):
                 try:
                     self._close()
                 finally:
@@ -134,7 +134,7 @@ class BatchHost:
             return
         self.closed = True
         with contextlib.suppress(Unusable):
-            self._pool.workforce.wind_up(END_SECONDS, hurry=lambda: False, orphaned=lambda: False)
+            self._pool.workforce.wind_up(TEARDOWN_SECONDS, hurry=lambda: False, orphaned=lambda: False)
         self._pool.close(lambda: True)
         self._selector.close()
 

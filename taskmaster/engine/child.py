@@ -33,7 +33,7 @@ CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
 MOST_LINES = 40  # of what a slave has said that are told to the master
 MOST_TEXT = 4000  # characters of them
 LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
-END_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
+ABANDONED_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
 ATTEMPT_SECONDS = 5.0  # that one attempt to reach the master may take
 
 
@@ -175,11 +175,11 @@ def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], 
         if left is not None:
             left -= CHECK_SECONDS
             if will is Wanted.NO:
-                left = min(left, END_SECONDS)
+                left = min(left, ABANDONED_SECONDS)
             if left <= 0:
                 return 128 + signal.SIGTERM  # the lifeline ends it
         elif will is not Wanted.YES:
-            left = task.instructions.config.grace + LATE_SECONDS if will is Wanted.DRAIN else END_SECONDS
+            left = task.instructions.config.grace + LATE_SECONDS if will is Wanted.DRAIN else ABANDONED_SECONDS
             child.terminate()
 
 

@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     scheduler: str
 
-    def look(self) -> View:
+    def poll(self) -> View:
         """Return how the engine stands."""
 
     def submit(self, name: str, task: SlaveTask) -> None:

@@ -138,7 +138,7 @@ class DaskCluster:
         """Use a client that a script has."""
         return cls(run, lambda: client, own=False)
 
-    def look(self) -> View:
+    def poll(self) -> View:
         """Return how the cluster stands."""
         client = self._living()
         fresh = self._clock() >= self._ask_at

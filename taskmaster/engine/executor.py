@@ -154,7 +154,7 @@ class ExecutorEngine:
             self.close()
             raise
 
-    def look(self) -> View:
+    def poll(self) -> View:
         """Return how the executor stands."""
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
         for name in ended:

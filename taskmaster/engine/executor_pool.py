@@ -27,7 +27,7 @@ from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line
 from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.in_flight import HeldBatch, InSubmittedBatch
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import Room
@@ -40,12 +40,12 @@ __all__ = ["ExecutorPool"]
 logger = clean_logger(__name__)
 
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0  # before another executor is made
-IDLE_SECONDS = 60.0
+NOTHING_DUE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A batch on its way.
+class SubmittedBatch:
+    """A batch that is with the executor.
 
     Attributes:
         held: The batch.
@@ -71,7 +71,7 @@ class ExecutorPool:
     Args:
         executors: Gives the executor.
         host: What the host process in each worker is told at its start.
-        most: Batches in flight, at most.
+        most: Batches that the executor has at once, at most.
         in_flight: Accounts for what is held.
         batch_size: Is told what batches took.
         selector: The supervisor's.
@@ -88,7 +88,7 @@ class ExecutorPool:
         executors: Executors,
         host: HostSpec,
         most: int,
-        in_flight: InFlight,
+        in_flight: InSubmittedBatch,
         batch_size: BatchSize,
         selector: selectors.BaseSelector,
         clock: Callable[[], float] = time.monotonic,
@@ -105,7 +105,7 @@ class ExecutorPool:
         self._clock = clock
         self._nice = 0.0
         self._rests: list[tuple[float, float]] = []  # since when, and after how much work
-        self._flights: dict[str, Flight] = {}
+        self._submitted: dict[str, SubmittedBatch] = {}
         self._arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -128,8 +128,8 @@ class ExecutorPool:
         # While there are rests, each worker has one batch at a time: a second one would begin as
         # soon as the first ends.
         most = min(self._most, self._workers) if self._nice else self._most
-        free = max(0, most - len(self._flights) - len(self._rests))
-        return Room(free, idle=free > 0 and len(self._flights) < self._workers)
+        free = max(0, most - len(self._submitted) - len(self._rests))
+        return Room(free, idle=free > 0 and len(self._submitted) < self._workers)
 
     @property
     def resting(self) -> bool:
@@ -152,7 +152,9 @@ class ExecutorPool:
         """
         self._rests = [(since, worked) for since, worked in self._rests if since + self._nice * worked > now]
         if not self._broken or self._closing:
-            return min((since + self._nice * worked - now for since, worked in self._rests), default=IDLE_SECONDS)
+            return min(
+                (since + self._nice * worked - now for since, worked in self._rests), default=NOTHING_DUE_SECONDS
+            )
         if now < self._renew_at:
             return self._renew_at - now
         self._renew_at = now + self._pause
@@ -184,7 +186,7 @@ class ExecutorPool:
             self._break(executor, exc)
             self._in_flight.drop(held)
             return
-        self._flights[lent.token] = Flight(held, future, executor)
+        self._submitted[lent.token] = SubmittedBatch(held, future, executor)
         future.add_done_callback(lambda _: self._notify(lent.token))
 
     def read_progress(self) -> None:
@@ -192,7 +194,7 @@ class ExecutorPool:
 
     def enforce(self, now: float) -> float:  # noqa: ARG002
         """Do nothing: the host in the executor's worker sees that no job takes too long."""
-        return IDLE_SECONDS
+        return NOTHING_DUE_SECONDS
 
     def give_back_waiting(self) -> None:
         """Do nothing: whether a call waits for a worker is the executor's business."""
@@ -204,25 +206,25 @@ class ExecutorPool:
         first ones, are taken to have begun.
         """
         token = held.lent.token
-        flight = self._flights.get(token)
-        begun = [one for one, flight in self._flights.items() if not flight.future.done()][: self._workers]
-        if flight is not None and token not in begun and flight.future.cancel():
+        sent = self._submitted.get(token)
+        begun = [one for one, sent in self._submitted.items() if not sent.future.done()][: self._workers]
+        if sent is not None and token not in begun and sent.future.cancel():
             self._settle(token)
 
     def recall_all(self) -> None:
         """Withdraw every call that has not begun."""
-        for flight in reversed(list(self._flights.values())):
-            self.recall(flight.held, 0)
+        for sent in reversed(list(self._submitted.values())):
+            self.recall(sent.held, 0)
 
     def kill(self, *, idle: bool = True) -> None:
         """Stop waiting for calls; those that run end with their executor, if its workers are
         processes of this machine.
         """
         self._closing = self._closing or idle
-        for token in list(self._flights):
-            flight = self._flights.pop(token)
-            self._abandoned = not (flight.future.cancel() or flight.future.done()) or self._abandoned
-            self._in_flight.drop(flight.held)
+        for token in list(self._submitted):
+            sent = self._submitted.pop(token)
+            self._abandoned = not (sent.future.cancel() or sent.future.done()) or self._abandoned
+            self._in_flight.drop(sent.held)
 
     def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:  # noqa: ARG002
         """End: hosts have their workers tear down by themselves."""
@@ -260,18 +262,18 @@ class ExecutorPool:
             self._settle(self._arrived.get())
 
     def _settle(self, token: str) -> None:
-        flight = self._flights.get(token)
-        if flight is None or not flight.future.done():
+        sent = self._submitted.get(token)
+        if sent is None or not sent.future.done():
             return
-        del self._flights[token]
-        held = flight.held
+        del self._submitted[token]
+        held = sent.held
         try:
-            done = flight.future.result(0)
+            done = sent.future.result(0)
         except CancelledError:  # by us, or by an executor that has lost it: no job is to blame
             self._in_flight.drop(held)
         except BrokenExecutor as exc:
-            self._break(flight.executor, exc)
-            self._lose(flight, exc)
+            self._break(sent.executor, exc)
+            self._lose(sent, exc)
         except BaseException as exc:  # a worker's SystemExit comes back as it is
             logger.warning("a batch of %s was lost: %s", show_count(held.lent.count, "job"), one_line(exc))
             self._in_flight.crash(held, range(held.lent.count), _how_lost(exc), beside=1)
@@ -279,18 +281,18 @@ class ExecutorPool:
             self._pause = SHORTEST_PAUSE_SECONDS
             self._take(held, done)
 
-    def _lose(self, flight: Flight, exc: BaseException) -> None:
+    def _lose(self, sent: SubmittedBatch, exc: BaseException) -> None:
         """Give back all that was lost with an executor at once: of how many batches that is says
         whether one job was alone.
         """
         others = {
             token: other
-            for token, other in self._flights.items()
-            if other.executor is flight.executor and other.is_lost
+            for token, other in self._submitted.items()
+            if other.executor is sent.executor and other.is_lost
         }
         for token in others:
-            del self._flights[token]
-        for lost in (flight, *others.values()):
+            del self._submitted[token]
+        for lost in (sent, *others.values()):
             jobs = range(lost.held.lent.count)
             self._in_flight.crash(lost.held, jobs, _how_lost(exc), beside=1 + len(others))
 

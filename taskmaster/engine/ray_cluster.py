@@ -125,7 +125,7 @@ class RayCluster:
         kind = "tls" if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true") else "ray"
         return f"{kind}://{self._ray.get_runtime_context().gcs_address}"
 
-    def look(self) -> View:
+    def poll(self) -> View:
         """Return how the cluster stands."""
         resources = self._ray.cluster_resources()
         ended, self._heard = self._heard, {}
@@ -178,7 +178,7 @@ class RayCluster:
         """Tell all our slaves to end, and withdraw what does not run; return what is still to
         end.
         """
-        self._heard = dict(self.look().ended)  # how a slave has ended at the run's end says how the run has
+        self._heard = dict(self.poll().ended)  # how a slave has ended at the run's end says how the run has
         for name, task in list(self._tasks.items()):
             if name in self._begun:
                 self._ray.cancel(task)

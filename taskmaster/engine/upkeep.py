@@ -22,7 +22,7 @@ from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["Upkeep"]
 
-LOOK_SECONDS = 0.25  # between two looks at the engine
+POLL_SECONDS = 0.25  # between two looks at the engine
 AWAY_SECONDS = 1.0  # the same while it does not answer
 HANGS_SECONDS = 5.0  # after which an engine that has not answered yet is away
 CLOSING_SECONDS = 5.0  # for the engine to let go
@@ -117,7 +117,7 @@ class Upkeep:
             with self._lock:
                 self._fleet.draining(names)
             while self._fleet.tasks and time.monotonic() < deadline and not hurry():
-                self._look()
+                self._poll()
                 time.sleep(0.05)
         except Exception as exc:
             self._complain(f"the engine does not answer while its slaves are to end: {one_line(exc)}")
@@ -130,10 +130,10 @@ class Upkeep:
     def _keep(self) -> None:
         pause = 0.0
         while not self._stopping.wait(pause) and not self._fleet.failure:
-            pause = LOOK_SECONDS
+            pause = POLL_SECONDS
             self._asked_at = time.monotonic()
             try:
-                self._look()
+                self._poll()
                 self._submit()
             except EngineGone as exc:
                 self._fleet.give_up(str(exc), ConnectError.exit_code)
@@ -159,8 +159,8 @@ class Upkeep:
             with self._lock:
                 self._fleet.unsubmitted(names[taken:])
 
-    def _look(self) -> None:
-        view = self._engine.look()
+    def _poll(self) -> None:
+        view = self._engine.poll()
         now = time.monotonic()
         with self._lock:
             self._fleet.seen(view.workers, view.running)

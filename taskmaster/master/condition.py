@@ -79,7 +79,7 @@ class Condition:
         """Note that nothing is worked on any more, and that only the last checkpoint is left."""
         self._ending = True
 
-    def look(self, end: RunState | None, counts: Counts, now: float) -> Found:
+    def observe(self, end: RunState | None, counts: Counts, now: float) -> Found:
         """Return what the run is doing; under the lock.
 
         Args:

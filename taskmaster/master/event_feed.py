@@ -74,7 +74,7 @@ class EventFeed:
         self._followers: dict[str, tuple[float, int]] = {}  # when each asked last, and how far it is
         self._watch.begin(self._kinds(), record.failures)
 
-    def look(self, snapshot: Snapshot) -> None:
+    def observe(self, snapshot: Snapshot) -> None:
         """Find out what has happened, and tell it."""
         with self._lock:
             rows = self._steers.steering.trail.after(self._row, MOST_TRAIL_ROWS)
@@ -84,7 +84,7 @@ class EventFeed:
             self._failed = snapshot.failed
         if rows:
             self._row = rows[-1].seq
-        for name, facts in self._watch.look(snapshot, rows, slaves, kinds):
+        for name, facts in self._watch.observe(snapshot, rows, slaves, kinds):
             self._tell(name, snapshot, facts)
 
     def end(self, snapshot: Snapshot, error: BaseException | None = None) -> None:
@@ -97,7 +97,7 @@ class EventFeed:
         if self._ended:
             return
         self._ended = True
-        self.look(snapshot)
+        self.observe(snapshot)
         code = getattr(error, "exit_code", 1)
         why = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
         if isinstance(error, BudgetSpent):

@@ -85,7 +85,7 @@ class EventWatch:
             "eta": None if left is None else round(left, 3),
         }
 
-    def look(
+    def observe(
         self,
         snapshot: Snapshot,
         rows: Sequence[TrailRow] = (),

@@ -371,7 +371,7 @@ class Run:
         """Show how the run stands, and wait a moment."""
         snapshot = self._status.snapshot()
         view.update(snapshot)
-        self.events.look(snapshot)
+        self.events.observe(snapshot)
         self._outage.make()
         self._wake.wait(seconds)
         self._wake.clear()

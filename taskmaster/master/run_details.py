@@ -34,7 +34,7 @@ from taskmaster.master.tally.history import COLUMNS, HELD
 from taskmaster.master.tally.speeds import Speeds
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import WhyCode
-from taskmaster.master.work_time import HELD as HELD_BY
+from taskmaster.master.work_time import HELD_BY
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, to_json
 

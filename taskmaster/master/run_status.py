@@ -111,7 +111,7 @@ class RunStatus:
         now = time.monotonic()
         with self._lock:
             counts = self._broker.counts()
-            found = self.condition.look(end, counts, now)
+            found = self.condition.observe(end, counts, now)
             settled = self._completion.settled
         reason, why = self.condition.explain(found, counts, now, self._facts())
         return Snapshot(

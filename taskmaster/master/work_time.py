@@ -10,7 +10,7 @@ __all__ = ["WorkTime"]
 
 # What is not counted as work: nobody can say of such time how fast the jobs are.
 IDLE = (WhyCode.PAUSED, WhyCode.STATE)
-HELD = {
+HELD_BY = {
     WhyCode.PAUSED: "paused",
     WhyCode.STATE: "state",
     WhyCode.THROTTLED: "throttled",
@@ -36,14 +36,14 @@ class WorkTime:
     """
 
     def __init__(self, now: float) -> None:
-        self.held: dict[str, float] = dict.fromkeys(HELD.values(), 0.0)
+        self.held: dict[str, float] = dict.fromkeys(HELD_BY.values(), 0.0)
         self.idle = 0.0
         self._began = self._at = now
 
     def note(self, code: WhyCode, now: float) -> None:
         """Note what has held the run since the last call."""
         passed, self._at = max(0.0, now - self._at), max(now, self._at)
-        name = HELD.get(code)
+        name = HELD_BY.get(code)
         if name is not None:
             self.held[name] += passed
         if code in IDLE:

@@ -38,7 +38,7 @@ RESTART_SPAN_SECONDS = 60.0
 CHECK_PAUSE_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
 WAIT_SECONDS = 60.0
-END_SECONDS = 5.0  # least time that a slave has to end
+LEAST_END_SECONDS = 5.0  # least time that a slave has to end
 LATE_SECONDS = 3.0  # further time for the slave, after that of its workers
 
 
@@ -185,11 +185,11 @@ class LocalSlave:
             The slave's exit code, None if it had to be ended.
         """
         self._tell_to_end()
-        deadline = time.monotonic() + max(END_SECONDS, self._instructions.config.grace) + LATE_SECONDS
+        deadline = time.monotonic() + max(LEAST_END_SECONDS, self._instructions.config.grace) + LATE_SECONDS
         while (code := self._poll(0.05)) is None and time.monotonic() < deadline and not hurry():
             pass
         self._close_stdin()
-        if code is None and self._poll(END_SECONDS) is None:
+        if code is None and self._poll(LEAST_END_SECONDS) is None:
             self._process.kill()
             self._process.wait()
         self._join_relays()

@@ -25,7 +25,7 @@ __all__ = ["MetricsFile", "check_metrics_file"]
 logger = clean_logger(__name__)
 
 EVERY_SECONDS = 15.0
-END_SECONDS = 5.0  # longest wait at the end of a run for the last write
+LAST_WRITE_SECONDS = 5.0  # longest wait at the end of a run for the last write
 MODE = 0o644  # node_exporter runs as another user
 
 
@@ -78,7 +78,7 @@ class MetricsFile:
         self._view.close(snapshot)
         self._last = snapshot
         self._ended.set()
-        self._thread.join(END_SECONDS)
+        self._thread.join(LAST_WRITE_SECONDS)
 
     def say(self, line: str) -> None:
         """Print a line of Taskmaster's own."""

@@ -1,4 +1,4 @@
-"""Notifies of what happens in a run: each way in a thread of its own, which nothing waits for.
+"""Notifies of what happens in a run: each notifier in a thread of its own, which nothing waits for.
 
 A notification never delays a run, and never fails it. Only at the end they are waited for, and not
 for long.
@@ -16,15 +16,15 @@ from taskmaster.master.events import ENDS, EventName
 from taskmaster.runtime.log import clean_logger
 
 if TYPE_CHECKING:  # a run that notifies nobody loads no client for the web
-    from taskmaster.runner.notify_ways import Way
+    from taskmaster.runner.notifiers import Notifier
 
 __all__ = ["Notifications"]
 
 logger = clean_logger(__name__)
 
-MOST_WAITING = 100  # events for a way; of more, the oldest are dropped
-END_SECONDS = 10.0  # that the end waits for what is to be told
-LOOK_SECONDS = 0.05  # between two looks meanwhile
+MOST_WAITING = 100  # events for a notifier; of more, the oldest are dropped
+LAST_SENDING_SECONDS = 10.0  # that the end waits for what is to be told
+WAIT_STEP_SECONDS = 0.05  # between two looks meanwhile
 KILLED_SECONDS = 1.0  # that a command which is killed may take to go
 TIMES = 10  # failures are told again when they are this many times those of the last notification
 
@@ -33,7 +33,7 @@ class Notifications:
     """See the module.
 
     Args:
-        ways: Where events are sent.
+        notifiers: Where events are sent.
         on: The names of those that are.
         about: Fields that are added to each event: the state's file, and the command that resumes.
         failed: Jobs that had failed before this session.
@@ -42,18 +42,18 @@ class Notifications:
 
     def __init__(
         self,
-        ways: Sequence[Way],
+        notifiers: Sequence[Notifier],
         on: Collection[str],
         about: Mapping[str, Any],
         *,
         failed: int = 0,
-        seconds: float = END_SECONDS,
+        seconds: float = LAST_SENDING_SECONDS,
     ) -> None:
         self._on = on
         self._about = dict(about)
         self._failed = failed
         self._seconds = seconds
-        self._senders = [_Sender(way) for way in ways]
+        self._senders = [_Sender(one) for one in notifiers]
         self._ends: list[dict[str, Any]] = []
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ class Notifications:
         self._ends.clear()
         deadline = time.monotonic() + self._seconds
         while any(one.busy for one in self._senders) and time.monotonic() < deadline and not hurry():
-            time.sleep(LOOK_SECONDS)
+            time.sleep(WAIT_STEP_SECONDS)
         for one in self._senders:
             one.give_up()
 
@@ -102,10 +102,10 @@ class Notifications:
 
 
 class _Sender:
-    """Sends events in one way, one after the other."""
+    """Sends events by one notifier, one after the other."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self._waiting: deque[dict[str, Any]] = deque()
         self._changed = threading.Condition()
         self._hurry = threading.Event()
@@ -152,7 +152,7 @@ class _Sender:
             logger.warning(
                 "%d notifications by %s were not sent: they took too long, or there was no thread for them",
                 left + self._dropped,
-                self._way.shown,
+                self._notifier.shown,
             )
 
     def _run(self) -> None:
@@ -164,9 +164,9 @@ class _Sender:
                     return
                 event, self._sending = self._waiting.popleft(), True
             try:
-                why = self._way.send(event, self._hurry)
+                why = self._notifier.send(event, self._hurry)
             except Exception as exc:
                 why = f"{type(exc).__name__}: {exc.strerror if isinstance(exc, OSError) else ''}".rstrip(": ")
             if why and not self._has_warned:
                 self._has_warned = True
-                logger.warning("a notification by %s failed: %s. The run goes on", self._way.shown, why)
+                logger.warning("a notification by %s failed: %s. The run goes on", self._notifier.shown, why)

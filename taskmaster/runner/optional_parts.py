@@ -17,7 +17,7 @@ from taskmaster.options.commands import MasterOptions
 
 if TYPE_CHECKING:
     from taskmaster.runner.in_process_server import InProcessServer
-    from taskmaster.runner.notify_ways import Way
+    from taskmaster.runner.notifiers import Notifier
     from taskmaster.runner.page import Page
     from taskmaster.runner.page_plan import PagePlan
     from taskmaster.runtime.log_file import LogFile
@@ -27,10 +27,10 @@ __all__ = [
     "check_files",
     "in_process_server",
     "log_of",
+    "notifiers_of",
     "page_of",
     "page_plan",
     "report_at_end",
-    "ways_of",
 ]
 
 
@@ -54,13 +54,13 @@ def page_of(plan: PagePlan, run: Run, store: Store, slave: str, *, sampled: bool
     return start_page(plan, run.steers.answer, store, slave, sampled=sampled)
 
 
-def ways_of(options: MasterOptions) -> list[Way]:
-    """Return the ways in which somebody is notified."""
+def notifiers_of(options: MasterOptions) -> list[Notifier]:
+    """Return what notifies somebody, as the options name it."""
     if not options.notify:
         return []
-    from taskmaster.runner.notify_ways import way_of
+    from taskmaster.runner.notifiers import notifier_of
 
-    return [way_of(given) for given in options.notify]
+    return [notifier_of(given) for given in options.notify]
 
 
 def log_of(options: MasterOptions, stack: ExitStack) -> LogFile | None:

@@ -39,7 +39,7 @@ __all__ = ["Page", "PageView", "start_page"]
 logger = clean_logger(__name__)
 
 MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
-END_SECONDS = 7.0  # for the child to show the end of the run, and then to end itself
+CHILD_END_SECONDS = 7.0  # for the child to show the end of the run, and then to end itself
 RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pipe
 
 
@@ -118,7 +118,7 @@ class Page:
             self._ended.set()
             process = self._process
         if process is not None and process.stdin is not None:
-            deadline = time.monotonic() + END_SECONDS
+            deadline = time.monotonic() + CHILD_END_SECONDS
             with contextlib.suppress(OSError, ValueError):
                 _write(process.stdin.fileno(), json.dumps({"status": status}).encode() + b"\n", deadline)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -129,7 +129,7 @@ class Page:
         self._end.close()
         self._socket.close()
         if self._thread.ident is not None:
-            self._thread.join(END_SECONDS)
+            self._thread.join(CHILD_END_SECONDS)
 
     def forget(self) -> None:
         """Close this process's copies of the listening socket and the page's standard input only.
@@ -210,7 +210,7 @@ class Page:
                 )
                 if process.stdin is not None:
                     told = replace(self._told, line=theirs.fileno()).to_line()
-                    _write(process.stdin.fileno(), told, time.monotonic() + END_SECONDS)
+                    _write(process.stdin.fileno(), told, time.monotonic() + CHILD_END_SECONDS)
         except BrokenPipeError:
             pass  # it has ended already, and is waited for
         finally:

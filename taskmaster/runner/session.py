@@ -243,9 +243,9 @@ class RunSession:
 
     def _notifications(self, run: Run, record: RunRecord, store: Store) -> Notifications:
         """Make what notifies of the run's events; nobody is told of a rehearsal."""
-        ways = [] if self._sample is not None else optional_parts.ways_of(self._options)
+        notifiers = [] if self._sample is not None else optional_parts.notifiers_of(self._options)
         about = {"state_file": store.location, "resume": command_again()}
-        found = Notifications(ways, self._options.notified, about, failed=record.failures)
+        found = Notifications(notifiers, self._options.notified, about, failed=record.failures)
         run.events.listeners.append(found.tell)
         return found
 

@@ -17,7 +17,7 @@ from taskmaster.transport import client
 __all__ = ["SteerClient"]
 
 WRITTEN_SECONDS = 2.0  # longest wait of a client until its change is in the state
-LOOK_SECONDS = 0.05  # between two checks meanwhile
+WAIT_STEP_SECONDS = 0.05  # between two checks meanwhile
 
 
 class SteerClient:
@@ -112,7 +112,7 @@ class SteerClient:
             if time.monotonic() >= deadline:
                 why = found.get("why")
                 return str(why["sentence"]) if why and why["code"] == "state" else "no checkpoint was made so far"
-            time.sleep(LOOK_SECONDS)
+            time.sleep(WAIT_STEP_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""

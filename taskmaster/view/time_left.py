@@ -13,7 +13,7 @@ EARLIEST_SECONDS = 10.0  # least working time in this session for an estimate
 FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
 ENDED = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
-HELD = (RunState.PAUSING, RunState.PAUSED)
+HELD_STATES = (RunState.PAUSING, RunState.PAUSED)
 
 
 class Speed(Protocol):
@@ -67,7 +67,7 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     why = _why_not(snapshot, working)
     if why:
         return TimeLeft(None, why=why)
-    held, here = snapshot.state in HELD, snapshot.settled_here / working
+    held, here = snapshot.state in HELD_STATES, snapshot.settled_here / working
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
     recent = snapshot.state is RunState.RUNNING and speed.recently >= FEW_JOBS
     if snapshot.share is not None:

@@ -19,7 +19,7 @@ from support.playground import SOME_FAIL, Playground
 from taskmaster.cli.command import OF_NOTIFICATIONS
 from taskmaster.cli.run import tm_run
 from taskmaster.control import Run
-from taskmaster.runner.notify_ways import environment_of
+from taskmaster.runner.notifiers import environment_of
 
 SECRET = "/services/T0/B1/verysecret"
 WORK = SOME_FAIL.replace("    hold()\n", "    hold()\n    assert 'verysecret' not in repr(dict(os.environ))\n")

@@ -21,9 +21,9 @@ from taskmaster.master.broker.verdicts import Tried, Verdict
 from taskmaster.master.broker.watermark import SettledRange
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd
 
-__all__ = ["QUIET", "Preparation", "Prepared"]
+__all__ = ["ORDINARY_ENDS", "Preparation", "Prepared"]
 
-QUIET = (ReportEnd.FINISHED, ReportEnd.OPEN)
+ORDINARY_ENDS = (ReportEnd.FINISHED, ReportEnd.OPEN)
 """Ends of a batch that blame nobody, and of which no job goes back that was running."""
 BLAMED = (ReportEnd.CRASHED, ReportEnd.TIMEOUT, ReportEnd.RAISED)
 
@@ -79,7 +79,7 @@ class Preparation:
     def of(self, lease: Lease, report: Report) -> Prepared:
         """Return what a report comes to."""
         ended = lease.newly_ended(report)
-        if not report.failures and report.end in QUIET:
+        if not report.failures and report.end in ORDINARY_ENDS:
             # Nearly all reports are like this; of a batch of one job, the rest takes as long again.
             return Prepared(lease, report, self._version(lease), ended, self._newly_settled(lease.batch, ended, {}), {})
         failures = {failure.index: failure for failure in report.failures}  # a job fails once, however often it is said

@@ -8,7 +8,7 @@ from taskmaster.model import Failure, FailureKind, ReportEnd
 
 __all__ = ["Attempts"]
 
-QUIET = (FailureKind.SKIP, FailureKind.ABORT)
+UNCOUNTED = (FailureKind.SKIP, FailureKind.ABORT)
 
 
 class Attempts:
@@ -26,7 +26,7 @@ class Attempts:
     def ended(self, failures: Iterable[Failure]) -> None:
         """Count attempts that a slave has reported to have failed, each of them once."""
         for failure in failures:
-            if failure.kind not in QUIET:
+            if failure.kind not in UNCOUNTED:
                 self.failed["timeout" if failure.kind is FailureKind.TIMEOUT else "exception"] += 1
 
     def killed(self, end: ReportEnd, running: int) -> None:

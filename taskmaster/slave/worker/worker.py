@@ -95,7 +95,7 @@ def work(
         if callbacks.together:
             run_together(batches, jobs)
         elif coroutines or slots > 1:
-            _run_at_once(batches, jobs, slots, loop if coroutines else None)
+            _run_concurrently(batches, jobs, slots, loop if coroutines else None)
         else:
             run_one_by_one(batches, jobs)
     finally:
@@ -103,7 +103,7 @@ def work(
     return problems, sender.end_by
 
 
-def _run_at_once(batches: Iterator[WorkerBatch], jobs: Calls, slots: int, loop: EventLoop | None) -> None:
+def _run_concurrently(batches: Iterator[WorkerBatch], jobs: Calls, slots: int, loop: EventLoop | None) -> None:
     """Run several jobs at once: as coroutines of a loop, or in threads where there is none."""
     from taskmaster.slave.worker.concurrency import run_coroutines, run_threads
 

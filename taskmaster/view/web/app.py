@@ -22,7 +22,7 @@ from taskmaster.transport.line import LineRefused
 from taskmaster.view.web.answers import as_bytes
 from taskmaster.view.web.assets import asset
 from taskmaster.view.web.feed import Feed
-from taskmaster.view.web.guard import HEADERS, REPORT_HEADERS, Guard, Refused, Visitor
+from taskmaster.view.web.guard import HEADERS, REPORT_HEADERS, EarlyAnswer, Guard, Visitor
 from taskmaster.view.web.routes import (
     MAX_BODY_BYTES,
     BadCommand,
@@ -156,7 +156,7 @@ class PageServer:
             request = Request(method, path, query, headers, visitor, host, receive)
             status, kind, body = await self._answer(request)
             more = REPORT_HEADERS if path == Route.REPORT else {}
-        except Refused as exc:
+        except EarlyAnswer as exc:
             status, kind, body, more = exc.status, exc.kind, exc.text.encode(), dict(exc.headers)
             if exc.slowly and not await self._had_to_wait():
                 status, kind, body, more = 429, TEXT, b"Too many wrong tokens at once.\n", {"Retry-After": "1"}

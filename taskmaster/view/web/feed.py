@@ -29,7 +29,7 @@ MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for 
 KEPT_SAMPLES = 600
 SHORT, LONGER, SHORT_SECONDS = "10m", "6h", 600.0  # spans of the history
 KEPT_ROWS = 8640  # of a span of the master's history
-END_SECONDS = 4.0  # that browsers have to see the end of the run
+LAST_SHOWING_SECONDS = 4.0  # that browsers have to see the end of the run
 LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
 
 
@@ -200,7 +200,7 @@ class Feed:
         """Wait until a browser that looks has seen the end, for a moment."""
         if self._clock() - self._looked_at < LOOKING_SECONDS:
             try:
-                await asyncio.wait_for(self._all_saw.wait(), END_SECONDS)
+                await asyncio.wait_for(self._all_saw.wait(), LAST_SHOWING_SECONDS)
                 await asyncio.sleep(1.2)  # other browsers ask within a second
             except TimeoutError:
                 pass

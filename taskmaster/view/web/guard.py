@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from taskmaster.view.report_style import STYLE_DIGEST
 
-__all__ = ["HEADERS", "REPORT_HEADERS", "Guard", "Refused", "Visitor", "digest"]
+__all__ = ["HEADERS", "REPORT_HEADERS", "EarlyAnswer", "Guard", "Visitor", "digest"]
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -67,7 +67,7 @@ class Visitor(StrEnum):
     """Has the token for steering."""
 
 
-class Refused(Exception):
+class EarlyAnswer(Exception):
     """The request is answered with this, and nothing else is done.
 
     Attributes:
@@ -149,15 +149,15 @@ class Guard:
             headers: By their names in small letters.
 
         Raises:
-            Refused: It is not let in.
+            EarlyAnswer: It is not let in, or only brings a token, which becomes a cookie.
         """
         if headers.get("host", "").lower() not in self._hosts:
             known = ", ".join(sorted(self._hosts))
-            raise Refused(421, f"This page is not served under that name and port, but as {known}.\n")
+            raise EarlyAnswer(421, f"This page is not served under that name and port, but as {known}.\n")
         if sum(len(name) + len(value) + 4 for name, value in headers.items()) > MAX_HEADER_BYTES:
-            raise Refused(431, "The headers of the request are too long.\n")
+            raise EarlyAnswer(431, "The headers of the request are too long.\n")
         if method not in ("GET", "HEAD", "POST"):
-            raise Refused(405, "Only GET, HEAD and POST are answered.\n", {"Allow": "GET, HEAD, POST"})
+            raise EarlyAnswer(405, "Only GET, HEAD and POST are answered.\n", {"Allow": "GET, HEAD, POST"})
         self._check_site(path, headers)
         if method != "POST" and path in self._open:
             return Visitor.NOBODY
@@ -188,23 +188,23 @@ class Guard:
             return
         mode, purpose = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
         if path != "/" or (mode, purpose) != ("navigate", "document"):
-            raise Refused(403, "That came from another page.\n")
+            raise EarlyAnswer(403, "That came from another page.\n")
 
-    def _welcome(self, token: str, headers: Mapping[str, str]) -> Refused:
+    def _welcome(self, token: str, headers: Mapping[str, str]) -> EarlyAnswer:
         """Return what puts the token of the address into a cookie, and out of the address."""
         if self._known(token) is None:
-            return Refused(403, "That token is not the one that the master printed.\n", slowly=True)
+            return EarlyAnswer(403, "That token is not the one that the master printed.\n", slowly=True)
         secure = "; Secure" if self._secure else ""
         cookie = {"Set-Cookie": f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path={self._prefix}/{secure}"}
         if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
-            return Refused(303, "", {**cookie, "Location": "./"})
-        return Refused(200, AGAIN, cookie, kind="text/html; charset=utf-8")
+            return EarlyAnswer(303, "", {**cookie, "Location": "./"})
+        return EarlyAnswer(200, AGAIN, cookie, kind="text/html; charset=utf-8")
 
     def _visitor(self, headers: Mapping[str, str]) -> Visitor:
         token = self.token(headers)
         found = self._known(token) if token else None
         if found is None:
-            raise Refused(401, ASK_FOR_ADDRESS, {"WWW-Authenticate": "Bearer"}, slowly=bool(token))
+            raise EarlyAnswer(401, ASK_FOR_ADDRESS, {"WWW-Authenticate": "Bearer"}, slowly=bool(token))
         return found
 
     def _known(self, token: str) -> Visitor | None:
@@ -217,9 +217,9 @@ class Guard:
 
     def _check_post(self, path: str, headers: Mapping[str, str]) -> None:
         if path != STEER_PATH:
-            raise Refused(405, "That can only be read.\n", {"Allow": "GET, HEAD"})
+            raise EarlyAnswer(405, "That can only be read.\n", {"Allow": "GET, HEAD"})
         if headers.get("origin") not in self._origins or headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            raise Refused(403, "That came from another page.\n")
+            raise EarlyAnswer(403, "That came from another page.\n")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" or headers.get("x-taskmaster") != "1":
-            raise Refused(415, "A command is JSON, and has the header X-Taskmaster: 1.\n")
+            raise EarlyAnswer(415, "A command is JSON, and has the header X-Taskmaster: 1.\n")

@@ -77,7 +77,7 @@ def test_one_that_does_not_tell_its_size_runs_as_many_slaves_as_are_asked_for():
     """With --slaves."""
     engine = ExecutorEngine("r", "--engine=pools.py:make", Late, own=True, slaves=3)
 
-    assert engine.look().workers == 3
+    assert engine.poll().workers == 3
     engine.close()
 
 
@@ -101,13 +101,13 @@ def test_calls_run_wait_and_end(monkeypatch):
     engine = ExecutorEngine("r", "engine=", lambda: ThreadPoolExecutor(2), own=True, slaves=None)
     for name in ("one", "two", "three", "four"):
         engine.submit(name, Task(name))  # type: ignore[arg-type]
-    wait_for("two to run", lambda: engine.look().running == 2, 10.0)
-    assert engine.look().withdrawable == {"three", "four"}
+    wait_for("two to run", lambda: engine.poll().running == 2, 10.0)
+    assert engine.poll().withdrawable == {"three", "four"}
     engine.withdraw("four")
     assert sorted(engine.drain()) == ["one", "two"]
     go.set()
     ended: dict[str, Ended] = {}
-    wait_for("both to end", lambda: ended.update(engine.look().ended) or len(ended) == 2, 10.0)
+    wait_for("both to end", lambda: ended.update(engine.poll().ended) or len(ended) == 2, 10.0)
 
     assert ended["one"] == Ended(0, "w1")
     assert ended["two"].unusable
@@ -126,7 +126,7 @@ def test_a_pool_that_has_broken_is_made_again_or_ends_the_fleet():
     pools = [Breaks(), Fixed(Ended(0, "w1"))]
     engine = ExecutorEngine("r", "engine=", lambda: pools.pop(0), own=True, slaves=None)
     engine.submit("one", None)  # type: ignore[arg-type]
-    assert engine.look().ended == {"one": Ended(0, "w1")}
+    assert engine.poll().ended == {"one": Ended(0, "w1")}
     engine.close()
 
     given = Breaks()

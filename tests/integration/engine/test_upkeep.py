@@ -23,7 +23,7 @@ class ShakyEngine:
         self.asked = 0
         self.taken: list[str] = []
 
-    def look(self) -> View:
+    def poll(self) -> View:
         return View(3, len(self.taken), frozenset(), {})
 
     def submit(self, name: str, task: Any) -> None:
@@ -51,7 +51,7 @@ class Task:
 
 def test_slaves_that_the_engine_did_not_take_are_submitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them: else they would be counted as running for the whole run."""
-    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(upkeep, "AWAY_SECONDS", 0.01)
     engine, said = ShakyEngine(), []
 
@@ -75,9 +75,9 @@ class SilentEngine(ShakyEngine):
         super().__init__()
         self.answers = threading.Event()
 
-    def look(self) -> View:
+    def poll(self) -> View:
         self.answers.wait()
-        return super().look()
+        return super().poll()
 
     def submit(self, name: str, task: Any) -> None:
         self.taken.append(name)
@@ -85,7 +85,7 @@ class SilentEngine(ShakyEngine):
 
 def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Since it was asked: else the status would say for ever how it stood before."""
-    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
     engine = SilentEngine()
     kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
     try:

@@ -90,7 +90,7 @@ def test_a_child_that_was_stopped_does_not_hold_the_end(
     begun: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also where the last word is more than a pipe takes: the child is killed."""
-    monkeypatch.setattr(page, "END_SECONDS", 0.3)
+    monkeypatch.setattr(page, "CHILD_END_SECONDS", 0.3)
     with served(monkeypatch, tmp_path, "kill -STOP $$") as shown:
         wait_for("a child", lambda: bool(begun) and shown._process is not None)
         shown.close({"much": "x" * 300_000})

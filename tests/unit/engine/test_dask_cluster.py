@@ -84,7 +84,7 @@ def asked(client: Client, cluster: DaskCluster, seconds: float) -> int:
     """How often the scheduler is asked, when it is looked at four times a second."""
     before, end = client.asked, client.now + seconds
     while client.now < end:
-        cluster.look()
+        cluster.poll()
         client.now += 0.25
     return client.asked - before
 
@@ -115,12 +115,12 @@ def test_a_slave_that_has_ended_is_told_at_once(client):
     """That is known here, and nobody is asked."""
     cluster = cluster_with(client, "one", "two")
     client.there = {"a": ["one"], "b": ["two"]}
-    view = cluster.look()
+    view = cluster.poll()
     assert (view.workers, view.running, view.withdrawable) == (2, 2, frozenset())
 
     client.futures["one"].status = "finished"
     before = client.asked
-    assert cluster.look().ended == {"one": Ended(0, "w1")}
+    assert cluster.poll().ended == {"one": Ended(0, "w1")}
     assert client.asked == before
 
 
@@ -129,8 +129,8 @@ def test_only_what_certainly_runs_nowhere_may_be_withdrawn(client):
     cluster = cluster_with(client, "one", "two", "three")
     client.there = {"a": ["one"], "b": ["two"]}
 
-    assert cluster.look().withdrawable == {"three"}
-    assert cluster.look().withdrawable == frozenset()
+    assert cluster.poll().withdrawable == {"three"}
+    assert cluster.poll().withdrawable == frozenset()
 
 
 @pytest.mark.parametrize("first", ["one", "theirs-1"])
@@ -148,7 +148,7 @@ def test_a_slave_that_waits_behind_another_one_is_submitted_anew_when_a_worker_i
     client.there["b"] = []
     ended: dict[str, Ended] = {}
     for _ in range(20):
-        ended.update(cluster.look().ended)
+        ended.update(cluster.poll().ended)
         client.now += 0.25
     assert client.futures["two"].cancelled
     assert not client.futures["one"].cancelled

@@ -122,18 +122,18 @@ def test_slaves_wait_begin_and_end(ray):
     assert ray.options["num_cpus"] == 2
     assert ray.options["max_retries"] == 0
     assert ray.told[0].instructions.config.processes == 2
-    view = cluster.look()
+    view = cluster.poll()
     assert (view.workers, view.running, view.withdrawable) == (2, 0, {"one", "two", "three"})
 
     ray.tasks[0].append("begun")
     ray.tasks[1].append("begun")
-    view = cluster.look()
+    view = cluster.poll()
     assert (view.running, view.withdrawable) == (2, {"three"})
 
     ray.tasks[0].append(Ended(0, "w1"))
     ray.tasks[1].append(OSError("the node has died"))
-    assert cluster.look().ended == {"one": Ended(0, "w1"), "two": Ended(None, "", "OSError: the node has died")}
-    assert cluster.look().running == 0
+    assert cluster.poll().ended == {"one": Ended(0, "w1"), "two": Ended(None, "", "OSError: the node has died")}
+    assert cluster.poll().running == 0
 
 
 def test_draining_interrupts_what_runs_and_withdraws_what_waits(ray):

@@ -36,7 +36,7 @@ class World:
     def look(self, now: float) -> tuple[str, Why]:
         """The reason of the progress, and the whole one."""
         counts = self.broker.counts()
-        return self.condition.explain(self.condition.look(None, counts, now), counts, now, {})
+        return self.condition.explain(self.condition.observe(None, counts, now), counts, now, {})
 
 
 def test_a_run_that_settles_nothing_says_why() -> None:

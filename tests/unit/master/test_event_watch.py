@@ -38,7 +38,7 @@ class Story:
         self._now["elapsed"] += seconds
         self._now["settled_here"] += settled
         snapshot = Snapshot.from_wire({**START.to_wire(), **self._now})
-        self.found = self.watch.look(snapshot, **given)
+        self.found = self.watch.observe(snapshot, **given)
         return [str(name) for name, _ in self.found]
 
     @property

@@ -73,7 +73,7 @@ def test_a_write_that_fails_or_hangs_hurts_nothing(
 ) -> None:
     """The directory has gone, and the status never comes: the run ends all the same."""
     monkeypatch.setattr(metrics_file, "EVERY_SECONDS", 0.001)
-    monkeypatch.setattr(metrics_file, "END_SECONDS", 0.01)
+    monkeypatch.setattr(metrics_file, "LAST_WRITE_SECONDS", 0.01)
     never = threading.Event()
     hanging = MetricsFile(Shown(), str(tmp_path / "x.prom"), lambda: {"state": never.wait()}, described)
     hanging.close(RUN)

@@ -13,7 +13,7 @@ from taskmaster.options.telling import NOTIFIED
 from taskmaster.runner.notifications import MOST_WAITING, Notifications, _Sender
 
 
-class Way:
+class Notifier:
     """Remembers what it is told; may be held up."""
 
     shown = "https://chat.example/…"
@@ -41,12 +41,12 @@ def event(name: str, **facts: Any) -> dict[str, Any]:
 
 def told(*events: dict[str, Any], **about: Any) -> list[dict[str, Any]]:
     """What is sent of these events."""
-    way = Way()
-    notifications = Notifications([way], NOTIFIED, {"state_file": "/s", "resume": "again"}, **about)
+    notifier = Notifier()
+    notifications = Notifications([notifier], NOTIFIED, {"state_file": "/s", "resume": "again"}, **about)
     for one in events:
         notifications.tell(one)
     notifications.close()
-    return way.sent
+    return notifier.sent
 
 
 def test_what_is_sent_has_all_that_a_stranger_needs() -> None:
@@ -75,19 +75,19 @@ def test_failures_are_told_at_the_first_and_at_ten_times_as_many() -> None:
 
 def test_the_exit_code_is_that_of_the_command() -> None:
     """What comes after the last job may change it."""
-    way = Way()
-    notifications = Notifications([way], NOTIFIED, {})
+    notifier = Notifier()
+    notifications = Notifications([notifier], NOTIFIED, {})
     notifications.tell(event("finished", exit_code=0))
-    assert way.sent == []
+    assert notifier.sent == []
 
     notifications.close(exit_code=1)
 
-    assert [one["exit_code"] for one in way.sent] == [1]
+    assert [one["exit_code"] for one in notifier.sent] == [1]
 
 
-def test_a_way_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the run nor another way; the oldest are dropped, and the end is bounded."""
-    slow, quick = Way(), Way()
+def test_a_notifier_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the run nor another notifier; the oldest are dropped, and the end is bounded."""
+    slow, quick = Notifier(), Notifier()
     slow.gate.clear()
     notifications = Notifications([slow, quick], NOTIFIED, {}, seconds=0.2)
     notifications.tell(event("paused", seq=0))
@@ -105,11 +105,11 @@ def test_a_way_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> N
     assert f"{4 * MOST_WAITING - 1} notifications by https://chat.example/… were not sent" in caplog.text
 
 
-def quick_sent(way: Way, seq: int) -> None:
-    """Wait until the way has sent the event with that number."""
+def quick_sent(notifier: Notifier, seq: int) -> None:
+    """Wait until the notifier has sent the event with that number."""
     patience = threading.Event()
     for _ in range(1000):
-        if way.sent and way.sent[-1]["seq"] >= seq:
+        if notifier.sent and notifier.sent[-1]["seq"] >= seq:
             return
         patience.wait(0.01)
     raise AssertionError("not sent")
@@ -117,19 +117,19 @@ def quick_sent(way: Way, seq: int) -> None:
 
 def test_who_wants_the_end_at_once_gets_it() -> None:
     """A second Ctrl-C waits for no notification."""
-    way = Way()
-    way.gate.clear()
-    notifications = Notifications([way], NOTIFIED, {}, seconds=60.0)
+    notifier = Notifier()
+    notifier.gate.clear()
+    notifications = Notifications([notifier], NOTIFIED, {}, seconds=60.0)
     notifications.tell(event("paused"))
 
     notifications.close(hurry=lambda: True)
 
-    assert len(way.sent) <= 1
+    assert len(notifier.sent) <= 1
 
 
-def test_a_way_that_fails_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_notifier_that_fails_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """With the reason, and that the run goes on."""
-    notifications = Notifications([Way("it answers with 404")], NOTIFIED, {})
+    notifications = Notifications([Notifier("it answers with 404")], NOTIFIED, {})
     with caplog.at_level(logging.WARNING, "taskmaster"):
         for _ in range(5):
             notifications.tell(event("paused"))
@@ -149,7 +149,7 @@ def test_a_system_without_threads_ends_no_run(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    notifications = Notifications([Way()], NOTIFIED, {})
+    notifications = Notifications([Notifier()], NOTIFIED, {})
     notifications.tell(event("paused"))
     notifications.tell(event("finished", exit_code=0))
     with caplog.at_level(logging.WARNING, "taskmaster"):
@@ -170,8 +170,8 @@ def test_a_run_without_notifications_has_no_thread() -> None:
 
 def test_an_event_that_is_just_taken_to_be_sent_is_not_sent_yet() -> None:
     """Nobody ends between the two: whoever asks then, waits for the answer."""
-    way, answers = Way(), []
-    sender = _Sender(way)
+    notifier, answers = Notifier(), []
+    sender = _Sender(notifier)
     asking = threading.Thread(target=lambda: answers.append(sender.busy))
 
     class Waiting(deque[dict[str, Any]]):
@@ -183,10 +183,10 @@ def test_an_event_that_is_just_taken_to_be_sent_is_not_sent_yet() -> None:
             asking.join(0.05)
             return found
 
-    way.gate.clear()
+    notifier.gate.clear()
     sender._waiting = Waiting()
     sender.add(event("paused"))
-    assert way.began.wait(30)
+    assert notifier.began.wait(30)
     asking.join()
     sender.give_up()
 

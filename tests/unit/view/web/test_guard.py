@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.view.web.guard import HEADERS, Guard, Refused, Visitor, digest
+from taskmaster.view.web.guard import HEADERS, EarlyAnswer, Guard, Visitor, digest
 
 HOST = "127.0.0.1:8050"
 ORIGIN = f"http://{HOST}"
@@ -22,7 +22,7 @@ def ask(path: str = "/", method: str = "GET", query: dict | None = None, *, guar
     given = {name.replace("_", "-"): value for name, value in {"host": HOST, **headers}.items() if value is not None}
     try:
         return (guarded or guard()).check(method, path, query or {}, given)
-    except Refused as exc:
+    except EarlyAnswer as exc:
         return exc
 
 

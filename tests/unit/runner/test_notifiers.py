@@ -10,8 +10,8 @@ from typing import Self
 
 import pytest
 
-from taskmaster.runner import notify_ways
-from taskmaster.runner.notify_ways import LONGEST_OUTPUT, MOST_PRINTED_BYTES, CommandWay, _Printed
+from taskmaster.runner import notifiers
+from taskmaster.runner.notifiers import LONGEST_OUTPUT, MOST_PRINTED_BYTES, CommandNotifier, _Printed
 
 
 class FullFile:
@@ -31,9 +31,9 @@ class FullFile:
 def test_a_command_is_given_its_event_on_a_full_disk_too(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """That a disk is full may be what it is to tell."""
     if full:
-        monkeypatch.setattr(notify_ways.tempfile, "TemporaryFile", FullFile)
+        monkeypatch.setattr(notifiers.tempfile, "TemporaryFile", FullFile)
     with ExitStack() as stack:
-        given, printed = CommandWay("cat")._files(stack, json.dumps({"event": "state-unwritable"}).encode())
+        given, printed = CommandNotifier("cat")._files(stack, json.dumps({"event": "state-unwritable"}).encode())
         number = given if isinstance(given, int) else given.fileno()
 
         assert json.loads(os.read(number, 4096)) == {"event": "state-unwritable"}

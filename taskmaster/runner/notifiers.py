@@ -1,4 +1,4 @@
-"""The two ways to notify somebody: a command, and a webhook.
+"""What notifies somebody: a command, or a webhook.
 
 Each has its own time; a command that is over its time is killed with its process group. The address
 of a webhook is a secret, and in no message.
@@ -24,7 +24,7 @@ from taskmaster import __version__
 from taskmaster.redaction import clean, is_url, without_path
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["CommandWay", "Way", "WebhookWay", "way_of"]
+__all__ = ["CommandNotifier", "Notifier", "WebhookNotifier", "notifier_of"]
 
 logger = clean_logger(__name__)
 
@@ -32,14 +32,14 @@ COMMAND_SECONDS = 30.0
 ATTEMPT_SECONDS = 10.0  # of a webhook
 ATTEMPTS = 3
 BACKOFF_SECONDS = 1.0  # before the second attempt; it doubles
-LOOK_SECONDS = 0.05  # between two looks at a command that runs
+WAIT_STEP_SECONDS = 0.05  # between two checks whether a command still runs
 LONGEST_OUTPUT = 2000  # characters that are logged of what a command has printed
 MOST_PRINTED_BYTES = 1 << 20  # that are kept of what a command prints while it runs
 SECRETS = ("TASKMASTER_KEY", "TASKMASTER_NOTIFY")  # variables that no command gets
 
 
-class Way(Protocol):
-    """A way to notify somebody.
+class Notifier(Protocol):
+    """Tells somebody of an event.
 
     Attributes:
         shown: What it is called in messages; holds no secret.
@@ -56,9 +56,9 @@ class Way(Protocol):
         """
 
 
-def way_of(given: str) -> Way:
-    """Return the way that an option names."""
-    return WebhookWay(given.strip()) if is_url(given) else CommandWay(given)
+def notifier_of(given: str) -> Notifier:
+    """Return the notifier that an option names."""
+    return WebhookNotifier(given.strip()) if is_url(given) else CommandNotifier(given)
 
 
 def environment_of(event: Mapping[str, Any]) -> dict[str, str]:
@@ -83,7 +83,7 @@ def environment_of(event: Mapping[str, Any]) -> dict[str, str]:
     return {f"TASKMASTER_{name}": "" if value is None else clean(str(value)) for name, value in facts.items()}
 
 
-class CommandWay:
+class CommandNotifier:
     """Runs a command of the shell: the event is in its environment, and on its standard input."""
 
     def __init__(self, command: str, seconds: float = COMMAND_SECONDS) -> None:
@@ -92,7 +92,7 @@ class CommandWay:
         self._seconds = seconds
 
     def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
-        """As in ``Way``."""
+        """As in ``Notifier``."""
         # Files, not pipes: nothing waits here for what the command reads or what has its output.
         with ExitStack() as stack:
             given, printed = self._files(stack, json.dumps(event).encode() + b"\n")
@@ -138,7 +138,7 @@ class CommandWay:
         deadline = time.monotonic() + self._seconds
         while process.poll() is None and time.monotonic() < deadline and not hurry.is_set():
             printed.bound()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(WAIT_STEP_SECONDS)
         code = process.poll()
         if code is None:
             with suppress(ProcessLookupError, PermissionError):
@@ -183,7 +183,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Do not follow."""
 
 
-class WebhookWay:
+class WebhookNotifier:
     """Posts the event as JSON; its ``text`` is what Slack, Mattermost and Teams show."""
 
     def __init__(self, url: str, seconds: float = ATTEMPT_SECONDS, backoff: float = BACKOFF_SECONDS) -> None:
@@ -194,7 +194,7 @@ class WebhookWay:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def send(self, event: Mapping[str, Any], hurry: threading.Event) -> str:
-        """As in ``Way``."""
+        """As in ``Notifier``."""
         body = json.dumps({**event, "text": for_chat(str(event["text"]))}).encode()
         why, again = "", True
         for attempt in range(ATTEMPTS):

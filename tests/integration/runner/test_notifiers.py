@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.commands import processes_with, wait_for
 
-from taskmaster.runner.notify_ways import CommandWay, WebhookWay, way_of
+from taskmaster.runner.notifiers import CommandNotifier, WebhookNotifier, notifier_of
 
 EVENT: dict[str, Any] = {
     "schema": 1, "event": "finished", "at": 1.5, "seq": 9, "run": "3f2a", "target": "backfill.py",
@@ -30,7 +30,7 @@ def test_a_command_gets_the_event_in_its_environment_and_on_its_input(tmp_path: 
     """Each variable of the documents; what is not known is empty."""
     command = f"env > {tmp_path}/env; cat > {tmp_path}/input"
 
-    assert CommandWay(command).send(EVENT, threading.Event()) == ""
+    assert CommandNotifier(command).send(EVENT, threading.Event()) == ""
 
     pairs = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
     assert {name: value for name, value in pairs.items() if name.startswith("TASKMASTER_")}.items() >= {
@@ -57,7 +57,7 @@ def test_a_command_does_not_get_the_secrets_of_the_run(tmp_path: Path, monkeypat
     monkeypatch.setenv("TASKMASTER_KEY", "k3y")
     monkeypatch.setenv("TASKMASTER_NOTIFY", f"https://host{SECRET}")
 
-    CommandWay(f"env > {tmp_path}/env").send(EVENT, threading.Event())
+    CommandNotifier(f"env > {tmp_path}/env").send(EVENT, threading.Event())
 
     text = (tmp_path / "env").read_text()
     assert "k3y" not in text
@@ -67,7 +67,7 @@ def test_a_command_does_not_get_the_secrets_of_the_run(tmp_path: Path, monkeypat
 def test_a_command_that_fails_says_how(caplog: pytest.LogCaptureFixture) -> None:
     """With its exit code; what it has printed is in the log."""
     with caplog.at_level(logging.INFO, "taskmaster"):
-        assert CommandWay("echo no such room >&2; exit 7").send(EVENT, threading.Event()) == "it ended with 7"
+        assert CommandNotifier("echo no such room >&2; exit 7").send(EVENT, threading.Event()) == "it ended with 7"
 
     assert "no such room" in caplog.text
 
@@ -76,7 +76,7 @@ def test_a_hostile_event_is_no_command(tmp_path: Path) -> None:
     """Texts of others are in variables and on the input, never in what the shell reads."""
     evil = {**EVENT, "text": f"$(touch {tmp_path}/a) `touch {tmp_path}/b`; touch {tmp_path}/c\0\n", "target": "\0"}
 
-    assert CommandWay('echo "$TASKMASTER_TEXT" > /dev/null').send(evil, threading.Event()) == ""
+    assert CommandNotifier('echo "$TASKMASTER_TEXT" > /dev/null').send(evil, threading.Event()) == ""
 
     assert list(tmp_path.iterdir()) == []
 
@@ -86,13 +86,13 @@ def test_a_command_that_hangs_is_killed_with_its_group(ends: str, monkeypatch: p
     """Also what it has started, and although that has its output."""
     monkeypatch.setenv("TASKMASTER_TEST", mark := f"notify-{os.getpid()}-{ends}")
     hurry = threading.Event()
-    way = CommandWay("sleep 600 & sleep 600", 1.0 if ends == "time" else 600.0)
+    notifier = CommandNotifier("sleep 600 & sleep 600", 1.0 if ends == "time" else 600.0)
     if ends == "hurry":
         threading.Thread(
             target=lambda: wait_for("both", lambda: len(processes_with(mark)) >= 2) and hurry.set()
         ).start()
 
-    why = way.send(EVENT, hurry)
+    why = notifier.send(EVENT, hurry)
 
     assert why.startswith("it was killed")
     wait_for("the processes to be gone", lambda: not processes_with(mark))
@@ -100,7 +100,7 @@ def test_a_command_that_hangs_is_killed_with_its_group(ends: str, monkeypatch: p
 
 def test_a_command_that_leaves_something_behind_holds_nobody_up() -> None:
     """What goes on in the background has the output, and is not waited for."""
-    assert CommandWay("setsid sleep 2 & exit 0", 600.0).send(EVENT, threading.Event()) == ""
+    assert CommandNotifier("setsid sleep 2 & exit 0", 600.0).send(EVENT, threading.Event()) == ""
 
 
 class Hook:
@@ -142,7 +142,7 @@ def serving(hook: Hook) -> Iterator[Hook]:
 def test_a_webhook_gets_the_event_as_json() -> None:
     """With the text that chats show."""
     with serving(Hook()) as hook:
-        assert WebhookWay(hook.url + SECRET).send(EVENT, threading.Event()) == ""
+        assert WebhookNotifier(hook.url + SECRET).send(EVENT, threading.Event()) == ""
 
     ((path, headers, body),) = hook.posted
     assert path == SECRET
@@ -153,7 +153,9 @@ def test_a_webhook_gets_the_event_as_json() -> None:
 def test_nothing_in_a_text_calls_anybody() -> None:
     """A key or a message may hold what a chat takes for an order."""
     with serving(Hook()) as hook:
-        WebhookWay(hook.url).send({**EVENT, "text": "<!channel> @all <https://evil|click> a&b\x1b"}, threading.Event())
+        WebhookNotifier(hook.url).send(
+            {**EVENT, "text": "<!channel> @all <https://evil|click> a&b\x1b"}, threading.Event()
+        )
 
     text = json.loads(hook.posted[0][2])["text"]
     assert "<" not in text
@@ -176,7 +178,7 @@ def test_nothing_in_a_text_calls_anybody() -> None:
 def test_what_may_pass_is_tried_three_times(codes: list[int], posts: int, why: str) -> None:
     """A server that is busy is asked again; one that refuses or leads elsewhere is not."""
     with serving(Hook(*codes)) as hook:
-        assert WebhookWay(hook.url + SECRET, backoff=0.01).send(EVENT, threading.Event()) == why
+        assert WebhookNotifier(hook.url + SECRET, backoff=0.01).send(EVENT, threading.Event()) == why
 
     assert len(hook.posted) == posts
     assert {path for path, _, _ in hook.posted} == {SECRET}
@@ -185,10 +187,10 @@ def test_what_may_pass_is_tried_three_times(codes: list[int], posts: int, why: s
 def test_no_message_has_the_address() -> None:
     """Neither where nobody listens, nor where the address is broken."""
     for url in ("http://127.0.0.1:1", "http://no-such-host.invalid"):
-        way = WebhookWay(url + SECRET, backoff=0.01)
-        why = way.send(EVENT, threading.Event())
+        notifier = WebhookNotifier(url + SECRET, backoff=0.01)
+        why = notifier.send(EVENT, threading.Event())
         assert why.startswith("it cannot be reached")
-        assert "verysecret" not in why + way.shown
+        assert "verysecret" not in why + notifier.shown
 
 
 def test_a_webhook_that_does_not_answer_has_its_time() -> None:
@@ -196,14 +198,14 @@ def test_a_webhook_that_does_not_answer_has_its_time() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        way = WebhookWay(f"http://127.0.0.1:{silent.getsockname()[1]}{SECRET}", seconds=0.1, backoff=600.0)
+        notifier = WebhookNotifier(f"http://127.0.0.1:{silent.getsockname()[1]}{SECRET}", seconds=0.1, backoff=600.0)
         hurry = threading.Event()
         hurry.set()
 
-        assert "it cannot be reached" in way.send(EVENT, hurry)
+        assert "it cannot be reached" in notifier.send(EVENT, hurry)
 
 
 def test_an_address_and_a_command_are_told_apart() -> None:
     """Only what begins like an address is one."""
-    assert isinstance(way_of(" https://host/x"), WebhookWay)
-    assert isinstance(way_of("curl https://host/x"), CommandWay)
+    assert isinstance(notifier_of(" https://host/x"), WebhookNotifier)
+    assert isinstance(notifier_of("curl https://host/x"), CommandNotifier)
