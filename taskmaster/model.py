@@ -179,7 +179,7 @@ class Report(NamedTuple):
         suspects: Indices that were running when the worker died, or that were given to the call.
         detail: How the worker died, as text ("crashed by SIGSEGV").
         together: The suspects were given to one call.
-        long: Indices that have been running for so long that they are worth taking over by a master
+        long: Indices of jobs that have been running long enough to be worth taking over by a master
             that is restarted.
         seconds: What the worker took for the batch, where it has finished.
         worker: Process id of the worker in which a job has been running for long; 0 if none has.

@@ -76,7 +76,7 @@ class Ranges:
 
 
 class Rows(Ranges):
-    """The same as plain rows: they are parked only when they run for long."""
+    """The same source as plain rows, which are parked only when they run for long."""
 
     parked = False
 

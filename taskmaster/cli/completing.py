@@ -27,7 +27,7 @@ def script_of(shell: str) -> str:
     found = get_completion_class(shell)
     if found is None:
         raise ValueError(shell)
-    nothing = click.Command("nothing")  # the script asks the command itself
+    nothing = click.Command("nothing")  # only its script is used, which calls the real command
     scripts = (found(nothing, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source() for name in COMMANDS)
     return "\n".join(script.strip() + "\n" for script in scripts)
 
@@ -87,7 +87,7 @@ def of_setting(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 
 
 def _for_a_moment(ask: Callable[[], None]) -> None:
-    """Have something asked for, and wait for it no longer than a person does."""
+    """Ask in a thread, and wait for the answer no longer than a person waits for a completion."""
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)

@@ -121,7 +121,7 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
 
 
 def _open_found(place: Path) -> BinaryIO:
-    """Open a file that was not named: never wait for who writes into a pipe."""
+    """Open a file that was not named, without waiting for the writer of a pipe."""
     file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

@@ -34,7 +34,7 @@ LONGEST_REASON = 1000
 MOST_FOLLOWERS = 100
 FOLLOWERS_SECONDS = 1.0  # longest wait at the end of a run for followers, which ask every half second
 FOLLOWERS_PAUSE_SECONDS = 0.02
-GONE_SECONDS = 2.0  # a follower that has asked nothing for so long asks no more
+GONE_SECONDS = 2.0  # a follower that has asked nothing for this time counts as gone
 
 
 class EventFeed:

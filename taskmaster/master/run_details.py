@@ -141,7 +141,7 @@ class RunDetails:
     def status(self, snapshot: Snapshot) -> dict[str, Any]:
         """Return the status of the run: the snapshot, and all that is beside it."""
         found = {**to_json(snapshot, self.rate), **self.beside(snapshot)}
-        # Only what users name can be so long.
+        # Only texts that users have named can make it too long.
         for name in ("kinds", "settings", "longest"):
             if len(json.dumps(found)) <= MOST_BYTES:
                 break

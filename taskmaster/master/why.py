@@ -297,7 +297,7 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
 def _at_work(facts: Facts) -> Why:
     takes = "" if facts.job_seconds is None else f"; a job takes {_short(facts.job_seconds)}"
     busy = f"{facts.busy} of {_count(facts.workers, 'worker is', 'workers are')} busy{takes}"
-    # Reports come twice a second: that a job has run for so long says nothing before.
+    # Reports come twice a second: a job that seems to have run for less may have ended.
     long = facts.longest and facts.longest_seconds >= LONG_SECONDS
     longest = f"; the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if long else ""
     if facts.busy >= BUSY_SHARE * facts.workers:

@@ -29,7 +29,7 @@ def _check_name(option: str, value: Any) -> None:
 
 @record(slots=False)
 class PageOptions:
-    """What the page can be told."""
+    """The options of the page."""
 
     web: str | bool | None = text(
         Section.PAGE,
@@ -41,7 +41,7 @@ class PageOptions:
         alone="auto",
     )
     web_readonly: bool = flag(Section.PAGE, "The page only shows the run, to everybody.")
-    web_new_token: bool = flag(Section.PAGE, "Make new tokens for the page: addresses given away before end to work.")
+    web_new_token: bool = flag(Section.PAGE, "Make new tokens for the page: former addresses stop working.")
     web_cert: str | None = text(
         Section.PAGE, None, "PATH", "File with the certificate of the page, which is then served with TLS."
     )

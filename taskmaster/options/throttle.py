@@ -119,8 +119,8 @@ class ThrottleOptions:
         Section.PACE,
         None,
         "LIMIT@DSN",
-        "Find the speed that a PostgreSQL database bears: what others do there takes at most so long, like 1.5x@DSN "
-        "(of the time without the run) or 20ms@DSN.",
+        "Go as fast as a PostgreSQL database allows: a small statement takes others there at most 20 ms, as with "
+        "20ms@DSN, or 1.5 times what it takes without the run, as with 1.5x@DSN.",
         unset="off, or what the module says",
         check=_check_pace,
     )

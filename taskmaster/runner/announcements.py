@@ -124,8 +124,8 @@ def without_message(traceback: str) -> str:
 
 
 def command_again(*more: str, without: str = "") -> str:
-    """Return the command line that this process was started with, without what must not be said
-    twice. A password is left out, which is said in a comment of the shell's.
+    """Return the command line that this process was started with, without options
+    that are for one start only. A password is left out, as a comment for the shell says.
 
     Args:
         more: Options to add; a script that calls ``Taskmaster`` has them as keywords.

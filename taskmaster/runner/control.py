@@ -76,8 +76,8 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
     """Yield the failed jobs of a state file's current run, oldest first, without their payloads; if
     a master of this machine is at it, it is asked.
 
-    They are read before the first one is given: who looks through them in a pager must not keep a
-    master from the state.
+    They are read before the first one is given: somebody who looks through them in a pager must not
+    keep a master from the state.
 
     Args:
         path: The state file.

@@ -40,7 +40,7 @@ class Relay:
         try:
             return self._client.ask(method, *arguments)
         except ConnectError as exc:
-            if not hasattr(exc, "why"):  # else it has answered, and could not do it
+            if not hasattr(exc, "why"):  # with ``why``, it has answered that it could not do it
                 self.close()
             raise
 

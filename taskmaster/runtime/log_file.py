@@ -99,7 +99,7 @@ class _Handler(logging.handlers.WatchedFileHandler):
         return without_tokens(super().format(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; also looking whether the file was moved may fail."""
+        """Write a record; to look whether the file was moved may fail, too."""
         try:
             super().emit(record)
         except OSError:

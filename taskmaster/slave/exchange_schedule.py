@@ -105,8 +105,8 @@ class ExchangeSchedule:
             fed: there was a batch in it.
 
         Returns:
-            Whether no batch has come for so long that those which wait behind another one are to
-            be given back, for idle workers.
+            Whether no batch has come for a time after which those that wait behind another one are
+            to be given back, for idle workers.
         """
         if self.asked and not fed:
             self._ask_at = now + pause

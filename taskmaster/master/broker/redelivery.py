@@ -226,7 +226,7 @@ class Redelivery:
             alone: nothing but one job of the batch ran there.
 
         Returns:
-            Whether that one job is to be failed, because it was alone so often.
+            Whether that one job is to be failed, because it was lost alone often enough.
         """
         batch.losses += 1
         if batch.losses >= HALVE_AFTER:

@@ -111,7 +111,7 @@ class ConnectedSlaves:
 
     @property
     def connected(self) -> int:
-        """How many have a connection; the others may come back, and keep their batches so long."""
+        """How many have a connection; until the others are lost, they keep their batches."""
         return len(self._by_id) - len(self._away)
 
     def is_connected(self, ident: str) -> bool:

@@ -33,7 +33,7 @@ LONGEST_POLL_PAUSE_SECONDS = 8.0  # longest pause after which a waiting slave ma
 # Seconds' worth of jobs that are worth an exchange: smaller batches cost more calls, larger ones
 # are bursts.
 WORTHWHILE_SECONDS = 0.1
-LIMITING_SECONDS = 10.0  # a rate counts as the reason for so long after it has last held a slave back
+LIMITING_SECONDS = 10.0  # after a rate has held a slave back, for which it counts as the reason
 CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close what they have open
 MOST_GUARDS = 20  # whose values are shown
 RANGE_SECONDS = 1.0  # that a range takes at full speed, unless its user has said otherwise
@@ -94,7 +94,7 @@ class Throttle:
         rate: Most jobs a second; None: as many as the slaves can take.
         hooks: Functions and guards that say why to wait.
         clock: Gives monotonic seconds.
-        pacing: Finds the share of full speed that a database bears; None: nothing does.
+        pacing: Finds the share of full speed that a database allows; None: nothing does.
     """
 
     def __init__(

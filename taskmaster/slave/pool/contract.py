@@ -69,7 +69,7 @@ class SlavePool(Protocol):
         """Whether a worker rests."""
 
     def rest(self, ratio: float) -> None:
-        """Let workers rest so long after a batch from now on, in multiples of its time."""
+        """Let workers rest after each batch from now on, for ``ratio`` times as long as it took."""
 
     def tell(self, about: AboutRun, nice: float) -> None:
         """Let the workers know what they work for; those that come later, too."""

@@ -29,7 +29,7 @@ FULL_BYTES = 65_536  # waiting for a slow reader, above which the pipes are not 
 PIPE_BYTES = 1_048_576  # most that a pipe can hold
 RETRY_SECONDS = 0.05  # until another attempt to write what the reader has not taken
 NO_OUTPUT_SECONDS = 3600.0  # until the next attempt where nothing waits to be written
-GIVE_UP_SECONDS = 2.0  # a reader that takes nothing for so long loses the rest, where that is allowed
+GIVE_UP_SECONDS = 2.0  # a reader that takes nothing for this time loses the rest, where that is allowed
 FINISH_PAUSE_SECONDS = 0.02  # between two attempts to write the rest
 NEWLINE = ord("\n")
 

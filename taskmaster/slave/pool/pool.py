@@ -117,7 +117,7 @@ class Pool:
                 worker.send(self._about)
 
     def rest(self, ratio: float) -> None:
-        """Let workers rest so long after a batch from now on, in multiples of its time."""
+        """Let workers rest after each batch from now on, for ``ratio`` times as long as it took."""
         self._rests.ratio = ratio
 
     @property
