@@ -7,9 +7,9 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ class Slave:
 
     def wait(self, timeout: float | None = None) -> int:
         if self.code is None:
-            raise subprocess.TimeoutExpired("slave", timeout or 0.0)
+            raise TimeoutExpired("slave", timeout or 0.0)
         return self.code
 
     def terminate(self) -> None:
