@@ -155,13 +155,13 @@ def test_how_a_slave_ended_just_before_draining_is_told(ray):
     cluster = RayCluster("r", "auto", 1)
     cluster.submit("one", TASK.named("one"))
     ray.tasks[0].append("begun")
-    cluster.look()
+    cluster.poll()
     ray.tasks[0].append(Ended(1, "w1"))
 
     assert list(cluster.drain()) == ["one"]
     assert ray.cancelled == []
-    assert cluster.look().ended == {"one": Ended(1, "w1")}
-    assert cluster.look().ended == {}
+    assert cluster.poll().ended == {"one": Ended(1, "w1")}
+    assert cluster.poll().ended == {}
 
 
 def test_a_head_that_does_not_answer_is_not_waited_for_as_long_as_ray_would(ray, monkeypatch):
