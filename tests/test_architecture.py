@@ -405,6 +405,11 @@ def test_no_module_is_long():
     assert long == set()
 
 
+def test_the_broker_is_a_face():
+    """At most 300 lines: what it does is in its parts."""
+    assert len(FILES["taskmaster.master.broker.broker"].read_text("utf-8").splitlines()) <= 300
+
+
 def test_no_function_is_long():
     """No function has more than 50 lines beside its docstring."""
     long = [

@@ -187,16 +187,11 @@ class Broker:
         self.parking.clear()
 
     def replay_room(self) -> int:
-        """Return how many failed jobs to bring now; 0 while enough are there, and while nobody
-        wants them to be run again.
-        """
-        room = self.limits.size - self.redelivery.jobs - len(self.redelivery.waiting)
-        return max(1, room) if self.replay.wants_more and 2 * room >= self.limits.size else 0
+        """Return how many failed jobs to bring now."""
+        return self.replay.room(self.limits.size, self.redelivery.jobs + len(self.redelivery.waiting))
 
     def add_failed(self, jobs: Sequence[FailedJob], *, last: bool) -> None:
-        """Hand out failed jobs again, before anything new; ``last`` says that there are no more of
-        what was asked for.
-        """
+        """Hand out failed jobs again, before anything new; ``last``: no more of them will come."""
         self.redelivery.append(*self.replay.add(jobs, last=last))
 
     # -- how the run stands ------------------------------------------------------------------------

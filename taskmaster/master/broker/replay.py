@@ -113,6 +113,17 @@ class Replay:
         """What is to be brought from the store next."""
         return self.asked[0] if self.asked else self._all
 
+    def room(self, size: int, there: int) -> int:
+        """Return how many failed jobs to bring now; 0 while enough are there, and while nobody
+        wants them to be run again.
+
+        Args:
+            size: How many jobs may wait at all.
+            there: How many wait to be handed out again.
+        """
+        room = size - there
+        return max(1, room) if self.wants_more and 2 * room >= size else 0
+
     def add(self, jobs: Sequence[FailedJob], *, last: bool) -> list[Batch]:
         """Return failed jobs as what can be handed out, but for those that are run again already;
         ``last`` says that no more of the selection come.
