@@ -166,7 +166,6 @@ def test_what_is_too_dangerous_or_cannot_work_is_refused_before_anything_begins(
 def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, cluster):
     """Ctrl-C ends the slaves, no job runs twice, and the same command goes on."""
     port = free_port()
-    # So many that the slaves cannot have done all of them before they hear that they are to end.
     total = 3000
     master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", TOTAL=str(total))
     words = ["jobs.py", "--engine=dask", f"--scheduler={cluster.address}", f"--host=127.0.0.1:{port}"]
@@ -174,6 +173,7 @@ def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(pla
     fleet = playground.start("tm-slave", *words)
     wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
     fleet.signal_group(signal.SIGINT)
+    wait_for("the slaves to hear it", lambda: "SIGTERM" in cluster.output)
     playground.let_go()
     assert fleet.end() == 130, fleet.output
 

