@@ -27,7 +27,7 @@ from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line
 from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InSubmittedBatch
+from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import Room
@@ -88,7 +88,7 @@ class ExecutorPool:
         executors: Executors,
         host: HostSpec,
         most: int,
-        in_flight: InSubmittedBatch,
+        in_flight: InFlight,
         batch_size: BatchSize,
         selector: selectors.BaseSelector,
         clock: Callable[[], float] = time.monotonic,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.broker.prepared import QUIET, Prepared
+from taskmaster.master.broker.prepared import ORDINARY_ENDS, Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import settled_range
@@ -98,7 +98,7 @@ class Reports:
         stale: list[str] = []
         for start in range(0, len(reports), REPORTS_AT_ONCE):
             some = reports[start : start + REPORTS_AT_ONCE]
-            if len(some) > 1 and not any(report.failures or report.end not in QUIET for report in some):
+            if len(some) > 1 and not any(report.failures or report.end not in ORDINARY_ENDS for report in some):
                 stale += self._take_together(slave, some)
             else:
                 stale += [report.token for report in some if not self.take(slave, report)]

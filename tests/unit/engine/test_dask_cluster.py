@@ -104,11 +104,11 @@ def test_where_a_new_slave_runs_is_asked_at_once(client):
     """However long the last answer took: else the status would say for seconds that none runs."""
     client.takes = 2.0
     cluster = cluster_with(client)
-    assert cluster.look().running == 0
+    assert cluster.poll().running == 0
     cluster.submit("one", None)
     client.there = {"a": ["one"]}
 
-    assert cluster.look().running == 1
+    assert cluster.poll().running == 1
 
 
 def test_a_slave_that_has_ended_is_told_at_once(client):
