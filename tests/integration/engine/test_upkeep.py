@@ -102,7 +102,7 @@ def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: 
 class FailingEngine(ShakyEngine):
     """Each slave ends with the same, from another directory."""
 
-    def look(self) -> View:
+    def poll(self) -> View:
         why = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'helper'\n"
         self.asked += 1
         where = f"w{self.asked}"
@@ -116,7 +116,7 @@ class FailingEngine(ShakyEngine):
 
 def test_what_all_slaves_say_is_shown_in_full_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And in a line where another one has ended with the same."""
-    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(fleet, "SHORTEST_PAUSE_SECONDS", 0.0)
     said: list[str] = []
     slaves = Fleet("r", 1, _pause=0.0)
