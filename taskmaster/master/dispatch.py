@@ -105,8 +105,8 @@ class Dispatch:
                         size += len(batch.blob)
             finally:
                 # Something is wrong with the first of them, or they are larger than others were.
-                for lease in reversed(leases):  # each goes to the head of the line
-                    self._reports.take(slave, Report(lease.token, 0, end=ReportEnd.DROPPED))
+                for lease in reversed(leases):  # each goes to the head of the line, and is not counted by a rate
+                    self._reports.take(slave, Report(lease.token, 0, keep=0, end=ReportEnd.DROPPED))
                 self._broker.slaves.stalled(None)
         return tuple(found)
 

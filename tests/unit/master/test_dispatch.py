@@ -83,6 +83,18 @@ def test_what_is_lent_at_once_and_turns_out_too_large_goes_back(monkeypatch: pyt
     assert world.failed == []
 
 
+def test_what_goes_back_before_it_was_sent_is_not_counted_by_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a job an hour, it would have had to wait for another one."""
+    monkeypatch.setattr(dispatch, "ANSWER_BYTES", 100)
+    throttle = Throttle(rate=2.0)
+    assert throttle.allow(Want(1, 1), -1.0)  # two jobs are saved up until now
+    world = World(["x" * 200, "y" * 200], throttle=throttle)
+
+    assert len(world.batches(2, 1)) == 1
+    assert [payloads(batch) for batch in world.batches(2, 1)] == [["y" * 200]]
+    assert world.batches(2, 1) == ()
+
+
 def test_what_is_lent_with_a_batch_whose_pickling_ends_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the answer that is not made is free again."""
     world = World(list(range(4)))
