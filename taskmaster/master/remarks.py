@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.second_look import what_comes_after
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
@@ -59,6 +60,8 @@ def remarks(
             f"{expected} expected, and {summary.settled} came: {missing} missing. "
             f"Unless jobs were removed while the run went on, {source.name} leaves some out, or the count is wrong."
         )
+    if over and summary.settled_here and not checks.fault:
+        found += filter(None, [what_comes_after(source, checks)])
     if checks.doubt and not checks.fault:
         found.append(checks.doubt)
     if not checks.fault:

@@ -42,6 +42,7 @@ class JobChecks:
         identity: tells jobs apart.
 
     Attributes:
+        identity: Tells jobs apart.
         error: What is so wrong with the jobs that nothing more may be handed out.
         doubt: What speaks for jobs that this session leaves out, as a sentence; "" if nothing does.
     """
@@ -49,7 +50,7 @@ class JobChecks:
     def __init__(self, identity: JobIdentity) -> None:
         self.error: TaskmasterError | None = None
         self.doubt = ""
-        self._identity = identity
+        self.identity = identity
         self._order: KeyOrder | None = None
         self._name = ""
         self._sure = False
@@ -67,6 +68,16 @@ class JobChecks:
     def trust(self) -> None:
         """Look at one job of a batch: the source is one of Taskmaster's own, and makes the keys."""
         self._sure = True
+
+    @property
+    def order(self) -> KeyOrder | None:
+        """The order of the keys, if it is followed."""
+        return self._order
+
+    @property
+    def seen(self) -> int:
+        """How many jobs of this session were looked at."""
+        return self._seen
 
     @property
     def fault(self) -> str:
@@ -106,25 +117,25 @@ class JobChecks:
             return None
         self._seen = first + len(jobs)
         if self._sure:
-            return None if self._identity.text(jobs[-1]) is not None else self._error(jobs[-1])
+            return None if self.identity.text(jobs[-1]) is not None else self._error(jobs[-1])
         with children_kept_out():
-            found = take_keys(jobs, self._identity)
+            found = take_keys(jobs, self.identity)
         if found and self._order is not None and self._order.breaks(found) and not self.doubt:
             logger.warning("%s", order_warning(self._name, self.fault))
         return None if len(found) == len(jobs) else self._error(jobs[len(found)])
 
     def _error(self, job: Any) -> UsageError:
         try:
-            self._identity.check(job)
+            self.identity.check(job)
         except UsageError as exc:
             return exc
         except BaseException as exc:
             return UsageError(
-                f"The key of the job {self._identity.show(job)} cannot be taken: {type(exc).__name__}: {exc}.",
+                f"The key of the job {self.identity.show(job)} cannot be taken: {type(exc).__name__}: {exc}.",
                 user_traceback=users_traceback(exc),
             )
         return UsageError(
-            f"The key of the job {self._identity.show(job)} could not be taken, and could at the second attempt: "
+            f"The key of the job {self.identity.show(job)} could not be taken, and could at the second attempt: "
             "job_key(job) must always give the same key for the same job."
         )
 

@@ -10,6 +10,7 @@ It runs none of the user's code, but for what comparing two keys may call.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -67,6 +68,27 @@ class KeyOrder:
             for before, after in pairwise(keys[: PAIRS + 1]):
                 self._compare(before, after)
         return bool(self.fault)
+
+    @property
+    def has_newest(self) -> bool:
+        """Whether a key has come, or was gone on after."""
+        return self._newest is not _NONE
+
+    @property
+    def newest(self) -> Any:
+        """The key that came last."""
+        return self._newest
+
+    def is_newest(self, key: Any) -> bool:
+        """Return whether a key is the one that came last."""
+        return bool(type(key) is type(self._newest) and key == self._newest)
+
+    def goes_on(self, key: Any) -> bool:
+        """Return whether a key goes on after the newest one, as far as the two can be compared."""
+        probe = copy.copy(self)
+        probe._directions = dict(self._directions)  # noqa: SLF001  # of this very class
+        probe._compare(self._newest, key)  # noqa: SLF001  # likewise
+        return not probe.fault
 
     def _look_for_last(self, keys: Sequence[Any]) -> None:
         """Notice keys that cannot be compared when the one comes among them that was to be
