@@ -192,6 +192,12 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 check()
             raise
         check()
+        return seen(result)
+
+    def seen(result: Any) -> Any:
+        """Return a result whose coroutines, also those in a list, are looked at when they end."""
+        if type(result) in (list, tuple):
+            return [seen(one) for one in result]
         return awaited(result) if hasattr(type(result), "__await__") else result
 
     return checked

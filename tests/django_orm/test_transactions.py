@@ -161,6 +161,35 @@ def test_a_coroutine_that_leaves_a_transaction_fails(tables: str, leave: Callabl
     assert names() == ["good 0", "good 2"]
 
 
+@pytest.mark.parametrize("leave", LEFT[:-1])
+def test_a_coroutine_in_a_list_that_leaves_a_transaction_fails_the_list(
+    tables: str, leave: Callable[[int], None]
+) -> None:
+    """As when ``handle_jobs`` returns one for each job, in lists in tuples."""
+
+    async def job(number: int) -> None:
+        if number % 2:
+            await sync_to_async(leave)(number)
+        else:
+            await Author.objects.acreate(name=f"good {number}")
+
+    def jobs(numbers: list[int]) -> list[Any]:
+        return [(job(number),) for number in numbers]
+
+    async def run() -> list[Any]:
+        found = []
+        for (one,) in integration.failing_if_open(jobs)([0, 1, 2]):
+            try:
+                found.append(await one)
+            except JobLeftTransaction as exc:
+                found.append(exc)
+        return found
+
+    found = in_a_loop(run)
+    assert [type(one) for one in found] == [type(None), JobLeftTransaction, type(None)]
+    assert names() == ["good 0", "good 2"]
+
+
 def test_coroutines_of_one_connection_are_rolled_back_together(tables: str) -> None:
     """One leaves a transaction; what the other has written in it meanwhile is gone, too, and both
     have failed.

@@ -162,6 +162,10 @@ BROKEN = {
     "No space left": "out = open('/dev/full', 'w')\ndef handle_job(job): out.write('x')",
     "exit function raised": "import atexit\ndef setup(): atexit.register(lambda: 1 / 0)",
     "--grace": "from threading import *\ndef teardown(): Thread(target=Event().wait, name='never').start()",
+    "given to an executor raised ValueError": (
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\n"
+        "def save(job): raise ValueError('lost')\ndef handle_job(job): pool.submit(save, job)"
+    ),
     "not end": "import os, atexit\ndef setup(): atexit.register(os._exit, 7)",
 }
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import WorkerClosed
+from taskmaster.slave.worker.dropped_futures import watch_futures
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
 
@@ -89,6 +90,7 @@ class WorkerEnding:
         self._problems: list[str] = []
         self._thread_hook = threading.excepthook
         threading.excepthook = self._thread_raised
+        watch_futures(self._future_failed)
         self._unfrozen: list[Any] = []  # is set aside, too, if the user's code calls gc.freeze()
         if inherited is not None:
             self._watch_logging()
@@ -120,6 +122,12 @@ class WorkerEnding:
         sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
         if raised.exc_type is not SystemExit and not daemon and sentence not in self._problems:
             self._problems.append(sentence)
+
+    def _future_failed(self, exc: BaseException) -> None:
+        """Note that a call has failed that a callback has given to an executor."""
+        sentence = f"a call that a callback has given to an executor raised {type(exc).__qualname__}"
+        if not any(problem.startswith(sentence) for problem in self._problems):
+            self._note(f"{sentence}, and nobody asked for its result: wait for it, or return the future", exc)
 
     def _step(self, what: str, step: Callable[[], None]) -> None:
         self._at = what

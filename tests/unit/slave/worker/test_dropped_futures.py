@@ -1,0 +1,112 @@
+"""Futures that have failed, and that nobody asks how they went."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+
+import pytest
+
+from taskmaster.slave.worker.dropped_futures import watch_futures
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What has been noticed."""
+    found: list[str] = []
+    end = watch_futures(lambda exc: found.append(type(exc).__name__))
+    yield found
+    end()
+
+
+def fail() -> None:
+    raise ValueError("lost")
+
+
+def failed() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_exception(ValueError("lost"))
+    return future
+
+
+def thrown_away() -> None:
+    failed()
+
+
+def submitted() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fail)
+
+
+def only_waited_for() -> None:
+    wait([failed()])
+
+
+@pytest.mark.parametrize("drop", [thrown_away, submitted, only_waited_for])
+def test_a_failure_that_nobody_asks_for_is_noticed(said: list[str], drop: Callable[[], None]) -> None:
+    """However the future goes."""
+    drop()
+
+    assert said == ["ValueError"]
+
+
+def by_result() -> None:
+    with contextlib.suppress(ValueError):
+        failed().result()
+
+
+def by_exception() -> None:
+    failed().exception(timeout=1)
+
+
+def by_callback() -> None:
+    failed().add_done_callback(lambda future: future.exception())
+
+
+def as_they_complete() -> None:
+    for future in as_completed([failed()]):
+        with contextlib.suppress(ValueError):
+            future.result(1)
+
+
+def by_map() -> None:
+    with ThreadPoolExecutor(1) as pool, contextlib.suppress(ValueError):
+        list(pool.map(lambda _: fail(), [1]))
+
+
+def by_asyncio() -> None:
+    async def ask() -> None:
+        with contextlib.suppress(ValueError):
+            await asyncio.wrap_future(failed())
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ask", [by_result, by_exception, by_callback, as_they_complete, by_map, by_asyncio])
+def test_whoever_asks_has_been_told(said: list[str], ask: Callable[[], None]) -> None:
+    """In each of the ways that there are."""
+    ask()
+
+    assert said == []
+
+
+def test_what_went_well_or_was_cancelled_is_not_spoken_of(said: list[str]) -> None:
+    """Most futures are thrown away."""
+    done: Future[int] = Future()
+    done.set_result(1)
+    cancelled: Future[int] = Future()
+    cancelled.cancel()
+    del done, cancelled
+
+    assert said == []
+
+
+def test_the_watch_has_an_end() -> None:
+    """A master runs jobs, and goes on afterwards."""
+    before = Future.result, Future.exception
+    watch_futures(lambda _: None)()
+
+    assert (Future.result, Future.exception) == before
+    assert not hasattr(Future, "__del__")
