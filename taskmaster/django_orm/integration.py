@@ -194,11 +194,15 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         check()
         return seen(result)
 
-    def seen(result: Any) -> Any:
+    def seen(result: Any, depth: int = 3) -> Any:
         """Return a result whose coroutines, also those in a list, are looked at when they end."""
-        if type(result) in (list, tuple):
-            return [seen(one) for one in result]
-        return awaited(result) if hasattr(type(result), "__await__") else result
+        if hasattr(type(result), "__await__"):
+            return awaited(result)
+        if depth and type(result) in (list, tuple):
+            kinds = set(map(type, result))
+            if kinds & {list, tuple} or any(hasattr(kind, "__await__") for kind in kinds):
+                return [seen(one, depth - 1) for one in result]
+        return result
 
     return checked
 
