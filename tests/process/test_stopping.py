@@ -218,7 +218,8 @@ def test_a_generator_runs_its_finally_blocks(playground: Playground, source: str
             playground.interrupt(run, signal.SIGTERM)
             assert run.end() == 143, run.output
         else:
-            limit, total, code = (["--limit=20"], 100_000, 75) if how == "limit" else ([], 20 * stop, 0)
+            # 23 is not round, so that the source is not asked whether more comes.
+            limit, total, code = (["--limit=20"], 100_000, 75) if how == "limit" else ([], 23 * stop, 0)
             ended = playground.run(*words, *limit, TOTAL=str(total))
             assert ended.process.returncode == code, ended.output
         assert [key for what, key, _ in playground.ledger.lines() if what == "closed"] == ["taskmaster-source"] * stop
