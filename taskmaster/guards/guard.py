@@ -10,15 +10,19 @@ Guarantee: a guard that does not know its value lets nothing pass.
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.units import show_bytes
 
-__all__ = ["BYTES", "Floor", "Guard", "Unknown"]
+__all__ = ["BYTES", "Backlog", "Floor", "Guard", "Unknown"]
 
 CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
+TREND_SECONDS = 4.0  # over which it is taken how fast a backlog grows
+AHEAD_SECONDS = 6.0  # for which it is expected to go on so
 MOST_COUNTED = 20  # up to which whole numbers are taken for a number of things
 
 BYTES = "B"
@@ -189,6 +193,56 @@ class Floor(Guard):
 
     def _is_calm(self, value: float) -> bool:
         return value >= self.limit / CALM_SHARE
+
+
+class Backlog(Guard):
+    """A guard of what piles up while more comes than is worked off, as the lag of a standby.
+
+    A run that is slowed only once much has piled up is slowed too late: that is still to be worked
+    off, and it grows further meanwhile. So the utilisation is that of the value as it will be some
+    seconds later, if it goes on growing. Only the value itself makes the run wait.
+
+    Args:
+        read: as for ``Guard``.
+        limit: as for ``Guard``.
+        what: as for ``Guard``.
+        unit: as for ``Guard``.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], float],
+        limit: float,
+        what: str,
+        unit: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(read, limit, what, unit)
+        self._clock = clock
+        self._noted: deque[tuple[float, float]] = deque()
+        self._growth = 0.0  # a second
+
+    def judge(self, value: Any) -> str:
+        """Return whether a number allows the run to go on, and note how fast it grows."""
+        reason = super().judge(value)
+        now = self._clock()
+        while self._noted and now - self._noted[0][0] > TREND_SECONDS:
+            self._noted.popleft()
+        self._growth = 0.0
+        if self.value is not None:
+            if self._noted and now > self._noted[0][0]:
+                begin, before = self._noted[0]
+                self._growth = max(0.0, (self.value - before) / (now - begin))
+            self._noted.append((now, self.value))
+        return reason
+
+    def _share(self, value: float) -> float:
+        later = value + AHEAD_SECONDS * self._growth
+        if self.limit:
+            return later / self.limit
+        return math.inf if later > 0 else 0.0
 
 
 def _is_count(number: float) -> bool:

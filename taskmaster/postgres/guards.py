@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskmaster.guards import Guard, Unknown
+from taskmaster.guards.guard import Backlog
 from taskmaster.postgres.guard_statement import GRANT, GuardStatement, first
 from taskmaster.postgres.write_guards import autovacuum_running, checkpoints_forced, dead_tuples, disk_free, wal_rate
 from taskmaster.units import seconds_of
@@ -94,7 +95,7 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
     """
     lag = _Lag()
     seconds = seconds_of("the limit of replication_lag", limit)
-    return Guard(GuardStatement(dsn, LAG, lag, lag.seems_silent), seconds, "replication lag", "s")
+    return Backlog(GuardStatement(dsn, LAG, lag, lag.seems_silent), seconds, "replication lag", "s")
 
 
 def active_connections(limit: int, dsn: str) -> Guard:

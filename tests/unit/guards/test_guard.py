@@ -9,6 +9,7 @@ import pytest
 
 from taskmaster.errors import UsageError
 from taskmaster.guards import Floor, Guard, Unknown
+from taskmaster.guards.guard import Backlog
 
 
 def lag(**given: Any) -> Guard:
@@ -145,3 +146,19 @@ def test_how_near_to_its_limit_a_value_is(guard: Guard, value: Any, utilisation:
     guard.judge(value)
 
     assert guard.utilisation == utilisation
+
+
+def test_a_backlog_that_grows_is_nearer_to_its_limit_than_its_value() -> None:
+    """By what it will be six seconds later; it makes the run wait only above the limit itself."""
+    now = 0.0
+    backlog = Backlog(lambda: 0.0, 10, "lag", "s", clock=lambda: now)
+    found = []
+    for value in (0.0, 1.0, 2.0, 2.0, 1.0, None, 2.0, 10.5):
+        now += 1
+        backlog.judge(value)
+        found.append((backlog.utilisation, backlog.reason != ""))
+
+    assert found[:3] == [(0.0, False), (pytest.approx(0.7), False), (pytest.approx(0.8), False)]
+    assert found[4] == (pytest.approx(0.25), False)
+    assert found[5] == (None, True)
+    assert found[7][1]
