@@ -66,6 +66,11 @@ class SectionedOption(click.Option):
 
 
 _FILE = "taskmaster.config_file"  # where the path of the file is kept
+# Options of which each one might be thought to count when there are several.
+_GIVEN_ONCE = {
+    "pace": "a run spares one database. Give the one that others wait for, and for the other ones --guard, which can "
+    "be given several times."
+}
 _OPTION = re.compile(r"--([a-z][a-z-]*)")
 
 
@@ -86,9 +91,13 @@ class SectionedCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line, after the file that says what is not on it."""
         try:
-            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.UsageError:
-            given = None  # what is wrong is said below
+            given, order = None, []  # what is wrong is said below
+        names = [param.name for param in order]
+        for name, why in _GIVEN_ONCE.items():
+            if names.count(name) > 1:
+                raise UsageError(f"--{name} is given twice: {why}")
         asks = {*ctx.help_option_names, "--version"} & set(args)
         if given is None or ctx.resilient_parsing or asks:
             return super().parse_args(ctx, args)

@@ -34,10 +34,11 @@ UNREACHED = 6  # exit code of what cannot be reached
 )
 @json_option
 def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
-    """Say what others feel of a PostgreSQL database, to choose a limit for --pace.
+    """Measure what others feel of a PostgreSQL database, to choose a limit for --pace.
 
-    DSN is the database, as for --pace behind the @. It is probed ten times a second over one
-    connection, as a run does; nothing is changed there.
+    DSN is the database, as for --pace behind the @. A small statement is run there eight times a
+    second, as beside a run with a pace; how long it takes is shown, and what the limits 1.5x, 2x
+    and 3x would come to. Nothing is changed there.
 
     \b
     Examples:
@@ -50,6 +51,8 @@ def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
     with closing(probe_of(dsn, statement)) as made:
         made.try_out()
         report = ProbeReport(made)
+        if not as_json:
+            echo(report.beginning(seconds, own=bool(statement)))
         for line in report.lines(seconds):
             if not as_json:
                 echo(line)

@@ -12,7 +12,7 @@ from taskmaster.units import show_count
 __all__ = ["LIMITS", "ProbeReport"]
 
 LIMITS = (1.5, 2.0, 3.0)  # times that are shown as examples
-PROBE_SECONDS = 0.1  # from one probe to the next one, as in a run
+PROBE_SECONDS = 0.125  # from one probe to the next one, as in a run
 
 
 class ProbeReport:
@@ -44,6 +44,16 @@ class ProbeReport:
         self._clock = clock
         self._wait = wait
 
+    def beginning(self, seconds: float, *, own: bool) -> str:
+        """Return what is about to be measured.
+
+        Args:
+            seconds: For how long.
+            own: With a statement of the user's own.
+        """
+        what = "Your statement" if own else "A read of one row and an empty commit"
+        return f"{what}, {1 / PROBE_SECONDS:.0f} times a second for {seconds:g} s, to see what others feel of it now:"
+
     def lines(self, seconds: float) -> Iterator[str]:
         """Probe for ``seconds``, and yield a line for each of them."""
         self._try(self._probe)  # the first one connects
@@ -57,24 +67,33 @@ class ProbeReport:
                     self.taken.append(taken)
             at_work = self._look()
             newest = self.taken[known:]
-            yield f"probe {_shown(newest)}{at_work}" if newest else f"the probe is not answered: {self.trouble}"
+            yield f"{_shown(newest)}{at_work}" if newest else f"no answer: {self.trouble}"
         self.core = (time.thread_time() - used) / max(1e-9, self._clock() - began)
 
     def summary(self) -> list[str]:
         """Return what the limits would allow, in lines."""
         if not self.taken:
-            return [f"The probe is not answered: {self.trouble}."]
+            return [f"The server has answered nothing: {self.trouble}."]
         middle, slow = self.figures()
-        found = [f"Without a run, the probe takes {_shown(self.taken)}."]
+        again = (
+            "If a run is at work there now, end it and measure again: a limit is in times of what is felt without it."
+        )
+        found = [f"All {len(self.taken)} together: {_shown(self.taken)}. {again}"]
         found += [
-            f"--pace={times:g}x would allow {_ms(times * middle)}, and {_ms(times * slow)} for one in twenty"
+            f"--pace={times:g}x would keep the median below {_ms(times * middle)}, and p95 below {_ms(times * slow)}."
             for times in LIMITS
         ]
-        found.append(f"The probe takes {100 * self.core:.2g} % of a core of this machine.")
+        found.append(f"Measuring so costs {100 * self.core:.2g} % of a processor core of this machine.")
         if getattr(self._probe, "reads_only", False):
-            found.append("It only reads there: what others have to wait for when they commit is not felt.")
+            found.append(
+                "Nothing can be committed there (a standby, or a session that is read only): how long others wait for "
+                "their commits is not measured."
+            )
         if self.sessions is None:
-            found.append("Whether others are at work may not be seen: GRANT pg_monitor TO its user.")
+            found.append(
+                "This user may not see whether others are at work, so that a run always expects them: GRANT pg_monitor "
+                "TO the user."
+            )
         return found
 
     def figures(self) -> tuple[float, float]:
@@ -121,7 +140,7 @@ class ProbeReport:
 
 def _shown(taken: list[float]) -> str:
     found = sorted(taken)
-    return f"{_ms(found[len(found) // 2])} (p95 {_ms(found[int(0.95 * len(found))])})"
+    return f"median {_ms(found[len(found) // 2])}, p95 {_ms(found[int(0.95 * len(found))])}"
 
 
 def _ms(seconds: float) -> str:

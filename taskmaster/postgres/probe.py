@@ -1,7 +1,7 @@
 """The probe: what others feel of a database, as the time that a small read and an empty durable
 commit take together, over a connection of its own.
 
-It takes its time about ten times a second, in a thread of the master's own. It needs no rights
+It takes its time about eight times a second, in a thread of the master's own. It needs no rights
 beside those to connect. Behind a pooler, each probe is one transaction, and nothing is set
 or prepared that outlasts it. On a standby, and where nothing may be written, it only reads.
 """
@@ -43,7 +43,7 @@ READ_ROW = (
     "LIMIT 1"
 )
 # It changes nothing, and its commit waits for the disk as that of others does.
-COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
+COMMIT = "pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
 MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 # The literals, quoted names and comments of a statement, in which a semicolon ends nothing.
 QUOTED = re.compile(r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
@@ -230,7 +230,7 @@ class DatabaseProbe:
             cursor.execute(MAY_WRITE)
             self.reads_only = not cursor.fetchone()[0]
         read = self._read_of_table() or READ
-        return read if self.reads_only else f"{read}; {COMMIT}"
+        return read if self.reads_only else f"SELECT {COMMIT}, ({read})"  # each statement costs
 
     def _read_of_table(self) -> str:
         """Return a read of a random row of the run's table; "" if it cannot be read here."""
@@ -284,6 +284,7 @@ def main(words: list[str]) -> int:
             sys.stderr.write(f"{exc}\n")
             return exc.exit_code
         report = ProbeReport(probe)
+        sys.stdout.write(f"{report.beginning(SHOWN_SECONDS, own=False)}\n")
         for line in report.lines(SHOWN_SECONDS):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()

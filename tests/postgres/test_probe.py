@@ -126,13 +126,13 @@ def test_the_probe_is_shown_in_a_terminal(postgres: Server) -> None:
     runner = CliRunner()
     shown = runner.invoke(tm_ctl, ["probe", postgres.dsn(), "--seconds=1"], standalone_mode=False)
     assert shown.return_value == 0, shown.output
-    assert "--pace=1.5x would allow" in shown.output
+    assert "--pace=1.5x would keep the median below" in shown.output
 
     none = runner.invoke(
         tm_ctl, ["probe", "host=127.0.0.1 port=1 password=sesame1", "--seconds=1"], standalone_mode=False
     )
     assert none.return_value == 6, none.output
-    assert "is not answered" in none.output
+    assert "has answered nothing" in none.output
     assert "sesame1" not in none.output
 
 

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from support.commands import free_port
 from support.playground import PREAMBLE, Playground
-from support.postgres_server import Server
+from support.postgres_server import Server, server
 
 JOBS = """
 def get_jobs(last=-1):
@@ -90,3 +90,27 @@ def test_where_nobody_else_is_at_work_a_run_has_full_speed(playground: Playgroun
     off = playground.run("tm-run", "paced.py", "--processes=0", "--progress=json", "--pace=off", "--reset")
     assert off.process.returncode == 0, off.output
     assert "pace: " not in off.output.lower()
+
+
+@pytest.mark.slow
+def test_a_wrong_password_ends_the_command_and_is_not_shown(playground: Playground) -> None:
+    """A server that asks for it says so: exit 2 at once, for a run as for ``tm-ctl probe``."""
+    playground.write("paced.py", PREAMBLE + JOBS)
+    with server() as asking:
+        asking.execute("CREATE ROLE locked LOGIN PASSWORD 'right1'")
+        rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        (asking.data / "pg_hba.conf").write_text(rules, encoding="ascii")
+        asking.restart()
+        dsn = f"host=127.0.0.1 port={asking.port} user=locked dbname=postgres"
+        for words in (
+            ("tm-run", "paced.py", "1", f"--pace=1.5x@{dsn} password=sesame1"),
+            ("tm-ctl", "probe", f"{dsn} password=sesame1", "--seconds=1"),
+        ):
+            refused = playground.run(*words)
+            assert refused.process.returncode == 2, refused.output
+            assert 'password authentication failed for user "locked"' in refused.output
+            assert "sesame1" not in refused.output
+        assert not playground.ledger.ended()
+        right = playground.run("tm-ctl", "probe", f"{dsn} password=right1", "--seconds=1")
+        assert right.process.returncode == 0, right.output
+        assert "right1" not in right.output

@@ -22,7 +22,8 @@ __all__ = ["Pacing"]
 
 logger = clean_logger(__name__)
 
-PROBE_SECONDS = 0.1  # from one probe to the next one
+PROBE_SECONDS = 0.125  # from one probe to the next one: its cost is below one percent of a core
+NOBODY_PROBE_SECONDS = 0.25  # while there is nobody else who could be hurt
 BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
 STEP_SECONDS = 0.1  # from one look of the controller to the next one
 START_PROBE_SECONDS = 0.025  # while the run rises fast, for some seconds
@@ -143,7 +144,9 @@ class Pacing:
         """Return the seconds until the next probe."""
         if self._controller.starts:
             return START_PROBE_SECONDS
-        return BASELINE_PROBE_SECONDS if self._controller.measures else PROBE_SECONDS
+        if self._controller.measures:
+            return BASELINE_PROBE_SECONDS
+        return NOBODY_PROBE_SECONDS if self._controller.nobody else PROBE_SECONDS
 
     def _run_steps(self) -> None:
         # Apart from the probe, which may hang: then the run has to be slowed.

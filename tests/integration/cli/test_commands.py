@@ -126,6 +126,17 @@ def test_every_master_option_arrives(api, command):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("second", ["--pace=3x@dbname=standby", "--pace=1.5x@dbname=blog"])
+def test_a_pace_is_given_once(api, command, second):
+    """One of two would be spared, and the other one not, without a word."""
+    ended = command("tm-master", "taskmaster.example", "--pace=1.5x@dbname=blog", second)
+
+    assert ended.code == 2
+    assert "--pace is given twice" in ended.err
+    assert "--guard" in ended.err
+    assert not api.called
+
+
 def test_guards_of_the_environment_stand_in_a_line_each(api, command, monkeypatch):
     """A DSN may have blanks in it."""
     monkeypatch.setenv("TASKMASTER_GUARD", "locks_waiting=0@host=h dbname=b\nlocks_waiting=1@dbname=b")

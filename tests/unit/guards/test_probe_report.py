@@ -43,9 +43,11 @@ def test_it_says_what_limits_would_allow() -> None:
 
     lines = list(report.lines(3))
 
-    assert lines == ["probe 2 ms (p95 2 ms); 1 session of others at work"] * len(lines)
+    assert lines == ["median 2 ms, p95 2 ms; 1 session of others at work"] * len(lines)
     assert 3 <= len(lines) <= 4
-    assert "--pace=1.5x would allow 3 ms, and 3 ms for one in twenty" in report.summary()
+    said = "--pace=1.5x would keep the median below 3 ms, and p95 below 3 ms."
+    assert said in report.summary()
+    assert report.beginning(3, own=False).startswith("A read of one row and an empty commit, 8 times a second for 3 s")
     assert report.as_json()["median"] == 0.002
 
 
@@ -57,8 +59,8 @@ def test_a_server_that_does_not_answer_is_no_zero() -> None:
 
     report = Played(nobody).report()
 
-    assert set(report.lines(2)) == {"the probe is not answered: nobody listens"}
-    assert report.summary() == ["The probe is not answered: nobody listens."]
+    assert set(report.lines(2)) == {"no answer: nobody listens"}
+    assert report.summary() == ["The server has answered nothing: nobody listens."]
     assert report.as_json()["median"] is None
 
 
@@ -72,4 +74,4 @@ def test_what_the_probe_cannot_see_is_said(hidden: bool, reads_only: bool) -> No
 
     text = " ".join(report.summary())
     assert ("GRANT pg_monitor" in text) is hidden
-    assert ("only reads" in text) is reads_only
+    assert ("Nothing can be committed" in text) is reads_only
