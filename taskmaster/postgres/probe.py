@@ -34,13 +34,14 @@ LONGEST_SECONDS = 0.5  # that a statement of the user's may take; a second witho
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
 UNREACHED = 6  # exit code of what cannot be reached
 
+MARK = "/* taskmaster */"  # in the probe's own statements, which are none of others
 # By the key of an index, as others read.
-READ = "SELECT relname FROM pg_catalog.pg_class WHERE oid = 1259"
+READ = f"SELECT {MARK} relname FROM pg_catalog.pg_class WHERE oid = 1259"
 # Of a row anywhere in the table. The key is chosen before the table is looked at, as a number of
 # any size: between the lowest and the highest of random keys there is more than a bigint holds.
 READ_ROW = (
-    "SELECT {key} FROM {table} WHERE {key} >= (SELECT ({low} + random()::numeric * {width})::bigint) ORDER BY {key} "
-    "LIMIT 1"
+    "SELECT /* taskmaster */ {key} FROM {table} WHERE {key} >= (SELECT ({low} + random()::numeric * {width})::bigint) "
+    "ORDER BY {key} LIMIT 1"
 )
 # It changes nothing, and its commit waits for the disk as that of others does.
 COMMIT = "pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
@@ -51,10 +52,24 @@ TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in
 MEND = "until somebody mends the name, the password or the right, there or in the DSN of the pace"
 # Who has been at work in the last second. Those of Taskmaster have its name, unless a program gave
 # them another one. A user who may not see what others do has no answer, instead of a wrong one.
-SESSIONS = """
-SELECT pid, state IS NULL FROM pg_catalog.pg_stat_activity
+SESSIONS = f"""
+SELECT {MARK} pid, state IS NULL FROM pg_catalog.pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'taskmaster%'
       AND (state IS NULL OR state = 'active' OR query_start > clock_timestamp() - interval '1 second')
+"""
+# Asked first, so that no error stands in the server's log.
+COUNTS = f"""
+SELECT {MARK} to_regprocedure('pg_stat_statements(boolean)') IS NOT NULL
+       AND current_setting('server_version_num')::int >= 130000
+"""
+OWN = "SELECT queryid FROM pg_stat_statements(true) WHERE query LIKE '%' || $$/* taskmaster */$$ || '%'"
+OWN_LOOKS = 3  # at the count of statements, after which all of its statements have been executed
+# The most frequent statements of this database: those whose texts the user may not see have no
+# number. The texts themselves, which are in a file, are not read.
+STATEMENTS = f"""
+SELECT {MARK} queryid, sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements(false)
+WHERE queryid IS NOT NULL AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 200
 """
 
 
@@ -104,6 +119,9 @@ class DatabaseProbe:
         self._clock = clock
         self._connection: Any = None
         self._sql = ""
+        self._counts = True  # the server counts statements, for all that is known
+        self._own: set[int] = set()  # the numbers of the probe's own statements
+        self._looks = 0  # at what the server counts
 
     def __repr__(self) -> str:
         return "<probe of a PostgreSQL database>"  # no password
@@ -170,6 +188,15 @@ class DatabaseProbe:
         found = self._ask(self._sessions)
         return None if any(hidden for _, hidden in found) else frozenset(pid for pid, _ in found)
 
+    def statements(self) -> dict[int, tuple[int, float]] | None:
+        """Return how often each statement of the database was executed, and the seconds that took;
+        None where the server does not count them (``pg_stat_statements``), or not for this user.
+
+        Raises:
+            Unknown: It could not be asked.
+        """
+        return self._ask(self._statement_counts) if self._counts else None
+
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
         connection, self._connection = self._connection, None
@@ -209,6 +236,29 @@ class DatabaseProbe:
             cursor.execute(SESSIONS)
             return list(cursor.fetchall())
 
+    def _statement_counts(self) -> dict[int, tuple[int, float]] | None:
+        import psycopg2
+
+        if self._connection is None:
+            self._connect()
+        found = {}
+        try:
+            with self._cursor() as cursor:
+                cursor.execute(COUNTS)
+                if cursor.fetchone()[0]:
+                    cursor.execute(STATEMENTS)
+                    found = {key: (int(calls), float(seconds)) for key, calls, seconds in cursor.fetchall()}
+                    if (looks := self._looks) < OWN_LOOKS:
+                        self._looks = looks + 1
+                        cursor.execute(OWN)
+                        self._own |= {key for (key,) in cursor.fetchall()}
+        except psycopg2.Error:
+            if self._connection.closed:
+                raise
+            logger.info("the server's count of statements cannot be read, so that the probe alone tells the pace")
+        self._counts = bool(found)
+        return {key: one for key, one in found.items() if key not in self._own} if found else None
+
     def _connect(self) -> None:
         import psycopg2
 
@@ -218,7 +268,7 @@ class DatabaseProbe:
         self._connection.autocommit = True
         dead_links.watch(self._connection)
         # One message, and so one transaction, after which the setting is gone, as with guards.
-        within = f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS};"
+        within = f"SET LOCAL {MARK} statement_timeout = {1000 * TIMEOUT_SECONDS};"
         if self._statement:  # of a user, who may have meant to try it only
             self._sql = f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"
         else:
@@ -247,7 +297,7 @@ class DatabaseProbe:
         read = READ_ROW.format(table=table, key=key, low=low, width=high - low)
         try:
             with self._cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {read}")
+                cursor.execute(f"SET LOCAL {MARK} statement_timeout = {1000 * TIMEOUT_SECONDS}; {read}")
         except psycopg2.ProgrammingError as exc:  # another database, or no right to read it
             logger.info("the probe reads a table of the server's own, because %s cannot be read there: %s", table, exc)
             return ""

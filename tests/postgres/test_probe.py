@@ -210,3 +210,29 @@ def test_what_does_not_pass_by_itself_is_refused_at_the_start(postgres: Server) 
                 probe()
     with closing(DatabaseProbe("host=127.0.0.1 port=1")) as probe:
         probe.try_out()
+
+
+def test_the_server_s_count_of_statements_is_read_where_it_is_there(postgres: Server) -> None:
+    """Played by a function of its name, as the servers of the tests come without the extension;
+    where there is none, and where it fails, the probe goes on without.
+    """
+    with closing(DatabaseProbe(postgres.dsn())) as probe:
+        assert probe.statements() is None
+        assert probe() > 0
+    made = (
+        "CREATE FUNCTION public.pg_stat_statements(showtext boolean) RETURNS TABLE (queryid bigint, dbid oid, "
+        "calls bigint, total_exec_time float8, query text) LANGUAGE sql AS $$ SELECT q, (SELECT oid FROM pg_database "
+        "WHERE datname = current_database()), 5::bigint, 250.0::float8, CASE q WHEN 9 THEN '/* taskmaster */' END "
+        "FROM unnest(ARRAY[7, 7, 9, NULL, {more}]) q $$"
+    )
+    postgres.execute(made.format(more="8"))
+    try:
+        with closing(DatabaseProbe(postgres.dsn())) as probe:
+            assert probe.statements() == {7: (10, 0.5), 8: (5, 0.25)}
+        postgres.execute("DROP FUNCTION public.pg_stat_statements(boolean)")
+        postgres.execute(made.format(more="(SELECT 1 / (q - q) FROM (SELECT 1 AS q) one)"))
+        with closing(DatabaseProbe(postgres.dsn())) as probe:
+            assert probe.statements() is None
+            assert probe() > 0
+    finally:
+        postgres.execute("DROP FUNCTION public.pg_stat_statements(boolean)")

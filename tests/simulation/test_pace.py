@@ -282,3 +282,22 @@ def test_beside_nobody_the_share_rises_and_no_limit_is_missed() -> None:
     assert rising[0].startswith("pace 2 %")
     assert said[-1] == "pace 100 %: nobody else is at work there"
     assert controller.cost().endswith(" Nobody else was at work there.")
+
+
+def test_statements_of_others_have_to_be_within_the_limit_too() -> None:
+    """Where the probe feels nothing of the run, and they do."""
+    controller = PaceController(PaceLimit(times=1.5), 0.0)
+    calls, spent, shares = 0, 0.0, []
+    for tick in range(3000):
+        now = tick / 10
+        controller.note(now, 0.001)
+        calls += 20
+        spent += 20 * 0.002 * (1 + 2 * controller.share)
+        if tick % 10 == 0:
+            controller.note_statements({5: (calls, spent)})
+        controller.step(now, busy=False)
+        shares.append(controller.share)
+
+    assert max(shares) <= 0.5  # at 0.25 they take 1.5 times as long
+    assert 0.15 <= sum(shares[1500:]) / 1500 <= 0.25
+    assert "; statements of others 1." in controller.sentence()

@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any
 
 from taskmaster.guards.pace import PaceLimit
+from taskmaster.master.throttle.foreground import Counts, Foreground
 from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
 
 __all__ = ["PaceController"]
@@ -104,6 +105,7 @@ class PaceController:
         self._look_at = math.inf  # when a session that has come is looked at
         self._look_after = LOOK_SECONDS
         self._level: ProbeLevel | None = None
+        self._foreground = Foreground()
         self._measured_at = now
         self._not_before = -math.inf  # when the next baseline may be measured
         self._heard_at, self._fed_at = now, -math.inf
@@ -143,6 +145,11 @@ class PaceController:
                 self.nobody = False
                 self._look_at = at + self._look_after
                 self._look_after = min(2 * self._look_after, BASELINE_EVERY_SECONDS)
+
+    def note_statements(self, counts: Counts) -> None:
+        """Note how often the statements of the database were executed, and how long that took."""
+        if self._phase in (Phase.BASELINE, Phase.RUNNING):
+            self._foreground.note(counts, alone=self._phase is Phase.BASELINE)
 
     def fail(self, why: str) -> None:
         """Note that a probe could not be made."""
@@ -219,6 +226,9 @@ class PaceController:
         said += f"probe {_ms(level.seconds)} of {_ms(level.allowed)} allowed, {alone} without the run"
         if level.used_by_tail(AIM, self.share) > max(level.used, AIM / 2):
             said += f"; {100 * level.above(self.share):.0f} % of probes above {_ms(level.tail)}"
+        times = self._foreground.times
+        if times is not None and self._limit.times:
+            said += f"; statements of others {times:.3g} times"
         return said + (f"; {self._why_above(level)}" if level.seconds > level.allowed else "")
 
     def figures(self) -> dict[str, Any]:
@@ -286,7 +296,8 @@ class PaceController:
         elif level.alarms:
             self._halve(now, level)
         elif due and level.probes >= FEWEST_PROBES:
-            self._approach(now, max(level.used, level.used_by_tail(AIM, self.share)))
+            felt = self._foreground.used(self._limit.times)
+            self._approach(now, max(level.used, level.used_by_tail(AIM, self.share), felt))
         if self._phase is Phase.RUNNING and now >= self._not_before and self._is_stale(now, level):
             self._next_share = max(FIRST_SHARE, self.share)
             self._enter(Phase.QUIETING, now)

@@ -14,6 +14,7 @@ from typing import Any
 
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
+from taskmaster.master.throttle.foreground import Counts
 from taskmaster.master.throttle.pace_controller import PaceController
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line
@@ -28,6 +29,7 @@ BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
 STEP_SECONDS = 0.1  # from one look of the controller to the next one
 START_PROBE_SECONDS = 0.025  # while the run rises fast, for some seconds
 SESSIONS_SECONDS = 1.0  # from one look at who is at work to the next one
+STATEMENTS_SECONDS = 3.0  # from one look at the server's count of statements to the next one, beside the run
 
 
 class Pacing:
@@ -43,7 +45,8 @@ class Pacing:
         self._most: Callable[[], float] = lambda: 1.0
         self._handed: Callable[[], int] = int
         self._sessions: Callable[[], AbstractSet[int] | None] | None = getattr(pace.probe, "sessions", None)
-        self._looked_at = -math.inf
+        self._statements: Callable[[], Counts | None] | None = getattr(pace.probe, "statements", None)
+        self._looked_at = self._counted_at = -math.inf
         self._probe = pace.probe
         self._clock = clock
         self._controller = PaceController(pace.limit, clock())
@@ -112,6 +115,7 @@ class Pacing:
             seconds = _seconds(self._probe())
             if looks := self._sessions is not None and self._clock() - self._looked_at >= SESSIONS_SECONDS:
                 self._looked_at, sessions = self._clock(), self._sessions()
+            counts = self._count()
         except BaseException as exc:
             why = str(exc) if isinstance(exc, Unknown) else one_line(exc)
             with self._lock:
@@ -124,6 +128,18 @@ class Pacing:
             self._controller.note(self._clock(), seconds)
             if looks:
                 self._controller.note_sessions(self._looked_at, sessions)
+            if counts is not None:
+                self._controller.note_statements(counts)
+
+    def _count(self) -> Counts | None:
+        """Return how often statements were executed, if it is time to look; None if nothing says
+        it.
+        """
+        every = SESSIONS_SECONDS if self._controller.measures else STATEMENTS_SECONDS
+        if self._statements is None or self._clock() - self._counted_at < every:
+            return None
+        self._counted_at = self._clock()
+        return self._statements()
 
     def step(self) -> None:
         """Have the controller do what is due."""
