@@ -279,7 +279,7 @@ def test_beside_nobody_the_share_rises_and_no_limit_is_missed() -> None:
         said.append(controller.sentence())
 
     rising = [sentence for sentence in said if sentence.endswith(" %: rising, nobody else is at work there")]
-    assert rising[0].startswith("pace 2 %")
+    assert rising[0].startswith("pace 10 %")
     assert said[-1] == "pace 100 %: nobody else is at work there"
     assert controller.cost().endswith(" Nobody else was at work there.")
 

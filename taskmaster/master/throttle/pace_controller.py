@@ -41,7 +41,7 @@ GAIN_DOWN, GAIN_UP = 0.1, 0.07
 GAIN_BACK, BACK = 0.2, 0.8
 MOST_ABOVE = 1.5  # of the room, that counts in one step
 SLOW_START, SLOW_START_BELOW = 1.25, 0.25  # factor of a step at first, until that much of the room is used
-QUICK_START = 1.6  # the same, where there is nobody to be hurt
+QUICK_START, QUICK_SHARE = 2.0, 0.1  # the same, and the share to begin with, where nobody can be hurt
 HALF = 0.5
 FEWEST_PROBES = 5  # after a change, before the next one
 UNKNOWN_SECONDS, STALLED_SECONDS = 1.0, 3.0  # without a probe: slow down, then wait
@@ -193,7 +193,7 @@ class PaceController:
             self._measured_at, self._look_at = now, math.inf
             self.nobody = len(self._present) > 1 and not any(self._present)
             self._own.clear()
-            self._resume(now, self._next_share)
+            self._resume(now, max(QUICK_SHARE, self._next_share) if self.nobody else self._next_share)
 
     @property
     def measures(self) -> bool:
