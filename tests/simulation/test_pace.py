@@ -137,12 +137,12 @@ def test_nothing_else_on_the_database_means_full_speed() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sudden_load_is_given_way_to_and_the_speed_comes_back(seed: int) -> None:
-    """The load triples for 20 s: within 4 s the run gives way, and soon it is back."""
+    """The load triples for 20 s: the run gives way within 3 s, and is back within half a minute."""
     found = played(seed, load=lambda at: 0.6 if 300 <= at < 320 else 0.2, checkpoints=False)
     before = sum(found.shares[200:290]) / 90
 
-    assert found.shares[304] <= 0.5 * before
-    assert max(found.shares[320:352]) >= 0.7 * before
+    assert sum(found.shares[second] > 1.05 * found.perfect[second] for second in range(300, 320)) <= 3
+    assert max(found.shares[320:350]) >= 0.7 * before
 
 
 def test_a_probe_that_is_silent_slows_the_run_and_then_holds_it() -> None:
