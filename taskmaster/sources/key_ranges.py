@@ -50,7 +50,7 @@ class RangeSource(BoundedSource):
                 "size; convert text with float()."
             )
         super().__init__()
-        self._rows = rows
+        self._rows = self._first_rows = rows
         self._target = target
         self._lent: float | None = None  # a shorter target
         self._speed: float | None = None  # rows a second, in a worker
@@ -103,9 +103,13 @@ class RangeSource(BoundedSource):
 
     def lend_target(self, seconds: float | None) -> None:
         """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
-        the user has said. Ranges of a fixed size stay as they are.
+        the user has said. Ranges of a fixed size stay as they are. Before one was measured, they
+        have fewer rows in proportion.
         """
         self._lent = seconds
+        if self._target is not None and self._speed is None:
+            part = 1.0 if seconds is None else min(1.0, seconds / self._target)
+            self._rows = max(1, int(part * self._first_rows))
 
     def position(self, key: Any) -> float | None:
         """Return the fraction of the keys up to a range's end; None where keys are no numbers."""

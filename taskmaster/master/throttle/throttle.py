@@ -168,6 +168,9 @@ class Throttle:
         """
         self._working, self._lend = working, lend
         if self._pacing is not None:
+            # Ranges are made before the first share is found, and those would be as long as ever.
+            self._lent = batch_seconds(0.0, RANGE_SECONDS)
+            lend(self._lent)
             self._pacing.watch(lambda: working()[0] > 0, lambda: self._left()[0], lambda: self._handed + self._full)
 
     @property

@@ -136,6 +136,14 @@ def test_ranges_are_short_while_a_shorter_target_is_lent() -> None:
     assert len(fixed._between(*next(jobs).key)) == 10
 
 
+def test_ranges_are_short_from_the_first_one_on_where_that_is_lent_before() -> None:
+    """In proportion to the target, while nothing says how many rows take it; fixed ones stay."""
+    for lent, target, wanted in ((0.02, 1.0, 2), (0.001, 1.0, 1), (5.0, 1.0, 100), (None, 1.0, 100), (0.02, None, 100)):
+        source = Numbers(list(range(10_000)), 100, target)
+        source.lend_target(lent)
+        assert len(source._between(*next(source.iterate(None)).key)) == wanted
+
+
 def test_a_probe_is_told_of_whole_numbers_alone() -> None:
     """A subclass that names no table of PostgreSQL tells of none."""
 

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmaster.guards import Guard
+from taskmaster.guards.pace import Pace
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.throttle.pacing import Pacing
 from taskmaster.master.throttle.throttle import LONGEST_POLL_PAUSE_SECONDS, Throttle, TokenBucket
 from taskmaster.model import PROTOCOL, Answer, Report, ReportEnd, Want
 
@@ -213,6 +215,14 @@ def test_a_guard_near_its_limit_slows_the_run() -> None:
     out = 10  # twice half of the workers
     assert throttle.allow(Want(4, 1000), 0.0) is None
     assert 0 < throttle.poll_pause(Want(4, 1000), 0.0) < 1.0
+
+
+def test_a_pace_has_ranges_short_before_the_first_is_made() -> None:
+    """They are made while the database is measured: the first ones would be as long as ever."""
+    lent: list[float | None] = []
+    Throttle(pacing=Pacing(Pace("1.5x", lambda: 0.001), lambda: 0.0)).watch(lambda: (0, 2), lent.append)
+
+    assert lent == [0.02]
 
 
 @pytest.mark.parametrize("value", [0, 5])
