@@ -364,3 +364,26 @@ def test_what_would_run_something_else_than_was_meant_is_no_source(kind: str) ->
 def test_what_keeps_its_order_is_a_source(jobs: Any) -> None:
     """Views of dicts are sets for Python, and have an order; a class may be iterable itself."""
     assert list(Source(jobs).iterate()) == list(jobs)
+
+
+def test_a_target_that_was_lent_before_the_source_was_known_is_told_to_it() -> None:
+    """Its first ranges were as long as ever; one that makes nothing to measure is left alone."""
+
+    class Ranges:
+        def __init__(self) -> None:
+            self.lent: list[float | None] = []
+
+        def iterate(self, last: object) -> Iterator[int]:
+            yield 1
+
+        def lend_target(self, seconds: float | None) -> None:
+            self.lent.append(seconds)
+
+    ranges = Ranges()
+    source = Source(lambda: ranges)
+    source.lend_target(0.02)
+    assert ranges.lent == []
+    source.resolve()
+    source.lend_target(None)
+    assert ranges.lent == [0.02, None]
+    Source([1]).lend_target(0.02)
