@@ -56,7 +56,7 @@ class Source:
         self._calls = callable(jobs) and not _iterates(jobs) and not itself
         self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
         self._begun: Iterator[Any] | None = None  # to be closed with the source
-        self._lent: float | None = None  # seconds that jobs are to take
+        self._untold: dict[str, tuple[Any, ...]] = {}  # what an object is told once it is known
         self._looked = threading.Event()
         if not self._calls:
             self._looked.set()
@@ -166,8 +166,8 @@ class Source:
         try:
             found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
             self._found = integration.as_source(found)
-            if self._lent is not None:
-                self.lend_target(self._lent)
+            for name, given in self._untold.items():
+                self.tell(name, *given)
         finally:
             self._looked.set()
 
@@ -284,17 +284,12 @@ class Source:
 
     def tell(self, name: str, *given: Any) -> Any:
         """Call a function that an object may have or not, and return what it gives; None if it has
-        none of that name.
+        none of that name. An object that is not known yet is told when it is.
         """
+        if given and self._found is None:
+            self._untold[name] = given
         found = self._ask(name)
         return found(*given) if callable(found) else None
-
-    def lend_target(self, seconds: float | None) -> None:
-        """Have the next jobs be done in so many seconds, if the source makes them as long as it
-        likes; None: in as many as it says itself. What is not known yet is told when it is.
-        """
-        self._lent = seconds
-        self.tell("lend_target", seconds)
 
     def later(self) -> bool:
         """Return whether jobs have come after the source's end was fixed, as far as it knows; asked

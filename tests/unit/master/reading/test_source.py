@@ -381,9 +381,9 @@ def test_a_target_that_was_lent_before_the_source_was_known_is_told_to_it() -> N
 
     ranges = Ranges()
     source = Source(lambda: ranges)
-    source.lend_target(0.02)
+    source.tell("lend_target", 0.02)
     assert ranges.lent == []
     source.resolve()
-    source.lend_target(None)
+    source.tell("lend_target", None)
     assert ranges.lent == [0.02, None]
-    Source([1]).lend_target(0.02)
+    Source([1]).tell("lend_target", 0.02)
