@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from taskmaster.job_times import NO_TIMES, JobTimes
+
 __all__ = [
     "BATCH_SECONDS",
     "GATHERING_WORKERS",
@@ -30,7 +32,7 @@ __all__ = [
     "WireBatch",
 ]
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of what ``hello`` and ``exchange`` carry; master and slave must agree."""
 
 MAX_BATCH = 32_768
@@ -185,6 +187,7 @@ class Report(NamedTuple):
         worker: Process id of the worker in which a job has been running for long; 0 if none has.
         beside: In how many of the slave's batches jobs were running when all its workers were
             killed at once, this one included; 0 otherwise.
+        times: How long each of its jobs took, where the worker has measured that.
     """
 
     token: str
@@ -200,6 +203,7 @@ class Report(NamedTuple):
     seconds: float = 0.0
     worker: int = 0
     beside: int = 0
+    times: JobTimes = NO_TIMES
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as plain tuples."""
@@ -217,6 +221,7 @@ class Report(NamedTuple):
             self.seconds,
             self.worker,
             self.beside,
+            self.times.to_wire(),
         )
 
     @classmethod
@@ -227,7 +232,8 @@ class Report(NamedTuple):
             ValueError: The value is not a report.
         """
         try:
-            token, upto, extra, failures, keep, end, suspects, detail, together, long, seconds, worker, beside = value
+            token, upto, extra, failures, keep, end, suspects, detail, together, long, *more = value
+            seconds, worker, beside, times = more
             report = cls(
                 token,
                 upto,
@@ -242,6 +248,7 @@ class Report(NamedTuple):
                 float(seconds),
                 int(worker),
                 beside,
+                JobTimes.from_wire(times) if times else NO_TIMES,
             )
         except (TypeError, ValueError, KeyError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None

@@ -314,7 +314,7 @@ class ExecutorPool:
         if report.end is ReportEnd.FINISHED:
             if 2 * held.failed <= report.upto:
                 self._batch_size.note(report.upto, report.seconds)
-            self._in_flight.finish(held, report.upto, report.seconds)
+            self._in_flight.finish(held, report.upto, report.seconds, report.times)
         elif of_all is not None:
             self._in_flight.raised(held, report.suspects, of_all)
         elif report.end is ReportEnd.UNREADABLE:

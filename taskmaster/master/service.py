@@ -119,19 +119,16 @@ class Service:
             ``ok``, and ``why`` if it is not; else what the slave has to know of the run.
         """
         if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
-            self.refusals += 1
-            return {"ok": False, "why": _other_protocol(info if isinstance(info, dict) else {})}
+            return self._refuse(info, _other_protocol(info if isinstance(info, dict) else {}))
         ident, name = info.get("session"), info.get("name")
         workers, slots = info.get("workers"), info.get("slots")
         texts = isinstance(ident, str) and isinstance(name, str) and 0 < len(ident) <= 64
         if not texts or type(workers) is not int or type(slots) is not int:
-            return {"ok": False, "why": "The slave's hello lacks its session, name, workers or slots."}
+            return self._refuse(info, "The slave's hello lacks its session, name, workers or slots.")
         name = clean(str(name))[:200]  # it is shown and written down in many places
         admission = self._skew.compare(info, name, self._is_connected)
         if admission.refusal:
-            self.refused = f"{name}: {admission.refusal}"
-            self.refusals += 1
-            return {"ok": False, "why": admission.refusal}
+            return self._refuse(info, admission.refusal)
         workers = min(max(1, workers), MAX_WORKERS)
         slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
         return self._welcome(slave, info, admission.warning)
@@ -216,6 +213,14 @@ class Service:
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""
         return self._status()
+
+    def _refuse(self, info: Any, why: str) -> dict[str, Any]:
+        """Return the answer to a slave that is not let in, and remember it for ``why``."""
+        name = info.get("name") if isinstance(info, dict) else None
+        self.refused = f"{clean(name)[:200]}: {clean(why)}" if isinstance(name, str) else clean(why)
+        self.refused = self.refused.rstrip(".")
+        self.refusals += 1
+        return {"ok": False, "why": why}
 
     def failures(self, after: Any, kind: Any) -> list[tuple[Any, ...]] | None:
         """Return a page of the run's failed jobs, by their id: (id, key, job, attempts). The last

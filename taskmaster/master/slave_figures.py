@@ -129,7 +129,11 @@ class SlaveFigures:
             found.failed += sum(verdict is not Verdict.SKIPPED for _, verdict in prepared.verdicts.values())
         report = prepared.report
         seconds = report.seconds
-        if seconds and (jobs := report.keep):
+        if report.times.counts:
+            found.busy += seconds
+            found.durations.add_times(report.times)
+            self.whole.add_times(report.times)
+        elif seconds and (jobs := report.keep):
             # ``Durations.add``, written out: of a batch of one short job, two calls of it would be
             # a twentieth of all that the master does. Of a slave, only the buckets are needed.
             each, whole = seconds / jobs, self.whole

@@ -368,7 +368,7 @@ class InProcessSlave:
                 self._size.note(message.stop, message.seconds)
                 return Report(
                     batch.token, message.stop, (), tuple(failures), message.stop, ReportEnd.FINISHED,
-                    seconds=message.seconds,
+                    seconds=message.seconds, times=message.times,
                 )  # fmt: skip
         raise RuntimeError("a batch ended without a word")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from taskmaster.job_times import NO_TIMES, JobTimes
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
 from taskmaster.records import record
 
@@ -90,6 +91,7 @@ class HeldBatch:
     long: dict[int, None] = field(default_factory=dict)
     tickets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+    times: JobTimes = NO_TIMES
     worker: int = 0
     heirs: dict[int, HeldBatch] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class HeldBatch:
             self.seconds,
             self.worker,
             self.beside,
+            self.times,
         )
 
     def fail(self, failure: Failure) -> None:
@@ -197,11 +200,9 @@ class InFlight:
         held.extra = tuple(index for index in extra if index >= held.upto)
         self._pass_on(held)
 
-    def finish(self, held: HeldBatch, stop: int, seconds: float = 0.0) -> None:
-        """Note that the worker has stopped before the job at ``stop``, after ``seconds``; all jobs
-        before that have ended.
-        """
-        held.seconds = seconds
+    def finish(self, held: HeldBatch, stop: int, seconds: float = 0.0, times: JobTimes = NO_TIMES) -> None:
+        """Note that the worker has stopped before the job at ``stop``: all before have ended."""
+        held.seconds, held.times = seconds, times
         held.keep = min(held.keep, stop)
         self.progress(held, stop)
         self._end(held, ReportEnd.FINISHED)
@@ -372,7 +373,7 @@ class InFlight:
         bare = [Failure(f.index, "ReportRefused", message, "", worker=f.worker) for f in held.failures]
         if (bare, 0.0) == (held.failures, held.seconds):
             return sent[0]
-        held.failures, held.seconds = bare, 0.0
+        held.failures, held.seconds, held.times = bare, 0.0, NO_TIMES
         return None
 
     def unanswered(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from taskmaster.job_times import NO_TIMES, JobTimes
 from taskmaster.model import Failure
 from taskmaster.slave.scoreboard import REGIONS
 from taskmaster.slave.unusable import Cause
@@ -78,11 +79,14 @@ class CallRaised(NamedTuple):
 
 
 class BatchEnded(NamedTuple):
-    """The worker has stopped before the job at ``stop``, after ``seconds``."""
+    """The worker has stopped before the job at ``stop``, after ``seconds``; ``times`` are those of
+    single jobs, where they were measured.
+    """
 
     region: int
     stop: int
     seconds: float
+    times: JobTimes = NO_TIMES
 
 
 class BatchUnreadable(NamedTuple):
@@ -180,6 +184,8 @@ def to_plain(message: ToSupervisor | ToWorker) -> tuple[Any, ...]:
     if isinstance(message, JobFailed | CallRaised):
         *fields, failure = message
         return (kind, *fields, failure.to_wire())
+    if isinstance(message, BatchEnded):
+        return kind, *message[:-1], message.times.to_wire()
     if isinstance(message, CannotRun):
         return kind, str(message.cause), message.sentence, message.traceback
     return (kind, *message)
@@ -202,7 +208,9 @@ def to_supervisor(plain: Any) -> ToSupervisor:
 
 
 _FROM_WORKER: dict[str, Callable[..., ToSupervisor]] = {
-    "ended": lambda region, stop, seconds: BatchEnded(region, int(stop), float(seconds)),
+    "ended": lambda region, stop, seconds, times: BatchEnded(
+        region, int(stop), float(seconds), JobTimes.from_wire(times)
+    ),
     "failed": lambda region, failure: JobFailed(region, Failure.from_wire(failure)),
     "raised": lambda region, indices, failure: CallRaised(region, tuple(indices), Failure.from_wire(failure)),
     "ready": lambda slots, several, together, coroutines: Ready(

@@ -148,3 +148,39 @@ def test_a_file_that_cannot_be_had_ends_it_before_it_begins(playground: Playgrou
     assert ended.process.returncode == 2, ended.output
     assert "--metrics-file is" in ended.output
     assert not list(playground.directory.glob("*.tmstate"))
+
+
+TIMES = """
+import asyncio
+
+def get_jobs(last=-1):
+    yield from range(last + 1, 60)
+
+def seconds(n):
+    return 0.5 if n == 30 else 0.02
+"""
+TIMED = {
+    "processes": (TIMES + "def handle_job(n):\n    time.sleep(seconds(n))\n", ["1"]),
+    "threads": (TIMES + "def handle_job(n):\n    time.sleep(seconds(n))\n", ["1", "--threads=6"]),
+    "coroutines": (TIMES + "async def handle_job(n):\n    await asyncio.sleep(seconds(n))\n", ["1"]),
+    "in this process": (TIMES + "def handle_job(n):\n    time.sleep(seconds(n))\n", ["--processes=0"]),
+}
+
+
+@pytest.mark.parametrize("mode", TIMED)
+def test_each_job_has_its_own_time(playground: Playground, mode: str) -> None:
+    """However many are in a batch, and however many run at once: none is faster than it was, and
+    the slow one is seen.
+    """
+    body, words = TIMED[mode]
+    playground.write("work.py", PREAMBLE + body)
+    place = playground.directory / "tm.prom"
+    run = playground.run("tm-run", "work.py", *words, "--batch=20", "--progress=none", f"--metrics-file={place}")
+    assert run.process.returncode == 0, run.output
+
+    found = {name: value for name, value in metrics_in(place).items() if name[0].startswith("taskmaster_job_duration")}
+    below = {float(name[1]): value for name, value in found.items() if name[0].endswith("_bucket")}
+    assert below[0.016384] == 0
+    assert below[0.262144] <= 59
+    assert found["taskmaster_job_duration_seconds_count",] == 60
+    assert found["taskmaster_job_duration_seconds_sum",] >= 59 * 0.02 + 0.5

@@ -1,25 +1,16 @@
 """How long jobs take: a histogram in powers of two of a microsecond. Pure.
 
-A report says how long a batch took, not each of its jobs: they are counted with their mean. Where
-each batch had one job, as with jobs that take long, these are the times of jobs.
+Where jobs take a millisecond or more, a report has the times of single ones. Of shorter
+ones, and of lists, it says how long the batch took: they are counted with their mean.
 """
 
 from __future__ import annotations
 
-from math import frexp
+from taskmaster.job_times import BUCKETS, JobTimes, bucket_of
 
 __all__ = ["BUCKETS", "Durations", "bucket_of", "upper_bound"]
 
-BUCKETS = 48  # the last of which has all times from two years on
 MICROSECONDS = 1e6  # in a second
-
-
-def bucket_of(seconds: float) -> int:
-    """Return the bucket of a job's time."""
-    place: int = frexp(seconds * MICROSECONDS)[1]
-    if 0 <= place < BUCKETS:
-        return place
-    return 0 if place < 0 else BUCKETS - 1
 
 
 def upper_bound(bucket: int) -> float:
@@ -33,9 +24,9 @@ class Durations:
     Attributes:
         counts: How many jobs took how long, by bucket.
         seconds: What all of them took together.
-        longest: Seconds of the longest job; of a batch, the mean of its jobs. 0.0 where that is not
-            followed.
-        averaged: Whether a batch of several jobs was counted, with their mean.
+        longest: Seconds of the longest job; of a batch whose jobs were not timed, their mean. 0.0
+            where that is not followed.
+        averaged: Whether a batch of several jobs was counted with their mean.
     """
 
     __slots__ = ("averaged", "counts", "longest", "seconds")
@@ -53,6 +44,13 @@ class Durations:
         self.counts[bucket_of(each)] += jobs
         self.seconds += seconds
         self.longest = max(self.longest, each)
+
+    def add_times(self, times: JobTimes) -> None:
+        """Note how long the jobs of a report took, each of them."""
+        for bucket, jobs in times.counts:
+            self.counts[bucket] += jobs
+        self.seconds += times.seconds
+        self.longest = max(self.longest, times.longest)
 
     @property
     def count(self) -> int:

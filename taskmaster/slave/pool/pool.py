@@ -183,7 +183,7 @@ class Pool:
                 # many have failed.
                 if 2 * held.failed <= message.stop:
                     self._batch_size.note(message.stop, message.seconds)
-                self._in_flight.finish(held, message.stop, message.seconds)
+                self._in_flight.finish(held, message.stop, message.seconds, message.times)
             elif isinstance(message, CallRaised):
                 worker.ran += len(message.indices)
                 self._in_flight.raised(held, message.indices, message.failure)

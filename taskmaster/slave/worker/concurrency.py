@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
+from taskmaster.job_times import counted
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.messages import BatchEnded
 from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
@@ -45,6 +46,8 @@ class ConcurrentJobs:
         self._next: dict[int, int] = {}  # by region: the next job to start
         self._open: dict[int, int] = {}  # by region: jobs that run
         self._began: dict[int, float] = {}
+        self._started: dict[int, dict[int, float]] = {}  # by region: when each job that runs was started
+        self._took: dict[int, list[float]] = {}  # by region: the seconds of each job that has ended
 
     @property
     def idle(self) -> bool:
@@ -66,6 +69,7 @@ class ConcurrentJobs:
                     return None
                 self._next[region] = self._open[region] = 0
                 self._began[region] = time.perf_counter()
+                self._started[region], self._took[region] = {}, []
                 self._scoreboard.heads[region][1] = 0
             if batch.alone and busy:
                 return None
@@ -75,6 +79,7 @@ class ConcurrentJobs:
                 if index < self._scoreboard.heads[region][0]:
                     self._next[region] += 1
                     self._open[region] += 1
+                    self._started[region][index] = time.perf_counter()
                     return batch, index
                 self._scoreboard.states[region][index] = 0
             if batch.alone and self._open[region]:
@@ -86,6 +91,7 @@ class ConcurrentJobs:
     def end(self, batch: WorkerBatch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
         """Note that a job has ended, with an exception or without."""
         region = batch.region
+        self._took[region].append(time.perf_counter() - self._started[region].pop(index))
         if timed_out and batch.timeout is not None:
             self._sender.timed_out(region, index, batch.timeout)
         elif exc is not None:
@@ -103,9 +109,10 @@ class ConcurrentJobs:
     def _end_if_done(self, region: int) -> None:
         if self._open[region] == 0:
             stop = self._next.pop(region)
-            del self._open[region]
+            del self._open[region], self._started[region]
             flush()
-            self._sender.say(BatchEnded(region, stop, time.perf_counter() - self._began.pop(region)))
+            seconds = time.perf_counter() - self._began.pop(region)
+            self._sender.say(BatchEnded(region, stop, seconds, counted(self._took.pop(region))))
 
 
 def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check: Check = _nothing) -> None:

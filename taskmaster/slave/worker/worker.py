@@ -13,7 +13,7 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskmaster.django_orm.integration import (
@@ -24,6 +24,7 @@ from taskmaster.django_orm.integration import (
     run_hook,
 )
 from taskmaster.errors import TargetError
+from taskmaster.job_times import NO_TIMES, JobTimer
 from taskmaster.redaction import clean_lines
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.green_threads import check_slots
@@ -45,6 +46,8 @@ from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
+
+TIMED_SECONDS = 1e-3  # of a job, from which on taking its time costs a thousandth of it, also with a slow clock
 
 
 def work(
@@ -171,23 +174,29 @@ def read_batches(
 
 
 def run_one_by_one(batches: Iterator[WorkerBatch], calls: Calls) -> None:
-    """Run jobs in their order, one at a time."""
+    """Run jobs in their order, one at a time, and take the time of each, unless they are so short
+    that this would slow them down.
+    """
+    each = TIMED_SECONDS  # that a job of the batch before took
     for batch in batches:
         refresh_connections()  # the worker may have waited for it for hours
+        call = failing_if_open(batch.opening(calls.handle))
+        timer = JobTimer(call, time.perf_counter) if each >= TIMED_SECONDS else None
         batch.began = time.perf_counter()
-        stop = _run(batch, calls)
+        stop = _run(batch, calls, call if timer is None else timer.timed)
         calls.sender.end_if_child()
         seconds = time.perf_counter() - batch.began
+        times = NO_TIMES if timer is None else timer.times(seconds)
+        each = seconds / max(1, stop)
         refresh_connections()
         flush()
-        calls.sender.say(BatchEnded(batch.region, stop, seconds))
+        calls.sender.say(BatchEnded(batch.region, stop, seconds, times))
 
 
-def _run(batch: WorkerBatch, calls: Calls) -> int:
+def _run(batch: WorkerBatch, calls: Calls, call: Callable[[Any], Any]) -> int:
     """Run jobs up to the limit; return at which index it stopped. The inner loop is what every job
     pays for.
     """
-    call = failing_if_open(batch.opening(calls.handle))
     finish, plain = calls.results.finish, calls.results.plain
     head, lowered = calls.scoreboard.heads[batch.region], calls.scoreboard.lowered[batch.region]
     numbered = enumerate(batch.jobs)  # after a failure the loop goes on where it was

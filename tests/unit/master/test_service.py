@@ -104,3 +104,22 @@ def test_a_key_that_takes_long_while_a_report_is_taken_loses_no_slave() -> None:
 
     assert broker.slaves.get("s") is not None
     assert broker.settlement.done == lent.count
+
+
+def test_each_slave_that_is_not_let_in_is_remembered_with_what_it_was_told() -> None:
+    """Also one of another release, which was forgotten, so that `why` asked for a slave; nothing of
+    its name moves a cursor.
+    """
+    service, _ = service_of([1])
+    for info, name in (
+        ({**SLAVE, "protocol": PROTOCOL - 1, "version": "0.9.9", "name": "web3:8\x1b[2J"}, "web3:8?[2J: It runs"),
+        ({**SLAVE, "workers": "many", "name": "web4:9"}, "web4:9: The slave's hello lacks"),
+        ("no slave", "It runs"),
+    ):
+        before = service.refusals
+        answer = service.hello(info)  # type: ignore[arg-type]
+
+        assert not answer["ok"]
+        assert service.refused.startswith(name)
+        assert not service.refused.endswith(".")
+        assert service.refusals == before + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.master import Master
 
+from taskmaster.job_times import counted
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import Quieted
@@ -189,3 +190,16 @@ def test_a_slave_that_nobody_has_met_has_no_figures() -> None:
     broker = Broker("i", Limits())
 
     assert SlaveFigures(broker, repr).rows() == []
+
+
+def test_times_of_single_jobs_are_taken_where_a_report_has_them() -> None:
+    """The slow one of a batch is seen, and the mean of the batch is nowhere."""
+    durations = Durations()
+    durations.add_times(counted([0.001] * 9 + [0.9]))
+
+    assert durations.count == 10
+    assert durations.seconds == pytest.approx(0.909)
+    assert durations.longest == 0.9
+    assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.5)
+    assert durations.quantile(0.95) == pytest.approx(0.9, rel=0.5)
+    assert not durations.averaged

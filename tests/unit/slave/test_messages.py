@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskmaster.job_times import JobTimes
 from taskmaster.model import Failure, FailureKind
 from taskmaster.slave.messages import (
     AboutRun,
@@ -39,6 +40,7 @@ FAILURE = Failure(3, "ValueError", "no", "Traceback", FailureKind.RETRY, 2.5, 47
         JobFailed(1, FAILURE),
         CallRaised(0, (3, 4, 5), FAILURE),
         BatchEnded(1, 12, 0.25),
+        BatchEnded(1, 12, 0.25, JobTimes(0.25, 0.2, ((3, 11), (17, 1)))),
         BatchUnreadable(0, "EOFError"),
         Exhausted("a job has raised MemoryError"),
         WorkerClosed("teardown() raised OSError"),
