@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -687,6 +687,28 @@ def test_an_open_page_takes_no_more_memory(going: str, browser: Browser) -> None
         assert more < nodes * 1.5 + 500, f"{nodes} elements, then {more}"
 
 
+def certify(place: Path) -> None:
+    """Leave a certificate and its key in a directory."""
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", "key.pem"]
+    subprocess.run([*words, "-out", "cert.pem"], cwd=place, check=True, capture_output=True)
+
+
+def test_a_page_with_its_own_certificate_is_served_with_tls(playground: Playground, browser: Browser) -> None:
+    """It shows and steers, its cookie is for TLS alone, and without TLS there is no answer."""
+    certify(playground.directory)
+    _, url = begun(playground, f"--web=127.0.0.1:{free_port()}", "--web-cert=cert.pem", "--web-key=key.pem")
+    assert url.startswith("https://127.0.0.1:")
+    with watched(browser, trusting=True) as page:
+        page.goto(url)
+        expect(page.locator("#word")).to_have_text("running")
+        click(page, "#pause", reason="over TLS")
+        expect(page.locator("#why")).to_contain_text("over TLS")
+        [cookie] = page.context.cookies()
+        assert (cookie["path"], cookie["secure"]) == ("/", True)
+    with pytest.raises((OSError, HTTPException)):
+        ask(url.replace("https:", "http:"), "/healthz")
+
+
 @contextmanager
 def proxied(place: Path, port: int, prefix: str, *, cut: bool) -> Iterator[int]:
     """A proxy with TLS of its own, which serves what a port has under a prefix; its port.
@@ -723,8 +745,7 @@ def proxied(place: Path, port: int, prefix: str, *, cut: bool) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", "key.pem"]
-    subprocess.run([*words, "-out", "cert.pem"], cwd=place, check=True, capture_output=True)
+    certify(place)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(place / "cert.pem", place / "key.pem")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
