@@ -13,6 +13,7 @@ from pathlib import Path
 from taskmaster import keys
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
+from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import HIDDEN, is_url, without_password, without_path
 from taskmaster.runner.in_process_server import InProcessServer
@@ -38,6 +39,11 @@ class Announcements:
         self._say = console.say
         self._console = console
         self._store = store
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the run can be resumed, and its failures be listed later."""
+        return not isinstance(self._store, MemoryStore)
 
     def start(self, record: RunRecord, given_up: RunRecord | None) -> None:
         """Say where the run begins, and what ``--reset`` gave up."""
@@ -99,6 +105,9 @@ class Announcements:
             kinds = self._store.kinds(KINDS)
             self._console.say_kinds(kinds)
             shown = {without_message(example.traceback) for _, example in kinds}
+            if not self.keeps_state:
+                self._say("This run keeps no state, so that they are not listed anywhere; state= makes it keep one.")
+                return shown
             self._say(f"List them with: {shlex.join(['tm-ctl', 'failures', self._store.location])}")
             self._say(f"Run them again, when the cause is mended, with: {command_again('--failed')}")
         return shown

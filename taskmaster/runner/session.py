@@ -332,18 +332,24 @@ class RunSession:
         """Work until the run ends; where it ends early, tell the command that goes on."""
         run, console, sample = parts.run, parts.console, self._sample
         again = f"esume it with: {command_again()}"
+        if not parts.says.keeps_state:
+            again = (
+                f"un it again, from its beginning, for it keeps no state (state= makes it resumable): {command_again()}"
+            )
         try:
             view: View = console if sample is None else sample.watch(console)
             view = optional_parts.also_shown(view, run, self._on_progress, self._options.metrics_file, parts.page)
             return run.work(parts.server, view, parts.signals, parts.slave, self._options.run_time)
         except Interrupted as exc:
-            message = f"The run stopped where it can go on; r{again}"
+            message = f"The run stopped{' where it can go on' if parts.says.keeps_state else ''}; r{again}"
             if sample is not None:
                 message = "The rehearsal was given up; the next one begins anew."
             raise Interrupted(message, exc.exit_code - 128, exc.why) from None
         except BudgetSpent as exc:
             shown = parts.says.failures(run.summary()) if sample is None else set()
             message = f"{exc} R{again}" if sample is None else str(exc).replace("stopped where it can go on", "fails")
+            if not parts.says.keeps_state:
+                message = message.replace("stopped where it can go on", "stopped")
             traceback = None if without_message(exc.user_traceback or "") in shown else exc.user_traceback
             raise BudgetSpent(message, user_traceback=traceback) from None
         except StateUnwritable as exc:

@@ -95,8 +95,12 @@ class _Handler(logging.handlers.WatchedFileHandler):
     _has_warned = False
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return what is written of a record, without the tokens in it."""
-        return without_tokens(super().format(record))
+        """Return what is written of a record, without the tokens in it.
+
+        All lines but the first are indented: the message of an exception may hold one that looks
+        like a line of the log.
+        """
+        return without_tokens(super().format(record)).replace("\n", "\n    ")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; to look whether the file was moved may fail, too."""

@@ -142,14 +142,16 @@ class Console:
         self.say(f"Finished: {show_count(settled, 'job')} settled, {failed} of them failed; this session took {took}.")
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
-        """Write the most frequent kinds of failure, each with its number and an example."""
+        """Write the most frequent kinds of failure, each with its number and an example, and then
+        the traceback of that: what it is comes before where it was.
+        """
         for count, example in kinds:
-            if example.traceback:
-                self.say_as_it_is(example.traceback.rstrip())
             key = keys.show(example.key) if example.key is not None else keys.NO_KEY
             self.say_as_it_is(
                 clean(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
             )
+            if example.traceback:
+                self.say_as_it_is(example.traceback.rstrip())
 
 
 def _json_lines() -> JsonLines:

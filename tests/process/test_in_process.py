@@ -67,6 +67,27 @@ def test_a_limited_run_resumes_with_processes_and_without(playground: Playground
     assert len(done) == len(set(done)) == 300
 
 
+@pytest.mark.parametrize(
+    ("call", "ends"),
+    [
+        ("Taskmaster(lambda n: n, range(100), processes=0, limit=3).start()", "(3 jobs) is reached"),
+        ("Taskmaster(lambda n: 1 / (n - 3), range(9), processes=0, retries=0).start()", "1 x ZeroDivisionError"),
+        ("Taskmaster(lambda n: 1 / 0, range(99), processes=0, retries=0).start()", "The run stopped: all of the first"),
+    ],
+)
+def test_a_run_without_a_state_does_not_say_that_it_can_be_resumed(
+    playground: Playground, call: str, ends: str
+) -> None:
+    """Nor how its failures could be listed or run again: it says what would make that possible."""
+    playground.write("script.py", f"from taskmaster import Taskmaster\n{call}\n")
+    said = playground.run("python", "script.py").output
+
+    assert ends in said
+    assert "state= makes it" in said
+    for wrong in ("can go on", "Resume it", "resume it", "tm-ctl", "failed=True", "nowhere"):
+        assert wrong not in said, wrong
+
+
 def test_retries_failures_and_rules_are_those_of_any_run(playground: Playground) -> None:
     """And failed jobs can be run again, here as well."""
     said = script(

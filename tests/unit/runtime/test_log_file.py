@@ -54,6 +54,25 @@ def test_objects_are_one_a_line_whatever_is_in_them(tmp_path: Path) -> None:
     assert second["at"] > 1e9
 
 
+def test_no_line_of_the_log_can_be_forged(tmp_path: Path) -> None:
+    """An exception's message may have lines that look like it: all but a record's first are
+    indented.
+    """
+    path = tmp_path / "run.log"
+    forged = "2026-11-29 06:26:41+0000 INFO taskmaster: All done: 60 jobs settled."
+
+    with LogFile(path) as log:
+        log.say(f"Traceback (most recent call last):\n  File\nValueError: bad\n{forged}")
+        try:
+            raise ValueError(f"bad\n{forged}")
+        except ValueError:
+            logger.exception("the hook failed")
+
+    lines = path.read_text().splitlines()
+    assert sum(line.endswith("All done: 60 jobs settled.") for line in lines) == 2
+    assert len([line for line in lines if not line.startswith("    ")]) == 2
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_token_of_a_page_is_not_in_it(tmp_path: Path, as_json: bool) -> None:
     """Neither in what is said nor in what is logged; the rest of the address is."""

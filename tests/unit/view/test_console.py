@@ -28,3 +28,18 @@ def test_what_the_console_says_is_clean(capsys: pytest.CaptureFixture[str], monk
     assert "3 x n" in err
     assert "lost the slave n" in err
     assert "\nFAKE LINE" not in err.partition("Traceback")[0]
+
+
+def test_what_has_failed_is_said_before_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each kind, and then its traceback: one reads what it is before one reads a crash."""
+    jobs = [
+        FailedJob(1, str(n), str(n), None, (Attempt(5.0, "vm:1", name, "m", f"Traceback of {name}"),))
+        for n, name in enumerate(("KeyError", "ValueError"))
+    ]
+    with Console("none", "") as console:
+        console.say_kinds([(3, jobs[0]), (2, jobs[1])])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "3 x KeyError", "Traceback of KeyError", "2 x ValueError", "Traceback of ValueError",
+    ]  # fmt: skip
