@@ -27,6 +27,7 @@ FILES = ("taskmaster.toml", "pyproject.toml")
 SECTIONS = {"tm-master": "master", "tm-slave": "slave", "tm-spawn": "slave", "tm-run": "run"}
 """The table of each command."""
 TARGETS = "targets"
+MAX_BYTES = 1_048_576  # of a file; /dev/zero is none
 KEY = "key"  # its text would be in a file that others may read
 ALIASES = {"address": "host"}
 CLASSES = {"master": MasterOptions, "slave": SlaveOptions, "run": RunOptions}
@@ -95,10 +96,12 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
         try:
             with place.open("rb") if path is not None else _open_found(place) as file:
                 about = os.fstat(file.fileno())
-                text = file.read().decode("utf-8")
+                text = file.read(MAX_BYTES + 1)
+            if len(text) > MAX_BYTES:
+                raise UsageError(f"{place} has more than {MAX_BYTES:,} bytes, so that it is not such a file.")
             import tomllib  # where there is such a file: most commands have none
 
-            content = tomllib.loads(text)
+            content = tomllib.loads(text.decode("utf-8"))
         except FileNotFoundError:
             if path is not None:
                 raise UsageError(f"--config is {path}, and there is no such file.") from None

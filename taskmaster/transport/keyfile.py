@@ -8,10 +8,12 @@ Guarantees: no file with a key is ever readable by anybody else, not even for a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
 import os
 import pwd
 import secrets
+import select
 import socket
 import stat
 from collections.abc import Callable, MutableMapping
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 MAX_KEY_BYTES = 65_536  # bytes that are read of a key file: /dev/zero is none
+WAIT_FOR_PIPE_SECONDS = 5.0
 WEAK_CHARACTERS = 16  # a peer that a slave connects to can try keys for as long as it likes
 
 
@@ -83,14 +86,20 @@ def read(path: str | Path) -> str:
 
 def _read(path: Path, *, of_another_user: bool = True) -> str:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             about = os.fstat(file.fileno())
-            text = file.read(MAX_KEY_BYTES).decode("utf-8", "surrogateescape").strip()
+            os.set_blocking(file.fileno(), True)
+            is_pipe = stat.S_ISFIFO(about.st_mode)
+            seconds = WAIT_FOR_PIPE_SECONDS if of_another_user else 0.0
+            content = _from_pipe(file.fileno(), seconds) if is_pipe else file.read(MAX_KEY_BYTES)
+            text = content.decode("utf-8", "surrogateescape").strip()
     except (OSError, ValueError) as exc:
         raise UsageError(
             f"The key file {path} cannot be read: {reason(exc)}. `tm-ctl keygen {path}` makes one; slaves need a "
             "copy of the master's."
         ) from exc
+    if not of_another_user and is_pipe:
+        raise UsageError(f"The key file {path} is a pipe.")
     if not of_another_user and about.st_uid != os.geteuid():
         raise UsageError(f"The key file {path} belongs to another user.")
     if _reached_by_others(about, os.geteuid()):
@@ -98,6 +107,18 @@ def _read(path: Path, *, of_another_user: bool = True) -> str:
     if not text:
         raise UsageError(f"The key file {path} is empty. `tm-ctl keygen` makes one with a key in it.")
     return text
+
+
+def _from_pipe(pipe: int, seconds: float) -> bytes:
+    """Return what somebody has written into a pipe, as ``--key-file <(command)`` does. It is not
+    waited for without end: a command would stand still without a word.
+
+    Raises:
+        OSError: Nobody has written anything.
+    """
+    if not select.select([pipe], [], [], seconds)[0]:
+        raise TimeoutError(errno.ETIMEDOUT, "it is a pipe that nobody has written a key into")
+    return os.read(pipe, MAX_KEY_BYTES)
 
 
 def _reached_by_others(about: os.stat_result, user: int) -> bool:

@@ -194,3 +194,12 @@ def test_what_is_no_file_is_refused_at_once(kind: str) -> None:
 
     with pytest.raises(UsageError, match=r"taskmaster\.toml cannot be read.*--no-config"):
         settings_for("tm-run", "backfill.py")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_file_without_end_is_refused(named: bool) -> None:
+    """It is not read until the memory is full."""
+    with Path("taskmaster.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match=r"taskmaster\.toml has more than 1,048,576 bytes"):
+        settings_for("tm-run", "backfill.py", "taskmaster.toml" if named else None)

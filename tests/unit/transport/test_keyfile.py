@@ -285,3 +285,24 @@ def test_a_home_that_is_not_set_is_looked_up(monkeypatch, tmp_path):
         keyfile.leave(5050, "secret")
     assert keyfile.find(5050) is None
     keyfile.remove(5050, "secret")
+
+
+def test_a_pipe_is_a_key_file_if_somebody_writes_into_it(tmp_path, monkeypatch):
+    """As ``--key-file <(command)`` does; one that nobody writes into is not waited for without end,
+    and none is what a master has left.
+    """
+    pipe = tmp_path / "k"
+    os.mkfifo(pipe, 0o600)
+    monkeypatch.setattr(keyfile, "WAIT_FOR_PIPE_SECONDS", 0.0)
+    with pytest.raises(UsageError, match="is a pipe that nobody has written a key into"):
+        keyfile.read(pipe)
+    both = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(both, b"a key of many letters\n")
+        assert keyfile.read(pipe) == "a key of many letters"
+        monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path))
+        pipe.rename(keyfile._path(tmp_path, 5050))
+        os.write(both, b"a key of many letters\n")
+        assert keyfile.find(5050) is None
+    finally:
+        os.close(both)

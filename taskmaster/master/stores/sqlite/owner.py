@@ -201,6 +201,14 @@ def _check(state: Path, part: Path, about: os.stat_result, *, beside: bool = Fal
             f"user's is not used. Run this as {owner}; or, if you trust what is in it, make it yours with `chown {me} "
             f"{word}` (as root), or use a copy of your own. {ELSEWHERE}"
         )
+    if beside and about.st_nlink > 1 and not part.name.endswith(".lock"):
+        raise StateRefused(
+            f"{what} is another file's second name, which would be written over. Give it a file of its own: cp -p "
+            f"{word} {word}.new && mv {word}.new {word}. {ELSEWHERE}"
+        )
+    if not stat.S_ISREG(about.st_mode) and not beside:
+        # Never opened, not even to look: a pipe would be waited for.
+        raise StateRefused(f"{part} is not a regular file, so it cannot be a state. Name another with --state=PATH.")
     others = stat.S_IWOTH if is_group_of_container(about.st_gid) else OTHERS_WRITE
     if stat.S_ISREG(about.st_mode) and about.st_mode & others:
         raise StateRefused(

@@ -17,6 +17,7 @@ from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite import file, owner
+from taskmaster.master.stores.sqlite.glance import runs_in
 from taskmaster.master.stores.sqlite.lock import Lock
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runtime import ownership
@@ -96,6 +97,32 @@ def test_a_file_that_others_may_write_to_is_refused(opened: Open, end: str, bit:
     part.chmod(0o600 | bit)
 
     assert f"chmod go-w {part}" in refusal(opened, state)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_another_file_s_second_name_beside_the_state_is_refused(opened: Open, end: str, state: Path):
+    """SQLite would write over what is in it, though no link is followed; the cure is said."""
+    precious = state.with_name("precious")
+    precious.write_text("data")
+    precious.chmod(0o600)
+    part = part_of(state, end)
+    part.unlink()
+    part.hardlink_to(precious)
+
+    assert f"cp -p {part} {part}.new" in refusal(opened, state)
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("kind", ["a pipe", "a directory"])
+def test_what_is_no_file_is_never_opened(opened: Open, kind: str, tmp_path: Path):
+    """Also by who only looks: SQLite would wait for who writes into a pipe."""
+    path = tmp_path / "odd.tmstate"
+    os.mkfifo(path) if kind == "a pipe" else path.mkdir()
+
+    assert "is not a regular file" in refusal(opened, path)
+    with pytest.raises(StateRefused, match="is not a regular file"):
+        runs_in(path)
 
 
 @EITHER_WAY
