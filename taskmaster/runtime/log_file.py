@@ -12,6 +12,7 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 import stat
 import traceback
 from contextlib import suppress
@@ -29,6 +30,7 @@ __all__ = ["JsonLines", "LogFile"]
 
 logger = clean_logger(__name__)
 
+_AT_MARGIN = re.compile(r"\n(?=\S)")
 MODE = 0o640  # of a new file; a row of a table may stand in a traceback
 
 
@@ -97,10 +99,10 @@ class _Handler(logging.handlers.WatchedFileHandler):
     def format(self, record: logging.LogRecord) -> str:
         """Return what is written of a record, without the tokens in it.
 
-        All lines but the first are indented: the message of an exception may hold one that looks
-        like a line of the log.
+        No line but the first begins at the margin: the message of an exception may hold one that
+        looks like a line of the log.
         """
-        return without_tokens(super().format(record)).replace("\n", "\n    ")
+        return _AT_MARGIN.sub("\n    ", without_tokens(super().format(record)))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; to look whether the file was moved may fail, too."""

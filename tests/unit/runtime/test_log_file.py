@@ -55,8 +55,8 @@ def test_objects_are_one_a_line_whatever_is_in_them(tmp_path: Path) -> None:
 
 
 def test_no_line_of_the_log_can_be_forged(tmp_path: Path) -> None:
-    """An exception's message may have lines that look like it: all but a record's first are
-    indented.
+    """An exception's message may have lines that look like it: no line but a record's first
+    begins at the margin.
     """
     path = tmp_path / "run.log"
     forged = "2026-11-29 06:26:41+0000 INFO taskmaster: All done: 60 jobs settled."
@@ -70,7 +70,7 @@ def test_no_line_of_the_log_can_be_forged(tmp_path: Path) -> None:
 
     lines = path.read_text().splitlines()
     assert sum(line.endswith("All done: 60 jobs settled.") for line in lines) == 2
-    assert len([line for line in lines if not line.startswith("    ")]) == 2
+    assert len([line for line in lines if not line.startswith(" ")]) == 2
 
 
 @pytest.mark.parametrize("as_json", [False, True])
