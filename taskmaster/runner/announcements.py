@@ -45,6 +45,12 @@ class Announcements:
         """Whether the run can be resumed, and its failures be listed later."""
         return not isinstance(self._store, MemoryStore)
 
+    def how_to_go_on(self) -> str:
+        """Return how a run that has ended early goes on, without the first letter."""
+        if self.keeps_state:
+            return f"esume it with: {command_again()}"
+        return f"un it again, from its beginning, for it keeps no state (state= makes it resumable): {command_again()}"
+
     def start(self, record: RunRecord, given_up: RunRecord | None) -> None:
         """Say where the run begins, and what ``--reset`` gave up."""
         place = self._store.location

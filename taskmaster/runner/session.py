@@ -331,11 +331,7 @@ class RunSession:
     def _work(self, parts: _Parts) -> Summary:
         """Work until the run ends; where it ends early, tell the command that goes on."""
         run, console, sample = parts.run, parts.console, self._sample
-        again = f"esume it with: {command_again()}"
-        if not parts.says.keeps_state:
-            again = (
-                f"un it again, from its beginning, for it keeps no state (state= makes it resumable): {command_again()}"
-            )
+        again = parts.says.how_to_go_on()
         try:
             view: View = console if sample is None else sample.watch(console)
             view = optional_parts.also_shown(view, run, self._on_progress, self._options.metrics_file, parts.page)
