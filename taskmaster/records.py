@@ -1,8 +1,10 @@
-"""Records: dataclasses whose values stay as they are, made in a third of the time.
+"""Records: dataclasses that are made in a quarter of the time.
 
 ``dataclass(frozen=True)`` compiles seven functions for each class, which takes a millisecond; a
-command makes fifty such classes at its start. A record compiles one, ``__init__``, and shares the
-others. That nobody writes into it is what the type checker holds, and not the running program.
+command makes fifty such classes at its start, and uses half of them. A record compiles one,
+``__init__``, and only when the first object of its class is made; it shares the others.
+
+That nobody writes into a ``record`` is what the type checker holds, and not the running program.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, cast, dataclass_transform
 
-__all__ = ["record"]
+__all__ = ["changing", "record"]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -37,20 +39,48 @@ def _values(self: Any) -> tuple[Any, ...]:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(*, slots: bool = True, shown: bool = True) -> Callable[[_Class], _Class]:
-    """Make a class a record.
+    """Make a class a record, whose values stay as they are.
 
     Args:
         slots: Whether nothing but its fields can be set; a class of which several are the base of
             another cannot have that.
         shown: Whether ``repr()`` shows its fields.
     """
+    return _maker({"__eq__": _equal, "__hash__": _hashed, **({"__repr__": _shown} if shown else {})}, slots=slots)
 
+
+@dataclass_transform(field_specifiers=(field,))
+def changing(*, slots: bool = True, compared: bool = False) -> Callable[[_Class], _Class]:
+    """Make a class a record whose values change.
+
+    Args:
+        slots: As for ``record``.
+        compared: Whether two objects with the same values are equal, and no keys of a dict then;
+            otherwise each is equal only to itself.
+    """
+    return _maker({"__repr__": _shown, **({"__eq__": _equal, "__hash__": None} if compared else {})}, slots=slots)
+
+
+def _maker(shared: dict[str, Any], *, slots: bool) -> Callable[[_Class], _Class]:
     def decorate(cls: _Class) -> _Class:
-        shared = {"__eq__": _equal, "__hash__": _hashed, **({"__repr__": _shown} if shown else {})}
         own = set(vars(cls))
-        made: Any = dataclass(slots=slots, repr=False, eq=False)(cls)
+        made: Any = dataclass(slots=slots, init=False, repr=False, eq=False)(cls)
         for name in shared.keys() - own:
             setattr(made, name, shared[name])
+        if "__init__" not in own:
+            made.__init__ = _compiled_when_used(made)
         return cast("_Class", made)
 
     return decorate
+
+
+def _compiled_when_used(made: Any) -> Callable[..., None]:
+    """Return a constructor that puts the real one in its place when it is called."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        # That of a subclass without fields of its own takes the same, and sets the same.
+        twin: Any = type(made.__name__, (made,), {"__doc__": ""})
+        made.__init__ = dataclass(repr=False, eq=False)(twin).__init__
+        made.__init__(self, *args, **kwargs)
+
+    return __init__

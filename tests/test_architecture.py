@@ -197,8 +197,12 @@ def test_every_imported_module_exists():
 # What takes longer to load than the master's own modules, and what a plain run does not use.
 HEAVY = {
     "asyncio", "concurrent", "ctypes", "difflib", "email", "getpass", "http", "logging.handlers", "shutil",
-    "ssl", "statistics", "tempfile", "tomllib", "urllib.request", "zipfile", "zoneinfo",
+    "ssl", "statistics", "sysconfig", "tempfile", "tomllib", "urllib.request", "zipfile", "zoneinfo",
 }  # fmt: skip
+
+
+# What only a dry run, a sample and a run in this process use.
+OF_OTHER_RUNS = ("taskmaster.runner.dry_run", "taskmaster.runner.sample_run", "taskmaster.runner.in_process")
 
 
 def loaded_with(module: str, found: set[str]) -> set[str]:
@@ -227,9 +231,20 @@ def test_a_plain_run_loads_only_what_it_uses():
     rooms = {
         name for name in found if name.startswith(("taskmaster.engine", "taskmaster.view.web", "taskmaster.slave.w"))
     }
+    other = {name for name in found if name.startswith(OF_OTHER_RUNS)}
 
     assert "taskmaster.master.broker.broker.Broker" in found
-    assert heavy | rooms == set()
+    assert heavy | rooms | other == set()
+
+
+def test_a_worker_loads_only_what_it_uses():
+    """The processes that a run forks load before the fork what each of them needs, and no more."""
+    found = loaded_with("taskmaster.slave.__main__", set()) | loaded_with("taskmaster.slave.worker.fork_server", set())
+    heavy = {name for name in found for length in (1, 2) if ".".join(name.split(".")[:length]) in HEAVY}
+
+    assert "taskmaster.slave.worker.message_sender.flush" in found
+    # Memory is shared through the one; multiprocessing loads the other.
+    assert {name.split(".")[0] for name in heavy} == {"ctypes", "tempfile"}
 
 
 def is_pure(module: str) -> bool:

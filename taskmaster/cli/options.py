@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -24,6 +24,7 @@ from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
+from taskmaster.records import changing
 from taskmaster.redaction import without_password, without_passwords_in
 from taskmaster.runtime.invocation import note_sources
 
@@ -47,7 +48,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
 
 
-@dataclass
+@changing(slots=False, compared=True)
 class Invocation:
     """What has to be known about a command line when the command has failed, and its parameters are
     gone.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from taskmaster import keys
@@ -19,6 +19,7 @@ from taskmaster.master.broker.prepared import Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.tally.durations import Durations, bucket_of
+from taskmaster.records import changing
 
 __all__ = ["SORTED_BY", "SlaveFigures"]
 
@@ -28,7 +29,7 @@ RATE_SECONDS = 60.0  # over which the rate of a slave is measured
 SAMPLE_SECONDS = 10.0  # between two samples of how much each slave has done
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class _Figures:
     """What is known of one slave."""
 

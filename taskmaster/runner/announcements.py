@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taskmaster import keys
 from taskmaster.master.run_record import RunRecord
@@ -16,11 +17,13 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import HIDDEN, is_url, without_password, without_path
-from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runtime.invocation import is_command, is_interactive
 from taskmaster.transport.server import Server
 from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
+
+if TYPE_CHECKING:
+    from taskmaster.runner.in_process_server import InProcessServer
 
 __all__ = ["Announcements", "command_again", "shown_guard", "without_message"]
 

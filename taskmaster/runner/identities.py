@@ -11,7 +11,6 @@ import json
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -258,6 +257,8 @@ def _is_installed(file: Path) -> bool:
     """Return whether a file is of an installed distribution, which may be elsewhere tomorrow."""
     if file.is_relative_to(PACKAGE) or {"site-packages", "dist-packages"} & set(file.parts):
         return True
+    import sysconfig  # it takes milliseconds, and few runs ask
+
     return file.is_relative_to(sysconfig.get_paths()["stdlib"])
 
 

@@ -19,7 +19,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from taskmaster import __version__
@@ -28,6 +27,7 @@ from taskmaster.errors import Interrupted, TargetError
 from taskmaster.master.run import Run
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, Report, ReportEnd
 from taskmaster.options.commands import RunOptions
+from taskmaster.records import changing
 from taskmaster.redaction import clean_lines
 from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.runner.loading import LoadedRun
@@ -61,7 +61,7 @@ TURN_SECONDS = 0.2  # after which the run looks at its signals, limits and progr
 IDLE_SECONDS = 0.05  # between two checks whether a job has come
 
 
-@dataclass
+@changing(slots=False, compared=True)
 class InProcessSpec:
     """What runs jobs here.
 

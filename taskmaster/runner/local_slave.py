@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, ClassVar, Literal, TextIO
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.commands import RunOptions
 from taskmaster.options.option import from_options
+from taskmaster.records import changing
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runtime.child_process import reap
@@ -58,7 +58,7 @@ class LocalSlaveEnded(TaskmasterError):
         self.exit_code = exit_code
 
 
-@dataclass
+@changing(slots=False, compared=True)
 class LocalSlaveSpec:
     """What a local run's slave is to be.
 

@@ -1,4 +1,5 @@
-"""The parts that only some sessions have: a page, notifications, a log file, metrics, a hook.
+"""The parts that only some sessions have: a dry run or a sample in the place of the run, a page,
+notifications, a log file, metrics, a hook.
 
 Each is loaded where it is asked for, and nowhere else: together they take as long to load as the
 rest of the master, which is time that each start of a plain run would pay.
@@ -7,31 +8,69 @@ rest of the master, which is time that each start of a plain run would pay.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskmaster.master.run import Run
 from taskmaster.master.stores.contract import Store
-from taskmaster.master.summary import View
+from taskmaster.master.summary import Summary, View
 from taskmaster.options.commands import MasterOptions
+from taskmaster.runner.loading import LoadedRun
 
 if TYPE_CHECKING:
     from taskmaster.runner.in_process_server import InProcessServer
     from taskmaster.runner.notifiers import Notifier
     from taskmaster.runner.page import Page
     from taskmaster.runner.page_plan import PagePlan
+    from taskmaster.runner.sample_run import SampleRun
     from taskmaster.runtime.log_file import LogFile
 
 __all__ = [
     "also_shown",
     "check_files",
+    "dry_run",
     "in_process_server",
     "log_of",
     "notifiers_of",
     "page_of",
     "page_plan",
     "report_at_end",
+    "sample_run",
+    "scratch_store",
 ]
+
+
+def dry_run(jobs: int, loaded: LoadedRun, place: Path | None, *, adopt: bool) -> Summary:
+    """Show the first jobs of a run, and where it would go on.
+
+    Args:
+        jobs: How many are shown.
+        loaded: What would be run.
+        place: Where its state is; None if it keeps none.
+        adopt: As ``--adopt`` says.
+    """
+    from taskmaster.runner.dry_run import preview, resume_point
+
+    known = loaded.known.identity
+    state = "This run would keep no state." if place is None else resume_point(place, known, loaded.name, adopt=adopt)
+    return preview(loaded.source, loaded.identity, jobs, state)
+
+
+def sample_run(options: MasterOptions, loaded: LoadedRun) -> SampleRun | None:
+    """Return the sample that is run in the place of the whole; None if none is asked for."""
+    if options.sample is None:
+        return None
+    from taskmaster.runner.sample_run import SampleRun
+
+    return SampleRun(loaded.source, loaded.identity, options.sample)
+
+
+def scratch_store(target: str) -> AbstractContextManager[Store]:
+    """Return the state of a sample, which is gone when it is closed."""
+    from taskmaster.runner.sample_run import scratch_store as scratch
+
+    return scratch(target)
 
 
 def page_plan(options: MasterOptions) -> PagePlan | None:

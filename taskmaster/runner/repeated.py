@@ -7,18 +7,18 @@ has run is remembered here, so that the second one is refused instead of being t
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 from taskmaster.errors import StateRefused
+from taskmaster.records import changing
 from taskmaster.runtime.invocation import is_interactive
 
 __all__ = ["note_run", "refuse_repeated"]
 
 
-@dataclass
+@changing(slots=False, compared=True)
 class _Former:
     given: tuple[Any, ...]
     finished: bool

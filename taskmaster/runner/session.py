@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +27,16 @@ from taskmaster.master.summary import Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
+from taskmaster.records import changing
 from taskmaster.runner import optional_parts
 from taskmaster.runner.announcements import Announcements, command_again, without_message
 from taskmaster.runner.blank_state import taken_back_if_blank
-from taskmaster.runner.dry_run import preview, resume_point
 from taskmaster.runner.identities import find_state, unfinished_elsewhere
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec, SlaveKind
 from taskmaster.runner.notifications import Notifications
 from taskmaster.runner.repeated import note_run, refuse_repeated
-from taskmaster.runner.sample_run import SampleRun, scratch_store
 from taskmaster.runner.shared_key import SharedKey, address_of
 from taskmaster.runner.slave_command import slave_command
 from taskmaster.runner.throttling import throttle_of
@@ -59,7 +58,7 @@ if TYPE_CHECKING:  # a run that has none of them does not load them
 __all__ = ["RunSession"]
 
 
-@dataclass
+@changing(slots=False, compared=True)
 class _Parts:
     """What a session that has begun works with."""
 
@@ -98,7 +97,7 @@ class RunSession:
     ) -> None:
         self._on_progress, self._loaded, self._options = on_progress, loaded, options
         self._slave, self._key = slave, key
-        self._sample = None if options.sample is None else SampleRun(loaded.source, loaded.identity, options.sample)
+        self._sample = optional_parts.sample_run(options, loaded)
         self._source = loaded.source if self._sample is None else self._sample.source
         self._page_plan = optional_parts.page_plan(options)
         self._in_process = slave is not None and slave.kind is SlaveKind.IN_PROCESS
@@ -113,7 +112,7 @@ class RunSession:
             TaskmasterError: It could not begin, or did not come to its end.
         """
         if self._options.dry_run is not None:
-            return preview(self._loaded.source, self._loaded.identity, self._options.dry_run, self._resume_point())
+            return optional_parts.dry_run(self._options.dry_run, self._loaded, self._place(), adopt=self._options.adopt)
         optional_parts.check_files(self._options)
         with ExitStack() as stack:
             self._log = optional_parts.log_of(self._options, stack)
@@ -135,19 +134,13 @@ class RunSession:
     def _opened_store(self) -> AbstractContextManager[Store]:
         options, loaded = self._options, self._loaded
         if options.sample is not None:
-            return scratch_store(loaded.name)
+            return optional_parts.scratch_store(loaded.name)
         place = self._place()
         if place is None:
             return closing(MemoryStore())
         refuse_repeated(place, loaded.given, chosen=options.state is not None or options.reset or options.adopt)
         identity = loaded.known.identity
         return closing(SqliteStore.open(place, identity, loaded.name, reset=options.reset, adopt=options.adopt))
-
-    def _resume_point(self) -> str:
-        place = self._place()
-        if place is None:
-            return "This run would keep no state."
-        return resume_point(place, self._loaded.known.identity, self._loaded.name, adopt=self._options.adopt)
 
     # -- the work ----------------------------------------------------------------------------------
 

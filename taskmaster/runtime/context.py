@@ -6,12 +6,12 @@ callback calls. Elsewhere than in a worker, nothing is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from taskmaster.records import changing
 
 __all__ = ["HERE", "Whereabouts"]
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class Whereabouts:
     """What is known; durations in seconds.
 

@@ -7,11 +7,11 @@ answered the report of its end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from taskmaster.job_times import NO_TIMES, JobTimes
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
-from taskmaster.records import record
+from taskmaster.records import changing, record
 
 __all__ = ["HeldBatch", "InFlight", "ReportState"]
 
@@ -48,7 +48,7 @@ class ReportState:
     worker: int
 
 
-@dataclass(slots=True, eq=False)
+@changing()
 class HeldBatch:
     """A batch in this slave's hands.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, field, fields, replace
 
 import pytest
 
-from taskmaster.records import record
+from taskmaster.records import changing, record
 
 
 @record()
@@ -36,6 +36,21 @@ class Both(Secret):
         return isinstance(other, Both)
 
     __hash__ = None
+
+
+@changing()
+class Moving:
+    """A record whose values change."""
+
+    x: int
+    y: int = 0
+
+
+@changing(slots=False, compared=True)
+class Compared:
+    """One that is equal to another one with the same values."""
+
+    x: int = 0
 
 
 def test_records_are_equal_by_their_fields():
@@ -74,3 +89,47 @@ def test_what_a_class_says_of_itself_stays():
     assert Both("a", 1) == Both("b", 2)
     with pytest.raises(TypeError):
         hash(Both())
+
+
+def test_values_of_a_changing_record_change():
+    """It is equal only to itself, unless it is compared by its values: then it is no key of a
+    dict.
+    """
+    one = Moving(1)
+    one.x = 5
+    assert repr(one) == "Moving(x=5, y=0)"
+    assert one != Moving(5)
+    assert {one: 1}[one] == 1
+    assert Compared(2) == Compared(2) != Compared(3)
+    with pytest.raises(TypeError):
+        hash(Compared())
+
+
+def test_a_constructor_is_compiled_when_it_is_first_used():
+    """Until then it takes no time; afterwards it is that of a dataclass, without a step between,
+    for a class and for one with it as its base.
+    """
+
+    @record(slots=False)
+    class Base:
+        """Made first."""
+
+        names: list[str] = field(default_factory=list)
+
+    @record(slots=False)
+    class Derived(Base):
+        """Made later."""
+
+        n: int = 0
+
+        def __post_init__(self) -> None:
+            self.names.append("checked")
+
+    waiting = Base.__init__.__code__, Derived.__init__.__code__
+    assert Derived(["a"], n=3).names == ["a", "checked"]
+    assert Derived.__init__.__code__ not in waiting
+    assert Base.__init__.__code__ in waiting
+    assert Base().names == []
+    assert Base.__init__.__code__.co_varnames == ("self", "names")
+    with pytest.raises(TypeError, match="n"):
+        Base(n=1)

@@ -6,11 +6,11 @@ Values with a little arithmetic; only the parts of the broker change them, under
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from taskmaster.master.job_records import Attempt
+from taskmaster.records import changing
 
 __all__ = ["Batch", "BatchKind", "contiguous"]
 
@@ -44,7 +44,7 @@ class BatchKind(StrEnum):
     """They have failed before, and this session runs them again; see ``replay``."""
 
 
-@dataclass(slots=True, eq=False)
+@changing()
 class Batch:
     """Contiguous jobs that are not settled.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from taskmaster.master.broker.batches import Batch, contiguous
@@ -11,6 +10,7 @@ from taskmaster.master.broker.counts import RunningJob
 from taskmaster.master.broker.positions import Positions
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.model import LONG_JOB_SECONDS, Report
+from taskmaster.records import changing
 
 __all__ = ["Lease", "LeaseTable"]
 
@@ -18,7 +18,7 @@ NONE: frozenset[int] = frozenset()  # of a million leases, sets of their own wou
 COMPARED_LEASES = 64  # of about the same size, for the fullest of them
 
 
-@dataclass(slots=True, eq=False)
+@changing()
 class Lease:
     """A batch in a slave's hands.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from taskmaster.records import changing
 
 __all__ = ["LONGEST_OUTAGE_SECONDS", "Limits"]
 
 LONGEST_OUTAGE_SECONDS = 3600.0
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class Limits:
     """The caps of a broker; durations in seconds. A field that an option sets is called like it.
 

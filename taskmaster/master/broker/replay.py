@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.records import changing
 
 __all__ = ["Replay", "Selection"]
 
@@ -22,7 +22,7 @@ __all__ = ["Replay", "Selection"]
 BELOW_PARKED = 1 << 60
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class Selection:
     """Failed jobs that somebody wants to be run again while the run goes on.
 

@@ -5,10 +5,11 @@ which are to get no more jobs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from taskmaster.master.broker.limits import Limits
+from taskmaster.records import changing
 
 __all__ = ["ConnectedSlave", "ConnectedSlaves", "Quieted"]
 
@@ -31,7 +32,7 @@ class Quieted(NamedTuple):
     reason: str = ""
 
 
-@dataclass(slots=True, eq=False)
+@changing()
 class ConnectedSlave:
     """A slave, from its first hello until it is lost or says goodbye.
 

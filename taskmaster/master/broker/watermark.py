@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.keys import FINGERPRINT_BYTES
+from taskmaster.records import changing
 
 __all__ = ["END", "SettledRange", "Watermark", "settled_range"]
 
@@ -32,7 +32,7 @@ END = ""
 """Given as the successor's key where the source is exhausted. No encoded key is empty."""
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class SettledRange:
     """Contiguous settled jobs, ``first`` to ``end``, with what is known of their keys.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from taskmaster import keys
 from taskmaster.master.job_records import FailedJob
+from taskmaster.records import changing
 from taskmaster.redaction import clean
 
 __all__ = ["LONGEST_TRACEBACK", "MOST_KINDS", "FailureKinds", "Kind", "place_of"]
@@ -25,7 +25,7 @@ FRAME_BEGINS = '  File "'
 FRAME = re.compile(r'  File "([^"\n]*)", line (\d+)(?:, in (\S+))?')
 
 
-@dataclass(slots=True)
+@changing(compared=True)
 class Kind:
     """A kind of failure.
 

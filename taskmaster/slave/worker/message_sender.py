@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from taskmaster.model import Failure, FailureKind
+from taskmaster.records import changing
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.exhaustion import Reserve, is_exhausted
 from taskmaster.runtime.tracebacks import users_traceback
@@ -40,7 +41,7 @@ TRACEBACK_CHARACTERS = 8192  # kept of its traceback: the beginning and the end
 NOT_THERE = " (what the script had opened before start() is not there in workers: open it in setup())"
 
 
-@dataclass(slots=True, eq=False)
+@changing()
 class WorkerBatch:
     """A batch as the worker has it.
 

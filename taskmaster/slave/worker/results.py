@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
-from concurrent.futures import Future
 from typing import Any
 
 from taskmaster.records import record
@@ -79,7 +78,7 @@ class Results:
         for one in self._unfinished(result):
             if inspect.isawaitable(one):
                 await self.finish_async(await one)
-            elif isinstance(one, Future):
+            elif _is_future(one):
                 await self.finish_async(await asyncio.wrap_future(one))
             else:
                 await self.finish_async(await asyncio.to_thread(_waited_for, one))
@@ -107,7 +106,7 @@ class Results:
             return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]
         if isinstance(result, BaseException) or (kind is type and issubclass(result, BaseException)):
             raise result  # an outcome, as ``asyncio.gather(return_exceptions=True)`` gives them
-        if inspect.isawaitable(result) or isinstance(result, Future) or _can_be_waited_for(result):
+        if inspect.isawaitable(result) or _is_future(result) or _can_be_waited_for(result):
             return [result]
         if (programs := sys.modules.get("asyncio.subprocess")) and isinstance(result, programs.Process):
             return [_EndOfProgram(result)]
@@ -138,6 +137,12 @@ class Calls:
     sender: MessageSender
 
 
+def _is_future(result: Any) -> bool:
+    """Tell whether it is a future of an executor, without loading what only some callbacks use."""
+    futures = sys.modules.get("concurrent.futures")
+    return futures is not None and isinstance(result, futures.Future)
+
+
 def _can_be_waited_for(result: Any) -> bool:
     """Tell whether it stands for work that goes on: what a pool returns, a program, a process, a
     thread.
@@ -158,7 +163,7 @@ def _waited_for(work: Any) -> Any:
         NothingRan: It was not begun.
         ProgramFailed: It is a program or a process that has not ended with 0.
     """
-    if isinstance(work, Future):
+    if _is_future(work):
         return work.result()
     if isinstance(work, subprocess.Popen):
         code: int | None = _end_of(work)

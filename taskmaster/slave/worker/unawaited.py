@@ -6,9 +6,9 @@ Those that a library throws away within itself are its own affair.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-import sysconfig
 import threading
 import warnings
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def is_users_code(code: CodeType | None) -> bool:
     """Return whether code is neither Python's nor that of an installed library."""
     if code is None:
         return False
-    return code.co_filename.startswith(tuple(_own)) or not code.co_filename.startswith((*LIBRARIES, "<frozen"))
+    return code.co_filename.startswith(tuple(_own)) or not code.co_filename.startswith((*_libraries(), "<frozen"))
 
 
 def _here() -> Any:
@@ -94,5 +94,14 @@ def _here() -> Any:
     return threading.get_ident() if task is None else task
 
 
-LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _own: set[str] = set()  # what begins the names of the files of the callback's package
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    """Return the folders of Python's own modules and of installed ones; finding them takes
+    milliseconds, which few workers have to spend.
+    """
+    import sysconfig
+
+    return tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

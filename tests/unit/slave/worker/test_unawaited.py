@@ -105,7 +105,7 @@ def test_the_package_of_the_callback_is_the_users_wherever_it_is_installed(
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("async def save(job): pass\n\ndef handle_job(job): save(job)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(unawaited, "LIBRARIES", (str(tmp_path),))
+    monkeypatch.setattr(unawaited, "_libraries", lambda: (str(tmp_path),))
     monkeypatch.setattr(unawaited, "_own", set())
     name = layout.removesuffix(".py").replace("/", ".")
     for module in (name, name.partition(".")[0], "other"):
