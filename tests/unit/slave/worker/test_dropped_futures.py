@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 
 import pytest
 
-from taskmaster.slave.worker.dropped_futures import watch_futures
+from taskmaster.slave.worker.dropped_futures import MODULE, watch_futures
 
 
 @pytest.fixture
@@ -110,3 +113,21 @@ def test_the_watch_has_an_end() -> None:
 
     assert (Future.result, Future.exception) == before
     assert not hasattr(Future, "__del__")
+
+
+def test_futures_are_watched_that_are_loaded_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback imports executors where it uses them; the watch has its end all the same."""
+    monkeypatch.setattr(concurrent.futures, "_base", concurrent.futures._base)  # type: ignore[attr-defined]
+    monkeypatch.delitem(sys.modules, MODULE)
+    found: list[BaseException] = []
+    finders = list(sys.meta_path)
+    end = watch_futures(found.append)
+    later = importlib.import_module(MODULE)
+    future = later.Future()
+    future.set_exception(ValueError("lost"))
+    del future
+    end()
+
+    assert [type(exc) for exc in found] == [ValueError]
+    assert sys.meta_path == finders
+    assert not hasattr(later.Future, "__del__")
