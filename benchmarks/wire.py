@@ -33,7 +33,7 @@ from typing import Any
 import click
 
 from benchmarks.fleet.simulated_master import Rows, SimulatedMaster
-from benchmarks.fleet.simulated_slaves import READ_SECONDS, TICK_SECONDS
+from benchmarks.fleet.simulated_slaves import READ_SECONDS, TICK_SECONDS, finished
 from taskmaster.errors import TaskmasterError
 from taskmaster.master.broker.limits import Limits
 from taskmaster.model import PROTOCOL, Answer
@@ -107,7 +107,7 @@ def about(session: str, workers: int) -> dict[str, Any]:
 
 def reports_on(batches: Any) -> list[tuple[Any, ...]]:
     """Report that these batches have ended."""
-    return [(one[0], one[1], (), (), one[1], "finished", (), "", False, (), 0.5, 0, 0) for one in batches]
+    return [finished(one[0], one[1], 0.5) for one in batches]
 
 
 @contextmanager

@@ -21,8 +21,10 @@ from typing import Any
 
 from benchmarks.fleet.simulated_master import SimulatedMaster
 from taskmaster import __version__
-from taskmaster.model import GATHERING_WORKERS, LONG_JOB_SECONDS, PROTOCOL
+from taskmaster.job_times import NO_TIMES, counted
+from taskmaster.model import GATHERING_WORKERS, LONG_JOB_SECONDS, PROTOCOL, Report, ReportEnd
 from taskmaster.slave.exchange_schedule import GATHERED
+from taskmaster.slave.worker.worker import TIMED_SECONDS
 
 LATENCY_SECONDS = 0.0005  # of a message
 NEVER = float("inf")
@@ -52,6 +54,13 @@ class Shape:
     spread: float = 0.5
     batch: int = 1
     seed: int = 1
+
+
+def finished(token: str, jobs: int, seconds: float) -> tuple[Any, ...]:
+    """Report, as a worker does, that all jobs of a batch have been done in so many seconds."""
+    each = seconds / max(1, jobs)
+    times = counted([each] * jobs) if each >= TIMED_SECONDS else NO_TIMES
+    return Report(token, jobs, keep=jobs, end=ReportEnd.FINISHED, seconds=seconds, times=times).to_wire()
 
 
 class Work:
@@ -252,14 +261,11 @@ class Fleet:
         slave.due = NEVER
         workers = self.shape.workers
         ended, slave.ended = slave.ended, []
-        reports = [
-            (work.token, work.jobs, (), (), work.jobs, "finished", (), "", False, (), work.seconds, 0, 0)
-            for work in ended
-        ]
+        reports = [finished(work.token, work.jobs, work.seconds) for work in ended]
         while slave.fresh and slave.fresh[0].began <= self.now - LONG_JOB_SECONDS:
             work = slave.fresh.popleft()
             if work.token in slave.running:
-                reports.append((work.token, 0, (), (), work.jobs, "", (), "", False, (0,), 0.0, 1, 0))
+                reports.append(Report(work.token, 0, keep=work.jobs, long=(0,), worker=1).to_wire())
         free = 2 * workers - len(slave.running) - len(slave.stale) - len(slave.waiting)
         asks = free if ended or self.now >= slave.ask_at else 0
         answer = self._serve("exchange", slave.id, reports, (asks, self.shape.batch, 0, ""))
