@@ -33,18 +33,21 @@ class Signals:
 
     Args:
         notify: Called from the handler, to end a wait.
+        final: The process only ends afterwards: what comes then is ignored, so that its exit code
+            says how it went, and not that somebody wanted its end when it had come already.
 
     Attributes:
         received: The number of the first signal, 0 while there is none.
         repeated: Another signal came later.
     """
 
-    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+    def __init__(self, notify: Callable[[], None] | None = None, *, final: bool = False) -> None:
         self.received = 0
         self.repeated = False
         self._asked_by = ""
         self._first_at = 0.0
         self._notify = notify
+        self._final = final
         self._former: dict[int, Any] = {}
         self._former_mask: set[int] = set()
         self._left = threading.Event()  # by a script, which goes on after what was asked to end
@@ -96,7 +99,8 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
         changed, self._former = self._former, {}
         for number, former in changed.items():
-            signal.signal(number, former if former is not None else signal.SIG_DFL)
+            after = signal.SIG_IGN if self._final else former
+            signal.signal(number, after if after is not None else signal.SIG_DFL)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -49,7 +49,7 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
         fork_server = socket.socket(fileno=told.fork_server)
     config = replace(told.config, fork_server=fork_server, fork_server_process=process, lifeline=lifeline)
     try:
-        return run_slave(config, lambda: told.key)
+        return run_slave(config, lambda: told.key, final=True)
     except TaskmasterError as exc:
         sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code

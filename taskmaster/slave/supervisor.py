@@ -52,6 +52,8 @@ def run_slave(
     key: Callable[[], str | None],
     log: CommandLog | None = None,
     make_pool: MakePool | None = None,
+    *,
+    final: bool = False,
 ) -> int:
     """Run a slave to its end.
 
@@ -60,6 +62,7 @@ def run_slave(
         key: Gives the key for the next attempt to connect.
         log: Shows what the slave says; None: standard error alone does.
         make_pool: Gives what runs its batches, if that is not processes of its own.
+        final: The process does nothing else: see ``Signals``.
 
     Returns:
         The exit code: 0 if the run is over, 1 if it is and a worker could not do what it had left
@@ -67,7 +70,7 @@ def run_slave(
             and its number after a signal.
     """
     keep_freed_memory()
-    with Signals() as signals:
+    with Signals(final=final) as signals:
         supervisor = Supervisor(config, key, signals, log or CommandLog(), make_pool)
         try:
             return supervisor.run()

@@ -58,6 +58,19 @@ def test_a_hangup_that_was_ignored_stays_ignored() -> None:
         assert signals.received == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_comes_after_a_process_has_done_everything_is_ignored(number: int) -> None:
+    """Its exit code is the one that says how it went."""
+    former = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with Signals(final=True):
+            pass
+        signal.raise_signal(number)
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+
 def test_a_second_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """If it comes later than the same key press would."""
     monkeypatch.setattr(module, "SAME_SIGNAL_SECONDS", -1.0)
