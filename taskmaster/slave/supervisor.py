@@ -108,14 +108,9 @@ class Supervisor:
         make_pool = make_pool or self._own_pool
         self._pool = make_pool(self._in_flight, self._batch_size, self._selector)
         target = "" if config.fork_server else config.target  # such a fork server brings its callback along
-        facts = SlaveFacts(
-            config.processes,
-            config.processes * spec.slots,
-            config.code,
-            callback_of(target),
-            target,
-            real_path_of(target) if target else "",
-        )
+        path = real_path_of(target) if target else ""
+        slots = config.processes * spec.slots
+        facts = SlaveFacts(config.processes, slots, config.code, callback_of(target), target, path)
         self._link = MasterLink(config.address, key, facts, self._selector, self)
         self._warned = ""
         self._schedule = ExchangeSchedule()
