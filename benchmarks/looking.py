@@ -46,7 +46,7 @@ def handle_job(number):
 
 
 def look(state: Path, enough: threading.Event, often: float, looked: list[float]) -> None:
-    """Ask so many times a second until told; note when it was."""
+    """Ask at a given rate until ``enough`` is set, and note the time of each answer."""
     since = 0
     while not enough.is_set():
         with suppress(TaskmasterError), Run(state) as run:

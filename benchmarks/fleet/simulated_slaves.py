@@ -57,7 +57,7 @@ class Shape:
 
 
 def finished(token: str, jobs: int, seconds: float) -> tuple[Any, ...]:
-    """Report, as a worker does, that all jobs of a batch have been done in so many seconds."""
+    """Return the report of a batch whose jobs have all gone well, as a slave sends it."""
     each = seconds / max(1, jobs)
     times = counted([each] * jobs) if each >= TIMED_SECONDS else NO_TIMES
     return Report(token, jobs, keep=jobs, end=ReportEnd.FINISHED, seconds=seconds, times=times).to_wire()

@@ -61,7 +61,7 @@ def wait_for_state(run: Run, state: str) -> dict[str, Any]:
 
 
 def wait_for_leased(run: Run, most: float) -> None:
-    """Until at most so many jobs are handed out."""
+    """Wait until the slaves hold at most ``most`` jobs."""
     wait_for(f"at most {most} jobs to be handed out", lambda: run.status()["leased"] <= most)
 
 

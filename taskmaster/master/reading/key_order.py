@@ -87,7 +87,7 @@ class KeyOrder:
         """Return whether a key goes on after the newest one, as far as the two can be compared."""
         probe = copy.copy(self)
         probe._directions = dict(self._directions)  # noqa: SLF001  # of this very class
-        probe._compare(self._newest, key)  # noqa: SLF001  # likewise
+        probe._compare(self._newest, key)  # noqa: SLF001  # of this very class
         return not probe.fault
 
     def _look_for_last(self, keys: Sequence[Any]) -> None:
