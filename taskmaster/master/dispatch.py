@@ -130,7 +130,7 @@ class Dispatch:
         unfed = len(slaves.unfed)
         if slave.id not in slaves.unfed:
             # Another batch for every worker.
-            plenty = not unfed and self._broker.intake.queued > slaves.workers * self._broker.batch_limit.last
+            plenty = not unfed and self._broker.intake.queued > slaves.fed_workers * self._broker.batch_limit.last
             report = RELAXED_REPORT_SECONDS if plenty else REPORT_SECONDS
             return max(report, REPORT_SPACING_SECONDS * len(slaves))
         most = min(MOST_IDLE_SECONDS, max(LONGEST_IDLE_SECONDS, IDLE_SPACING_SECONDS * unfed))
@@ -147,7 +147,7 @@ class Dispatch:
         slaves = self._broker.slaves
         bundled = slaves.workers >= GATHERING_WORKERS * len(slaves)
         most = BATCHES_A_SECOND if bundled else SINGLE_BATCHES_A_SECOND
-        return min(LONGEST_BATCH_SECONDS, max(BATCH_SECONDS, slaves.workers / most))
+        return min(LONGEST_BATCH_SECONDS, max(BATCH_SECONDS, slaves.fed_workers / most))
 
     def _lend(self, slave: ConnectedSlave, want: Want, most: int, left: int) -> list[Lease]:
         """Hand out batches, as many as are wanted, or as will probably fit into what is left of the

@@ -151,8 +151,8 @@ class Run:
     def _served(self, incarnation: str, skew: Skew | None) -> Service:
         """Make what slaves and ``tm-ctl`` may call."""
         took, guarded = self._after_exchange, (self._broker, self._lock)
-        busy, workers = self._broker.leases, self._broker.slaves
-        self._throttle.watch(lambda: (len(busy), workers.workers), partial(self._source.tell, "lend_target"))
+        busy, slaves = self._broker.leases, self._broker.slaves
+        self._throttle.watch(lambda: (len(busy), slaves.fed_workers), partial(self._source.tell, "lend_target"))
         return Service(
             *guarded,
             Dispatch(*guarded, self._reports, took=took, throttle=self._throttle, checks=self._checks),

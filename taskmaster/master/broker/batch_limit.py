@@ -53,8 +53,8 @@ class BatchLimit:
         # A worker that runs many jobs at once gets one for each, as long as there are as many for
         # the others.
         each = slave.slots // slave.workers
-        once = min(each, -(-waiting * each // max(1, self._slaves.slots)))
-        fair = max(waiting // max(1, self._slaves.workers), want.small, once)
+        once = min(each, -(-waiting * each // max(1, self._slaves.fed_slots)))
+        fair = max(waiting // max(1, self._slaves.fed_workers), want.small, once)
         per_job = max(1.0, self.bytes_per_job)
         fit = int(max(self._limits.batch_bytes / per_job, min(want.small, self._limits.small_bytes / per_job)))
         size = max(1, min(want.jobs, MAX_BATCH, fair, fit))

@@ -86,13 +86,15 @@ class ConnectedSlaves:
     Attributes:
         workers: worker processes of all of them.
         slots: how many jobs they run at once.
+        fed_workers: worker processes of those that are given jobs, as quiet ones are not,
+        fed_slots: and how many jobs these run at once.
         unfed: ids of those that asked for a batch and got none, until they get one.
         quieted: Those that get nothing more, by id. One that is lost and comes back is one of them
             still; one that says goodbye is forgotten.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.workers = self.slots = 0
+        self.workers = self.slots = self.fed_workers = self.fed_slots = 0
         self.unfed: set[str] = set()
         self.quieted: dict[str, Quieted] = {}
         self._limits = limits
@@ -133,8 +135,7 @@ class ConnectedSlaves:
         self._by_id[slave.id] = slave
         quieted = self.quieted.get(slave.id)
         slave.quiet, slave.ends = quieted is not None, quieted is not None and quieted.ends
-        self.workers += slave.workers
-        self.slots += slave.slots
+        self._count(slave, 1)
 
     def drop(self, ident: str) -> None:
         """Remove a slave that has gone, if it is not removed already."""
@@ -142,8 +143,7 @@ class ConnectedSlaves:
         self.unfed.discard(ident)
         self._away.discard(ident)
         if slave is not None:
-            self.workers -= slave.workers
-            self.slots -= slave.slots
+            self._count(slave, -1)
 
     def silence(self, ident: str, quieted: Quieted | None) -> None:
         """Give a slave nothing more, also when it comes back after it was lost; None: give it jobs
@@ -154,10 +154,19 @@ class ConnectedSlaves:
             self.quieted[ident] = quieted
         slave = self._by_id.get(ident)
         if slave is not None:
+            self._count(slave, -1)
             slave.quiet, slave.ends = quieted is not None, quieted is not None and quieted.ends
+            self._count(slave, 1)
         if len(self.quieted) > MOST_QUIETED:
             absent = next((known for known in self.quieted if known not in self._by_id), None)
             self.quieted.pop(absent or "", None)
+
+    def _count(self, slave: ConnectedSlave, sign: int) -> None:
+        self.workers += sign * slave.workers
+        self.slots += sign * slave.slots
+        if not slave.quiet:
+            self.fed_workers += sign * slave.workers
+            self.fed_slots += sign * slave.slots
 
     # -- silence -----------------------------------------------------------------------------------
 

@@ -161,8 +161,8 @@ class Throttle:
         """Let what moves the run know of it.
 
         Args:
-            working: Gives how many batches are in the hands of slaves, and how many workers these
-                have.
+            working: Gives how many batches are in the hands of slaves, and how many workers those
+                have that are given jobs.
             lend: Is told in how many seconds the source's next jobs should be done; None: in as
                 many as it says itself.
         """

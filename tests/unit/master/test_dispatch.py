@@ -216,6 +216,6 @@ def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
 def test_batches_are_the_longer_the_more_workers_there_are(workers: int, seconds: float) -> None:
     """So that they do not ask for more of them than a master can hand out."""
     world = World([])
-    world.broker.slaves.workers = workers
+    world.broker.slaves.workers = world.broker.slaves.fed_workers = workers
 
     assert world.dispatch.work == pytest.approx(seconds)
