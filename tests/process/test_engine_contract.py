@@ -278,7 +278,7 @@ def get_jobs(last=-1):
 def test_two_runs_on_one_cluster_do_not_mix(playground, engine):
     """Each has its own jobs, key and slaves; one that is ended leaves those of the other."""
     playground.write("other.py", (playground.directory / "jobs.py").read_text() + "\nLEDGER += '.other'\n")
-    playground.hold(after=30)
+    playground.hold(after=0)  # their first jobs: one run is not over before the other begins
     one = engine.start("tm-run", "jobs.py", "--slaves=1", TOTAL="400")
     other = engine.start("tm-run", "other.py", "--slaves=1", TOTAL="300")
     at_work(playground, engine)
