@@ -46,6 +46,11 @@ SOURCES = {
         "        row['id'] = n\n        yield row\n"
         "def handle_job(job):\n    time.sleep(0.005)\n    hold()\n    note(job['id'])\n"
     ),
+    "spellings of one key in a row": (
+        "import decimal\ndef get_jobs(last=None):\n    for n in range(N):\n"
+        "        key = decimal.Decimal(f'{n // 3}.{0:0{n % 3 + 1}}')\n"
+        "        if last is None or key > last:\n            yield Job(key, n)\n"
+    ),
     "no last": "def get_jobs():\n    yield from range(N)\n",
     "a job_key": (
         "class Row:\n    def __init__(self, n):\n        self.number = n\n"
@@ -64,6 +69,7 @@ SOURCES = {
         "inclusive, and 0 is a key",
         "equal keys in a row, inclusive",
         "one dictionary again and again",
+        "spellings of one key in a row",
         "no last",
     ),
 )

@@ -12,9 +12,9 @@ Jobs are counted by *position*, from 0 in the order in which this session read t
 
 ``low`` is the end of the settled prefix. ``cut`` is the last position at or below it where the key
 changes: only there may a resumed source start, because a source that continues after a key must not
-leave out a second job with the same key. The key of the job just before ``cut`` is the *mark*,
-which the user's ``get_jobs`` is given as ``last``. What is settled at or above ``cut`` is
-remembered by fingerprint until ``cut`` has passed it.
+leave out a second job with the same key, in whatever spelling (``key_equality``). The key of the
+job just before ``cut`` is the *mark*, which the user's ``get_jobs`` is given as ``last``. What is
+settled at or above ``cut`` is remembered by fingerprint until ``cut`` has passed it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from taskmaster.key_equality import same
 from taskmaster.keys import FINGERPRINT_BYTES
 from taskmaster.records import changing
 
@@ -94,9 +95,13 @@ def _equal_run(jobs: Sequence[Any], stop: int, text_of: Callable[[Any], str | No
         return None, 0
     key = text_of(jobs[stop - 1])
     length = 1
-    while key is not None and length < stop and text_of(jobs[stop - length - 1]) == key:
+    while key is not None and length < stop and _are_same(text_of(jobs[stop - length - 1]), key):
         length += 1
     return key, length
+
+
+def _are_same(one: str | None, other: str | None) -> bool:
+    return one == other or (one is not None and other is not None and same(one, other))
 
 
 class Watermark:
@@ -132,7 +137,9 @@ class Watermark:
             successor: encoded key of the job at ``low``, ``END`` if the source ends there, None if
                 that is not known yet.
         """
-        if successor is not None and self._key is not None and successor != self._key and self.cut < self.low:
+        if successor is None or self._key is None or self.cut >= self.low:
+            return
+        if not same(successor, self._key):
             self._cut_at(self.low, self._key, list(self._run))
 
     def jump(self, mark: str) -> None:
@@ -169,7 +176,7 @@ class Watermark:
             self._kept.append(settled)
             return
         if settled.before is None:
-            if settled.last != self._key:
+            if not _are_same(settled.last, self._key):
                 if self._key is not None:
                     self._cut_at(settled.first, self._key, self._run)
                 self._run = []
@@ -179,7 +186,7 @@ class Watermark:
             cut = settled.end - settled.tail
             start = cut - settled.middle
             edge = [settled.part(start, cut, settled.before)]
-            if start == settled.first and settled.before == self._key:
+            if start == settled.first and _are_same(settled.before, self._key):
                 edge = self._run + edge
             rest = settled.part(cut, settled.end, settled.last)
             self._kept.append(rest)

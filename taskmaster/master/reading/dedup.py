@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from taskmaster import keys
+from taskmaster.key_equality import same
 from taskmaster.master.run_record import RunRecord
 
 __all__ = ["Dedup"]
@@ -48,7 +49,7 @@ class Dedup:
             key: the job's encoded key.
             fingerprint: of its key and payload.
         """
-        if key != self._mark and self._unmet_edge:
+        if self._unmet_edge and not (key is not None and self._mark is not None and same(key, self._mark)):
             # A source that includes `last` yields the jobs with that key first. From here on, one
             # that looks like them is another job, even if it is the very same.
             self._left -= self._unmet_edge.total()

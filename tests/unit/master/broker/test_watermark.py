@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskmaster import keys
 from taskmaster.master.broker.watermark import END, Watermark, settled_range
 
 
@@ -79,6 +82,28 @@ def test_without_the_successor_the_last_job_is_not_passed() -> None:
     watermark.settle_successor("4")
 
     assert (watermark.cut, watermark.mark) == (3, "3")
+
+
+THREE = [Decimal("3.0"), Decimal("3.00"), 3]
+"""One value in three spellings."""
+
+
+@pytest.mark.parametrize("parts", [[4], [1, 3], [2, 2], [3, 1], [1, 1, 1, 1]])
+def test_a_run_is_not_cut_between_keys_that_compare_equal(parts: list[int]) -> None:
+    """Asked to go on after one of them, the source would leave the others out."""
+    jobs = [1, *THREE]
+    watermark, first = Watermark(), 0
+    for length in parts:
+        watermark.settle(settled_range(first, jobs[first : first + length], keys.encode))
+        first += length
+        watermark.settle_successor(keys.encode(jobs[first]) if first < len(jobs) else None)
+
+        assert (watermark.cut, watermark.mark) == (1, "1")
+
+    watermark.settle_successor("4")
+
+    assert (watermark.cut, watermark.mark) == (4, "3")
+    assert sum(part.end - part.first for part in watermark.edge()) == len(THREE)
 
 
 def test_a_key_that_cannot_be_stored_is_never_the_mark() -> None:

@@ -36,6 +36,14 @@ def test_the_edge_is_met_at_the_beginning_or_never() -> None:
     assert not dedup.recognise("1", prints("a"))
 
 
+def test_the_edge_may_have_several_spellings_of_one_key() -> None:
+    """A source that includes ``last`` yields all that compares equal with it."""
+    dedup = dedup_of(prints("a", "b"), b"", mark=keys.encode(3.0))
+
+    assert dedup.recognise(keys.encode(3), prints("a"))
+    assert dedup.recognise(keys.encode(3.0), prints("b"))
+
+
 def test_a_recognised_job_is_kept_until_it_has_its_place() -> None:
     """The source may be at its end long before: what waits in the queue must not be forgotten."""
     dedup = dedup_of(b"", prints("a", "b", "gone"[:1]))
