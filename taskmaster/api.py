@@ -24,9 +24,8 @@ from taskmaster.guards import hooks_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.master.summary import Summary
-from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
+from taskmaster.options.commands import MasterOptions, RunOptions
 from taskmaster.options.keywords import from_keywords
-from taskmaster.options.option import from_options
 from taskmaster.redaction import clean_message
 from taskmaster.runner import shared_key
 from taskmaster.runner.excepthook import for_scripts
@@ -35,15 +34,11 @@ from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, standard_streams, working_directory
-from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.invocation import is_interactive
-from taskmaster.transport.address import parse
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks
-from taskmaster.user_code.code_version import code_of
 
 if TYPE_CHECKING:  # each command loads what it needs, and no more
-    from taskmaster.master.run_record import RunRecord
     from taskmaster.runner.engine_slaves import EngineSpec
     from taskmaster.runner.in_process import InProcessSpec
     from taskmaster.slave.worker.callbacks import Callbacks
@@ -51,12 +46,8 @@ if TYPE_CHECKING:  # each command loads what it needs, and no more
 __all__ = [
     "Summary",
     "Taskmaster",
-    "restore",
     "run",
-    "runs",
     "serve",
-    "status",
-    "work",
 ]
 
 Classes = type[BaseException] | tuple[type[BaseException], ...]
@@ -141,65 +132,6 @@ def _with_files_written(call: Callable[[], Summary]) -> Summary:
         for problem in problems:
             sys.stderr.write(clean_message(problem) + "\n")
     return replace(summary, exit_code=summary.exit_code or 1) if problems else summary
-
-
-def work(target: str, options: SlaveOptions) -> int:
-    """Take batches from a master and run them, until the run is over: ``tm-slave`` and
-    ``tm-spawn``.
-
-    Returns:
-        The exit code.
-    """
-    from taskmaster.slave.config import SlaveConfig
-    from taskmaster.slave.supervisor import run_slave
-
-    options.check()
-    if options.handle_job_callback:
-        target = f"{targets.without_function(target)}:{options.handle_job_callback}"
-    address = parse(options.host)
-    with CommandLog(options.log_file, as_json=options.log_json) as log:
-        key = shared_key.of_slave(target, options, address)
-        if options.engine is not None:
-            from taskmaster.runner.engine_fleet import run_fleet
-
-            return run_fleet(target, options, address, code_of(target), key, log)
-        if options.executor is not None:
-            from taskmaster.runner.executor_slave import run_executor_slave
-
-            return run_executor_slave(target, options, address, code_of(target), key, log)
-        config = from_options(
-            SlaveConfig, options, target=target, address=address, processes=options.workers, code=code_of(target)
-        )
-        return run_slave(config, key, log)
-
-
-def status(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
-    """Return what a running master says of its run.
-
-    Raises:
-        ConnectError: There is none, or it has another key.
-    """
-    from taskmaster.runner.steer_client import SteerClient
-
-    client = SteerClient(host, key, key_file, via="script")
-    try:
-        return client.status()
-    finally:
-        client.close()
-
-
-def runs(path: str) -> list[RunRecord]:
-    """Return all runs that a state file holds, the newest first."""
-    from taskmaster.runner.control import runs_of
-
-    return runs_of(path)
-
-
-def restore(path: str, run: str) -> RunRecord:
-    """Make a former run of a state file the current one again; returns it."""
-    from taskmaster.runner import control
-
-    return control.restore(path, run)
 
 
 class Taskmaster:

@@ -245,6 +245,21 @@ def test_a_worker_loads_only_what_it_uses():
     assert "taskmaster.slave.worker.message_sender.flush" in found
     # Memory is shared through the one; multiprocessing loads the other.
     assert {name.split(".")[0] for name in heavy} == {"ctypes", "tempfile"}
+    assert not any(name.startswith("multiprocessing.managers") for name in found)
+
+
+def test_a_slave_loads_nothing_of_the_master():
+    """Each ``tm-slave`` of a fleet would pay for it: no module of the master, and none that only a
+    server of its own needs.
+    """
+    found = loaded_with("taskmaster.cli.slave", set()) | loaded_with("taskmaster.runner.remote_slave", set())
+    masters = {name for name in found if name.startswith(("taskmaster.master", "taskmaster.transport.server"))}
+    others = {
+        name for name in found if name.startswith(("taskmaster.engine", "taskmaster.slave.worker.", *OF_OTHER_RUNS))
+    }
+
+    assert "taskmaster.slave.supervisor.run_slave" in found
+    assert masters | others == set()
 
 
 def is_pure(module: str) -> bool:
@@ -549,7 +564,9 @@ COVERED_BY = {
         "master/steering/slave_names master/steering/steered master/steering/trail"
     ),
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
-    "tests/process/test_slaves.py": "example slave/connector slave/interruption slave/supervisor slave/unusable",
+    "tests/process/test_slaves.py": (
+        "example runner/remote_slave slave/connector slave/interruption slave/supervisor slave/unusable"
+    ),
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
     "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",

@@ -130,10 +130,10 @@ def status(
       tm-ctl status --host=127.0.0.1:5050
       tm-ctl status backfill.py --watch
     """  # noqa: D301
-    from taskmaster import api
     from taskmaster.cli.watching import as_object, described, watching
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
+    from taskmaster.runner.steer_client import status_of
 
     state = one_master(state)
     path = state_of(state, parse_arguments(arguments), get_jobs_callback) if state is not None else None
@@ -144,7 +144,7 @@ def status(
     if watch:
         watching(where, key, key_file, as_json=as_json)
         return
-    found = api.status(where, key, key_file)
+    found = status_of(where, key, key_file)
     if as_json:
         echo_json(as_object(found))
     else:
@@ -169,7 +169,6 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
       tm-ctl runs backfill.tmstate
       tm-ctl runs backfill.py since=2024-01-01
     """  # noqa: D301
-    from taskmaster import api
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -183,7 +182,7 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
     loaded()
 
     rows: list[tuple[str, ...]] = [("", "RUN", *COLUMNS)]
-    rows += [("*" if run.resumed else "", run.id, *_row(run)) for run in api.runs(str(path))]
+    rows += [("*" if run.resumed else "", run.id, *_row(run)) for run in control.runs_of(str(path))]
     _print_table(rows)
 
 
@@ -208,14 +207,15 @@ def restore(
     """  # noqa: D301
     if (place is None) == (state is None):
         raise click.UsageError("Name the state that holds the run, once: as STATE after it, or with --state.")
-    from taskmaster import api, keys
+    from taskmaster import keys
+    from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
     path = state_of(place, parse_arguments(arguments), get_jobs_callback) if place is not None else state
 
     loaded()
 
-    record = api.restore(str(path), run)
+    record = control.restore(str(path), run)
     reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
     echo(
         f"The run {record.id} is the current one again; it has settled {show_count(record.settled, 'job')} and "

@@ -54,11 +54,11 @@ def tm_spawn(target: str, **given: Any) -> int:
 
 def _work(target: str, given: dict[str, Any]) -> int:
     options = merge(SlaveOptions, given)
-    from taskmaster import api
+    from taskmaster.runner import remote_slave
 
     loaded()
 
-    return api.work(target, options)
+    return remote_slave.work(target, options)
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:

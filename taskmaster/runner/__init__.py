@@ -17,6 +17,7 @@ wing meet.
 - ``engine_choice``: which engine is meant; ``engine_slaves``: the slaves of a run on it, in the
   place of a local one;
   ``engine_fleet``: those of ``tm-slave --engine``; ``executor_slave``: ``tm-slave --executor``;
+- ``remote_slave``: ``tm-slave`` on this machine, without anything of the master's wing;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;

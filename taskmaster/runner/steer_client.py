@@ -14,7 +14,7 @@ from taskmaster.runner import control
 from taskmaster.runner.steer_state import user
 from taskmaster.transport import client
 
-__all__ = ["SteerClient"]
+__all__ = ["SteerClient", "status_of"]
 
 WRITTEN_SECONDS = 2.0  # longest wait of a client until its change is in the state
 WAIT_STEP_SECONDS = 0.05  # between two checks meanwhile
@@ -155,3 +155,16 @@ class SteerClient:
         except ConnectError:
             self.close()
             raise
+
+
+def status_of(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:
+    """Return what a running master says of its run.
+
+    Raises:
+        ConnectError: There is none, or it has another key.
+    """
+    client = SteerClient(host, key, key_file, via="tm-ctl")
+    try:
+        return client.status()
+    finally:
+        client.close()

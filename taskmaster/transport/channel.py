@@ -17,7 +17,10 @@ from typing import Any, Literal, Self
 from taskmaster.transport.frames import MAX_FRAME_BYTES, STAGE_BYTES, FrameReader, Hold, frame, sealed
 from taskmaster.transport.seal import Seal, ends
 
-__all__ = ["Channel"]
+__all__ = ["SERVED", "Channel"]
+
+SERVED = "queue"
+"""The name of the one object that a server has, in each request over a channel."""
 
 # Pieces that go out with one system call: a small header that waits for its acknowledgement would
 # cost a delayed-ACK pause, and putting them together a copy.

@@ -16,11 +16,10 @@ from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel
+from taskmaster.transport.channel import SERVED, Channel
 from taskmaster.transport.frames import Hold, frame
 from taskmaster.transport.handshake import prove_both
 from taskmaster.transport.listener import keep_alive
-from taskmaster.transport.server import QUEUE
 
 __all__ = ["Declined", "MasterConnection", "connect"]
 
@@ -154,7 +153,7 @@ class MasterConnection:
             Declined: the master could not do it; the connection goes on.
             ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
         """
-        self._post((QUEUE, method, args, {}), timeout)
+        self._post((SERVED, method, args, {}), timeout)
         try:
             answer = self._channel.recv()
         except (EOFError, OSError, pickle.UnpicklingError) as exc:
@@ -169,7 +168,7 @@ class MasterConnection:
             FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
             ConnectError: the connection broke.
         """
-        self._post((QUEUE, method, args, {}), 10.0)
+        self._post((SERVED, method, args, {}), 10.0)
 
     def _post(self, request: Any, seconds: float) -> None:
         segments = frame(request)

@@ -26,7 +26,7 @@ from taskmaster.errors import ListenError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
-from taskmaster.transport.channel import Channel
+from taskmaster.transport.channel import SERVED, Channel
 from taskmaster.transport.frames import FrameUnsealed, frame
 from taskmaster.transport.handshake import HANDSHAKE_SECONDS, prove_both
 from taskmaster.transport.listener import Listener
@@ -39,7 +39,6 @@ logger = clean_logger(__name__)
 
 METHODS = ("hello", "exchange", "bye", "status", "failures", "steer", "look")
 SLOW_METHODS = ("failures", "steer", "look")  # are people's, and ask for what has to be read from the state
-QUEUE = "queue"  # the name under which the one object is served
 SERIALIZER = "taskmaster"
 MAX_CONNECTIONS = 32_768
 LARGE_FLEET = 10_000  # slaves; where fewer can connect, that is said
@@ -141,7 +140,7 @@ class Server(managers.Server):
     def serve(self, served: Served) -> None:
         """Name the object that is served."""
         self._served = served
-        self.id_to_obj[QUEUE] = (served, set(METHODS), None)  # type: ignore[assignment]
+        self.id_to_obj[SERVED] = (served, set(METHODS), None)  # type: ignore[assignment]
 
     def start(self) -> None:
         """Begin to accept, in a thread."""
@@ -296,9 +295,9 @@ class Server(managers.Server):
     def _answer(self, request: Any, peer: Peer) -> list[bytes]:
         """Call the method, and put what it gives into a frame."""
         ident, method, args, kwargs = request
-        if ident != QUEUE or not isinstance(method, str) or method not in METHODS or kwargs:
+        if ident != SERVED or not isinstance(method, str) or method not in METHODS or kwargs:
             return frame(("#ERROR", f"there is no method {str(method)[:100]!r} here"))
-        found, _, _ = self.id_to_obj[QUEUE]
+        found, _, _ = self.id_to_obj[SERVED]
         if method == "steer":
             # Who asks can say anything of himself, but not where he asks from.
             args = (*args[:1], str(peer.channel.peer))

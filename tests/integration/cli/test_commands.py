@@ -1,6 +1,4 @@
-"""The commands: what they hand to the api, and how they end. The api itself is replaced by a
-recorder.
-"""
+"""The commands: what they call, and how they end. What they call is replaced by a recorder."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from taskmaster.errors import Interrupted, StateLocked, TargetError, UsageError
 from taskmaster.master.run_record import RunRecord
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions, usable_cpus
 from taskmaster.options.keywords import from_keywords
-from taskmaster.runner import prefork
+from taskmaster.runner import control, prefork, remote_slave, steer_client
 
 MAINS = {
     "tm-master": master.main,
@@ -47,8 +45,8 @@ class Ended:
 
 
 class Api:
-    """Stands in for ``taskmaster.api``: keeps what it is called with, and returns or raises what a
-    test says.
+    """Stands in for what the commands call: keeps what it is called with, and returns or raises
+    what a test says.
     """
 
     def __init__(self) -> None:
@@ -71,6 +69,10 @@ def api(monkeypatch):
     stand_in = Api()
     monkeypatch.setitem(sys.modules, "taskmaster.api", stand_in)
     monkeypatch.setattr(taskmaster, "api", stand_in, raising=False)
+    monkeypatch.setattr(remote_slave, "work", stand_in.work)
+    monkeypatch.setattr(control, "runs_of", stand_in.runs)
+    monkeypatch.setattr(control, "restore", stand_in.restore)
+    monkeypatch.setattr(steer_client, "status_of", stand_in.status)
     monkeypatch.setattr(prefork, "prepare", lambda: None)
     return stand_in
 
@@ -480,6 +482,7 @@ def test_on_windows_commands_name_wsl(monkeypatch, capsys, name):
 def test_help_and_version_need_no_api(command, monkeypatch, name, option):
     """They are there at once, on standard output, and name the command."""
     monkeypatch.setitem(sys.modules, "taskmaster.api", None)
+    monkeypatch.setitem(sys.modules, "taskmaster.runner.remote_slave", None)
     ended = command(name, option)
 
     assert (ended.code, ended.err) == (0, "")
