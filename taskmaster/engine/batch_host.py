@@ -142,6 +142,7 @@ class BatchHost:
 # A call runs in a thread of the executor's worker: each of these threads has a host of its own.
 _here = threading.local()
 _hosts: list[BatchHost] = []
+_lock = threading.Lock()  # of the list
 
 
 def run_batch(call: BatchCall) -> BatchDone:
@@ -152,18 +153,24 @@ def run_batch(call: BatchCall) -> BatchDone:
     done = None if host is None else host.run(call)
     if done is None:
         _here.host = host = BatchHost(call.host)
-        if not _hosts:
-            # Workers of a process pool run the finalizers of multiprocessing at their end; others
-            # run the exit functions.
-            multiprocessing.util.Finalize(None, _close_all, exitpriority=100)
-            atexit.register(_close_all)
-        _hosts[:] = [one for one in _hosts if not one.closed] + [host]
+        _note(host)
         done = host.run(call)
     if done is None:
         raise RuntimeError("a new host has ended at once")
     return done
 
 
+def _note(host: BatchHost) -> None:
+    """See to it that a host is closed when this process ends."""
+    with _lock:
+        if not _hosts:
+            # Workers of a process pool run the finalizers of multiprocessing at their end; others
+            # run the exit functions.
+            multiprocessing.util.Finalize(None, _close_all, exitpriority=100)
+            atexit.register(_close_all)
+        _hosts[:] = [one for one in _hosts if not one.closed] + [host]
+
+
 def _close_all() -> None:
-    for host in _hosts:
+    for host in tuple(_hosts):
         host.close()
