@@ -25,6 +25,7 @@ __all__ = ["Upkeep"]
 POLL_SECONDS = 0.25  # between two looks at the engine
 AWAY_SECONDS = 1.0  # the same while it does not answer
 HANGS_SECONDS = 5.0  # after which an engine that has not answered yet is away
+GONE_SECONDS = 15.0  # after which it is not waited for at the end
 CLOSING_SECONDS = 5.0  # for the engine to let go
 VARYING = re.compile(r"\S*/|\d+")  # what differs from worker to worker: paths and numbers
 
@@ -88,12 +89,18 @@ class Upkeep:
         asked, now = self._asked_at, time.monotonic()
         with self._lock:
             status = self._fleet.status()
-        if asked and now - asked >= HANGS_SECONDS and status.away_since is None:
+        if self._silent_for(HANGS_SECONDS) and status.away_since is None:
             status = replace(status, away_since=asked)
         return status.show(now)
 
+    def _silent_for(self, seconds: float) -> bool:
+        """Whether the engine was asked something so long ago, and has not answered yet."""
+        asked = self._asked_at
+        return bool(asked) and time.monotonic() - asked >= seconds
+
     def stop(self, seconds: float, hurry: Callable[[], bool]) -> None:
-        """Have all slaves end.
+        """Have all slaves end. An engine that does not answer is not waited for: slaves hear of the
+        end from their master, or by their lifeline.
 
         Args:
             seconds: How long they may take.
@@ -106,26 +113,31 @@ class Upkeep:
         ending = threading.Thread(target=self._end, args=(seconds, hurry), name="taskmaster-fleet-end", daemon=True)
         ending.start()
         deadline = time.monotonic() + seconds + CLOSING_SECONDS
-        while ending.is_alive() and time.monotonic() < deadline and not hurry():
+        while ending.is_alive() and time.monotonic() < deadline and not hurry() and not self._silent_for(GONE_SECONDS):
             ending.join(0.1)
         ending.join(CLOSING_SECONDS)
 
     def _end(self, seconds: float, hurry: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds
         try:
+            self._asked_at = time.monotonic()
             names = self._engine.drain()
             with self._lock:
                 self._fleet.draining(names)
             while self._fleet.tasks and time.monotonic() < deadline and not hurry():
+                self._asked_at = time.monotonic()
                 self._poll()
+                self._asked_at = 0.0
                 time.sleep(0.05)
         except Exception as exc:
             self._complain(f"the engine does not answer while its slaves are to end: {one_line(exc)}")
         finally:
+            self._asked_at = time.monotonic()
             try:
                 self._engine.close()
             except Exception as exc:
                 self._complain(f"the engine cannot be left in good order: {one_line(exc)}")
+            self._asked_at = 0.0
 
     def _keep(self) -> None:
         pause = 0.0

@@ -99,6 +99,21 @@ def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: 
         kept.stop(0.0, lambda: True)
 
 
+def test_an_engine_that_does_not_answer_is_not_waited_for_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Ray's head is gone: what is left to be done there is not worth the grace of jobs
+    that have ended.
+    """
+    monkeypatch.setattr(upkeep, "GONE_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "CLOSING_SECONDS", 0.1)
+    engine = SilentEngine()
+    monkeypatch.setattr(engine, "drain", engine.answers.wait)
+    kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
+    try:
+        kept.stop(3600.0, lambda: False)
+    finally:
+        engine.answers.set()
+
+
 class FailingEngine(ShakyEngine):
     """Each slave ends with the same, from another directory."""
 
