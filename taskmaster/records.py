@@ -78,8 +78,9 @@ def _compiled_when_used(made: Any) -> Callable[..., None]:
     """Return a constructor that puts the real one in its place when it is called."""
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        # That of a subclass without fields of its own takes the same, and sets the same.
-        twin: Any = type(made.__name__, (made,), {"__doc__": ""})
+        # That of a subclass without fields of its own takes the same, and sets the same. Without a
+        # docstring, dataclasses would write one, which takes as long as all the rest.
+        twin: Any = type(made.__name__, (made,), {"__doc__": made.__doc__})
         made.__init__ = dataclass(repr=False, eq=False)(twin).__init__
         made.__init__(self, *args, **kwargs)
 

@@ -34,10 +34,10 @@ _AS_WORD = re.compile(r"((?:password|passwd|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'?|(?:[
 # Up to the last @ before a path: what two addresses differ in behind that must not be hidden where
 # runs are told apart by them.
 _IN_URL_ALONE = re.compile(r"(\w://[^\s:/@]*:)[^\s/?#]*(?=@)")
-_NAME = re.compile(r"(password|passwd|pwd)$", re.IGNORECASE)  # of an argument or option
+_NAME = r"(?i)(password|passwd|pwd)$"  # of an argument or option
 
-_TOKEN = re.compile(r"([?&]token=)[\w-]+", re.IGNORECASE)  # of the page of a run
-_WEB = re.compile(r"(https?://)([^/?#\s]*)", re.IGNORECASE)
+_IN_PAGE = r"(?i)([?&]token=)[\w-]+"  # of the page of a run
+_WEB = r"(?i)(https?://)([^/?#\s]*)"
 
 
 def without_password(text: str, dsn: str = "") -> str:
@@ -56,7 +56,7 @@ def without_tokens(text: str) -> str:
     """Return a text in which the tokens of a page's addresses are hidden: with one, anybody who
     reads the text could steer the run.
     """
-    return _TOKEN.sub(rf"\g<1>{HIDDEN}", text)
+    return re.sub(_IN_PAGE, rf"\g<1>{HIDDEN}", text)
 
 
 def without_passwords_in(value: Any) -> Any:
@@ -83,7 +83,7 @@ def without_passwords_in(value: Any) -> Any:
 
 
 def _is_name_of_one(name: Any) -> bool:
-    return isinstance(name, str) and _NAME.search(name) is not None
+    return isinstance(name, str) and re.search(_NAME, name) is not None
 
 
 def _is_option_of_one(word: Any) -> bool:
@@ -92,7 +92,7 @@ def _is_option_of_one(word: Any) -> bool:
 
 def is_url(text: str) -> bool:
     """Return whether a text is the address of a webhook, and no command."""
-    return _WEB.match(text.strip()) is not None
+    return re.match(_WEB, text.strip()) is not None
 
 
 def without_path(url: str) -> str:
@@ -103,7 +103,7 @@ def without_path(url: str) -> str:
 
         without_path("https://hooks.slack.com/services/T1/B2/x") == "https://hooks.slack.com/…"
     """
-    match = _WEB.match(url.strip())
+    match = re.match(_WEB, url.strip())
     if match is None:
         return HIDDEN
     host = match[2].rpartition("@")[2]

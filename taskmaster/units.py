@@ -27,7 +27,7 @@ __all__ = [
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the larger ones first: 30m1h is more likely a slip than a wish.
-_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS))
+_DURATION = "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _UNITS)
 
 
 def show_count(number: int, noun: str, more: str = "s", form: str = "") -> str:
@@ -60,7 +60,7 @@ def seconds_of(option: str, value: object) -> float:
     """
     if isinstance(value, str):
         text = value.strip().lower()
-        match = _DURATION.fullmatch(text + "s" if text[-1:].isdigit() else text)
+        match = re.fullmatch(_DURATION, text + "s" if text[-1:].isdigit() else text)
         found = sum(float(number) * unit for number, unit in _pairs(match)) if text and match else None
     else:
         found = float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def rate_of(option: str, value: object) -> float:
 
 
 _BYTE_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
+_BYTES = r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?"
 
 
 def bytes_of(option: str, value: object) -> int:
@@ -141,7 +141,7 @@ def bytes_of(option: str, value: object) -> int:
     """
     found = 0
     if isinstance(value, str):
-        if match := _BYTES.fullmatch(value.strip().lower()):
+        if match := re.fullmatch(_BYTES, value.strip().lower()):
             found = int(float(match[1]) * _BYTE_UNITS.get(match[2], 1))
     elif type(value) is int:
         found = value

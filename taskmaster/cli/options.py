@@ -72,14 +72,14 @@ _GIVEN_ONCE = {
     "pace": "a run spares one database. Give the one that others wait for, and for the other ones --guard, which can "
     "be given several times."
 }
-_OPTION = re.compile(r"--([a-z][a-z-]*)")
+_OPTION = r"--([a-z][a-z-]*)"
 
 
 def _with_file(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
     """Return an error about an option, with the file that it stands in; one that is about something
     else as it is.
     """
-    named = _OPTION.search(str(said))
+    named = re.search(_OPTION, str(said))
     name = named[1].replace("-", "_") if named is not None else ""
     if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
         return error

@@ -16,7 +16,7 @@ from taskmaster.records import record
 
 __all__ = ["Pace", "PaceLimit", "pace_of"]
 
-_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(x|ms|s)")
+_LIMIT = r"(\d+(?:\.\d+)?)\s*(x|ms|s)"
 LEAST_TIMES = 1.1  # below it, what two measurements differ in by chance would hold the run
 
 
@@ -39,7 +39,7 @@ class PaceLimit:
         Raises:
             UsageError: It says nothing of the kind; it is not repeated.
         """
-        match = _LIMIT.fullmatch(given.strip().lower()) if isinstance(given, str) else None
+        match = re.fullmatch(_LIMIT, given.strip().lower()) if isinstance(given, str) else None
         number = 0.0 if match is None else float(match[1])
         if match is None or not 0 < number < math.inf or (match[2] == "x" and number < LEAST_TIMES):
             raise UsageError(

@@ -20,6 +20,13 @@ __all__ = ["note_run", "refuse_repeated"]
 
 @changing(slots=False, compared=True)
 class _Former:
+    """What a state was used for.
+
+    Attributes:
+        given: Callback and jobs.
+        finished: The run has come to its end.
+    """
+
     given: tuple[Any, ...]
     finished: bool
 
