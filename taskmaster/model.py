@@ -53,7 +53,7 @@ LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""
 
 MOST_SECONDS = 1e9
-"""Longest time that a report may say: thirty years. The sums of these stay numbers."""
+"""Longest time that a report may say: thirty years. Sums of such times never become infinite."""
 
 
 @dataclass(frozen=True, slots=True)

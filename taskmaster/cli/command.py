@@ -107,7 +107,7 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
         return exc.exit_code
     except click.ClickException as exc:
         exc.show(shown := io.StringIO())
-        # What was given in a wrong place is repeated, and may be a DSN.
+        # The message repeats what was given in a wrong place, and that may be a DSN.
         click.echo(without_passwords_in(shown.getvalue()), err=True, nl=False)
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):

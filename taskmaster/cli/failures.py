@@ -89,8 +89,8 @@ def _time_of(at: float) -> str:
 def _cell(value: Any) -> str:
     """Return a value as a spreadsheet shows it and does not run it.
 
-    One that takes a text with a sign at its beginning for a formula would run what an exception
-    has said. Numbers stay numbers.
+    A spreadsheet takes a text that begins with such a sign for a formula, and would run what an
+    exception has said. Numbers stay numbers.
     """
     text = clean_lines("" if value is None else str(value))
     return f"'{text}" if text[:1] in FORMULA and not NUMBER.fullmatch(text) else text

@@ -50,8 +50,8 @@ _Decorator = Callable[[_Function], _Function]
 
 @changing(slots=False, compared=True)
 class Invocation:
-    """What has to be known about a command line when the command has failed, and its parameters are
-    gone.
+    """What is still needed of a command line after the command has failed and click has dropped its
+    parameters.
     """
 
     debug: bool = False

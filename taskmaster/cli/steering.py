@@ -54,7 +54,7 @@ def _seen(client: Any, answer: Mapping[str, Any], command: str, *, watch: bool) 
     """Return what is to be said if a change is not in the state, "" if it is, and the rate that
     came of it.
 
-    A master that is gone meanwhile has made the change all the same: a short run may be over.
+    A master that has ended meanwhile had made the change before: a short run may be over.
     """
     from taskmaster.errors import ConnectError
 

@@ -32,7 +32,7 @@ __all__ = [
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 RUN_COMMANDS: list[click.Command] = []
-"""Those that were made, for the group of ``tm-ctl``."""
+"""The commands that ``run_command_of`` has made, for the group of ``tm-ctl``."""
 
 
 def run_command_of(*before: Callable[[Any], Any]) -> Callable[[_Function], _Function]:

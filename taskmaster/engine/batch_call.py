@@ -18,7 +18,7 @@ __all__ = ["BatchCall", "BatchDone", "HostSpec"]
 
 @dataclass(frozen=True, repr=False)
 class HostSpec:
-    """What a host process in a worker is told at its start; calls with the same share one host.
+    """What a host process in a worker is told at its start. Calls with equal values share one host.
 
     Attributes:
         slave: Name of the slave, which no other slave has.

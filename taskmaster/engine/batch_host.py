@@ -100,7 +100,7 @@ class BatchHost:
     def _run(self, call: BatchCall) -> BatchDone:
         if call.about != self._told:
             self._told = call.about
-            self._pool.tell(call.about, 0.0)  # who sends the calls has workers rest
+            self._pool.tell(call.about, 0.0)  # the sender of the calls lets workers rest
         while not self._pool.room.batches:
             self._turn(LONGEST_WAIT_SECONDS)
         self._pool.give(call.lent)

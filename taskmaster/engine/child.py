@@ -48,7 +48,7 @@ class Wanted(StrEnum):
 
 
 _wills: dict[str, Wanted] = {}
-"""What fleets have ordered for their slaves in this process; no entry: to go on."""
+"""What fleets have ordered for their slaves in this process. A slave without an entry goes on."""
 _running: dict[str, set[str]] = {}
 """Names of the tasks that run in this process, by their fleet."""
 
@@ -167,7 +167,8 @@ def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], 
     while True:
         try:
             code = child.wait(CHECK_SECONDS)
-            # One that was told to end after it had ended everything is killed by the signal.
+            # A slave that gets the signal at its very end, when nothing handles signals any more,
+            # is killed by it.
             return 128 + signal.SIGTERM if left is not None and code == -signal.SIGTERM else code
         except subprocess.TimeoutExpired:
             pass

@@ -34,7 +34,8 @@ class Ended:
     @property
     def heard_end(self) -> bool:
         """Whether it ended because the run is over, also if its workers could not do at their end
-        what was left to be done; that is exit code 1. One that an operator has ended says 0, too.
+        what was left to be done; that is exit code 1. A slave that an operator has ended says 0,
+        too.
         """
         last = self.said.rstrip().splitlines()[-1:]
         return self.code in (0, 1) and any(RUN_IS_OVER in line for line in last)

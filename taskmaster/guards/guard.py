@@ -122,8 +122,8 @@ class Guard:
     @property
     def utilisation(self) -> float | None:
         """The value as a share of its limit: above 1, the run has to wait; None while the value is
-        not known. Of a few things, it is the share of one more than the limit, which is what stops
-        the run.
+        not known. For a count of a few things, it is divided by the limit plus one, the first
+        number that stops the run.
         """
         if self.value is None:
             return None

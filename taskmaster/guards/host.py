@@ -38,7 +38,7 @@ def cpu_load(limit: float | str) -> Guard:
 def disk_free(least: int | str, path: str | os.PathLike[str]) -> Guard:
     """Wait while less than ``least`` is free on the disk of a path of the master's machine.
 
-    What is free is what processes without special rights may still write.
+    Free is what processes without special rights may still write.
 
     Args:
         least: bytes, or a text like ``"20G"``; or a share of the disk like ``"10%"``.

@@ -32,7 +32,8 @@ class HttpGuard:
             host, self._port = parts.hostname, parts.port
         except ValueError:
             host = None
-        # What must not stand in a request would be refused each time it is asked, with the address.
+        # A character that must not stand in a request would be refused at every request, with the
+        # whole address in the message.
         sendable = url.isascii() and url.isprintable() and " " not in url
         if parts.scheme not in ("http", "https") or not host or not sendable:
             raise UsageError("the address of the guard http is none: give one like https://throttle.example/check.")

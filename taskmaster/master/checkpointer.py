@@ -123,8 +123,8 @@ class Checkpointer(threading.Thread):
                 self._pause("")
 
     def press(self) -> None:
-        """Write the next checkpoint now, because nothing is handed out before it; a store that
-        could not write is not asked again any sooner.
+        """Write the next checkpoint now, because no job is handed out before it. After a failed
+        write, the pause before the next attempt stays as it is.
         """
         if self._failing is None:
             self._pressed.set()

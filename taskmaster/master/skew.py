@@ -155,8 +155,8 @@ class Skew:
                 del self._by_code[known[1]]
 
     def _other_than(self, session: str, code: str, callback: str, is_connected: Callable[[str], bool]) -> str | None:
-        """Return what has another code, None if nothing has; a slave that does not tell its code
-        differs under ``--strict-code`` alone.
+        """Return the master or a slave whose code is another one, as text; None if there is none. A
+        slave that does not tell its code counts as different under ``--strict-code`` only.
         """
         same = not callback or callback.partition(":")[0] == self._callback
         if self.code and same and self._differs(self.code, code):

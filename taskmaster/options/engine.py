@@ -111,7 +111,7 @@ class EngineOptions:
         """Check that options about an engine are given with one.
 
         Raises:
-            UsageError: One is given without.
+            UsageError: Such an option is given, and no engine.
         """
         if self.engine is not None:
             return

@@ -85,7 +85,7 @@ class Column:
 
     @property
     def order(self) -> str:
-        """What the order of its values depends on; whole numbers of any size have one order."""
+        """What the order of its values depends on: equal for types of whole numbers of any size."""
         base = "integer" if PLAIN_TYPES.get(self.base) is int else "text" if self.base in PLAIN_TYPES else self.type
         return f"{base} COLLATE {self.collation}" if self.collation else base
 

@@ -53,7 +53,8 @@ class _Kept:
         dead_links.watch(connection)
 
 
-# Tables of which row-level security may hide rows, though nobody has said that this is wanted.
+# Tables in which row-level security may hide rows, and whose owner has not said that this is
+# wanted.
 _FILTERED = """
 SELECT string_agg(quote_ident(n.nspname) || '.' || quote_ident(c.relname), ', ' ORDER BY c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -3,9 +3,9 @@
 Where an answer is waited for, keepalives notice that. Where something was sent, there are none:
 Linux repeats what was sent, for a quarter of an hour or more. ``tcp_user_timeout`` would end that
 sooner, but it also runs while a server that is well has no room for more data, as behind a COPY
-whose first row waits for a lock. What stands between, such as a proxy that hangs, may acknowledge
-all and pass on nothing. So a thread looks at what the kernel knows of each connection. On other
-systems than Linux it does not run.
+whose first row waits for a lock. And a proxy that hangs may acknowledge all that is sent, and pass
+on nothing. So a thread looks at what the kernel knows of each connection. On other systems than
+Linux it does not run.
 
 Guarantee: a connection is cut only if nothing was acknowledged for half a minute although something
 was to be, or if nothing has come for half a minute although an answer is overdue.

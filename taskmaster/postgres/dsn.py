@@ -51,7 +51,7 @@ def complete(dsn: str, **defaults: str | int) -> str:
 
 def fault(dsn: str) -> str:
     """Return why nothing can be connected to with a text, in words that follow what it was given
-    as; "" if it can be read. What the driver says of it may repeat the password.
+    as; "" if it can be read. The driver's message may repeat the password.
     """
     import psycopg2.extensions
 

@@ -65,13 +65,13 @@ class Request:
 
 @record(slots=False)
 class Shape:
-    """What a row has, as it is selected, and how a job is made of it.
+    """What is selected of a row, and how a job is made of that.
 
     Attributes:
         columns: What the callback gets.
         bare: Whether that is a value, and no tuple.
         key_at: Where the key's values are among these; empty if they are not there as keys.
-        beside: Columns of the key that are selected beside these.
+        beside: Columns of the key that the callback does not get, and that are selected as well.
     """
 
     columns: tuple[Column, ...]

@@ -43,15 +43,16 @@ READ_ROW = (
     "SELECT /* taskmaster */ {key} FROM {table} WHERE {key} >= (SELECT ({low} + random()::numeric * {width})::bigint) "
     "ORDER BY {key} LIMIT 1"
 )
-# It changes nothing, and its commit waits for the disk as that of others does.
+# It changes nothing, and its commit waits for the disk as other commits do.
 COMMIT = "pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
 MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 # The literals, quoted names and comments of a statement, in which a semicolon ends nothing.
 QUOTED = re.compile(r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in one that reads only
 MEND = "until somebody mends the name, the password or the right, there or in the DSN of the pace"
-# Who has been at work in the last second. Those of Taskmaster have its name, unless a program gave
-# them another one. A user who may not see what others do has no answer, instead of a wrong one.
+# The sessions that have been at work in the last second. Those of Taskmaster have its name, unless
+# a program gave them another one. A user who may not see what others do has no answer, instead of a
+# wrong one.
 SESSIONS = f"""
 SELECT {MARK} pid, state IS NULL FROM pg_catalog.pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'taskmaster%'

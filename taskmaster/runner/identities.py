@@ -1,4 +1,5 @@
-"""What a run is, from what a command or a script was given; and which state file is its own.
+"""The identity of a run, made from what a command or a script was given, and the name of its state
+file.
 
 ``of_target`` and ``of_script`` make the identity that the state is compared with, and the name that
 the state has if nobody gives one. Nothing of the user's is imported or called.

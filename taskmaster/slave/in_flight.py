@@ -26,8 +26,7 @@ MOST_REPORTED_VALUES = 100_000
 
 @record()
 class ReportState:
-    """What a report says, short of its texts: whether there is news is a comparison of two of
-    these.
+    """What a report says, without its texts: there is news where two of these differ.
 
     Attributes:
         upto: Every job before this index has ended.
@@ -321,7 +320,7 @@ class InFlight:
     def reports(self) -> list[Report]:
         """Return a report for each batch of which there is news; ``answered`` notes their arrival.
 
-        What would be too much for one exchange is in the next reports.
+        Reports that would make one exchange too large are left for the next one.
         """
         self._sent = {}
         texts = values = 0
@@ -354,7 +353,7 @@ class InFlight:
 
         From now on they are made one at a time, and nothing is asked for beside them. A report that
         is refused by itself is made again with the bare facts: that jobs have failed, and why their
-        exceptions are unknown. That counts as an attempt of each.
+        exceptions are unknown. This counts as an attempt of each job.
 
         Returns:
             None if something else will be said next; "" if nothing was said; else the token of a

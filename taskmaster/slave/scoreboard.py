@@ -3,9 +3,9 @@ job it is at.
 
 Two regions, for the batch that runs and the one behind it. A job is announced before it is started
 and the limit is read after that; the supervisor lowers the limit first and reads the announcement
-after that. So whatever the two do at once, a job beyond both is one that the worker does not start.
-That the limit was lowered at all is a byte of its own: it costs each job less to look at that than
-to compare two numbers.
+after that. So, in whatever order the two act, the worker starts no job that lies beyond both the
+limit and the announced job. One more byte says that the limit was lowered: to look at it costs each
+job less than to compare two numbers.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _lines_are_bytes(name: str) -> bool:
             if probe.decode(name) != probe.decode("ascii"):
                 return False
         except LookupError:
-            raise UsageError(f"encoding={name!r} is none that Python knows. Most files are utf-8.") from None
+            raise UsageError(f"encoding={name!r} is unknown to Python. Most files are utf-8.") from None
         except (UnicodeError, ValueError):
             return False
     return True

@@ -45,7 +45,7 @@ def parse(text: str) -> Address:
     """Read ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT``, ``[IPV6]:PORT`` or any of these behind
     ``tcp://``.
 
-    What is left out is as in ``DEFAULT``.
+    A part that is left out is taken from ``DEFAULT``.
 
     Raises:
         UsageError: it is none of these.

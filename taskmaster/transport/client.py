@@ -137,8 +137,8 @@ def _why(exc: Exception) -> str:
 class MasterConnection:
     """An open, authenticated connection; at most one request is under way.
 
-    One that broke is closed: an answer that comes too late is never taken for that to the next
-    request.
+    A connection on which a request has failed is closed: a late answer is never taken for the
+    answer to the next request.
     """
 
     def __init__(self, channel: Channel, address: Address) -> None:

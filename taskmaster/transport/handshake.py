@@ -23,7 +23,9 @@ HANDSHAKE_SECONDS = 10.0
 
 
 class _Recorder:
-    """A channel of which a digest is made; both sides hear and say the same, in the same order."""
+    """A channel that makes a digest of all that passes. Both sides make the same one, because they
+    hear and say the same in the same order.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel

@@ -1,10 +1,10 @@
 """A line between a master and a process of its own that never has the run's key.
 
-One end is the master's (``LineEnd``), the other is inherited by a child process (``Line``). What
-may be asked there depends on the role of the request, not on the process: its token says it, and is
-looked at on the master's side. Guarantees: nothing but plain values goes over it; a role's methods
-are all that can be called, so that a child that was taken over can neither take batches nor report,
-and cannot steer before somebody has shown it the token for that.
+One end is the master's (``LineEnd``), the other is inherited by a child process (``Line``). What a
+request may do depends on its role, not on the process: its token says which role, and the master's
+side checks it. Guarantees: nothing but plain values goes over it; a role's methods are all that can
+be called, so that a child that was taken over can neither take batches nor report, and cannot steer
+before somebody has shown it the token for that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 
 
 class Role(StrEnum):
-    """What somebody may do who comes over a line."""
+    """What a request that comes over a line may do."""
 
     LOOK = "look"
     """See how the run stands."""

@@ -22,7 +22,7 @@ megabytes, would take seconds in which the master answers nobody, and sets of on
 bytes of memory. A slave's reports have up to 550,000 (``taskmaster.slave.in_flight``).
 """
 
-SET_STEPS = 4  # a set counts like as many other values: it is that much larger
+SET_STEPS = 4  # a set counts as four values: it takes four times the memory of another value
 
 
 class TooManyValues(pickle.PicklingError, pickle.UnpicklingError):

@@ -80,8 +80,8 @@ def ends(sock: socket.socket, role: Literal["master", "slave"]) -> str:
     """Return what both ends of a connection within this machine say alike, and no others; "" for
     any other connection.
 
-    Two addresses and ports name one connection of a network namespace; a stranger who passes on
-    what is said has two.
+    Two addresses and ports name exactly one connection; a stranger who passes on what is said has
+    two connections.
     """
     try:
         own, other = sock.getsockname()[:2], sock.getpeername()[:2]

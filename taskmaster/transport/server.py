@@ -299,7 +299,7 @@ class Server(managers.Server):
             return frame(("#ERROR", f"there is no method {str(method)[:100]!r} here"))
         found, _, _ = self.id_to_obj[SERVED]
         if method == "steer":
-            # Who asks can say anything of himself, but not where he asks from.
+            # A client can claim any name, but cannot choose the address that it comes from.
             args = (*args[:1], str(peer.channel.peer))
         try:
             result = getattr(found, method)(*args)

@@ -156,7 +156,8 @@ def _plot(facts: Facts) -> list[str]:
     if not drawn:
         return ["<h2>Jobs a second</h2>\n<p>The run was too short for a plot.</p>\n"]
     wide = gaps(found)
-    # The least of each stretch would hide what held the run: the rows are the last of theirs.
+    # Each row is the last of its stretch: the smallest number of a stretch would hide what held the
+    # run.
     step = max(1, -(-len(found) // MOST_PLOT_ROWS))
     rows = [
         ("\N{EM DASH}" if number in wide else "", *point)

@@ -59,8 +59,8 @@ class TimeLeft(NamedTuple):
 def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     """Return how long the run will still take.
 
-    Time in which the run was paused says nothing of how fast it is, and is left out. That of a
-    guard or a throttle is not: the run will have as much of it again, as far as anybody knows.
+    Time in which the run was paused says nothing of how fast it is, and is left out. A wait for a
+    guard or a throttle is not left out: the rest of the run may have to wait as much again.
     """
     # A master of an older release does not say for how long it was at work.
     working = min(snapshot.working or snapshot.elapsed, snapshot.elapsed)

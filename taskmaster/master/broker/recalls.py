@@ -62,7 +62,9 @@ class Recalls:
         return tuple(asked)
 
     def _ask(self, lease: Lease, keep: int) -> None:
-        """Have the slave asked, the next time that it says something, to keep no more than that."""
+        """Ask the slave, in the answer to its next request, to keep no more than this number of
+        jobs.
+        """
         lease.wanted = keep
         slave = self._leases.holder(lease)
         if slave is not None:

@@ -68,7 +68,7 @@ def rate_from(text: str) -> float:
 
 
 def because(rate: float | None, change: LiveChange) -> str:
-    """Return what is said of a rate while it is what holds the run back."""
+    """Return the sentence about a rate that holds the run back."""
     return "" if rate is None else f"{show_rate(rate)}, set by {change.by}"
 
 

@@ -9,7 +9,7 @@ __all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "TrailRow", "is_setting"]
 HOLD = "hold"
 RATE = "rate"
 QUIET = "quiet "
-"""What the name of the change begins with by which a slave gets nothing more; its id follows."""
+"""Begins the name of the change that keeps a slave from getting jobs; the slave's id follows."""
 
 
 def is_setting(name: str) -> bool:

@@ -1,9 +1,9 @@
 """Steering: applies what an operator asks for to a run. Pure: called under the master's one lock,
 with the time passed in.
 
-What is changed is in force when ``apply`` returns, and in the state with the next checkpoint:
-``news`` gives what that has to write. Live changes that an earlier session has left are in force
-from the start, whatever the command line says.
+A change is in force when ``apply`` returns. The next checkpoint writes it into the state: ``news``
+gives what has to be written. Live changes that an earlier session has left are in force from the
+start, whatever the command line says.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class News(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What came of a request."""
+    """What a request has led to."""
 
     say: str
     before: str = ""

@@ -31,7 +31,7 @@ MOST_ROWS = 500  # in one answer
 MINUTE_SECONDS = 60.0
 NUMBERS = struct.Struct(f"<{WIDTH - 1}d")
 MINUTE_BYTES = NUMBERS.size
-MOST_CHANGES = 4  # rows for the state within a minute, because what holds the run has changed
+MOST_CHANGES = 4  # rows that the state gets within a minute, at most: one for each change of what holds the run back
 UNKNOWN = -1.0  # a number that is not known, where 0 would be one
 
 

@@ -174,7 +174,7 @@ def _seconds(given: Any) -> float:
     """Return what a probe gave.
 
     Raises:
-        Unknown: It is no time. The pace would be reckoned with it for ever, or not at all.
+        Unknown: It is no time. One infinite time or NaN would stay in the pace's means for ever.
     """
     if not isinstance(given, int | float) or isinstance(given, bool) or not 0 <= given < math.inf:
         raise Unknown(f"it gave {given!r:.40} and not the seconds that it took")

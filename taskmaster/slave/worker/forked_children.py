@@ -18,7 +18,8 @@ __all__ = ["keep_children_out"]
 
 
 def keep_children_out(descriptor: int, scoreboard: Scoreboard, loop: EventLoop) -> None:
-    """Let no process that is forked from this one have its socket, scoreboard or loop.
+    """Take this process's socket, scoreboard and loop away from every process that is forked from
+    it.
 
     What a child of ``multiprocessing`` does is not touched: it never comes back.
 

@@ -1,4 +1,4 @@
-"""What ``handle_jobs`` leaves in the list that it was given, and what it gives back of it.
+"""What ``handle_jobs`` has changed in the list that it was given, and what it returns.
 
 A loop that takes jobs out of the list over which it goes leaves out each second one; a callback
 that takes out what it has done, or gives back what it has not, says that jobs are left. To count

@@ -39,7 +39,7 @@ CONNECTION_SECONDS = 10.0
 ANSWER_SECONDS = 20.0  # of a connection on which an answer is under way
 MOST_CONNECTIONS = 64
 WRONG_TOKEN_SECONDS = 0.5
-MOST_WAITING = 5  # who have shown a wrong token, and wait for that
+MOST_WAITING = 5  # clients that have shown a wrong token, and are made to wait for it
 TEXT, JSON = "text/plain; charset=utf-8", "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 Metrics: TypeAlias = Callable[[dict[str, Any], bool, str], tuple[str, bytes]]

@@ -1,8 +1,8 @@
 """Who may come in: Host, origin, token; and the headers that each answer has. Pure.
 
 The cookie only carries the token, and protects nothing by itself: another port of the same host is
-the same site to a browser, which sends even a strict cookie with that page's requests. What
-protects is that a request has to come from this very origin, which browsers tell by ``Origin`` and
+the same site to a browser, which sends even a strict cookie with that page's requests. The
+protection is that a request has to come from this very origin; browsers tell it by ``Origin`` and
 ``Sec-Fetch-Site``.
 """
 
@@ -51,8 +51,8 @@ AGAIN = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Taskmaster</title>'
     '<meta http-equiv="refresh" content="0;url=./"></head><body><p><a href="./">Go on</a></p></body></html>\n'
 )
-"""What leads on to the page from another site's link: a browser sends a strict cookie with the
-next request only if this page makes it.
+"""The page that leads on from another site's link: a browser sends a strict cookie only with a
+request that a page of this origin makes.
 """
 
 
@@ -182,7 +182,9 @@ class Guard:
         return ""
 
     def _check_site(self, path: str, headers: Mapping[str, str]) -> None:
-        """Refuse what another page has made a browser send, but for a link to the page."""
+        """Refuse a request that a page of another origin has made a browser send, unless it follows
+        a link to this page.
+        """
         site = headers.get("sec-fetch-site", "none")
         if site in ("none", "same-origin"):
             return

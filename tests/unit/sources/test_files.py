@@ -567,7 +567,7 @@ def test_an_encoding_in_which_lines_cannot_be_found_is_refused() -> None:
     for encoding in ("utf-16", "utf-16-le", "utf-32", "utf-7", "cp500", "hex"):
         with pytest.raises(UsageError, match="encoding="):
             lines("x", encoding=encoding)
-    with pytest.raises(UsageError, match="none that Python knows"):
+    with pytest.raises(UsageError, match="unknown to Python"):
         lines("x", encoding="utf-9")
 
 

@@ -161,8 +161,8 @@ def begin(connection: sqlite3.Connection) -> None:
 
 
 def let_go(connection: sqlite3.Connection, path: Path, opened: os.stat_result) -> None:
-    """Bring everything into the one file and close it, as far as the disk lets us; what it does
-    not, the log keeps.
+    """Move everything from the log into the state file, and close it. What a full or broken disk
+    does not take stays in the log.
 
     Args:
         connection: perhaps in a transaction, which is given up.
