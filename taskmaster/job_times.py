@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from math import frexp
 from typing import Any, NamedTuple
 
-__all__ = ["BUCKETS", "NO_TIMES", "JobTimer", "JobTimes", "bucket_of", "counted"]
+__all__ = ["BUCKETS", "MICROSECONDS", "MOST_SECONDS", "NO_TIMES", "JobTimer", "JobTimes", "bucket_of", "counted"]
 
 BUCKETS = 48  # the last of which has all times from two years on
 MICROSECONDS = 1e6  # in a second
 LEAST_SECONDS = 1e-9  # of a clock: exponents below 0 are those of less than a microsecond
 BELOW = 16  # of these
-MOST_SECONDS = 1e9  # that anybody believes
+MOST_SECONDS = 1e9
+"""Longest time that a report may say: thirty years. Sums of such times never become infinite."""
+
 MOST_JOBS = 1 << 24
 
 

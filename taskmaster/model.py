@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from taskmaster.job_times import NO_TIMES, JobTimes
+from taskmaster.job_times import MOST_SECONDS, NO_TIMES, JobTimes
 
 __all__ = [
     "BATCH_SECONDS",
@@ -51,9 +51,6 @@ is idle.
 
 LONG_JOB_SECONDS = 3.0
 """After which a slave says which worker a job runs in; a restarted master takes such a job over."""
-
-MOST_SECONDS = 1e9
-"""Longest time that a report may say: thirty years. Sums of such times never become infinite."""
 
 
 @dataclass(frozen=True, slots=True)

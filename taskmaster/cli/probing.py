@@ -8,10 +8,9 @@ import click
 
 from taskmaster.cli.echo import echo, echo_json
 from taskmaster.cli.options import json_option
+from taskmaster.errors import ConnectError
 
 __all__ = ["probe"]
-
-UNREACHED = 6  # exit code of what cannot be reached
 
 
 @click.command()
@@ -60,4 +59,4 @@ def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
         echo_json(report.as_json())
     else:
         echo(*report.summary())
-    return 0 if report.taken else UNREACHED
+    return 0 if report.taken else ConnectError.exit_code

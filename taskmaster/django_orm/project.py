@@ -22,7 +22,7 @@ __all__ = ["explain", "lacking", "set_up"]
 
 OPTION = "--django-settings, or DJANGO_SETTINGS_MODULE"
 # No such table, or no such column of it, as PostgreSQL, MySQL and SQLite say that.
-MISSING = {"42P01", "42703", 1146, 1054}
+MISSING_CODES = {"42P01", "42703", 1146, 1054}
 SQLITE_MISSING = ("no such table", "no such column")
 
 
@@ -102,7 +102,7 @@ def lacking(exc: BaseException, alias: str = "") -> str:
     from django.apps import apps
 
     code = sqlstate(exc) or next(iter(getattr(exc.__cause__, "args", ())), None)
-    if not (code in MISSING or str(code).startswith(SQLITE_MISSING)):
+    if not (code in MISSING_CODES or str(code).startswith(SQLITE_MISSING)):
         return ""
     # A name that no model has is a slip in the user's own SQL, such as that of extra().
     tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}

@@ -31,15 +31,12 @@ from taskmaster.django_orm.readable import (
 from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
-from taskmaster.sources.keyset_rows import KeysetSource, Page
+from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, PAGE_BYTES, SAMPLED_ROWS, KeysetSource, Page
 
 __all__ = ["RangeQuerySetWrapper"]
 
 CALLED = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
-PAGE_BYTES = 8 * 1024 * 1024  # about what a page takes in memory
-FIRST_PAGE_ROWS = 100  # rows of the first page, while the size of a row is unknown
-SAMPLED_ROWS = 8  # rows of a page that are weighed to estimate the size of all
 
 
 class RangeQuerySetWrapper(KeysetSource):

@@ -14,7 +14,6 @@ import multiprocessing.util
 import os
 import selectors
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 import taskmaster
 from taskmaster.engine.archive import unpack
 from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
-from taskmaster.engine.child import own_directory
+from taskmaster.engine.child import own_directory, start_a_process
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.messages import AboutRun
@@ -36,7 +35,6 @@ __all__ = ["BatchHost", "WorkerFacts", "describe_worker", "run_batch"]
 UNUSED_SECONDS = 10.0  # without a batch, after which a host ends its worker
 LONGEST_WAIT_SECONDS = 0.25  # of its loop
 TEARDOWN_SECONDS = 5.0  # that the worker has for its teardown
-STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class WorkerFacts:
 
 def describe_worker() -> WorkerFacts:
     """Start a process, in a worker; return where that is."""
-    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
+    start_a_process()
     return WorkerFacts(socket.gethostname(), os.getpid(), taskmaster.__version__)
 
 

@@ -27,7 +27,7 @@ from taskmaster.engine.archive import unpack
 from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.engine.slave_task import SlaveTask
 
-__all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running"]
+__all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running", "start_a_process"]
 
 CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
 MOST_LINES = 40  # of what a slave has said that are told to the master
@@ -35,6 +35,7 @@ MOST_TEXT = 4000  # characters of them
 LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
 ABANDONED_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
 ATTEMPT_SECONDS = 5.0  # that one attempt to reach the master may take
+STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
 
 
 class Wanted(StrEnum):
@@ -204,6 +205,15 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
         raise RuntimeError("the slave was started without pipes")
     return pipe
+
+
+def start_a_process() -> None:
+    """Start a process that does nothing, to see whether this worker can start one.
+
+    Raises:
+        OSError, subprocess.SubprocessError: It cannot.
+    """
+    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
 
 
 def own_directory() -> Path:

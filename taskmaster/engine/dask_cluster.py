@@ -30,7 +30,7 @@ ANSWER_SECONDS = 5.0  # that it has later
 ASK_SECONDS = 3.0  # between two questions what runs where
 ASK_STARTING_SECONDS = 0.5  # the same while a slave runs nowhere yet
 ASK_FACTOR = 50.0  # times as long as the last answer took
-MISSING = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
+NOT_INSTALLED = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
 LIVING = ("init", "running", "paused")  # names of a worker's state in which its tasks go on
 WANTED = ("executing", "long-running")  # states of a task that somebody waits for
 
@@ -119,7 +119,7 @@ class DaskCluster:
         try:
             from distributed import Client
         except ImportError:
-            raise UsageError(MISSING) from None
+            raise UsageError(NOT_INSTALLED) from None
         make: Any = Client  # it has no types
 
         def connect() -> Any:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future
@@ -24,7 +22,7 @@ from typing import Any
 
 import taskmaster
 from taskmaster.engine import child
-from taskmaster.engine.child import Wanted, own_directory, run_slave_task
+from taskmaster.engine.child import Wanted, own_directory, run_slave_task, start_a_process
 from taskmaster.engine.contract import EngineGone, View
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet_file import FleetFile, reader
@@ -38,8 +36,7 @@ __all__ = ["ExecutorEngine", "make_executor", "no_interrupts"]
 
 logger = clean_logger(__name__)
 
-PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
-STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
+FIRST_ANSWER_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 NEEDED = ("submit", "shutdown")
 
 
@@ -58,7 +55,7 @@ class Origin:
 
 def probe() -> str:
     """Start a process, in a worker; return the version of Taskmaster there."""
-    subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True, timeout=STARTED_SECONDS)
+    start_a_process()
     return taskmaster.__version__
 
 
@@ -252,7 +249,7 @@ class ExecutorEngine:
             UsageError: They cannot start processes, or have another Taskmaster.
         """
         try:
-            version = probes[0].result(PROBE_SECONDS)
+            version = probes[0].result(FIRST_ANSWER_SECONDS)
         except (NotYet, TimeoutError):
             return
         except (Exception, CancelledError) as exc:

@@ -25,7 +25,7 @@ from taskmaster.errors import ConnectError, UsageError
 
 __all__ = ["RayCluster", "is_ray"]
 
-MISSING = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
+NOT_INSTALLED = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
 NAME = "taskmaster-slave"
 ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
 CONNECT_SECONDS = 30.0  # that it has to let us in
@@ -67,7 +67,7 @@ class RayCluster:
         try:
             import ray
         except ImportError:
-            raise UsageError(MISSING) from None
+            raise UsageError(NOT_INSTALLED) from None
         if address.startswith("ray://"):
             raise UsageError(
                 f"--scheduler={address} is Ray's client server, and the slaves could not reach a master behind it: run "

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskmaster.guards.guard import Unknown
+from taskmaster.guards.pace import PROBE_SECONDS
 from taskmaster.units import show_count
 
 __all__ = ["LIMITS", "ProbeReport"]
 
 LIMITS = (1.5, 2.0, 3.0)  # times that are shown as examples
-PROBE_SECONDS = 0.125  # from one probe to the next one, as in a run
 
 
 class ProbeReport:

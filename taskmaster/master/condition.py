@@ -12,7 +12,7 @@ from taskmaster.master.standing import Standing
 from taskmaster.master.steering.quiet_slaves import no_slave_takes_jobs
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.master.why import Facts, Why, WhyCode, why
+from taskmaster.master.why import SLOW_SOURCE_SECONDS, Facts, Why, WhyCode, why
 from taskmaster.records import record
 from taskmaster.runtime.tracebacks import one_line
 from taskmaster.units import show_seconds
@@ -20,7 +20,6 @@ from taskmaster.view.snapshot import RunState
 
 __all__ = ["Condition", "Found"]
 
-SLOW_SOURCE_SECONDS = 1.0  # a longer wait for the source's next job is shown
 SILENT_SECONDS = 30.0  # when no job is settled for longer, the progress says why
 
 

@@ -33,7 +33,7 @@ from taskmaster.master.tally.durations import upper_bound
 from taskmaster.master.tally.history import COLUMNS, HELD
 from taskmaster.master.tally.speeds import Speeds
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.master.why import WhyCode
+from taskmaster.master.why import SLOW_SOURCE_SECONDS, WhyCode
 from taskmaster.master.work_time import HELD_BY
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, to_json
@@ -46,9 +46,8 @@ LONGEST_COMMAND = 4000  # characters; one that is cut would be another command, 
 LONGEST_TRACEBACK = 1000  # characters in a status: the end, which says what was raised
 MOST_KINDS = 20  # in a status, and in one answer of ``look("kinds")``
 MOST_LONGEST = 10  # most jobs in the list of those that have run longest
-LONG_SECONDS = 1.0  # a job that has run for less is not listed: reports come twice a second
+LISTED_SECONDS = 1.0  # a job that has run for less is not listed: reports come twice a second
 LEASES_LOOKED_AT = 1000  # the oldest: where jobs that run for long are, however many slaves there are
-SLOW_SOURCE_SECONDS = 1.0
 LAST_BUCKET = 34  # of the histogram that is shown: five hours
 
 
@@ -319,7 +318,7 @@ class RunDetails:
         leases = [lease for lease in known if lease.open and lease.worker]
         found = []
         for lease in sorted(leases, key=lambda lease: lease.moved)[:MOST_LONGEST]:
-            if now - lease.moved < LONG_SECONDS:
+            if now - lease.moved < LISTED_SECONDS:
                 break
             index = next(index for index in range(lease.upto, lease.keep) if index not in lease.extra)
             found.append((lease.batch.jobs[index], self._of(lease, now)))

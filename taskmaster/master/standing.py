@@ -7,11 +7,10 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.master.broker.counts import Counts, RunningJob
 from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.why import LONG_SECONDS
 from taskmaster.units import show_rounded
 
 __all__ = ["Standing"]
-
-LONG_SECONDS = 10.0  # a job that has run for less is not named
 
 
 class Standing:

@@ -14,9 +14,14 @@ from typing import NamedTuple
 from taskmaster.records import record
 from taskmaster.units import show_rounded
 
-__all__ = ["Facts", "Why", "WhyCode", "why"]
+__all__ = ["LONG_SECONDS", "SLOW_SOURCE_SECONDS", "Facts", "Why", "WhyCode", "why"]
 
-LONG_SECONDS = 10.0  # a job that has run for less is not named
+LONG_SECONDS = 10.0
+"""A job that has run for less is not named as the one that a run waits for."""
+
+SLOW_SOURCE_SECONDS = 1.0
+"""A longer wait for the source's next job is shown."""
+
 BUSY_SHARE = 0.9  # share of busy workers from which the workers are what limits the run
 
 

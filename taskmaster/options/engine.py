@@ -11,7 +11,7 @@ from taskmaster.records import record
 
 __all__ = ["EngineOptions", "ExecutorOptions", "environment_of"]
 
-OURS = ("scheduler", "slaves", "ship", "env", "insecure_engine", "advertise")
+ENGINE_OPTIONS = ("scheduler", "slaves", "ship", "env", "insecure_engine", "advertise")
 
 
 KNOWN = ("dask", "ray")
@@ -115,7 +115,7 @@ class EngineOptions:
         """
         if self.engine is not None:
             return
-        for name in OURS:
+        for name in ENGINE_OPTIONS:
             if name not in self.meant_otherwise and getattr(self, name, None):
                 raise UsageError(f"{spelling(name)} is about an engine, and none is given: add --engine dask.")
 

@@ -17,11 +17,10 @@ from taskmaster.model import Job
 from taskmaster.postgres.catalog import Column, Table
 from taskmaster.postgres.statements import Dsn, SourceConnection
 from taskmaster.records import record
+from taskmaster.sources.keyset_rows import PAGE_BYTES, SAMPLED_ROWS
 
 __all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
 
-PAGE_BYTES = 8 * 1024 * 1024  # a page ends with the row that exceeds this; memory may hold three pages
-SAMPLED_ROWS = 8  # rows of a page that are weighed to estimate the size of all
 SAMPLED_PARTS = 64  # parts of a document or an array that are weighed, at most
 
 Statement = tuple[str, list[Any]]

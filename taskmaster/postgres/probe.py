@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from taskmaster.errors import UsageError
+from taskmaster.errors import ConnectError, UsageError
 from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
 from taskmaster.postgres import dead_links
@@ -32,7 +32,6 @@ logger = clean_logger(__name__)
 
 LONGEST_SECONDS = 0.5  # that a statement of the user's may take; a second without an answer slows a run
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
-UNREACHED = 6  # exit code of what cannot be reached
 
 MARK = "/* taskmaster */"  # in the probe's own statements, which are none of others
 # By the key of an index, as others read.
@@ -340,7 +339,7 @@ def main(words: list[str]) -> int:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
     sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
-    return 0 if report.taken else UNREACHED
+    return 0 if report.taken else ConnectError.exit_code
 
 
 if __name__ == "__main__":

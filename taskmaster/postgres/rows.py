@@ -18,12 +18,11 @@ from taskmaster.postgres.coverage import warn_without_index
 from taskmaster.postgres.pages import PageStatements, Request, Shape, rows_that_fit
 from taskmaster.postgres.prefetch import ahead
 from taskmaster.postgres.statements import Dsn, SourceConnection, Unreadable, durations
-from taskmaster.sources.keyset_rows import SHRINK, KeysetSource, Page, UnreadableRow
+from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, SHRINK, KeysetSource, Page, UnreadableRow
 from taskmaster.units import show_count
 
 __all__ = ["Rows", "rows"]
 
-FIRST_PAGE_ROWS = 100  # rows of the first page, while the size of a row is unknown
 POLL_SECONDS = 1.0  # between two looks for new rows, with ``follow``
 
 

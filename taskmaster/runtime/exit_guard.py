@@ -12,13 +12,13 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
+
+from taskmaster.runtime.tracebacks import OURS
 
 __all__ = ["exit_guarded"]
 
 EXIT_CODE = 1
-OURS = str(Path(__file__).parents[1]) + os.sep
 EXECS = ("execv", "execve")  # the others of ``os`` call these
 
 

@@ -12,9 +12,11 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["has_users_frame", "one_line", "reason", "users_traceback"]
+__all__ = ["OURS", "has_users_frame", "one_line", "reason", "users_traceback"]
 
-_OURS = str(Path(__file__).parents[1]) + os.sep
+OURS = str(Path(__file__).parents[1]) + os.sep
+"""Begins the path of each file of this package."""
+
 _MACHINERY = ("<frozen importlib", "<frozen runpy", importlib.__file__)
 
 
@@ -78,4 +80,4 @@ def _is_ours(frame: TracebackType) -> bool:
     name = frame.tb_frame.f_code.co_filename
     if name.endswith("example.py"):
         return False  # taskmaster.example stands for the user's own module
-    return name.startswith(_MACHINERY) or name.startswith(_OURS)
+    return name.startswith(_MACHINERY) or name.startswith(OURS)

@@ -16,7 +16,7 @@ from taskmaster.transport.address import Address
 __all__ = ["Instructions", "SlaveConfig"]
 
 # What only the process itself can have: it cannot be told.
-OWN = ("fork_server", "fork_server_process", "lifeline")
+UNTELLABLE = ("fork_server", "fork_server_process", "lifeline")
 
 
 @record()
@@ -80,7 +80,7 @@ class Instructions(NamedTuple):
 
     def to_line(self) -> bytes:
         """Return the line, with its end."""
-        config = {one.name: getattr(self.config, one.name) for one in fields(SlaveConfig) if one.name not in OWN}
+        config = {one.name: getattr(self.config, one.name) for one in fields(SlaveConfig) if one.name not in UNTELLABLE}
         return json.dumps({**self._asdict(), "config": config}).encode() + b"\n"
 
     @classmethod

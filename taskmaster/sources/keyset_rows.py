@@ -17,9 +17,18 @@ from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_bounds import BoundedSource
 from taskmaster.units import show_count
 
-__all__ = ["KeysetSource", "Page", "UnreadableRow"]
+__all__ = ["FIRST_PAGE_ROWS", "PAGE_BYTES", "SAMPLED_ROWS", "KeysetSource", "Page", "UnreadableRow"]
 
 logger = clean_logger(__name__)
+
+PAGE_BYTES = 8 * 1024 * 1024
+"""About what a page takes in memory; the master may hold three pages."""
+
+FIRST_PAGE_ROWS = 100
+"""Rows of the first page, while the size of a row is unknown."""
+
+SAMPLED_ROWS = 8
+"""Rows of a page that are weighed to estimate the size of all."""
 
 SHRINK = 4  # a page that was too slow makes the next one this many times smaller
 GROWTH = 8  # part of a page's rows by which the next one has more: what was too slow once costs as much again

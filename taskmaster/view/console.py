@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
+from taskmaster.runtime.log import TIME_OF_DAY
 from taskmaster.units import show_count
-from taskmaster.view.progress import TIME_OF_DAY, Progress
+from taskmaster.view.progress import Progress
 from taskmaster.view.snapshot import Snapshot
 
 if TYPE_CHECKING:

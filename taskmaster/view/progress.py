@@ -17,12 +17,12 @@ from contextlib import suppress
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
-from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.log import TIME_OF_DAY, clean_logger
 from taskmaster.runtime.lost_output import failure_of, sentence_about
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
-__all__ = ["TIME_OF_DAY", "Cadence", "Progress"]
+__all__ = ["Cadence", "Progress"]
 
 logger = clean_logger(__name__)
 
@@ -30,7 +30,6 @@ REDRAW_SECONDS = 0.25  # between two drawings of the bar
 FIRST_LINE_SECONDS = 1.0  # until the first line, and until a missing slave is mentioned
 EARLY_LINE_SECONDS, LATE_LINE_SECONDS = 5.0, 30.0  # between two lines, in the first minute and later
 EARLY_SECONDS = 60.0
-TIME_OF_DAY = "%Y-%m-%d %H:%M:%S%z"  # as log lines have it
 NARROWEST_BAR = 8  # columns; a shorter bar says nothing
 
 

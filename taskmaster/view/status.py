@@ -25,7 +25,7 @@ one is added.
 
 RATE_SECONDS = 10.0  # over which the rate is measured
 SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
-FEW_JOBS = 10  # settled within RATE_SECONDS; below, the time left is estimated from the whole session
+WHOLE_RATE = 10  # jobs a second, from which on the short form shows no decimals
 MINUTE_SECONDS, MOST_MINUTES = 60.0, 60  # minutes of work whose rates say how much the speed varies
 LONGEST_REASON = 300  # characters
 BARS = "▁▂▃▄▅▆▇█"
@@ -163,7 +163,7 @@ def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
         *_failed(snapshot),
         show_count(snapshot.settled, "job"),
         *(part.partition(" of ")[0] for part in _of_total(snapshot)),
-        f"{rate.value:.{0 if rate.value >= FEW_JOBS else 2}f}/s",
+        f"{rate.value:.{0 if rate.value >= WHOLE_RATE else 2}f}/s",
         *([left] if left else []),
         _duration(snapshot.elapsed),
         *([snapshot.engine] if snapshot.engine else [f"{snapshot.slaves} slaves"] if snapshot.slaves > 1 else []),

@@ -6,11 +6,9 @@ ones, and of lists, it says how long the batch took: they are counted with their
 
 from __future__ import annotations
 
-from taskmaster.job_times import BUCKETS, JobTimes, bucket_of
+from taskmaster.job_times import BUCKETS, MICROSECONDS, JobTimes, bucket_of
 
 __all__ = ["BUCKETS", "Durations", "bucket_of", "upper_bound"]
-
-MICROSECONDS = 1e6  # in a second
 
 
 def upper_bound(bucket: int) -> float:

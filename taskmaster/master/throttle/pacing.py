@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from taskmaster.guards.guard import Unknown
-from taskmaster.guards.pace import Pace
+from taskmaster.guards.pace import PROBE_SECONDS, Pace
 from taskmaster.master.throttle.foreground import Counts
 from taskmaster.master.throttle.pace_controller import PaceController
 from taskmaster.runtime.log import clean_logger
@@ -23,7 +23,6 @@ __all__ = ["Pacing"]
 
 logger = clean_logger(__name__)
 
-PROBE_SECONDS = 0.125  # from one probe to the next one: its cost is below one percent of a core
 NOBODY_PROBE_SECONDS = 0.25  # while there is nobody else who could be hurt
 BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
 STEP_SECONDS = 0.1  # from one look of the controller to the next one
