@@ -13,6 +13,7 @@ from taskmaster.redaction import clean
 from taskmaster.units import show_count, show_rounded
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.status import RATE_SECONDS, Rate, status_line, to_json
+from taskmaster.view.time_left import TimeLeft
 from taskmaster.view.watch import Watch
 
 __all__ = ["as_object", "described", "watching"]
@@ -52,7 +53,7 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
         run_for = show_rounded(snapshot.running_for)
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
-    line = status_line(snapshot, rate or _recent(snapshot, status))
+    line = status_line(snapshot, rate or _recent(snapshot, status), left=_said_of_end(status))
     return [line, *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]
 
 
@@ -87,6 +88,16 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
         except ConnectError as exc:
             echo(f"The master does not answer any more: {exc}", err=True)
             return
+
+
+def _said_of_end(status: Mapping[str, Any]) -> TimeLeft | None:
+    """Return when the run will be over, as its master says; None if that is an older one, which
+    does not say it.
+    """
+    said = status.get("eta_detail")
+    if not isinstance(said, Mapping):
+        return None
+    return TimeLeft(said.get("seconds"), if_resumed=bool(said.get("if_resumed")))
 
 
 def _recent(snapshot: Snapshot, status: Mapping[str, Any]) -> Rate:

@@ -100,7 +100,8 @@ class EventWatch:
             slaves: Slaves that have come or gone.
             kinds: What jobs have failed with, all of it.
         """
-        self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working, snapshot.share_here)
+        done = snapshot.settled_here, snapshot.working, snapshot.share_here
+        self._rate.add(snapshot.elapsed, *done, snapshot.rate_limit)
         return [
             *_steered(rows),
             *_came_and_went(slaves),

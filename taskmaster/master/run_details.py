@@ -116,7 +116,7 @@ class RunDetails:
         now, settled = time.monotonic(), self._broker.settlement.settled + self._broker.replay.ended
         if not self._speeds.note(now, settled, self._read):
             return
-        self.rate.add(now - self._began, settled, self._steers.work_time.working(now))
+        self.rate.add(now - self._began, settled, self._steers.work_time.working(now), limit=self._throttle.rate)
         counts, figures = self._broker.counts(), self._reports.figures
         self.history.add(
             (
@@ -168,7 +168,7 @@ class RunDetails:
         """Return what a status has beside the snapshot."""
         now = time.monotonic()
         with self._lock:
-            counts = self._broker.counts()
+            counts, resting = self._broker.counts(), self._broker.slaves.resting
             holder, longest = self._holder(now), self._longest(now)
             kinds, others = self._reports.kinds.top(MOST_KINDS), self._kinds_left_out()
             bytes_queued = int(self._broker.batch_limit.bytes_per_job * counts.queued)
@@ -203,8 +203,7 @@ class RunDetails:
             "resume": self._resume if len(self._resume) <= LONGEST_COMMAND else "",
             "slaves_lost": self._reports.figures.lost,
             "slaves_refused": self._refusals(),
-            "workers_busy": min(counts.workers, counts.leased),
-            "rate_limit": self._throttle.rate,
+            "workers_busy": min(counts.workers - resting, counts.leased),
             "guards": self._throttle.guards(),
             "pace": self._throttle.pace(),
             "steered": steered,

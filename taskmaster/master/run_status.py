@@ -71,6 +71,7 @@ class RunStatus:
         self._lock = lock
         self._reader = reader
         self._source = source
+        self._throttle = throttle
         self._completion = completion
         self._standing = Standing(identity)
         self._steers = steers
@@ -131,6 +132,7 @@ class RunStatus:
             why_since=round(time.time() - (now - self.condition.since), 3),
             working=self._steers.work_time.working(now),
             engine=self._steers.engine,
+            rate_limit=self._throttle.rate,
             **counts.shown(),
             **self._standing.running(counts),
         )

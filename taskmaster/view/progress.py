@@ -119,7 +119,7 @@ class Progress:
         with self._lock:
             if self._closed:
                 return
-            self._rate.add(snapshot.elapsed, snapshot.settled_here, snapshot.working, snapshot.share_here)
+            self._note(snapshot)
             now = self._clock()
             if self._mode == "bar":
                 if self._bar is None or now - self._drawn >= REDRAW_SECONDS:
@@ -128,13 +128,17 @@ class Progress:
             elif self._mode != "none" and self._cadence.due(now, (snapshot.state, snapshot.slaves == 0)):
                 self._print(snapshot)
 
+    def _note(self, snapshot: Snapshot) -> None:
+        done = snapshot.settled_here, snapshot.working, snapshot.share_here
+        self._rate.add(snapshot.elapsed, *done, snapshot.rate_limit)
+
     def close(self, snapshot: Snapshot) -> None:
         """Show the last snapshot."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._rate.add(snapshot.elapsed, snapshot.settled_here, share_here=snapshot.share_here)
+            self._note(snapshot)
             if self._mode == "bar":
                 self._draw(snapshot)
                 if self._bar is not None:

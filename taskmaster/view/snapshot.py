@@ -66,6 +66,8 @@ class Snapshot:
         why_since: Since when it holds the run (seconds since the epoch); 0 where that is not known.
         working: Seconds of this session without those in which the run was paused.
         engine: How the engine that runs the slaves stands; "" if there is none.
+        rate_limit: Jobs a second that may be handed out at most; None: as many as the slaves can
+            take.
     """
 
     run: str
@@ -100,6 +102,7 @@ class Snapshot:
     why_since: float = 0.0
     working: float = 0.0
     engine: str = ""
+    rate_limit: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

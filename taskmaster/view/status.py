@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmaster.redaction import clean
 from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
-from taskmaster.view.time_left import time_left
+from taskmaster.view.time_left import Stretch, TimeLeft, time_left
 
 __all__ = ["RATE_SECONDS", "SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
 
@@ -34,21 +34,48 @@ ELLIPSIS = "..."
 _FIELDS = [one.name for one in fields(Snapshot)]
 
 
+class Sample(NamedTuple):
+    """How far the session was at a moment.
+
+    Attributes:
+        elapsed: Seconds of the session.
+        settled: Jobs that it had settled.
+        share: Part of the work that it had settled, by the place of the key.
+        worked: Those of the seconds in which it was not paused.
+    """
+
+    elapsed: float = 0.0
+    settled: int = 0
+    share: float = 0.0
+    worked: float = 0.0
+
+    def until(self, later: Sample) -> Stretch:
+        """Return what was done from here to there."""
+        return Stretch(later.settled - self.settled, later.share - self.share, later.worked - self.worked)
+
+
 class Rate:
     """Jobs settled per second over the last ten seconds of this session, or over all of it while it
     is younger.
     """
 
     def __init__(self) -> None:
-        # (elapsed, settled in this session, share of the work settled in it); the first one is the
-        # beginning, which is what makes the rate right at once after a resume, however much was
-        # settled before.
-        self._samples: deque[tuple[float, int, float]] = deque([(0.0, 0, 0.0)])
-        self._latest = (0.0, 0, 0.0)
+        # The first one is the beginning, which is what makes the rate right at once after a resume,
+        # however much was settled before.
+        self._samples: deque[Sample] = deque([Sample()])
+        self._latest = self._minute = Sample()
+        self._changed: Sample | None = None  # since when there is the rate limit that there is
+        self._limit: float | None = None
         self.minutes: deque[float] = deque(maxlen=MOST_MINUTES)  # jobs a second of each minute of work
-        self._minute = (0.0, 0)
 
-    def add(self, elapsed: float, settled_here: int, working: float | None = None, share_here: float = 0.0) -> None:
+    def add(
+        self,
+        elapsed: float,
+        settled_here: int,
+        working: float | None = None,
+        share_here: float = 0.0,
+        limit: float | None = None,
+    ) -> None:
         """Note how many jobs this session had settled ``elapsed`` seconds after its start.
 
         Args:
@@ -56,34 +83,37 @@ class Rate:
             settled_here: Jobs that it has settled.
             working: Those of the seconds in which it was not paused; None: all.
             share_here: Part of the work that it has settled, by the place of the key.
+            limit: Jobs a second that may be handed out at most; None: any number.
         """
+        if limit != self._limit:
+            # How fast it was with another limit says nothing of how fast it will be.
+            self._limit, self._changed, self._minute = limit, self._latest, self._latest
+            self.minutes.clear()
         at = elapsed if working is None else working
-        began, before = self._minute
-        if at - began >= MINUTE_SECONDS:
-            self.minutes.append((settled_here - before) / (at - began))
-            self._minute = (at, settled_here)
-        self._latest = (elapsed, settled_here, share_here)
-        if elapsed - self._samples[-1][0] >= SAMPLE_SECONDS:
+        self._latest = Sample(elapsed, settled_here, share_here, at)
+        if at - self._minute.worked >= MINUTE_SECONDS:
+            self.minutes.append(self._minute.until(self._latest).speed)
+            self._minute = self._latest
+        if elapsed - self._samples[-1].elapsed >= SAMPLE_SECONDS:
             self._samples.append(self._latest)
-        while len(self._samples) > 1 and self._samples[1][0] <= elapsed - RATE_SECONDS:
+        while len(self._samples) > 1 and self._samples[1].elapsed <= elapsed - RATE_SECONDS:
             self._samples.popleft()
-
-    @property
-    def recently(self) -> int:
-        """Return the jobs settled in the measured seconds."""
-        return self._latest[1] - self._samples[0][1]
 
     @property
     def value(self) -> float:
         """Return the jobs per second; 0.0 while no time has passed."""
-        seconds = self._latest[0] - self._samples[0][0]
-        return self.recently / seconds if seconds > 0 else 0.0
+        seconds = self._latest.elapsed - self._samples[0].elapsed
+        return (self._latest.settled - self._samples[0].settled) / seconds if seconds > 0 else 0.0
 
     @property
-    def share(self) -> float:
-        """Return the part of the work that is settled per second; 0.0 where no place is known."""
-        seconds = self._latest[0] - self._samples[0][0]
-        return (self._latest[2] - self._samples[0][2]) / seconds if seconds > 0 else 0.0
+    def recent(self) -> Stretch:
+        """Return what was done in these seconds, of those since another limit was set."""
+        return max(self._samples[0], self._changed or self._samples[0]).until(self._latest)
+
+    @property
+    def steady(self) -> Stretch | None:
+        """Return what was done since another limit was set; None while none was."""
+        return None if self._changed is None else self._changed.until(self._latest)
 
 
 def eta(snapshot: Snapshot, rate: Rate) -> float | None:
@@ -93,9 +123,8 @@ def eta(snapshot: Snapshot, rate: Rate) -> float | None:
     return time_left(snapshot, rate).seconds if snapshot.state is RunState.RUNNING else None
 
 
-def show_time_left(snapshot: Snapshot, rate: Rate) -> str:
+def show_time_left(left: TimeLeft) -> str:
     """Return when the run will be over, for people; "" if that cannot be estimated."""
-    left = time_left(snapshot, rate)
     if left.seconds is None:
         return ""
     if left.if_resumed:
@@ -103,7 +132,9 @@ def show_time_left(snapshot: Snapshot, rate: Rate) -> str:
     return f"ETA {_duration(left.seconds)}"
 
 
-def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "", width: int | None = None) -> str:
+def status_line(
+    snapshot: Snapshot, rate: Rate, slave_command: str = "", width: int | None = None, left: TimeLeft | None = None
+) -> str:
     """Return ``Current Job: 30421 | Rate:  991.06/s | Elapsed Time: 0:00:40``, then what else is
     known.
 
@@ -116,13 +147,14 @@ def status_line(snapshot: Snapshot, rate: Rate, slave_command: str = "", width: 
         rate: Has taken in this snapshot.
         slave_command: The command that starts a slave; "" if slaves need not be started by hand.
         width: Columns that the line may have; None: as many as it needs.
+        left: When it will be over, where the master has said that; None: it is reckoned.
     """
-    why = _why_not(snapshot, slave_command)
-    parts = [*_long_form(snapshot, rate), *why, *_failed(snapshot), *_rest(snapshot, rate, slave_command)]
+    why, eta_text = _why_not(snapshot, slave_command), show_time_left(left or time_left(snapshot, rate))
+    parts = [*_long_form(snapshot, rate), *why, *_failed(snapshot), *_rest(snapshot, eta_text, slave_command)]
     line = clean(SEPARATOR.join(parts))
     if width is None or len(line) <= width:
         return line
-    return _short_form(snapshot, rate, clean(why[0]) if why else "", width)
+    return _short_form(snapshot, rate, clean(why[0]) if why else "", eta_text, width)
 
 
 def _long_form(snapshot: Snapshot, rate: Rate) -> list[str]:
@@ -137,9 +169,8 @@ def _failed(snapshot: Snapshot) -> list[str]:
     return [f"{snapshot.failed} failed"] if snapshot.failed else []
 
 
-def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
+def _rest(snapshot: Snapshot, left: str, slave_command: str) -> list[str]:
     parts = _of_total(snapshot)
-    left = show_time_left(snapshot, rate)
     if left:
         parts.append(left)
     if snapshot.queued:
@@ -156,9 +187,8 @@ def _rest(snapshot: Snapshot, rate: Rate, slave_command: str) -> list[str]:
     return parts
 
 
-def _short_form(snapshot: Snapshot, rate: Rate, why: str, width: int) -> str:
+def _short_form(snapshot: Snapshot, rate: Rate, why: str, left: str, width: int) -> str:
     """Return why the run waits and what has failed, then what fits of the rest, by usefulness."""
-    left = show_time_left(snapshot, rate)
     parts = [
         *_failed(snapshot),
         show_count(snapshot.settled, "job"),

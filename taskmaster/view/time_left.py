@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from taskmaster.view.snapshot import RunState, Snapshot
 
-__all__ = ["Speed", "TimeLeft", "time_left"]
+__all__ = ["Speed", "Stretch", "TimeLeft", "time_left"]
 
 EARLIEST_SECONDS = 10.0  # least working time in this session for an estimate
 FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
+FEW_SECONDS = 3.0  # of work among the measured ones; below, they say nothing: reports come twice a second
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
 ENDED = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
 HELD_STATES = (RunState.PAUSING, RunState.PAUSED)
 
 
+class Stretch(NamedTuple):
+    """What was done in a stretch of time.
+
+    Attributes:
+        jobs: Jobs that were settled.
+        share: Part of the work that was, by the keys; 0.0 if unknown.
+        seconds: How long the run was at work in it.
+    """
+
+    jobs: int
+    share: float
+    seconds: float
+
+    @property
+    def speed(self) -> float:
+        """Jobs a second."""
+        return self.jobs / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def shares(self) -> float:
+        """Part of the work a second."""
+        return self.share / self.seconds if self.seconds > 0 else 0.0
+
+
 class Speed(Protocol):
-    """How fast jobs were settled of late."""
+    """How fast jobs were settled."""
 
     @property
-    def value(self) -> float:
-        """Jobs a second of the last seconds."""
+    def recent(self) -> Stretch:
+        """What was done in the last seconds, as far as the rate limit was the same."""
 
     @property
-    def share(self) -> float:
-        """Part of the work a second of the last seconds, by the keys; 0.0 if unknown."""
-
-    @property
-    def recently(self) -> int:
-        """Jobs that were settled in these seconds."""
+    def steady(self) -> Stretch | None:
+        """What was done since another rate limit was set; None if none was in this session."""
 
     @property
     def minutes(self) -> Sequence[float]:
@@ -60,28 +82,40 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     """Return how long the run will still take.
 
     Time in which the run was paused says nothing of how fast it is, and is left out. A wait for a
-    guard or a throttle is not left out: the rest of the run may have to wait as much again.
+    guard or a throttle is not left out: the rest of the run may have to wait as much again. A
+    rate that somebody has set is what it will have at most, however fast it was before.
     """
     # A master of an older release does not say for how long it was at work.
     working = min(snapshot.working or snapshot.elapsed, snapshot.elapsed)
-    why = _why_not(snapshot, working)
+    why = _why_not(snapshot, working) or _why_not_yet(snapshot, working, speed)
     if why:
         return TimeLeft(None, why=why)
-    held, here = snapshot.state in HELD_STATES, snapshot.settled_here / working
+    held, whole = snapshot.state in HELD_STATES, _whole(snapshot, working, speed)
+    limit, recent = snapshot.rate_limit or math.inf, speed.recent
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
-    recent = snapshot.state is RunState.RUNNING and speed.recently >= FEW_JOBS
+    telling = snapshot.state is RunState.RUNNING and recent.jobs >= FEW_JOBS and recent.seconds >= FEW_SECONDS
     if snapshot.share is not None:
         # By the place of the key: where there are gaps among the keys, the rate of the jobs says
         # little. Of the session's speed and the last seconds' the slower one counts: a gap is soon
         # over, and rows that have become wide are not.
-        shares = snapshot.share_here / working
-        if recent and speed.share > 0:
-            shares = min(shares, speed.share)
+        shares = whole.shares
+        if telling and recent.share > 0:
+            shares = min(shares, recent.shares)
+        shares = min(shares, whole.share / max(1, whole.jobs) * limit)
         seconds = (1.0 - snapshot.share) / shares
-        return TimeLeft(seconds, *_range(seconds, here, speed), "keys", held)
-    rate = speed.value if recent else here
+        return TimeLeft(seconds, *_range(seconds, min(whole.speed, limit), limit, speed), "keys", held)
+    rate = min(recent.speed if telling else whole.speed, limit)
     seconds = ((snapshot.total or 0) - snapshot.settled) / rate
-    return TimeLeft(seconds, *_range(seconds, rate, speed), "rate", held)
+    return TimeLeft(seconds, *_range(seconds, rate, limit, speed), "rate", held)
+
+
+def _whole(snapshot: Snapshot, working: float, speed: Speed) -> Stretch:
+    """Return what the session has done, since another rate limit was set if that is long ago."""
+    steady = speed.steady
+    session = Stretch(snapshot.settled_here, snapshot.share_here, working)
+    if steady is None or steady.seconds < EARLIEST_SECONDS or steady.jobs < FEW_JOBS:
+        return session
+    return steady if steady.share > 0 or snapshot.share is None else session
 
 
 def _why_not(snapshot: Snapshot, working: float) -> str:
@@ -101,10 +135,25 @@ def _why_not(snapshot: Snapshot, working: float) -> str:
     return "" if settled > 0 else "nothing has been settled in this session"
 
 
-def _range(seconds: float, rate: float, speed: Speed) -> tuple[float | None, float | None]:
-    """Return the estimate for the faster and for the slower quarter of the minutes."""
+def _why_not_yet(snapshot: Snapshot, working: float, speed: Speed) -> str:
+    """Return why nothing can be estimated so soon after another rate limit was set; "" if something
+    can: a run that was faster than the limit will be as fast as that.
+    """
+    steady, limit = speed.steady, snapshot.rate_limit
+    if steady is None or steady.seconds >= EARLIEST_SECONDS:
+        return ""
+    before = (snapshot.settled_here - steady.jobs) / max(1e-3, working - steady.seconds)
+    if limit is not None and (before >= limit or steady.speed >= limit):
+        return ""
+    return f"another rate was set, and the run has not been at work with it for {EARLIEST_SECONDS:.0f} s yet"
+
+
+def _range(seconds: float, rate: float, limit: float, speed: Speed) -> tuple[float | None, float | None]:
+    """Return the estimate for the faster and for the slower quarter of the minutes, none of which
+    counts as faster than the run may be now.
+    """
     # A copy, made in one step: the run adds a minute while somebody else looks.
-    rates = sorted(one for one in tuple(speed.minutes) if one > 0)
+    rates = sorted(min(one, limit) for one in tuple(speed.minutes) if one > 0)
     if len(rates) < FEW_MINUTES or rate <= 0:
         return None, None
     slow, fast = rates[len(rates) // 4], rates[-1 - len(rates) // 4]

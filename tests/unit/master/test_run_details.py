@@ -105,7 +105,7 @@ class Run:
         counts = self.broker.counts()
         snapshot = Snapshot(
             run="r", target="x.py", state=RunState.RUNNING, reason="", elapsed=10.0, total=None, watermark="",
-            address="", why="workers", **counts.shown(),
+            address="", why="workers", rate_limit=self.throttle.rate, **counts.shown(),
         )  # fmt: skip
         return dict(json.loads(json.dumps(self.details.status(snapshot), allow_nan=False)))
 

@@ -139,7 +139,7 @@ def test_rate_is_never_negative_and_never_above_the_fastest(steps):
         elapsed, settled = elapsed + seconds, settled + jobs
         rate.add(elapsed, settled)
 
-        assert 0 <= rate.recently <= settled
+        assert 0 <= rate.recent.jobs <= settled
         assert rate.value >= 0
         assert len(rate._samples) <= 25
 

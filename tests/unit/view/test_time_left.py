@@ -34,9 +34,86 @@ def test_a_paused_run_says_how_long_it_takes_once_resumed() -> None:
     left = time_left(paused, rate_of((100.0, 2000), (3700.0, 2000)))
 
     assert (left.seconds, left.if_resumed, left.basis) == (200.0, True, "rate")
-    assert show_time_left(paused, STEADY) == "ETA 0:03:20 once resumed"
+    assert show_time_left(left) == "ETA 0:03:20 once resumed"
     assert to_json(paused, STEADY)["eta"] is None
     assert to_json(paused, STEADY)["eta_detail"]["seconds"] == 200.0
+
+
+def test_a_run_that_goes_on_after_a_pause_is_as_fast_as_before() -> None:
+    """The last ten seconds were almost all pause; that is not how fast it is."""
+    rate = Rate()
+    for second in range(1, 201):
+        worked = min(second, 100) + max(0, second - 195)
+        rate.add(float(second), 20 * worked, float(worked), worked / 1000)
+    resumed = replace(RUN, elapsed=200.0, working=105.0, settled=5100, settled_here=2100)
+
+    assert rate.value == pytest.approx(10.0)
+    assert time_left(resumed, rate).seconds == pytest.approx(195.0)
+    assert time_left(replace(resumed, share=0.5, share_here=0.105), rate).seconds == pytest.approx(500.0)
+
+
+def test_the_first_moments_after_a_pause_are_no_measure() -> None:
+    """Slaves report twice a second: then the session is."""
+    rate = rate_of((95.0, 1900), (100.0, 2000))
+    rate.add(200.0, 2000, 100.0)
+    rate.add(200.1, 2030, 100.1)
+
+    assert time_left(replace(RUN, elapsed=200.1, working=100.1), rate).seconds == pytest.approx(200.2)
+
+
+def test_a_rate_that_was_set_is_the_fastest_that_the_run_can_be() -> None:
+    """At once, and also where so few jobs are settled at it that nothing else can be told."""
+    slowed = replace(RUN, rate_limit=0.5)
+
+    assert time_left(slowed, STEADY).seconds == 8000.0
+    assert time_left(replace(slowed, state=RunState.PAUSED), STEADY).seconds == 8000.0
+    assert time_left(replace(slowed, share=0.5, share_here=0.25), STEADY).seconds == pytest.approx(
+        0.5 / (0.25 / 2000 * 0.5)
+    )
+    rate = Rate()
+    for minute in range(1, 7):
+        rate.add(60.0 * minute, 1200 * minute)
+    left = time_left(replace(slowed, elapsed=360.0, working=360.0, settled_here=7200), rate)
+    assert (left.low, left.high) == (8000.0, 8000.0)
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_how_fast_it_was_at_another_rate_says_nothing(share: float | None) -> None:
+    """A night at 0.1 a second, and then full speed: for its time left, its range, and once it is
+    resumed from a pause.
+    """
+    rate = Rate()
+    for second in range(0, 30_000, 10):
+        rate.add(float(second), second // 10, limit=0.1, share_here=second / 10 * 1e-6)
+    for second in range(1, 31):
+        rate.add(29_990.0 + second, 2999 + 20 * second, share_here=(2999 + 20 * second) * 1e-6)
+    snapshot = replace(
+        RUN, elapsed=30_020.0, working=30_020.0, settled=5000, settled_here=3599, share=share, share_here=0.003599
+    )
+    seconds = 200.0 if share is None else 0.5 / 20e-6
+
+    for state in (RunState.RUNNING, RunState.PAUSED):
+        left = time_left(replace(snapshot, state=state), rate)
+        assert left.seconds == pytest.approx(seconds)
+        assert (left.low, left.high) == (None, None)
+
+
+def test_right_after_a_rate_was_taken_away_nothing_is_estimated() -> None:
+    """How fast the run will be is not known yet; after ten seconds it is."""
+    rate = Rate()
+    for second in range(0, 2001, 10):
+        rate.add(float(second), second, limit=1.0)
+    for second in range(1, 6):
+        rate.add(2000.0 + second, 2000 + 20 * second)
+    free = replace(RUN, elapsed=2005.0, working=2005.0, settled=2100, settled_here=2100)
+
+    left = time_left(free, rate)
+    assert left.seconds is None
+    assert left.why == "another rate was set, and the run has not been at work with it for 10 s yet"
+    assert time_left(replace(free, rate_limit=0.5), rate).seconds == 6900 / 0.5
+    for second in range(6, 11):
+        rate.add(2000.0 + second, 2000 + 20 * second)
+    assert time_left(replace(free, elapsed=2010.0, working=2010.0), rate).seconds == pytest.approx(6900 / 20)
 
 
 def test_a_throttled_run_has_its_waits_in_the_estimate() -> None:
