@@ -122,8 +122,10 @@ class Dispatch:
             fed: it got a batch.
         """
         if want.batches and not fed:
-            held = self._throttle.poll_pause(want, self._clock())
+            now = self._clock()
+            held = self._throttle.poll_pause(want, now, slave.turn)
             if held:
+                slave.turn = now + held
                 return held
             self._broker.recalls.starve(slave)
         slaves = self._broker.slaves

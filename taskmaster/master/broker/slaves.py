@@ -49,6 +49,7 @@ class ConnectedSlave:
         asked: those of them of which jobs are to be asked back,
         long: and those with a job that runs for long and has no ticket yet.
         idle: how often in a row it has asked for work and got none.
+        turn: when it is to ask again by what the throttle has told it last.
         quiet: It gets nothing more, because an operator wants it so,
         ends: And ends when it holds nothing.
         recalled: Batches up to this number are asked back already, see ``Recalls``.
@@ -66,6 +67,7 @@ class ConnectedSlave:
     asked: dict[str, None] = field(default_factory=dict)
     long: dict[str, None] = field(default_factory=dict)
     idle: int = 0
+    turn: float = 0.0
     quiet: bool = False
     ends: bool = False
     recalled: int = 0
@@ -116,6 +118,14 @@ class ConnectedSlaves:
     def connected(self) -> int:
         """How many have a connection; until the others are lost, they keep their batches."""
         return len(self._by_id) - len(self._away)
+
+    @property
+    def resting(self) -> int:
+        """How many of the worker processes are those of slaves that get nothing more, and hold
+        nothing.
+        """
+        quiet = (self._by_id.get(ident) for ident in self.quieted)
+        return sum(slave.workers for slave in quiet if slave is not None and not slave.leases)
 
     def is_connected(self, ident: str) -> bool:
         """Return whether a slave with this id has a connection."""

@@ -38,6 +38,7 @@ CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close wha
 MOST_GUARDS = 20  # whose values are shown
 RANGE_SECONDS = 1.0  # that a range takes at full speed, unless its user has said otherwise
 ROUNDING_JOBS = 1e-6  # what floats lose
+SOON_SHARE = 0.25  # part of the time between two slaves' polls for which one that is early just waits
 
 
 class TokenBucket:
@@ -115,6 +116,7 @@ class Throttle:
         self._threads: list[Hook | Pacing] = [*self._hooks, *([] if pacing is None else [pacing])]
         self._limited_at: float | None = None
         self._next_poll = 0.0  # when the last slave asks of those that were told to ask again
+        self._promised = 0.0  # when a slave that was early asks again: others keep to their turns until then
         self._because = "" if rate is None else f"--rate {rate:g} a second"
 
     def set_rate(self, rate: float | None, because: str) -> None:
@@ -126,6 +128,7 @@ class Throttle:
         """
         self._bucket = None if rate is None else TokenBucket(rate)
         self._because, self._limited_at, self._next_poll = because, None, 0.0
+        self._promised = 0.0
 
     @property
     def rate(self) -> float | None:
@@ -234,12 +237,18 @@ class Throttle:
             return None
         return want if jobs >= want.jobs else want._replace(jobs=jobs, reason=self._because)
 
-    def poll_pause(self, want: Want, now: float) -> float:
+    def poll_pause(self, want: Want, now: float, turn: float = 0.0) -> float:
         """Return the seconds after which a slave that got nothing asks again; 0.0 if it is not the
         throttle that it waits for.
 
         Slaves that wait are told to ask one after the other. If all asked at once, one would get
-        the jobs for which all of them came.
+        the jobs for which all of them came. A slave that asks before its turn, because it has had
+        something to report, keeps it: two turns of one slave are one in which nobody gets anything.
+
+        Args:
+            want: What it wants.
+            now: Monotonic seconds.
+            turn: When it was to ask again by what it was told last.
         """
         wait, spacing = PAUSE_SECONDS, POLL_SPACING_SECONDS
         if not self.why(now) and self._enough_work():
@@ -251,6 +260,13 @@ class Throttle:
             if not wait:
                 return 0.0
             spacing = max(POLL_SPACING_SECONDS, self._bucket.refill_seconds(want.jobs * want.batches))
+            if wait < SOON_SHARE * spacing and now >= self._promised:
+                # It has come in its turn, but the one before it was late: a whole turn of nothing
+                # would make the run a third slower than a rate of one job in two seconds.
+                self._promised = now + wait
+                return wait
+        if now < turn <= self._next_poll:
+            return turn - now
         self._next_poll = min(now + LONGEST_POLL_PAUSE_SECONDS, max(now + wait, self._next_poll + spacing))
         return self._next_poll - now
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -109,9 +111,12 @@ class Master:
         wire = [report.to_wire() for report in reports or []]
         return Answer.from_wire(self.service.exchange(f"s{slave}", wire, tuple(Want(4, jobs, jobs, ""))))
 
-    def run(self, slaves: int, seconds: float) -> tuple[list[tuple[float, int]], int]:
+    def run(
+        self, slaves: int, seconds: float, late: Callable[[], float] = float, *, ahead: bool = False
+    ) -> tuple[list[tuple[float, int]], int]:
         """What was handed out when, and the number of calls, while each slave asks as soon as it is
-        told to.
+        told to, or as much later as ``late`` says. With ``ahead``, it asks for another batch as
+        soon as it has one.
         """
         due: list[tuple[float, int, list[Report]]] = [(0.0, slave, []) for slave in range(slaves)]
         handed, calls = [], 0
@@ -119,9 +124,13 @@ class Master:
             self.now, slave, reports = heapq.heappop(due)
             answer = self.exchange(slave, reports)
             calls += 1
+            if answer.batches and ahead:
+                calls += 1
+                more = self.exchange(slave)
+                answer = answer._replace(batches=answer.batches + more.batches)
             handed.append((self.now, sum(lent.count for lent in answer.batches)))
             done = [Report(lent.token, lent.count, keep=lent.count, end=ReportEnd.FINISHED) for lent in answer.batches]
-            heapq.heappush(due, (self.now + (0.001 if done else answer.pause), slave, done))
+            heapq.heappush(due, (self.now + (0.001 if done else answer.pause) + late(), slave, done))
         return handed, calls
 
 
@@ -140,6 +149,18 @@ def test_the_rate_is_reached_with_few_calls(slaves: int, rate: float) -> None:
         assert sum(jobs for at, jobs in handed if begin <= at < begin + 1.0) <= 2 * rate + 1
     assert calls <= 10 * 60 + 200 * 3
     assert max(jobs for _, jobs in handed) <= max(1, rate)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize(("slaves", "rate"), [(1, 0.5), (3, 0.5), (3, 0.1), (3, 2.0), (10, 0.5), (3, 10.0), (40, 3.0)])
+def test_slaves_as_they_are_get_the_rate(slaves: int, rate: float, ahead: bool) -> None:
+    """They ask a little late, so that the job is not quite there for the next one that comes; and
+    they ask for what they need next before they have done what they have.
+    """
+    late = random.Random(13)
+    handed, _ = Master(Throttle(rate), slaves).run(slaves, 200 / rate, lambda: late.uniform(0.0, 0.03), ahead=ahead)
+
+    assert 0.9 * 200 <= sum(jobs for _, jobs in handed) <= 200 + max(1.0, rate)
 
 
 def test_jobs_that_are_handed_out_again_count_too() -> None:
