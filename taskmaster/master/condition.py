@@ -92,6 +92,7 @@ class Condition:
         throttled = broker.outage.reason or throttle.why(now)
         limits, intake = broker.limits, broker.intake
         quiet, undo = no_slave_takes_jobs(broker.slaves)
+        resting = broker.slaves.resting
         facts = {
             "unwritable": broker.paused,
             "state_timeout": limits.state_timeout,
@@ -102,7 +103,8 @@ class Condition:
             "quiet": quiet,
             "undo": undo,
             "workers": counts.workers,
-            "busy": min(counts.workers, counts.leased),
+            "resting": resting,
+            "busy": min(counts.workers - resting, counts.leased),
             "source": self._source.name,
             "source_seconds": self._reader.waits(now),
             "source_wanted": bool(broker.slaves.unfed) and not intake.exhausted,

@@ -310,7 +310,7 @@ class Run:
             "unwritable_seconds": self._checkpointer.failing_seconds,
             "refused": self._service.refused,
             "engine": self.steers.engine,
-            "job_seconds": self._reports.figures.whole.quantile(0.5),
+            **self._reports.figures.job_facts(),
         }
 
     def _change(self, run_time: float | None, grace: float) -> None:

@@ -118,6 +118,10 @@ class SlaveFigures:
             self._news.append((slave.name, ""))
         found.workers = slave.workers
 
+    def job_facts(self) -> dict[str, float | None]:
+        """Return how long jobs take, as the reason for the run's speed says it."""
+        return {"job_seconds": self.whole.quantile(0.5), "most_job_seconds": self.whole.quantile(0.95)}
+
     def note(self, slave: ConnectedSlave, prepared: Prepared) -> None:
         """Count what a report has brought."""
         found = self._known.get(slave.id)
@@ -247,8 +251,7 @@ class SlaveFigures:
                 row["longest"] = "" if text is None else keys.show(text)[:300]
         return [row for row, _ in rows]
 
-    @staticmethod
-    def _row(figures: _Figures, now: float) -> dict[str, Any]:
+    def _row(self, figures: _Figures, now: float) -> dict[str, Any]:
         share = figures.busy_share(now)
         return {
             "name": figures.name,
@@ -260,8 +263,8 @@ class SlaveFigures:
             "failed": figures.failed,
             "rate": round(figures.rate(now), 3),
             "busy_share": None if share is None else round(share, 4),
-            "p50": _rounded(figures.durations.quantile(0.5)),
-            "p95": _rounded(figures.durations.quantile(0.95)),
+            "p50": _rounded(figures.durations.quantile(0.5, self.whole.longest)),
+            "p95": _rounded(figures.durations.quantile(0.95, self.whole.longest)),
             "longest": "",
             "longest_seconds": None,
             "worker": 0,

@@ -22,6 +22,7 @@ LONG_SECONDS = 10.0
 SLOW_SOURCE_SECONDS = 1.0
 """A longer wait for the source's next job is shown."""
 
+MICRO = ("µs", 1e6)
 BUSY_SHARE = 0.9  # share of busy workers from which the workers are what limits the run
 
 
@@ -108,7 +109,8 @@ class Facts:
         quiet: Who made all of them quiet; "" if any gets jobs.
         undo: The command that takes that back.
         workers: Their worker processes.
-        busy: How many of these have a job.
+        resting: How many of these are on slaves that were made quiet and have no job any more.
+        busy: How many have a job.
         engine: How the engine that runs the slaves stands; "" if there is none.
         refused: What the last slave that was refused was told; "" if none was.
         error: What the source raised; "" if it did not.
@@ -126,7 +128,8 @@ class Facts:
         next_due: Seconds until the next of these; None if none waits.
         rate: How the rate is said while it limits the run; "" otherwise.
         pace: How the pace and the guards are said while they slow the run; "" otherwise.
-        job_seconds: What a job takes; None if that is not known.
+        job_seconds: Within which half of the jobs end; None if that is not known.
+        most_job_seconds: Within which 95 % of them do.
         queued: Jobs that can be handed out.
         skipping: How many jobs a source that cannot go on after a key has skipped so far; None: it
             skips nothing at the moment.
@@ -142,6 +145,7 @@ class Facts:
     quiet: str = ""
     undo: str = ""
     workers: int = 0
+    resting: int = 0
     busy: int = 0
     engine: str = ""
     refused: str = ""
@@ -160,6 +164,7 @@ class Facts:
     rate: str = ""
     pace: str = ""
     job_seconds: float | None = None
+    most_job_seconds: float | None = None
     queued: int = 0
     skipping: int | None = None
 
@@ -238,7 +243,7 @@ def _source_waits(facts: Facts) -> Why | None:
         )
     if not facts.source_wanted or facts.queued or facts.source_seconds < 1 or facts.span_full:
         return None
-    idle = facts.workers - facts.busy
+    idle = facts.workers - facts.resting - facts.busy
     waits = f"; {_count(idle, 'worker waits', 'workers wait')}" if idle > 0 else ""
     sentence = f"waiting for {facts.source}, which has given no job for {show_rounded(facts.source_seconds)}{waits}"
     return Why(WhyCode.SOURCE, sentence, "A faster query, or larger pages, would help.")
@@ -301,11 +306,15 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
 
 def _at_work(facts: Facts) -> Why:
     takes = "" if facts.job_seconds is None else f"; a job takes {_short(facts.job_seconds)}"
-    busy = f"{facts.busy} of {_count(facts.workers, 'worker is', 'workers are')} busy{takes}"
+    if takes and facts.most_job_seconds is not None:
+        takes += f" (95 % under {_short(facts.most_job_seconds)})"
+    able = facts.workers - facts.resting
+    resting = f" ({_count(facts.resting, 'more is', 'more are')} on quiet slaves)" if facts.resting else ""
+    busy = f"{facts.busy} of {_count(able, 'worker is', 'workers are')} busy{resting}{takes}"
     # Reports come twice a second: a job that seems to have run for less may have ended.
     long = facts.longest and facts.longest_seconds >= LONG_SECONDS
     longest = f"; the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if long else ""
-    if facts.busy >= BUSY_SHARE * facts.workers:
+    if facts.busy >= BUSY_SHARE * able:
         return Why(WhyCode.WORKERS, f"nothing holds it: {busy}{longest}", "More workers make it faster.")
     slow = "the source gives fewer jobs than they could do" if not facts.queued else "jobs are on their way to them"
     return Why(WhyCode.FEEDING, f"{busy}: {slow}{longest}")
@@ -326,7 +335,6 @@ def _count(number: int, one: str, more: str) -> str:
 
 
 def _short(seconds: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    unit, factor = next(((unit, factor) for unit, factor in (("s", 1.0), ("ms", 1e3)) if seconds * factor >= 1), MICRO)
+    # Two digits: the times are known to the part of a power of two in which they are.
+    return f"{float(f'{seconds * factor:.2g}'):g} {unit}"

@@ -203,7 +203,7 @@ class LeaseTable:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = frozenset(index for index in lease.extra if index < lease.keep) or NONE
         lease.version += 1
-        if lease.open < before:
+        if lease.open + len(given_back) < before:  # what is given back has not ended
             lease.moved = self._now
         if report.worker and not lease.worker:
             # A slave is handed batches ahead: this one has begun only now.

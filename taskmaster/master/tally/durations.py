@@ -6,6 +6,8 @@ ones, and of lists, it says how long the batch took: they are counted with their
 
 from __future__ import annotations
 
+import math
+
 from taskmaster.job_times import BUCKETS, MICROSECONDS, JobTimes, bucket_of
 
 __all__ = ["BUCKETS", "Durations", "bucket_of", "upper_bound"]
@@ -55,12 +57,19 @@ class Durations:
         """Return the number of jobs."""
         return sum(self.counts)
 
-    def quantile(self, share: float) -> float | None:
-        """Return the seconds within which that share of the jobs ended; None if none has."""
+    def quantile(self, share: float, most: float = math.inf) -> float | None:
+        """Return the seconds within which that share of the jobs ended; None if none has. The times
+        of a bucket are taken to be spread over it evenly.
+
+        Args:
+            share: From 0 to 1.
+            most: Seconds that no job has taken, where ``longest`` is not followed.
+        """
         left = share * self.count
         for place, jobs in enumerate(self.counts):
+            if jobs and left <= jobs:
+                low = upper_bound(place - 1) if place else 0.0
+                high = max(low, min(upper_bound(place), self.longest or most))
+                return low + (high - low) * left / jobs
             left -= jobs
-            if jobs and left <= 0:
-                middle = 0.75 * upper_bound(place)
-                return min(middle, self.longest) if self.longest else middle
         return None

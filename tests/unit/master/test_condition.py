@@ -72,7 +72,9 @@ def test_a_run_whose_slaves_are_all_quiet_says_who_made_them_so() -> None:
     world = World()
     world.broker.enter(ConnectedSlave("id2", "web2:1", 2, 2, 0.0), ())
     world.broker.slaves.silence("id1", Quieted("web1:1", False, "root", "testing"))
-    assert world.look(10.0)[1].code is WhyCode.FEEDING
+    some = world.look(10.0)[1]
+    assert some.code is WhyCode.FEEDING
+    assert some.sentence.startswith("0 of 2 workers are busy (2 more are on quiet slaves)")
 
     world.broker.slaves.drop("id2")
     reason, whole = world.look(11.0)

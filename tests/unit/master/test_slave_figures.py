@@ -162,6 +162,23 @@ def test_a_quiet_slave_says_so() -> None:
     assert run.row("web1:1")["done"] == 4
 
 
+def test_what_a_slave_gives_back_does_not_make_its_job_younger() -> None:
+    """A pause, or `quiet`, asks for what has not begun; the one that runs goes on."""
+    run = Run()
+    run.hello("web1:1")
+    token = run.batch("web1:1", 10)
+    (lease,) = run.broker.leases
+    run.broker.leases.tick(20.0)
+    run.broker.leases.note(lease, Report(token, 4, worker=7))
+    run.broker.leases.tick(60.0)
+    given_back = run.broker.leases.note(lease, Report(token, 4, worker=7, keep=5))
+
+    assert given_back == [5, 6, 7, 8, 9]
+    assert lease.moved == 20.0
+    run.broker.leases.note(lease, Report(token, 5, worker=7, keep=5))
+    assert lease.moved == 60.0
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e-12, 1e-6, 0.02, 1.0, 3600.0, 1e12])
 def test_a_quantile_is_within_a_factor_of_two(seconds: float) -> None:
     """From nanoseconds to years; nothing is known of nothing."""

@@ -88,6 +88,16 @@ CASES = [
     ),
     ({}, WhyCode.WORKERS, "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms"),
     (
+        {"busy": 3, "resting": 1, "most_job_seconds": 0.009},
+        WhyCode.WORKERS,
+        "nothing holds it: 3 of 3 workers are busy (1 more is on quiet slaves); a job takes 2.1 ms (95 % under 9 ms)",
+    ),
+    (
+        {"job_seconds": 0.12345, "most_job_seconds": 41.56},
+        WhyCode.WORKERS,
+        "nothing holds it: 4 of 4 workers are busy; a job takes 120 ms (95 % under 42 s)",
+    ),
+    (
         {"busy": 1, "queued": 0},
         WhyCode.FEEDING,
         "1 of 4 workers are busy; a job takes 2.1 ms: the source gives fewer jobs than they could do",

@@ -22,6 +22,27 @@ def test_no_time_is_too_short_or_too_long() -> None:
     assert bucket_of(1e300) == BUCKETS - 1
 
 
+def test_jobs_that_take_nearly_the_same_time_are_told_apart() -> None:
+    """Between 20 and 50 ms are only two buckets: no job took more than the longest, and most took
+    less.
+    """
+    durations = Durations()
+    for milliseconds in range(20, 51):
+        durations.add(milliseconds / 1000, 1)
+
+    found = [durations.quantile(share) for share in (0.5, 0.95, 1.0)]
+    assert found == [pytest.approx(seconds, rel=0.1) for seconds in (0.035, 0.0485, 0.05)]
+
+
+def test_where_the_longest_is_not_known_another_bound_is_taken() -> None:
+    """Of a slave, only the buckets are."""
+    durations = Durations()
+    durations.counts[bucket_of(0.033)] = 100
+
+    assert durations.quantile(0.95, 0.034) == pytest.approx(0.034, rel=0.01)
+    assert durations.quantile(0.95) == pytest.approx(0.064, rel=0.01)
+
+
 def test_quantiles_are_of_jobs_and_sums_exact() -> None:
     """99 quick jobs in a batch, and a slow one."""
     durations = Durations()
