@@ -360,7 +360,8 @@ class Checkpointer(threading.Thread):
                 return
             before, since = self._broker.paused, self._failing
             self._broker.pause(reason)
-            self._failing = None if not reason else now if since is None else since
+            began = now if writing is None else writing
+            self._failing = None if not reason else began if since is None else since
         if reason and not before:
             logger.error("the run is paused: %s", reason)
         elif before and not reason and since is not None:

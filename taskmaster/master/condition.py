@@ -113,6 +113,7 @@ class Condition:
             "alone": counts.alone,
             "leased": counts.leased,
             "waiting": counts.waiting,
+            "crowded": intake.crowded,
             "next_due": counts.next_due,
             "rate": throttle.limiting(now),
             "pace": throttle.slowing() if throttle.slows else "",

@@ -119,7 +119,7 @@ class EventWatch:
         if unwritable:
             yield _happened(
                 EventName.STATE_UNWRITABLE,
-                "The state cannot be written, and the run waits",
+                "The run waits",
                 snapshot.reason,
                 cure=snapshot.cure,
             )

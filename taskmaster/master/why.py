@@ -125,6 +125,7 @@ class Facts:
         alone: Nothing else is left to be handed out.
         leased: Jobs handed out and not ended.
         waiting: Jobs that wait for another attempt.
+        crowded: These, and what is to be handed out again, are so many that nothing more is read.
         next_due: Seconds until the next of these; None if none waits.
         rate: How the rate is said while it limits the run; "" otherwise.
         pace: How the pace and the guards are said while they slow the run; "" otherwise.
@@ -160,6 +161,7 @@ class Facts:
     alone: bool = False
     leased: int = 0
     waiting: int = 0
+    crowded: bool = False
     next_due: float | None = None
     rate: str = ""
     pace: str = ""
@@ -181,11 +183,16 @@ def why(facts: Facts) -> Why:
 def _unwritable(facts: Facts) -> Why | None:
     if not facts.unwritable:
         return None
-    since = f"for {show_rounded(facts.unwritable_seconds)} already: " if facts.unwritable_seconds >= 1 else ""
+    since = f"for {show_rounded(facts.unwritable_seconds)} already" if facts.unwritable_seconds >= 1 else ""
+    reason = facts.unwritable.rstrip(".")
+    if reason.startswith("The state "):  # it says which one it is, and what it cannot be
+        sentence = f"t{reason[1:]}" + (f" ({since})" if since else "")
+    else:
+        sentence = "the state cannot be written" + (f", {since}" if since else "") + f": {reason}"
     left = max(0.0, facts.state_timeout - facts.unwritable_seconds)
     end = "never gives up" if left == math.inf else f"gives up in {show_rounded(left)}"
     cure = f"Make room, or mend the disk: nothing is lost, and the run goes on by itself. It {end}."
-    return Why(WhyCode.STATE, f"the state cannot be written, {since}{facts.unwritable.rstrip('.')}", cure)
+    return Why(WhyCode.STATE, sentence, cure)
 
 
 def _stopping(facts: Facts) -> Why | None:
@@ -252,17 +259,22 @@ def _source_waits(facts: Facts) -> Why | None:
 def _span_is_full(facts: Facts) -> Why | None:
     if not facts.span_full or facts.queued:
         return None
-    holder = f": the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if facts.longest else ""
-    cure = "A job that hangs is ended with --job-timeout; --span lets more be read meanwhile."
-    return Why(
-        WhyCode.SPAN,
-        f"{_count(facts.span, 'job is', 'jobs are')} read beyond the oldest that is not settled{holder}",
-        cure,
-    )
+    sentence = f"{_count(facts.span, 'job is', 'jobs are')} read beyond the oldest that is not settled"
+    cure = "A higher --span lets more be read meanwhile."
+    if facts.longest and facts.longest_seconds >= LONG_SECONDS:
+        sentence += f": the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}"
+        return Why(WhyCode.SPAN, sentence, f"A job that hangs is ended with --job-timeout. {cure}")
+    return Why(WhyCode.SPAN, f"{sentence}, and the next checkpoint is waited for", cure)
 
 
 def _only_retries(facts: Facts) -> Why | None:
-    if not facts.alone or facts.leased or not facts.waiting or facts.next_due is None:
+    if not facts.waiting or facts.next_due is None:
+        return None
+    if facts.crowded and facts.busy < BUSY_SHARE * (facts.workers - facts.resting):
+        jobs = _count(facts.waiting, "job waits", "jobs wait")
+        sentence = f"{jobs} to be tried again, the next in {show_rounded(facts.next_due)}; no more are read beside them"
+        return Why(WhyCode.RETRY, sentence, "`tm-ctl set size=...` lets more be read meanwhile.")
+    if not facts.alone or facts.leased:
         return None
     jobs = "the job that is" if facts.waiting == 1 else f"the {facts.waiting} jobs that are"
     return Why(WhyCode.RETRY, f"waiting for {jobs} to be tried again, the next in {show_rounded(facts.next_due)}")

@@ -50,7 +50,7 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
 
 
 def _number(option: str, text: str) -> int:
-    if not text.isdecimal():
+    if not text.removeprefix("-").isdecimal():
         raise UsageError(f"{option} is {text!r}: give a whole number.")
     return int(text)
 

@@ -16,11 +16,13 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.steering.amounts import rate_text
 from taskmaster.master.steering.quiet_slaves import quieted_by, quiets
+from taskmaster.master.steering.records import HOLD, RATE, LiveChange
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.units import show_count
+from taskmaster.units import show_count, show_moment
 
 __all__ = ["steer_state", "user"]
 
@@ -103,9 +105,7 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
             raise UsageError(str(answer["why"]))
         if answer["changed"]:
             store.write(_same(record, steering))
-            answer["say"] = (
-                f"No master is at work on it; the state has it now, for its next start: {_in_force(steering)}."
-            )
+            answer["say"] = _said(command, steering)
         return answer
     finally:
         store.close()
@@ -145,10 +145,17 @@ def _same(record: RunRecord, steering: Steering) -> Checkpoint:
     )
 
 
-def _in_force(steering: Steering) -> str:
-    if not steering.live:
-        return "nothing is changed against the command line"
-    return ", ".join(
-        f"{quieted_by(change)[1].name} gets no more jobs" if quiets(change) else f"{change.name} {change.value}".strip()
-        for change in steering.live.values()
-    )
+def _said(command: str, steering: Steering) -> str:
+    """Return what is said to the one who has changed it."""
+    if command == Command.NOTE:
+        return "No master is at work on it; the note is in the trail of its state."
+    force = ", ".join(map(_in_force, steering.live.values())) or "nothing is changed against the command line"
+    return f"No master is at work on it; the state has it now, for its next start: {force}."
+
+
+def _in_force(change: LiveChange) -> str:
+    if change.name == HOLD:
+        return "paused" if change.until is None else f"paused until {show_moment(change.until)}"
+    if change.name == RATE:
+        return f"rate {rate_text(change.value)}"
+    return f"{quieted_by(change)[1].name} gets no more jobs" if quiets(change) else f"{change.name} {change.value}"

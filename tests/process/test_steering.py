@@ -383,6 +383,14 @@ def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playgroun
     told = playground.run("tm-ctl", "resume", "work.py", "--reason=it is over")
     assert told.process.returncode == 0, told.output
     assert "the state has it now, for its next start: nothing is changed" in told.output
+    for words, said in (
+        (("note", "seen by anna"), "the note is in the trail of its state."),
+        (("rate", "0.5"), "for its next start: rate 0.5/s."),
+        (("pause",), "for its next start: rate 0.5/s, paused."),
+        (("resume",), "for its next start: rate 0.5/s."),
+        (("rate", "default"), "for its next start: nothing is changed against the command line."),
+    ):
+        assert said in playground.run("tm-ctl", *words, "work.py").output
     assert "nothing to stop" in playground.run("tm-ctl", "stop", "work.py").output
     assert playground.in_state() == settled
     assert "it is over" in playground.run("tm-ctl", "trail", "work.py").output

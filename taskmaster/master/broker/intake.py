@@ -170,11 +170,21 @@ class Intake:
     def room(self) -> int:
         """Return how many jobs may be read now."""
         queued = len(self._queue)
-        waiting = queued + self._redelivery.jobs + len(self._redelivery.waiting) + self._parking.backlog
+        waiting = queued + self._again
         # One job more than may be handed out: its key says whether the watermark can pass the one
         # before it.
         fresh = self._allowance + 1 - (queued - len(self._known))
         return max(0, min(self._limits.size - waiting, self.span_limit - self.span, fresh))
+
+    @property
+    def _again(self) -> int:
+        """How many jobs wait to be handed out again."""
+        return self._redelivery.jobs + len(self._redelivery.waiting) + self._parking.backlog
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many jobs wait to be handed out again that nothing is read beside them."""
+        return not self._queue and not self.exhausted and self._again >= self._limits.size
 
     def newest(self, count: int, chance: random.Random) -> list[Any]:
         """Return the last job read, and ``count`` of the newest by chance; fewer where they have

@@ -17,7 +17,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering import quiet_slaves
-from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text
+from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text, said_of_rate
 from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
@@ -279,8 +279,8 @@ class Steering:
         if rate is not None:
             # Slaves may hold a second's worth at the former rate.
             self._broker.recalls.ask_back(all_unstarted=True)
-        before = rate_text(before)
-        return _Done(f"The rate is {rate_text(after)} from now on; it was {before}.", before, rate_text(after))
+        before, after = rate_text(before), rate_text(after)
+        return _Done(said_of_rate(after, before), before, after)
 
     def _stop(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002  # as for all commands
         _only(request, "now")
@@ -352,8 +352,8 @@ class Steering:
             raise UsageError("No job of this run counts as failed: there is nothing to try again.")
         self._broker.replay.ask(Selection(failed, kind, job))
         which = f"that failed with {kind}" if kind is not None else f"with the key {job}" if job is not None else ""
-        what = f"failed jobs {which}".strip()
-        return _Done(f"The {what} are tried again, before anything new.", f"{failed} failed", what)
+        said, again = f"The failed jobs {which}".strip(), f"again: {f'those {which}' if which else 'all of them'}"
+        return _Done(f"{said} are tried again, before anything new.", f"{failed} failed", again)
 
     def _note(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
         _only(request)

@@ -19,6 +19,16 @@ CASES = [
         "the state cannot be written, for 4m already: No space left on /srv",
     ),
     (
+        {"unwritable": "The state /srv/a.tmstate cannot be written: disk is full.", "unwritable_seconds": 240.0},
+        WhyCode.STATE,
+        "the state /srv/a.tmstate cannot be written: disk is full (for 4m already)",
+    ),
+    (
+        {"unwritable": "a checkpoint has been under way for 6 s: the disk hangs."},
+        WhyCode.STATE,
+        "the state cannot be written: a checkpoint has been under way for 6 s: the disk hangs",
+    ),
+    (
         {"draining": True, "leased": 3, "busy": 3, "longest": "4711 on web3:1", "longest_seconds": 8.0},
         WhyCode.STOPPING,
         "the run is being ended: 3 jobs still run, the longest (4711 on web3:1) for 8s",
@@ -63,6 +73,24 @@ CASES = [
         },
         WhyCode.SPAN,
         "100,000 jobs are read beyond the oldest that is not settled: the job 88231 on web3:1 has run for 4m",
+    ),
+    (
+        {
+            "queued": 0, "source_wanted": True, "source_seconds": 12.3, "span_full": True, "span": 1000,
+            "longest": "88231 on web3:1", "longest_seconds": 0.4,
+        },
+        WhyCode.SPAN,
+        "1,000 jobs are read beyond the oldest that is not settled, and the next checkpoint is waited for",
+    ),
+    (
+        {"queued": 0, "leased": 1, "busy": 1, "waiting": 13, "crowded": True, "next_due": 9.7},
+        WhyCode.RETRY,
+        "13 jobs wait to be tried again, the next in 10s; no more are read beside them",
+    ),
+    (
+        {"queued": 0, "waiting": 13, "crowded": True, "next_due": 9.7},
+        WhyCode.WORKERS,
+        "nothing holds it: 4 of 4 workers are busy; a job takes 2.1 ms",
     ),
     (
         {"queued": 0, "alone": True, "leased": 0, "busy": 0, "waiting": 2, "next_due": 7.2},

@@ -41,7 +41,7 @@ def test_off_takes_a_limit_away_that_may_be_missing() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "wrong"),
     [
-        ("retries", "-1", "--retries is '-1'"),
+        ("retries", "-1", "--retries is -1: give 0 or more"),
         ("size", "0", "--size is 0"),
         ("job-timeout", "0", "--job-timeout is 0.0"),
         ("job-timeout", "nan", "--job-timeout is nan"),

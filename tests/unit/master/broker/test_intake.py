@@ -7,7 +7,7 @@ from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.model import Report, ReportEnd
+from taskmaster.model import Failure, Report, ReportEnd
 
 
 def test_room_is_bounded_by_size_and_span() -> None:
@@ -30,6 +30,22 @@ def test_room_is_bounded_by_size_and_span() -> None:
     settle(broker, lease, Report(lease.token, 0, end=ReportEnd.DROPPED))
 
     assert broker.intake.room() == 0
+
+
+def test_where_what_is_to_be_tried_again_fills_the_size_nothing_is_read() -> None:
+    """Which is something else than a source that gives no jobs; one that has ended has no more."""
+    broker = broker_with(range(2), size=2, retries=3)
+    assert not broker.intake.crowded
+    lease = take(broker, enter(broker, workers=1), 2)
+    failures = tuple(Failure(index, "KeyError", "x", "") for index in range(2))
+
+    settle(broker, lease, Report(lease.token, 2, failures=failures, keep=2, end=ReportEnd.FINISHED))
+
+    assert broker.counts().waiting
+    assert broker.intake.room() == 0
+    assert broker.intake.crowded
+    broker.intake.exhaust()
+    assert not broker.intake.crowded
 
 
 def test_the_span_follows_what_slaves_hold() -> None:

@@ -197,8 +197,9 @@ def test_a_rate_is_set_and_taken_back() -> None:
     assert world.rates == [(0.5, "0.5/s, set by anna@bastion")]
     assert lease is not None
     assert world.broker.recalls.of(world.slaves[0]) == ((lease.token, 1),)
-    assert world.ask("rate", rate="off")["after"] == "no limit"
+    assert world.ask("rate", rate="off")["say"] == "The rate has no limit from now on; it was 0.5/s."
     assert world.rates[-1] == (None, "")
+    assert world.ask("rate", rate="60")["say"] == "The rate is 60/s from now on; it had no limit."
     assert world.ask("rate", rate="default")["after"] == "500/s"
     assert world.rates[-1] == (500.0, "--rate 500 a second")
     assert not world.ask("rate", rate="default")["changed"]
@@ -461,7 +462,7 @@ def test_failed_jobs_are_asked_for_once_and_exactly() -> None:
     world.broker.settlement.failures = 3
     assert "--kind=CLASS" in world.ask("retry")["why"]
     assert "--kind=CLASS" in world.ask("retry", all="yes", kind="KeyError")["why"]
-    assert world.ask("retry", kind="KeyError")["ok"]
+    assert world.ask("retry", kind="KeyError")["after"] == "again: those that failed with KeyError"
     assert world.broker.replay.selection.kind == "KeyError"
     assert world.broker.replay_room() > 0
 
