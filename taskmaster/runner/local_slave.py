@@ -25,6 +25,7 @@ from taskmaster.records import changing
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runtime.child_process import reap
+from taskmaster.runtime.exit_word import ExitWord
 from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address
 
@@ -129,6 +130,7 @@ class LocalSlave:
         self._write = write
         self._starts: list[float] = []
         self._relays: list[threading.Thread] = []
+        self._word: ExitWord | None = None
         self._process: subprocess.Popen[bytes] | Prefork = prefork or self._popen()
         self._instruct()
 
@@ -151,7 +153,7 @@ class LocalSlave:
         Raises:
             LocalSlaveEnded: With the exit code that the run is to end with.
         """
-        code = self._process.poll()
+        code = self._sure(self._process.poll())
         if code is None:
             return
         self._join_relays()
@@ -199,9 +201,15 @@ class LocalSlave:
 
     def _poll(self, seconds: float) -> int | None:
         try:
-            return self._process.wait(seconds)
+            return self._sure(self._process.wait(seconds))
         except subprocess.TimeoutExpired:
             return None
+
+    def _sure(self, code: int | None) -> int | None:
+        """Return an exit code, or what the slave has said where the code may be that of nobody."""
+        if code == 0 and self._word is not None:
+            code, self._word = self._word.code(), None
+        return code
 
     def _tell_to_end(self) -> None:
         try:
@@ -211,6 +219,9 @@ class LocalSlave:
             pass  # it has ended already, or this is the second time
 
     def _popen(self) -> subprocess.Popen[bytes]:
+        self._word = word = ExitWord()
+        self._instructions = self._instructions._replace(exit_word=word.child_end)
+        passed = [word.child_end, *([] if self._fork_server is None else [self._fork_server.fileno()])]
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         # -P: a file in the working directory that is called like a module of the standard library
         # must not take its place.
@@ -219,10 +230,11 @@ class LocalSlave:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=[] if self._fork_server is None else [self._fork_server.fileno()],
+            pass_fds=passed,
             process_group=0,
             env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
         )
+        word.begun()
         if process.stdin is not None:
             # A child that the user's source forks must not keep the slave alive when the master is
             # gone.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from taskmaster.runtime.backoff import Backoff
+from taskmaster.runtime.exit_word import ExitWord, say_exit
 from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Forked", "can_fork", "children_kept_out", "end_child", "kill_group", "reap"]
@@ -40,6 +41,7 @@ class Forked:
 
     def __init__(self, run: Callable[[], int]) -> None:
         self.returncode: int | None = None
+        self._word = ExitWord()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
@@ -52,18 +54,22 @@ class Forked:
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
+                say_exit(self._word.child_end, status)
                 # Nothing of the parent may go on running here, not even its ``finally`` blocks.
                 os._exit(status)
+        self._word.begun()
 
     def poll(self) -> int | None:
         """Return the exit code if the child has ended, as ``Popen.poll``."""
         if self.returncode is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = self.pid, 0
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:  # somebody else was told of its end
+                self.returncode = self._word.code()
+            else:
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+                    self._word.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

@@ -16,9 +16,10 @@ from taskmaster.errors import TaskmasterError
 from taskmaster.redaction import clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
+from taskmaster.runtime.exit_word import say_exit
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 from taskmaster.runtime.titles import set_title
-from taskmaster.slave.config import Instructions
+from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.slave.supervisor import run_slave
 
 
@@ -47,9 +48,19 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
     if told.fork_server is not None:
         os.set_inheritable(told.fork_server, False)
         fork_server = socket.socket(fileno=told.fork_server)
+    if told.exit_word is not None:
+        os.set_inheritable(told.exit_word, False)
     config = replace(told.config, fork_server=fork_server, fork_server_process=process, lifeline=lifeline)
+    code = _code_of(config, told.key)
+    if told.exit_word is not None:
+        say_exit(told.exit_word, code)
+    return code
+
+
+def _code_of(config: SlaveConfig, key: str) -> int:
+    """Run the slave; return its exit code."""
     try:
-        return run_slave(config, lambda: told.key, final=True)
+        return run_slave(config, lambda: key, final=True)
     except TaskmasterError as exc:
         sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code

@@ -71,12 +71,15 @@ class Instructions(NamedTuple):
         log_level: As ``--log-level``.
         fork_server: Descriptor, which it has inherited, of the control socket of a fork server;
             None if it has none, or makes its own.
+        exit_word: Descriptor, which it has inherited, to which it writes how it ends; None if it is
+            not to.
     """
 
     config: SlaveConfig
     key: str
     log_level: str
     fork_server: int | None = None
+    exit_word: int | None = None
 
     def to_line(self) -> bytes:
         """Return the line, with its end."""

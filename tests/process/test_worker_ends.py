@@ -183,6 +183,44 @@ def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playgrou
     assert playground.left() == {}
 
 
+REAPERS = {
+    "SIGCHLD is ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "a handler": """
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+signal.signal(signal.SIGCHLD, reap)
+""",
+}
+
+
+@pytest.mark.parametrize("reaper", mostly_slow(REAPERS, "SIGCHLD is ignored"))
+@pytest.mark.parametrize("way", ["tm-run", "script"])
+def test_it_is_an_exit_code_where_the_users_code_takes_the_end_of_each_child(
+    playground: Playground, way: str, reaper: str
+) -> None:
+    """The slave's exit code cannot be had, and would be taken for 0."""
+    text = f"import os, signal, sys\n{REAPERS[reaper]}\ndef get_jobs():\n    yield 1\n"
+    if way == "tm-run":
+        broken = f"{text}def handle_job(job): pass\n{BROKEN['teardown() raised OSError']}\n"
+        playground.write("broken.py", broken)
+        run = playground.run("tm-run", "broken.py", "1", "--progress=none")
+    else:
+        text += (
+            "from taskmaster import Taskmaster\ndef down(): raise OSError('the server is away')\n"
+            "run = Taskmaster(lambda job: None, get_jobs, teardown=down, processes=1, progress='none')\n"
+            "sys.exit(run.start().exit_code)\n"
+        )
+        playground.write("broken.py", text)
+        run = playground.run("python", "broken.py")
+
+    assert run.process.returncode == 1, run.output
+    assert "workers could not end as they should" in run.output
+
+
 def test_a_slave_of_its_own_says_it_too(playground: Playground) -> None:
     """With its own exit code."""
     text = f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN['No space left']}\n"
