@@ -1,6 +1,7 @@
 """The way of a job into the queue: what the user gave, and the thread that reads it.
 
-``source`` is what the user gave, ``unsuitable`` what cannot be one. ``reader`` iterates it while
+``source`` is what the user gave, ``unsuitable`` what cannot be one, ``early_end`` an end of it that
+is none. ``reader`` iterates it while
 there is room, ``chunks`` how many jobs at once, ``weights`` knows what they weigh,
 ``early_pickles`` what they were when they were yielded, and ``dedup`` which of them were settled
 before. ``job_checks`` looks at each before it is handed out, and ``key_order`` at the order of

@@ -130,8 +130,9 @@ class JobChecks:
         except UsageError as exc:
             return exc
         except BaseException as exc:
+            why = ": ".join(filter(None, (type(exc).__name__, str(exc))))
             return UsageError(
-                f"The key of the job {self.identity.show(job)} cannot be taken: {type(exc).__name__}: {exc}.",
+                f"The key of the job {self.identity.show(job)} cannot be taken: {why}.",
                 user_traceback=users_traceback(exc),
             )
         return UsageError(

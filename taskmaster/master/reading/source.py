@@ -16,6 +16,7 @@ from typing import Any
 
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, UsageError, named
+from taskmaster.master.reading.early_end import without_early_end
 from taskmaster.master.reading.unsuitable import why_unsuitable
 
 __all__ = ["Source", "is_users", "may_refuse"]
@@ -198,7 +199,7 @@ class Source:
         begun = iter(jobs)
         # An iterator that the user has handed over, such as an open file, is theirs to close.
         self._begun = begun if begun is not self._jobs else None
-        return begun
+        return without_early_end(begun)
 
     def total(self) -> int | None:
         """Return how many jobs there are in all, if the source can tell. This may take long, and
