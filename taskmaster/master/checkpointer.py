@@ -200,9 +200,7 @@ class Checkpointer(threading.Thread):
             add=[row for settled in collected.ranges for row in self._rows(settled)],
             waiting=waiting,
             seconds=self._record.seconds + self._clock() - self._began,
-            trail=() if news is None else news.trail,
-            live=None if news is None else news.live,
-            history=() if news is None else news.history,
+            **({} if news is None else news.of_checkpoint()),
         )
         now = self._clock()
         progress = checkpoint.progress()

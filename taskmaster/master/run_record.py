@@ -54,6 +54,7 @@ class Checkpoint:
         trail: Rows to add to the trail.
         live: All that an operator has changed and that is in force; None: as before.
         history: Rows to add to the history.
+        history_over: The times of rows of it that are removed before.
     """
 
     mark: str | None
@@ -74,6 +75,7 @@ class Checkpoint:
     trail: Sequence[TrailRow] = ()
     live: Sequence[LiveChange] | None = None
     history: Sequence[MinuteRow] = ()
+    history_over: Sequence[int] = ()
 
     def has_news(self) -> bool:
         """Return whether there is something in it that the store does not have for certain."""
@@ -129,6 +131,11 @@ class RunRecord:
     live: Sequence[LiveChange] = ()
     trail: Sequence[TrailRow] = ()
     history: Sequence[MinuteRow] = ()
+
+    @property
+    def last_seen(self) -> float:
+        """When a session has last said how it stood; 0.0 if none has."""
+        return float(self.history[-1].at) if self.history else 0.0
 
     def without_jobs(self) -> RunRecord:
         """Return the record without what is parked and remembered, which would be kept for as long

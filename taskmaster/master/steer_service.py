@@ -22,8 +22,9 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.slave_figures import SlaveFigures
+from taskmaster.master.steering.records import News
 from taskmaster.master.steering.request import Command, SteerRequest
-from taskmaster.master.steering.steering import News, Steering
+from taskmaster.master.steering.steering import Steering
 from taskmaster.master.steering.trail import beginnings
 from taskmaster.master.summary import OwnSlave
 from taskmaster.master.tally.history import History
@@ -146,7 +147,7 @@ class SteerService:
             self.steering.forget()
         goes_on = record.resumed and (record.mark is not None or record.settled)
         self.history.begin(clock(), record.settled, record.failures)
-        for command, reason in beginnings(record.trail, line, goes_on=bool(goes_on)):
+        for command, reason in beginnings(record.trail, line, goes_on=bool(goes_on), seen=record.last_seen):
             self.steering.note(clock(), command, reason)
         self.steering.tick(clock())  # a hold may have been over before anybody was at work
 
@@ -324,12 +325,12 @@ class SteerService:
         """Return what the next checkpoint has to write; under the lock."""
         if finished:
             self.steering.forget()
-        return self.steering.news()._replace(history=self.history.unwritten())
+        return self.steering.news()._replace(history=self.history.unwritten(), history_over=self.history.over())
 
     def written(self, news: News) -> None:
         """Note that the state has it; under the lock."""
         self.steering.written(news)
-        self.history.written(news.history)
+        self.history.written(news.history, news.history_over)
 
     # -- what steering calls, under the lock -------------------------------------------------------
 

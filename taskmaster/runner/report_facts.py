@@ -17,7 +17,7 @@ from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.tally.failure_kinds import LONGEST_TRACEBACK, MOST_KINDS, FailureKinds
 from taskmaster.master.tally.history import COLUMNS, HELD
-from taskmaster.units import show_count
+from taskmaster.units import show_count, show_moment
 from taskmaster.view.plot import points
 from taskmaster.view.report import SIGNALLED
 
@@ -139,12 +139,13 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
         number = last.after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None
         return _stopped(code, last.reason or "It stopped where it can go on.")
+    seen = f" soon after {show_moment(record.last_seen)}" if record.last_seen else ""
     return _verdict(
         "not finished",
         "bad",
         None,
-        "No master is at work on it, and none has said that it ended: it was killed, or its machine went down. What "
-        "was settled up to the last checkpoint is settled.",
+        f"No master is at work on it, and none has said that it ended: it was killed, or its machine went down{seen}. "
+        "What was settled up to the last checkpoint is settled.",
     )
 
 

@@ -140,8 +140,7 @@ def _same(record: RunRecord, steering: Steering) -> Checkpoint:
         seconds=record.seconds,
         finished=record.finished is not None,
         bound=record.bound,
-        trail=news.trail,
-        live=news.live,
+        **news.of_checkpoint(),
     )
 
 

@@ -981,6 +981,20 @@ def test_the_history_is_there_after_a_restart_and_thinned_out(reopen: Reopen) ->
         assert len([at for at in rows if at >= last - day]) == 1441
 
 
+def test_a_row_of_the_history_gives_way_to_a_later_one(reopen: Reopen) -> None:
+    """Also to one of the same second; one that is not there is nothing."""
+    store = reopen()
+    store.load()
+    first, second = MINUTE._replace(at=600), MINUTE._replace(at=605)
+    store.write(Checkpoint("1", history=[first]))
+    store.write(Checkpoint("2", history=[second], history_over=[600, 599]))
+    assert list(reopen().load().history) == [second]
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("3", history=[second], history_over=[605]))
+    assert list(reopen().load().history) == [second]
+
+
 def test_a_history_that_is_no_history_is_damage(tmp_path: Path) -> None:
     """A number that there is not, with a right checksum."""
     place = tmp_path / "x.tmstate"

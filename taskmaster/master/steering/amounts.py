@@ -9,7 +9,7 @@ from taskmaster.errors import UsageError
 from taskmaster.master.steering.records import LiveChange
 from taskmaster.units import rate_of, seconds_of, show_moment, show_rate
 
-__all__ = ["DEFAULT", "OFF", "because", "end_of_hold", "rate_from", "rate_text", "said_of_rate"]
+__all__ = ["DEFAULT", "OFF", "because", "end_of_hold", "is_rate", "rate_from", "rate_text", "said_of_rate"]
 
 FURTHEST_SECONDS = 366 * 86400.0  # a hold ends at most this far in the future
 OFF, DEFAULT = "off", "default"
@@ -84,5 +84,10 @@ def rate_text(value: str) -> str:
 
 def said_of_rate(after: str, before: str) -> str:
     """Return what is said to the one who has changed the rate, both as texts for people."""
-    now, was = ("has" if after == NO_LIMIT else "is"), ("had" if before == NO_LIMIT else "was")
-    return f"The rate {now} {after} from now on; it {was} {before}."
+    was = "had" if before == NO_LIMIT else "was"
+    return f"The rate {is_rate(after)} from now on; it {was} {before}."
+
+
+def is_rate(text: str) -> str:
+    """Return what a rate is, as in "the rate is 30/s"."""
+    return f"has {text}" if text == NO_LIMIT else f"is {text}"

@@ -1,10 +1,15 @@
-"""What the state keeps of steering: the live changes that are in force, and the trail. Pure."""
+"""What the state keeps of steering: the live changes that are in force, and the trail; and what of
+it the next checkpoint has to write. Pure.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "TrailRow", "is_setting"]
+from taskmaster.master.tally.history import MinuteRow
+
+__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "News", "TrailRow", "is_setting"]
 
 HOLD = "hold"
 RATE = "rate"
@@ -71,3 +76,25 @@ class TrailRow(NamedTuple):
         if not self.user:
             return self.via
         return f"{self.user}@{self.host}" if self.host else self.user
+
+
+class News(NamedTuple):
+    """What the next checkpoint has to write.
+
+    Attributes:
+        trail: Rows that the state does not have.
+        live: All changes that are in force; None: as the state has them.
+        version: Counts the changes, to tell whether there was another one meanwhile.
+        history: Rows of the history that the state does not have.
+        history_over: The times of those that these replace.
+    """
+
+    trail: Sequence[TrailRow]
+    live: Sequence[LiveChange] | None
+    version: int
+    history: Sequence[MinuteRow] = ()
+    history_over: Sequence[int] = ()
+
+    def of_checkpoint(self) -> dict[str, Any]:
+        """Return it as fields of a checkpoint."""
+        return {name: part for name, part in self._asdict().items() if name != "version"}

@@ -17,34 +17,26 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering import quiet_slaves
-from taskmaster.master.steering.amounts import DEFAULT, OFF, because, end_of_hold, rate_from, rate_text, said_of_rate
-from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, TrailRow, is_setting
+from taskmaster.master.steering.amounts import (
+    DEFAULT,
+    OFF,
+    because,
+    end_of_hold,
+    is_rate,
+    rate_from,
+    rate_text,
+    said_of_rate,
+)
+from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, News, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import Settings, Steered
 from taskmaster.master.steering.trail import KILLED, Trail
-from taskmaster.master.tally.history import MinuteRow
 from taskmaster.units import rate_of, show_moment, show_rate, show_rounded
 
-__all__ = ["News", "Steering"]
+__all__ = ["Steering"]
 
 REMEMBERED_ANSWERS = 256
-
-
-class News(NamedTuple):
-    """What the next checkpoint has to write.
-
-    Attributes:
-        trail: Rows that the state does not have.
-        live: All changes that are in force; None: as the state has them.
-        version: Counts the changes, to tell whether there was another one meanwhile.
-        history: Rows of the history that the state does not have.
-    """
-
-    trail: Sequence[TrailRow]
-    live: Sequence[LiveChange] | None
-    version: int
-    history: Sequence[MinuteRow] = ()
 
 
 class _Done(NamedTuple):
@@ -138,7 +130,7 @@ class Steering:
                 found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
             elif change.name == RATE:
                 found.append(
-                    f"The rate is {rate_text(change.value)}, set {when}; the command line says "
+                    f"The rate {is_rate(rate_text(change.value))}, set {when}; the command line says "
                     f"{show_rate(self._rate)}. `tm-ctl rate default {place}` goes back to that."
                 )
             elif is_setting(change.name):

@@ -21,7 +21,7 @@ KILLED = "killed"
 _BEGUN, _ENDED = ("started", "resumed"), ("stopped", "finished")
 
 
-def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool) -> Iterator[tuple[str, str]]:
+def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: float = 0.0) -> Iterator[tuple[str, str]]:
     """Yield what a session begins with, each as a command and its reason: that the one before has
     not said how it ended, if so; and that this one has begun.
 
@@ -29,11 +29,15 @@ def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool) -> Iterat
         known: The rows of the sessions before, oldest first.
         line: The command line that began this one.
         goes_on: It resumes the run.
+        seen: When the session before has last said how it stood (seconds since the epoch).
     """
     last = next((row for row in reversed(known) if row.command in _BEGUN + _ENDED), None)
     if last is not None and last.command in _BEGUN:
-        begun = show_moment(last.at)
-        yield KILLED, f"The session of {begun} ended without a word: it was killed, or its machine went down"
+        begun, end = show_moment(last.at), show_moment(max(seen, last.at))
+        yield (
+            KILLED,
+            f"The session of {begun} ended without a word soon after {end}: it was killed, or its machine went down",
+        )
     # Cut, it would be another command.
     yield "resumed" if goes_on else "started", line if len(line) <= LONGEST_TEXT else ""
 

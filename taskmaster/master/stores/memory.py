@@ -66,7 +66,9 @@ class MemoryStore:
             self._failed.pop(number, None)
         self._live = self._live if checkpoint.live is None else checkpoint.live
         self._trail.update({row.seq: row for row in checkpoint.trail})
-        self._history = [*self._history, *checkpoint.history][-MOST_MINUTES:]
+        over = set(checkpoint.history_over)
+        kept = [row for row in self._history if row.at not in over]
+        self._history = [*kept, *checkpoint.history][-MOST_MINUTES:]
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 

@@ -1,7 +1,8 @@
 """The history of a run: its numbers over time, in three rings, and as rows for the state. Pure.
 
 The state gets a row a minute, those of a session's beginning and end, and the last one before what
-holds the run changes.
+holds the run changes. Every few seconds the row of the moment takes the place of the one before it:
+where a session is killed, the last of these is its end.
 
 The memory is taken once, and does not grow: ten minutes by the second, six hours by ten seconds,
 thirty days by five minutes. ``settled``, ``failed`` and ``busy`` are sums since the run began, so
@@ -29,6 +30,7 @@ SPANS = {"10m": (1.0, 600), "6h": (10.0, 2160), "all": (300.0, 8640)}
 """By its name, the seconds between two rows of a ring, and how many rows it has."""
 MOST_ROWS = 500  # in one answer
 MINUTE_SECONDS = 60.0
+MOMENT_SECONDS = 5  # between two rows of the moment
 NUMBERS = struct.Struct(f"<{WIDTH - 1}d")
 MINUTE_BYTES = NUMBERS.size
 MOST_CHANGES = 4  # rows that the state gets within a minute, at most: one for each change of what holds the run back
@@ -123,6 +125,8 @@ class History:
         self._changes = 0
         self._latest = list(known[-1].values()) if known else []
         self._unwritten: list[MinuteRow] = []
+        self._moment: MinuteRow | None = None  # the newest row, while another one will take its place
+        self._over: list[int] = []  # the times of those that the state may have, and that are over
         for row in known:
             values = row.values()
             self._rings["6h"].put(values)  # also those of a session of a few seconds
@@ -148,6 +152,8 @@ class History:
         if minute != self._minute:  # an earlier one, too: the clock may have been set back
             self._minute, self._changes = minute, 0
             self._keep(values)
+        elif self._moment is None or values[0] - self._moment.at >= MOMENT_SECONDS:
+            self._moment = self._keep(values)
         self._latest = values
 
     def begin(self, at: float, settled: int, failed: int) -> None:
@@ -171,10 +177,17 @@ class History:
         if self._latest:
             self._keep([at, float(settled), float(failed), *self._latest[3:]])
 
-    def _keep(self, values: Sequence[float]) -> None:
-        """Keep a row for the state."""
-        self._unwritten.append(MinuteRow(int(values[0]), NUMBERS.pack(*values[1:])))
-        del self._unwritten[: -SPANS["6h"][1]]  # while the state cannot be written
+    def _keep(self, values: Sequence[float]) -> MinuteRow:
+        """Keep a row for the state, in place of that of a former moment; return it."""
+        if self._moment is not None:
+            self._over.append(self._moment.at)
+            self._unwritten = [row for row in self._unwritten if row is not self._moment]
+            self._moment = None
+        row = MinuteRow(int(values[0]), NUMBERS.pack(*values[1:]))
+        self._unwritten.append(row)
+        for rows in (self._unwritten, self._over):
+            del rows[: -SPANS["6h"][1]]  # while the state cannot be written
+        return row
 
     def page(self, span: str, since_seq: int) -> Page:
         """Return rows of a span that come after one.
@@ -190,11 +203,20 @@ class History:
         """Return the rows that the state does not have."""
         return list(self._unwritten)
 
-    def written(self, rows: Sequence[MinuteRow]) -> None:
-        """Note that the state has these rows."""
+    def over(self) -> list[int]:
+        """Return the times of rows that the state may have, and that are to be removed from it
+        before it gets those that it does not have.
+        """
+        return list(self._over)
+
+    def written(self, rows: Sequence[MinuteRow], over: Sequence[int] = ()) -> None:
+        """Note that the state has these rows, and those not any more."""
         if rows:
             known = set(rows)
             self._unwritten = [row for row in self._unwritten if row not in known]
+        if over:
+            gone = set(over)
+            self._over = [at for at in self._over if at not in gone]
 
 
 def _shown(value: float) -> float | None:

@@ -12,8 +12,9 @@ from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steering.records import LiveChange, TrailRow
 from taskmaster.master.tally.failure_kinds import FailureKinds
-from taskmaster.master.tally.history import NUMBERS, MinuteRow
+from taskmaster.master.tally.history import MINUTE_BYTES, NUMBERS, MinuteRow
 from taskmaster.runner.report_facts import MOST_FAILED, facts_of_master, facts_of_state, verdict, verdict_of_state
+from taskmaster.units import show_moment
 from taskmaster.view.report import report
 
 
@@ -189,5 +190,7 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     assert verdict_of_state(stopped)["exit_code"] == 75
     assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
     assert verdict_of_state(killed)["word"] == "not finished"
-    assert "killed" in verdict_of_state(killed)["sentence"]
+    assert "killed, or its machine went down. What" in verdict_of_state(killed)["sentence"]
+    seen = replace(killed, history=[MinuteRow(600, bytes(MINUTE_BYTES))])
+    assert f"went down soon after {show_moment(600)}. What" in verdict_of_state(seen)["sentence"]
     assert (verdict_of_state(over)["word"], verdict_of_state(over)["exit_code"]) == ("finished, 2 failed jobs", 3)

@@ -35,6 +35,8 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
         run: The id of the run.
         checkpoint: What is new.
     """
+    for at in checkpoint.history_over:
+        tally.remove("history", "run = ? AND at = ?", run, at)
     if not checkpoint.history:
         return
     tally.put("history", [sealed(run, row.at, row.numbers) for row in checkpoint.history])

@@ -434,6 +434,11 @@ def test_what_an_earlier_session_left_is_in_force_and_said() -> None:
 
     assert world.broker.hand_out.held
     assert world.rates == [(100.0, "100/s, set by bo@web")]
+    assert (
+        World([LiveChange(RATE, "off", "bo@web", 40.0)])
+        .steering.at_start("x")[0]
+        .startswith("The rate has no limit, set")
+    )
     assert world.values == {"retries": "5"}
     assert world.steering.news().live is None
     assert "`tm-ctl resume x.tmstate`" in said[0]

@@ -55,18 +55,48 @@ def test_rows_a_minute_go_on_after_a_restart() -> None:
     rows = history.unwritten()
     history.written(rows)
     again = History(rows)
-    again.add(row(6240.0 + 50, 290))
+    again.add(row(6298.0, 298))
     again.add(row(6300.0, 300))
 
-    assert [one.at for one in rows] == [6000, 6060, 6120, 6180, 6240]
+    assert [one.at for one in rows] == [6000, 6060, 6120, 6180, 6240, 6295]
     assert history.unwritten() == []
     assert [one.at for one in again.unwritten()] == [6300]
     page = again.page("6h", 0)
     assert [one[:2] for one in page.rows] == [
-        [6000, 0], [6060, 60], [6120, 120], [6180, 180], [6240, 240], [6290, 290], [6300, 300],
+        [6000, 0], [6060, 60], [6120, 120], [6180, 180], [6240, 240], [6295, 295], [6298, 298], [6300, 300],
     ]  # fmt: skip
     assert page.rows[0][COLUMNS.index("p95")] is None
     assert page.rows[-1][COLUMNS.index("p95")] == 0
+
+
+def test_a_session_that_is_killed_has_its_end() -> None:
+    """The row of the moment is in the state, in place of the one before it; the next session leaves
+    it there. At the end of a minute, and of a session that says its end, it is replaced, too.
+    """
+    history, state = History(), dict[int, MinuteRow]()
+
+    def write() -> None:
+        rows, over = history.unwritten(), history.over()
+        for at in over:
+            state.pop(at, None)
+        state.update({one.at: one for one in rows})
+        history.written(rows, over)
+
+    history.begin(6000.0, 0, 0)
+    for second in range(1, 83):
+        history.add(row(6000.0 + second, 10 * second))
+        write()
+    assert list(state) == [6000, 6060, 6081]
+    assert state[6081].values()[1] == 810
+    assert (history.unwritten(), history.over()) == ([], [])
+
+    history = History(list(state.values()))
+    history.begin(6100.0, 815, 0)
+    write()
+    history.add(row(6107.0, 900))
+    history.end(6108.0, 910, 0)
+    write()
+    assert list(state) == [6000, 6060, 6081, 6100, 6108]
 
 
 def test_rows_that_cannot_be_written_stay_bounded() -> None:
