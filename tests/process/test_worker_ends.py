@@ -97,6 +97,20 @@ LEFT = {
         def handle_job(job):
             logging.getLogger("kept").warning("%s", job)
     """,
+    "a transaction that teardown commits": """
+        import sqlite3
+        rows = sqlite3.connect(f"rows-{os.getpid()}.sqlite")
+        rows.execute("CREATE TABLE one (job)")
+        scratch = sqlite3.connect(":memory:")
+        scratch.execute("CREATE TABLE one (job)")
+        def handle_job(job):
+            rows.execute("INSERT INTO one VALUES (?)", (job,))
+            scratch.execute("INSERT INTO one VALUES (?)", (job,))
+        def teardown():
+            rows.commit()
+            for (job,) in rows.execute("SELECT job FROM one"):
+                note(job)
+    """,
     "a program that reads": """
         import subprocess
         def setup():
@@ -166,11 +180,18 @@ BROKEN = {
         "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\n"
         "def save(job): raise ValueError('lost')\ndef handle_job(job): pool.submit(save, job)"
     ),
+    "sqlite3 has an open transaction": (
+        "import sqlite3\nrows = sqlite3.connect('rows.sqlite', isolation_level='IMMEDIATE')\n"
+        "rows.execute('CREATE TABLE IF NOT EXISTS one (key)')\n"
+        "def handle_job(job): rows.execute('INSERT INTO one VALUES (1)')"
+    ),
     "not end": "import os, atexit\ndef setup(): atexit.register(os._exit, 7)",
 }
 
 
-@pytest.mark.parametrize("what", mostly_slow(BROKEN, "teardown() raised OSError", "No space left"))
+@pytest.mark.parametrize(
+    "what", mostly_slow(BROKEN, "teardown() raised OSError", "No space left", "sqlite3 has an open transaction")
+)
 def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playground, what: str) -> None:
     """The run's and the slave's; "All done" is not said."""
     playground.write("broken.py", f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN[what]}\n")

@@ -28,6 +28,7 @@ from taskmaster.slave.messages import WorkerClosed
 from taskmaster.slave.worker.dropped_futures import watch_futures
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
+from taskmaster.slave.worker.open_transactions import OpenTransactions
 
 __all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
@@ -86,6 +87,7 @@ class WorkerEnding:
     def __init__(self, sender: MessageSender, inherited: Inherited | None) -> None:
         self._sender = sender
         self._inherited = inherited
+        self._transactions = OpenTransactions()
         self._at = ""
         self._problems: list[str] = []
         self._thread_hook = threading.excepthook
@@ -110,6 +112,7 @@ class WorkerEnding:
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
         self._step("its exit functions (atexit)", self._run_exit_functions)
         self._step("its log handlers", self._close_logging)
+        self._step("its open transactions", self._look_for_transactions)
         self._step("its files to be written", self._close_files)
         self._step("the programs that read from it", _wait_for_readers)
         self._step("programs that callbacks have started and not waited for", _wait_for_forgotten)
@@ -181,6 +184,10 @@ class WorkerEnding:
             except Exception as exc:
                 self._note(f"the log handler {handler!r} could not be written", exc)
         logging.shutdown()
+
+    def _look_for_transactions(self) -> None:
+        for sentence in self._transactions.sentences():
+            self._note(sentence)
 
     def _close_files(self) -> None:
         # What was frozen before a worker ran anything of the user's is Taskmaster itself: twenty
