@@ -25,6 +25,7 @@ __all__ = ["Calls", "NothingRan", "ProgramFailed", "Results"]
 
 DEPTH = 3  # how deep containers in containers are examined
 _CONTAINERS: tuple[type, ...] = (list, tuple, set, frozenset, collections.deque, type({}.values()), type({}.items()))
+_LOOKED_AT = (dict, type, subprocess.CompletedProcess)  # of which each is looked at
 _LAZY: dict[type, str] = {
     map: "a map object",
     filter: "a filter object",
@@ -104,6 +105,8 @@ class Results:
                 return []
             where = f" in a {kind.__name__}{inside}"
             return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]
+        if isinstance(result, subprocess.CompletedProcess) and result.returncode:
+            raise ProgramFailed(f"The program {result.args!r} has ended with exit code {result.returncode}.")
         if isinstance(result, BaseException) or (kind is type and issubclass(result, BaseException)):
             raise result  # an outcome, as ``asyncio.gather(return_exceptions=True)`` gives them
         if inspect.isawaitable(result) or _is_future(result) or _can_be_waited_for(result):
@@ -115,7 +118,7 @@ class Results:
         if lazy := _lazy(result):
             what, cure = lazy
             raise NothingRan(f"{self._name} returned {what}{inside}, so that nothing of it was run. {cure}")
-        if not (isinstance(result, _CONTAINERS) or kind in (dict, type)):
+        if not (isinstance(result, _CONTAINERS) or kind in _LOOKED_AT):
             self.plain.add(kind)
         return []
 
