@@ -2,201 +2,46 @@
 
 ``python -m benchmarks.postgres.pace``
 
-pgbench (4 clients, 100 transactions a second) is in the foreground; it is alone at first, and the
-backfill begins beside it. What is measured counts from when the run has found its pace. The server
-is one of its own, with its files synchronised as in production. The default takes less than twenty
-minutes, and needs a machine that does nothing else; ``--only=grid --rounds=1`` and the like take a
-part of it, each less than four minutes.
+pgbench (4 clients, 100 transactions a second) is in the foreground. The backfill begins and ends
+beside it: alone is what it takes before and after the run. What is measured counts from when the
+run has found its pace. The server is one of its own, on a disk that always takes the same time
+(``steady_disk``), or with ``--disk=real`` on that of the machine. The default takes half an hour,
+and needs a machine that does nothing else; ``--only=grid --rounds=1`` and the like take a part of
+it, each less than five minutes.
+
+The part ``control`` is the same story with a run that is held after its first range: what it finds
+is the error of the others, for there is nothing to feel.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import re
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.postgres_server import Server, server, standby  # noqa: E402  # the tests' server
+from support.postgres_server import server, standby  # noqa: E402  # the tests' server
 
+from benchmarks.postgres.steady_disk import SETTINGS as ON_STEADY_DISK  # noqa: E402
+from benchmarks.postgres.steady_disk import steady_disk  # noqa: E402
+from benchmarks.postgres.stories import DURABLE, Stage, Story  # noqa: E402
 from benchmarks.postgres.timeline import Panel, draw  # noqa: E402
 from taskmaster.guards.probe_report import ProbeReport  # noqa: E402
 from taskmaster.postgres.probe import DatabaseProbe  # noqa: E402
 
-TM_RUN = Path(sys.executable).with_name("tm-run")
-MODULE = Path(__file__).with_name("work.py")
-DURABLE = {
-    "fsync": "on", "full_page_writes": "on", "shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off",
-}  # fmt: skip
-TABLES = """
-CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL);
-INSERT INTO users SELECT n, 'user ' || n FROM generate_series(0, 9999) n;
-CREATE TABLE comments (id bigint PRIMARY KEY, author_id int NOT NULL, body text NOT NULL, author_name text)
-    WITH (fillfactor = 45);
-INSERT INTO comments SELECT n, n % 10000, rpad('comment ' || n, 80, '.'), 'user ' || (n % 10000)
-    FROM generate_series(1, {rows}) n;
-"""
 GRID = [(0.02, 5), (0.02, 10), (0.02, 20), (0.1, 2), (0.1, 4)]  # seconds of a range, ranges a second
-CALM_SECONDS = 6.0  # that a story waits at most for the disk
-PARTS = ("cost", "pace", "grid", "tripled", "nobody", "standby")
-
-
-@dataclass
-class Story:
-    """What happened, in seconds since its beginning.
-
-    Attributes:
-        felt: When a transaction of pgbench ended, and how many milliseconds it took.
-        rows: When a range was done, and its rows.
-        said: What the progress gave as the reason, and when.
-        seconds: How long it was.
-    """
-
-    felt: list[tuple[float, float]] = field(default_factory=list)
-    rows: list[tuple[float, float]] = field(default_factory=list)
-    said: list[tuple[float, str]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def p95(self, begin: float, end: float) -> float:
-        """The time in milliseconds within which 95 % of the transactions were."""
-        found = sorted(taken for at, taken in self.felt if begin <= at < end)
-        return found[int(0.95 * len(found))] if found else float("nan")
-
-    def above(self, limit: float, begin: float, seconds: int) -> list[int]:
-        """The seconds from ``begin`` on whose p95 is above a limit."""
-        return [second for second in range(seconds) if self.p95(begin + second, begin + second + 1) > limit]
-
-    def speed(self, begin: float, end: float) -> float:
-        """Rows a second."""
-        return sum(rows for at, rows in self.rows if begin <= at < end) / (end - begin)
-
-    def middle_speed(self) -> float:
-        """Rows a second from when three tenths of all were done until nineteen twentieths were."""
-        whole, done = sum(rows for _, rows in self.rows), 0.0
-        times = [at for at, rows in self.rows if 0.3 * whole <= (done := done + rows) <= 0.95 * whole]
-        return 0.65 * whole / (times[-1] - times[0])
-
-
-class Stage:
-    """One server, and the stories that are played on it.
-
-    Args:
-        on: The server.
-        rows: Of the table.
-    """
-
-    def __init__(self, on: Server, rows: int) -> None:
-        self.on, self.dsn = on, on.dsn()
-        on.execute(TABLES.format(rows=rows))
-        subprocess.run([self.pgbench, "-i", "-q", "-s", "10", self.dsn], check=True, capture_output=True)
-
-    @property
-    def pgbench(self) -> str:
-        """The program."""
-        return str(self.on.binaries / "pgbench")
-
-    def play(
-        self,
-        seconds: float,
-        words: Sequence[str],
-        *,
-        begins: float = 0.0,
-        loads: Sequence[tuple[float, int, float]] = (),
-        target: float = 1.0,
-        think: float = 0.0,
-        until_done: bool = False,
-    ) -> Story:
-        """Play a story.
-
-        Args:
-            seconds: How long it is.
-            words: Options of the backfill.
-            begins: When it begins.
-            loads: Of pgbench: when each begins, its transactions a second, and its seconds.
-            target: Seconds of a range.
-            think: Times as long as its range took that a worker sleeps then.
-            until_done: It ends with the backfill.
-        """
-        self.on.execute("VACUUM")
-        self.on.execute("CHECKPOINT")
-        story = Story()
-        with tempfile.TemporaryDirectory() as directory:
-            _wait_for_calm(Path(directory))
-            began, epoch = time.monotonic(), time.time()
-            benches = [threading.Thread(target=self._bench, args=(directory, began, load)) for load in loads]
-            for bench in benches:
-                bench.start()
-            with self._backfill(directory, story, began, begins, words, target, think) as running:
-                while time.monotonic() - began < seconds and not (until_done and running.poll() is not None):
-                    time.sleep(0.1)
-            story.seconds = time.monotonic() - began
-            for bench in benches:
-                bench.join()
-            story.rows = sorted((at - epoch, rows) for at, rows in _logged(directory, "rows-*", 0, 1))
-            story.felt = sorted(
-                (second + micro / 1e6 - epoch, taken / 1000)
-                for taken, second, micro in _logged(directory, "log-*", 2, 4, 5)
-            )
-        return story
-
-    def _bench(self, directory: str, began: float, load: tuple[float, int, float]) -> None:
-        at, rate, seconds = load
-        time.sleep(max(0.0, began + at - time.monotonic()))
-        log = f"--log-prefix={directory}/log-{at:g}"
-        command = [self.pgbench, "-n", "-c", "4", "-R", str(rate), "-T", f"{seconds:.0f}", "-l", log, self.dsn]
-        subprocess.run(command, check=True, capture_output=True)
-
-    @contextmanager
-    def _backfill(
-        self,
-        directory: str,
-        story: Story,
-        began: float,
-        begins: float,
-        words: Sequence[str],
-        target: float,
-        think: float,
-    ) -> Iterator[subprocess.Popen[str]]:
-        time.sleep(max(0.0, began + begins - time.monotonic()))
-        environment = {
-            **os.environ, "BENCH_DSN": self.dsn, "BENCH_KIND": "ranges", "BENCH_ROWS": "200" if target < 1 else "10000",
-            "BENCH_TARGET": str(target), "BENCH_LOG": directory, "BENCH_THINK": str(think),
-        }  # fmt: skip
-        command = [str(TM_RUN), str(MODULE), "2", "--reset", "--progress=json", *words]
-        running = subprocess.Popen(
-            command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-
-        def listen() -> None:
-            for line in running.stdout or ():
-                if line.startswith('{"event": "progress"'):
-                    story.said.append((time.monotonic() - began, json.loads(line)["reason"]))
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        try:
-            yield running
-        finally:
-            running.terminate()
-            code = running.wait()
-            listener.join()
-        if code not in (0, 143, -signal.SIGTERM):
-            raise SystemExit(f"the backfill ended with {code}")
+PARTS = ("cost", "control", "pace", "grid", "tripled", "nobody", "standby")
 
 
 class Report:
@@ -224,9 +69,12 @@ class Report:
     def _beside(self, words: Sequence[str], settle: float, target: float = 1.0) -> tuple[float, float, Story]:
         """How many times as long the foreground takes, and rows a second."""
         end = self.alone + settle + self.measured
-        story = self.stage.play(end, words, begins=self.alone, loads=[(0, 100, end)], target=target)
-        p95 = story.p95(self.alone + settle, end)
-        return p95 / story.p95(1, self.alone), story.speed(self.alone + settle, end), story
+        whole = end + self.alone
+        story = self.stage.play(
+            end, words, begins=self.alone, loads=[(0, 100, whole)], target=target, after=self.alone
+        )  # fmt: skip
+        p95 = story.p95((self.alone + settle, end))
+        return p95 / story.p95(*story.alone), story.speed(self.alone + settle, end), story
 
     def cost(self) -> None:
         """The probe itself, as often as beside a run."""
@@ -243,6 +91,15 @@ class Report:
             "below 1 % together", report.core + there < 0.01,
         )  # fmt: skip
 
+    def control(self) -> None:
+        """A run that does nothing, in the same story."""
+        words = [f"--pace=1.5x@{self.stage.dsn}", "--rate=0.01"]
+        times = [self._beside(words, self.settle)[0] for _ in range(self.rounds)]
+        self.say(
+            f"pgbench beside a run that is held: p95 {statistics.median(times):.2f} times alone ({min(times):.2f} to "
+            f"{max(times):.2f}): so far from 1 are the figures below by what the machine does"
+        )
+
     def pace(self) -> None:
         """``--pace`` and nothing else."""
         for limit in ("1.5x", "3x"):
@@ -256,9 +113,7 @@ class Report:
                 f"at most {limit[:-1]} times", statistics.median(times) <= float(limit[:-1]),
             )  # fmt: skip
             self._start(limit, stories)
-            self.panels.append(
-                _panel(f"--pace={limit}, from {self.alone:.0f} s on", stories[-1], float(limit[:-1]), self.alone)
-            )
+            self.panels.append(_panel(f"--pace={limit}, from {self.alone:.0f} s on", stories[-1], float(limit[:-1])))
         self.say(
             f"--pace=3x has {self.speeds['3x'] / max(1.0, self.speeds['1.5x']):.2f} times the rows/s of --pace=1.5x",
             "faster", self.speeds["3x"] > self.speeds["1.5x"],
@@ -268,8 +123,8 @@ class Report:
         """How a run begins: its first half minute, and the p95 of each second of it."""
         over, whole, alone = [], [], []
         for story in stories:
-            allowed = float(limit[:-1]) * story.p95(1, self.alone)
-            whole.append(story.p95(self.alone, self.alone + 30) / story.p95(1, self.alone))
+            allowed = float(limit[:-1]) * story.p95(*story.alone)
+            whole.append(story.p95((self.alone, self.alone + 30)) / story.p95(*story.alone))
             over.append(len(story.above(allowed, self.alone, 30)))
             alone.append(len(story.above(allowed, 1, int(self.alone) - 1)))
         self.say(
@@ -310,7 +165,7 @@ class Report:
         overs, lasts, backs, alones = [], [], [], []
         for _ in range(self.rounds):
             story = self.stage.play(begin + 52, words, begins=first, loads=loads)
-            limit = 1.5 * story.p95(begins + 1, first)
+            limit = 1.5 * story.p95((begins + 1, first))
             over = story.above(limit, begin, 20)
             overs.append(len(over))
             alones.append(len(story.above(limit, begins, 10)))
@@ -329,9 +184,7 @@ class Report:
             f"after that, 0.7 of the rows/s are back after {statistics.median(backs):g} s (99: not at all)",
             "30 s", statistics.median(backs) <= 30,
         )  # fmt: skip
-        self.panels.append(
-            _panel(f"three times the load from {begin:.0f} to {begin + 20:.0f} s", story, 1.5, begins, limit)
-        )
+        self.panels.append(_panel(f"three times the load from {begin:.0f} to {begin + 20:.0f} s", story, 1.5, limit))
 
     def nobody(self) -> None:
         """No foreground at all."""
@@ -401,41 +254,19 @@ class Report:
         )  # fmt: skip
 
 
-def _wait_for_calm(folder: Path) -> None:
-    """Wait until a small write to the disk takes as long as it should: what came before is still
-    being written.
-    """
-    deadline, in_a_row = time.monotonic() + CALM_SECONDS, 0
-    with (folder / "calm").open("wb", buffering=0) as file:
-        while in_a_row < 40 and time.monotonic() < deadline:
-            began = time.monotonic()
-            file.write(b"." * 8192)
-            os.fsync(file.fileno())
-            in_a_row = in_a_row + 1 if time.monotonic() - began < 0.005 else 0
-            time.sleep(0.025)
-
-
-def _logged(directory: str, pattern: str, *columns: int) -> Iterator[tuple[float, ...]]:
-    """The numbers in columns of files."""
-    for file in Path(directory).glob(pattern):
-        for line in file.read_text("utf-8").splitlines():
-            words = line.split()
-            yield tuple(float(words[column]) for column in columns)
-
-
 def _last(story: Story) -> str:
     """Return what was said of the pace last."""
     return next((reason for _, reason in reversed(story.said) if reason.startswith("pace ")), "nothing")
 
 
-def _panel(title: str, story: Story, times: float, alone: float, limit: float = 0.0) -> Panel:
+def _panel(title: str, story: Story, times: float, limit: float = 0.0) -> Panel:
     """Draw p95 and rows a second over time."""
     seconds = [float(second) for second in range(1, int(story.seconds) - 1)]
     return Panel(
         title,
-        [(at, story.p95(at - 1, at + 1)) for at in seconds],
+        [(at, story.p95((at - 1, at + 1))) for at in seconds],
         [(at, story.speed(at - 1, at + 1)) for at in seconds],
-        limit=limit or times * story.p95(1, alone),
+        limit=limit or times * story.p95(*story.alone),
     )
 
 
@@ -446,16 +277,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--settle", type=float, default=20, help="seconds that a run has to find its pace")
     parser.add_argument("--seconds", type=float, default=20, help="that are measured then")
+    parser.add_argument("--disk", choices=("steady", "real"), default="steady", help="that the server writes to")
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts")
     parser.add_argument("--write", type=Path, help="put the table into this file, as reStructuredText")
     parser.add_argument("--draw", type=Path, help="draw p95 and rows a second over time into this SVG file")
     options = parser.parse_args()
-    with server(DURABLE) as on:
+    steady = options.disk == "steady"
+    settings = {**DURABLE, **(ON_STEADY_DISK if steady else {})}
+    with steady_disk() if steady else nullcontext(), server(settings) as on:
         report = Report(Stage(on, options.rows), options.settle, options.seconds, options.rounds)
         version = re.match(r"\S+ \S+", on.execute("SELECT version()")[0][0])
         report.say(
-            f"{version and version[0]}, Python {sys.version.split()[0]}, {os.cpu_count()} processors, "
-            f"{options.rows:,} rows, 2 workers, median of {options.rounds} rounds (least to most)."
+            f"{version and version[0]}, Python {sys.version.split()[0]}, {os.cpu_count()} processors, a {options.disk} "
+            f"disk, {options.rows:,} rows, 2 workers, median of {options.rounds} rounds (least to most)."
         )
         for part in options.only.split(","):
             getattr(report, part)()
@@ -471,8 +305,12 @@ What the benchmark of --pace printed
 
 ``python -m benchmarks.postgres.pace --write=docs/pace-results.rst --draw=docs/pace.svg`` has
 written this page. pgbench (4 clients, 100 transactions a second) is in the foreground; a backfill
-by ranges begins beside it, with a pace and no other setting. Each line ends with what was to be
-reached. While the foreground triples, what it feels is compared with what three times the load
+by ranges begins beside it, with a pace and no other setting, and ends before pgbench does; what is
+alone was measured before and after it. On a steady disk, the server's files are in memory, and each
+write of its log waits as long as that of a cloud's disk takes, and always the same time
+(``benchmarks/postgres/steady_disk.py``): on a disk that others use, the same pgbench takes twice or
+five times as long from one minute to the next, with nothing beside it. Each line ends with what was
+to be reached. While the foreground triples, what it feels is compared with what three times the load
 feels without a run, which is measured in the same story; how often it is above the limit then, too,
 is said. The p95 of a single second is made of a hundred transactions, so that it scatters.
 

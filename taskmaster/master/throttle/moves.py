@@ -11,7 +11,7 @@ __all__ = ["at_once", "batch_seconds", "rest_ratio", "share_left"]
 FULL_SHARE = 0.995  # from which on nobody has to rest
 LEAST_SHARE = 0.05  # that a guard leaves which is about to stop the run
 SLOWING = 0.5  # utilisation from which on a guard slows the run
-SHORTEST_SECONDS = 0.02  # that a batch or range takes at least: shorter ones cost more than they spare
+SHORTEST_SECONDS = 0.01  # that a batch or range takes at least: shorter ones spare others nothing more
 CROWD = 2.0  # times as many workers as are at work on average may be it at once
 
 
