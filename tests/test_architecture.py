@@ -592,7 +592,7 @@ COVERED_BY = {
     ),
     "tests/process/test_hosts.py": "runner/shared_key runner/slave_command transport/listener",
     "tests/process/test_report.py": "cli/reporting",
-    "tests/unit/view/test_report.py": "view/report_style",
+    "tests/unit/view/test_report.py": "view/report_jobs view/report_style",
     "tests/process/test_wire.py": (
         "transport/client transport/frames transport/handshake transport/reactor transport/server"
     ),

@@ -16,6 +16,7 @@ from taskmaster.redaction import clean_lines
 from taskmaster.units import show_count, show_moment
 from taskmaster.view.html_parts import DASH, LONGEST_TEXT, Raw, bar, brief, code, left_out, pairs, span, table, text
 from taskmaster.view.plot import Mark, gaps, picture
+from taskmaster.view.report_jobs import failed_jobs
 from taskmaster.view.report_style import STYLE
 
 __all__ = ["MOST_BYTES", "exit_words", "mark_of", "report"]
@@ -101,6 +102,7 @@ def _page(facts: Facts) -> str:
         *_trail(facts),
         *_settings(facts),
         *_where(facts),
+        *failed_jobs(facts),
         "</main>\n</body>\n</html>\n",
     ]
     return "".join(parts)
@@ -195,14 +197,6 @@ def _failures(facts: Facts) -> list[str]:
             found.append(f"<details><summary>Traceback of that job</summary>\n<pre>{lines}</pre></details>\n")
         found.append("</section>\n")
     found.append(left_out(facts.get("kinds_left_out"), "kind"))
-    if rows := facts.get("failed_jobs"):
-        body = ((row["key"], row["type"], show_moment(row["at"]), row["message"]) for row in rows)
-        found += [
-            f"<details><summary>{show_count(len(rows), 'failed job', form=',')}, one by one</summary>\n",
-            table(("Key", "Kind", "When", "Message"), body),
-            "</details>\n",
-        ]
-    found.append(left_out(facts.get("failed_jobs_left_out"), "failed job"))
     if facts.get("failures"):
         found.append(f"<p>All of them, with each attempt:</p>\n{code(facts['failures'])}")
     if facts.get("failed_again") and facts["verdict"]["exit_code"] is not None:

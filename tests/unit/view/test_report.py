@@ -167,6 +167,18 @@ def test_what_is_not_known_is_left_out() -> None:
     Read(report(bare))
 
 
+def test_a_mail_program_that_cuts_it_cuts_failed_jobs_alone() -> None:
+    """One shows the first 100 KB: a thousand of them take more, and all else comes before."""
+    full = facts()
+    many = {**full, "failed_jobs": full["failed_jobs"] * 1000, "failed_jobs_left_out": 3}
+    page = report(many).decode()
+
+    last = page[page.index("<h2>Failed jobs</h2>") :]
+    assert len(page.encode()) - len(last.encode()) < 100_000
+    assert last.count("<h2>") == 1
+    assert "3 failed jobs more not shown here" in last
+
+
 def test_it_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of rows with long texts are cut, the longest list first, and that is said."""
     monkeypatch.setattr("taskmaster.view.report.MOST_BYTES", 60_000)
