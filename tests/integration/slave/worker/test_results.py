@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from subprocess import PIPE
 from typing import Any
 
@@ -55,3 +56,13 @@ def test_a_program_of_asyncio_counts_with_its_exit_code() -> None:
     asyncio.run(job(sys.executable, "-c", LONG.partition(";")[0] + "; print(sys.stdin.read(), 'x' * 10**6)"))
     with pytest.raises(ProgramFailed, match="has ended with exit code 1"):
         asyncio.run(job("false"))
+
+
+@pytest.mark.parametrize("wrapped", [lambda ended: ended, lambda ended: [ended]], ids=["alone", "in a list"])
+def test_a_program_that_has_ended_badly_fails_its_job(wrapped: Callable[[Any], Any]) -> None:
+    """``lambda file: subprocess.run(["convert", file])`` says it in no other way."""
+    results = Results("handle_job", asyncio.run)
+    results.finish(wrapped(subprocess.CompletedProcess(["convert"], 0)))
+
+    with pytest.raises(ProgramFailed, match=r"convert.* has ended with exit code 2"):
+        results.finish(wrapped(subprocess.CompletedProcess(["convert"], 2)))

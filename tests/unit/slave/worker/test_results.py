@@ -247,13 +247,3 @@ def test_false_is_said_to_be_no_failure_once(capsys: pytest.CaptureFixture[str])
     assert said.count("handle_job() has returned False") == 1
     assert "raise an exception" in said
     assert bool in results.plain
-
-
-@pytest.mark.parametrize("wrapped", [lambda ended: ended, lambda ended: [ended]], ids=["alone", "in a list"])
-def test_a_program_that_has_ended_badly_fails_its_job(wrapped: Callable[[Any], Any]) -> None:
-    """``lambda file: subprocess.run(["convert", file])`` says it in no other way."""
-    results = Results("handle_job", asyncio.run)
-    results.finish(wrapped(subprocess.CompletedProcess(["convert"], 0)))
-
-    with pytest.raises(ProgramFailed, match=r"convert.* has ended with exit code 2"):
-        results.finish(wrapped(subprocess.CompletedProcess(["convert"], 2)))
