@@ -3,7 +3,8 @@
 
 - ``files``: the functions for lines, CSV and JSON, and how files are read; ``file_sources``: what
   they return; ``resumable_file``: an open file that can go on after a key;
-- ``file_format``, ``text_encoding``: what a file is; ``bad_lines``: what is left out of it;
+- ``file_format``, ``text_encoding``, ``csv_header``: what a file is; ``bad_lines``: what is left
+  out of it;
 - ``keyset_rows``, ``key_ranges``: a table by pages of rows, or as ranges of keys; ``key_bounds``:
   where such a run ends;
 - ``database_retry``: asks again what a database refuses for now; ``database_errors``: tells what

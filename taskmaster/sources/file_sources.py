@@ -21,6 +21,7 @@ from taskmaster.errors import SourceError, StateRefused, UsageError
 from taskmaster.model import Job
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.bad_lines import BadLines
+from taskmaster.sources.csv_header import Header
 from taskmaster.sources.resumable_file import FileKey, ResumableFile
 from taskmaster.sources.text_encoding import TextEncoding
 from taskmaster.units import show_count
@@ -176,10 +177,16 @@ class CsvRows(FileSource):
         csv.reader((), **dialect)  # here, so that an unknown option fails where it was written
         self._dialect = dialect
         self._header = header
+        self._names = Header(self._path, ())
+
+    def remarks(self) -> list[str]:
+        """Return what was left out, and what is odd about the header, for the end of the run."""
+        return [*super().remarks(), *self._names.remarks()]
 
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         first = self._first_row()
         width = len(first)
+        self._names = names = Header(self._path, first if self._header else ())
         fresh = file.at[0] == 0
         walk = _Walk(file, self._encoding, self._not_text)
         rows = self._rows(file, walk, self._bad.leave_out)
@@ -187,6 +194,7 @@ class CsvRows(FileSource):
             next(rows, None)
         for begin, row in rows:
             if len(row) == width:
+                names.look(row, begin)
                 yield Job(walk.at, dict(zip(first, row, strict=True)) if self._header else tuple(row))
                 continue
             what = f"it has {show_count(len(row), 'field')} where the first row has {width}: {row[: width + 1]!r}"[:500]
