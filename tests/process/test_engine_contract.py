@@ -1,6 +1,18 @@
 """What is promised of a run holds on every engine: Dask, pools and Ray, with an independent ledger.
 
-What is tried with one of them stands in ``test_engine_dask`` and ``test_engine_executor``.
+What is tried with one of them stands in ``test_engine_dask``, ``test_engine_executor`` and
+``test_engine_ray``. What has no meaning on the others:
+
+- A scheduler that is killed and comes back: a pool has none. Ray's head ends the command, which is
+  tried there.
+- Scale-down under a slave, and an adaptive cluster: a pool has the workers that it was made with,
+  and Ray's autoscaler takes no node on which something runs.
+- A scheduler on another machine without TLS: a pool has none; how calls of another Executor travel
+  is its own business.
+- Two runs on one cluster: a pool belongs to its command.
+- Another version of Taskmaster there: workers of a pool, and loky's, import from where the command
+  does.
+- A job that cannot be pickled: the master says so, before any engine hears of it.
 """
 
 from __future__ import annotations
@@ -10,6 +22,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,13 +76,17 @@ def at_work(playground: Playground, engine: EngineOfTest) -> set[int]:
 
 
 @every_engine
+@pytest.mark.parametrize("number", [1, 2])
 @thorough
-def test_a_killed_worker_costs_what_was_in_flight(playground, engine):
-    """Kill -9 of an engine's worker under a run: nothing is missing, and few run twice."""
+def test_killed_workers_cost_what_was_in_flight(playground, engine, number):
+    """Kill -9 of one of an engine's workers under a run, or of all of them, in whose place come
+    others: nothing is missing, and few run twice.
+    """
     playground.hold(after=100)
     run = engine.start("tm-run", "jobs.py", "--batch=2", TOTAL="400")
-    hosts = at_work(playground, engine)
-    os.kill(hosts.pop(), signal.SIGKILL)
+    for host in sorted(at_work(playground, engine))[:number]:
+        with suppress(ProcessLookupError):  # a pool of which one has ended ends the others itself
+            os.kill(host, signal.SIGKILL)
     playground.let_go()
 
     assert run.end() == 0, run.output
@@ -167,6 +184,48 @@ def test_equal_jobs_shipped_files_variables_output_and_the_key(playground, engin
     assert not any(key in text for text in (processes, run.output, engine.log(run)))
 
 
+SETTINGS = """
+import os
+
+SECRET_KEY = "none"
+WORD = "shipped"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE"]}}
+"""
+OF_DJANGO = """
+from django.conf import settings
+from django.db import connection
+
+_handle = handle_job
+
+def handle_job(key):
+    assert settings.WORD == "shipped"
+    connection.cursor().execute("SELECT 1")
+    _handle(key)
+"""
+
+
+@every_engine
+@thorough
+def test_a_django_project_goes_there_and_has_the_databases_of_the_master_or_runs_nothing(playground, engine):
+    """The name of the settings goes by itself, the project with ``--ship``, what they read of the
+    environment with ``--env``; workers with another database end the run with 2 and the difference.
+    """
+    (playground.directory / "config").mkdir()
+    playground.write("config/__init__.py", "")
+    playground.write("config/settings.py", SETTINGS)
+    playground.write("user.py", (playground.directory / "jobs.py").read_text() + OF_DJANGO)
+    words = ["tm-run", "user.py", "--django-settings=config.settings", "--ship=config"]
+    here = {"TOTAL": "400", "DATABASE": str(playground.directory / "here.sqlite3")}
+    refused = engine.run(*words, "--env=DATABASE=/nowhere/there.sqlite3", **here)
+    assert refused.process.returncode == 2, refused.output
+    assert "The database 'default' is sqlite3 /nowhere/there.sqlite3 in the workers'" in refused.output
+    assert playground.ledger.ended() == Counter()
+
+    run = engine.run(*words, "--env=DATABASE", **here)
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == ALL
+
+
 @every_engine
 @thorough
 def test_a_callback_that_cannot_be_imported_there_ends_the_run(playground, engine):
@@ -179,6 +238,8 @@ def test_a_callback_that_cannot_be_imported_there_ends_the_run(playground, engin
     assert run.process.returncode == 2, run.output
     assert "No slave can work on the engine" in run.output
     assert "nowhere_at_all" in run.output
+    assert run.output.count("Traceback") == 1, "not once for each slave that has tried"
+    assert "\x1e" not in run.output + engine.log(run)
     assert playground.ledger.ended() == Counter()
     engine.wait_for_no_slaves()
     playground.write("user.py", module)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,23 +123,32 @@ class RayProcesses:
 
     Args:
         directory: For what it prints.
+        address: Of the node.
+        environment: Of its processes.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1", **environment: str) -> None:
         self._playground = Playground(directory)
         self._files = tempfile.mkdtemp(prefix="ray-")  # a short path: there are sockets in it
-        words = (
-            "ip link set lo up && exec",
-            str(BIN / "ray"),
-            "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2 --include-dashboard=false",
-            f"--disable-usage-stats --temp-dir={self._files}",
-        )
+        self.address = address
+        self._environment = {"RAY_DEDUP_LOGS": "0", "PYTHONWARNINGS": "ignore", **environment}
+        words = f"--head --include-dashboard=false --disable-usage-stats --temp-dir={self._files}"
         unshare = shutil.which("unshare") or "unshare"
-        self._process = self._playground.start(
-            unshare, "--net", "sh", "-c", " ".join(words), RAY_DEDUP_LOGS="0", PYTHONWARNINGS="ignore"
-        )
-        self._process.wait_for_output("Ray runtime started", 120.0)
+        self._process = self._start([unshare, "--net"], f"ip link set lo up && {self._line(address, words)}")
         self.prefix = (shutil.which("nsenter") or "nsenter", f"--net=/proc/{self._process.pid}/ns/net")
+
+    def add_node(self, address: str) -> None:
+        """Start another node, which has another address of this machine."""
+        self._start(self.prefix, self._line(address, f"--address={self.address}:6379"))
+
+    def _line(self, address: str, words: str) -> str:
+        own = f"ip address replace {address}/32 dev lo && exec {BIN / 'ray'} start --block --num-cpus=2"
+        return f"{own} --node-ip-address={address} {words}"
+
+    def _start(self, prefix: Sequence[str], line: str) -> Command:
+        process = self._playground.start(*prefix, "sh", "-c", line, **self._environment)
+        process.wait_for_output("Ray runtime started", 120.0)
+        return process
 
     @property
     def log(self) -> str:
@@ -146,10 +156,14 @@ class RayProcesses:
         files = Path(self._files).glob("session_latest/logs/worker-*")
         return "\n".join(file.read_text("utf-8", "replace") for file in files)
 
-    def close(self) -> None:
-        """End all its processes; at a SIGTERM, it would drain its node for half a minute."""
+    def kill(self) -> None:
+        """End the head, and all else on its node."""
         with suppress(ProcessLookupError):
             self._process.signal_group(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End all its processes; at a SIGTERM, it would drain its node for half a minute."""
+        self.kill()
         self._playground.close()
         shutil.rmtree(self._files, ignore_errors=True)
 
