@@ -26,6 +26,7 @@ from typing import IO, Any
 from taskmaster.engine.archive import unpack
 from taskmaster.engine.ended import UNREACHABLE, Ended
 from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.slave.config import MARK
 
 __all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running", "start_a_process"]
 
@@ -70,7 +71,9 @@ def give_up(run: str) -> None:
     _wills[run] = Wanted.NO
 
 
-def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[], Wanted]) -> Ended:
+def run_slave_task(
+    task: SlaveTask, base: Path, threads: int, wanted: Callable[[], Wanted], *, beside: bool = False
+) -> Ended:
     """Run a slave to its end.
 
     Args:
@@ -78,6 +81,7 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
         base: The directory for its files.
         threads: How many worker processes it has if its instructions do not say.
         wanted: Asked every now and then.
+        beside: It writes where the fleet does, which says why slaves have given up.
     """
     worker = f"{socket.gethostname()}:{os.getpid()}"
     names = _running.setdefault(task.run, set())
@@ -90,7 +94,9 @@ def run_slave_task(task: SlaveTask, base: Path, threads: int, wanted: Callable[[
             return Wanted.DRAIN if interrupted.is_set() else wanted()
 
         try:
-            return _reach(task, will, worker) or _run(task, unpack(task.archive, base), threads, will, worker)
+            return _reach(task, will, worker) or _run(
+                task, unpack(task.archive, base), threads, will, worker, beside=beside
+            )
         except OSError as exc:
             return Ended(None, worker, f"the slave cannot be started there: {type(exc).__name__}: {exc}", unusable=True)
         finally:
@@ -128,7 +134,9 @@ def _reach(task: SlaveTask, will: Callable[[], Wanted], worker: str) -> Ended | 
     return Ended(128 + signal.SIGTERM, worker, f"was to end before it began ({now})")
 
 
-def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wanted], worker: str) -> Ended:
+def _run(
+    task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wanted], worker: str, *, beside: bool
+) -> Ended:
     told = task.instructions
     config = replace(told.config, processes=told.config.processes or threads, path=tuple(sys.path))
     child = subprocess.Popen(
@@ -141,11 +149,13 @@ def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wante
     )
     began = time.monotonic()
     lines: deque[str] = deque(maxlen=MOST_LINES)
-    relay = threading.Thread(target=_relay, args=(_pipe(child.stderr), lines), daemon=True, name="taskmaster-output")
+    relay = threading.Thread(
+        target=_relay, args=(_pipe(child.stderr), lines, beside), daemon=True, name="taskmaster-output"
+    )
     relay.start()
     try:
         try:
-            _pipe(child.stdin).write(told._replace(config=config).to_line())
+            _pipe(child.stdin).write(told._replace(config=config, marked=True).to_line())
             _pipe(child.stdin).flush()
         except BrokenPipeError:
             pass  # it has ended, and has said why
@@ -165,14 +175,13 @@ def _run(task: SlaveTask, folder: Path, threads: int, wanted: Callable[[], Wante
 def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], Wanted]) -> int:
     """Wait for the slave's end, and tell it when that has come."""
     left: float | None = None
+    ended = _end_of(child)
     while True:
-        try:
-            code = child.wait(CHECK_SECONDS)
+        if ended.wait(CHECK_SECONDS):
+            code = child.wait()
             # A slave that gets the signal at its very end, when nothing handles signals any more,
             # is killed by it.
             return 128 + signal.SIGTERM if left is not None and code == -signal.SIGTERM else code
-        except subprocess.TimeoutExpired:
-            pass
         will = wanted()
         if left is not None:
             left -= CHECK_SECONDS
@@ -185,15 +194,34 @@ def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], 
             child.terminate()
 
 
+def _end_of(child: subprocess.Popen[bytes]) -> threading.Event:
+    """Return what is set when a process has ended. ``Popen.wait`` with a time limit looks 50 times
+    a second, for as long as the run lasts, in a process that others need, too.
+    """
+    ended = threading.Event()
+
+    def wait() -> None:
+        child.wait()
+        ended.set()
+
+    threading.Thread(target=wait, name="taskmaster-end", daemon=True).start()
+    return ended
+
+
 def _environment(there: Mapping[str, str], own: tuple[tuple[str, str], ...]) -> dict[str, str]:
     found = {name: value for name, value in there.items() if name != "TASKMASTER_KEY"}
     return {**found, **dict(own)}
 
 
-def _relay(pipe: IO[bytes], lines: deque[str]) -> None:
-    """Pass on what the slave says, to the log of the engine's worker."""
-    for line in pipe:
+def _relay(pipe: IO[bytes], lines: deque[str], beside: bool) -> None:
+    """Pass on what the slave says, to the log of the engine's worker; why it gives up is left to
+    the fleet if it writes to the same.
+    """
+    for given in pipe:
+        line = given.removeprefix(MARK.encode())
         lines.append(line.decode("utf-8", "backslashreplace"))
+        if beside and line != given:
+            continue
         try:
             os.write(2, line)
         except OSError:

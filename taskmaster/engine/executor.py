@@ -62,10 +62,10 @@ def probe() -> str:
 def slave_task(task: SlaveTask, origin: Origin) -> Ended:
     """Run a slave, in a worker of an executor."""
     if os.getpid() == origin.process:
-        ended = run_slave_task(task, own_directory(), 1, lambda: Wanted.YES)
+        ended = run_slave_task(task, own_directory(), 1, lambda: Wanted.YES, beside=True)
         return replace(ended, worker=f"{ended.worker}/{threading.get_ident()}")
     wanted = reader(origin.file)
-    ended = run_slave_task(task, own_directory(), 1, wanted or (lambda: Wanted.YES))
+    ended = run_slave_task(task, own_directory(), 1, wanted or (lambda: Wanted.YES), beside=wanted is not None)
     parent = multiprocessing.parent_process()
     if wanted is not None and wanted() is Wanted.NO and parent is not None and parent.pid == origin.process:
         _end_with(origin)

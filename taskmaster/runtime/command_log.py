@@ -63,6 +63,17 @@ class CommandLog:
         """Write a sentence of the command's own; further lines of it are indented."""
         self.show(clean_message(sentence))
 
+    def give_up(self, traceback: str, sentence: str) -> None:
+        """Write why this command can do nothing.
+
+        Args:
+            traceback: The user's, "" if there is none.
+            sentence: As for ``say``.
+        """
+        if traceback:
+            self.show(traceback)
+        self.say(sentence)
+
     def show(self, text: str) -> None:
         """Write a text of several lines, such as a traceback."""
         line = clean_lines(text.rstrip())

@@ -13,14 +13,25 @@ import sys
 from dataclasses import replace
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.redaction import clean_message
+from taskmaster.redaction import clean_lines, clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
+from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.exit_word import say_exit
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 from taskmaster.runtime.titles import set_title
-from taskmaster.slave.config import Instructions, SlaveConfig
+from taskmaster.slave.config import MARK, Instructions, SlaveConfig
 from taskmaster.slave.supervisor import run_slave
+
+
+class MarkedLog(CommandLog):
+    """Marks the lines in which the slave says why it gives up."""
+
+    def give_up(self, traceback: str, sentence: str) -> None:
+        """Write them."""
+        text = "\n".join(filter(None, (clean_lines(traceback.rstrip()), clean_message(sentence))))
+        sys.stderr.write("".join(f"{MARK}{line}\n" for line in text.splitlines()))
+        sys.stderr.flush()
 
 
 def main(prepared: socket.socket | None = None, process: Forked | None = None) -> int:
@@ -51,16 +62,16 @@ def main(prepared: socket.socket | None = None, process: Forked | None = None) -
     if told.exit_word is not None:
         os.set_inheritable(told.exit_word, False)
     config = replace(told.config, fork_server=fork_server, fork_server_process=process, lifeline=lifeline)
-    code = _code_of(config, told.key)
+    code = _code_of(config, told.key, MarkedLog() if told.marked else CommandLog())
     if told.exit_word is not None:
         say_exit(told.exit_word, code)
     return code
 
 
-def _code_of(config: SlaveConfig, key: str) -> int:
+def _code_of(config: SlaveConfig, key: str, log: CommandLog) -> int:
     """Run the slave; return its exit code."""
     try:
-        return run_slave(config, lambda: key, final=True)
+        return run_slave(config, lambda: key, log, final=True)
     except TaskmasterError as exc:
         sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code

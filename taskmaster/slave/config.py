@@ -13,7 +13,9 @@ from taskmaster.records import record
 from taskmaster.runtime.child_process import Forked
 from taskmaster.transport.address import Address
 
-__all__ = ["Instructions", "SlaveConfig"]
+__all__ = ["MARK", "Instructions", "SlaveConfig"]
+
+MARK = "\x1e"  # of lines in which a slave says why it gives up; nobody writes it by chance
 
 # What only the process itself can have: it cannot be told.
 UNTELLABLE = ("fork_server", "fork_server_process", "lifeline")
@@ -73,6 +75,8 @@ class Instructions(NamedTuple):
             None if it has none, or makes its own.
         exit_word: Descriptor, which it has inherited, to which it writes how it ends; None if it is
             not to.
+        marked: The lines in which it says why it gives up begin with ``MARK``: who has started it
+            says that once for all slaves that say the same.
     """
 
     config: SlaveConfig
@@ -80,6 +84,7 @@ class Instructions(NamedTuple):
     log_level: str
     fork_server: int | None = None
     exit_word: int | None = None
+    marked: bool = False
 
     def to_line(self) -> bytes:
         """Return the line, with its end."""

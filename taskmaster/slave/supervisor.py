@@ -146,9 +146,7 @@ class Supervisor:
                 for key, _ in self._selector.select(max(0.0, timeout)):
                     key.data()
         except Unusable as exc:
-            if exc.traceback:
-                self._log.show(exc.traceback)
-            self._say(str(exc), always=True)
+            self._log.give_up(exc.traceback, f"tm-slave: {exc}")
             if exc.cause != Cause.FORK_SERVER:  # a job may have killed that: then this slave is lost with it
                 self._pool.workforce.kill()
                 self._link.bye()

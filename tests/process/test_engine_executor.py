@@ -53,6 +53,23 @@ def test_jobs_run_in_a_pool_each_once_and_one_that_kills_its_process_kills_no_mo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["forked", "threads"], indirect=True)
+def test_why_slaves_give_up_is_said_once_and_not_by_each_of_them(playground, engine):
+    """They write where the command does, which shows the traceback of the first, and its last line
+    for others.
+    """
+    there = "import sys\nif 'taskmaster.slave' in ' '.join(sys.orig_argv): import nowhere_at_all\n"
+    playground.write("user.py", there + (playground.directory / "jobs.py").read_text())
+    run = engine.run("tm-run", "user.py", TOTAL="400")
+
+    assert run.process.returncode == 2, run.output
+    assert run.output.count("Traceback") == 1, run.output
+    assert run.output.count("ModuleNotFoundError: No module named 'nowhere_at_all'\n") == 1, run.output
+    assert "tm-run: No slave can work on the engine" in run.output
+    assert "\x1e" not in run.output
+
+
+@pytest.mark.slow
 def test_a_killed_worker_of_a_pool_costs_what_was_in_flight(playground, engine):
     """Kill -9 of one worker breaks all of the pool: another pool is made, no job is missing, and
     few run twice.

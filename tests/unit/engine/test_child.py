@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -47,7 +48,10 @@ class Slave:
     said = b"tm-slave: connected\ntm-slave: the disk is full\n"
 
     def __init__(self, code: int | None, *, hears: bool = True) -> None:
-        self.code, self.hears = code, hears
+        self.code, self.hears = code or 0, hears
+        self.ended = threading.Event()
+        if code is not None:
+            self.ended.set()
         self.stdin, self.stderr = Pipe(), io.BytesIO(self.said)
         self.terminated = self.killed = False
         self.started: dict[str, Any] = {}
@@ -57,7 +61,7 @@ class Slave:
         return self
 
     def wait(self, timeout: float | None = None) -> int:
-        if self.code is None:
+        if not self.ended.wait(timeout):
             raise TimeoutExpired("slave", timeout or 0.0)
         return self.code
 
@@ -65,9 +69,11 @@ class Slave:
         self.terminated = True
         if self.hears:
             self.code = -signal.SIGTERM
+            self.ended.set()
 
     def kill(self) -> None:
         self.killed, self.code = True, -signal.SIGKILL
+        self.ended.set()
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +82,8 @@ def _there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(child.socket, "create_connection", lambda *_: io.BytesIO())
     monkeypatch.setattr(child, "unpack", lambda *_: tmp_path)
     monkeypatch.setattr(child.os, "write", lambda *_: None)
+    for name in ("CHECK_SECONDS", "LATE_SECONDS", "ABANDONED_SECONDS"):
+        monkeypatch.setattr(child, name, 0.01)
     yield
     child._wills.clear()
     assert child._running.get("r1", set()) == set(), "a slave counts as running although it has ended"
@@ -112,6 +120,23 @@ def test_how_it_ended_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatc
     assert ended.code == 2
     assert ended.said.endswith("the disk is full\n")
     assert ended.cannot_work
+
+
+def test_a_slave_that_runs_costs_the_worker_of_the_engine_one_look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is still wanted; its end is waited for and not looked for, as ``Popen.wait`` with
+    a time limit does fifty times a second.
+    """
+    waits: list[float | None] = []
+    answers = iter([Wanted.YES] * 20)
+
+    class Noted(Slave):
+        def wait(self, timeout: float | None = None) -> int:
+            waits.append(timeout)
+            return super().wait(timeout)
+
+    run(monkeypatch, Noted(None), lambda: next(answers, Wanted.DRAIN))
+
+    assert len(waits) == 3  # until its end, for its code, and at the end of all
 
 
 def test_one_that_is_not_wanted_any_more_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
