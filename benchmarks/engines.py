@@ -1,10 +1,16 @@
 """Slaves on a Dask cluster of two workers, beside what a person writes on Dask alone, and beside
 ``tm-run`` on this machine: ``python benchmarks/engines.py``.
 
-One cluster serves all. In each round everything is measured once; the table has the medians. Clocks
-are those of ``benchmarks/peers/tm_run.py``, and for Dask alone from before the first job is handed
-over until after the last result has come. A measurement in which a job was not done fails the
-whole. Exit code 1: a goal was missed.
+``tm-slave --executor``, whose batches run as calls of an executor, is measured beside them on three
+of these: from the moment in which the first worker has run ``setup`` to the end of both commands,
+for workers of Dask's and loky's end later.
+
+One cluster serves all, and is there, idle, while ``tm-run`` is measured: what it uses of the two
+cores is in W3's share of the ideal, and not in what it is beside ``tm-run``. In each round
+everything is measured once; the table has the medians. Clocks are those of
+``benchmarks/peers/tm_run.py``, and for Dask alone from before the first job is handed over until
+after the last result has come. A measurement in which a job was not done fails the whole. Exit code
+1: a goal was missed.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +35,11 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.executors import SCHEDULER  # noqa: E402
 from benchmarks.peers.dask_cluster import together  # noqa: E402
 from benchmarks.works import MILLISECOND, NOTES, WORKERS, nothing, read_notes  # noqa: E402
 
-COMMAND = str(Path(sys.executable).with_name("tm-run"))
+COMMAND, MASTER, SLAVE = (str(Path(sys.executable).with_name(name)) for name in ("tm-run", "tm-master", "tm-slave"))
 LIMIT = 120.0  # seconds after which a measurement is ended as a failure
 WINDOW = 64  # futures that a loop of `submit` a job has open
 GROUP = 20_000  # jobs of a batch that is made by hand
@@ -39,7 +47,9 @@ GROUPS_OPEN = 4
 FIRST_JOBS = 20
 # Jobs of each way; with --quick a twentieth.
 JOBS = {"W1 tm-run": 30_000_000, "W1 --engine=dask": 30_000_000, "W1 batches of 20,000": 4_000_000,
-        "W1 submit a job": 1_500, "W3 --engine=dask": 20_000}  # fmt: skip
+        "W1 submit a job": 1_500, "W3 tm-run": 20_000, "W3 --engine=dask": 20_000,
+        "W1 --executor processes": 10_000_000, "W1 --executor loky": 10_000_000,
+        "W1 --executor dask": 10_000_000}  # fmt: skip
 
 
 def command(directory: Path, callback: str, jobs: int, *words: str) -> tuple[dict[str, list[float]], float]:
@@ -58,6 +68,32 @@ def command(directory: Path, callback: str, jobs: int, *words: str) -> tuple[dic
     if ended.returncode != 0 or not settled or int(settled[-1]) != jobs:
         raise click.ClickException(f"{' '.join(line)} ended with {ended.returncode}:\n{ended.stderr}")
     return read_notes(notes), began
+
+
+def of_an_executor(directory: Path, name: str, jobs: int) -> float:
+    """Return the seconds of a master whose one slave has an executor of two workers."""
+    notes = directory / "notes"
+    for former in (notes, *directory.glob("state*")):
+        former.unlink(missing_ok=True)
+    host = f"--host=127.0.0.1:{free_port()}"
+    environment = {**os.environ, NOTES: str(notes)}
+    line = [MASTER, "benchmarks.works:integers", f"n={jobs}", "--state=state", host]
+    master = subprocess.Popen(line, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
+    slave = [SLAVE, "benchmarks.works:nothing", host, f"--executor=benchmarks.executors:{name}", f"--env={NOTES}"]
+    done = subprocess.run(slave, cwd=directory, env=environment, capture_output=True, timeout=LIMIT, check=False)
+    said = master.communicate(timeout=LIMIT)[1]
+    ended = time.monotonic()
+    settled = re.findall(r"Current Job: (\d+)", said)
+    if done.returncode or master.returncode or not settled or int(settled[-1]) != jobs:
+        raise click.ClickException(f"{' '.join(line)} ended with {master.returncode}:\n{said}")
+    return ended - min(read_notes(notes)["setup"])
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def working(directory: Path, callback: str, jobs: int, *words: str) -> float:
@@ -90,9 +126,7 @@ def by_hand(client: Any, jobs: int, size: int, window: int) -> float:
 @contextmanager
 def cluster(directory: Path) -> Iterator[str]:
     """A scheduler and two workers of one thread, each a process; gives the address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     python, quiet = [sys.executable, "-m"], ["--host=127.0.0.1", "--no-dashboard"]
     lines = [[*python, "distributed.cli.dask_scheduler", *quiet, f"--port={port}"]]
@@ -125,7 +159,7 @@ def main(rounds: int, quick: bool) -> None:
     jobs = {name: number // share for name, number in JOBS.items()}
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch)) as address:
         directory = Path(scratch)
-        os.environ["TASKMASTER_HOME"] = scratch
+        os.environ.update({"TASKMASTER_HOME": scratch, SCHEDULER: address})
         there = ["--engine=dask", f"--scheduler={address}", f"--slaves={WORKERS}", f"--env={NOTES}"]
         with Client(address) as client:
             client.wait_for_workers(WORKERS)
@@ -140,7 +174,13 @@ def main(rounds: int, quick: bool) -> None:
                 "W1 --engine=dask": lambda: working(directory, "nothing", jobs["W1 --engine=dask"], *there),
                 "W1 batches of 20,000": lambda: by_hand(client, jobs["W1 batches of 20,000"], GROUP, GROUPS_OPEN),
                 "W1 submit a job": lambda: by_hand(client, jobs["W1 submit a job"], 1, WINDOW),
+                "W3 tm-run": lambda: working(directory, "busy", jobs["W3 tm-run"], f"--processes={WORKERS}"),
                 "W3 --engine=dask": lambda: working(directory, "busy", jobs["W3 --engine=dask"], *there),
+                **{
+                    way: partial(of_an_executor, directory, way.split()[-1], jobs[way])
+                    for way in JOBS
+                    if "--executor" in way
+                },
                 "first job": first,
             }
             for number in range(rounds):
@@ -159,6 +199,7 @@ def main(rounds: int, quick: bool) -> None:
         ("W1, times batches of 20,000 by hand", ours / rates["W1 batches of 20,000"], 3.0),
         ("W1, times tm-run here", ours / rates["W1 tm-run"], 0.5),
         ("W3, share of the ideal", ideal / middle["W3 --engine=dask"], 0.97),
+        ("W3, times tm-run here", rates["W3 --engine=dask"] / rates["W3 tm-run"], 0.97),
         ("seconds to the first job", middle["first job"], -2.0),
     ]
     missed = False
