@@ -25,6 +25,7 @@ from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.exhaustion import is_exhausted
+from taskmaster.runtime.exit_guard import keep_exit_code
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]
@@ -71,7 +72,9 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     finally:
         gc.freeze()
         gc.enable()
-    sys.exit(_flushed(code))
+    code = _flushed(code)
+    keep_exit_code(code)
+    sys.exit(code)
 
 
 OF_NOTIFICATIONS = ("TASKMASTER_STATE", "TASKMASTER_FAILED", "TASKMASTER_TOTAL")

@@ -16,10 +16,25 @@ from typing import Any, NoReturn
 
 from taskmaster.runtime.tracebacks import OURS
 
-__all__ = ["exit_guarded"]
+__all__ = ["exit_guarded", "keep_exit_code"]
 
 EXIT_CODE = 1
 EXECS = ("execv", "execve")  # the others of ``os`` call these
+
+_kept: list[int] = []  # the exit code of this process, once it is known
+
+
+def keep_exit_code(code: int) -> None:
+    """Let this process end with a code, also where an exit function of the user's (``atexit``) ends
+    it by ``os._exit(0)``. Children that it forks are left alone.
+    """
+    real, owner = os._exit, os.getpid()
+    _kept[:] = [code]
+
+    def kept(status: int) -> NoReturn:
+        real(int(status) or code if os.getpid() == owner else status)
+
+    os._exit = kept
 
 
 @contextmanager
@@ -38,6 +53,8 @@ def exit_guarded(*, execs: bool = True) -> Iterator[None]:
     def guarded(status: int) -> NoReturn:
         if os.getpid() != owner:
             real(status)
+        if _kept:
+            real(int(status) or _kept[0])
         where = traceback.extract_stack(limit=2)[0]
         if where.filename.startswith(OURS):  # such as the end at a signal that has come again
             real(status)

@@ -418,6 +418,19 @@ def test_a_run_that_the_users_code_ends_has_not_succeeded(playground: Playground
     assert "called os._exit(0) before the run was over" in ended.output
 
 
+@pytest.mark.parametrize("exits", ["os._exit, 0", "lambda: os._exit(0)"])
+def test_an_exit_function_does_not_make_a_success_of_a_run(playground: Playground, exits: str) -> None:
+    """It runs when the exit code is known: 3, for a job has failed."""
+    playground.write(
+        "mod.py",
+        f"import atexit, os\ndef get_jobs():\n    atexit.register({exits})\n    yield 1\n"
+        "def handle_job(i):\n    raise ValueError(i)\n",
+    )
+    ended = playground.run("tm-run", "mod.py", "1", "--progress=none", "--retries=0")
+
+    assert ended.process.returncode == 3, ended.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "body",

@@ -64,6 +64,12 @@ class Api:
         return call
 
 
+@pytest.fixture(autouse=True)
+def exit_codes_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process does not end with the command."""
+    monkeypatch.setattr("taskmaster.cli.command.keep_exit_code", lambda _: None)
+
+
 @pytest.fixture
 def api(monkeypatch):
     stand_in = Api()
