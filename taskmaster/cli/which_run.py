@@ -105,12 +105,12 @@ def client_of(where: Mapping[str, Any]) -> Any:
     from taskmaster.runner.identities import state_of
     from taskmaster.runner.steer_client import SteerClient
 
-    state, host = one_master(where["state"]), where["host"]
+    state, host, path = one_master(where["state"]), where["host"], ""
     if state is not None:
-        path = state_of(state, parse_arguments(where["arguments"]), where["get_jobs_callback"])
-        host = control.master_of(str(path))
+        path = str(state_of(state, parse_arguments(where["arguments"]), where["get_jobs_callback"]))
+        host = control.master_of(path)
     loaded()
-    return SteerClient(host, where["key"], where["key_file"], via="tm-ctl")
+    return SteerClient(host, where["key"], where["key_file"], via="tm-ctl", state=path)
 
 
 # -- texts -----------------------------------------------------------------------------------------

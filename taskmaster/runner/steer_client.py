@@ -28,10 +28,14 @@ class SteerClient:
         key: The shared key.
         key_file: A file with it.
         via: What the request comes from: "tm-ctl" or "script".
+        state: The state file in whose lock the address was found; "" if it was given.
     """
 
-    def __init__(self, host: str, key: str | None = None, key_file: str | None = None, *, via: str) -> None:
+    def __init__(
+        self, host: str, key: str | None = None, key_file: str | None = None, *, via: str, state: str = ""
+    ) -> None:
         self.host = host
+        self._state = state
         self._key = key
         self._key_file = key_file
         self._via = via
@@ -122,7 +126,7 @@ class SteerClient:
 
     def _connected(self) -> client.MasterConnection:
         if self._connection is None:
-            connection = control.connect(self.host, self._key, self._key_file)
+            connection = self._connect()
             try:
                 self._see_that_it_is_the_run(connection)
             except BaseException:
@@ -130,6 +134,17 @@ class SteerClient:
                 raise
             self._connection = connection
         return self._connection
+
+    def _connect(self) -> client.MasterConnection:
+        try:
+            return control.connect(self.host, self._key, self._key_file)
+        except ConnectError as exc:
+            if self._state and isinstance(exc.__cause__, ConnectionRefusedError):
+                raise ConnectError(
+                    f"The master at work on {self._state} does not listen at {self.host} any more: it is about to end. "
+                    "Ask again in a moment."
+                ) from exc
+            raise
 
     def _see_that_it_is_the_run(self, connection: client.MasterConnection) -> None:
         """Refuse another run, whose master has taken the place of the one that was asked before."""

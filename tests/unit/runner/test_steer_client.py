@@ -75,3 +75,24 @@ def test_the_whole_trail_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert client.trail() == place.trail
     assert client.trail(300) == place.trail[-300:]
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "said"),
+    [
+        ("a.tmstate", ConnectionRefusedError(), "The master at work on a.tmstate does not listen at h:1 any more"),
+        ("a.tmstate", TimeoutError(), "No master can be reached"),
+        ("", ConnectionRefusedError(), "No master can be reached"),
+    ],
+)
+def test_a_master_that_is_about_to_end_is_not_said_to_be_somewhere_else(
+    state: str, cause: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is locked until its page has shown the end; nobody has given a --host to check."""
+
+    def refuse(*_: Any) -> None:
+        raise ConnectError("No master can be reached") from cause
+
+    monkeypatch.setattr(control, "connect", refuse)
+    with pytest.raises(ConnectError, match=said):
+        SteerClient("h:1", via="tm-ctl", state=state).status()
