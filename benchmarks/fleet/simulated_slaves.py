@@ -10,6 +10,7 @@ do.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import platform
@@ -158,6 +159,7 @@ class Fleet:
     def restart(self) -> float:
         """Kill the master and start another one; give the processor seconds of its start."""
         self.master.close()
+        del self.master  # its memory goes with its process
         for slave in self.slaves:
             slave.away = True
         self.master = self._started()
@@ -173,6 +175,11 @@ class Fleet:
             slave.running.clear()
 
     def _started(self) -> SimulatedMaster:
+        # The slaves are not in a master's process: its garbage collections do not walk them, nor
+        # what the master before has left.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         master = self._start(lambda: self.now)
         self._free_at = max(self.now, self._free_at) + master.costs.seconds["start"]
         self.welcome = 0
