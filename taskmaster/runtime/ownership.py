@@ -12,9 +12,10 @@ import pwd
 import stat
 from contextlib import suppress
 
-__all__ = ["OTHERS_WRITE", "is_group_of_container", "is_trusted", "others_write", "user"]
+__all__ = ["OTHERS_WRITE", "for_its_owner", "is_group_of_container", "is_trusted", "others_write", "user"]
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+OWNER_USES = 0o600
 
 
 def user(number: int) -> str:
@@ -32,6 +33,15 @@ def is_trusted(owner: int) -> bool:
 def others_write(about: os.stat_result) -> bool:
     """Return whether other users can write to a file or directory."""
     return bool(about.st_mode & stat.S_IWOTH) or bool(about.st_mode & stat.S_IWGRP and not _is_own_group(about.st_gid))
+
+
+def for_its_owner(descriptor: int) -> int:
+    """Let the owner read and write a file that was just made, and return its descriptor. A umask
+    such as 0777 takes that away, and who makes the file could not open it again.
+    """
+    if os.fstat(descriptor).st_mode & OWNER_USES != OWNER_USES:
+        os.fchmod(descriptor, OWNER_USES)
+    return descriptor
 
 
 def _is_own_group(number: int) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.ownership import for_its_owner
 from taskmaster.runtime.tracebacks import reason
 
 __all__ = [
@@ -63,7 +64,7 @@ def write_new(path: str | Path) -> Path:
         UsageError: it exists, or cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = for_its_owner(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError as exc:
         raise UsageError(
             f"{path} exists, and a key is not overwritten: slaves may be using it. Name another file."
@@ -196,7 +197,7 @@ def keep_private(where: Callable[[Path], Path], content: bytes, *, cannot: str, 
         scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(scratch, flags, 0o600), "wb") as file:
+            with os.fdopen(for_its_owner(os.open(scratch, flags, 0o600)), "wb") as file:
                 file.write(content)
             return scratch.replace(path)
         except BaseException:

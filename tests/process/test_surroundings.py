@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections import Counter
 
 import pytest
@@ -95,6 +96,26 @@ def test_a_limit_on_the_size_of_files_leaves_fewer_buffers_or_none(playground: P
 
     assert run.process.returncode == 0, run.output
     assert playground.ledger.ended() == Counter(map(str, range(40)))
+
+
+def test_a_state_that_the_limit_of_files_does_not_allow_is_refused_with_the_cure(playground: Playground) -> None:
+    """SQLite only says that there was an error."""
+    playground.write("mod.py", "def get_jobs():\n    yield 1\ndef handle_job(job):\n    pass\n")
+    words = [str(BIN / "tm-run"), "mod.py", "1", "--progress=none"]
+    run = playground.run("/bin/bash", "-c", 'ulimit -f 1; exec "$0" "$@" 2>&1 | cat', *words)
+
+    assert "cannot be made: disk I/O error (no file of this process may have more than" in run.output
+    assert "raise `ulimit -f`" in run.output
+
+
+def test_a_umask_that_takes_all_leaves_the_state_to_its_owner(playground: Playground) -> None:
+    """The next session could not open it, unless it is root's."""
+    playground.write("mod.py", "def get_jobs():\n    yield 1\ndef handle_job(job):\n    pass\n")
+    words = [str(BIN / "tm-run"), "mod.py", "1", "--progress=none"]
+    run = playground.run("/bin/bash", "-c", 'umask 0777; exec "$0" "$@"', *words)
+
+    assert run.process.returncode == 0, run.output
+    assert stat.S_IMODE((playground.directory / "mod.tmstate").stat().st_mode) == 0o600
 
 
 def test_a_limit_that_leaves_no_memory_is_said_in_a_sentence(playground: Playground) -> None:

@@ -33,3 +33,17 @@ def test_a_user_without_a_name_has_a_number(tmp_path: Path) -> None:
     """As in a container."""
     assert ownership.user(54321) == "user 54321"
     assert ownership.user(0) == "root"
+
+
+@pytest.mark.parametrize("umask", [0o777, 0o277, 0o022])
+def test_a_new_file_is_its_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Who has made it could not open it again."""
+    former = os.umask(umask)
+    try:
+        made = os.open(tmp_path / "new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    finally:
+        os.umask(former)
+
+    assert ownership.for_its_owner(made) == made
+    os.close(made)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600

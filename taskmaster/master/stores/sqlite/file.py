@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import secrets
 import shlex
 import sqlite3
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO
 from taskmaster.errors import StateRefused, StateUnwritable
 from taskmaster.master.stores.sqlite.owner import check_made
 from taskmaster.runtime.log import clean_logger
+from taskmaster.runtime.ownership import for_its_owner
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.units import show_count
 
@@ -332,7 +334,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         # A name that nobody can know, and no link: otherwise the state would be written into a file
         # that somebody else has put there.
         descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        check_made(path, os.fstat(descriptor))
+        check_made(path, os.fstat(for_its_owner(descriptor)))
         _write_new(scratch, fill)
         if not os.path.samestat(os.fstat(descriptor), scratch.lstat()):
             raise FileExistsError(errno.EEXIST, "it was replaced while it was written", str(scratch))
@@ -341,13 +343,22 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         raise StateRefused(
-            f"The state {path} cannot be made: {reason(exc)}. Name a place that can be written with --state=PATH."
+            f"The state {path} cannot be made: {reason(exc)}{_limit_of_files()}. Name a place that can be written with "
+            "--state=PATH."
         ) from exc
     finally:
         if descriptor >= 0:
             os.close(descriptor)
             with suppress(OSError):  # why the state cannot be made matters, not that this remains
                 scratch.unlink()
+
+
+def _limit_of_files() -> str:
+    """Return what may be behind an error of which SQLite says no more: ``ulimit -f``."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if most == resource.RLIM_INFINITY:
+        return ""
+    return f" (no file of this process may have more than {show_count(most, 'byte')}: raise `ulimit -f`)"
 
 
 def _write_new(scratch: Path, fill: Callable[[sqlite3.Connection], None]) -> None:

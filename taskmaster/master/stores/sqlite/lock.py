@@ -17,7 +17,7 @@ from pathlib import Path
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite.owner import check, check_lock
 from taskmaster.runtime.at_fork import forget_in_children
-from taskmaster.runtime.ownership import user
+from taskmaster.runtime.ownership import for_its_owner, user
 
 __all__ = ["Lock", "address_in", "is_held", "lock_of"]
 
@@ -166,7 +166,7 @@ class Lock:
         made = False
         try:
             try:
-                descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                descriptor = for_its_owner(os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600))
                 made = True
             except FileExistsError:
                 descriptor = self._open_existing(flags)

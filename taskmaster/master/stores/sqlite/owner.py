@@ -17,7 +17,14 @@ from pathlib import Path
 
 from taskmaster.errors import StateRefused
 from taskmaster.runtime.log import clean_logger
-from taskmaster.runtime.ownership import OTHERS_WRITE, is_group_of_container, is_trusted, others_write, user
+from taskmaster.runtime.ownership import (
+    OTHERS_WRITE,
+    for_its_owner,
+    is_group_of_container,
+    is_trusted,
+    others_write,
+    user,
+)
 
 __all__ = ["check", "check_lock", "check_made", "check_opened", "followed", "reserve", "warn_of_directory"]
 
@@ -159,7 +166,8 @@ def reserve(state: Path) -> list[Path]:
     for end in ("-wal", "-journal"):
         part = state.with_name(state.name + end)
         with suppress(OSError):  # one that is there was checked; where none can be made, SQLite says so
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(for_its_owner(os.open(part, flags, 0o600)))
             made.append(part)
     return made
 
