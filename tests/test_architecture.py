@@ -564,7 +564,7 @@ COVERED_BY = {
     "tests/process/test_scripts.py": "api options/keywords runner/loop runner/optional_parts",
     "tests/integration/cli/test_commands.py": (
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
-        "options/commands options/page options/project"
+        "options/commands options/page options/project options/workers"
     ),
     "tests/process/test_engine_dask.py": "engine/contract runner/engine_fleet runner/engine_slaves",
     "tests/process/test_engine_executor.py": "runner/engine_choice",
@@ -573,8 +573,8 @@ COVERED_BY = {
     "tests/process/test_completion.py": "cli/completing",
     "tests/process/test_steering.py": "control cli/steering runner/steer_state",
     "tests/unit/master/steering/test_steering.py": (
-        "master/steering/amounts master/steering/quiet_slaves master/steering/records master/steering/request "
-        "master/steering/slave_names master/steering/steered master/steering/trail"
+        "master/steering/amounts master/steering/inherited master/steering/quiet_slaves master/steering/records "
+        "master/steering/request master/steering/slave_names master/steering/steered master/steering/trail"
     ),
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
     "tests/process/test_slaves.py": (
@@ -680,11 +680,22 @@ def test_unit_tests_have_no_socket_no_process_and_no_pause():
         f"{path}:{node.lineno} calls {ast.unparse(node.func)}"
         for path in TESTS
         if ROOT / "tests/unit" in path.parents
+        for names in [names_of(path)]
         for node in nodes(parsed(path))
-        if isinstance(node, ast.Call) and WAITS.fullmatch(ast.unparse(node.func))
+        if isinstance(node, ast.Call) and WAITS.fullmatch(names.get(ast.unparse(node.func), ast.unparse(node.func)))
     ]
 
     assert wrong == []
+
+
+def names_of(path: Path) -> dict[str, str]:
+    """Give what the names that a file imports from modules stand for, as dotted names."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes(parsed(path))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 @pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(ROOT)) for path in TESTS])

@@ -8,32 +8,21 @@ adds the rules about options that do not go together.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.model import MAX_BATCH
 from taskmaster.options.engine import EngineOptions, ExecutorOptions
-from taskmaster.options.option import Section, amount, check_options, choice, count, flag, seconds, text
+from taskmaster.options.option import Section, amount, choice, count, flag, seconds, text
 from taskmaster.options.page import PageOptions
-from taskmaster.options.project import ProjectOptions
-from taskmaster.options.telling import LogOptions, TellingOptions
+from taskmaster.options.telling import TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
+from taskmaster.options.workers import CommonOptions, WorkerOptions
 from taskmaster.records import record
-from taskmaster.units import bytes_of, seconds_of, share_of
+from taskmaster.units import seconds_of, share_of
 
-__all__ = [
-    "MasterOptions",
-    "RunOptions",
-    "SlaveOptions",
-    "WorkerOptions",
-    "failure_budget",
-    "usable_cpus",
-]
+__all__ = ["MasterOptions", "RunOptions", "SlaveOptions", "failure_budget"]
 
 PROGRESS_MODES = ("auto", "bar", "lines", "json", "none")
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 DEFAULT_HOST = "127.0.0.1:5050"
 DEFAULT_SPAN = 100_000
 DRY_RUN_JOBS = 10  # that --dry-run shows if it is given without a number
@@ -44,15 +33,6 @@ def _check_lease(option: str, value: Any) -> None:
         raise UsageError(f"{option} is {value!r}: give a number of seconds, 1 or more.")
     if value == float("inf"):
         raise UsageError(f"{option} is inf: the jobs of a lost slave would never run again. Give a number of seconds.")
-
-
-def _check_memory(option: str, value: Any) -> None:
-    bytes_of(option, value)
-    if not Path("/proc/self/statm").exists():
-        raise UsageError(
-            f"{option} is given, and this system has no /proc, which says how much memory a worker takes. Use "
-            "--jobs-per-worker."
-        )
 
 
 def failure_budget(value: int | str | None, option: str = "--max-failures") -> tuple[int | None, float | None]:
@@ -72,96 +52,6 @@ def failure_budget(value: int | str | None, option: str = "--max-failures") -> t
     except ValueError:
         pass
     raise UsageError(f"{option} is {value!r}: give a number of jobs, or a share of them such as 1%.")
-
-
-@record(slots=False)
-class CommonOptions(ProjectOptions, LogOptions):
-    """What every command that serves or runs jobs can be told."""
-
-    key: str | None = text(
-        Section.NETWORK,
-        None,
-        "TEXT",
-        "The shared key. Others on this machine can see it: prefer --key-file.",
-        environment=False,  # TASKMASTER_KEY is taken out of the environment where the key is looked for
-    )
-    key_file: str | None = text(
-        Section.NETWORK,
-        None,
-        "PATH",
-        "File with the shared key, made by `tm-ctl keygen`; or set TASKMASTER_KEY to the key.",
-    )
-    grace: float = seconds(
-        Section.WORKERS, 30.0, "How long running jobs may take to end after the first Ctrl-C or SIGTERM."
-    )
-    log_level: str = choice(Section.OUTPUT, "warning", LOG_LEVELS, "What is logged to standard error.", capitals=True)
-    debug: bool = flag(Section.OUTPUT, "Show Taskmaster's own tracebacks.")
-
-    def check(self) -> None:
-        """Check that each value is allowed, and that the values go together.
-
-        Raises:
-            UsageError: A value is not allowed; the message names the option and the value.
-        """
-        check_options(self)
-
-
-@record(slots=False)
-class WorkerOptions(CommonOptions):
-    """How the workers of one machine run jobs."""
-
-    processes: int | None = count(
-        Section.WORKERS,
-        None,
-        "Number of worker processes. tm-run --processes 0 runs jobs one after the other, in its own process.",
-        least=0,
-        unset="the number of usable CPUs",
-    )
-    # A worker has a table with a slot for each job that runs at once, which limits their number.
-    threads: int = count(Section.WORKERS, 1, "Jobs that each worker runs at once, in threads.", least=1, most=MAX_BATCH)
-    concurrency: int = count(
-        Section.WORKERS,
-        1,
-        "Jobs that each worker runs at once, if the callback is an `async def`.",
-        least=1,
-        most=MAX_BATCH,
-    )
-    batch: int | None = count(
-        Section.WORKERS,
-        None,
-        "Jobs in a batch, but never fewer than a worker runs at once.",
-        least=1,
-        most=MAX_BATCH,
-        unset="as many as take half a second",
-    )
-    jobs_per_worker: int | None = count(
-        Section.WORKERS,
-        None,
-        "Replace a worker by a new one when it has run this many jobs.",
-        least=1,
-        unset="no limit",
-    )
-    memory_per_worker: int | None = amount(
-        Section.WORKERS,
-        "AMOUNT",
-        bytes_of,
-        "Replace a worker by a new one, between two jobs, when it takes more memory than this, like 500M or 2G.",
-        check=_check_memory,
-        unset="no limit",
-    )
-    handle_job_callback: str | None = text(
-        Section.TARGET,
-        None,
-        "NAME",
-        "The function that is called with each job.",
-        unset="handle_job",
-        commands_only="here, give the function itself",
-    )
-
-    @property
-    def workers(self) -> int:
-        """How many worker processes there are on this machine."""
-        return usable_cpus() if self.processes is None else self.processes
 
 
 @record(slots=False)
@@ -388,13 +278,3 @@ class RunOptions(MasterOptions, WorkerOptions, EngineOptions):
                     f"--processes 0 runs jobs one after the other in this process, so that {name}={value} means "
                     "nothing: leave it out, or give --processes=1 or more."
                 )
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use: those that ``taskset`` or a container leaves."""
-    number = getattr(os, "process_cpu_count", None)  # since Python 3.13
-    if number is not None:
-        return number() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,6 +9,7 @@ lets requests in, ``master/steer_service`` applies them under the master's one l
 - ``amounts``: times and rates;
 - ``slave_names``: which of the connected slaves a person means;
 - ``quiet_slaves``: slaves that get no more jobs, as the state keeps them;
+- ``inherited``: what is said at the start of changes that earlier sessions have left;
 - ``steered``: what is steered beside the broker;
 - ``steering``: applies requests, and remembers what was answered to each.
 

@@ -22,11 +22,11 @@ from taskmaster.master.steering.amounts import (
     OFF,
     because,
     end_of_hold,
-    is_rate,
     rate_from,
     rate_text,
     said_of_rate,
 )
+from taskmaster.master.steering.inherited import StartValues, said_at_start
 from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, News, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
@@ -122,27 +122,9 @@ class Steering:
         Args:
             place: Names the run in a command.
         """
-        found = [f"{row.reason}." for row in self.trail.unwritten() if row.command == KILLED]
-        for change in self.live.values():
-            when = f"by {change.by} on {show_moment(change.at)}" + (f' ("{change.reason}")' if change.reason else "")
-            if change.name == HOLD:
-                until = f" until {show_moment(change.until)}" if change.until is not None else ""
-                found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
-            elif change.name == RATE:
-                found.append(
-                    f"The rate {is_rate(rate_text(change.value))}, set {when}; the command line says "
-                    f"{show_rate(self._rate)}. `tm-ctl rate default {place}` goes back to that."
-                )
-            elif is_setting(change.name):
-                found.append(
-                    f"{change.name} is {change.value}, set {when}; the command line says "
-                    f"{self._settings.start_value(change.name)}. `tm-ctl set {change.name}=default {place}` goes back "
-                    "to that."
-                )
-        found += quiet_slaves.said_at_start(self.live.values(), place)
-        for change, why in self.lost:
-            found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
-        return found
+        killed = [row.reason for row in self.trail.unwritten() if row.command == KILLED]
+        start = StartValues(self._rate, self._settings.start_value)
+        return said_at_start(killed, self.live.values(), self.lost, start, place)
 
     def tick(self, now: float) -> None:
         """Let time pass: a hold ends in time, and slaves that have said goodbye are forgotten."""

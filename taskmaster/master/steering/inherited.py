@@ -1,0 +1,64 @@
+"""What is said at the start of a session of changes that earlier ones have left in force. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from taskmaster.master.steering import quiet_slaves
+from taskmaster.master.steering.amounts import is_rate, rate_text
+from taskmaster.master.steering.records import HOLD, RATE, LiveChange, is_setting
+from taskmaster.units import show_moment, show_rate
+
+__all__ = ["StartValues", "said_at_start"]
+
+
+class StartValues(NamedTuple):
+    """What the command line says.
+
+    Attributes:
+        rate: The rate; None if there is none.
+        of: Gives the value of a setting, as text.
+    """
+
+    rate: float | None
+    of: Callable[[str], str]
+
+
+def said_at_start(
+    killed: Iterable[str],
+    live: Iterable[LiveChange],
+    lost: Iterable[tuple[LiveChange, str]],
+    start: StartValues,
+    place: str,
+) -> list[str]:
+    """Return a sentence for each session that was killed, and for each change.
+
+    Args:
+        killed: What the trail says of sessions that could not say so themselves.
+        live: The changes that are in force.
+        lost: The changes that cannot be in force any more, each with the reason.
+        start: What is in force without them.
+        place: Names the run in a command.
+    """
+    changes = list(live)
+    found = [f"{reason}." for reason in killed]
+    for change in changes:
+        when = f"by {change.by} on {show_moment(change.at)}" + (f' ("{change.reason}")' if change.reason else "")
+        if change.name == HOLD:
+            until = f" until {show_moment(change.until)}" if change.until is not None else ""
+            found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
+        elif change.name == RATE:
+            found.append(
+                f"The rate {is_rate(rate_text(change.value))}, set {when}; the command line says "
+                f"{show_rate(start.rate)}. `tm-ctl rate default {place}` goes back to that."
+            )
+        elif is_setting(change.name):
+            found.append(
+                f"{change.name} is {change.value}, set {when}; the command line says {start.of(change.name)}. "
+                f"`tm-ctl set {change.name}=default {place}` goes back to that."
+            )
+    found += quiet_slaves.said_at_start(changes, place)
+    for change, why in lost:
+        found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
+    return found
