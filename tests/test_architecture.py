@@ -667,9 +667,10 @@ def test_every_unit_test_is_of_one_module():
     assert strays == []
 
 
-# A class of socket's errors may be raised, and what a process has replaced may be patched.
+# Errors of socket and subprocess may be raised, and what a process has replaced may be patched.
 WAITS = re.compile(
-    r"subprocess\.\w+|socket\.(socket|socketpair|create_\w+|fromfd)|multiprocessing\.(?!pool)\w+"
+    r"subprocess\.(?!TimeoutExpired\b|CalledProcessError\b)\w+"
+    r"|socket\.(socket|socketpair|create_\w+|fromfd)|multiprocessing\.(?!pool)\w+"
     r"|os\.(fork|system|popen|spawn\w+|posix_spawn\w*|exec\w+)|(time\.)?sleep"
 )
 
