@@ -15,8 +15,8 @@ from contextlib import contextmanager
 __all__ = ["Collector", "collector_paused"]
 
 MANY_BATCHES = 20_000  # from which on a look at all objects takes a tenth of a second and more
-FREEZE_SECONDS = 5.0
-YOUNG_OBJECTS = 10_000  # made, and not freed, before new objects are looked at
+FREEZE_SECONDS = 1.0  # so that each object is looked at once, and those of a second in less than a tenth of one
+YOUNG_OBJECTS = 200_000  # made, and not freed, before new objects are looked at sooner
 YOUNG_ROUNDS = 5  # of these, before those that have survived are looked at once more
 NEVER = 1_000_000_000
 
