@@ -97,6 +97,26 @@ LEFT = {
         def handle_job(job):
             logging.getLogger("kept").warning("%s", job)
     """,
+    "a pool of processes": """
+        import multiprocessing, time
+        def save(job):
+            time.sleep(0.01)
+            note(job)
+        def setup():
+            global pool
+            pool = multiprocessing.Pool(2)
+        def handle_job(job):
+            pool.apply_async(save, (job,))
+    """,
+    "a pool of threads": """
+        import multiprocessing.pool, time
+        pool = multiprocessing.pool.ThreadPool(2)
+        def save(job):
+            time.sleep(0.01)
+            note(job)
+        def handle_job(job):
+            return pool.imap(save, [job])
+    """,
     "a transaction that teardown commits": """
         import sqlite3
         rows = sqlite3.connect(f"rows-{os.getpid()}.sqlite")
@@ -143,7 +163,7 @@ def written(playground: Playground) -> list[int]:
     return sorted(int(line) for text in texts for line in text.splitlines())
 
 
-@pytest.mark.parametrize("kind", mostly_slow(LEFT, "a file opened in setup", "an executor"))
+@pytest.mark.parametrize("kind", mostly_slow(LEFT, "a file opened in setup", "an executor", "a pool of processes"))
 def test_what_a_callback_has_left_to_be_done_is_done(playground: Playground, kind: str) -> None:
     """All of it, before the run says that all is done."""
     playground.write("left.py", dedented(LEFT[kind]))

@@ -33,6 +33,7 @@ from taskmaster.slave.worker.open_transactions import OpenTransactions
 __all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
 NOTICE_SECONDS = 1.0  # a worker that takes longer to end says what it waits for
+POOL_SECONDS = 0.01  # between two looks whether a pool has done all that it was given
 PIPE_SECONDS = 5.0  # for a program to end after its standard input was closed
 
 
@@ -110,6 +111,7 @@ class WorkerEnding:
         self._problems += problems
         self._begin_watch(seconds)
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._step("its pools of multiprocessing", _wait_for_pools)
         self._step("its exit functions (atexit)", self._run_exit_functions)
         self._step("its log handlers", self._close_logging)
         self._step("its open transactions", self._look_for_transactions)
@@ -226,6 +228,17 @@ class WorkerEnding:
         flush()
         self._sender.say(WorkerClosed("; ".join(self._problems)))
         return 1 if self._problems else 0
+
+
+def _wait_for_pools() -> None:
+    """Wait for what callbacks have given to pools, which are ended with the worker as they are. Of
+    a pool that the script has made, no thread is here that could do anything.
+    """
+    pools: Any = sys.modules.get("multiprocessing.pool")
+    for one in gc.get_objects() if pools else ():
+        if issubclass(type(one), pools.Pool):
+            while one._cache and one._result_handler.is_alive():  # noqa: SLF001  # nothing else tells
+                time.sleep(POOL_SECONDS)
 
 
 def _wait_for_readers() -> None:
