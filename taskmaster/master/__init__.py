@@ -6,8 +6,8 @@ back. ``checkpointer`` writes the state; ``run_record`` and ``job_records`` are 
 ``run_status`` says how the run stands, ``completion`` how much is settled, ``standing`` what it
 waits for, ``summary`` what it comes to, ``remarks`` what that means,
 ``run_details`` what there is beside. ``skew`` compares the slaves,
-``run_identity`` says what a state belongs to, ``job_identity`` tells jobs apart, ``pickling`` makes
-bytes of them.
+``run_identity`` says what a state belongs to, ``job_identity`` tells jobs apart, ``key_equality``
+tells which keys are one to a database, ``pickling`` makes bytes of jobs.
 
 ``steer_service`` lets a run be steered and looked at, ``failed_choice`` knows which failed jobs an
 operator means; ``condition`` and ``why`` say why it is no

@@ -38,6 +38,8 @@ MOST_IDLE_SECONDS = 8.0  # longest pause of an idle slave, however many slaves t
 REPORT_SECONDS = 0.1  # while other slaves wait for jobs that this one holds, or may soon wait
 RELAXED_REPORT_SECONDS = 0.5  # while many jobs are queued: each message takes processor time from jobs
 REPORT_SPACING_SECONDS = 0.002  # between the reports of two slaves, where there are many
+NEWS_SECONDS = 1.0  # longest pause of a slave that waits for its turn under a rate, where there are few
+NEWS_SPACING_SECONDS = 0.016  # between the requests of two such slaves, where there are many
 
 # To take a batch back and to hand out another one costs the master 45 us of its one core in
 # bundles, and 170 us one at a time.
@@ -126,7 +128,8 @@ class Dispatch:
             held = self._throttle.poll_pause(want, now, slave.turn)
             if held:
                 slave.turn = now + held
-                return held
+                # It keeps its turn, and learns soon that there is another rate.
+                return min(held, max(NEWS_SECONDS, NEWS_SPACING_SECONDS * len(self._broker.slaves)))
             self._broker.recalls.starve(slave)
         slaves = self._broker.slaves
         unfed = len(slaves.unfed)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from taskmaster import keys
-from taskmaster.key_equality import same
+from taskmaster.master.key_equality import same
 from taskmaster.master.run_record import RunRecord
 
 __all__ = ["Dedup"]

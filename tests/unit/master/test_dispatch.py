@@ -187,6 +187,23 @@ def test_what_the_throttle_holds_back_is_not_handed_out() -> None:
     assert world.dispatch.pause(world.slave, want, fed=False) == pytest.approx(1.0)
 
 
+def test_a_slave_that_waits_for_its_turn_learns_soon_of_a_higher_rate() -> None:
+    """It asks once more before its turn comes, and keeps it; after ``rate off`` it has jobs then."""
+    throttle = Throttle(rate=0.1)
+    world = World(list(range(10)), throttle=throttle)
+    want = Want(1, 5, 5, "")
+    assert [payloads(batch) for batch in world.dispatch.batches(world.slave, want)] == [[0]]
+
+    assert world.dispatch.batches(world.slave, want) == ()
+    assert world.dispatch.pause(world.slave, want, fed=False) == 1.0
+    turn = world.slave.turn
+    assert turn > 5.0
+    assert world.dispatch.pause(world.slave, want, fed=False) == 1.0
+    assert world.slave.turn == pytest.approx(turn, abs=0.1)
+    throttle.set_rate(None, "")
+    assert [payloads(batch) for batch in world.dispatch.batches(world.slave, want)] == [[1, 2, 3, 4, 5]]
+
+
 def test_a_busy_slave_reports_more_seldom_while_much_is_queued() -> None:
     """Its words take time from its jobs; but soon as the queue runs out, and while another one has
     nothing.

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from taskmaster import keys
-from taskmaster.key_equality import same
+from taskmaster.master.key_equality import same
 from taskmaster.master.broker.watermark import END
 
 EAST = timezone(timedelta(hours=1))
