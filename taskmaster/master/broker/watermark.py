@@ -23,8 +23,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.master.key_equality import same
 from taskmaster.keys import FINGERPRINT_BYTES
+from taskmaster.master.key_equality import same
 from taskmaster.records import changing
 
 __all__ = ["END", "SettledRange", "Watermark", "settled_range"]

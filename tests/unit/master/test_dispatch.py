@@ -188,7 +188,7 @@ def test_what_the_throttle_holds_back_is_not_handed_out() -> None:
 
 
 def test_a_slave_that_waits_for_its_turn_learns_soon_of_a_higher_rate() -> None:
-    """It asks once more before its turn comes, and keeps it; after ``rate off`` it has jobs then."""
+    """It asks once more before its turn comes, and keeps it; after ``rate off`` it has jobs."""
     throttle = Throttle(rate=0.1)
     world = World(list(range(10)), throttle=throttle)
     want = Want(1, 5, 5, "")

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from taskmaster import keys
-from taskmaster.master.key_equality import same
 from taskmaster.master.broker.watermark import END
+from taskmaster.master.key_equality import same
 
 EAST = timezone(timedelta(hours=1))
 BERLIN = ZoneInfo("Europe/Berlin")
