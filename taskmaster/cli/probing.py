@@ -20,7 +20,7 @@ __all__ = ["probe"]
     metavar="SQL",
     default="",
     envvar="TASKMASTER_STATEMENT",
-    help="What stands for the work of others there; by default a small read and an empty commit. It runs "
+    help="What stands for the work of others there; by default a small transaction with a read. It runs "
     "in a transaction that is read only: one that writes is refused.",
 )
 @click.option(

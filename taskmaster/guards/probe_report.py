@@ -51,7 +51,7 @@ class ProbeReport:
             seconds: For how long.
             own: With a statement of the user's own.
         """
-        what = "Your statement" if own else "A read of one row and an empty commit"
+        what = "Your statement" if own else "A transaction that reads one row"
         return f"{what}, {1 / PROBE_SECONDS:.0f} times a second for {seconds:g} s, to see what others feel of it now:"
 
     def lines(self, seconds: float) -> Iterator[str]:

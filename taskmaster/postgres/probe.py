@@ -1,5 +1,8 @@
-"""The probe: what others feel of a database, as the time that a small read and an empty durable
-commit take together, over a connection of its own.
+"""The probe: what others feel of a database, as the time that a small transaction takes, with a
+read and an empty durable commit, over a connection of its own.
+
+Each of its four statements is sent when the one before has been answered, as those of others are: a
+run that others meet at any of theirs would be met by a single statement much more seldom.
 
 It takes its time about eight times a second, in a thread of the master's own. It needs no rights
 beside those to connect. Behind a pooler, each probe is one transaction, and nothing is set
@@ -80,8 +83,8 @@ def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
         limit: ``"1.5x"``, as many times of what a probe takes without the run, or a time like
             ``"20ms"``.
         dsn: The database that is to be spared.
-        probe: A statement that stands for what others do; by default a small read and an empty
-            commit. It runs in a transaction that is read only: one that writes is refused.
+        probe: A statement that stands for what others do; by default a small transaction
+            with a read. It runs in a transaction that is read only: one that writes is refused.
 
     Raises:
         UsageError: The limit or the DSN cannot be read, or the probe is more than one statement.
@@ -101,7 +104,7 @@ class DatabaseProbe:
 
     Args:
         dsn: The database.
-        statement: The statement, which can only read; "" for a small read and an empty commit.
+        statement: The statement, which can only read; "" for a small transaction with a read.
         clock: Gives seconds.
 
     Attributes:
@@ -118,7 +121,7 @@ class DatabaseProbe:
         self._statement = _single(statement)
         self._clock = clock
         self._connection: Any = None
-        self._sql = ""
+        self._messages: list[str] = []
         self._counts = True  # the server counts statements, for all that is known
         self._own: set[int] = set()  # the numbers of the probe's own statements
         self._looks = 0  # at what the server counts
@@ -226,7 +229,8 @@ class DatabaseProbe:
     def _time(self) -> float:
         with self._cursor() as cursor:
             began = self._clock()
-            cursor.execute(self._sql)
+            for message in self._messages:
+                cursor.execute(message)
             return self._clock() - began
 
     def _sessions(self) -> list[tuple[int, bool]]:
@@ -267,20 +271,20 @@ class DatabaseProbe:
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
         dead_links.watch(self._connection)
-        # One message, and so one transaction, after which the setting is gone, as with guards.
+        # In one transaction, after which the setting is gone, as with guards.
         within = f"SET LOCAL {MARK} statement_timeout = {1000 * TIMEOUT_SECONDS};"
         if self._statement:  # of a user, who may have meant to try it only
-            self._sql = f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"
+            self._messages = [f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"]
         else:
-            self._sql = f"{within} {self._default()}"
+            self._messages = [f"BEGIN; {within}", *self._default(), "COMMIT"]
 
-    def _default(self) -> str:
-        """Return a read by a key, and an empty commit if one can be made."""
+    def _default(self) -> list[str]:
+        """Return a read by a key, and what makes the commit wait for the disk if that can be."""
         with self._cursor() as cursor:
             cursor.execute(MAY_WRITE)
             self.reads_only = not cursor.fetchone()[0]
         read = self._read_of_table() or READ
-        return read if self.reads_only else f"SELECT {COMMIT}, ({read})"  # each statement costs
+        return [read] if self.reads_only else [read, f"SELECT {MARK} {COMMIT}"]
 
     def _read_of_table(self) -> str:
         """Return a read of a random row of the run's table; "" if it cannot be read here."""

@@ -58,9 +58,6 @@ def test_a_statement_of_the_users_own_is_the_probe(postgres: Server) -> None:
 def test_it_reads_the_table_of_the_run(postgres: Server) -> None:
     """By its key, wherever that is; where it cannot be read, a table of the server's own."""
     postgres.execute("CREATE TABLE public.p (id int PRIMARY KEY); INSERT INTO p SELECT generate_series(5, 1000)")
-    asked = (
-        "SELECT query LIKE '%FROM public.p WHERE%' FROM pg_stat_activity WHERE application_name = 'taskmaster/probe'"
-    )
     source = ranges(postgres.dsn(), "public.p")
     with closing(source), closing(DatabaseProbe(postgres.dsn())) as probe:
         assert source.probed() is None  # not known before it is read
@@ -68,7 +65,7 @@ def test_it_reads_the_table_of_the_run(postgres: Server) -> None:
         assert source.probed() == ("public.p", "id", 5, 1000)
         probe.read_like(source.probed)
         probe()
-        assert postgres.execute(asked) == [(True,)]
+        assert any("FROM public.p WHERE" in message for message in probe._messages)
 
         probe.close()
         postgres.execute("DROP TABLE p")
@@ -87,7 +84,7 @@ def test_it_reads_a_table_whose_keys_are_random_over_all_of_a_bigint(postgres: S
     with closing(DatabaseProbe(postgres.dsn())) as probe:
         probe.read_like(lambda: ("public.h", "id", *ends))
         assert all(probe() > 0 for _ in range(60))
-        assert "FROM public.h" in probe._sql
+        assert any("FROM public.h" in message for message in probe._messages)
     postgres.execute("DROP TABLE h")
 
 

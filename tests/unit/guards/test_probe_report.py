@@ -47,7 +47,7 @@ def test_it_says_what_limits_would_allow() -> None:
     assert 3 <= len(lines) <= 4
     said = "--pace=1.5x would keep the median below 3 ms, and p95 below 3 ms."
     assert said in report.summary()
-    assert report.beginning(3, own=False).startswith("A read of one row and an empty commit, 8 times a second for 3 s")
+    assert report.beginning(3, own=False).startswith("A transaction that reads one row, 8 times a second for 3 s")
     assert report.as_json()["median"] == 0.002
 
 
