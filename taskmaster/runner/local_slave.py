@@ -207,8 +207,13 @@ class LocalSlave:
 
     def _sure(self, code: int | None) -> int | None:
         """Return an exit code, or what the slave has said where the code may be that of nobody."""
-        if code == 0 and self._word is not None:
-            code, self._word = self._word.code(), None
+        word = self._word
+        if code is None or word is None:
+            return code
+        self._word = None
+        if code == 0:
+            return word.code()
+        word.close()  # a slave that is started again has another one
         return code
 
     def _tell_to_end(self) -> None:

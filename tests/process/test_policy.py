@@ -328,10 +328,16 @@ def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground
         "mod.py",
         PREAMBLE
         + FLAG
-        + "import signal, subprocess\n"
+        + "import signal, subprocess, time\n"
         + "def alive(pid):\n"
-        + "    try:\n        return open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] not in 'ZX'\n"
-        + "    except FileNotFoundError:\n        return False\n"
+        # One that was killed takes its time to be gone; it runs nothing any more.
+        + "    for look in range(100):\n"
+        + "        try:\n"
+        + "            if open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] in 'ZX':\n"
+        + "                return False\n"
+        + "        except (FileNotFoundError, ProcessLookupError):\n            return False\n"
+        + "        time.sleep(0.1)\n"
+        + "    return True\n"
         + "def get_jobs(last=-1):\n    yield from range(last + 1, 3)\n"
         + "def handle_job(n):\n"
         + "    if n == 1 and first_time(n):\n"
