@@ -1,4 +1,4 @@
-"""Whether two keys that are written differently are one and the same to whoever compares values.
+"""Whether two keys that are written differently are equal where values are compared.
 
 ``last`` is compared by the user's code or by a database: ``amount > 3.0`` leaves ``3.00`` out, and
 ``moment > last`` the same moment in another time zone. So a run must not be cut between such two,

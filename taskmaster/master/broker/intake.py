@@ -183,7 +183,7 @@ class Intake:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many jobs wait to be handed out again that nothing is read beside them."""
+        """Whether nothing is read because too many jobs wait to be handed out again."""
         return not self._queue and not self.exhausted and self._again >= self._limits.size
 
     def newest(self, count: int, chance: random.Random) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Which keys are one and the same to whoever compares values."""
+"""Which keys are equal where values are compared."""
 
 from __future__ import annotations
 
