@@ -32,8 +32,8 @@ def test_progress_json_is_a_stream_of_events(playground: Playground, monkeypatch
     with Run(next(playground.directory.glob("*.tmstate"))) as steered:
         steered.pause(reason="deploy")
         steered.resume()
-    listed = playground.run("tm-ctl", "events", "work.py")
     follower.wait_for_output('"unpaused"')
+    listed = playground.run("tm-ctl", "events", "work.py")
     playground.let_go()
 
     assert run.end() == 3, run.output
