@@ -125,7 +125,7 @@ class Facts:
         alone: Nothing else is left to be handed out.
         leased: Jobs handed out and not ended.
         waiting: Jobs that wait for another attempt.
-        crowded: These, and what is to be handed out again, are so many that nothing more is read.
+        crowded: Nothing more is read, because too many jobs wait to be handed out again.
         next_due: Seconds until the next of these; None if none waits.
         rate: How the rate is said while it limits the run; "" otherwise.
         pace: How the pace and the guards are said while they slow the run; "" otherwise.

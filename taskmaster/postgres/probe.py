@@ -65,7 +65,12 @@ COUNTS = f"""
 SELECT {MARK} to_regprocedure('pg_stat_statements(boolean)') IS NOT NULL
        AND current_setting('server_version_num')::int >= 130000
 """
-OWN = "SELECT queryid FROM pg_stat_statements(true) WHERE query LIKE '%' || $$/* taskmaster */$$ || '%'"
+# With them those that begin and end a transaction, which the server counts as one statement with
+# others' own: the probe's would be taken for theirs, and these take no time of their own.
+OWN = """
+SELECT queryid FROM pg_stat_statements(true)
+WHERE query LIKE '%' || $$/* taskmaster */$$ || '%' OR lower(btrim(query, ' ;')) IN ('begin', 'commit')
+"""
 OWN_LOOKS = 3  # at the count of statements, after which all of its statements have been executed
 # The most frequent statements of this database: those whose texts the user may not see have no
 # number. The texts themselves, which are in a file, are not read.

@@ -219,8 +219,8 @@ def test_the_server_s_count_of_statements_is_read_where_it_is_there(postgres: Se
     made = (
         "CREATE FUNCTION public.pg_stat_statements(showtext boolean) RETURNS TABLE (queryid bigint, dbid oid, "
         "calls bigint, total_exec_time float8, query text) LANGUAGE sql AS $$ SELECT q, (SELECT oid FROM pg_database "
-        "WHERE datname = current_database()), 5::bigint, 250.0::float8, CASE q WHEN 9 THEN '/* taskmaster */' END "
-        "FROM unnest(ARRAY[7, 7, 9, NULL, {more}]) q $$"
+        "WHERE datname = current_database()), 5::bigint, 250.0::float8, CASE q WHEN 9 THEN '/* taskmaster */' "
+        "WHEN 10 THEN 'BEGIN' WHEN 11 THEN 'commit;' END FROM unnest(ARRAY[7, 7, 9, 10, 11, NULL, {more}]) q $$"
     )
     postgres.execute(made.format(more="8"))
     try:
