@@ -24,7 +24,7 @@ from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
-from taskmaster.runtime.exhaustion import is_exhausted
+from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.exit_guard import keep_exit_code
 from taskmaster.runtime.tracebacks import one_line
 
@@ -35,12 +35,11 @@ def _unexpected(exc: Exception, *, debug: bool) -> str:
     if isinstance(exc, OSError) and exc.errno in _UNWRITABLE and exc.filename is None:
         return f"what was to be printed cannot be written: {exc.strerror}."
     if is_exhausted(exc):
-        return f"the system gives this process no more than it has: {one_line(exc)}{_MORE}{'' if debug else _AGAIN}"
+        return f"{exhausted(exc)}{'' if debug else _AGAIN}"
     return f"unexpected error: {one_line(exc)}{'' if debug else _AGAIN}"
 
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_MORE = " (`ulimit -a` shows its limits; a run can be resumed when there is more)"
 _AGAIN = "; run the same command again with --debug to see where"
 
 

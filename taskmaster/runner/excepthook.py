@@ -15,6 +15,7 @@ from taskmaster.errors import TaskmasterError
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.error_output import say_error
+from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.invocation import is_interactive
 
 __all__ = ["for_scripts"]
@@ -36,6 +37,11 @@ def for_scripts(*, debug: bool) -> Iterator[None]:
         exc.args = (as_keywords(str(exc)), *exc.args[1:])
         _end_with_it(debug=debug)
         raise
+    except Exception as exc:
+        if not is_exhausted(exc):
+            raise
+        _end_with_it(debug=debug)
+        raise TaskmasterError(exhausted(exc)) from exc
 
 
 def _end_with_it(*, debug: bool) -> None:

@@ -11,7 +11,9 @@ import mmap
 import os
 from contextlib import suppress
 
-__all__ = ["Reserve", "is_exhausted"]
+from taskmaster.runtime.tracebacks import one_line
+
+__all__ = ["Reserve", "cure_of", "exhausted", "is_exhausted"]
 
 RESERVED_BYTES = 32 * 1024 * 1024  # of address space, kept for a thread's stack and what is written at the end
 RESERVED_DESCRIPTORS = 4
@@ -58,6 +60,22 @@ def is_exhausted(exc: BaseException) -> bool:
             return True
         found = found.__cause__ or found.__context__
     return False
+
+
+def exhausted(exc: BaseException) -> str:
+    """Return what such an exception says, for the person at the terminal, without a full stop."""
+    return (
+        f"the system gives this process no more than it has: {one_line(exc)} (`ulimit -a` shows its limits; a run can "
+        "be resumed when there is more)"
+    )
+
+
+def cure_of(exc: BaseException, otherwise: str) -> str:
+    """Return what cures an error of the system: another limit of open files where they are too
+    many, else what the caller knows.
+    """
+    too_many = isinstance(exc, OSError) and exc.errno == errno.EMFILE
+    return "Raise the limit (ulimit -n)." if too_many else otherwise
 
 
 def _text(exc: BaseException) -> str:

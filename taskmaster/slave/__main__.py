@@ -17,6 +17,7 @@ from taskmaster.redaction import clean_lines, clean_message
 from taskmaster.runtime import standard_streams
 from taskmaster.runtime.child_process import Forked
 from taskmaster.runtime.command_log import CommandLog
+from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.exit_word import say_exit
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 from taskmaster.runtime.titles import set_title
@@ -75,6 +76,11 @@ def _code_of(config: SlaveConfig, key: str, log: CommandLog) -> int:
     except TaskmasterError as exc:
         sys.stderr.write(f"{clean_message(str(exc))}\n")
         return exc.exit_code
+    except Exception as exc:
+        if not is_exhausted(exc):
+            raise
+        sys.stderr.write(f"{clean_message(exhausted(exc))}\n")
+        return 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 from taskmaster import __version__
 from taskmaster.errors import AuthError, ConnectError
+from taskmaster.runtime.exhaustion import cure_of
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
 from taskmaster.transport.channel import SERVED, Channel
@@ -54,9 +55,8 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
     try:
         sock = _reach(address, deadline)
     except (OSError, UnicodeError, OverflowError) as exc:
-        raise ConnectError(
-            f"No master can be reached at {address}: {_why(exc)}. Check --host, and that the master is running."
-        ) from exc
+        cure = cure_of(exc, "Check --host, and that the master is running.")
+        raise ConnectError(f"No master can be reached at {address}: {_why(exc)}. {cure}") from exc
     channel = Channel(sock)
     try:
         _prove(channel, sock, key, address, deadline)

@@ -20,6 +20,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 from taskmaster.errors import UsageError
+from taskmaster.runtime.exhaustion import cure_of
 from taskmaster.runtime.ownership import for_its_owner
 from taskmaster.runtime.tracebacks import reason
 
@@ -205,7 +206,8 @@ def keep_private(where: Callable[[Path], Path], content: bytes, *, cannot: str, 
                 scratch.unlink()
             raise
     except (OSError, ValueError) as exc:
-        raise UsageError(f"{cannot} in {place}: {reason(exc)}. Set TASKMASTER_HOME to a directory of yours.") from exc
+        cure = cure_of(exc, "Set TASKMASTER_HOME to a directory of yours.")
+        raise UsageError(f"{cannot} in {place}: {reason(exc)}. {cure}") from exc
 
 
 def remove(port: int, key: str) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from taskmaster import __version__
 from taskmaster.errors import ListenError
+from taskmaster.runtime.exhaustion import cure_of
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import reason
 from taskmaster.transport.address import Address
@@ -389,4 +390,5 @@ def _why_not(address: Address, exc: Exception) -> str:
             f"Listening on {address} is not allowed: ports below 1024 are the administrator's. Choose another one "
             f"with --host={Address(address.host, 5050)}."
         )
-    return f"Cannot listen on {address}: {reason(exc)}. Choose an address of this machine with --host=HOST:PORT."
+    cure = cure_of(exc, "Choose an address of this machine with --host=HOST:PORT.")
+    return f"Cannot listen on {address}: {reason(exc)}. {cure}"

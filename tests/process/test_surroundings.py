@@ -127,6 +127,45 @@ def test_a_limit_that_leaves_no_memory_is_said_in_a_sentence(playground: Playgro
     assert "Traceback" not in slave.output
 
 
+FEW_FILES = [("tm-run", 12), ("tm-run", 16), ("script", 14), ("script", 18)]
+
+
+@pytest.mark.parametrize(("kind", "limit"), mostly_slow(FEW_FILES, ("tm-run", 16), ("script", 14)))
+def test_a_limit_of_open_files_is_said_in_a_sentence(playground: Playground, kind: str, limit: int) -> None:
+    """Wherever the start of a run meets it: in the master, in its slave, or between the two."""
+    playground.write("script.py", SCRIPT)
+    words = ("tm-run", "jobs.py", "1") if kind == "tm-run" else ("python", "script.py")
+    run = playground.run(
+        "/bin/bash", "-c", f'ulimit -n {limit}; exec "$0" "$@"', str(BIN / words[0]), *words[1:], TOTAL="20"
+    )
+
+    assert run.process.returncode != 0, run.output
+    assert "Too many open files" in run.output
+    assert "ulimit" in run.output
+    assert "Traceback" not in run.output
+
+
+LOWERED = """
+import os, resource, sys
+from jobs import handle_job
+from taskmaster import Taskmaster
+
+if __name__ == "__main__":
+    os.dup2(2, 900)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    Taskmaster(lambda job: handle_job(job), range(20), processes=2, state="state.tmstate").start()
+"""
+
+
+def test_a_file_above_a_limit_that_was_lowered_later_is_no_obstacle(playground: Playground) -> None:
+    """Workers let go of what their script has open, whatever its number is."""
+    playground.write("script.py", LOWERED)
+    run = playground.run("/bin/bash", "-c", 'ulimit -S -n 1024; exec "$0" script.py', str(BIN / "python"))
+
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == Counter(map(str, range(20)))
+
+
 PATCHING = """
 import _thread
 from jobs import get_jobs, handle_job as handle

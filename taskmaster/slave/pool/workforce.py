@@ -7,7 +7,6 @@ holds, is the pool's business.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import selectors
@@ -19,6 +18,7 @@ from contextlib import ExitStack
 
 from taskmaster.records import record
 from taskmaster.runtime.child_process import kill_group
+from taskmaster.runtime.exhaustion import cure_of
 from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.messages import CannotRun, Quit
 from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServerGone, how_it_ended
@@ -146,8 +146,7 @@ class Workforce:
                 descriptors = [theirs.fileno(), memory, self._buffers, out_write, err_write]
                 pid = self._fork_client.spawn(self._spec, descriptors)
             except OSError as exc:
-                cure = " Raise the limit (ulimit -n)." if exc.errno == errno.EMFILE else ""
-                raise CannotFork(f"No worker can be started: {exc.strerror}.{cure}") from exc
+                raise CannotFork(f"No worker can be started: {exc.strerror}. {cure_of(exc, '')}".rstrip()) from exc
             undo.pop_all()
         worker = WorkerProcess(pid, ours, memory, self.outputs.watch(out_read, err_read))
         os.close(memory)

@@ -148,7 +148,10 @@ def _let_go(keep: set[int]) -> None:
         pass  # a script without standard streams: nothing of ours may get their numbers
     for descriptor in open_descriptors():
         if descriptor > 2 and descriptor not in keep and descriptor != null:
-            os.dup2(null, descriptor, inheritable=False)
+            try:
+                os.dup2(null, descriptor, inheritable=False)
+            except OSError:
+                os.close(descriptor)  # above a limit that was lowered later: nothing can be given that number
 
 
 def serve(control: socket.socket, callbacks: Callbacks | None, inherited: Inherited | None = None) -> None:
