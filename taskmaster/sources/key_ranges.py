@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
+from statistics import fmean, median_high
 from typing import Any
 
 from taskmaster.errors import UsageError
@@ -22,7 +24,8 @@ __all__ = ["RangeSource"]
 
 MOST_ROWS = 1_000_000  # most rows of a range
 GROWTH_FACTOR = 2.0  # the next range has at most this many times the rows of the largest one measured
-NEWEST_WEIGHT = 0.3  # of the newest measurement, in the average
+RECENT_TIMES = 5  # measurements whose median counts: a lock that one waits for, or a new connection, is one of them
+GROWN = 1.25  # times as large as those before it, from which on a range's time counts alone
 MOST_UNMEASURED = 10_000  # ranges whose number of rows is remembered until they are measured
 
 
@@ -53,7 +56,7 @@ class RangeSource(BoundedSource):
         self._rows = self._first_rows = rows
         self._target = target
         self._lent: float | None = None  # a shorter target
-        self._speed: float | None = None  # rows a second, in a worker
+        self._measured: deque[tuple[float, float]] = deque(maxlen=RECENT_TIMES)  # rows of a range, rows a second
         self._largest = rows  # rows of a range that was measured
         self._open: dict[Any, int] = {}  # rows of ranges that were not measured yet, by key
 
@@ -95,10 +98,14 @@ class RangeSource(BoundedSource):
             target = min(target, lent)
         if target is None or not all(counts) or seconds <= 0:
             return  # the number of rows of a range from an earlier session is unknown
-        speed = sum(counts) / seconds
-        self._speed = speed if self._speed is None else (1 - NEWEST_WEIGHT) * self._speed + NEWEST_WEIGHT * speed
+        size = fmean(counts)
+        if size > GROWN * max((rows for rows, _ in self._measured), default=0.0):
+            # Each range has a cost that does not grow with its rows, so that small ones are slow for
+            # each row: what they took, together with what larger ones take, would keep ranges small.
+            self._measured.clear()
+        self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
-        wanted = int(self._speed * target)
+        wanted = int(median_high(speed for _, speed in self._measured) * target)
         self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS))
 
     def lend_target(self, seconds: float | None) -> None:
@@ -107,7 +114,7 @@ class RangeSource(BoundedSource):
         have fewer rows in proportion.
         """
         self._lent = seconds
-        if self._target is not None and self._speed is None:
+        if self._target is not None and not self._measured:
             part = 1.0 if seconds is None else min(1.0, seconds / self._target)
             self._rows = max(1, int(part * self._first_rows))
 

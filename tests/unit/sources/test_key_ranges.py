@@ -144,6 +144,23 @@ def test_ranges_are_short_from_the_first_one_on_where_that_is_lent_before() -> N
         assert len(source._between(*next(source.iterate(None)).key)) == wanted
 
 
+def test_ranges_grow_fast_though_small_ones_are_slow_for_each_row() -> None:
+    """A range costs 4 ms and 4 us a row; its first one opens a connection. The sixth has the rows
+    that take 12 ms: each doubles, as far as is allowed. One that waited for a lock makes no change.
+    """
+    source = Numbers(list(range(200_000)), 100, 0.012)
+    jobs = source.iterate(None)
+    rows = []
+    for cost in (0.030, *8 * [0.004], 0.5, 0.004, 0.004):
+        key = next(jobs).key
+        rows.append(len(source._between(*key)))
+        source.took([key], cost + 0.000_004 * rows[-1])
+
+    assert max(rows[1:3]) <= 200
+    assert min(rows[7:]) > 1_200
+    assert max(rows) <= 2_400
+
+
 def test_a_probe_is_told_of_whole_numbers_alone() -> None:
     """A subclass that names no table of PostgreSQL tells of none."""
 
