@@ -100,8 +100,8 @@ class RangeSource(BoundedSource):
             return  # the number of rows of a range from an earlier session is unknown
         size = fmean(counts)
         if size > GROWN * max((rows for rows, _ in self._measured), default=0.0):
-            # Each range has a cost that does not grow with its rows, so that small ones are slow for
-            # each row: what they took, together with what larger ones take, would keep ranges small.
+            # Each range has a cost that does not grow with its rows, so that small ones are slow
+            # for each row: what they took would keep the next ones small.
             self._measured.clear()
         self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
