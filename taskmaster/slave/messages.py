@@ -101,9 +101,11 @@ class WorkerClosed(NamedTuple):
 
     Attributes:
         problems: What it could not do at its end, "" if it has done all.
+        remarks: A sentence for each thing that may have lost something.
     """
 
     problems: str
+    remarks: tuple[str, ...] = ()
 
 
 class RunBatch(NamedTuple):
@@ -219,7 +221,7 @@ _FROM_WORKER: dict[str, Callable[..., ToSupervisor]] = {
     "cannot run": lambda cause, sentence, traceback: CannotRun(Cause(cause), str(sentence), str(traceback)),
     "unreadable": lambda region, text: BatchUnreadable(region, str(text)),
     "exhausted": lambda why: Exhausted(str(why)),
-    "closed": lambda trouble: WorkerClosed(str(trouble)),
+    "closed": lambda problems, remarks: WorkerClosed(str(problems), tuple(map(str, remarks))),
 }
 
 

@@ -34,6 +34,12 @@ LOST_QUOTE = ("unexpected end of data", "field larger than field limit")
 """What ``csv`` says when a quote has no end near it."""
 
 
+ONE_DOCUMENT = (
+    "each line has to be a job of its own. If the file is one JSON document, make lines of it: jq -c '.[]' FILE > NEW"
+)
+"""What cures a file that is JSON and not JSON lines."""
+
+
 class FileSource(ABC):
     """A file as a source: see ``taskmaster.sources.files``.
 
@@ -245,17 +251,36 @@ class JsonLines(FileSource):
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         walk = _Walk(file, self._encoding, self._not_text)
         begin = walk.at[0]
+        first = begin <= len(self._encoding.mark)  # this is the first line of the file that is not blank
+        array: Job | None = None  # that line, if it may be a whole document
         for line in walk.of_file():
             if (not_text := walk.take_error()) is not None:
                 self._bad.leave_out(not_text)
+                first = False
             elif not line.isspace():
+                if array is not None:
+                    yield array
+                    array = None
                 try:
-                    value = json.loads(line)
+                    job = Job(walk.at, json.loads(line))
                 except (ValueError, RecursionError) as exc:
+                    if first and _begins_document(line.strip()):
+                        raise file.error(begin, f"this is not JSON: {exc}; {ONE_DOCUMENT}") from None
                     self._bad.leave_out(file.error(begin, f"this is not JSON: {exc}"))
                 else:
-                    yield Job(walk.at, value)
+                    if first and type(job.payload) is list and len(job.payload) > 1:
+                        array = job
+                    else:
+                        yield job
+                first = False
             begin = walk.at[0]
+        if array is not None:
+            raise file.error(0, f"the file is a single array of {len(array.payload)}; {ONE_DOCUMENT}")
+
+
+def _begins_document(line: str) -> bool:
+    """Tell whether the first line of a file is that of a document of several lines."""
+    return line in ("[", "{") or (line[0] == "[" and line[-1] == ",")
 
 
 def _is_file_key(key: Any) -> TypeGuard[FileKey]:

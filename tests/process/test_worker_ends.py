@@ -131,6 +131,82 @@ LEFT = {
             for (job,) in rows.execute("SELECT job FROM one"):
                 note(job)
     """,
+    "a daemon thread behind a queue": """
+        import queue, threading
+        jobs, go = queue.Queue(), threading.Event()
+        def work():
+            go.wait()
+            while True:
+                note(jobs.get())
+        def setup():
+            threading.Thread(target=work, daemon=True).start()
+        def handle_job(job):
+            jobs.put(job)
+        def teardown():
+            go.set()
+    """,
+    "a QueueListener": """
+        import logging, logging.handlers, queue, threading
+        go = threading.Event()
+        class Handler(logging.Handler):
+            def emit(self, record):
+                go.wait()
+                note(record.msg)
+        def setup():
+            lines = queue.Queue()
+            logging.getLogger("kept").addHandler(logging.handlers.QueueHandler(lines))
+            logging.handlers.QueueListener(lines, Handler()).start()
+        def handle_job(job):
+            logging.getLogger("kept").error("%s", job)
+        def teardown():
+            go.set()
+    """,
+    "a loop in a daemon thread": """
+        import asyncio, threading
+        loop = asyncio.new_event_loop()
+        def setup():
+            global go
+            go = asyncio.Event()
+            threading.Thread(target=loop.run_forever, daemon=True).start()
+        async def work(job):
+            await go.wait()
+            note(job)
+        def handle_job(job):
+            asyncio.run_coroutine_threadsafe(work(job), loop)
+        def teardown():
+            loop.call_soon_threadsafe(go.set)
+    """,
+    "a program in the background of a shell": """
+        def handle_job(job):
+            os.system(f"(cat go; echo {job} >> part-{job}.txt) &")
+        os.path.exists("go") or os.mkfifo("go")
+        def teardown():
+            import atexit
+            atexit.register(lambda: os.fork() or os.execlp("sh", "sh", "-c", "while :; do echo > go; done"))
+    """,
+    "__del__": """
+        class Rows(list):
+            def __del__(self):
+                for job in self:
+                    note(job)
+        rows = Rows()
+        def handle_job(job):
+            rows.append(job)
+    """,
+    "a generator": """
+        def writer():
+            rows = []
+            try:
+                while True:
+                    rows.append((yield))
+            finally:
+                for job in rows:
+                    note(job)
+        rows = writer()
+        next(rows)
+        def handle_job(job):
+            rows.send(job)
+    """,
     "a program that reads": """
         import subprocess
         def setup():
@@ -196,9 +272,28 @@ BROKEN = {
     "No space left": "out = open('/dev/full', 'w')\ndef handle_job(job): out.write('x')",
     "exit function raised": "import atexit\ndef setup(): atexit.register(lambda: 1 / 0)",
     "--grace": "from threading import *\ndef teardown(): Thread(target=Event().wait, name='never').start()",
-    "given to an executor raised ValueError": (
+    "given to an executor or a pool raised ValueError": (
         "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\n"
         "def save(job): raise ValueError('lost')\ndef handle_job(job): pool.submit(save, job)"
+    ),
+    "or a pool raised ValueError, and nobody asked": (
+        "from multiprocessing.pool import ThreadPool\ndef setup():\n    global pool\n    pool = ThreadPool(1)\n"
+        "def save(job): raise ValueError('lost')\ndef handle_job(job): pool.apply_async(save, (job,))"
+    ),
+    "raised ValueError, and nobody asked": (
+        "from concurrent.futures import ThreadPoolExecutor\npool, kept = ThreadPoolExecutor(1), []\n"
+        "def save(job): raise ValueError('lost')\ndef handle_job(job): kept.append(pool.submit(save, job))"
+    ),
+    "the process Process-1 ended with exit code 3": (
+        "import multiprocessing, sys\ndef handle_job(job): multiprocessing.Process(target=sys.exit, args=(3,)).start()"
+    ),
+    "Rows.__del__ raised OSError": (
+        "class Rows:\n    def __del__(self): raise OSError('the disk is full')\n"
+        "def setup():\n    global rows\n    rows = Rows()\n"
+    ),
+    "a thread that a callback has started raised KeyError": (
+        "import threading\ndef work(): raise KeyError('lost')\ndef handle_job(job):\n"
+        "    writer = threading.Thread(target=work, daemon=True)\n    writer.start()\n    writer.join()"
     ),
     "sqlite3 has an open transaction": (
         "import sqlite3\nrows = sqlite3.connect('rows.sqlite', isolation_level='IMMEDIATE')\n"
@@ -221,6 +316,78 @@ def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playgrou
     assert "All done" not in run.output
     assert (what in run.output) or what == "not end"
     assert "could not" in run.output
+    assert playground.left() == {}
+
+
+DOUBTFUL = {
+    "the daemon thread beat was still there": (
+        "import threading\ndef beat(): threading.Event().wait()\n"
+        "def setup(): threading.Thread(target=beat, daemon=True, name='beat').start()"
+    ),
+    "were ended with it: sleep 1000": (
+        "import subprocess\nkept = []\ndef setup(): kept.append(subprocess.Popen(['sleep', '1000']))"
+    ),
+    "OSError was raised in rows, where Python ignores exceptions": (
+        "def rows():\n    try:\n        yield 1\n    finally:\n        raise OSError('the disk is full')\n"
+        "def handle_job(job): next(rows())"
+    ),
+    "doubtful.stack was never closed": "import contextlib\nstack = contextlib.ExitStack()\nstack.callback(print)",
+}
+
+
+@pytest.mark.parametrize("what", DOUBTFUL)
+def test_what_may_have_been_lost_is_said_once(playground: Playground, what: str) -> None:
+    """By one of the workers, and without an exit code: it may be as it was meant."""
+    text = f"def get_jobs():\n    yield from range(9)\ndef handle_job(job): pass\n{DOUBTFUL[what]}\n"
+    playground.write("doubtful.py", text)
+    run = playground.run("tm-run", "doubtful.py", "2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    assert run.output.count(what) == 1
+    assert playground.left() == {}
+
+
+QUIET = """
+import contextlib, multiprocessing, queue, subprocess, threading
+from concurrent.futures import ThreadPoolExecutor
+from tqdm import tqdm
+jobs, connections, stop = queue.Queue(), queue.Queue(), threading.Event()
+def get_jobs():
+    yield from range(9)
+def setup():
+    global beating, server, pool, processes
+    connections.put("one")
+    beating = threading.Thread(target=stop.wait, daemon=True)
+    beating.start()
+    threading.Thread(target=work, daemon=True).start()
+    server = multiprocessing.get_context("fork").Process(target=threading.Event().wait)
+    server.start()
+    pool, processes = ThreadPoolExecutor(1), multiprocessing.get_context("forkserver").Pool(1)
+def work():
+    while True:
+        jobs.get()
+def handle_job(job):
+    for _ in tqdm([job]):
+        jobs.put(job)
+    connections.put(connections.get())
+    with contextlib.suppress(ValueError):
+        pool.submit(int, "x").result()
+    with contextlib.suppress(ValueError):
+        processes.apply_async(int, ("x",)).get()
+def teardown():
+    stop.set()
+    server.terminate()
+    server.join()
+"""
+
+
+def test_nothing_is_said_of_what_has_nothing_to_do(playground: Playground) -> None:
+    """Such as an idle thread, a pool of connections, a server that was stopped, tqdm's thread."""
+    playground.write("quiet.py", QUIET)
+    run = playground.run("tm-run", "quiet.py", "2", "--progress=none", "--log-level=warning")
+
+    assert run.process.returncode == 0, run.output
+    assert "WARNING" not in run.output
     assert playground.left() == {}
 
 

@@ -168,6 +168,7 @@ class Pool:
         elif isinstance(message, WorkerClosed):
             worker.closed = True
             self.workforce.ends.note(worker, message.problems)
+            self.workforce.ends.remark(worker, message.remarks)
         elif isinstance(message, JobFailed):
             held = worker.held[message.region]
             if held is not None:

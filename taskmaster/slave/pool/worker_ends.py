@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from taskmaster.slave.pool.worker_process import WorkerProcess
@@ -35,12 +35,20 @@ class WorkerEnds:
     def __init__(self) -> None:
         self.unfinished: list[str] = []
         self.lost: list[str] = []
+        self._remarks: set[str] = set()
 
     def note(self, worker: WorkerProcess, problem: str) -> None:
         """Note what a worker could not do; "" if it has done all."""
         if problem:
             self.unfinished.append(problem)
             logger.warning("worker %d could not end well: %s", worker.pid, problem)
+
+    def remark(self, worker: WorkerProcess, sentences: Iterable[str]) -> None:
+        """Say what may have been lost at the end of a worker, once for all of them."""
+        for sentence in sentences:
+            if sentence not in self._remarks:
+                self._remarks.add(sentence)
+                logger.warning("worker %d: %s", worker.pid, sentence)
 
     def summary(self) -> str:
         """Return what a person should know, "" if all workers have done all."""

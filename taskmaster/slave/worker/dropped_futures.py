@@ -1,5 +1,6 @@
-"""Calls that a callback gives to an executor, that fail, and whose outcome nobody asks for:
-``pool.submit(save, row)``, with the future thrown away.
+"""Work that a callback gives away, that fails, and at whose outcome nobody looks: calls for an
+executor or a pool of ``multiprocessing`` (``pool.submit(save, row)``, with the future thrown away),
+and processes of ``multiprocessing``.
 
 Python says nothing of them. They belong to no job any more when they fail, so that the worker says
 so at once, and ends with an error, as it does where a thread has raised.
@@ -7,20 +8,70 @@ so at once, and ends with an error, as it does where a thread has raised.
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["watch_futures"]
+__all__ = ["ProcessFailed", "tell_of_kept", "watch_futures"]
 
-# Where futures are. Few callbacks use them, and loading it takes a worker milliseconds.
-MODULE = "concurrent.futures._base"
+Say = Callable[[BaseException], None]
+
+# What whoever does not want a process any more ends it with.
+_ENDED_ON_PURPOSE = (-signal.SIGTERM, -signal.SIGKILL)
 
 
-def watch_futures(say: Callable[[BaseException], None]) -> Callable[[], None]:
-    """Notice each future that goes although it has failed and nobody has asked how it went.
+class ProcessFailed(Exception):
+    """A process of ``multiprocessing`` has not ended with 0."""
+
+
+class _Kind(NamedTuple):
+    """A class whose objects stand for work that was given away.
+
+    Attributes:
+        module: Where it is. Few callbacks use it, and loading it takes a worker milliseconds.
+        name: What it is called there.
+        asked: The attributes by which one asks how it went.
+        failure: Returns what an object's work has failed with, None if it has not.
+    """
+
+    module: str
+    name: str
+    asked: tuple[str, ...]
+    failure: Callable[[Any], BaseException | None]
+
+
+def _of_call(result: Any) -> BaseException | None:
+    done = getattr(result, "_event", None) is not None and result._event.is_set()  # noqa: SLF001
+    heard = not done or result._success or result._error_callback is not None  # noqa: SLF001
+    return None if heard else result._value  # noqa: SLF001
+
+
+def _of_calls(results: Any) -> BaseException | None:
+    return next((value for success, value in getattr(results, "_items", ()) if not success), None)
+
+
+def _of_process(process: Any) -> BaseException | None:
+    code = getattr(getattr(process, "_popen", None), "returncode", None)
+    if not code or code in _ENDED_ON_PURPOSE or process.daemon:
+        return None
+    return ProcessFailed(f"the process {process.name} ended with exit code {code}")
+
+
+_KINDS = (
+    _Kind("concurrent.futures._base", "Future", ("result", "exception"), lambda one: getattr(one, "_exception", None)),
+    _Kind("multiprocessing.pool", "ApplyResult", ("get", "successful"), _of_call),
+    _Kind("multiprocessing.pool", "IMapIterator", (), _of_calls),
+    _Kind("multiprocessing.process", "BaseProcess", ("exitcode",), _of_process),
+)
+
+
+def watch_futures(say: Say) -> Callable[[], None]:
+    """Notice each of them that goes although it has failed and nobody has asked how it went.
 
     Args:
         say: Called with what it has failed with, by whichever thread throws it away.
@@ -28,25 +79,48 @@ def watch_futures(say: Callable[[BaseException], None]) -> Callable[[], None]:
     Returns:
         What ends the watch.
     """
-    if MODULE in sys.modules:
-        return _watch(sys.modules[MODULE].Future, say)
-    awaited = _Awaited(lambda module: _watch(module.Future, say))
+    owner = os.getpid()
+
+    def say_here(exc: BaseException) -> None:
+        if os.getpid() == owner:  # a child has copies
+            say(exc)
+
+    awaited = _Awaited(say_here)
+    for module in dict.fromkeys(kind.module for kind in _KINDS):
+        if module in sys.modules:
+            awaited.loaded(sys.modules[module])
     sys.meta_path.insert(0, awaited)
     return awaited.end
 
 
-class _Awaited:
-    """A finder for ``sys.meta_path`` that notices when the module of the futures is loaded."""
+def tell_of_kept() -> None:
+    """Say the same of those that have not gone, because somebody has kept them."""
+    loaded = [(getattr(sys.modules[kind.module], kind.name), kind) for kind in _KINDS if kind.module in sys.modules]
+    watched = tuple(one for one, _ in loaded if "__del__" in vars(one))
+    for one in gc.get_objects() if watched else ():
+        if issubclass(type(one), watched):
+            one.__del__()
+            one._is_asked_for = True  # it goes later  # noqa: SLF001
 
-    def __init__(self, loaded: Callable[[ModuleType], Callable[[], None]]) -> None:
-        self._loaded = loaded
-        self._undo: Callable[[], None] | None = None
+
+class _Awaited:
+    """A finder for ``sys.meta_path`` that notices when one of the modules is loaded."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._undo: list[Callable[[], None]] = []
+
+    def loaded(self, module: ModuleType) -> None:
+        """Watch what a module has."""
+        for kind in _KINDS:
+            if kind.module == module.__name__:
+                self._undo.append(_watch(getattr(module, kind.name), kind, self._say))
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Let the other finders find the module, and watch its futures as soon as it is loaded."""
-        if name != MODULE:
+        """Let the other finders find a module, and watch what it has as soon as it is loaded."""
+        if not any(kind.module == name for kind in _KINDS):
             return None
         others = [finder for finder in sys.meta_path if finder is not self]
         spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
@@ -55,41 +129,42 @@ class _Awaited:
 
             def load_and_watch(module: ModuleType) -> None:
                 load(module)
-                self._undo = self._loaded(module)
+                self.loaded(module)
 
             spec.loader.exec_module = load_and_watch  # type: ignore[method-assign]  # of this spec's loader only
         return spec
 
     def end(self) -> None:
-        """Watch no more, and wait for the module no longer."""
+        """Watch no more, and wait for no module any longer."""
         sys.meta_path.remove(self)
-        if self._undo is not None:
-            self._undo()
+        for undo in self._undo:
+            undo()
 
 
-def _watch(future: Any, say: Callable[[BaseException], None]) -> Callable[[], None]:
-    """Give the class of futures what :func:`watch_futures` needs, and return what takes it back."""
-    asked = {name: getattr(future, name) for name in ("result", "exception")}
+def _watch(watched: Any, kind: _Kind, say: Say) -> Callable[[], None]:
+    """Give a class what :func:`watch_futures` needs, and return what takes it back."""
+    asked = {name: vars(watched)[name] for name in kind.asked}
 
     def noting(ask: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(self: Any, timeout: float | None = None) -> Any:
+        def noted(self: Any, *args: Any, **named: Any) -> Any:
             self._is_asked_for = True
-            return ask(self, timeout)
+            return ask(self, *args, **named)
 
         return noted
 
     def gone(self: Any) -> None:
-        exc = getattr(self, "_exception", None)
+        exc = kind.failure(self)
         if exc is not None and not getattr(self, "_is_asked_for", False):
             say(exc)
 
     for name, ask in asked.items():
-        setattr(future, name, noting(ask))
-    future.__del__ = gone
+        getter = ask.fget if isinstance(ask, property) else None
+        setattr(watched, name, noting(ask) if getter is None else property(noting(getter)))
+    watched.__del__ = gone
 
     def end() -> None:
         for name, ask in asked.items():
-            setattr(future, name, ask)
-        del future.__del__
+            setattr(watched, name, ask)
+        del watched.__del__
 
     return end

@@ -2,7 +2,7 @@
 
 A worker cannot leave as a Python program does, for it was forked from the middle of another one,
 whose ``finally`` blocks and exit functions must not run here. So the steps of such an end are done
-one by one: threads and executors, exit functions, log handlers, files.
+one by one: threads and executors, exit functions, finalizers, log handlers, files, programs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import gc
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,16 +24,18 @@ from typing import Any
 
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import WorkerClosed
-from taskmaster.slave.worker.dropped_futures import watch_futures
+from taskmaster.slave.worker.dropped_futures import ProcessFailed, tell_of_kept, watch_futures
+from taskmaster.slave.worker.finalizers import finalize, ignored, unclosed_stacks
+from taskmaster.slave.worker.left_programs import wait_for_forgotten, wait_for_others, wait_for_readers
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
 from taskmaster.slave.worker.open_transactions import OpenTransactions
+from taskmaster.slave.worker.unawaited import is_users_code
 
 __all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
 NOTICE_SECONDS = 1.0  # a worker that takes longer to end says what it waits for
 POOL_SECONDS = 0.01  # between two looks whether a pool has done all that it was given
-PIPE_SECONDS = 5.0  # for a program to end after its standard input was closed
 
 
 def forget_inherited_exits() -> None:
@@ -91,8 +92,12 @@ class WorkerEnding:
         self._transactions = OpenTransactions()
         self._at = ""
         self._problems: list[str] = []
+        self._remarks: list[str] = []
+        self._kept: list[Any] = []
         self._thread_hook = threading.excepthook
         threading.excepthook = self._thread_raised
+        self._ignored_hook = sys.unraisablehook
+        sys.unraisablehook = self._was_ignored
         watch_futures(self._future_failed)
         self._unfrozen: list[Any] = []  # is set aside, too, if the user's code calls gc.freeze()
         if inherited is not None:
@@ -111,28 +116,46 @@ class WorkerEnding:
         self._problems += problems
         self._begin_watch(seconds)
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._step("its daemon threads to do what they have in hand", self._wait_for_daemons)
         self._step("its pools of multiprocessing", _wait_for_pools)
         self._step("its exit functions (atexit)", self._run_exit_functions)
+        self._step("its calls that nobody has asked for", tell_of_kept)
+        self._step("its finalizers (__del__)", self._finalize)
         self._step("its log handlers", self._close_logging)
         self._step("its open transactions", self._look_for_transactions)
         self._step("its files to be written", self._close_files)
-        self._step("the programs that read from it", _wait_for_readers)
-        self._step("programs that callbacks have started and not waited for", _wait_for_forgotten)
+        self._step("the programs that read from it", wait_for_readers)
+        self._step("programs that callbacks have started and not waited for", wait_for_forgotten)
+        self._step("programs that callbacks have left running", self._wait_for_programs)
         return self._leave()
 
     def _thread_raised(self, raised: Any) -> None:
         """Note that a thread of a callback's has raised, beside what Python says of it."""
         self._thread_hook(raised)
-        daemon = raised.thread is not None and raised.thread.daemon  # may be cut off at any time anyway
         sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
-        if raised.exc_type is not SystemExit and not daemon and sentence not in self._problems:
+        # A daemon thread may miss at the end of its worker what teardown() has closed.
+        counts = raised.thread is None or not raised.thread.daemon or (not self._at and _is_users(raised))
+        if raised.exc_type is not SystemExit and counts and sentence not in self._problems:
             self._problems.append(sentence)
 
+    def _was_ignored(self, raised: Any) -> None:
+        """Note what Python ignores, beside what it says of it."""
+        self._ignored_hook(raised)
+        if sentence := ignored(raised):
+            self._remark(sentence)
+
+    def _remark(self, sentence: str) -> None:
+        """Note what may have lost something, and may be as it is meant to be."""
+        if sentence not in self._remarks:
+            self._remarks.append(sentence)
+
     def _future_failed(self, exc: BaseException) -> None:
-        """Note that a call has failed that a callback has given to an executor."""
-        sentence = f"a call that a callback has given to an executor raised {type(exc).__qualname__}"
-        if not any(problem.startswith(sentence) for problem in self._problems):
-            self._note(f"{sentence}, and nobody asked for its result: wait for it, or return the future", exc)
+        """Note that work has failed that a callback has given away."""
+        if isinstance(exc, ProcessFailed):
+            self._note_once(f"{exc}, and nobody looked at that: wait for it, and look at its exitcode, or return it")
+            return
+        sentence = f"a call that a callback has given to an executor or a pool raised {type(exc).__qualname__}"
+        self._note_once(f"{sentence}, and nobody asked for its result: wait for it, or return what stands for it", exc)
 
     def _step(self, what: str, step: Callable[[], None]) -> None:
         self._at = what
@@ -141,10 +164,32 @@ class WorkerEnding:
         except BaseException as exc:
             self._note(f"{type(exc).__qualname__} was raised at the end of a worker", exc)
 
+    def _note_once(self, sentence: str, exc: BaseException | None = None) -> None:
+        if sentence not in self._problems:
+            self._note(sentence, exc)
+
     def _note(self, sentence: str, exc: BaseException | None = None) -> None:
         self._problems.append(sentence)
         if exc is not None:
             sys.stderr.write(f"taskmaster: {sentence}:\n{users_traceback(exc)}")
+
+    def _wait_for_daemons(self) -> None:
+        if any(one.daemon for one in threading.enumerate()):
+            from taskmaster.slave.worker import daemon_threads
+
+            daemon_threads.wait_for_work()
+
+    def _finalize(self) -> None:
+        def raised(name: str, exc: BaseException) -> None:
+            self._note(f"{name} raised {type(exc).__qualname__} at the end of a worker", exc)
+
+        self._kept = finalize(raised)
+        for sentence in unclosed_stacks(self._kept):
+            self._remark(sentence)
+
+    def _wait_for_programs(self) -> None:
+        if sentence := wait_for_others():
+            self._remark(sentence)
 
     def _run_exit_functions(self) -> None:
         hooks = sys.unraisablehook, sys.excepthook
@@ -225,9 +270,21 @@ class WorkerEnding:
         return f"{self._at} ({', '.join(left[:3])})" if left else self._at
 
     def _leave(self) -> int:
+        if any(one.daemon for one in threading.enumerate()):
+            from taskmaster.slave.worker import daemon_threads
+
+            self._remarks += daemon_threads.sentences()
         flush()
-        self._sender.say(WorkerClosed("; ".join(self._problems)))
+        self._sender.say(WorkerClosed("; ".join(self._problems), tuple(self._remarks)))
         return 1 if self._problems else 0
+
+
+def _is_users(raised: Any) -> bool:
+    """Return whether a thread that has raised was made to run the user's code."""
+    frame = raised.exc_traceback
+    while frame is not None and frame.tb_frame.f_code.co_filename == threading.__file__:
+        frame = frame.tb_next
+    return frame is not None and is_users_code(frame.tb_frame.f_code)
 
 
 def _wait_for_pools() -> None:
@@ -239,25 +296,3 @@ def _wait_for_pools() -> None:
         if issubclass(type(one), pools.Pool):
             while one._cache and one._result_handler.is_alive():  # noqa: SLF001  # nothing else tells
                 time.sleep(POOL_SECONDS)
-
-
-def _wait_for_readers() -> None:
-    """Wait for programs that a callback writes to: their standard input has just been closed.
-
-    What runs in a worker's process group is ended with the worker, and would lose what it has read.
-    """
-    deadline = time.monotonic() + PIPE_SECONDS
-    for one in gc.get_objects():
-        if issubclass(type(one), subprocess.Popen) and one.returncode is None and one.stdin is not None:
-            try:
-                one.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                return
-
-
-def _wait_for_forgotten() -> None:
-    """Wait for programs whose ``Popen`` was thrown away while they ran: they would be ended with
-    the worker, in the midst of their work. One that somebody has kept may be a server.
-    """
-    for one in list(getattr(subprocess, "_active", None) or ()):
-        one.wait()

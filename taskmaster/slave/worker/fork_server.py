@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -114,7 +115,9 @@ def _become_fork_server(control: socket.socket, callbacks: Callbacks) -> NoRetur
         _forget_key()
         _let_go({control.fileno(), *shared_descriptors()})
         integration.drop_after_fork()
-        serve(control, callbacks, Inherited())
+        inherited = Inherited()
+        gc.freeze()  # what the script has made, the script finalizes
+        serve(control, callbacks, inherited)
         status = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

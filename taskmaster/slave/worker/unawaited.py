@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Self
 
+from taskmaster.runtime.tracebacks import OURS
 from taskmaster.slave.worker.results import NothingRan
 
 __all__ = ["Unawaited", "count_as_users", "is_users_code"]
@@ -104,4 +105,4 @@ def _libraries() -> tuple[str, ...]:
     """
     import sysconfig
 
-    return tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    return (OURS, *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import os
+import re
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -146,7 +147,8 @@ VALUES = st.recursive(
 def test_json_lines_are_read_and_every_one_can_be_the_last(
     values: list[Any], block: int, end: str, complete: bool
 ) -> None:
-    """Blank lines are left out."""
+    """Blank lines are left out. A single array would be taken for a document."""
+    assume(len(values) != 1 or not isinstance(values[0], list) or len(values[0]) < 2)
     text = end.join(json.dumps(value, ensure_ascii=False) for value in values) + end * complete
     with file_of(text.encode("utf-8", "surrogatepass"), "rows.jsonl") as path, blocks_of(block):
         jobs = read(jsonl(path))
@@ -923,3 +925,30 @@ def test_what_was_left_out_is_listed_up_to_a_point(tmp_path: Path) -> None:
     assert said.startswith("1000 bad")
     assert len(said.splitlines()) == 22
     assert said.endswith("and 980 more")
+
+
+DOCUMENTS = (
+    '[{"a": 1}, {"a": 2}]',
+    "[1, 2, 3]\n\n",
+    '[\n{"a": 1},\n{"a": 2}\n]\n',
+    '\n[{"a": 1},\n{"a": 2}]',
+    '{\n"a": 1\n}',
+)
+
+
+@pytest.mark.parametrize("text", DOCUMENTS)
+def test_a_document_of_json_is_no_lines_of_it(tmp_path: Path, text: str) -> None:
+    """Not even where bad lines are left out; the error says how to make lines of it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    for skip_bad in (False, True):
+        assert failing(jsonl(path, skip_bad=skip_bad), re.escape("jq -c '.[]' FILE > NEW")) == []
+
+
+@pytest.mark.parametrize("text", ["[1, 2]\n[3, 4]\n", "[1]\n", "[]", '{"a": [1, 2]}\n'])
+def test_lines_that_are_arrays_are_jobs(tmp_path: Path, text: str) -> None:
+    """Each of them."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+
+    assert [job.payload for job in read(jsonl(path))] == [json.loads(line) for line in text.splitlines()]

@@ -9,10 +9,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from multiprocessing.pool import ThreadPool
+from multiprocessing.process import BaseProcess
 
 import pytest
 
-from taskmaster.slave.worker.dropped_futures import MODULE, watch_futures
+from taskmaster.slave.worker.dropped_futures import tell_of_kept, watch_futures
 
 
 @pytest.fixture
@@ -47,7 +49,24 @@ def only_waited_for() -> None:
     wait([failed()])
 
 
-@pytest.mark.parametrize("drop", [thrown_away, submitted, only_waited_for])
+def given_to_a_pool() -> None:
+    with ThreadPool(1) as pool:
+        pool.apply_async(fail).wait()
+
+
+def only_begun_to_be_read() -> None:
+    with ThreadPool(1) as pool:
+        results = pool.imap(int, ["1", "x"])
+        next(results)
+        pool.close()
+        pool.join()
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [thrown_away, submitted, only_waited_for, given_to_a_pool, only_begun_to_be_read],
+    ids=lambda one: one.__name__,
+)
 def test_a_failure_that_nobody_asks_for_is_noticed(said: list[str], drop: Callable[[], None]) -> None:
     """However the future goes."""
     drop()
@@ -87,7 +106,20 @@ def by_asyncio() -> None:
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("ask", [by_result, by_exception, by_callback, as_they_complete, by_map, by_asyncio])
+def by_get() -> None:
+    with ThreadPool(1) as pool, contextlib.suppress(ValueError):
+        pool.apply_async(fail).get()
+
+
+def by_error_callback() -> None:
+    with ThreadPool(1) as pool:
+        pool.apply_async(fail, error_callback=lambda exc: None).wait()
+
+
+ASKED = [by_get, by_error_callback, by_result, by_exception, by_callback, as_they_complete, by_map, by_asyncio]
+
+
+@pytest.mark.parametrize("ask", ASKED)
 def test_whoever_asks_has_been_told(said: list[str], ask: Callable[[], None]) -> None:
     """In each of the ways that there are."""
     ask()
@@ -106,6 +138,44 @@ def test_what_went_well_or_was_cancelled_is_not_spoken_of(said: list[str]) -> No
     assert said == []
 
 
+def test_what_somebody_keeps_is_told_of_at_the_end_and_once(said: list[str]) -> None:
+    """A list of futures at which nobody looks."""
+    kept = [failed()]
+    tell_of_kept()
+    assert said == ["ValueError"]
+
+    kept.clear()
+    assert said == ["ValueError"]
+
+
+class _Process(BaseProcess):
+    """One that was never begun: its end is made up."""
+
+
+class _Ended:
+    def __init__(self, code: int) -> None:
+        self.returncode = code
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+ENDED = [(3, False, 1), (-11, False, 1), (0, False, 0), (-15, False, 0), (3, True, 0)]
+
+
+@pytest.mark.parametrize(("code", "daemon", "noticed"), ENDED)
+def test_a_process_that_has_failed_is_noticed(said: list[str], code: int, daemon: bool, noticed: int) -> None:
+    """Unless somebody looks at its exit code, it was ended on purpose, or it is a daemon."""
+    for looked_at in (False, True):
+        process = _Process(daemon=daemon)
+        process._popen = _Ended(code)  # type: ignore[attr-defined]
+        if looked_at:
+            assert process.exitcode == code
+        del process
+
+    assert said == ["ProcessFailed"] * noticed
+
+
 def test_the_watch_has_an_end() -> None:
     """A master runs jobs, and goes on afterwards."""
     before = Future.result, Future.exception
@@ -118,11 +188,11 @@ def test_the_watch_has_an_end() -> None:
 def test_futures_are_watched_that_are_loaded_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A callback imports executors where it uses them; the watch has its end all the same."""
     monkeypatch.setattr(concurrent.futures, "_base", concurrent.futures._base)  # type: ignore[attr-defined]
-    monkeypatch.delitem(sys.modules, MODULE)
+    monkeypatch.delitem(sys.modules, "concurrent.futures._base")
     found: list[BaseException] = []
     finders = list(sys.meta_path)
     end = watch_futures(found.append)
-    later = importlib.import_module(MODULE)
+    later = importlib.import_module("concurrent.futures._base")
     future = later.Future()
     future.set_exception(ValueError("lost"))
     del future

@@ -1,0 +1,125 @@
+"""What daemon threads of callbacks have in hand when their worker ends: such a thread need not come
+to its end, but work that can be seen is waited for.
+
+That is what a thread of the user's, or a ``QueueListener``, has in a ``queue.Queue``, and the tasks
+of an event loop that runs in such a thread. What cannot be seen is said.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from taskmaster.slave.worker.unawaited import is_users_code
+
+__all__ = ["sentences", "wait_for_work"]
+
+LOOK_SECONDS = 0.01  # between two looks whether the work has been done
+STILL_SECONDS = 5.0  # without any progress, after which it is waited for no longer
+
+_SCOPES = (ModuleType, FunctionType, MethodType, BuiltinFunctionType, type)  # through which all can be reached
+_WAIT = threading.Condition.wait.__code__
+_GET = queue.Queue.get.__code__
+_PERHAPS_SIMPLE: tuple[type, ...] = (queue.Queue, queue.SimpleQueue)
+
+
+def wait_for_work() -> None:
+    """Wait until nothing is seen that daemon threads have in hand, or none of them gets on."""
+    seen, since = _work(), time.monotonic()
+    while seen and time.monotonic() < since + STILL_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        if (now := _work()) != seen:
+            seen, since = now, time.monotonic()
+
+
+def sentences() -> list[str]:
+    """Return a sentence for each daemon thread that may lose something now: one that has work in
+    hand, and one that runs the user's code and does not wait at an empty queue.
+    """
+    stacks = _stacks()
+    return [
+        f"the daemon thread {thread.name} was still there when its worker ended, and what it had not done is lost: "
+        "end it, and join it, in teardown()"
+        for thread, stack in stacks.items()
+        if _in_hand(stack) or (_is_users(thread) and not _waits_at_empty_queue(stack))
+    ]
+
+
+def _work() -> list[Any]:
+    """Return what daemon threads have in hand, and how much of it; empty if nothing is seen."""
+    return [part for stack in _stacks().values() for part in _in_hand(stack)]
+
+
+def _stacks() -> dict[threading.Thread, list[FrameType]]:
+    """Return the frames of each daemon thread that is not Taskmaster's, the innermost first."""
+    tops = sys._current_frames()  # noqa: SLF001
+    stacks: dict[threading.Thread, list[FrameType]] = {}
+    for thread in threading.enumerate():
+        top = tops.get(thread.ident or 0)
+        if thread.daemon and top is not None and not thread.name.startswith("taskmaster-"):
+            stacks[thread] = stack = [top]
+            while (outer := stack[-1].f_back) is not None:
+                stack.append(outer)
+    return stacks
+
+
+def _in_hand(stack: list[FrameType]) -> list[Any]:
+    if _waits_at_empty_queue(stack):
+        return []
+    queues = [
+        (id(one), one.qsize(), getattr(one, "unfinished_tasks", 0))
+        for frame in stack
+        for one in _queues_of(frame)
+        if one.qsize() or getattr(one, "unfinished_tasks", 0)
+    ]
+    return queues + [id(one) for frame in stack for one in _calls_of(frame)]
+
+
+def _waits_at_empty_queue(stack: list[FrameType]) -> bool:
+    """Return whether a thread has done all that its queue had for it."""
+    if len(stack) < 2 or stack[0].f_code is not _WAIT or stack[1].f_code is not _GET:
+        return False
+    return not stack[1].f_locals["self"].qsize()
+
+
+def _queues_of(frame: FrameType) -> list[Any]:
+    """Return the queues that a function has at hand, or that belong to what it has at hand."""
+    scope = frame.f_globals
+    values = [*frame.f_locals.values(), *(scope[name] for name in frame.f_code.co_names if name in scope)]
+    found = [one for one in values if issubclass(type(one), _PERHAPS_SIMPLE)]
+    for one in values:
+        if issubclass(type(one), (*_SCOPES, *_PERHAPS_SIMPLE)):
+            continue
+        inner = gc.get_referents(one)
+        inner += [deeper for part in inner if type(part) is dict for deeper in gc.get_referents(part)]
+        found += [part for part in inner if issubclass(type(part), _PERHAPS_SIMPLE)]
+    return found
+
+
+def _calls_of(frame: FrameType) -> list[Any]:
+    """Return the user's tasks of the event loop that a frame runs, and what it was just given; none
+    if it runs no loop.
+    """
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None or frame.f_code is not asyncio.BaseEventLoop.run_forever.__code__:
+        return []
+    loop = frame.f_locals["self"]
+    given = list(loop._ready)  # noqa: SLF001  # perhaps by run_coroutine_threadsafe, which makes its task there
+    tasks = asyncio.all_tasks(loop)
+    return given + [task for task in tasks if is_users_code(getattr(task.get_coro(), "cr_code", None))]
+
+
+def _is_users(thread: threading.Thread) -> bool:
+    """Return whether a thread was made to run the user's code."""
+    called: Callable[..., Any] | None = getattr(thread, "function", None) or getattr(thread, "_target", None)
+    called = type(thread).run if called is None else called
+    while isinstance(called, functools.partial):
+        called = called.func
+    return is_users_code(getattr(getattr(called, "__func__", called), "__code__", None))
