@@ -26,7 +26,7 @@ from taskmaster.errors import KeyUnstorable, named
 from taskmaster.model import Job
 
 __all__ = [
-    "SCALARS",
+    "KEY_SCALARS",
     "check",
     "decode",
     "encode",
@@ -46,9 +46,9 @@ other.
 """
 
 NO_KEY = "(none)"  # as the key of a job without one is shown
-LONGEST_SHOWN = 200  # characters of a key that a person is shown
+LONGEST_KEY_SHOWN = 200  # characters of a key that a person is shown
 
-SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
+KEY_SCALARS = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID})
 """Types of plain values. All can be keys, but for moments in a time zone that has no name."""
 
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
@@ -109,9 +109,9 @@ def show(text: str) -> str:
         shown = repr(decode(text))
     except ValueError:
         shown = text
-    shown = shown[: LONGEST_SHOWN + 1]  # before each character of it is looked at
+    shown = shown[: LONGEST_KEY_SHOWN + 1]  # before each character of it is looked at
     shown = "".join(char if char.isprintable() else "?" for char in shown)
-    return shown if len(shown) <= LONGEST_SHOWN else shown[: LONGEST_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return shown if len(shown) <= LONGEST_KEY_SHOWN else shown[: LONGEST_KEY_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def spellings(text: str | None) -> tuple[str, ...]:
@@ -143,10 +143,10 @@ def key_of(job: Any, job_key: Callable[[Any], Any] | None = None) -> Any:
         return plain_value(job.key)
     if job_key is not None:
         return plain_value(job_key(job))
-    if kind in SCALARS:
+    if kind in KEY_SCALARS:
         return job
     plain = plain_value(job)
-    if type(plain) in SCALARS:
+    if type(plain) in KEY_SCALARS:
         return plain
     for name in ("pk", "id"):
         found = _entry(job, name) if hasattr(job, "keys") else _own(job, name)
@@ -168,7 +168,7 @@ def plain_value(key: Any) -> Any:
     list too; any other value as it is.
     """
     kind = type(key)
-    if kind in SCALARS:
+    if kind in KEY_SCALARS:
         return key
     if kind in (tuple, list):
         # The very same object where nothing changes: that a job is its own key is told by that.
@@ -180,7 +180,7 @@ def plain_value(key: Any) -> Any:
     generic = getattr(sys.modules.get("numpy"), "generic", None)
     if generic is not None and isinstance(key, generic) and key.dtype.kind in "biufSU":
         value = key.item()
-        return value if type(value) in SCALARS else key
+        return value if type(value) in KEY_SCALARS else key
     return key
 
 
@@ -254,7 +254,7 @@ def _key(value: Any) -> Any:
         if name in ("tuple", "list"):
             parts = [_key(part) for part in content]
             return tuple(parts) if name == "tuple" else parts
-        return _READERS[name](content)
+        return _KEY_READERS[name](content)
     except (LookupError, TypeError, AttributeError, ArithmeticError, OSError) as exc:
         raise ValueError(f"not an encoded key: {name}") from exc
 
@@ -297,7 +297,7 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
     timedelta: lambda span: [span.days, span.seconds, span.microseconds],
     UUID: str,
 }
-_READERS: dict[str, Callable[[Any], Any]] = {
+_KEY_READERS: dict[str, Callable[[Any], Any]] = {
     "int": lambda text: int(text, 16),
     "float": float,
     "bytes": b64decode,

@@ -32,9 +32,17 @@ ALLOWED: dict[str, set[str]] = {
     "options": {"postgres", "django_orm", *GROUND},
     "master": {"transport", "view", "user_code", "sources", "django_orm", *MASTER, *GROUND},
     "master.broker": {"master", "root"},
-    "master.reading": {"master", "master.broker", "master.stores", "sources", "django_orm", *GROUND},
+    "master.reading": {
+        "master",
+        "master.broker",
+        "master.steering",
+        "master.stores",
+        "sources",
+        "django_orm",
+        *GROUND,
+    },
     "master.steering": {"master.broker", "master.tally", *GROUND},
-    "master.tally": {"master", "root"},
+    "master.tally": {"master", "view", "root"},
     "master.throttle": {"django_orm", *GROUND},
     "master.stores": {"master", "master.steering", "master.tally", "master.stores.sqlite", *GROUND},
     "master.stores.sqlite": {"master", "master.steering", "master.tally", "master.stores", *GROUND},
@@ -379,6 +387,44 @@ def test_the_package_has_no_assert():
     ]
 
     assert wrong == []
+
+
+def constants() -> Iterator[tuple[str, str, str]]:
+    """Give each constant at the top of a module: its name, its value as text, and where it is."""
+    for module, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.AnnAssign):
+                pairs = [(node.target, node.value)]
+            elif isinstance(node, ast.Assign):
+                target, value = node.targets[0], node.value
+                several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+                pairs = list(zip(target.elts, value.elts, strict=True)) if several else [(target, value)]
+            else:
+                continue
+            for target, value in pairs:
+                if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
+                    yield target.id, ast.unparse(value), f"{FILES[module]}:{node.lineno}"
+
+
+def test_a_constant_of_one_name_has_one_value():
+    """A constant that is known from one module means the same in any other: one idea, one name."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value, place in constants():
+        found.setdefault(name, {})[value] = place
+
+    assert {name: sorted(values.values()) for name, values in found.items() if len(values) > 1} == {}
+
+
+def test_a_class_of_one_name_is_one_class():
+    """One word for one idea: a name that was seen in one module means the same in any other."""
+    found: dict[str, list[str]] = {}
+    for module, tree in TREES.items():
+        for node in tree.body:
+            # A script's view of a running run has the run's name, on purpose.
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and module != "taskmaster.control":
+                found.setdefault(node.name, []).append(f"{FILES[module]}:{node.lineno}")
+
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
 COUNTED = (

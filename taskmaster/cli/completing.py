@@ -15,9 +15,9 @@ from click.core import ParameterSource
 __all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target", "script_of"]
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl", "tm-web")
-ANSWER_SECONDS = 0.5  # that states and masters have to answer
-MOST = 500  # files of a directory that are offered
+COMPLETED_COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl", "tm-web")
+COMPLETION_SECONDS = 0.5  # that states and masters have to answer
+MOST_OFFERED = 500  # suggestions at once
 
 
 def script_of(shell: str) -> str:
@@ -28,17 +28,18 @@ def script_of(shell: str) -> str:
     if found is None:
         raise ValueError(shell)
     nothing = click.Command("nothing")  # only its script is used, which calls the real command
-    scripts = (found(nothing, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source() for name in COMMANDS)
+    variables = {name: f"_{name.replace('-', '_').upper()}_COMPLETE" for name in COMPLETED_COMMANDS}
+    scripts = (found(nothing, {}, name, variable).source() for name, variable in variables.items())
     return "\n".join(script.strip() + "\n" for script in scripts)
 
 
 def of_target(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return Python files, and modules of packages, by their names alone."""
+    """Return Python files, and the modules of packages: found by their names, without an import."""
     return _beginning(incomplete, [*_files(incomplete, ".py"), *_modules()])
 
 
 def of_state(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return state files, and what they may be called by."""
+    """Return state files; where none begins so, targets: a target stands for its state."""
     return _beginning(incomplete, _files(incomplete, ".tmstate")) or of_target(_ctx, _param, incomplete)
 
 
@@ -81,16 +82,16 @@ def of_slave(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 def of_setting(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of what can be set."""
-    from taskmaster.runner.live_settings import READ
+    from taskmaster.runner.live_settings import READERS
 
-    return _beginning(incomplete, [f"{name}=" for name in READ])
+    return _beginning(incomplete, [f"{name}=" for name in READERS])
 
 
 def _for_a_moment(ask: Callable[[], None]) -> None:
     """Ask in a thread, and wait for the answer no longer than a person waits for a completion."""
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(ANSWER_SECONDS)
+    thread.join(COMPLETION_SECONDS)
 
 
 def _tried(find: Callable[[], list[Any]]) -> list[Any]:
@@ -102,7 +103,7 @@ def _tried(find: Callable[[], list[Any]]) -> list[Any]:
 
 
 def _beginning(incomplete: str, found: Iterable[str]) -> list[str]:
-    return sorted({one for one in found if one.startswith(incomplete)})[:MOST]
+    return sorted({one for one in found if one.startswith(incomplete)})[:MOST_OFFERED]
 
 
 def _files(incomplete: str, suffix: str) -> list[str]:

@@ -21,13 +21,13 @@ from taskmaster.options.option import Option, option_of
 from taskmaster.records import record
 from taskmaster.runtime.ownership import is_trusted, others_write, user
 
-__all__ = ["SECTIONS", "Settings", "settings_for"]
+__all__ = ["SECTIONS", "FileSettings", "settings_for"]
 
 FILES = ("taskmaster.toml", "pyproject.toml")
 SECTIONS = {"tm-master": "master", "tm-slave": "slave", "tm-spawn": "slave", "tm-run": "run"}
 """The table of each command."""
 TARGETS = "targets"
-MAX_BYTES = 1_048_576  # of a file; /dev/zero is none
+MOST_CONFIG_BYTES = 1_048_576  # of a file; /dev/zero is none
 KEY = "key"  # its text would be in a file that others may read
 ALIASES = {"address": "host"}
 CLASSES = {"master": MasterOptions, "slave": SlaveOptions, "run": RunOptions}
@@ -36,7 +36,7 @@ ONCE = ("reset", "adopt", "failed", "dry_run", "sample", "job")
 
 
 @record(slots=False)
-class Settings:
+class FileSettings:
     """What a file says for a command.
 
     Attributes:
@@ -48,7 +48,7 @@ class Settings:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def settings_for(command: str, target: str | None, path: str | None = None) -> Settings:
+def settings_for(command: str, target: str | None, path: str | None = None) -> FileSettings:
     """Return what the file says for a command: first what is for all, then for the command, then
     for the target.
 
@@ -63,7 +63,7 @@ def settings_for(command: str, target: str | None, path: str | None = None) -> S
     section = SECTIONS.get(command)
     place, content = _read(path)
     if place is None or section is None:
-        return Settings()
+        return FileSettings()
     found: dict[str, Any] = {}
     general = {name: value for name, value in content.items() if not isinstance(value, dict)}
     tables = {name: value for name, value in content.items() if isinstance(value, dict)}
@@ -76,7 +76,7 @@ def settings_for(command: str, target: str | None, path: str | None = None) -> S
             known_here = _options_of(section) if where == f"[{section}]" else _all_options()
             option = _field(place, where, name, known_here)
             found[option] = _checked(place, where, name, known_here[option], value)
-    return Settings(str(place), found)
+    return FileSettings(str(place), found)
 
 
 @cache
@@ -96,9 +96,9 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
         try:
             with place.open("rb") if path is not None else _open_found(place) as file:
                 about = os.fstat(file.fileno())
-                text = file.read(MAX_BYTES + 1)
-            if len(text) > MAX_BYTES:
-                raise UsageError(f"{place} has more than {MAX_BYTES:,} bytes, so that it is not such a file.")
+                text = file.read(MOST_CONFIG_BYTES + 1)
+            if len(text) > MOST_CONFIG_BYTES:
+                raise UsageError(f"{place} has more than {MOST_CONFIG_BYTES:,} bytes, so that it is not such a file.")
             import tomllib  # where there is such a file: most commands have none
 
             content = tomllib.loads(text.decode("utf-8"))

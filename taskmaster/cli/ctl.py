@@ -13,8 +13,8 @@ from taskmaster.cli import looking, probing, reporting, steering  # noqa: F401  
 from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import SHELLS, of_run, of_state, script_of
 from taskmaster.cli.echo import echo, echo_json
-from taskmaster.cli.options import SETTINGS, common, json_option, merge, option, parse_arguments
-from taskmaster.cli.which_run import RUN_COMMANDS, one_master
+from taskmaster.cli.options import CONTEXT_SETTINGS, common, json_option, merge, option, parse_arguments
+from taskmaster.cli.which_run import RUN_COMMANDS, one_master, print_table
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.units import show_count, show_moment
@@ -29,7 +29,7 @@ def _key(function: Any) -> Any:
     return option(MasterOptions, "key")(option(MasterOptions, "key_file")(function))
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=CONTEXT_SETTINGS)
 @common
 def tm_ctl(**given: Any) -> None:
     """Look at a running master and at the runs of a state file; make keys.
@@ -181,9 +181,8 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
 
     loaded()
 
-    rows: list[tuple[str, ...]] = [("", "RUN", *COLUMNS)]
-    rows += [("*" if run.resumed else "", run.id, *_row(run)) for run in control.runs_of(str(path))]
-    _print_table(rows)
+    rows = [("*" if run.resumed else "", run.id, *_row(run)) for run in control.runs_of(str(path))]
+    print_table(("", "RUN", *RUN_COLUMNS), rows)
 
 
 @tm_ctl.command()
@@ -323,7 +322,7 @@ def _jobs(number: int) -> str:
     return f"{number} failed {'job' if number == 1 else 'jobs'}"
 
 
-COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
+RUN_COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
 
 
 def _row(run: Any) -> tuple[str, ...]:
@@ -335,20 +334,14 @@ def _row(run: Any) -> tuple[str, ...]:
 
 
 def _list_states(states: Iterable[Any], directory: str) -> None:
-    rows: list[tuple[str, ...]] = [("STATE", *COLUMNS, "BELONGS TO")]
+    rows = []
     for one in states:
-        columns = _row(one.run) if one.run is not None else ("-",) * len(COLUMNS)
+        columns = _row(one.run) if one.run is not None else ("-",) * len(RUN_COLUMNS)
         rows.append((one.path.name, *columns, one.belongs or one.remark))
-    if len(rows) == 1:
+    if not rows:
         echo(f"There is no state file in {directory}.", err=True)
         return
-    _print_table(rows)
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(("STATE", *RUN_COLUMNS, "BELONGS TO"), rows)
 
 
 @tm_ctl.command()

@@ -13,18 +13,18 @@ from taskmaster.cli.echo import echo, echo_json
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean_lines
 from taskmaster.units import show_moment
-from taskmaster.view.status import SCHEMA
+from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["check_styles", "show", "with_keys"]
 
 FORMULA = tuple("=+-@")
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
-COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback",
+PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+CSV_COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback",
            "first_time", "last_time")  # fmt: skip
 
 
 def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
-    """Print failed jobs; returns how many.
+    """Print failed jobs; return how many.
 
     Args:
         found: The jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
@@ -60,19 +60,19 @@ def _plain(job: Any) -> dict[str, Any]:
 def _as_json(found: Iterable[Any]) -> int:
     count = 0
     for count, job in enumerate(found, 1):  # noqa: B007  # the number of the last one is wanted
-        echo_json({"schema": SCHEMA, **_plain(job)})
+        echo_json({"schema": STATUS_SCHEMA, **_plain(job)})
     return count
 
 
 def _as_csv(found: Iterable[Any]) -> int:
     writer = csv.writer(sys.stdout)
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     count = 0
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
         row["attempts"] = len(row["attempts"])
         row["first_time"], row["last_time"] = _time_of(row["first"]), _time_of(row["last"])
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
+        writer.writerow([_cell(row[name]) for name in CSV_COLUMNS])
     return count
 
 
@@ -93,7 +93,7 @@ def _cell(value: Any) -> str:
     exception has said. Numbers stay numbers.
     """
     text = clean_lines("" if value is None else str(value))
-    return f"'{text}" if text[:1] in FORMULA and not NUMBER.fullmatch(text) else text
+    return f"'{text}" if text[:1] in FORMULA and not PLAIN_NUMBER.fullmatch(text) else text
 
 
 def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:

@@ -17,7 +17,7 @@ from taskmaster.cli.which_run import client_of, one_master, print_table, run_com
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean
 from taskmaster.units import show_moment
-from taskmaster.view.status import SCHEMA
+from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["events", "settings", "slaves", "trail", "why"]
 
@@ -49,7 +49,7 @@ def why(**where: Any) -> int:
             "The master runs an older Taskmaster, which does not say why; `tm-ctl status` says what it can."
         )
     if where["as_json"]:
-        echo_json({"schema": SCHEMA, "why": reason})
+        echo_json({"schema": STATUS_SCHEMA, "why": reason})
     else:
         sentence = reason["sentence"]
         echo(clean(f"{sentence[:1].upper()}{sentence[1:]}." + (f" {reason['cure']}" if reason["cure"] else "")))
@@ -78,7 +78,7 @@ def slaves(everything: bool, **where: Any) -> None:
     finally:
         client.close()
     if where["as_json"]:
-        echo_json({"schema": SCHEMA, "slaves": rows, "gone_before": page["gone_before"]})
+        echo_json({"schema": STATUS_SCHEMA, "slaves": rows, "gone_before": page["gone_before"]})
         return
     gone = [row for row in rows if row["gone_at"] is not None]
     shown = rows if everything else [row for row in rows if row["gone_at"] is None]
@@ -117,7 +117,7 @@ def trail(most: int, **where: Any) -> None:
     rows = _trail_rows(where, most)[-most:]
     if where["as_json"]:
         for row in rows:
-            echo_json({"schema": SCHEMA, **row})
+            echo_json({"schema": STATUS_SCHEMA, **row})
         return
     print_table(("WHEN", "WHO", "WHAT", "BEFORE", "AFTER", "WHY"), map(_trail_row, rows))
 
@@ -162,7 +162,7 @@ def settings(**where: Any) -> None:
     finally:
         client.close()
     if where["as_json"]:
-        echo_json({"schema": SCHEMA, "settings": rows})
+        echo_json({"schema": STATUS_SCHEMA, "settings": rows})
         return
     print_table(
         ("NAME", "VALUE", "DEFAULT", "SOURCE", "BY"),
@@ -191,7 +191,7 @@ def events(follow: bool, since: int, **where: Any) -> None:
       tm-ctl events backfill.py --follow --json
     """  # noqa: D301
     from taskmaster.errors import ConnectError
-    from taskmaster.master.events import ENDS
+    from taskmaster.master.events import LAST_EVENTS
     from taskmaster.transport.client import Declined
 
     following = {"follower": uuid.uuid4().hex} if follow else {}
@@ -210,7 +210,7 @@ def events(follow: bool, since: int, **where: Any) -> None:
             since = _shown_events(page, since, as_json=where["as_json"])
             if page["rows"]:
                 sys.stdout.flush()
-                if page["rows"][-1]["event"] in ENDS:
+                if page["rows"][-1]["event"] in LAST_EVENTS:
                     return
             elif not follow:
                 return

@@ -18,9 +18,8 @@ import click
 from click.core import ParameterSource
 
 from taskmaster import __version__
-from taskmaster.cli.config_file import Settings, settings_for
-from taskmaster.django_orm.integration import OTHER_DATABASES
-from taskmaster.django_orm.integration import SETTINGS as SETTINGS_VARIABLE
+from taskmaster.cli.config_file import FileSettings, settings_for
+from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
@@ -29,7 +28,7 @@ from taskmaster.redaction import without_password, without_passwords_in
 from taskmaster.runtime.invocation import note_sources
 
 __all__ = [
-    "SETTINGS",
+    "CONTEXT_SETTINGS",
     "Invocation",
     "SectionedCommand",
     "command",
@@ -41,7 +40,11 @@ __all__ = [
     "parse_arguments",
 ]
 
-SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+CONTEXT_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+    "max_content_width": 100,
+}
 """Settings that every command is made with."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -66,7 +69,7 @@ class SectionedOption(click.Option):
     section = Section.OUTPUT
 
 
-_FILE = "taskmaster.config_file"  # where the path of the file is kept
+_CONFIG_FILE = "taskmaster.config_file"  # where the path of the file is kept
 # Options of which each one might be thought to count when there are several.
 _GIVEN_ONCE = {
     "pace": "a run spares one database. Give the one that others wait for, and for the other ones --guard, which can "
@@ -76,14 +79,14 @@ _OPTION = r"--([a-z][a-z-]*)"
 
 
 def _with_file(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
-    """Return an error about an option, with the file that it stands in; one that is about something
-    else as it is.
+    """Return an error about an option, with the name of the file that set the option. Return any
+    other error as it is.
     """
     named = re.search(_OPTION, str(said))
     name = named[1].replace("-", "_") if named is not None else ""
     if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
         return error
-    return UsageError(f"{said} That stands in {ctx.meta[_FILE]}.")
+    return UsageError(f"{said} That stands in {ctx.meta[_CONFIG_FILE]}.")
 
 
 class SectionedCommand(click.Command):
@@ -104,12 +107,12 @@ class SectionedCommand(click.Command):
             return super().parse_args(ctx, args)
         path = given.get("config") or os.environ.get("TASKMASTER_CONFIG") or None
         target = given.get("target")
-        settings = Settings()
+        settings = FileSettings()
         without = os.environ.get("TASKMASTER_NO_CONFIG", "").lower() not in ("", "0", "false", "no", "off")
         if not given.get("no_config") and not (without and not given.get("config")):
             settings = settings_for(str(ctx.info_name), target if isinstance(target, str) else None, path)
         ctx.default_map = dict(settings.values)
-        ctx.meta[_FILE] = settings.path
+        ctx.meta[_CONFIG_FILE] = settings.path
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as exc:
@@ -131,7 +134,7 @@ class SectionedCommand(click.Command):
 
 
 class _Lines(click.types.StringParamType):
-    """A text with blanks in it: in the environment, each line is one."""
+    """An option of several texts that may have blanks in them: a variable has one in each line."""
 
     envvar_list_splitter = "\n"
 
@@ -292,7 +295,7 @@ def command(
         for name in gone:
             decorated = refused(name)(decorated)
         decorated = options_of(cls, without=without)(no_progress(**progress)(_config(decorated)))
-        return click.command(cls=SectionedCommand, context_settings=SETTINGS)(decorated)
+        return click.command(cls=SectionedCommand, context_settings=CONTEXT_SETTINGS)(decorated)
 
     return decorate
 
@@ -331,7 +334,7 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         sources = {name: ctx.get_parameter_source(stands_in.get(name, name)) for name in given}
         note_sources({name: _SOURCES.get(source, "default") for name, source in sources.items()})
     options = cls(**given)
-    if ctx is not None and ctx.meta.get(_FILE):
+    if ctx is not None and ctx.meta.get(_CONFIG_FILE):
         try:
             options.check()
         except UsageError as exc:

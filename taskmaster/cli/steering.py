@@ -12,11 +12,11 @@ import click
 from taskmaster.cli.command import loaded
 from taskmaster.cli.completing import of_setting, of_slave
 from taskmaster.cli.echo import echo, echo_json
-from taskmaster.cli.which_run import RUN_COMMANDS, client_of, run_command_of, state_without_master
+from taskmaster.cli.which_run import client_of, run_command_of, state_without_master
 from taskmaster.cli.which_run import reason as reason_option
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean
-from taskmaster.view.status import SCHEMA
+from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["note", "pause", "quiet", "rate", "resume", "retry", "set_", "stop"]
 
@@ -32,7 +32,7 @@ def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str],
 
         loaded()
         answer = steer_state(path, command, arguments, reason)
-        echo_json({"schema": SCHEMA, **answer}) if where["as_json"] else echo(clean(answer["say"]))
+        echo_json({"schema": STATUS_SCHEMA, **answer}) if where["as_json"] else echo(clean(answer["say"]))
         return
     client = client_of(where)
     try:
@@ -41,7 +41,7 @@ def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str],
     finally:
         client.close()
     if where["as_json"]:
-        echo_json({"schema": SCHEMA, **answer, "not_written": late or None, "measured_rate": measured})
+        echo_json({"schema": STATUS_SCHEMA, **answer, "not_written": late or None, "measured_rate": measured})
         return
     echo(clean(answer["say"]))
     if measured is not None:
@@ -112,7 +112,7 @@ def pause(duration: str | None, until: str | None, reason: str, **where: Any) ->
 
 @run_command_of(reason_option)
 def resume(reason: str, **where: Any) -> None:
-    """Let a paused run go on; says what else it waits for.
+    """Let a paused run go on, and say what else it waits for.
 
     \b
     Example:
@@ -174,13 +174,13 @@ def quiet(slave: str, stay: bool, undo: bool, reason: str, **where: Any) -> None
     _steer(where, "quiet", {"slave": slave, **flags}, reason)
 
 
-@run_command_of(click.argument("first", metavar="NAME=VALUE", shell_complete=of_setting), reason_option)
+@run_command_of(click.argument("first", metavar="NAME=VALUE", shell_complete=of_setting), reason_option, name="set")
 def set_(first: str, reason: str, **where: Any) -> None:
     """Change settings of a run while it goes on.
 
-    NAME is one of those that `tm-ctl settings` lists as changeable, such as retries, backoff,
-    crashes, job-timeout, max-failures, size, run-time or grace. `NAME=default` takes it back. All
-    NAME=VALUE before STATE are set at once.
+    NAME is retries, backoff, crashes, job-timeout, max-failures, outage, size, nice, run-time,
+    limit, grace or state-timeout; `tm-ctl settings` shows their values. `NAME=default` takes a
+    change back. All NAME=VALUE before STATE are set at once.
 
     \b
     Examples:
@@ -198,9 +198,6 @@ def set_(first: str, reason: str, **where: Any) -> None:
     where["state"] = words[count] if count < len(words) else None
     where["arguments"] = tuple(words[count + 1 :])
     _steer(where, "set", settings, reason)
-
-
-RUN_COMMANDS[-1].name = "set"
 
 
 @run_command_of(

@@ -18,7 +18,7 @@ from taskmaster.view.watch import Watch
 
 __all__ = ["as_object", "described", "watching"]
 
-EVERY_SECONDS = 1.0
+WATCH_PAUSE_SECONDS = 1.0
 
 
 def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, 
 
     Args:
         status: What the master has said.
-        rate: Has taken in the statuses before; None: there were none.
+        rate: The rate that the statuses so far have given; None: this is the first one.
     """
     snapshot = Snapshot.from_wire(status)
     return {**to_json(snapshot, rate or _recent(snapshot, status)), **status}
@@ -82,7 +82,7 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
         sys.stdout.flush()
         if found.get("state") in (RunState.FINISHED, RunState.STOPPED):
             return
-        time.sleep(EVERY_SECONDS)
+        time.sleep(WATCH_PAUSE_SECONDS)
         try:
             found = client.status()
         except ConnectError as exc:

@@ -12,7 +12,7 @@ import click
 from taskmaster.cli.command import loaded, run_command
 from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
-from taskmaster.cli.options import SETTINGS, SectionedCommand, common, option, options_of, parse_arguments
+from taskmaster.cli.options import CONTEXT_SETTINGS, SectionedCommand, common, option, options_of, parse_arguments
 from taskmaster.cli.which_run import one_master
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.page import PageOptions
@@ -20,7 +20,7 @@ from taskmaster.options.page import PageOptions
 __all__ = ["main", "tm_web"]
 
 
-@click.command(cls=SectionedCommand, context_settings=SETTINGS)
+@click.command(cls=SectionedCommand, context_settings=CONTEXT_SETTINGS)
 @click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "host", help="Where the master is, if no STATE is given.")

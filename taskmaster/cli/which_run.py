@@ -35,23 +35,24 @@ RUN_COMMANDS: list[click.Command] = []
 """The commands that ``run_command_of`` has made, for the group of ``tm-ctl``."""
 
 
-def run_command_of(*before: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
+def run_command_of(*before: Callable[[Any], Any], name: str | None = None) -> Callable[[_Function], _Function]:
     """Make a command of a function: its own parameters, then those that say which run is meant.
 
     Args:
         before: Arguments that stand before the run.
+        name: What the command is called; None: as the function is.
     """
 
     def decorate(function: _Function) -> _Function:
         found: Any = json_option(function)
-        for name in ("get_jobs_callback", "key_file", "key"):
-            found = option(MasterOptions, name)(found)
+        for field in ("get_jobs_callback", "key_file", "key"):
+            found = option(MasterOptions, field)(found)
         found = option(MasterOptions, "host", help="Where the master is, if no STATE is given.")(found)
         found = click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)(found)
         found = click.argument("state", required=False, shell_complete=of_state)(found)
         for one in reversed(before):
             found = one(found)
-        RUN_COMMANDS.append(click.command()(found))
+        RUN_COMMANDS.append(click.command(name)(found))
         return function
 
     return decorate
@@ -59,7 +60,7 @@ def run_command_of(*before: Callable[[Any], Any]) -> Callable[[_Function], _Func
 
 def reason(function: _Function) -> _Function:
     """Give a command ``--reason``."""
-    decorated: _Function = click.option("--reason", metavar="TEXT", default="", help="Why, for those who find it so.")(
+    decorated: _Function = click.option("--reason", metavar="TEXT", default="", help="Why; `tm-ctl trail` shows it.")(
         function
     )
     return decorated

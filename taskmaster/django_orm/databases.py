@@ -21,7 +21,7 @@ __all__ = ["changed_settings", "difference", "facts"]
 
 logger = clean_logger(__name__)
 
-Facts = dict[str, Any]
+SettingsFacts = dict[str, Any]
 """``settings``: the name of the module; ``databases``: what each alias stands for. Plain values."""
 
 CONFIGURED = "settings.configure()"
@@ -31,7 +31,7 @@ WHERE = ("service", "host", "port", "dbname", "database", "db", "unix_socket", "
 """Options of a database that may say which rows it has."""
 
 
-def facts() -> Facts | None:
+def facts() -> SettingsFacts | None:
     """Return what this process uses; None if Django has no settings, or none that can be used."""
     if not settings.configured:
         return None
@@ -45,7 +45,7 @@ def facts() -> Facts | None:
     return {"settings": _module() or CONFIGURED, "databases": found}
 
 
-def difference(there: Facts, here: Facts, *, theirs: str, ours: str) -> str:
+def difference(there: SettingsFacts, here: SettingsFacts, *, theirs: str, ours: str) -> str:
     """Return what differs between two processes, as a sentence; "" if nothing does.
 
     Args:

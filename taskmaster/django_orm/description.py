@@ -23,10 +23,10 @@ from taskmaster.django_orm.key import Key, ReadableQuerySet
 
 __all__ = ["describe"]
 
-PLACES = re.compile(r"\bIN \((?:%s(?:, %s)*)\)|%s|%%")
+PLACEHOLDERS = re.compile(r"\bIN \((?:%s(?:, %s)*)\)|%s|%%")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.(?!000000)\d{6}(?:[+-][\d:]+)?")
 LONGEST_QUERY = 200  # characters of a query that are shown; a digest stands for the rest
-SCALARS = (str, bytes, int, float, Decimal, date, time, UUID)
+NAMED_SCALARS = (str, bytes, int, float, Decimal, date, time, UUID)
 
 
 def describe(queryset: ReadableQuerySet, key: Key) -> str:
@@ -67,7 +67,7 @@ def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
         texts = [_text(next(given)) for _ in range(place[0].count("%s"))]
         return texts[0] if place[0] == "%s" else f"IN ({', '.join(sorted(texts))})"
 
-    return PLACES.sub(filled, sql)
+    return PLACEHOLDERS.sub(filled, sql)
 
 
 def _text(value: Any) -> str:
@@ -76,7 +76,7 @@ def _text(value: Any) -> str:
         return "<a moment>"  # probably when the script was started: another in each process
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
-    if value is None or isinstance(value, SCALARS):
+    if value is None or isinstance(value, NAMED_SCALARS):
         return str(value)
     inner = getattr(value, "obj", getattr(value, "adapted", None))  # of a wrapper of the driver's
     return type(value).__name__ if inner is None else str(inner)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 __all__ = [
-    "SETTINGS",
+    "SETTINGS_VARIABLE",
     "advice",
     "as_source",
     "changed_settings",
@@ -34,7 +34,7 @@ __all__ = [
     "settings_of",
 ]
 
-SETTINGS = "DJANGO_SETTINGS_MODULE"
+SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 """The environment variable that names a project's settings."""
 
 OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
@@ -51,7 +51,7 @@ def set_up_project() -> None:
     Raises:
         TargetError: the project cannot be set up.
     """
-    settings = os.environ.get(SETTINGS)
+    settings = os.environ.get(SETTINGS_VARIABLE)
     if settings:
         from taskmaster.django_orm.project import set_up
 
@@ -75,11 +75,11 @@ def settings_of(exc: BaseException) -> str:
     """Return a sentence that names the settings, for the message about a target that raised an
     error; "" if the error does not look as if it came from them.
     """
-    settings = os.environ.get(SETTINGS)
+    settings = os.environ.get(SETTINGS_VARIABLE)
     theirs = any(kind.__module__.partition(".")[0] == "django" for kind in type(exc).__mro__)
     if not settings or not (theirs or "INSTALLED_APPS" in str(exc)):
         return ""
-    return f" Django's settings are {settings} (--django-settings, or {SETTINGS})."
+    return f" Django's settings are {settings} (--django-settings, or {SETTINGS_VARIABLE})."
 
 
 def as_source(jobs: Any) -> Any:

@@ -30,7 +30,7 @@ ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
 NUMBER_FIELDS = (*INTEGERS, "FloatField", "DecimalField")
-TEXTS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
+TEXT_FIELDS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
 PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
@@ -312,7 +312,7 @@ def _fitting(field: Any, value: Any) -> Any:
         value = _plain(bare, value)
     if kind in INTEGERS and type(value) is not int:
         raise TypeError("no int")
-    if kind in TEXTS and not isinstance(value, str):
+    if kind in TEXT_FIELDS and not isinstance(value, str):
         raise TypeError("no text")
     if kind == "UUIDField" and not isinstance(value, uuid.UUID | str):
         raise TypeError("no UUID")

@@ -20,7 +20,7 @@ from taskmaster.sources.database_retry import sqlstate
 
 __all__ = ["explain", "lacking", "set_up"]
 
-OPTION = "--django-settings, or DJANGO_SETTINGS_MODULE"
+SETTINGS_OPTION = "--django-settings, or DJANGO_SETTINGS_MODULE"
 # No such table, or no such column of it, as PostgreSQL, MySQL and SQLite say that.
 MISSING_CODES = {"42P01", "42703", 1146, 1054}
 SQLITE_MISSING = ("no such table", "no such column")
@@ -42,7 +42,7 @@ def set_up(settings: str) -> None:
         if exc.name != "django":
             raise
         raise TargetError(
-            f"Django's settings are {settings} ({OPTION}), and Django is not "
+            f"Django's settings are {settings} ({SETTINGS_OPTION}), and Django is not "
             f"installed for {sys.executable}. Install Taskmaster where the project is, or leave the settings out."
         ) from None
     if apps.ready:
@@ -59,8 +59,8 @@ def set_up(settings: str) -> None:
         theirs = next((trace for trace in _traces(exc) if not _is_machinery(trace)), None)
         because = f" ({one_line(exc.__cause__)})" if exc.__cause__ is not None else ""
         raise TargetError(
-            f"The Django project with the settings {settings} ({OPTION}) cannot be set up: django.setup() raised "
-            f"{one_line(exc)}{because}",
+            f"The Django project with the settings {settings} ({SETTINGS_OPTION}) cannot be set up: django.setup() "
+            f"raised {one_line(exc)}{because}",
             user_traceback=None if theirs is None else users_traceback(exc, theirs),
         ) from exc
     _keep_our_logging()

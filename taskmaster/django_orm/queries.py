@@ -26,7 +26,7 @@ __all__ = ["ask", "borrowed", "fetch", "planned"]
 
 logger = clean_logger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 # Lost connections, too many of them, a lock that was waited for too long, a deadlock:
 # https://dev.mysql.com/doc/mysql-errors/en/
@@ -38,11 +38,11 @@ SQLITE_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 def ask(
     queryset: ReadableQuerySet,
-    question: Callable[[ReadableQuerySet], Answer],
+    question: Callable[[ReadableQuerySet], Result],
     patience: float,
     *,
     may_be_slow: bool = True,
-) -> Answer:
+) -> Result:
     """Return the answer of a database to a question.
 
     Args:
@@ -63,7 +63,7 @@ def ask(
     if connections[rows.db].in_atomic_block:
         return question(rows)  # what is lost here is the caller's transaction, too
 
-    def answer() -> Answer:
+    def answer() -> Result:
         nonlocal rows
         rows = queryset.using(queryset.db)
         found = question(rows)

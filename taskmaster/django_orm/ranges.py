@@ -36,7 +36,7 @@ __all__ = ["QuerySetRange", "QuerySetRanges"]
 
 logger = clean_logger(__name__)
 
-CALLED = "QuerySetRanges"
+RANGES_NAME = "QuerySetRanges"
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,18 @@ class QuerySetRanges(RangeSource):
         patience: float = 3600.0,
     ) -> None:
         super().__init__(rows, target)
-        queryset = readable(queryset, CALLED)
+        queryset = readable(queryset, RANGES_NAME)
         queryset = queryset.using(using) if using is not None else queryset
         self._key = Key(queryset.model, key, descending=False, unique=False, trusted=trusted)
         if self._key.descending:
             raise UsageError(f"key={key!r}: ranges are drawn from the lowest key to the highest. Leave out the -.")
-        self._queryset, down = in_key_order(queryset, CALLED, key)
+        self._queryset, down = in_key_order(queryset, RANGES_NAME, key)
         if down:
             raise UsageError(
                 "The queryset begins with the highest key, and ranges are drawn from the lowest to the highest: take "
                 "its order, or reverse(), off."
             )
-        refuse_partial_groups(self._queryset, CALLED, self._key)
+        refuse_partial_groups(self._queryset, RANGES_NAME, self._key)
         self._label = label
         self._patience = patience
         self._form = form_of(self._queryset)

@@ -20,7 +20,7 @@ from taskmaster.errors import UsageError
 
 __all__ = ["as_objects", "in_key_order", "is_whole", "readable", "refuse_partial_groups", "without_conditions"]
 
-OVER = re.compile(r"\bover\s*\(", re.IGNORECASE)
+OVER_CLAUSE = re.compile(r"\bover\s*\(", re.IGNORECASE)
 
 
 def readable(queryset: Any, name: str) -> ReadableQuerySet:
@@ -221,7 +221,7 @@ def _has_window(expressions: Sequence[Any]) -> bool:
     for expression in expressions:
         if expression is None or isinstance(expression, Query | Subquery):
             continue
-        if isinstance(expression, Window) or OVER.search(_own_sql(expression)):
+        if isinstance(expression, Window) or OVER_CLAUSE.search(_own_sql(expression)):
             return True
         if _has_window(_inner(expression)):
             return True

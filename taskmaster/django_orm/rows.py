@@ -31,11 +31,11 @@ from taskmaster.django_orm.readable import (
 from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
-from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, PAGE_BYTES, SAMPLED_ROWS, KeysetSource, Page
+from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, PAGE_BYTES, SAMPLED_ROWS, KeysetSource, RowsPage
 
 __all__ = ["RangeQuerySetWrapper"]
 
-CALLED = "RangeQuerySetWrapper"
+ROWS_NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
 
 
@@ -93,10 +93,10 @@ class RangeQuerySetWrapper(KeysetSource):
             )
         if key is not None and order_by is not None:
             raise UsageError("key and order_by mean the same: give one of them.")
-        queryset = readable(queryset, CALLED)
+        queryset = readable(queryset, ROWS_NAME)
         queryset = queryset.using(using) if using is not None else queryset
         wanted = next((one for one in (key, order_by) if one is not None), "pk")
-        self._queryset, down = in_key_order(queryset, CALLED, wanted)
+        self._queryset, down = in_key_order(queryset, ROWS_NAME, wanted)
         self._key = Key(queryset.model, wanted, descending=descending or step < 0 or down, unique=True, trusted=trusted)
         super().__init__(abs(step), descending=self._key.descending)
         if self._key.descending and min_id is not NOT_GIVEN and max_id in (NOT_GIVEN, None):
@@ -109,7 +109,7 @@ class RangeQuerySetWrapper(KeysetSource):
             None if end is NOT_GIVEN or end is None else self._key.checked(end, name)
             for end, name in ((min_id, "min_id"), (max_id, "max_id"))
         )
-        refuse_partial_groups(self._queryset, CALLED, self._key)
+        refuse_partial_groups(self._queryset, ROWS_NAME, self._key)
         self._patience = patience
         self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)
@@ -186,7 +186,7 @@ class RangeQuerySetWrapper(KeysetSource):
     def _reckons(self) -> bool:
         return self._key.number
 
-    def _page(self, after: Any, rows: int, *, within: int) -> Page:
+    def _page(self, after: Any, rows: int, *, within: int) -> RowsPage:
         until = self._border(after, within) if self._by_stretches else None
         # One row more tells whether the last key goes on behind the page.
         wanted = rows + self._may_repeat
@@ -194,7 +194,7 @@ class RangeQuerySetWrapper(KeysetSource):
         found = fetch(self._query(after, wanted, until), self._patience, may_be_slow=least)
         full = len(found) == wanted
         if not found:
-            return Page([], until, last=until is None)
+            return RowsPage([], until, last=until is None)
         given = self._told_apart(found)
         if len(found) > rows and self.job_key(found[-1]) != self.job_key(found[-2]):
             given.pop()  # it is read again with the next page
@@ -206,7 +206,7 @@ class RangeQuerySetWrapper(KeysetSource):
                 "along another key."
             )
         self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
-        return Page(given, end if full or until is None else until, last=not full and until is None)
+        return RowsPage(given, end if full or until is None else until, last=not full and until is None)
 
     def _most_rows(self) -> int:
         return self._fitting

@@ -26,7 +26,7 @@ __all__ = ["check", "check_threads"]
 
 logger = clean_logger(__name__)
 
-HERE = "processes=0 runs the jobs in this process, with its own connection"
+IN_THIS_PROCESS = "processes=0 runs the jobs in this process, with its own connection"
 # What decides which rows a statement sees, or what it does to them.
 DECISIVE = ("user", "database", "search_path", "row_security", "session_replication_role",
             "default_transaction_read_only", "attached", "temporary tables")  # fmt: skip
@@ -59,7 +59,7 @@ def check() -> None:
             raise UsageError(
                 f"The run was started inside of a transaction of the database {alias!r} (transaction.atomic(), a "
                 "TestCase, ATOMIC_REQUESTS or set_autocommit(False)). Its rows are seen by no other connection, and "
-                f"what it has locked waits for its end. Start the run after it; or {HERE}."
+                f"what it has locked waits for its end. Start the run after it; or {IN_THIS_PROCESS}."
             )
         _check_memory(connection)
         _check_session(connection)
@@ -96,7 +96,8 @@ def _check_memory(connection: Any) -> None:
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         raise UsageError(
             f"The database {connection.alias!r} is SQLite's in memory, which other processes do not have: what they "
-            f"write would be lost: {HERE}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in DATABASES."
+            f"write would be lost: {IN_THIS_PROCESS}. Or use a file; in tests, say TEST={{'NAME': 'test.sqlite3'}} in "
+            "DATABASES."
         )
 
 
@@ -147,7 +148,7 @@ def _check_session(connection: Any) -> None:
             f"The connection {connection.alias!r} has {decisive} = {told.get(decisive)!r}, and a new one has "
             f"{plain.get(decisive)!r}: the run reads and writes with connections of its own, and would do so to other "
             "rows. Set it for each connection (OPTIONS, or the signal connection_created), or in get_jobs and in the "
-            f"callback, and start the run without it; or {HERE}."
+            f"callback, and start the run without it; or {IN_THIS_PROCESS}."
         )
     if changed:
         logger.warning(

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from taskmaster.engine.slave_task import Archive
 from taskmaster.errors import UsageError
 
-__all__ = ["MOST_BYTES", "name_there", "pack", "unpack"]
+__all__ = ["MOST_ARCHIVE_BYTES", "name_there", "pack", "unpack"]
 
-MOST_BYTES = 64 * 1024 * 1024  # it travels with every slave, through the engine's scheduler
+MOST_ARCHIVE_BYTES = 64 * 1024 * 1024  # it travels with every slave, through the engine's scheduler
 LEFT_OUT = ("__pycache__", ".git", ".venv", "node_modules")
 LEFT_OUT_ENDS = (".pyc", ".tmstate", ".tmstate-wal", ".tmstate-shm", ".key")
 LEFT_OUT_FILES = ("taskmaster.toml",)  # a webhook's address may stand there; a slave reads none
@@ -54,10 +54,11 @@ def pack(paths: Iterable[Path]) -> Archive:
                     "them that is below the working directory."
                 )
     total = sum(file.stat().st_size for file in files.values())
-    if total > MOST_BYTES:
+    if total > MOST_ARCHIVE_BYTES:
         raise UsageError(
-            f"What is shipped has {total / 1e6:.0f} MB, and at most {MOST_BYTES / 1e6:.0f} MB can travel with each "
-            "slave: put it on a file system that the engine's workers share, or into their image, and leave --ship out."
+            f"What is shipped has {total / 1e6:.0f} MB, and at most {MOST_ARCHIVE_BYTES / 1e6:.0f} MB can travel with "
+            "each slave: put it on a file system that the engine's workers share, or into their image, and leave out "
+            "--ship."
         )
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

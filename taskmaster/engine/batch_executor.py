@@ -21,7 +21,7 @@ __all__ = ["Executors"]
 
 logger = clean_logger(__name__)
 
-FIRST_ANSWER_SECONDS = 30.0  # that a worker has at the start to say what it can do; a queue takes longer
+WORKER_FACTS_SECONDS = 30.0  # that a worker has at the start to say what it can do; a queue takes longer
 GUARD = "so that a job that takes its process down would take this command with it, and no job could be timed out"
 
 
@@ -82,7 +82,7 @@ class Executors:
 
     def _check(self) -> None:
         try:
-            place = self.current.submit(describe_worker).result(FIRST_ANSWER_SECONDS)
+            place = self.current.submit(describe_worker).result(WORKER_FACTS_SECONDS)
         except (NotYet, TimeoutError):
             return  # it waits in a queue; whatever is wrong is said with the first batch
         except (Exception, CancelledError) as exc:

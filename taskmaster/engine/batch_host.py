@@ -33,7 +33,7 @@ from taskmaster.slave.unusable import Unusable
 __all__ = ["BatchHost", "WorkerFacts", "describe_worker", "run_batch"]
 
 UNUSED_SECONDS = 10.0  # without a batch, after which a host ends its worker
-LONGEST_WAIT_SECONDS = 0.25  # of its loop
+HOST_WAIT_SECONDS = 0.25  # of its loop
 TEARDOWN_SECONDS = 5.0  # that the worker has for its teardown
 
 
@@ -53,7 +53,7 @@ class WorkerFacts:
 
 
 def describe_worker() -> WorkerFacts:
-    """Start a process, in a worker; return where that is."""
+    """See whether this worker of the executor can start a process; return what it is."""
     start_a_process()
     return WorkerFacts(socket.gethostname(), os.getpid(), taskmaster.__version__)
 
@@ -100,7 +100,7 @@ class BatchHost:
             self._told = call.about
             self._pool.tell(call.about, 0.0)  # the sender of the calls lets workers rest
         while not self._pool.room.batches:
-            self._turn(LONGEST_WAIT_SECONDS)
+            self._turn(HOST_WAIT_SECONDS)
         self._pool.give(call.lent)
         while (held := self._in_flight.by_token(call.lent.token)) is not None and not held.end:
             self._turn(self._pool.enforce(time.monotonic()))
@@ -109,7 +109,7 @@ class BatchHost:
         return BatchDone(report.to_wire())
 
     def _turn(self, longest: float) -> None:
-        wait = min(self._pool.keep_up(time.monotonic()), longest, LONGEST_WAIT_SECONDS)
+        wait = min(self._pool.keep_up(time.monotonic()), longest, HOST_WAIT_SECONDS)
         for key, _ in self._selector.select(max(0.0, wait)):
             key.data()
 

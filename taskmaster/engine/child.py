@@ -24,18 +24,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from taskmaster.engine.archive import unpack
-from taskmaster.engine.ended import UNREACHABLE, Ended
+from taskmaster.engine.ended import NO_MASTER, Ended
 from taskmaster.engine.slave_task import SlaveTask
-from taskmaster.slave.config import MARK
+from taskmaster.slave.config import GIVE_UP_MARK
 
 __all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running", "start_a_process"]
 
-CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
+WANTED_CHECK_SECONDS = 0.2  # between two looks whether the slave is still wanted
 MOST_LINES = 40  # of what a slave has said that are told to the master
 MOST_TEXT = 4000  # characters of them
-LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
+SLAVE_LATE_SECONDS = 5.0  # that a slave is waited for beyond the time that its jobs have
 ABANDONED_SECONDS = 1.0  # that a slave has which the engine wants no more, because its fleet is gone
-ATTEMPT_SECONDS = 5.0  # that one attempt to reach the master may take
+REACH_ATTEMPT_SECONDS = 5.0  # that one attempt to reach the master may take
 STARTED_SECONDS = 10.0  # that a process has which is started to see whether that can be done
 
 
@@ -125,12 +125,12 @@ def _reach(task: SlaveTask, will: Callable[[], Wanted], worker: str) -> Ended | 
     deadline = time.monotonic() + task.reach
     while (now := will()) is Wanted.YES:
         try:
-            socket.create_connection((address.host, address.port), ATTEMPT_SECONDS).close()
+            socket.create_connection((address.host, address.port), REACH_ATTEMPT_SECONDS).close()
             return None
         except OSError as exc:
             if time.monotonic() >= deadline:
-                return Ended(UNREACHABLE, worker, f"{worker} cannot reach the master at {address}: {exc}.")
-        time.sleep(CHECK_SECONDS)
+                return Ended(NO_MASTER, worker, f"{worker} cannot reach the master at {address}: {exc}.")
+        time.sleep(WANTED_CHECK_SECONDS)
     return Ended(128 + signal.SIGTERM, worker, f"was to end before it began ({now})")
 
 
@@ -164,7 +164,7 @@ def _run(
         # However this ends: nothing is left behind.
         _pipe(child.stdin).close()
         try:
-            child.wait(LATE_SECONDS)
+            child.wait(SLAVE_LATE_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
@@ -177,20 +177,20 @@ def _wait(child: subprocess.Popen[bytes], task: SlaveTask, wanted: Callable[[], 
     left: float | None = None
     ended = _end_of(child)
     while True:
-        if ended.wait(CHECK_SECONDS):
+        if ended.wait(WANTED_CHECK_SECONDS):
             code = child.wait()
             # A slave that gets the signal at its very end, when nothing handles signals any more,
             # is killed by it.
             return 128 + signal.SIGTERM if left is not None and code == -signal.SIGTERM else code
         will = wanted()
         if left is not None:
-            left -= CHECK_SECONDS
+            left -= WANTED_CHECK_SECONDS
             if will is Wanted.NO:
                 left = min(left, ABANDONED_SECONDS)
             if left <= 0:
                 return 128 + signal.SIGTERM  # the lifeline ends it
         elif will is not Wanted.YES:
-            left = task.instructions.config.grace + LATE_SECONDS if will is Wanted.DRAIN else ABANDONED_SECONDS
+            left = task.instructions.config.grace + SLAVE_LATE_SECONDS if will is Wanted.DRAIN else ABANDONED_SECONDS
             child.terminate()
 
 
@@ -218,7 +218,7 @@ def _relay(pipe: IO[bytes], lines: deque[str], beside: bool) -> None:
     the fleet if it writes to the same.
     """
     for given in pipe:
-        line = given.removeprefix(MARK.encode())
+        line = given.removeprefix(GIVE_UP_MARK.encode())
         lines.append(line.decode("utf-8", "backslashreplace"))
         if beside and line != given:
             continue

@@ -9,7 +9,7 @@ from taskmaster.engine.ended import Ended
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.records import record
 
-__all__ = ["Engine", "EngineGone", "View"]
+__all__ = ["Engine", "EngineGone", "EngineStanding"]
 
 
 class EngineGone(Exception):
@@ -17,7 +17,7 @@ class EngineGone(Exception):
 
 
 @record(slots=False)
-class View:
+class EngineStanding:
     """How an engine stands.
 
     Attributes:
@@ -43,14 +43,16 @@ class Engine(Protocol):
 
     scheduler: str
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         """Return how the engine stands."""
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started on whichever worker is free."""
 
     def withdraw(self, name: str) -> None:
-        """Forget a task; one that runs is told to end."""
+        """Forget a task that runs nowhere yet. One that has begun meanwhile is told to end, if the
+        engine can tell it.
+        """
 
     def drain(self) -> Collection[str]:
         """Tell all our slaves to let running jobs end, to give the rest back, and to end; withdraw

@@ -18,19 +18,19 @@ from urllib.parse import urlsplit
 
 from taskmaster.engine import child
 from taskmaster.engine.child import Wanted, run_slave_task
-from taskmaster.engine.contract import View
+from taskmaster.engine.contract import EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError, UsageError
 
 __all__ = ["DaskCluster", "is_client", "scheduler_address"]
 
-CONNECT_SECONDS = 10.0  # that a scheduler has to answer at the start
-ANSWER_SECONDS = 5.0  # that it has later
+SCHEDULER_CONNECT_SECONDS = 10.0  # that a scheduler has to answer at the start
+SCHEDULER_ANSWER_SECONDS = 5.0  # that a scheduler has to answer later
 ASK_SECONDS = 3.0  # between two questions what runs where
-ASK_STARTING_SECONDS = 0.5  # the same while a slave runs nowhere yet
-ASK_FACTOR = 50.0  # times as long as the last answer took
-NOT_INSTALLED = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
+ASK_STARTING_SECONDS = 0.5  # between two such questions while a slave runs nowhere yet
+ASK_FACTOR = 50.0  # the pause between two questions is at least so many times as long as the last answer took
+DASK_NOT_INSTALLED = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
 LIVING = ("init", "running", "paused")  # names of a worker's state in which its tasks go on
 WANTED = ("executing", "long-running")  # states of a task that somebody waits for
 
@@ -119,11 +119,11 @@ class DaskCluster:
         try:
             from distributed import Client
         except ImportError:
-            raise UsageError(NOT_INSTALLED) from None
+            raise UsageError(DASK_NOT_INSTALLED) from None
         make: Any = Client  # it has no types
 
         def connect() -> Any:
-            return make(address, timeout=CONNECT_SECONDS, set_as_default=False, name="taskmaster")
+            return make(address, timeout=SCHEDULER_CONNECT_SECONDS, set_as_default=False, name="taskmaster")
 
         try:
             return cls(run, connect, own=True)
@@ -138,7 +138,7 @@ class DaskCluster:
         """Use a client that a script has."""
         return cls(run, lambda: client, own=False)
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         """Return how the cluster stands."""
         client = self._living()
         fresh = self._clock() >= self._ask_at
@@ -154,7 +154,7 @@ class DaskCluster:
         ours = {worker: [key for key in keys if key in self._futures] for worker, keys in self._placed.items()}
         running = sum(min(len(keys), self._threads.get(worker, 0)) for worker, keys in ours.items())
         waiting = self._futures.keys() - {key for keys in ours.values() for key in keys}
-        return View(len(self._threads), running, frozenset(waiting if fresh else ()), ended)
+        return EngineStanding(len(self._threads), running, frozenset(waiting if fresh else ()), ended)
 
     def _ask(self, client: Any) -> None:
         """Ask the scheduler which workers there are, and what they have to do: it answers with
@@ -212,7 +212,7 @@ class DaskCluster:
         for name in list(self._futures):
             self.withdraw(name)
         if self._own:
-            self._client.close(timeout=ANSWER_SECONDS)
+            self._client.close(timeout=SCHEDULER_ANSWER_SECONDS)
 
     def _living(self) -> Any:
         """Return a client; a new one where the old one has given its scheduler up."""
@@ -229,12 +229,12 @@ def _ending(future: Any) -> Ended | None:
         return None
     if future.status == "finished":
         try:
-            found = future.result(timeout=ANSWER_SECONDS)
+            found = future.result(timeout=SCHEDULER_ANSWER_SECONDS)
         except Exception as exc:  # the worker that had it is gone
             return Ended(None, "", f"{type(exc).__name__}: {exc}")
         return found if isinstance(found, Ended) else Ended(None, "", f"it gave {found!r}")
     if future.status == "error":
-        error = future.exception(timeout=ANSWER_SECONDS)
+        error = future.exception(timeout=SCHEDULER_ANSWER_SECONDS)
         missing = isinstance(error, ImportError | AttributeError)
         why = f"{type(error).__name__}: {error}"
         if missing:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from taskmaster.model import RUN_IS_OVER
 from taskmaster.records import record
 
-__all__ = ["UNREACHABLE", "Ended"]
+__all__ = ["NO_MASTER", "Ended"]
 
 BY_WILL = (0, 129, 130, 143)  # the run is over, or a signal has had it end: SIGHUP, SIGINT, SIGTERM
-UNREACHABLE = 6  # there is no master, or none that takes it
-CANNOT_WORK = (1, 2, UNREACHABLE)  # its workers cannot run the callback
+NO_MASTER = 6  # there is no master, or none that takes it
+CANNOT_WORK = (1, 2, NO_MASTER)  # its workers cannot run the callback
 
 
 @record(slots=False)

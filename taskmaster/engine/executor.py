@@ -23,7 +23,7 @@ from typing import Any
 import taskmaster
 from taskmaster.engine import child
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task, start_a_process
-from taskmaster.engine.contract import EngineGone, View
+from taskmaster.engine.contract import EngineGone, EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet_file import FleetFile, reader
 from taskmaster.engine.slave_task import SlaveTask
@@ -36,7 +36,7 @@ __all__ = ["ExecutorEngine", "make_executor", "no_interrupts"]
 
 logger = clean_logger(__name__)
 
-FIRST_ANSWER_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
+WORKER_PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 NEEDED = ("submit", "shutdown")
 
 
@@ -54,7 +54,7 @@ class Origin:
 
 
 def probe() -> str:
-    """Start a process, in a worker; return the version of Taskmaster there."""
+    """See whether a worker of the executor can start a process; return its Taskmaster release."""
     start_a_process()
     return taskmaster.__version__
 
@@ -151,7 +151,7 @@ class ExecutorEngine:
             self.close()
             raise
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         """Return how the executor stands."""
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
         for name in ended:
@@ -159,7 +159,7 @@ class ExecutorEngine:
         begun = [name for name, future in self._futures.items() if future.running()]
         # A pool takes one more call than it has workers for one that runs.
         running = min(len(begun), self._workers)
-        return View(self._workers, running, frozenset(self._futures.keys() - set(begun)), ended)
+        return EngineStanding(self._workers, running, frozenset(self._futures.keys() - set(begun)), ended)
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started on whichever worker is free; of an executor that has broken, on
@@ -249,7 +249,7 @@ class ExecutorEngine:
             UsageError: They cannot start processes, or have another Taskmaster.
         """
         try:
-            version = probes[0].result(FIRST_ANSWER_SECONDS)
+            version = probes[0].result(WORKER_PROBE_SECONDS)
         except (NotYet, TimeoutError):
             return
         except (Exception, CancelledError) as exc:

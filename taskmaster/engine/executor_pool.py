@@ -39,7 +39,7 @@ __all__ = ["ExecutorPool"]
 
 logger = clean_logger(__name__)
 
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0  # before another executor is made
+FIRST_RENEW_PAUSE_SECONDS, LONGEST_RENEW_PAUSE_SECONDS = 0.5, 30.0  # before another executor is made
 NOTHING_DUE_SECONDS = 60.0
 
 
@@ -113,7 +113,7 @@ class ExecutorPool:
         selector.register(self._wake_in, selectors.EVENT_READ, self._collect)
         self._broken = self._closing = self._abandoned = False
         self._renew_at = 0.0
-        self._pause = SHORTEST_PAUSE_SECONDS
+        self._pause = FIRST_RENEW_PAUSE_SECONDS
 
     @property
     def workforce(self) -> ExecutorPool:
@@ -158,7 +158,7 @@ class ExecutorPool:
         if now < self._renew_at:
             return self._renew_at - now
         self._renew_at = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._pause = min(2 * self._pause, LONGEST_RENEW_PAUSE_SECONDS)
         try:
             self._executors.renew()
         except UsageError as exc:
@@ -278,12 +278,12 @@ class ExecutorPool:
             logger.warning("a batch of %s was lost: %s", show_count(held.lent.count, "job"), one_line(exc))
             self._in_flight.crash(held, range(held.lent.count), _how_lost(exc), beside=1)
         else:
-            self._pause = SHORTEST_PAUSE_SECONDS
+            self._pause = FIRST_RENEW_PAUSE_SECONDS
             self._take(held, done)
 
     def _lose(self, sent: SubmittedBatch, exc: BaseException) -> None:
-        """Give back all that was lost with an executor at once: of how many batches that is says
-        whether one job was alone.
+        """Give back every batch that was lost with an executor. The master is told how many were
+        lost at once, so that it knows whether a job was alone.
         """
         others = {
             token: other

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from taskmaster.engine.ended import UNREACHABLE, Ended
+from taskmaster.engine.ended import NO_MASTER, Ended
 from taskmaster.errors import TargetError
 from taskmaster.records import record
 
 __all__ = ["Fleet", "FleetStatus", "last_line"]
 
 SAYINGS = 3  # of slaves that cannot work, from as many workers of the engine, until the fleet gives up
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+FIRST_SLAVE_PAUSE_SECONDS, LONGEST_SLAVE_PAUSE_SECONDS = 1.0, 60.0
 GREETING = "tm-slave: connected to the master at "
 WORKED_SECONDS = 10.0  # after which a slave that has not ended is taken to work
 
@@ -85,7 +85,7 @@ class Fleet:
     _away_since: float | None = None
     _refuses: bool = False  # it says how it stands, and takes no task
     _not_before: float = 0.0
-    _pause: float = SHORTEST_PAUSE_SECONDS
+    _pause: float = FIRST_SLAVE_PAUSE_SECONDS
     _sayings: list[tuple[str, int | None]] = field(default_factory=list)
     _said: str = ""
 
@@ -133,8 +133,8 @@ class Fleet:
             self.unfinished = True
             return
         lived = now - began if how.code is None else how.lived
-        if lived >= WORKED_SECONDS and how.code != UNREACHABLE:
-            self._pause = SHORTEST_PAUSE_SECONDS
+        if lived >= WORKED_SECONDS and how.code != NO_MASTER:
+            self._pause = FIRST_SLAVE_PAUSE_SECONDS
             self._sayings.clear()
         elif how.cannot_work:
             self._sayings.append((how.worker, how.code))
@@ -142,7 +142,7 @@ class Fleet:
             self._judge(now)
         if now >= self._not_before:  # else it is one of those that are lost together, as with their scheduler
             self._not_before = now + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            self._pause = min(2 * self._pause, LONGEST_SLAVE_PAUSE_SECONDS)
 
     def give_up(self, why: str, exit_code: int) -> None:
         """Note that there will be no slave any more."""
@@ -188,5 +188,5 @@ class Fleet:
             return
         enough = min(SAYINGS, max(1, self._workers))
         if len(self._sayings) >= SAYINGS and len({worker for worker, _ in self._sayings}) >= enough:
-            unreached = all(code == UNREACHABLE for _, code in self._sayings)
-            self.give_up(self._said, UNREACHABLE if unreached else TargetError.exit_code)
+            unreached = all(code == NO_MASTER for _, code in self._sayings)
+            self.give_up(self._said, NO_MASTER if unreached else TargetError.exit_code)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task
-from taskmaster.engine.contract import View
+from taskmaster.engine.contract import EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.reach import check_answers
 from taskmaster.engine.slave_task import SlaveTask
@@ -25,10 +25,10 @@ from taskmaster.errors import ConnectError, UsageError
 
 __all__ = ["RayCluster", "is_ray"]
 
-NOT_INSTALLED = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
-NAME = "taskmaster-slave"
-ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
-CONNECT_SECONDS = 30.0  # that it has to let us in
+RAY_NOT_INSTALLED = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
+TASK_NAME = "taskmaster-slave"
+HEAD_ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
+RAY_CONNECT_SECONDS = 30.0  # that it has to let us in
 NO_HANDLER = "SIGTERM handler is not set"  # Ray says so in any but the main thread, and it is as wanted
 BEGUN = "begun"  # what a task says first
 DRAINED = 128 + signal.SIGTERM
@@ -67,7 +67,7 @@ class RayCluster:
         try:
             import ray
         except ImportError:
-            raise UsageError(NOT_INSTALLED) from None
+            raise UsageError(RAY_NOT_INSTALLED) from None
         if address.startswith("ray://"):
             raise UsageError(
                 f"--scheduler={address} is Ray's client server, and the slaves could not reach a master behind it: run "
@@ -82,7 +82,7 @@ class RayCluster:
         if self._own:
             self._connect(address)
         self._make = ray.remote(slave_task).options(
-            num_cpus=processes, max_retries=0, num_returns="streaming", name=f"{NAME}-{run}"
+            num_cpus=processes, max_retries=0, num_returns="streaming", name=f"{TASK_NAME}-{run}"
         )
         self.scheduler = self._elsewhere()
 
@@ -92,15 +92,15 @@ class RayCluster:
         """
         raised: list[BaseException] = []
         try:
-            check_answers(address, ANSWER_SECONDS)
+            check_answers(address, HEAD_ANSWER_SECONDS)
         except OSError as exc:
             raised.append(exc)
         else:
             thread = threading.Thread(target=self._init, args=(address, raised), name="taskmaster-ray", daemon=True)
             thread.start()
-            thread.join(CONNECT_SECONDS)
+            thread.join(RAY_CONNECT_SECONDS)
             if thread.is_alive():
-                raised.append(TimeoutError(f"not within {CONNECT_SECONDS:.0f} s"))
+                raised.append(TimeoutError(f"not within {RAY_CONNECT_SECONDS:.0f} s"))
         for found in raised:
             if not isinstance(found, ConnectionError | RuntimeError | ValueError | OSError):
                 raise found
@@ -125,7 +125,7 @@ class RayCluster:
         kind = "tls" if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true") else "ray"
         return f"{kind}://{self._ray.get_runtime_context().gcs_address}"
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         """Return how the cluster stands."""
         resources = self._ray.cluster_resources()
         ended, self._heard = self._heard, {}
@@ -136,7 +136,7 @@ class RayCluster:
                 ended[name] = how
                 self._forget(name)
         workers = int(resources.get("CPU", 0)) // self._cpus
-        return View(workers, len(self._begun), frozenset(self._tasks.keys() - self._begun), ended)
+        return EngineStanding(workers, len(self._begun), frozenset(self._tasks.keys() - self._begun), ended)
 
     def _ready(self, tasks: list[Any]) -> set[int]:
         if not tasks:

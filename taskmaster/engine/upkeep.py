@@ -22,11 +22,11 @@ from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["Upkeep"]
 
-POLL_SECONDS = 0.25  # between two looks at the engine
-AWAY_SECONDS = 1.0  # the same while it does not answer
+ENGINE_POLL_SECONDS = 0.25  # between two looks at the engine
+AWAY_SECONDS = 1.0  # between two looks while the engine does not answer
 HANGS_SECONDS = 5.0  # after which an engine that has not answered yet is away
-GONE_SECONDS = 15.0  # after which it is not waited for at the end
-CLOSING_SECONDS = 5.0  # for the engine to let go
+ENGINE_GONE_SECONDS = 15.0  # after which it is not waited for at the end
+ENGINE_CLOSING_SECONDS = 5.0  # for the engine to let go
 VARYING = re.compile(r"\S*/|\d+")  # what differs from worker to worker: paths and numbers
 
 
@@ -109,13 +109,15 @@ class Upkeep:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._thread.join(CLOSING_SECONDS)
+        self._thread.join(ENGINE_CLOSING_SECONDS)
         ending = threading.Thread(target=self._end, args=(seconds, hurry), name="taskmaster-fleet-end", daemon=True)
         ending.start()
-        deadline = time.monotonic() + seconds + CLOSING_SECONDS
-        while ending.is_alive() and time.monotonic() < deadline and not hurry() and not self._silent_for(GONE_SECONDS):
+        deadline = time.monotonic() + seconds + ENGINE_CLOSING_SECONDS
+        while ending.is_alive() and time.monotonic() < deadline and not hurry():
+            if self._silent_for(ENGINE_GONE_SECONDS):
+                break
             ending.join(0.1)
-        ending.join(CLOSING_SECONDS)
+        ending.join(ENGINE_CLOSING_SECONDS)
 
     def _end(self, seconds: float, hurry: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds
@@ -142,7 +144,7 @@ class Upkeep:
     def _keep(self) -> None:
         pause = 0.0
         while not self._stopping.wait(pause) and not self._fleet.failure:
-            pause = POLL_SECONDS
+            pause = ENGINE_POLL_SECONDS
             self._asked_at = time.monotonic()
             try:
                 self._poll()

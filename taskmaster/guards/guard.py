@@ -22,8 +22,8 @@ __all__ = ["BYTES", "Backlog", "Floor", "Guard", "Unknown"]
 
 CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
 TREND_SECONDS = 4.0  # over which it is taken how fast a backlog grows
-AHEAD_SECONDS = 6.0  # for which it is expected to go on so
-MOST_COUNTED = 20  # up to which whole numbers are taken for a number of things
+EXPECTED_SECONDS = 6.0  # for which it is expected to go on so
+MOST_THINGS = 20  # up to which whole numbers are taken for a number of things
 
 BYTES = "B"
 """The unit of a number of bytes, which is shown like "1.5 GB"."""
@@ -239,11 +239,11 @@ class Backlog(Guard):
         return reason
 
     def _share(self, value: float) -> float:
-        later = value + AHEAD_SECONDS * self._growth
+        later = value + EXPECTED_SECONDS * self._growth
         if self.limit:
             return later / self.limit
         return math.inf if later > 0 else 0.0
 
 
 def _is_count(number: float) -> bool:
-    return float(number).is_integer() and 0 <= number <= MOST_COUNTED
+    return float(number).is_integer() and 0 <= number <= MOST_THINGS

@@ -13,7 +13,7 @@ from taskmaster.guards.guard import Unknown
 
 __all__ = ["HttpGuard", "http"]
 
-TIMEOUT_SECONDS = 3.0
+REQUEST_SECONDS = 3.0
 LONGEST_SAID = 200  # characters of an answer that are shown
 GO = 200
 
@@ -64,7 +64,7 @@ class HttpGuard:
         import http.client as http_client  # with TLS and mail, a quarter of the time of a worker's start
 
         kind = http_client.HTTPSConnection if self._secure else http_client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        connection = kind(self._host, self._port, timeout=REQUEST_SECONDS)
         try:
             connection.request("GET", self._path, headers=self._headers)
             answer: Any = connection.getresponse()

@@ -33,7 +33,7 @@ __all__ = ["Checkpointer", "within"]
 logger = clean_logger(__name__)
 
 INTERVAL_SECONDS = 0.25  # between checkpoints
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # until a checkpoint that could not be written is tried again
+FIRST_WRITE_PAUSE_SECONDS, LONGEST_WRITE_PAUSE_SECONDS = 1.0, 10.0  # before a checkpoint that failed is tried again
 WRITE_CHECK_SECONDS = 0.1  # between two checks of a last checkpoint that is under way
 REST_FACTOR = 20  # times its own duration: the rest after a checkpoint, so that it costs 5 % at most,
 LONGEST_REST_SECONDS = 2.0  # but not longer: one that has much to write has the more to write the longer it rests
@@ -95,7 +95,7 @@ class Checkpointer(threading.Thread):
     def run(self) -> None:
         """Write checkpoints until ``stop`` is called."""
         least, pause = 0.0, INTERVAL_SECONDS
-        backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        backoff = Backoff(FIRST_WRITE_PAUSE_SECONDS, LONGEST_WRITE_PAUSE_SECONDS)
         while not self._stop_asked.is_set():
             self._pressed.wait(least)
             self._pressed.clear()

@@ -12,7 +12,7 @@ from taskmaster.master.standing import Standing
 from taskmaster.master.steering.quiet_slaves import no_slave_takes_jobs
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.throttle.throttle import Throttle
-from taskmaster.master.why import SLOW_SOURCE_SECONDS, Facts, Why, WhyCode, why
+from taskmaster.master.why import SLOW_SOURCE_SECONDS, Why, WhyCode, WhyFacts, why
 from taskmaster.records import record
 from taskmaster.runtime.tracebacks import one_line
 from taskmaster.units import show_seconds
@@ -154,11 +154,11 @@ class Condition:
             found: What ``look`` has given.
             counts: The same numbers.
             now: Monotonic seconds.
-            more: Facts that others know.
+            more: WhyFacts that others know.
         """
         error = self._reader.error
         named = self._standing.longest(counts)
-        facts = Facts(**found.facts, **named, **more, error="" if error is None else one_line(error))
+        facts = WhyFacts(**found.facts, **named, **more, error="" if error is None else one_line(error))
         whole = why(facts)
         if whole.code is not self.code or not self.since:
             self.since = now

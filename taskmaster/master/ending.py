@@ -18,7 +18,7 @@ from taskmaster.units import show_count, show_seconds
 __all__ = ["Ending", "say_goodbye"]
 
 SUCCESSOR_SECONDS = 1.0  # longest wait of --limit for the job after the last one, whose key the watermark needs
-FAREWELL_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
+SLAVES_FAREWELL_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
 
 
 def say_goodbye(
@@ -38,7 +38,7 @@ def say_goodbye(
             own_slave.dismiss(lambda: signals.repeated)
         return
     server.tell_all(Answer(AnswerState.OVER).to_wire())
-    deadline = time.monotonic() + FAREWELL_SECONDS
+    deadline = time.monotonic() + SLAVES_FAREWELL_SECONDS
     while time.monotonic() < deadline:
         with lock:
             broker.tick(time.monotonic())

@@ -17,7 +17,7 @@ from taskmaster.master.events import EventName, Events
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
-from taskmaster.master.tally.failure_kinds import MOST_KINDS, Kind
+from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, Kind
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
 from taskmaster.units import show_count
@@ -28,13 +28,13 @@ __all__ = ["DEFAULT_STALL_SECONDS", "EventFeed"]
 logger = clean_logger(__name__)
 
 DEFAULT_STALL_SECONDS = 600.0
-MOST_ROWS = 200  # most events in one answer
+MOST_EVENTS_ANSWERED = 200  # most events in one answer
 MOST_TRAIL_ROWS = 200  # most rows of the trail read in one step
-LONGEST_REASON = 1000
+LONGEST_END_REASON = 1000
 MOST_FOLLOWERS = 100
 FOLLOWERS_SECONDS = 1.0  # longest wait at the end of a run for followers, which ask every half second
 FOLLOWERS_PAUSE_SECONDS = 0.02
-GONE_SECONDS = 2.0  # a follower that has asked nothing for this time counts as gone
+FOLLOWER_GONE_SECONDS = 2.0  # a follower that has asked nothing for this time counts as gone
 
 
 class EventFeed:
@@ -99,7 +99,7 @@ class EventFeed:
         self._ended = True
         self.observe(snapshot)
         code = getattr(error, "exit_code", 1)
-        why = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
+        why = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
         if isinstance(error, BudgetSpent):
             self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
         if error is None:
@@ -138,7 +138,7 @@ class EventFeed:
         """Answer ``look("events")``: those after the number ``after``, the oldest first."""
         after = arguments.get("after")
         with self._lock:
-            rows, forgotten = self._events.after(after if type(after) is int else 0, MOST_ROWS)
+            rows, forgotten = self._events.after(after if type(after) is int else 0, MOST_EVENTS_ANSWERED)
             follower = arguments.get("follower")
             if isinstance(follower, str):
                 self._follow(follower[:64], rows[-1]["seq"] if rows else self._events.last)
@@ -148,13 +148,13 @@ class EventFeed:
         """Note how far a follower is, and forget those that ask no more."""
         now = time.monotonic()
         if follower not in self._followers and len(self._followers) >= MOST_FOLLOWERS:
-            recent = {name: known for name, known in self._followers.items() if now - known[0] <= GONE_SECONDS}
+            recent = {name: known for name, known in self._followers.items() if now - known[0] <= FOLLOWER_GONE_SECONDS}
             self._followers = recent
         if follower in self._followers or len(self._followers) < MOST_FOLLOWERS:
             self._followers[follower] = now, seq
 
     def _kinds(self) -> list[Kind]:
-        return self._reports.kinds.top(MOST_KINDS)
+        return self._reports.kinds.top(MOST_KINDS_COUNTED)
 
     def _tell(self, name: EventName, snapshot: Snapshot, facts: Mapping[str, Any]) -> None:
         with self._lock:

@@ -8,26 +8,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from taskmaster.master.events import EventName
-from taskmaster.master.steering.records import TrailRow
+from taskmaster.master.steering.records import SessionCommand, TrailRow
+from taskmaster.master.steering.request import Command
+from taskmaster.master.why import WhyCode
 from taskmaster.redaction import clean
 from taskmaster.units import show_count, show_rounded
-from taskmaster.view.snapshot import RunState, Snapshot
+from taskmaster.view.snapshot import RunState, SlaveState, Snapshot
 from taskmaster.view.status import Rate, eta
 
-__all__ = ["EventWatch", "FailureKind", "Happened", "SlaveNews"]
+__all__ = ["CountedKind", "EventWatch", "Happened", "SlaveNews"]
 
 STEADY_SECONDS = 2.0  # how long a throttle's new answer has to last before it becomes an event: some change each second
-MOST_SLAVES = 20  # whose coming or going is told one by one, of a single look
-TIMES = 10  # a kind of failure becomes an event again when its count is this many times the last one
-MOST_KINDS = 200  # most kinds of failure whose last count is remembered
-LONGEST_TEXT = 300
+MOST_SLAVES_TOLD = 20  # whose coming or going is told one by one, of a single look
+KIND_GROWTH = 10  # a kind of failure becomes an event again when its count is this many times the last one
+MOST_KINDS_WATCHED = 200  # most kinds of failure whose last count is remembered
+LONGEST_EVENT_TEXT = 300
 
 Happened = tuple[EventName, dict[str, Any]]
 SlaveNews = tuple[str, str]
 """The name of a slave, and "" where it has come, else how it has gone."""
 
 
-class FailureKind(Protocol):
+class CountedKind(Protocol):
     """A kind of failure, and how many jobs have failed so."""
 
     @property
@@ -67,7 +69,7 @@ class EventWatch:
         self._told: dict[tuple[str, str], int] = {}
         self._failed = 0
 
-    def begin(self, kinds: Sequence[FailureKind], failed: int) -> None:
+    def begin(self, kinds: Sequence[CountedKind], failed: int) -> None:
         """Note what failed in earlier sessions: it becomes no event again."""
         self._told = {(one.type, one.where): one.count for one in kinds}
         self._failed = failed
@@ -90,7 +92,7 @@ class EventWatch:
         snapshot: Snapshot,
         rows: Sequence[TrailRow] = (),
         slaves: Sequence[SlaveNews] = (),
-        kinds: Sequence[FailureKind] = (),
+        kinds: Sequence[CountedKind] = (),
     ) -> list[Happened]:
         """Return what has happened.
 
@@ -112,7 +114,7 @@ class EventWatch:
         ]
 
     def _unwritten(self, snapshot: Snapshot) -> Iterator[Happened]:
-        unwritable = snapshot.why == "state"
+        unwritable = snapshot.why == WhyCode.STATE
         if unwritable == self._unwritable:
             return
         self._unwritable = unwritable
@@ -143,14 +145,14 @@ class EventWatch:
         else:
             yield _happened(EventName.UNTHROTTLED, "The run is not held back any more")
 
-    def _failures(self, snapshot: Snapshot, kinds: Sequence[FailureKind]) -> Iterator[Happened]:
+    def _failures(self, snapshot: Snapshot, kinds: Sequence[CountedKind]) -> Iterator[Happened]:
         before, self._failed = self._failed, snapshot.failed
         if snapshot.failed <= before:
             return
         for kind in kinds:
             name = kind.type, kind.where
             told = self._told.get(name)
-            if len(self._told) > MOST_KINDS if told is None else kind.count < TIMES * told:
+            if len(self._told) > MOST_KINDS_WATCHED if told is None else kind.count < KIND_GROWTH * told:
                 continue
             self._told[name] = kind.count
             where = f" in {kind.where}" if kind.where else ""
@@ -159,15 +161,16 @@ class EventWatch:
                 EventName.FAILURE,
                 f"{show_count(kind.count, 'job')} {have} failed with {kind.type}{where}",
                 kind.message,
-                type=clean(kind.type)[:LONGEST_TEXT],
-                where=clean(kind.where)[:LONGEST_TEXT],
+                type=clean(kind.type)[:LONGEST_EVENT_TEXT],
+                where=clean(kind.where)[:LONGEST_EVENT_TEXT],
                 count=kind.count,
                 new=told is None,
             )
 
     def _standing_still(self, snapshot: Snapshot) -> Iterator[Happened]:
         # Time in which somebody holds the run, or in which it ends, is none in which it is stuck.
-        held = snapshot.why in ("paused", "stopping") or snapshot.state in (RunState.PAUSING, RunState.DRAINING)
+        is_held = snapshot.why in (WhyCode.PAUSED, WhyCode.STOPPING)
+        held = is_held or snapshot.state in (RunState.PAUSING, RunState.DRAINING)
         if snapshot.settled_here != self._settled or held:
             self._settled, self._moved, self._stalled = snapshot.settled_here, snapshot.elapsed, False
         still = snapshot.elapsed - self._moved
@@ -185,7 +188,7 @@ class EventWatch:
 
 def _happened(name: EventName, what: str, reason: str = "", **facts: Any) -> Happened:
     """Return an event, with a sentence that says it."""
-    what, reason = clean(what)[:LONGEST_TEXT], clean(reason)[:LONGEST_TEXT]
+    what, reason = clean(what)[:LONGEST_EVENT_TEXT], clean(reason)[:LONGEST_EVENT_TEXT]
     end = "" if reason.endswith((".", "!", "?")) else "."
     return name, {"text": f"{what}: {reason}{end}" if reason else f"{what}.", "reason": reason, **facts}
 
@@ -193,14 +196,14 @@ def _happened(name: EventName, what: str, reason: str = "", **facts: Any) -> Hap
 def _steered(rows: Sequence[TrailRow]) -> Iterator[Happened]:
     for row in rows:
         by = {"by": row.who, "via": row.via, "command": row.command, "before": row.before, "after": row.after}
-        if row.command in ("started", "resumed"):
+        if row.command in SessionCommand.begun():
             yield _happened(EventName(row.command), f"The run has {row.command}")
-        elif row.command == "pause":
+        elif row.command == Command.PAUSE:
             until = row.after.removeprefix("paused")
             yield _happened(EventName.PAUSED, f"{row.who} has paused the run{until}", row.reason, **by)
-        elif row.command == "resume":
+        elif row.command == Command.RESUME:
             yield _happened(EventName.UNPAUSED, f"{row.who} lets the run go on", row.reason, **by)
-        elif row.command not in ("finished", "stopped", "killed"):  # whose session says it, if any
+        elif row.command not in tuple(SessionCommand):  # the session that has ended says so itself, if it can
             change = f" from {row.before} to {row.after}" if row.before and row.after else ""
             yield _happened(EventName.CHANGED, f"{row.who}: {row.command}{change}", row.reason, **by)
 
@@ -209,11 +212,11 @@ def _came_and_went(slaves: Sequence[SlaveNews]) -> Iterator[Happened]:
     """Tell of each slave, or, where there are many, how many they are."""
     for name, verb in (
         (EventName.SLAVE_JOINED, "connected"),
-        (EventName.SLAVE_LEFT, "said goodbye"),
-        (EventName.SLAVE_LOST, "lost"),
+        (EventName.SLAVE_LEFT, SlaveState.SAID_GOODBYE),
+        (EventName.SLAVE_LOST, SlaveState.LOST),
     ):
         found = [slave for slave, how in slaves if _name_of(how) is name]
-        if len(found) > MOST_SLAVES:
+        if len(found) > MOST_SLAVES_TOLD:
             yield _happened(name, f"{len(found)} slaves: {verb}", slave="", count=len(found))
         else:
             for slave in found:
@@ -223,4 +226,4 @@ def _came_and_went(slaves: Sequence[SlaveNews]) -> Iterator[Happened]:
 def _name_of(how: str) -> EventName:
     if not how:
         return EventName.SLAVE_JOINED
-    return EventName.SLAVE_LOST if how == "lost" else EventName.SLAVE_LEFT
+    return EventName.SLAVE_LOST if how == SlaveState.LOST else EventName.SLAVE_LEFT

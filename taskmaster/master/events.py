@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["ENDS", "KEPT_EVENTS", "EventName", "Events"]
+__all__ = ["KEPT_EVENTS", "LAST_EVENTS", "EventName", "Events"]
 
 KEPT_EVENTS = 1000
-SCHEMA = 1  # of an event; it rises when a field changes its meaning or goes
+EVENT_SCHEMA = 1  # of an event; it rises when a field changes its meaning or goes
 
 
 class EventName(StrEnum):
@@ -38,7 +38,7 @@ class EventName(StrEnum):
     STOPPED = "stopped"
 
 
-ENDS = (EventName.FINISHED, EventName.STOPPED)
+LAST_EVENTS = (EventName.FINISHED, EventName.STOPPED)
 """The events of which each session has one, its last."""
 
 
@@ -67,7 +67,7 @@ class Events:
         """
         self.last += 1
         event = {
-            "schema": SCHEMA,
+            "schema": EVENT_SCHEMA,
             "event": str(name),
             "at": round(at, 3),
             "seq": self.last,

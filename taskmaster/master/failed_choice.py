@@ -17,9 +17,9 @@ from taskmaster.master.tally.failure_kinds import FailureKinds
 
 __all__ = ["FailedChoice"]
 
-MOST_LOOKED_AT = 2000  # failed jobs whose keys are compared; nobody waits for more
-WAIT_SECONDS = 0.2  # for a checkpoint that is being written
-MOST_NAMED = 10  # kinds of failure in one refusal
+MOST_KEYS_COMPARED = 2000  # failed jobs whose keys are compared; nobody waits for more
+CHECKPOINT_WAIT_SECONDS = 0.2  # for a checkpoint that is being written
+MOST_KINDS_NAMED = 10  # kinds of failure in one refusal
 
 
 class FailedChoice:
@@ -60,14 +60,14 @@ class FailedChoice:
         import difflib  # only here: a run whose operator is not mistaken does without
 
         near = difflib.get_close_matches(str(kind), numbers, 1)
-        named = ", ".join(f"{name} ({count})" for name, count in list(numbers.items())[:MOST_NAMED])
-        more = f", and {len(numbers) - MOST_NAMED} others" if len(numbers) > MOST_NAMED else ""
+        named = ", ".join(f"{name} ({count})" for name, count in list(numbers.items())[:MOST_KINDS_NAMED])
+        more = f", and {len(numbers) - MOST_KINDS_NAMED} others" if len(numbers) > MOST_KINDS_NAMED else ""
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"No failed job failed with {kind}.{hint} The failed jobs of this run failed with: {named}{more}."
 
     def _no_such_key(self, job: str, number: int) -> str:
         try:
-            page = self._failed(0, MOST_LOOKED_AT, None, WAIT_SECONDS)
+            page = self._failed(0, MOST_KEYS_COMPARED, None, CHECKPOINT_WAIT_SECONDS)
         except StateBusy:
             return ""
         if len(page) < number or any(job in keys.spellings(one.key) for one in page):

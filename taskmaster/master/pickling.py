@@ -32,7 +32,7 @@ def pickled(job: Any) -> bytes:
     return pickle.dumps(payload_of(job), protocol=5)
 
 
-SCALARS = frozenset({int, float, bool})  # never too large to be sent
+SMALL_SCALARS = frozenset({int, float, bool})  # never too large to be sent
 
 
 class _JobAmongThem(Exception):
@@ -64,7 +64,7 @@ def pickle_all(jobs: list[Any]) -> SegmentedBytes:
     """
     # To look at the type of each job would cost as much as to pickle it; the pickler looks at it
     # anyway.
-    if len(jobs) == 1 and type(jobs[0]) in SCALARS:
+    if len(jobs) == 1 and type(jobs[0]) in SMALL_SCALARS:
         return SegmentedBytes([pickle.dumps(jobs, protocol=5)])  # what follows would take four times as long
     found = {**copyreg.dispatch_table, PickledJob: _refuse_pickled}
     if type(jobs[0]) is not Job:
@@ -75,7 +75,7 @@ def pickle_all(jobs: list[Any]) -> SegmentedBytes:
     return pickle_value([payload_of(job) for job in jobs], found, MAX_JOB_BYTES)
 
 
-class _Sink:
+class _SegmentSink:
     """Takes what a pickler writes: segments of about 64 KiB, none of which has to grow and be
     copied.
     """
@@ -107,7 +107,7 @@ def pickle_value(
     Raises:
         TooLarge: it has more than ``most`` bytes.
     """
-    sink = _Sink(most)
+    sink = _SegmentSink(most)
     pickler = pickle.Pickler(sink, protocol=5)
     if dispatch_table is not None:
         pickler.dispatch_table = dispatch_table

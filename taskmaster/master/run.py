@@ -40,7 +40,7 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import LiveSettings, SteerService
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.summary import OwnSlave, SlaveServer, Summary, View
-from taskmaster.master.tally.failure_kinds import MOST_KINDS
+from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.runtime.garbage import Collector
 from taskmaster.runtime.log import clean_logger
@@ -55,7 +55,7 @@ logger = clean_logger(__name__)
 TICK_SECONDS = 0.2  # between two ticks of the leases, and two updates of the progress
 HANGING_SECONDS = 5.0  # longest wait at the end of a run for a checkpoint that is under way
 FIRST_JOB_SECONDS = 1.0  # longest wait at the start for the first job: a source that fails at once is reported first
-CLOSING_SECONDS = 1.0  # longest wait at the end of a run for the source's ``finally`` blocks
+SOURCE_CLOSING_SECONDS = 1.0  # longest wait at the end of a run for the source's ``finally`` blocks
 
 
 class Run:
@@ -124,7 +124,7 @@ class Run:
         )
         known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
         self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
-        kinds = store.kinds(MOST_KINDS) if record.failures else ()
+        kinds = store.kinds(MOST_KINDS_COUNTED) if record.failures else ()
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
         self._known_to_steers = self._reports.figures, FailedChoice(*guarded, self._reports.kinds, store.failed)
         self._service = self._served(incarnation, skew)
@@ -283,7 +283,7 @@ class Run:
             server.stop()
             self._throttle.stop()
             self._collector.stop()
-            self._reader.wait_closed(CLOSING_SECONDS)
+            self._reader.wait_closed(SOURCE_CLOSING_SECONDS)
             view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         summary, counted = self.summary(), self._status.counted
         said = remarks(self._source, self._record, summary, self._checks, counted, over=ending is None)

@@ -2,7 +2,7 @@
 watermark, the longest jobs, kinds of failure, settings.
 
 Counted per report and per second; the rest is gathered when somebody looks. Nothing in it grows
-with the run: texts and lists are cut, and the whole has at most ``MOST_BYTES``.
+with the run: texts and lists are cut, and the whole has at most ``MOST_STATUS_BYTES``.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.tally.durations import upper_bound
-from taskmaster.master.tally.history import COLUMNS, HELD
+from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
 from taskmaster.master.tally.speeds import Speeds
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import SLOW_SOURCE_SECONDS, WhyCode
 from taskmaster.master.work_time import HELD_BY
-from taskmaster.view.snapshot import Snapshot
+from taskmaster.view.snapshot import FailedBy, Snapshot
 from taskmaster.view.status import Rate, to_json
 
-__all__ = ["MOST_BYTES", "RunDetails"]
+__all__ = ["MOST_STATUS_BYTES", "RunDetails"]
 
-MOST_BYTES = 64 * 1024  # largest status, as JSON
-LONGEST_TEXT = 300  # characters
+MOST_STATUS_BYTES = 64 * 1024  # largest status, as JSON
+LONGEST_STATUS_TEXT = 300  # characters
 LONGEST_COMMAND = 4000  # characters; one that is cut would be another command, and is left out
-LONGEST_TRACEBACK = 1000  # characters in a status: the end, which says what was raised
-MOST_KINDS = 20  # in a status, and in one answer of ``look("kinds")``
+LONGEST_STATUS_TRACEBACK = 1000  # characters in a status: the end, which says what was raised
+MOST_KINDS_ANSWERED = 20  # in a status, and in one answer of ``look("kinds")``
 MOST_LONGEST = 10  # most jobs in the list of those that have run longest
 LISTED_SECONDS = 1.0  # a job that has run for less is not listed: reports come twice a second
 LEASES_LOOKED_AT = 1000  # the oldest: where jobs that run for long are, however many slaves there are
@@ -105,7 +105,7 @@ class RunDetails:
         self._speeds = Speeds(self._began)
         self.history = steers.history
         self.rate = Rate()
-        self._busy_before = record.history[-1].values()[COLUMNS.index("busy")] if record.history else 0.0
+        self._busy_before = record.history[-1].values()[HISTORY_COLUMNS.index("busy")] if record.history else 0.0
 
     def tick(self, code: WhyCode) -> None:
         """Note the numbers of a second, once it has passed; under the lock.
@@ -130,7 +130,7 @@ class RunDetails:
                 counts.workers,
                 self._busy_before + figures.whole.seconds,
                 figures.whole.quantile(0.95),
-                HELD.index(HELD_BY.get(code, "")),
+                HELD_NAMES.index(HELD_BY.get(code, "")),
                 self._throttle.rate,
             )
         )
@@ -142,7 +142,7 @@ class RunDetails:
         found = {**to_json(snapshot, self.rate), **self.beside(snapshot)}
         # Only texts that users have named can make it too long.
         for name in ("kinds", "settings", "longest"):
-            if len(json.dumps(found)) <= MOST_BYTES:
+            if len(json.dumps(found)) <= MOST_STATUS_BYTES:
                 break
             found[name] = _without_long_texts(found[name])
         return found
@@ -152,16 +152,15 @@ class RunDetails:
         span, since = arguments.get("span"), arguments.get("since_seq")
         with self._lock:
             page = self.history.page(str(span), since if type(since) is int else 0)
-        return {"columns": list(COLUMNS), "held": list(HELD), **page._asdict()}
+        return {"columns": list(HISTORY_COLUMNS), "held": list(HELD_NAMES), **page._asdict()}
 
     def look_kinds(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Answer ``look("kinds")``: the kinds of failure, the most frequent first."""
         after = arguments.get("after")
         with self._lock:
             kinds = self._reports.kinds
-            rows = [
-                one.describe(len(one.traceback)) for one in kinds.top(MOST_KINDS, after if type(after) is int else 0)
-            ]
+            found = kinds.top(MOST_KINDS_ANSWERED, after if type(after) is int else 0)
+            rows = [one.describe(len(one.traceback)) for one in found]
             return {"rows": rows, "kinds": len(kinds), "others": kinds.others}
 
     def beside(self, snapshot: Snapshot) -> dict[str, Any]:
@@ -170,7 +169,7 @@ class RunDetails:
         with self._lock:
             counts, resting = self._broker.counts(), self._broker.slaves.resting
             holder, longest = self._holder(now), self._longest(now)
-            kinds, others = self._reports.kinds.top(MOST_KINDS), self._kinds_left_out()
+            kinds, others = self._reports.kinds.top(MOST_KINDS_ANSWERED), self._kinds_left_out()
             bytes_queued = int(self._broker.batch_limit.bytes_per_job * counts.queued)
             ended = self._broker.settlement
             settled = {"done": ended.done, "failed": ended.failures, "skipped": ended.skipped}
@@ -195,7 +194,7 @@ class RunDetails:
             "checkpoint": self._checkpoint(),
             "job_seconds": self._job_seconds(),
             "longest": [self._named(*one) for one in longest],
-            "kinds": [one.describe(LONGEST_TRACEBACK) for one in kinds],
+            "kinds": [one.describe(LONGEST_STATUS_TRACEBACK) for one in kinds],
             "kinds_left_out": others,
             "budget": None if budget is None else {"used": round(budget[0], 4), "allows": budget[1]},
             "next_retry_seconds": None if counts.next_due is None else round(counts.next_due, 3),
@@ -218,12 +217,12 @@ class RunDetails:
         return self._broker.intake.read + self._broker.intake.write_ahead.made
 
     def _attempts_failed(self) -> dict[str, int]:
-        failed = dict(self._reports.attempts.failed)
-        failed["lost"] += self._broker.redelivery.running_lost
+        failed = {str(reason): count for reason, count in self._reports.attempts.failed.items()}
+        failed[str(FailedBy.LOST)] += self._broker.redelivery.running_lost
         return failed
 
     def _kinds_left_out(self) -> int:
-        return max(0, len(self._reports.kinds) - MOST_KINDS)
+        return max(0, len(self._reports.kinds) - MOST_KINDS_ANSWERED)
 
     def _clock(self, now: float) -> dict[str, Any]:
         session = now - self._began
@@ -231,7 +230,7 @@ class RunDetails:
             "run_seconds": round(self._record.seconds + session, 3),
             "session_seconds": round(session, 3),
             "working_seconds": round(self._steers.work_time.working(now), 3),
-            "held_seconds": {name: round(seconds, 3) for name, seconds in self._steers.work_time.held.items()},
+            "held_seconds": {str(by): round(seconds, 3) for by, seconds in self._steers.work_time.held.items()},
             "started_at": round(self._record.started or self._began_at, 3),
             "session_at": round(self._began_at, 3),
         }
@@ -274,7 +273,7 @@ class RunDetails:
             "age_seconds": round(checkpointer.age, 3),
             "took_seconds": round(checkpointer.took, 6),
             "failing_seconds": round(checkpointer.failing_seconds, 3),
-            "why": self._broker.paused[:LONGEST_TEXT],
+            "why": self._broker.paused[:LONGEST_STATUS_TEXT],
             "trail_saved": self._steers.steering.trail.saved,
         }
 
@@ -334,12 +333,13 @@ class RunDetails:
     def _named(self, job: Any, known: dict[str, Any]) -> dict[str, Any]:
         """Add the job's key; outside the lock, because that may run the user's code."""
         text = self._identity.text(job)
-        return {"key": (self._identity.show(job) if text is None else keys.show(text))[:LONGEST_TEXT], **known}
+        return {"key": (self._identity.show(job) if text is None else keys.show(text))[:LONGEST_STATUS_TEXT], **known}
 
 
 def _cut_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {name: value[:LONGEST_TEXT] if isinstance(value, str) else value for name, value in row.items()} for row in rows
+        {name: value[:LONGEST_STATUS_TEXT] if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
     ]
 
 

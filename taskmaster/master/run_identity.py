@@ -21,7 +21,7 @@ from taskmaster.redaction import without_password, without_passwords_in
 __all__ = ["Comparison", "RunIdentity"]
 
 GIVEN = ("arguments", "words")  # parts that somebody gives on a command line
-LONGEST_SHOWN = 300  # characters of one part of an identity, such as a query, in a message
+LONGEST_PART_SHOWN = 300  # characters of one part of an identity, such as a query, in a message
 
 
 @record()
@@ -193,5 +193,5 @@ def _described(file: str, what: Mapping[str, Any]) -> str:
             parts.append(" ".join(map(str, value)))
         else:
             text = str(value)
-            parts.append(f"({name} {text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + '...'})")
+            parts.append(f"({name} {text if len(text) <= LONGEST_PART_SHOWN else text[:LONGEST_PART_SHOWN] + '...'})")
     return without_password(" ".join(parts))

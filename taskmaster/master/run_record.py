@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 
 from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.steering.records import LiveChange, SessionCommand, TrailRow
 from taskmaster.master.tally.history import MinuteRow
 from taskmaster.records import record
 
@@ -136,6 +136,12 @@ class RunRecord:
     def last_seen(self) -> float:
         """When a session has last said how it stood; 0.0 if none has."""
         return float(self.history[-1].at) if self.history else 0.0
+
+    @property
+    def command_line(self) -> str:
+        """The command line that began the newest session; "" if the trail does not have it."""
+        begun = SessionCommand.begun()
+        return next((row.reason for row in reversed(self.trail) if row.command in begun), "")
 
     def without_jobs(self) -> RunRecord:
         """Return the record without what is parked and remembered, which would be kept for as long

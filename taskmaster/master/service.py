@@ -26,6 +26,7 @@ from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
 from taskmaster.units import show_count
+from taskmaster.view.snapshot import SlaveState
 
 __all__ = ["Service"]
 
@@ -206,7 +207,7 @@ class Service:
             slave = self._broker.slaves.get(session)
             if slave is not None:
                 self._broker.leave(slave)
-                self._reports.figures.leave(slave, "said goodbye")
+                self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
         if slave is not None:
             logger.info("the slave %s has left", slave.name)
 

@@ -20,13 +20,14 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.tally.durations import Durations, bucket_of
 from taskmaster.records import changing
+from taskmaster.view.snapshot import SlaveState
 
 __all__ = ["SORTED_BY", "SlaveFigures"]
 
 MOST_GONE = 200  # slaves that have gone and are still listed
 MOST_NEWS = 10_000  # most comings and goings of slaves that are kept until they are taken
-RATE_SECONDS = 60.0  # over which the rate of a slave is measured
-SAMPLE_SECONDS = 10.0  # between two samples of how much each slave has done
+SLAVE_RATE_SECONDS = 60.0  # over which the rate of a slave is measured
+SLAVE_SAMPLE_SECONDS = 10.0  # between two samples of how much each slave has done
 
 
 @changing(compared=True)
@@ -152,7 +153,7 @@ class SlaveFigures:
             if each > whole.longest:  # noqa: PLR1730  # twice as fast as max()
                 whole.longest = each
 
-    def leave(self, slave: ConnectedSlave, how: str) -> None:
+    def leave(self, slave: ConnectedSlave, how: SlaveState) -> None:
         """Note that a slave has gone."""
         found = self._known.pop(slave.id, None)
         if found is None:
@@ -177,14 +178,14 @@ class SlaveFigures:
         if len(self._known) != len(self._broker.slaves):
             for ident, found in list(self._known.items()):
                 if self._broker.slaves.get(ident) is None:
-                    self.leave(ConnectedSlave(ident, found.name, 0, 0, 0.0), "lost")
+                    self.leave(ConnectedSlave(ident, found.name, 0, 0, 0.0), SlaveState.LOST)
                     self.lost += 1
         now = self._clock()
-        if now - self._sampled >= SAMPLE_SECONDS:
+        if now - self._sampled >= SLAVE_SAMPLE_SECONDS:
             self._sampled = now
             for found in self._known.values():
                 found.samples.append((now, found.done + found.failed))
-                while len(found.samples) > 1 and now - found.samples[0][0] > RATE_SECONDS:
+                while len(found.samples) > 1 and now - found.samples[0][0] > SLAVE_RATE_SECONDS:
                     found.samples.popleft()
 
     def __len__(self) -> int:
@@ -230,7 +231,8 @@ class SlaveFigures:
             job = oldest.batch.jobs[next(iter(oldest.unended()))]
             row["longest_seconds"] = round(max(0.0, now - oldest.moved), 3)
             row["worker"] = oldest.worker
-        row["state"] = "quiet" if slave.quiet else "away" if slave.closed is not None else "at work"
+        connected = SlaveState.AT_WORK if slave.closed is None else SlaveState.AWAY
+        row["state"] = str(SlaveState.QUIET if slave.quiet else connected)
         row["in_hand"] = sum(lease.open for lease in leases)
         row["heard_seconds"] = round(max(0.0, now - slave.renewed), 3)
         return row, job
@@ -256,7 +258,7 @@ class SlaveFigures:
         return {
             "name": figures.name,
             "workers": figures.workers,
-            "state": figures.gone or "at work",
+            "state": str(figures.gone or SlaveState.AT_WORK),
             "gone_at": figures.gone_at,
             "in_hand": 0,
             "done": figures.done,

@@ -22,7 +22,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.slave_figures import SlaveFigures
-from taskmaster.master.steering.records import News
+from taskmaster.master.steering.records import News, SessionCommand
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.steering.trail import beginnings
@@ -39,10 +39,10 @@ __all__ = ["FixedSettings", "LiveSettings", "SteerService"]
 
 logger = clean_logger(__name__)
 
-MOST_SLAVES = 100  # in one answer
-MOST_ROWS = 200  # of the trail in one answer
-LONGEST_REASON = 1000  # characters of why a session has ended
-OVER = (
+MOST_SLAVES_ANSWERED = 100  # in one answer
+MOST_TRAIL_ROWS_ANSWERED = 200  # of the trail in one answer
+LONGEST_END_REASON = 1000  # characters of why a session has ended
+SESSION_OVER = (
     "This session of the run is over, and its master about to end: nothing was changed. Give the command again in a "
     "moment; it is then for the next start."
 )
@@ -185,7 +185,7 @@ class SteerService:
         none_meant = self._none_meant(request)
         with self._lock:
             if self._closed:
-                return {"ok": False, "why": OVER}
+                return {"ok": False, "why": SESSION_OVER}
             if none_meant:
                 return {"ok": False, "why": none_meant}
             last = self.steering.trail.last
@@ -228,7 +228,7 @@ class SteerService:
         after, before = arguments.get("after"), arguments.get("before")
         with self._lock:
             rows = self.steering.trail.after(
-                after if type(after) is int else 0, MOST_ROWS, before if type(before) is int else None
+                after if type(after) is int else 0, MOST_TRAIL_ROWS_ANSWERED, before if type(before) is int else None
             )
             saved = self.steering.trail.saved
         return {"saved": saved, "rows": [row._asdict() for row in rows]}
@@ -238,7 +238,7 @@ class SteerService:
             return {"rows": [], "slaves": 0, "gone_before": 0}
         after, most, sort = (arguments.get(name) for name in ("after", "most", "sort"))
         first = after if type(after) is int and after > 0 else 0
-        most = min(most, MOST_SLAVES) if type(most) is int and most > 0 else MOST_SLAVES
+        most = min(most, MOST_SLAVES_ANSWERED) if type(most) is int and most > 0 else MOST_SLAVES_ANSWERED
         with self._lock:
             self._figures.tick()
             rows = self._figures.rows(first, most, str(sort))
@@ -316,8 +316,8 @@ class SteerService:
         with self._lock:
             counts = self._broker.counts()
             self.history.end(self._clock(), counts.settled, counts.failed)
-        command = "finished" if error is None else "stopped"
-        reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_REASON]
+        command = SessionCommand.FINISHED if error is None else SessionCommand.STOPPED
+        reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
         after = "" if error is None else f"exit code {code}"
         self.note(command, reason, after, "" if error is None else successor)
 

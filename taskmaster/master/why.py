@@ -14,7 +14,7 @@ from typing import NamedTuple
 from taskmaster.records import record
 from taskmaster.units import show_rounded
 
-__all__ = ["LONG_SECONDS", "SLOW_SOURCE_SECONDS", "Facts", "Why", "WhyCode", "why"]
+__all__ = ["LONG_SECONDS", "SLOW_SOURCE_SECONDS", "Why", "WhyCode", "WhyFacts", "why"]
 
 LONG_SECONDS = 10.0
 """A job that has run for less is not named as the one that a run waits for."""
@@ -95,7 +95,7 @@ class Why(NamedTuple):
 
 
 @record()
-class Facts:
+class WhyFacts:
     """What the reason is found from; times in seconds.
 
     Attributes:
@@ -171,7 +171,7 @@ class Facts:
     skipping: int | None = None
 
 
-def why(facts: Facts) -> Why:
+def why(facts: WhyFacts) -> Why:
     """Return the first reason that is true."""
     for reason in _REASONS:
         found = reason(facts)
@@ -180,7 +180,7 @@ def why(facts: Facts) -> Why:
     return _at_work(facts)
 
 
-def _unwritable(facts: Facts) -> Why | None:
+def _unwritable(facts: WhyFacts) -> Why | None:
     if not facts.unwritable:
         return None
     since = f"for {show_rounded(facts.unwritable_seconds)} already" if facts.unwritable_seconds >= 1 else ""
@@ -195,14 +195,14 @@ def _unwritable(facts: Facts) -> Why | None:
     return Why(WhyCode.STATE, sentence, cure)
 
 
-def _stopping(facts: Facts) -> Why | None:
+def _stopping(facts: WhyFacts) -> Why | None:
     if not facts.draining:
         return None
     running = _running(facts)
     return Why(WhyCode.STOPPING, f"the run is being ended: {running or 'nothing runs any more'}")
 
 
-def _paused(facts: Facts) -> Why | None:
+def _paused(facts: WhyFacts) -> Why | None:
     if not facts.hold:
         return None
     running = _running(facts)
@@ -210,13 +210,13 @@ def _paused(facts: Facts) -> Why | None:
     return Why(WhyCode.PAUSED, sentence, "`tm-ctl resume` lets it go on.")
 
 
-def _throttled(facts: Facts) -> Why | None:
+def _throttled(facts: WhyFacts) -> Why | None:
     if not facts.throttled:
         return None
     return Why(WhyCode.THROTTLED, facts.throttled, "It goes on by itself when that is over.")
 
 
-def _no_slave(facts: Facts) -> Why | None:
+def _no_slave(facts: WhyFacts) -> Why | None:
     if facts.slaves:
         return None
     if facts.refused:
@@ -229,7 +229,7 @@ def _no_slave(facts: Facts) -> Why | None:
     return Why(WhyCode.SLAVES, f"no slave is connected{jobs}", cure)
 
 
-def _all_quiet(facts: Facts) -> Why | None:
+def _all_quiet(facts: WhyFacts) -> Why | None:
     if not facts.quiet or (facts.alone and not facts.waiting):
         return None
     running = _running(facts)
@@ -237,7 +237,7 @@ def _all_quiet(facts: Facts) -> Why | None:
     return Why(WhyCode.QUIET, sentence, f"`{facts.undo}` lets it take jobs again.")
 
 
-def _source_waits(facts: Facts) -> Why | None:
+def _source_waits(facts: WhyFacts) -> Why | None:
     if facts.skipping is not None:
         skipped = _count(facts.skipping, "job", "jobs")
         sentence = f"{facts.source} is read again up to the key where the run goes on: {skipped} skipped"
@@ -256,7 +256,7 @@ def _source_waits(facts: Facts) -> Why | None:
     return Why(WhyCode.SOURCE, sentence, "A faster query, or larger pages, would help.")
 
 
-def _span_is_full(facts: Facts) -> Why | None:
+def _span_is_full(facts: WhyFacts) -> Why | None:
     if not facts.span_full or facts.queued:
         return None
     sentence = f"{_count(facts.span, 'job is', 'jobs are')} read beyond the oldest that is not settled"
@@ -267,7 +267,7 @@ def _span_is_full(facts: Facts) -> Why | None:
     return Why(WhyCode.SPAN, f"{sentence}, and the next checkpoint is waited for", cure)
 
 
-def _only_retries(facts: Facts) -> Why | None:
+def _only_retries(facts: WhyFacts) -> Why | None:
     if not facts.waiting or facts.next_due is None:
         return None
     if facts.crowded and facts.busy < BUSY_SHARE * (facts.workers - facts.resting):
@@ -280,27 +280,27 @@ def _only_retries(facts: Facts) -> Why | None:
     return Why(WhyCode.RETRY, f"waiting for {jobs} to be tried again, the next in {show_rounded(facts.next_due)}")
 
 
-def _last_jobs(facts: Facts) -> Why | None:
+def _last_jobs(facts: WhyFacts) -> Why | None:
     if not facts.alone or not facts.longest or not facts.leased:
         return None
     which = "last job runs" if facts.leased == 1 else f"last {facts.leased} jobs run"
     return Why(WhyCode.LAST, f"the {which}: {facts.longest}, for {show_rounded(facts.longest_seconds)}")
 
 
-def _limited(facts: Facts) -> Why | None:
+def _limited(facts: WhyFacts) -> Why | None:
     if not facts.rate:
         return None
     return Why(WhyCode.RATE, facts.rate, "`tm-ctl rate` changes it.")
 
 
-def _slowed(facts: Facts) -> Why | None:
+def _slowed(facts: WhyFacts) -> Why | None:
     if not facts.pace:
         return None
     cure = "It goes faster by itself when that allows more; so it does with a higher limit (--pace, --guard)."
     return Why(WhyCode.PACE, facts.pace, cure)
 
 
-_REASONS: tuple[Callable[[Facts], Why | None], ...] = (
+_REASONS: tuple[Callable[[WhyFacts], Why | None], ...] = (
     _unwritable,
     _stopping,
     _paused,
@@ -316,7 +316,7 @@ _REASONS: tuple[Callable[[Facts], Why | None], ...] = (
 )
 
 
-def _at_work(facts: Facts) -> Why:
+def _at_work(facts: WhyFacts) -> Why:
     takes = "" if facts.job_seconds is None else f"; a job takes {_short(facts.job_seconds)}"
     if takes and facts.most_job_seconds is not None:
         takes += f" (95 % under {_short(facts.most_job_seconds)})"
@@ -332,7 +332,7 @@ def _at_work(facts: Facts) -> Why:
     return Why(WhyCode.FEEDING, f"{busy}: {slow}{longest}")
 
 
-def _running(facts: Facts) -> str:
+def _running(facts: WhyFacts) -> str:
     running = min(facts.leased, facts.busy) or facts.leased
     if not running:
         return ""

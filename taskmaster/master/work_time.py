@@ -5,22 +5,24 @@ Pure: the time is passed in.
 from __future__ import annotations
 
 from taskmaster.master.why import WhyCode
+from taskmaster.view.snapshot import HeldBy
 
 __all__ = ["WorkTime"]
 
 # What is not counted as work: nobody can say of such time how fast the jobs are.
 IDLE = (WhyCode.PAUSED, WhyCode.STATE)
 HELD_BY = {
-    WhyCode.PAUSED: "paused",
-    WhyCode.STATE: "state",
-    WhyCode.THROTTLED: "throttled",
-    WhyCode.RATE: "rate",
-    WhyCode.PACE: "rate",
-    WhyCode.SOURCE: "source",
-    WhyCode.SLAVES: "slaves",
-    WhyCode.REFUSED: "slaves",
-    WhyCode.QUIET: "slaves",
+    WhyCode.PAUSED: HeldBy.PAUSED,
+    WhyCode.STATE: HeldBy.STATE,
+    WhyCode.THROTTLED: HeldBy.THROTTLED,
+    WhyCode.RATE: HeldBy.RATE,
+    WhyCode.PACE: HeldBy.RATE,
+    WhyCode.SOURCE: HeldBy.SOURCE,
+    WhyCode.SLAVES: HeldBy.SLAVES,
+    WhyCode.REFUSED: HeldBy.SLAVES,
+    WhyCode.QUIET: HeldBy.SLAVES,
 }
+"""By why a run is no faster, what holds it back. Codes that hold nothing back are left out."""
 
 
 class WorkTime:
@@ -36,7 +38,7 @@ class WorkTime:
     """
 
     def __init__(self, now: float) -> None:
-        self.held: dict[str, float] = dict.fromkeys(HELD_BY.values(), 0.0)
+        self.held = dict.fromkeys(HELD_BY.values(), 0.0)
         self.idle = 0.0
         self._began = self._at = now
 

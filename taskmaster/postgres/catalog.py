@@ -20,8 +20,7 @@ from taskmaster.sources.database_errors import StatementRefused
 __all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
 
 PLAIN_TYPES = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
-"""Types whose values the drivers give as what they are; the others travel as the server's own text.
-"""
+"""Types whose values travel as Python's int or str; all others travel as the server's own text."""
 
 SHORT_TYPES = {
     *("smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "uuid", "oid", "interval"),
@@ -38,7 +37,7 @@ ALONG = ({0}, {3})
 
 logger = clean_logger(__name__)
 
-SHORT_TEXT = 500  # characters of a declared length that makes no row wide
+NARROW_CHARACTERS = 500  # characters of a declared length that makes no row wide
 SMALL_BYTES = 100  # a value that takes more as stored is measured: it may be compressed to a hundredth
 EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
 
@@ -94,7 +93,7 @@ class Column:
         """SQL for about how many bytes a value takes in the master; "" where that is never many."""
         length = self.type.removesuffix(")").rpartition("(")[2]
         if self.base in SHORT_TYPES or (
-            self.base.startswith("character") and length.isdecimal() and int(length) <= SHORT_TEXT
+            self.base.startswith("character") and length.isdecimal() and int(length) <= NARROW_CHARACTERS
         ):
             return ""
         if self.base in AS_THEY_COME:
@@ -327,7 +326,7 @@ def estimate(reading: SourceConnection, sql: str, values: Sequence[Any]) -> int:
 
 def _like(reading: SourceConnection, table: str) -> str:
     """Return tables whose name is nearly that, in any schema, as the end of a sentence."""
-    names = [str(name) for (name,) in reading.fetch(_NAMES)]
+    names = [str(name) for (name,) in reading.fetch(_TABLE_NAMES)]
     found = difflib.get_close_matches(table.rpartition(".")[2].strip('"'), [name.rpartition(".")[2] for name in names])
     near = [name for name in names if name.rpartition(".")[2] in found]
     return f"; there is {', '.join(near[:3])}" if near else ""
@@ -346,7 +345,7 @@ SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind
             WHERE s.name = 'row_security' AND s.source NOT IN ('default', 'configuration file'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)
 """
-_NAMES = """
+_TABLE_NAMES = """
 SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 10000
 """

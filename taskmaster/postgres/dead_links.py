@@ -107,7 +107,7 @@ class Link:
         return now - self.due >= LINK_SILENCE_SECONDS <= state.quiet
 
 
-class Watch:
+class LinkWatch:
     """The connections of a process, each by its identity, and the thread that looks at them."""
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ def _keep_alive(connection: socket.socket) -> None:
                 connection.setsockopt(*asked, value)
 
 
-_watch = Watch()
+_watch = LinkWatch()
 
 
 def watch(connection: Any) -> None:

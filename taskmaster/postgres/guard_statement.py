@@ -17,14 +17,14 @@ __all__ = ["GRANT", "GuardStatement", "first"]
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
 AGAIN_SECONDS = 0.3  # after which a doubtful answer is asked for again: a standby may just have got something
-TIMEOUT_SECONDS = 3  # seconds for connecting, and for a statement
+STATEMENT_SECONDS = 3  # seconds for connecting, and for a statement
 # What a statement of a few milliseconds has no answer to is given up sooner than others.
 SOON = {
-    "connect_timeout": TIMEOUT_SECONDS,
-    "keepalives_idle": TIMEOUT_SECONDS,
+    "connect_timeout": STATEMENT_SECONDS,
+    "keepalives_idle": STATEMENT_SECONDS,
     "keepalives_interval": 1,
-    "keepalives_count": TIMEOUT_SECONDS,
-    "tcp_user_timeout": 1000 * TIMEOUT_SECONDS,
+    "keepalives_count": STATEMENT_SECONDS,
+    "tcp_user_timeout": 1000 * STATEMENT_SECONDS,
 }
 
 
@@ -98,12 +98,12 @@ class GuardStatement:
             self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
             dead_links.watch(self._connection)
-        with dead_links.answer_within(self._connection, TIMEOUT_SECONDS), self._connection.cursor() as cursor:
+        with dead_links.answer_within(self._connection, STATEMENT_SECONDS), self._connection.cursor() as cursor:
             # Together they are one transaction, after which the setting is gone: behind a pooler,
             # others have the server's connection then. Some poolers refuse a setting in the
             # connection string.
             sql = self._sql if isinstance(self._sql, str) else self._sql(self._connection.server_version)
-            cursor.execute(f"SET LOCAL statement_timeout = {1000 * TIMEOUT_SECONDS}; {sql}", self._parameters)
+            cursor.execute(f"SET LOCAL statement_timeout = {1000 * STATEMENT_SECONDS}; {sql}", self._parameters)
             if cursor.description is None:
                 return None
             row: Sequence[Any] | None = cursor.fetchone()

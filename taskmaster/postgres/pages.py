@@ -19,7 +19,7 @@ from taskmaster.postgres.statements import Dsn, SourceConnection
 from taskmaster.records import record
 from taskmaster.sources.keyset_rows import PAGE_BYTES, SAMPLED_ROWS
 
-__all__ = ["PageStatements", "Request", "Shape", "rows_that_fit"]
+__all__ = ["PageStatements", "RowsRequest", "Shape", "rows_that_fit"]
 
 SAMPLED_PARTS = 64  # parts of a document or an array that are weighed, at most
 
@@ -28,7 +28,7 @@ Statement = tuple[str, list[Any]]
 
 
 @record(slots=False)
-class Request:
+class RowsRequest:
     """What ``rows`` was asked for.
 
     Attributes:
@@ -131,7 +131,7 @@ class PageStatements:
         shape: What is selected of a row.
     """
 
-    request: Request
+    request: RowsRequest
     table: Table
     shape: Shape
 

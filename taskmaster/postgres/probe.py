@@ -23,7 +23,7 @@ from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
 from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import check, complete, fault
-from taskmaster.postgres.guard_statement import SOON, TIMEOUT_SECONDS
+from taskmaster.postgres.guard_statement import SOON, STATEMENT_SECONDS
 from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import is_final, is_refused, said
@@ -33,12 +33,12 @@ __all__ = ["DatabaseProbe", "pace"]
 
 logger = clean_logger(__name__)
 
-LONGEST_SECONDS = 0.5  # that a statement of the user's may take; a second without an answer slows a run
+LONGEST_STATEMENT_SECONDS = 0.5  # that a statement of the user's may take; a second without an answer slows a run
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
 
-MARK = "/* taskmaster */"  # in the probe's own statements, which are none of others
+PROBE_COMMENT = "/* taskmaster */"  # in the probe's own statements, which are none of others
 # By the key of an index, as others read.
-READ = f"SELECT {MARK} relname FROM pg_catalog.pg_class WHERE oid = 1259"
+READ_OF_CATALOG = f"SELECT {PROBE_COMMENT} relname FROM pg_catalog.pg_class WHERE oid = 1259"
 # Of a row anywhere in the table. The key is chosen before the table is looked at, as a number of
 # any size: between the lowest and the highest of random keys there is more than a bigint holds.
 READ_ROW = (
@@ -49,20 +49,22 @@ READ_ROW = (
 COMMIT = "pg_catalog.pg_logical_emit_message(true, 'taskmaster', '')"
 MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 # The literals, quoted names and comments of a statement, in which a semicolon ends nothing.
-QUOTED = re.compile(r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+QUOTED_OR_COMMENT = re.compile(
+    r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL
+)
 TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in one that reads only
 MEND = "until somebody mends the name, the password or the right, there or in the DSN of the pace"
 # The sessions that have been at work in the last second. Those of Taskmaster have its name, unless
 # a program gave them another one. A user who may not see what others do has no answer, instead of a
 # wrong one.
 SESSIONS = f"""
-SELECT {MARK} pid, state IS NULL FROM pg_catalog.pg_stat_activity
+SELECT {PROBE_COMMENT} pid, state IS NULL FROM pg_catalog.pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'taskmaster%'
       AND (state IS NULL OR state = 'active' OR query_start > clock_timestamp() - interval '1 second')
 """
 # Asked first, so that no error stands in the server's log.
 COUNTS = f"""
-SELECT {MARK} to_regprocedure('pg_stat_statements(boolean)') IS NOT NULL
+SELECT {PROBE_COMMENT} to_regprocedure('pg_stat_statements(boolean)') IS NOT NULL
        AND current_setting('server_version_num')::int >= 130000
 """
 # With them those that begin and end a transaction, which the server counts as one statement with
@@ -74,8 +76,8 @@ WHERE query LIKE '%' || $$/* taskmaster */$$ || '%' OR lower(btrim(query, ' ;'))
 OWN_LOOKS = 3  # at the count of statements, after which all of its statements have been executed
 # The most frequent statements of this database: those whose texts the user may not see have no
 # number. The texts themselves, which are in a file, are not read.
-STATEMENTS = f"""
-SELECT {MARK} queryid, sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements(false)
+STATEMENT_COUNTS = f"""
+SELECT {PROBE_COMMENT} queryid, sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements(false)
 WHERE queryid IS NOT NULL AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 200
 """
@@ -165,7 +167,7 @@ class DatabaseProbe:
         try:
             self._connect()
             taken = self._time()
-            if self._statement and taken > LONGEST_SECONDS:
+            if self._statement and taken > LONGEST_STATEMENT_SECONDS:
                 taken = self._time()  # what it reads is in memory now
         except psycopg2.Error as exc:
             why = without_password(said(exc), self._dsn)
@@ -177,10 +179,10 @@ class DatabaseProbe:
                     f"is read only: {why}"
                 ) from None
         else:
-            if self._statement and taken > LONGEST_SECONDS:
+            if self._statement and taken > LONGEST_STATEMENT_SECONDS:
                 raise UsageError(
-                    f"The statement of the probe takes {taken:.2g} s, and it is run about ten times a second: give one "
-                    "that takes some milliseconds. A run would have to wait for minutes for a slower one to be "
+                    f"The statement of the probe takes {taken:.2g} s, and it is run up to eight times a second: give "
+                    "one that takes some milliseconds. A run would have to wait for minutes for a slower one to be "
                     "measured, and would never get faster."
                 )
         finally:
@@ -228,7 +230,7 @@ class DatabaseProbe:
         """Give a cursor whose answer is not waited for without end, where something between hangs:
         the run waits meanwhile.
         """
-        with dead_links.answer_within(self._connection, TIMEOUT_SECONDS), self._connection.cursor() as cursor:
+        with dead_links.answer_within(self._connection, STATEMENT_SECONDS), self._connection.cursor() as cursor:
             yield cursor
 
     def _time(self) -> float:
@@ -255,7 +257,7 @@ class DatabaseProbe:
             with self._cursor() as cursor:
                 cursor.execute(COUNTS)
                 if cursor.fetchone()[0]:
-                    cursor.execute(STATEMENTS)
+                    cursor.execute(STATEMENT_COUNTS)
                     found = {key: (int(calls), float(seconds)) for key, calls, seconds in cursor.fetchall()}
                     if (looks := self._looks) < OWN_LOOKS:
                         self._looks = looks + 1
@@ -277,7 +279,7 @@ class DatabaseProbe:
         self._connection.autocommit = True
         dead_links.watch(self._connection)
         # In one transaction, after which the setting is gone, as with guards.
-        within = f"SET LOCAL {MARK} statement_timeout = {1000 * TIMEOUT_SECONDS};"
+        within = f"SET LOCAL {PROBE_COMMENT} statement_timeout = {1000 * STATEMENT_SECONDS};"
         if self._statement:  # of a user, who may have meant to try it only
             self._messages = [f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"]
         else:
@@ -288,8 +290,8 @@ class DatabaseProbe:
         with self._cursor() as cursor:
             cursor.execute(MAY_WRITE)
             self.reads_only = not cursor.fetchone()[0]
-        read = self._read_of_table() or READ
-        return [read] if self.reads_only else [read, f"SELECT {MARK} {COMMIT}"]
+        read = self._read_of_table() or READ_OF_CATALOG
+        return [read] if self.reads_only else [read, f"SELECT {PROBE_COMMENT} {COMMIT}"]
 
     def _read_of_table(self) -> str:
         """Return a read of a random row of the run's table; "" if it cannot be read here."""
@@ -306,7 +308,7 @@ class DatabaseProbe:
         read = READ_ROW.format(table=table, key=key, low=low, width=high - low)
         try:
             with self._cursor() as cursor:
-                cursor.execute(f"SET LOCAL {MARK} statement_timeout = {1000 * TIMEOUT_SECONDS}; {read}")
+                cursor.execute(f"SET LOCAL {PROBE_COMMENT} statement_timeout = {1000 * STATEMENT_SECONDS}; {read}")
         except psycopg2.ProgrammingError as exc:  # another database, or no right to read it
             logger.info("the probe reads a table of the server's own, because %s cannot be read there: %s", table, exc)
             return ""
@@ -319,7 +321,7 @@ def _single(statement: str) -> str:
     Raises:
         UsageError: It is several: one of them might end the transaction that can only read.
     """
-    plain = QUOTED.sub(" ", statement)
+    plain = QUOTED_OR_COMMENT.sub(" ", statement)
     if ";" in plain.rstrip().removesuffix(";"):
         raise UsageError("The statement of the probe is several: give one that reads, without a semicolon in it.")
     return statement.strip()

@@ -141,11 +141,10 @@ def ranges(
         table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
         key: the column, or the columns, along which an index leads; it need not be unique, and is
             never NULL.
-        rows: of the first ranges.
-        target: seconds that a range should take in a worker: the number of rows follows what was
-            measured; None: it stays as it is.
-        label: goes with each range, for the callback: which of many databases it is of, for
-            instance.
+        rows: how many rows each of the first ranges has.
+        target: seconds that a range should take in a worker: the number of rows of later ranges
+            follows what was measured; None: it stays as it is.
+        label: goes with each range to the callback, to say of which database it is, for instance.
         statement_timeout: seconds that the search for a border may take on the server; one that
             takes longer, as it may when it waits for a lock, is made again.
         patience: seconds for which a database that cannot be read is tried again before the run

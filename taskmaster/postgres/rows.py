@@ -15,15 +15,15 @@ from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import estimate, look_up
 from taskmaster.postgres.coverage import warn_without_index
-from taskmaster.postgres.pages import PageStatements, Request, Shape, rows_that_fit
+from taskmaster.postgres.pages import PageStatements, RowsRequest, Shape, rows_that_fit
 from taskmaster.postgres.prefetch import ahead
 from taskmaster.postgres.statements import Dsn, SourceConnection, Unreadable, durations
-from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, SHRINK, KeysetSource, Page, UnreadableRow
+from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, SHRINK, KeysetSource, RowsPage, UnreadableRow
 from taskmaster.units import show_count
 
 __all__ = ["Rows", "rows"]
 
-POLL_SECONDS = 1.0  # between two looks for new rows, with ``follow``
+NEW_ROWS_POLL_SECONDS = 1.0  # between two looks for new rows, with ``follow``
 
 
 def rows(  # noqa: PLR0913  # what a query is made of, each part once
@@ -83,7 +83,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
     elif condition is not None and values is not None:
         _check_placeholders(condition, tuple(values))
     return Rows(
-        Request(
+        RowsRequest(
             dsn=dsn,
             table=table,
             key=key,
@@ -118,7 +118,7 @@ class Rows(KeysetSource):
     ``taskmaster.master.reading.source`` wants it.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: RowsRequest) -> None:
         super().__init__(request.chunk, descending=request.descending)
         self._request = request
         self._reading = request.reading()
@@ -206,9 +206,9 @@ class Rows(KeysetSource):
     def _order(self) -> str | None:
         return self._statements().table.key_order
 
-    def _page(self, after: Any, rows: int, *, within: int) -> Page:
+    def _page(self, after: Any, rows: int, *, within: int) -> RowsPage:
         if self._ends is None and not self._request.follow:
-            return Page([], None, last=True)
+            return RowsPage([], None, last=True)
         stretch = self._border(after, within) if self._by_stretches else None
         until = self._last_key() if stretch is None else stretch
         # Nothing less can be asked for. A condition may have the server look at more rows than it
@@ -226,7 +226,7 @@ class Rows(KeysetSource):
         self._readable = max(self._readable, 2 * count)
         return self._as_page(found, count, stretch)
 
-    def _as_page(self, found: list[tuple[Any, ...]], count: int, stretch: Any) -> Page:
+    def _as_page(self, found: list[tuple[Any, ...]], count: int, stretch: Any) -> RowsPage:
         """Return a page of what was found.
 
         Args:
@@ -237,14 +237,14 @@ class Rows(KeysetSource):
         endless = self._request.follow
         if not found:
             if stretch is None and endless:
-                time.sleep(POLL_SECONDS)
-            return Page([], stretch, last=stretch is None and not endless)
+                time.sleep(NEW_ROWS_POLL_SECONDS)
+            return RowsPage([], stretch, last=stretch is None and not endless)
         table, shape = self._statements().table, self._statements().shape
         self._fitting = rows_that_fit(found, of=count)
         # A page that ends at its bytes is shorter, and not the last one.
         full = len(found) >= count or bool(shape.octets)
         after = table.key_of(shape.key_of(found[-1])) if full or stretch is None else stretch
-        return Page(shape.jobs(table, found), after, last=not full and stretch is None and not endless)
+        return RowsPage(shape.jobs(table, found), after, last=not full and stretch is None and not endless)
 
     def _most_rows(self) -> int:
         return self._fitting
@@ -288,12 +288,12 @@ class Rows(KeysetSource):
         found = self._reading.fetch(sql, values, may_be_slow=may_be_slow)
         return self._statements().table.key_of(found[0]) if found else None
 
-    def _unreadable(self, after: Any, until: Any, why: str) -> Page:
+    def _unreadable(self, after: Any, until: Any, why: str) -> RowsPage:
         """Return a page of the one row that the driver cannot read, as a job that fails."""
         key = self._one_key(*self._statements().keys(after, until, "LIMIT 1"))
         if key is None:
-            return Page([], None, last=False)  # the row is gone
-        return Page([Job(key, UnreadableRow(why))], key, last=False)
+            return RowsPage([], None, last=False)  # the row is gone
+        return RowsPage([Job(key, UnreadableRow(why))], key, last=False)
 
     def _border(self, after: Any, count: int) -> Any:
         """Return the key of the row that is ``count`` rows further, whether it fits the condition

@@ -19,17 +19,17 @@ __all__ = ["read_exactly"]
 # The types, and their arrays, as the server numbers them (select oid, typarray from pg_type).
 BYTEA, FLOAT4, NUMERIC = (17, 1001), (700, 1021), (1700, 1231)
 DATES = ((1082, 1182), (1114, 1115), (1184, 1185))  # date, timestamp, timestamptz
-TIMES = ((1083, 1183), (1266, 1270))  # time, timetz
+TIMES_OF_DAY = ((1083, 1183), (1266, 1270))  # time, timetz
 INTERVAL = (1186, 1187)
 
-DASH, LAST_OF_BC = ord("-"), ord("C")
+HYPHEN, LAST_OF_BC = ord("-"), ord("C")
 
 
 def is_date_of_python(text: bytes) -> bool:
     """Return whether a date, alone or with a time, has a year of four digits: 0044-03-15 BC,
     12024-03-15 and infinity have none.
     """
-    return len(text) > 4 and text[4] == DASH and text[-1] != LAST_OF_BC
+    return len(text) > 4 and text[4] == HYPHEN and text[-1] != LAST_OF_BC
 
 
 def is_time_of_python(text: bytes) -> bool:
@@ -52,9 +52,9 @@ def single(value: Any) -> Any:
     return struct.unpack("f", struct.pack("f", value))[0] if isinstance(value, float) else value
 
 
-KINDS: tuple[tuple[tuple[int, int], Callable[[bytes], bool]], ...] = (
+KINDS_OF_TIME: tuple[tuple[tuple[int, int], Callable[[bytes], bool]], ...] = (
     *((types, is_date_of_python) for types in DATES),
-    *((types, is_time_of_python) for types in TIMES),
+    *((types, is_time_of_python) for types in TIMES_OF_DAY),
     (INTERVAL, is_interval_of_python),
 )
 
@@ -83,7 +83,7 @@ def _set_up_psycopg2(connection: Any, driver: Any) -> None:
 
     register(BYTEA, lambda base, text, cursor: None if text is None else bytes(base(text, cursor)))
     register(FLOAT4, lambda base, text, cursor: single(base(text, cursor)))
-    for types, is_of_python in (*KINDS, (NUMERIC, is_finite)):
+    for types, is_of_python in (*KINDS_OF_TIME, (NUMERIC, is_finite)):
         register(types, functools.partial(_cast_or_text, is_of_python))
 
 
@@ -127,5 +127,5 @@ def _set_up_psycopg(connection: Any) -> None:
         return loaded
 
     register(FLOAT4[0], lambda load, data: single(load(data)))
-    for (oid, _), is_of_python in KINDS:
+    for (oid, _), is_of_python in KINDS_OF_TIME:
         register(oid, text_unless(is_of_python))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcements", "command_again", "shown_guard", "without_message"]
 
-KINDS = 3  # kinds of failure that the end of a run shows
+MOST_KINDS_SHOWN = 3  # kinds of failure that the end of a run shows
 
 
 class Announcements:
@@ -111,7 +111,7 @@ class Announcements:
         """
         shown = set()
         if summary.failed:
-            kinds = self._store.kinds(KINDS)
+            kinds = self._store.kinds(MOST_KINDS_SHOWN)
             self._console.say_kinds(kinds)
             shown = {without_message(example.traceback) for _, example in kinds}
             if not self.keeps_state:
@@ -123,7 +123,7 @@ class Announcements:
 
     def kinds(self) -> None:
         """Say which kinds of failure are the most frequent."""
-        self._console.say_kinds(self._store.kinds(KINDS))
+        self._console.say_kinds(self._store.kinds(MOST_KINDS_SHOWN))
 
     def failed_again(self, summary: Summary) -> None:
         """Say what came of running the failed jobs again, of a run that has not come to its end."""

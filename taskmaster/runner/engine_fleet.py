@@ -23,8 +23,8 @@ from taskmaster.transport.address import Address
 
 __all__ = ["run_fleet"]
 
-CHECK_SECONDS = 0.2  # between two looks at the fleet
-FAREWELL_SECONDS = 5.0  # that slaves have to hear of the run's end, when one of them has
+FLEET_CHECK_SECONDS = 0.2  # between two looks at the fleet
+FLEET_FAREWELL_SECONDS = 5.0  # that slaves have to hear of the run's end, when one of them has
 
 
 def run_fleet(  # what a slave needs, each once
@@ -59,11 +59,11 @@ def run_fleet(  # what a slave needs, each once
         try:
             while not upkeep.over and not signals.received:
                 slaves.check()
-                time.sleep(CHECK_SECONDS)
+                time.sleep(FLEET_CHECK_SECONDS)
             # The others hear it, too. But one that begins now would wait for the master.
-            deadline = time.monotonic() + FAREWELL_SECONDS
+            deadline = time.monotonic() + FLEET_FAREWELL_SECONDS
             while upkeep.left and not signals.received and time.monotonic() < deadline:
-                time.sleep(CHECK_SECONDS)
+                time.sleep(FLEET_CHECK_SECONDS)
         finally:
             slaves.stop(lambda: signals.repeated)
         return 128 + signals.received if signals.received else int(upkeep.unfinished)
@@ -78,5 +78,5 @@ def _awaited(key: Callable[[], str | None], seconds: float, address: Address, si
             return text
         if time.monotonic() >= deadline:
             raise ConnectError(f"No master has left a key for {address} on this machine: give it with --key-file.")
-        time.sleep(CHECK_SECONDS)
+        time.sleep(FLEET_CHECK_SECONDS)
     return None

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
-from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS
+from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.engine.archive import name_there, pack
 from taskmaster.engine.contract import Engine
 from taskmaster.engine.fleet import Fleet
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_PAUSE_SECONDS = 0.2  # between two looks whether the fleet has given up
 REACH_SECONDS = 10.0  # that a slave has to reach this master for the first time: it is there
-WAIT_SECONDS = 3600.0  # that a slave waits for a master that is gone: it may be started again
-LATE_SECONDS = 5.0  # that slaves are waited for beyond the time that their workers have
+ENGINE_SLAVES_WAIT_SECONDS = 3600.0  # that a slave waits for a master that is gone: it may be started again
+ENGINE_SLAVES_LATE_SECONDS = 5.0  # that slaves are waited for beyond the time that their workers have
 
 
 class EngineSlaves:
@@ -86,7 +86,7 @@ class EngineSlaves:
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> int | None:
         """See to their end; return 1 if workers could not do then what was left to be done."""
-        self._upkeep.stop(self._grace + LATE_SECONDS, hurry)
+        self._upkeep.stop(self._grace + ENGINE_SLAVES_LATE_SECONDS, hurry)
         return int(self._upkeep.unfinished)
 
 
@@ -144,7 +144,7 @@ class EngineSpec:
                 "with ship=[...]."
             )
         address = reached_from(engine.scheduler, listening, options.advertise)
-        task = task_of(self._name, loaded.slave_target, address, key, loaded.code, options, WAIT_SECONDS)
+        task = task_of(self._name, loaded.slave_target, address, key, loaded.code, options, ENGINE_SLAVES_WAIT_SECONDS)
         fleet = Fleet(self._name, options.slaves)
         return EngineSlaves(Upkeep(fleet, engine, replace(task, reach=REACH_SECONDS), write), options.grace)
 
@@ -175,7 +175,7 @@ def task_of(
     config = from_options(
         SlaveConfig, options, target=there, address=address, processes=options.processes or 0, wait=wait, code=code
     )
-    inherited = tuple((name, os.environ[name]) for name in (SETTINGS, OTHER_DATABASES) if name in os.environ)
+    inherited = tuple((name, os.environ[name]) for name in (SETTINGS_VARIABLE, OTHER_DATABASES) if name in os.environ)
     environment = inherited + environment_of(options.env)
     return SlaveTask(run, Instructions(config, key, options.log_level), archive, environment, wait)
 

@@ -21,20 +21,20 @@ from taskmaster.redaction import without_passwords_in
 
 __all__ = ["described", "name_of_function"]
 
-PLAIN = (str, int, float, bool, bytes, type(None))
-TEXTS = (str, bytes, PurePath)
+NAMED_VALUES = (str, int, float, bool, bytes, type(None))
+TEXT_TYPES = (str, bytes, PurePath)
 ARGUMENTS = (str, bytes, PurePath, int)
-DEPTH = 3  # of functions in functions
+NAMED_LEVELS = 3  # of functions in functions
 MOST_SHOWN = 100  # characters of one text; a longer one is told by its beginning and a digest
 
 
-def name_of_function(function: Any, depth: int = DEPTH) -> str:
+def name_of_function(function: Any, depth: int = NAMED_LEVELS) -> str:
     """Return a function's module and name, and what tells it from others of that name; of one of
     the script, without the module.
     """
     if isinstance(function, functools.partial):
-        given = [repr(value) for value in function.args if isinstance(value, PLAIN)]
-        given += [f"{name}={value!r}" for name, value in function.keywords.items() if isinstance(value, PLAIN)]
+        given = [repr(value) for value in function.args if isinstance(value, NAMED_VALUES)]
+        given += [f"{name}={value!r}" for name, value in function.keywords.items() if isinstance(value, NAMED_VALUES)]
         return f"{name_of_function(function.func)}({', '.join(given)})"
     if isinstance(function, MethodType) and not isinstance(function.__self__, type):
         return _qualified(function) + _of_object(function.__self__)
@@ -78,7 +78,7 @@ def _of_object(holder: Any) -> str:
         found = vars(holder)
     except TypeError:
         return ""
-    return _told((name, value) for name, value in found.items() if isinstance(value, TEXTS) and name[:1] != "_")
+    return _told((name, value) for name, value in found.items() if isinstance(value, TEXT_TYPES) and name[:1] != "_")
 
 
 def _of_closure(function: FunctionType, depth: int) -> str:
@@ -89,7 +89,7 @@ def _of_closure(function: FunctionType, depth: int) -> str:
             value = cell.cell_contents
         except ValueError:  # it has no value yet
             continue
-        if isinstance(value, TEXTS):
+        if isinstance(value, TEXT_TYPES):
             told.append((name, value))
         elif depth and isinstance(value, FunctionType | MethodType) and value is not function:
             told.append((name, _Named(name_of_function(value, depth - 1))))

@@ -34,7 +34,7 @@ from taskmaster.user_code.code_version import code_of_file, file_of
 __all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "under_test", "unfinished_elsewhere"]
 
 PACKAGE = Path(__file__).parents[1]
-MOST_NAMED = 5  # states in a message
+MOST_STATES_NAMED = 5  # states in a message
 MOST_EXAMINED = 20  # states that are opened to find an unfinished run
 LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # larger states are not opened for that: each is copied first
 # Words of a script's command line that say how it works and not on what: Django's, and those that
@@ -172,7 +172,7 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
     found = find_state(known)
     others = [] if found.exists() else sorted(found.parent.glob(f"{_stem(found)}*{SUFFIX}"))
     if others:
-        names = ", ".join(other.name for other in others[:MOST_NAMED])
+        names = ", ".join(other.name for other in others[:MOST_STATES_NAMED])
         raise StateRefused(
             f"There is no state {found}; there are {names}. Give the same arguments as to the run that is meant; "
             "`tm-ctl runs` says which state belongs to what."

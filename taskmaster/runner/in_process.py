@@ -58,7 +58,7 @@ from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_tog
 __all__ = ["InProcessSlave", "InProcessSpec"]
 
 TURN_SECONDS = 0.2  # after which the run looks at its signals, limits and progress again
-IDLE_SECONDS = 0.05  # between two checks whether a job has come
+JOB_CHECK_SECONDS = 0.05  # between two checks whether a job has come
 
 
 @changing(slots=False, compared=True)
@@ -108,7 +108,7 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self.inbox: deque[tuple[Any, ...]] = deque()
-        self.outbox: list[Any] = []
+        self._outbox: list[Any] = []
 
     def recv(self) -> tuple[Any, ...]:
         """Give the next message for the worker; after the last one, it is to quit."""
@@ -116,14 +116,19 @@ class _Mailbox:
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Take what the worker says."""
-        self.outbox.append(to_supervisor(message))
+        self._outbox.append(to_supervisor(message))
+
+    def collect(self) -> list[Any]:
+        """Return what the worker has said since the last call."""
+        said, self._outbox = self._outbox, []
+        return said
 
 
 class _GivenUp(BaseException):
     """The job that runs was interrupted: it has not failed, and goes back."""
 
 
-class _Sender(MessageSender):
+class _InProcessSender(MessageSender):
     """Says what the worker's code says; an interrupted job is no failed one."""
 
     interrupted = False
@@ -172,7 +177,7 @@ class InProcessSlave:
         self._grace = grace
         self._about = about
         self._mailbox = _Mailbox()
-        self._sender = _Sender(self._mailbox, callbacks.kind)  # type: ignore[arg-type]  # a channel that leads nowhere
+        self._sender = _InProcessSender(self._mailbox, callbacks.kind)  # type: ignore[arg-type]  # a channel that leads nowhere
         self._scoreboard = Scoreboard(-1)
         self._size = BatchSize(1, batch)
         self._session = uuid.uuid4().hex
@@ -188,7 +193,7 @@ class InProcessSlave:
         count_as_users(callbacks.handle)
         results = Results(name_of(callbacks.handle), self._loop.awaited)
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
-        server.told = self._leave
+        server.connect(self._leave)
         forget_in_children(self)
         self._set_up()
 
@@ -202,7 +207,7 @@ class InProcessSlave:
     @property
     def pause(self) -> float:
         """Seconds after which the run looks after this slave again."""
-        return IDLE_SECONDS if self._idle else 0.0
+        return JOB_CHECK_SECONDS if self._idle else 0.0
 
     def enter(self, run: str, signals: Signals) -> None:
         """Say hello.
@@ -353,8 +358,7 @@ class InProcessSlave:
 
     def _report_of(self, batch: Any) -> Report:
         failures: list[Failure] = []
-        said, self._mailbox.outbox = self._mailbox.outbox, []
-        for message in said:
+        for message in self._mailbox.collect():
             if isinstance(message, JobFailed):
                 failures.append(message.failure)
             elif isinstance(message, CallRaised):
@@ -375,8 +379,7 @@ class InProcessSlave:
     def _given_up(self, batch: Any) -> Report:
         """Report what was settled before the job that was interrupted, and give the rest back."""
         done = 0 if self._callbacks.together else self._scoreboard.position(0)
-        failures = tuple(said.failure for said in self._mailbox.outbox if isinstance(said, JobFailed))
-        self._mailbox.outbox = []
+        failures = tuple(said.failure for said in self._mailbox.collect() if isinstance(said, JobFailed))
         if self._signals is None or not self._signals.received:
             raise Interrupted("", signal.SIGINT)
         return Report(batch.token, done, (), failures, batch.count, ReportEnd.DROPPED)

@@ -24,7 +24,11 @@ class InProcessServer:
 
     def __init__(self) -> None:
         self.service: Any = None
-        self.told: Callable[[], None] = lambda: None
+        self._told: Callable[[], None] = lambda: None
+
+    def connect(self, told: Callable[[], None]) -> None:
+        """Take note of the slave: ``told`` is called when it is to hear that the run is over."""
+        self._told = told
 
     def serve(self, service: Any) -> None:
         """Take note of what is served."""
@@ -35,7 +39,7 @@ class InProcessServer:
 
     def tell_all(self, _message: Any) -> None:
         """Let the slave hear that the run is over."""
-        self.told()
+        self._told()
 
     def stop(self) -> None:
         """Do nothing: nobody is connected."""

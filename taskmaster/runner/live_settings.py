@@ -25,7 +25,7 @@ __all__ = ["SettingsOfRun", "limits_of"]
 
 # Seconds that slaves of an earlier session have to come back, before others get what those ran.
 RECLAIM_SECONDS = 5.0
-NONE = "off"  # written for a setting without a value
+WITHOUT_VALUE = "off"  # written for a setting without a value
 
 
 def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
@@ -67,7 +67,7 @@ def _text(_option: str, text: str) -> str:
 
 
 # How the text of each setting is read. The checks are those of the options.
-READ: dict[str, Callable[[str, str], Any]] = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "size": _number,
     "retries": _number,
     "backoff": _seconds,
@@ -111,7 +111,7 @@ class SettingsOfRun:
         Raises:
             UsageError: It cannot be set, or there is none of that name; names the nearest.
         """
-        if name in READ:
+        if name in READERS:
             return _shown(self._value(name))
         if name in CURES or name in AT_START:
             raise UsageError(
@@ -119,8 +119,8 @@ class SettingsOfRun:
             )
         import difflib
 
-        near = difflib.get_close_matches(name, READ, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(READ)}."
+        near = difflib.get_close_matches(name, READERS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(READERS)}."
         raise UsageError(f"There is no setting {name!r}; {hint}")
 
     def changed(self, values: Mapping[str, str]) -> tuple[Limits, float | None, float]:
@@ -143,12 +143,12 @@ class SettingsOfRun:
         """
         found = []
         known = {one.name.replace("_", "-"): one for one in fields(self._options)}
-        rest = [name for name in known if name not in READ and name not in AT_START] if everything else []
-        for name in (*READ, *AT_START, *rest):
+        rest = [name for name in known if name not in READERS and name not in AT_START] if everything else []
+        for name in (*READERS, *AT_START, *rest):
             one = known[name]
             default = None if one.default is MISSING else one.default
             value = self._value(name)
-            unset = NONE if name in READ else option_of(one).unset or NONE
+            unset = WITHOUT_VALUE if name in READERS else option_of(one).unset or WITHOUT_VALUE
             source = "live" if name in live else self._source(name, is_default=value == default)
             shown = live.get(name) or _as_text(name, value, unset)
             found.append({"name": name, "value": shown, "default": _as_text(name, default, unset), "source": source})
@@ -167,12 +167,12 @@ class SettingsOfRun:
     def _read(self, name: str, text: str) -> Any:
         self.start_value(name)  # it can be set
         defaults = {one.name: one.default for one in fields(self._options)}
-        if text.lower() == NONE and defaults[name.replace("-", "_")] is None:
+        if text.lower() == WITHOUT_VALUE and defaults[name.replace("-", "_")] is None:
             return None
-        return READ[name](f"--{name}", text)
+        return READERS[name](f"--{name}", text)
 
 
-def _shown(value: Any, unset: str = NONE) -> str:
+def _shown(value: Any, unset: str = WITHOUT_VALUE) -> str:
     if value is None or value is False or value == ():
         return unset
     if isinstance(value, float):
@@ -183,7 +183,7 @@ def _shown(value: Any, unset: str = NONE) -> str:
 
 
 # How a value is shown that is none of these, or that is a secret, as a whole or in part.
-SHOWN: dict[str, Callable[[Any], str]] = {
+SHOWN_AS: dict[str, Callable[[Any], str]] = {
     "rate": show_rate,
     "key": lambda _: "given, and not shown",
     "notify": lambda given: ", ".join(without_path(one) if is_url(one) else one for one in given),
@@ -195,7 +195,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
 
 def _as_text(name: str, value: Any, unset: str) -> str:
     """Return a value as anybody may see it who looks at the run."""
-    show = SHOWN.get(name)
+    show = SHOWN_AS.get(name)
     if show is None or (not value and name != "rate"):
         return without_password(_shown(value, unset))
     return without_password(show(value))

@@ -38,9 +38,9 @@ RESTART_SPAN_SECONDS = 60.0
 # Seconds between two looks whether the slave is alive.
 CHECK_PAUSE_SECONDS = 0.2
 # Seconds that the slave waits for the master of its own run.
-WAIT_SECONDS = 60.0
+LOCAL_SLAVE_WAIT_SECONDS = 60.0
 LEAST_END_SECONDS = 5.0  # least time that a slave has to end
-LATE_SECONDS = 3.0  # further time for the slave, after that of its workers
+LOCAL_SLAVE_LATE_SECONDS = 3.0  # further time for the slave, after that of its workers
 
 
 class SlaveKind(StrEnum):
@@ -100,7 +100,7 @@ class LocalSlaveSpec:
             target=loaded.slave_target or loaded.name,
             address=address,
             processes=options.workers,
-            wait=WAIT_SECONDS,
+            wait=LOCAL_SLAVE_WAIT_SECONDS,
             path=tuple(sys.path),
             quiet=True,
             code=loaded.code,
@@ -187,7 +187,7 @@ class LocalSlave:
             The slave's exit code, None if it had to be ended.
         """
         self._tell_to_end()
-        deadline = time.monotonic() + max(LEAST_END_SECONDS, self._instructions.config.grace) + LATE_SECONDS
+        deadline = time.monotonic() + max(LEAST_END_SECONDS, self._instructions.config.grace) + LOCAL_SLAVE_LATE_SECONDS
         while (code := self._poll(0.05)) is None and time.monotonic() < deadline and not hurry():
             pass
         self._close_stdin()

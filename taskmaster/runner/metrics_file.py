@@ -24,9 +24,9 @@ __all__ = ["MetricsFile", "check_metrics_file"]
 
 logger = clean_logger(__name__)
 
-EVERY_SECONDS = 15.0
+METRICS_FILE_SECONDS = 15.0
 LAST_WRITE_SECONDS = 5.0  # longest wait at the end of a run for the last write
-MODE = 0o644  # node_exporter runs as another user
+METRICS_FILE_MODE = 0o644  # node_exporter runs as another user
 
 
 def check_metrics_file(path: str) -> None:
@@ -86,7 +86,7 @@ class MetricsFile:
 
     def _run(self) -> None:
         self._try(self._status)
-        while not self._ended.wait(EVERY_SECONDS):
+        while not self._ended.wait(METRICS_FILE_SECONDS):
             self._try(self._status)
         last = self._last
         if last is not None:
@@ -105,4 +105,4 @@ class MetricsFile:
     def _write(self, status: dict[str, Any]) -> None:
         # The collector puts the files of all runs of a machine together.
         _, text = metrics(status, up=True, with_target=True)
-        write_whole(self._path, text, MODE)
+        write_whole(self._path, text, METRICS_FILE_MODE)

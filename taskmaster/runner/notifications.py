@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskmaster.master.events import ENDS, EventName
+from taskmaster.master.events import LAST_EVENTS, EventName
 from taskmaster.runtime.log import clean_logger
 
 if TYPE_CHECKING:  # a run that notifies nobody loads no client for the web
@@ -22,11 +22,11 @@ __all__ = ["Notifications"]
 
 logger = clean_logger(__name__)
 
-MOST_WAITING = 100  # events for a notifier; of more, the oldest are dropped
+MOST_EVENTS_WAITING = 100  # events for a notifier; of more, the oldest are dropped
 LAST_SENDING_SECONDS = 10.0  # that the end waits for what is to be told
 WAIT_STEP_SECONDS = 0.05  # between two looks meanwhile
 KILLED_SECONDS = 1.0  # that a command which is killed may take to go
-TIMES = 10  # failures are told again when they are this many times those of the last notification
+MOST_ATTEMPTS = 10  # failures are told again when they are this many times those of the last notification
 
 
 class Notifications:
@@ -53,7 +53,7 @@ class Notifications:
         self._about = dict(about)
         self._failed = failed
         self._seconds = seconds
-        self._senders = [_Sender(one) for one in notifiers]
+        self._senders = [_EventSender(one) for one in notifiers]
         self._ends: list[dict[str, Any]] = []
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Notifications:
             return
         target = f"{event['target']}: " if event["target"] else ""
         told = {**event, **self._about, "text": f"{target}{event['text']}"}
-        if event["event"] in ENDS:
+        if event["event"] in LAST_EVENTS:
             self._ends.append(told)
             return
         self._send(told)
@@ -91,7 +91,7 @@ class Notifications:
         """
         if event["event"] != EventName.FAILURE:
             return True
-        if event["failed"] < max(1, TIMES * self._failed):
+        if event["failed"] < max(1, MOST_ATTEMPTS * self._failed):
             return False
         self._failed = event["failed"]
         return True
@@ -101,7 +101,7 @@ class Notifications:
             one.add(dict(event))
 
 
-class _Sender:
+class _EventSender:
     """Sends events by one notifier, one after the other."""
 
     def __init__(self, notifier: Notifier) -> None:
@@ -123,7 +123,7 @@ class _Sender:
     def add(self, event: dict[str, Any]) -> None:
         """Put an event behind the others."""
         with self._changed:
-            if len(self._waiting) == MOST_WAITING:
+            if len(self._waiting) == MOST_EVENTS_WAITING:
                 self._waiting.popleft()
                 self._dropped += 1
             self._waiting.append(event)

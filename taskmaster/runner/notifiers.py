@@ -29,7 +29,7 @@ __all__ = ["CommandNotifier", "Notifier", "WebhookNotifier", "notifier_of"]
 logger = clean_logger(__name__)
 
 COMMAND_SECONDS = 30.0
-ATTEMPT_SECONDS = 10.0  # of a webhook
+WEBHOOK_ATTEMPT_SECONDS = 10.0  # of a webhook
 ATTEMPTS = 3
 BACKOFF_SECONDS = 1.0  # before the second attempt; it doubles
 WAIT_STEP_SECONDS = 0.05  # between two checks whether a command still runs
@@ -186,7 +186,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class WebhookNotifier:
     """Posts the event as JSON; its ``text`` is what Slack, Mattermost and Teams show."""
 
-    def __init__(self, url: str, seconds: float = ATTEMPT_SECONDS, backoff: float = BACKOFF_SECONDS) -> None:
+    def __init__(self, url: str, seconds: float = WEBHOOK_ATTEMPT_SECONDS, backoff: float = BACKOFF_SECONDS) -> None:
         self.shown = without_path(url)
         self._url = url
         self._seconds = seconds

@@ -29,7 +29,7 @@ from taskmaster.units import show_count
 
 __all__ = ["run_one_job"]
 
-OUTCOMES = {
+OUTCOME_OF = {
     FailureKind.SKIP: ("is skipped", 0),
     FailureKind.RETRY: ("asks for another attempt", 3),
     FailureKind.ABORT: ("stops the run", 4),
@@ -78,7 +78,7 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
         results = Results(name_of(called.handle), loop.awaited)
         results.finish(integration.failing_if_open(called.handle)([payload] if called.together else payload))
     except Outcome as exc:
-        what, code = OUTCOMES[exc.kind]
+        what, code = OUTCOME_OF[exc.kind]
         reason = clean_message(str(exc))
         return what + (f": {reason}" if reason else ""), code
     except (Exception, SystemExit, GeneratorExit) as exc:

@@ -21,7 +21,7 @@ from taskmaster.runner.loading import LoadedRun
 if TYPE_CHECKING:
     from taskmaster.runner.in_process_server import InProcessServer
     from taskmaster.runner.notifiers import Notifier
-    from taskmaster.runner.page import Page
+    from taskmaster.runner.page import ServedPage
     from taskmaster.runner.page_plan import PagePlan
     from taskmaster.runner.sample_run import SampleRun
     from taskmaster.runtime.log_file import LogFile
@@ -86,7 +86,7 @@ def page_plan(options: MasterOptions) -> PagePlan | None:
     return plan_of(options)
 
 
-def page_of(plan: PagePlan, run: Run, store: Store, slave: str, *, sampled: bool) -> Page:
+def page_of(plan: PagePlan, run: Run, store: Store, slave: str, *, sampled: bool) -> ServedPage:
     """Return the page of a run that begins, as ``start_page`` does."""
     from taskmaster.runner.page import start_page
 
@@ -147,7 +147,7 @@ def also_shown(
     run: Run,
     on_progress: Callable[[dict[str, Any]], object] | None,
     metrics_file: str | None,
-    page: Page | None,
+    page: ServedPage | None,
 ) -> View:
     """Return a view that shows the run elsewhere, too.
 

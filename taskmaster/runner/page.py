@@ -34,16 +34,16 @@ from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.web.guard import digest
 from taskmaster.view.web.instructions import PageInstructions
 
-__all__ = ["Page", "PageView", "start_page"]
+__all__ = ["PageView", "ServedPage", "start_page"]
 
 logger = clean_logger(__name__)
 
-MOST_STARTS, START_SPAN_SECONDS = 3, 60.0
+MOST_PAGE_STARTS, START_SPAN_SECONDS = 3, 60.0
 CHILD_END_SECONDS = 7.0  # for the child to show the end of the run, and then to end itself
-RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pipe
+PIPE_RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pipe
 
 
-class Page:
+class ServedPage:
     """See the module. It serves from ``start`` to ``close``.
 
     Args:
@@ -83,7 +83,7 @@ class Page:
             facts={**(facts or {}), "readonly": plan.readonly},
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts: deque[float] = deque(maxlen=MOST_STARTS)
+        self._starts: deque[float] = deque(maxlen=MOST_PAGE_STARTS)
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="taskmaster-page", daemon=True)
@@ -158,7 +158,7 @@ class Page:
     def _serve(self) -> None:
         """Start the child, answer it, and start it again when it has died."""
         while not self._ended.is_set():
-            if len(self._starts) == MOST_STARTS:
+            if len(self._starts) == MOST_PAGE_STARTS:
                 self._ended.wait(max(0.0, self._starts[0] + START_SPAN_SECONDS - time.monotonic()))
             self._starts.append(time.monotonic())
             try:
@@ -225,7 +225,7 @@ def _write(descriptor: int, text: bytes, deadline: float) -> None:
         try:
             text = text[os.write(descriptor, text) :]
         except BlockingIOError:
-            time.sleep(RETRY_SECONDS)
+            time.sleep(PIPE_RETRY_SECONDS)
 
 
 class PageView:
@@ -237,7 +237,7 @@ class PageView:
         describe: Makes a status of a snapshot.
     """
 
-    def __init__(self, view: View, page: Page, describe: Callable[[Snapshot], dict[str, Any]]) -> None:
+    def __init__(self, view: View, page: ServedPage, describe: Callable[[Snapshot], dict[str, Any]]) -> None:
         self._view = view
         self._page = page
         self._describe = describe
@@ -256,7 +256,7 @@ class PageView:
         self._view.say(line)
 
 
-def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: str, *, sampled: bool) -> Page:
+def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: str, *, sampled: bool) -> ServedPage:
     """Return the page of a run that begins.
 
     Args:
@@ -268,4 +268,4 @@ def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: 
     """
     is_kept = not sampled and not isinstance(store, MemoryStore)
     facts = {"resume": command_again(), "slave_command": slave, "state_path": store.location}
-    return Page(plan, answer, state=store.location if is_kept else "", facts=facts)
+    return ServedPage(plan, answer, state=store.location if is_kept else "", facts=facts)

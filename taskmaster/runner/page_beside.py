@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.errors import ConnectError
-from taskmaster.runner.page import Page
+from taskmaster.runner.page import ServedPage
 from taskmaster.runner.page_plan import PagePlan
 from taskmaster.runner.steer_client import SteerClient
 from taskmaster.runtime.signals import Signals
@@ -67,7 +67,7 @@ def serve_beside(plan: PagePlan, connect: Callable[[], SteerClient], state: str,
     relay.answer("look", "status", {})
     ended = threading.Event()
     facts = {"state_path": state} if state else {}
-    with Signals(ended.set) as signals, Page(plan, relay.answer, state=state, facts=facts) as page:
+    with Signals(ended.set) as signals, ServedPage(plan, relay.answer, state=state, facts=facts) as page:
         say(page.sentence)
         while not signals.received:
             ended.wait(1.0)

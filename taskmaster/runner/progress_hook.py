@@ -16,7 +16,7 @@ __all__ = ["ProgressHook"]
 
 logger = clean_logger(__name__)
 
-EVERY_SECONDS = 1.0  # between two calls, at least
+PROGRESS_HOOK_SECONDS = 1.0  # between two calls, at least
 
 
 class ProgressHook:
@@ -46,7 +46,7 @@ class ProgressHook:
         """Show the run as it is now, and tell it if that is due."""
         self._view.update(snapshot)
         now = self._clock()
-        if self._called_at is None or now - self._called_at >= EVERY_SECONDS:
+        if self._called_at is None or now - self._called_at >= PROGRESS_HOOK_SECONDS:
             self._called_at = now
             self._tell(snapshot)
 

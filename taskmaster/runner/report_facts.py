@@ -15,24 +15,26 @@ from taskmaster import keys
 from taskmaster.errors import BudgetSpent, Stopped, TaskmasterError
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.tally.failure_kinds import LONGEST_TRACEBACK, MOST_KINDS, FailureKinds
-from taskmaster.master.tally.history import COLUMNS, HELD
+from taskmaster.master.steering.records import SessionCommand
+from taskmaster.master.tally.failure_kinds import LONGEST_EXAMPLE_TRACEBACK, MOST_KINDS_COUNTED, FailureKinds
+from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
 from taskmaster.units import show_count, show_moment
 from taskmaster.view.plot import points
 from taskmaster.view.report import SIGNALLED
+from taskmaster.view.snapshot import RunState
 
 __all__ = ["MOST_FAILED", "Look", "facts_of_master", "facts_of_state", "verdict", "verdict_of_state"]
 
 Look = Callable[[str, dict[str, Any]], Any]
 """Asks the master for something; gives None for what it does not know."""
 
-SCHEMA = 1  # of the report as JSON
+REPORT_SCHEMA = 1  # of the report as JSON
 MOST_FAILED = 1000  # failed jobs that are named
 MOST_PAGES = 50  # of an answer in parts: more slaves or kinds are left out
-MOST_SLAVES = 300
+MOST_SLAVES_REPORTED = 300
 SAME_MOMENT_SECONDS = 0.1  # between the session's beginning and its row in the history
 FINE_SECONDS = 1200.0  # a run that is not older is drawn by the second
-LONGEST_TEXT = 300
+LONGEST_REPORT_TEXT = 300
 
 
 def facts_of_master(look: Look, status: Mapping[str, Any], failed: Sequence[FailedJob]) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def facts_of_master(look: Look, status: Mapping[str, Any], failed: Sequence[Fail
         failed: The first of the failed jobs.
     """
     kinds, kinds_left = _all_rows(look, "kinds", "kinds")
-    slaves, slaves_left = _all_rows(look, "slaves", "slaves", most=MOST_SLAVES)
+    slaves, slaves_left = _all_rows(look, "slaves", "slaves", most=MOST_SLAVES_REPORTED)
     gone_before = (look("slaves", {"most": 1}) or {}).get("gone_before", 0)
     trail = (look("trail", {}) or {}).get("rows", [])
     return {
@@ -74,14 +76,14 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
     status = {
         "run": record.id,
         "target": target,
-        "state": "finished" if record.finished is not None else "stopped",
+        "state": str(RunState.FINISHED if record.finished is not None else RunState.STOPPED),
         "settled": record.settled,
         "failed": record.failures,
         "skipped": record.skipped,
         "watermark": "" if record.mark is None else keys.show(record.mark),
         "clock": clock,
     }
-    begun = next((row.reason for row in reversed(record.trail) if row.command in ("started", "resumed")), "")
+    begun = record.command_line
     live = [
         {
             "name": change.name,
@@ -98,7 +100,7 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
         "points": points(list(_rows_of(record))),
         "trail": [row._asdict() for row in record.trail],
         "trail_left_out": record.trail[0].seq - 1 if record.trail else 0,
-        "kinds": [kind.describe(LONGEST_TRACEBACK) for kind in kinds.top(MOST_KINDS)],
+        "kinds": [kind.describe(LONGEST_EXAMPLE_TRACEBACK) for kind in kinds.top(MOST_KINDS_COUNTED)],
         "kinds_left_out": 0,
         "settings": live,
         "resume": begun,
@@ -135,7 +137,7 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
     if record.finished is not None:
         return verdict({"failed": record.failures}, 3 if record.failures else 0, None, "")
     last = record.trail[-1] if record.trail else None
-    if last is not None and last.command == "stopped":
+    if last is not None and last.command == SessionCommand.STOPPED:
         number = last.after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None
         return _stopped(code, last.reason or "It stopped where it can go on.")
@@ -165,15 +167,15 @@ def _verdict(word: str, tone: str, exit_code: int | None, sentence: str) -> dict
 def _common(status: Mapping[str, Any], failed: Sequence[FailedJob]) -> dict[str, Any]:
     rows = [
         {
-            "key": keys.NO_KEY if job.key is None else keys.show(job.key)[:LONGEST_TEXT],
-            "type": job.type[:LONGEST_TEXT],
+            "key": keys.NO_KEY if job.key is None else keys.show(job.key)[:LONGEST_REPORT_TEXT],
+            "type": job.type[:LONGEST_REPORT_TEXT],
             "at": job.attempts[-1].at,
-            "message": job.message[:LONGEST_TEXT],
+            "message": job.message[:LONGEST_REPORT_TEXT],
         }
         for job in failed[:MOST_FAILED]
     ]
     return {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "made_at": time.time(),
         "zone": time.strftime("%Z (UTC%z)"),
         "status": dict(status),
@@ -249,7 +251,7 @@ def _rows_of(record: RunRecord) -> Iterator[dict[str, Any]]:
     last, held = 0.0, ""
     for row in record.history:
         last = float(row.at)
-        named = _named(COLUMNS, HELD, row.values())
+        named = _named(HISTORY_COLUMNS, HELD_NAMES, row.values())
         held = named["held"]
         yield named
     ended = record.finished or (record.trail[-1].at if record.trail else 0.0)

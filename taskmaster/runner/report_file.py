@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from taskmaster.errors import StateError
-from taskmaster.master.events import ENDS
+from taskmaster.master.events import LAST_EVENTS
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run import Run
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.master.tally.failure_kinds import MOST_KINDS, FailureKinds
+from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds
 from taskmaster.runner import control
 from taskmaster.runner.announcements import command_again
 from taskmaster.runner.output_place import check_place, write_whole
@@ -37,13 +37,13 @@ __all__ = ["ReportFile", "as_html", "check_report", "report_of_master", "report_
 
 logger = clean_logger(__name__)
 
-MODE = 0o640  # as that of a log: a row of a table may stand in a traceback
-OPTION, EXAMPLE = "--report", "report.html"
-MOST_COUNTED = 200_000  # failed jobs of a state; of more, only the classes are counted
+REPORT_FILE_MODE = 0o640  # as that of a log: a row of a table may stand in a traceback
+REPORT_OPTION, EXAMPLE = "--report", "report.html"
+MOST_FAILURES_READ = 200_000  # failed jobs of a state; of more, only the classes are counted
 BUSY_SECONDS = 2.0  # longest wait at the end of a run for the failed jobs
 
 
-def check_report(path: str | None, option: str = OPTION) -> None:
+def check_report(path: str | None, option: str = REPORT_OPTION) -> None:
     """Refuse a report that cannot be written there, before the run begins.
 
     Raises:
@@ -131,7 +131,7 @@ class ReportFile:
         look = self._run.steers.look
         last = look("events", {})["last"]
         rows = look("events", {"after": max(0, last - 3)})["rows"]
-        return next((str(row["text"]) for row in reversed(rows) if row["event"] in ENDS), "")
+        return next((str(row["text"]) for row in reversed(rows) if row["event"] in LAST_EVENTS), "")
 
 
 def report_of_state(path: str) -> dict[str, Any]:
@@ -195,14 +195,15 @@ def write_report(path: str, facts: dict[str, Any], *, as_json: bool = False) -> 
         OSError: It cannot be written.
     """
     as_json = as_json or path.lower().endswith(".json")
-    write_whole(Path(path), json.dumps(facts, indent=1).encode() + b"\n" if as_json else report(facts), MODE)
+    content = json.dumps(facts, indent=1).encode() + b"\n" if as_json else report(facts)
+    write_whole(Path(path), content, REPORT_FILE_MODE)
 
 
 def _failed_of(store: SqliteStore, count: int) -> tuple[FailureKinds, Sequence[FailedJob]]:
     """Return the failed jobs of a state by kind, and the first of them."""
     first = list(store.failed(most=MOST_FAILED))
-    if count > MOST_COUNTED:
-        return FailureKinds(store.kinds(MOST_KINDS)), first
+    if count > MOST_FAILURES_READ:
+        return FailureKinds(store.kinds(MOST_KINDS_COUNTED)), first
     kinds = FailureKinds()
     jobs: Sequence[FailedJob] = first
     while jobs:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
-from taskmaster.master.events import ENDS
+from taskmaster.master.events import LAST_EVENTS
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # a run that has none of them does not load them
     from taskmaster.runner.engine_slaves import EngineSlaves, EngineSpec
     from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
     from taskmaster.runner.in_process_server import InProcessServer
-    from taskmaster.runner.page import Page
+    from taskmaster.runner.page import ServedPage
     from taskmaster.runtime.log_file import LogFile
 
 __all__ = ["RunSession"]
@@ -71,7 +71,7 @@ class _Parts:
     notifications: Notifications
     slave: LocalSlave | InProcessSlave | EngineSlaves | None = None
     exit_code: int | None = None
-    page: Page | None = None
+    page: ServedPage | None = None
 
 
 class RunSession:
@@ -175,7 +175,7 @@ class RunSession:
         as_json = options.log_json and self._log is None
         progress = self._progress(as_json=as_json)
         console = stack.enter_context(Console(progress, command, respell, run.describe, self._log, as_json=as_json))
-        run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in ENDS))
+        run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in LAST_EVENTS))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
         record = record.without_jobs()

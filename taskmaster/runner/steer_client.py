@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskmaster.errors import ConnectError, UsageError
+from taskmaster.master.why import WhyCode
 from taskmaster.runner import control
 from taskmaster.runner.steer_state import user
 from taskmaster.transport import client
@@ -115,7 +116,7 @@ class SteerClient:
                 return ""
             if time.monotonic() >= deadline:
                 why = found.get("why")
-                return str(why["sentence"]) if why and why["code"] == "state" else "no checkpoint was made so far"
+                return str(why["sentence"]) if why and why["code"] == WhyCode.STATE else "no checkpoint was made so far"
             time.sleep(WAIT_STEP_SECONDS)
 
     def close(self) -> None:

@@ -120,7 +120,7 @@ def _no_retry(path: str) -> str:
         store.close()
     if not record.failures:
         return f"No job of the run of {path} counts as failed: there is nothing to try again."
-    begun = next((row.reason for row in reversed(record.trail) if row.command in ("started", "resumed")), "")
+    begun = record.command_line
     again = begun if begun.startswith("tm-") else "tm-run ..."
     again += "" if "--failed" in again.split() else " --failed"
     over = "is finished" if record.finished is not None else "is not going on"

@@ -15,7 +15,7 @@ from taskmaster.redaction import without_password
 
 __all__ = ["surroundings"]
 
-_NAMES = re.compile(
+_DATABASE_VARIABLES = re.compile(
     r"(.*_)?(DATABASE|DB|POSTGRES|POSTGRESQL|MYSQL|MONGO|MONGODB|REDIS)_?(URL|URI|DSN|HOST|PORT|NAME|DB|DATABASE)?"
     r"|(.*_)?(DSN|SCHEMA)"
     r"|PG(HOST|HOSTADDR|PORT|DATABASE|SERVICE|OPTIONS)"
@@ -30,5 +30,5 @@ def surroundings() -> dict[str, str]:
     return {
         name: blake2b(without_password(value).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         for name, value in sorted(os.environ.items())
-        if _NAMES.fullmatch(name)
+        if _DATABASE_VARIABLES.fullmatch(name)
     }

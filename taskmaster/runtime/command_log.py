@@ -14,7 +14,7 @@ from taskmaster.redaction import clean_lines, clean_message
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 
 if TYPE_CHECKING:
-    from taskmaster.runtime.log_file import JsonLines, LogFile
+    from taskmaster.runtime.log_file import JsonFormatter, LogFile
 
 __all__ = ["CommandLog"]
 
@@ -34,13 +34,13 @@ class CommandLog:
 
     def __init__(self, path: str | None = None, *, as_json: bool = False) -> None:
         self._file: LogFile | None = None
-        self._json: JsonLines | None = None
+        self._json: JsonFormatter | None = None
         if path is not None or as_json:
             # Only here: it takes longer to load than all else that a slave says.
-            from taskmaster.runtime.log_file import JsonLines, LogFile
+            from taskmaster.runtime.log_file import JsonFormatter, LogFile
 
             self._file = None if path is None else LogFile(path, as_json=as_json)
-            self._json = JsonLines() if path is None else None
+            self._json = JsonFormatter() if path is None else None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

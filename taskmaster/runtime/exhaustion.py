@@ -16,7 +16,7 @@ from taskmaster.runtime.tracebacks import one_line
 __all__ = ["Reserve", "cure_of", "exhausted", "is_exhausted"]
 
 RESERVED_BYTES = 32 * 1024 * 1024  # of address space, kept for a thread's stack and what is written at the end
-RESERVED_DESCRIPTORS = 4
+SPARE_DESCRIPTORS = 4
 
 _ERRNOS = (errno.ENOMEM, errno.EMFILE)
 
@@ -34,7 +34,7 @@ class Reserve:
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
             self._memory = mmap.mmap(-1, RESERVED_BYTES, flags=flags, prot=0)
         with suppress(OSError):
-            for _ in range(RESERVED_DESCRIPTORS):
+            for _ in range(SPARE_DESCRIPTORS):
                 self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
 
     def release(self) -> None:

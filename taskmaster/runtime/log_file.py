@@ -26,15 +26,15 @@ from taskmaster.redaction import clean_lines, clean_message, without_tokens
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY, clean_logger
 from taskmaster.runtime.ownership import is_trusted, others_write, user
 
-__all__ = ["JsonLines", "LogFile"]
+__all__ = ["JsonFormatter", "LogFile"]
 
 logger = clean_logger(__name__)
 
 _AT_MARGIN = re.compile(r"\n(?=\S)")
-MODE = 0o640  # of a new file; a row of a table may stand in a traceback
+LOG_FILE_MODE = 0o640  # of a new file; a row of a table may stand in a traceback
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Makes a JSON object in a line of each record."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -70,7 +70,7 @@ class LogFile:
             raise UsageError(
                 f"--log-file is {os.fspath(path)!r}, which cannot be written: {exc.strerror or exc}. Give another file."
             ) from None
-        self._handler.setFormatter(JsonLines() if as_json else logging.Formatter(LOG_LINE, TIME_OF_DAY))
+        self._handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(LOG_LINE, TIME_OF_DAY))
 
     def __enter__(self) -> Self:
         logging.getLogger("taskmaster").addHandler(self._handler)
@@ -137,7 +137,7 @@ def _open(path: Path) -> int:
             raise PermissionError(errno.EPERM, f"it is a link that {user(about.st_uid)} has made")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags, MODE)
+        descriptor = os.open(path, flags, LOG_FILE_MODE)
     except OSError as exc:
         if exc.errno == errno.ENXIO:
             raise OSError(errno.ENXIO, "it is a pipe that nobody reads") from None

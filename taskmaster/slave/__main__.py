@@ -21,7 +21,7 @@ from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.exit_word import say_exit
 from taskmaster.runtime.log import LOG_LINE, TIME_OF_DAY
 from taskmaster.runtime.titles import set_title
-from taskmaster.slave.config import MARK, Instructions, SlaveConfig
+from taskmaster.slave.config import GIVE_UP_MARK, Instructions, SlaveConfig
 from taskmaster.slave.supervisor import run_slave
 
 
@@ -31,7 +31,7 @@ class MarkedLog(CommandLog):
     def give_up(self, traceback: str, sentence: str) -> None:
         """Write them."""
         text = "\n".join(filter(None, (clean_lines(traceback.rstrip()), clean_message(sentence))))
-        sys.stderr.write("".join(f"{MARK}{line}\n" for line in text.splitlines()))
+        sys.stderr.write("".join(f"{GIVE_UP_MARK}{line}\n" for line in text.splitlines()))
         sys.stderr.flush()
 
 

@@ -13,11 +13,11 @@ from taskmaster.records import record
 from taskmaster.runtime.child_process import Forked
 from taskmaster.transport.address import Address
 
-__all__ = ["MARK", "Instructions", "SlaveConfig"]
+__all__ = ["GIVE_UP_MARK", "Instructions", "SlaveConfig"]
 
-MARK = "\x1e"  # of lines in which a slave says why it gives up; nobody writes it by chance
+GIVE_UP_MARK = "\x1e"  # of lines in which a slave says why it gives up; nobody writes it by chance
 
-# What only the process itself can have: it cannot be told.
+# Fields that the line leaves out: a socket, a process and a descriptor exist in one process only.
 UNTELLABLE = ("fork_server", "fork_server_process", "lifeline")
 
 
@@ -29,8 +29,8 @@ class SlaveConfig:
         target: Where the callback is.
         address: Where the master is.
         processes: How many workers there are.
-        threads: How many jobs each of them runs at once, in threads.
-        concurrency: The same for a coroutine function.
+        threads: How many jobs each of them runs at once, if the callback is a plain function.
+        concurrency: How many jobs each of them runs at once, if it is a coroutine function.
         batch: Jobs in a batch, None to choose by what they take.
         jobs_per_worker: Most jobs that a worker runs before it is replaced, None for any number.
         memory_per_worker: Bytes that a worker may take before it is replaced, None for any number.
@@ -75,8 +75,8 @@ class Instructions(NamedTuple):
             None if it has none, or makes its own.
         exit_word: Descriptor, which it has inherited, to which it writes how it ends; None if it is
             not to.
-        marked: The lines in which it says why it gives up begin with ``MARK``: who has started it
-            says that once for all slaves that say the same.
+        marked: The lines in which it says why it gives up begin with ``GIVE_UP_MARK``: the command
+            that has started it repeats them once, however many slaves say the same.
     """
 
     config: SlaveConfig

@@ -69,6 +69,7 @@ class HeldBatch:
         long: Indices of jobs that have been running for long, in the order in which that was seen.
         tickets: By index, the numbers that name those of them that the master has parked.
         seconds: What the worker took for the batch, once it has finished.
+        times: How long its jobs took, each of them, once it has finished.
         worker: Process id of the worker in which a job has been running for long; 0 if none has.
         heirs: By index, jobs of a stale batch that another master has leased to this slave anew.
     """

@@ -27,7 +27,7 @@ from taskmaster.transport.frames import Hold
 
 __all__ = ["MasterLink", "RefusedByMaster", "SlaveFacts", "Talk", "Welcome"]
 
-ANSWER_SECONDS = 30.0  # after which a master that does not answer counts as gone
+MASTER_ANSWER_SECONDS = 30.0  # after which a master that does not answer counts as gone
 BYE_SECONDS = 1.0  # longest time for the goodbye
 
 
@@ -172,9 +172,9 @@ class MasterLink:
         """Connect if it is time to; return the seconds until there is something to do here."""
         if self._connection is None:
             return self._connector.keep_up(now)
-        if self._waiting and now - self._posted_at > ANSWER_SECONDS:
+        if self._waiting and now - self._posted_at > MASTER_ANSWER_SECONDS:
             self._lose("it does not answer")
-        return ANSWER_SECONDS
+        return MASTER_ANSWER_SECONDS
 
     @property
     def up(self) -> bool:

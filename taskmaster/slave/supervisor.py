@@ -42,8 +42,8 @@ from taskmaster.user_code.code_version import callback_of, real_path_of
 
 __all__ = ["Supervisor", "run_slave"]
 
-LONGEST_WAIT_SECONDS = 1.0  # longest wait of the loop while nothing is due
-LONGEST_SHOWN_SECONDS = 1e9  # a longer wait is one for ever, as far as anybody sees
+LOOP_WAIT_SECONDS = 1.0  # longest wait of the loop while nothing is due
+LONGEST_SHOWN_SECONDS = 1e9  # a longer wait for the master is shown as "for ever"
 LAST_REPORTS_SECONDS = 2.0  # longest wait at the end to bring the last reports to the master
 
 
@@ -65,8 +65,9 @@ def run_slave(
         final: The process does nothing else: see ``Signals``.
 
     Returns:
-        The exit code: 0 if the run is over, 1 if it is and a worker could not do what it had left
-            to do at its end, 2 if the target cannot be used, 6 if the master cannot be reached, 128
+        The exit code: 0 if the run is over; 1 if it is and a worker could not do what it had left
+            to do at its end, or if no worker can be started or get through ``setup``; 2 if the
+            target cannot be used; 6 if the master cannot be reached, or refuses this slave; 128
             and its number after a signal.
     """
     keep_freed_memory()
@@ -190,7 +191,7 @@ class Supervisor:
 
     def _until_next(self, now: float) -> float:
         """Return the seconds until an exchange, or the end, is due."""
-        wait = LONGEST_WAIT_SECONDS
+        wait = LOOP_WAIT_SECONDS
         if self._link.up:
             room, lease = self._pool.room, self._link.lease
             busy = len(self._in_flight) > 0 or self._pool.resting

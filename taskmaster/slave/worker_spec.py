@@ -13,8 +13,8 @@ class WorkerSpec(NamedTuple):
 
     Attributes:
         target: Where the callback is, unless the fork server holds it.
-        threads: How many jobs run at once, in threads.
-        concurrency: The same for a coroutine function.
+        threads: How many jobs run at once, if the callback is a plain function.
+        concurrency: How many jobs run at once, if it is a coroutine function.
         path: Where else modules are looked for.
     """
 

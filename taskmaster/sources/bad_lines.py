@@ -8,7 +8,7 @@ from taskmaster.errors import SourceError, UsageError
 
 __all__ = ["BadLines"]
 
-SHOWN = 20  # most lines shown at the end of the run, of those that were left out
+MOST_LINES_SHOWN = 20  # most lines shown at the end of the run, of those that were left out
 
 
 class BadLines:
@@ -45,7 +45,7 @@ class BadLines:
                 raise SourceError(f"{error} {before} left out before (skip_bad={self._most}).")
             raise error
         self._count += 1
-        if len(self._shown) < SHOWN:
+        if len(self._shown) < MOST_LINES_SHOWN:
             self._shown.append(str(error))
 
     def check_some_good(self, path: object) -> None:
@@ -64,7 +64,7 @@ class BadLines:
         """Return what there is to say of it at the end of the run."""
         if not self._count:
             return []
-        more = f"\n  ... and {self._count - SHOWN} more" if self._count > SHOWN else ""
+        more = f"\n  ... and {self._count - MOST_LINES_SHOWN} more" if self._count > MOST_LINES_SHOWN else ""
         listed = "".join(f"\n  {line}" for line in self._shown)
         what = "1 bad line or row" if self._count == 1 else f"{self._count} bad lines or rows"
         were = "was" if self._count == 1 else "were"

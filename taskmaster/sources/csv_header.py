@@ -16,8 +16,8 @@ __all__ = ["Header"]
 
 logger = clean_logger(__name__)
 
-MARK = "\ufeff"
-NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d.*")
+BYTE_ORDER_MARK = "\ufeff"
+NUMBER_OR_DATE = re.compile(r"[+-]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d.*")
 YEAR = re.compile(r"(19|20)\d\d")
 DELIMITERS = {";": ";", "\t": "\\t", "|": "|"}
 
@@ -33,7 +33,7 @@ class Header:
     def __init__(self, path: str, names: Sequence[str]) -> None:
         self._path = path
         self._names = list(names)
-        self._marked = [MARK + name for name in names[:1]] + self._names[1:]  # where another file was added
+        self._marked = [BYTE_ORDER_MARK + name for name in names[:1]] + self._names[1:]  # where another file was added
         self._doubts: list[str] = []
         self._again, self._first_again = 0, 0
         for doubt in (self._as_data(), self._unseparated()):
@@ -60,7 +60,7 @@ class Header:
 
     def _as_data(self) -> str:
         for name in self._names:
-            if NUMBER.fullmatch(name) and not YEAR.fullmatch(name):
+            if NUMBER_OR_DATE.fullmatch(name) and not YEAR.fullmatch(name):
                 return (
                     f"The first row of {self._path} is taken for the names of its columns and is no job, but looks "
                     f"like data ({name!r:.50}). If it is, read tuples with header=False."

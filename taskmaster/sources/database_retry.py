@@ -23,7 +23,7 @@ __all__ = ["TooSlow", "is_cancelled", "is_lost", "is_operational", "passes", "pe
 
 logger = clean_logger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0  # between two attempts
 
@@ -61,7 +61,7 @@ LOST_IN_WORDS = re.compile(
 )
 # What the operating system says of a connection; drivers without libpq pass it on as it is.
 OF_THE_SYSTEM = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
 class TooSlow(SourceError):
@@ -69,14 +69,14 @@ class TooSlow(SourceError):
 
 
 def persistently(
-    attempt: Callable[[], Answer],
+    attempt: Callable[[], Result],
     recover: Callable[[], None],
     why: Callable[[Exception], str],
     *,
     patience: float,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> Answer:
+) -> Result:
     """Return what an attempt returns; make one again that fails for a reason that passes.
 
     Args:
@@ -134,7 +134,7 @@ def is_lost(exc: BaseException) -> bool:
     code = sqlstate(exc)
     if code:
         return code.startswith(LOST)
-    if isinstance(exc, OSError) and exc.errno in UNREACHABLE:
+    if isinstance(exc, OSError) and exc.errno in UNREACHABLE_ERRORS:
         return True
     return is_operational(exc) or isinstance(exc, OF_THE_SYSTEM) or _is_lost_in_words(exc)
 

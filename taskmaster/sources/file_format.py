@@ -24,7 +24,7 @@ HEAD_BYTES = 512
 PACKED_BYTES = 64 * 1024  # of a compressed file, read at once
 FEWEST_BYTES = 16  # least size of a content that can be judged by its zero bytes
 FEWEST_CRS = 3  # a content without LF, but with this many CRs, has lines that end with CR
-QUOTED = re.compile(rb'"[^"]*"')
+QUOTED_FIELD = re.compile(rb'"[^"]*"')
 FEWEST_CHARACTERS = 2  # of a text that can be told to be UTF-16
 BLANK_SHARE = 0.3  # share of zero bytes above which a text is taken for UTF-16 or UTF-32
 
@@ -190,7 +190,7 @@ def why_no_lines(content: bytes) -> str:
             f"{ICONV.format('UTF-16LE')}"
         )
     # A CR in quotes is part of a field of CSV: such a row, without a line end, is no old Mac's.
-    if b"\n" not in content and QUOTED.sub(b"", content).count(b"\r") >= FEWEST_CRS:
+    if b"\n" not in content and QUOTED_FIELD.sub(b"", content).count(b"\r") >= FEWEST_CRS:
         return "a text whose lines end with CR alone, as on old Macs; convert it first: tr '\\r' '\\n' < FILE > NEW"
     return ""
 

@@ -22,7 +22,7 @@ from taskmaster.sources.key_bounds import BoundedSource
 
 __all__ = ["RangeSource"]
 
-MOST_ROWS = 1_000_000  # most rows of a range
+MOST_ROWS_OF_RANGE = 1_000_000  # most rows of a range
 GROWTH_FACTOR = 2.0  # the next range has at most this many times the rows of the largest one measured
 RECENT_TIMES = 5  # measurements whose median counts: a lock that one waits for, or a new connection, is one of them
 GROWN = 1.25  # times as large as those before it, from which on a range's time counts alone
@@ -106,7 +106,7 @@ class RangeSource(BoundedSource):
         self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
         wanted = int(median_high(speed for _, speed in self._measured) * target)
-        self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS))
+        self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS_OF_RANGE))
 
     def lend_target(self, seconds: float | None) -> None:
         """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as

@@ -17,7 +17,7 @@ from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.key_bounds import BoundedSource
 from taskmaster.units import show_count
 
-__all__ = ["FIRST_PAGE_ROWS", "PAGE_BYTES", "SAMPLED_ROWS", "KeysetSource", "Page", "UnreadableRow"]
+__all__ = ["FIRST_PAGE_ROWS", "PAGE_BYTES", "SAMPLED_ROWS", "KeysetSource", "RowsPage", "UnreadableRow"]
 
 logger = clean_logger(__name__)
 
@@ -35,7 +35,7 @@ GROWTH = 8  # part of a page's rows by which the next one has more: what was too
 
 
 @record()
-class Page:
+class RowsPage:
     """What one query has given.
 
     Attributes:
@@ -89,7 +89,7 @@ class KeysetSource(BoundedSource):
     # -- what the database says --------------------------------------------------------------------
 
     @abstractmethod
-    def _page(self, after: Any, rows: int, *, within: int) -> Page:
+    def _page(self, after: Any, rows: int, *, within: int) -> RowsPage:
         """Read a page.
 
         Args:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from taskmaster.errors import UsageError
 
-__all__ = ["DEFAULT", "Address", "is_loopback", "is_this_machine", "parse"]
+__all__ = ["DEFAULT_ADDRESS", "Address", "is_loopback", "is_this_machine", "parse"]
 
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how this machine reaches what listens there
@@ -38,14 +38,14 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-DEFAULT = Address("127.0.0.1", 5050)
+DEFAULT_ADDRESS = Address("127.0.0.1", 5050)
 
 
 def parse(text: str) -> Address:
     """Read ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT``, ``[IPV6]:PORT`` or any of these behind
     ``tcp://``.
 
-    A part that is left out is taken from ``DEFAULT``.
+    A part that is left out is taken from ``DEFAULT_ADDRESS``.
 
     Raises:
         UsageError: it is none of these.
@@ -72,7 +72,7 @@ def parse(text: str) -> Address:
         raise _bad(text)
     if host == "*":
         host = "0.0.0.0"  # noqa: S104  # release 0.8.2 wrote it with an asterisk; without a key it is refused
-    return Address(host or DEFAULT.host, int(port) if port else DEFAULT.port)
+    return Address(host or DEFAULT_ADDRESS.host, int(port) if port else DEFAULT_ADDRESS.port)
 
 
 def _is_ipv6(host: str) -> bool:

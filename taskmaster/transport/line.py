@@ -22,7 +22,7 @@ from taskmaster.transport.channel import Channel
 
 __all__ = ["METHODS_OF", "Line", "LineEnd", "LineRefused", "Role"]
 
-MAX_REQUEST_BYTES = 64 * 1024
+MAX_LINE_REQUEST_BYTES = 64 * 1024
 """Bytes of what the child says at once."""
 
 
@@ -72,7 +72,7 @@ class LineEnd:
         self.close()
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours, peer="the page")
-        self._channel.take_frames_up_to(MAX_REQUEST_BYTES)
+        self._channel.take_frames_up_to(MAX_LINE_REQUEST_BYTES)
         forget_in_children(self._channel)
         return theirs
 

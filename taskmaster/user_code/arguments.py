@@ -77,7 +77,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
         return tuple(member for one in typing.get_args(kind) for member in _members(one))
     if typing.get_origin(kind) is typing.Annotated:
         return _members(typing.get_args(kind)[0])
-    return (kind,) if kind in _READERS or kind is type(None) else ()
+    return (kind,) if kind in _ARGUMENT_READERS or kind is type(None) else ()
 
 
 def _bool(text: str) -> bool:
@@ -88,7 +88,7 @@ def _bool(text: str) -> bool:
     raise ValueError(text)
 
 
-_READERS: dict[Any, Callable[[str], Any]] = {
+_ARGUMENT_READERS: dict[Any, Callable[[str], Any]] = {
     str: str,
     int: int,
     float: float,
@@ -106,4 +106,4 @@ _OF_DEFAULTS = {int, float, bool, decimal.Decimal, dt.datetime, dt.date, dt.time
 
 
 def _read(kind: Any, text: str) -> Any:
-    return _READERS[kind](text)
+    return _ARGUMENT_READERS[kind](text)

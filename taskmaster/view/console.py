@@ -20,7 +20,7 @@ from taskmaster.view.progress import Progress
 from taskmaster.view.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from taskmaster.runtime.log_file import JsonLines, LogFile
+    from taskmaster.runtime.log_file import JsonFormatter, LogFile
 
 __all__ = ["Console", "Failed"]
 
@@ -155,10 +155,10 @@ class Console:
                 self.say_as_it_is(example.traceback.rstrip())
 
 
-def _json_lines() -> JsonLines:
-    from taskmaster.runtime.log_file import JsonLines
+def _json_lines() -> JsonFormatter:
+    from taskmaster.runtime.log_file import JsonFormatter
 
-    return JsonLines()
+    return JsonFormatter()
 
 
 class _Handler(logging.Handler):

@@ -9,13 +9,13 @@ from typing import Any
 from taskmaster.redaction import clean
 from taskmaster.units import show_count
 
-__all__ = ["DASH", "LONGEST_TEXT", "Raw", "bar", "brief", "code", "left_out", "pairs", "span", "table", "text"]
+__all__ = ["DASH", "LONGEST_CELL", "Raw", "bar", "brief", "code", "left_out", "pairs", "span", "table", "text"]
 
 DASH = "\N{EN DASH}"
 
-LONGEST_TEXT, LONGEST_COMMAND = 500, 4000  # characters
+LONGEST_CELL, LONGEST_COMMAND = 500, 4000  # characters
 BAR_WIDTH = 160
-SHORT = 20  # characters of a cell that is not broken into lines
+SHORT_CELL_CHARACTERS = 20  # characters of a cell that is not broken into lines
 
 
 class Raw(str):
@@ -24,7 +24,7 @@ class Raw(str):
     __slots__ = ()
 
 
-def text(value: Any, most: int = LONGEST_TEXT) -> str:
+def text(value: Any, most: int = LONGEST_CELL) -> str:
     """Return a value as text between two tags, or in an attribute."""
     said = clean(str(value)[: most + 1])
     return escape(said if len(said) <= most else said[: most - 1] + "\N{HORIZONTAL ELLIPSIS}")
@@ -63,7 +63,7 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def _kept(cell: str) -> str:
     """Return what keeps a number or a moment in one line."""
-    return ' class="short"' if len(cell) <= SHORT else ""
+    return ' class="short"' if len(cell) <= SHORT_CELL_CHARACTERS else ""
 
 
 def left_out(number: Any, noun: str) -> str:

@@ -11,16 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from taskmaster.redaction import clean
-from taskmaster.view.snapshot import RunState
+from taskmaster.view.snapshot import FailedBy, HeldBy, RunState
 
-__all__ = ["metrics"]
+__all__ = ["STEERING_COMMANDS", "metrics"]
 
 LONGEST_LABEL = 100  # characters
-REASONS = ("exception", "crash", "timeout", "lost")
-HELD = ("paused", "throttled", "rate", "source", "slaves", "state")
-COMMANDS = ("pause", "resume", "rate", "stop", "quiet", "set", "retry", "note")
-PLACES = ("queued", "leased", "waiting", "parked")
-OUTCOMES = ("done", "failed", "skipped")
+
+STEERING_COMMANDS = ("pause", "resume", "rate", "stop", "quiet", "set", "retry", "note")
+UNSETTLED_AT = ("queued", "leased", "waiting", "parked")
+SETTLED_AS = ("done", "failed", "skipped")
 
 # Gauges with one value: name, help, and where in the status it is. What is not known is left out.
 GAUGES = (
@@ -127,11 +126,11 @@ class _Collector:
 def _by_label(status: Mapping[str, Any], gauge: Any, counter: Any) -> Iterator[Any]:
     """Return the families with a label, whose values are from closed sets."""
     here = _here(status)
-    jobs = {name: _found(status, (name,)) for name in OUTCOMES}
-    places = {name: _found(status, (name,)) for name in PLACES}
-    failed = {name: _found(status, ("attempts_failed", name)) for name in REASONS}
-    held = {name: _found(status, ("clock", "held_seconds", name)) for name in HELD}
-    steered = {name: _found(status, ("steered", name)) or 0.0 for name in COMMANDS}
+    jobs = {name: _found(status, (name,)) for name in SETTLED_AS}
+    places = {name: _found(status, (name,)) for name in UNSETTLED_AT}
+    failed = {name: _found(status, ("attempts_failed", name)) for name in map(str, FailedBy)}
+    held = {name: _found(status, ("clock", "held_seconds", name)) for name in map(str, HeldBy)}
+    steered = {name: _found(status, ("steered", name)) or 0.0 for name in STEERING_COMMANDS}
     states = {str(one): float(status.get("state") == one) for one in RunState}
     for family, name, text, label, values in (
         (counter, "jobs_settled", "Jobs that the session has settled.", "outcome", here),
@@ -151,7 +150,7 @@ def _by_label(status: Mapping[str, Any], gauge: Any, counter: Any) -> Iterator[A
 
 def _here(status: Mapping[str, Any]) -> dict[str, float | None]:
     """Return how many jobs this session has settled, by their outcome."""
-    return {name: _found(status, ("settled_by_outcome", name)) for name in OUTCOMES}
+    return {name: _found(status, ("settled_by_outcome", name)) for name in SETTLED_AS}
 
 
 def _durations(told: Any) -> Iterator[Any]:

@@ -18,20 +18,20 @@ __all__ = ["Band", "Mark", "bands", "gaps", "picture", "points"]
 
 MOST_POINTS = 300
 SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report only twice a second, so that it would jump
-WIDTH, HEIGHT = 640, 220
+PLOT_WIDTH, PLOT_HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 30
 GAP_SECONDS = 30.0  # between two rows; where it is far more than before and after, no master was there
 GAP_RATIO = 3.5
 MOST_BANDS, MOST_MARKS = 200, 60
-LONGEST_TEXT = 300  # characters of the text of a mark
+LONGEST_MARK_TEXT = 300  # characters of the text of a mark
 
 
 class Band(NamedTuple):
     """A time in which the run was held back.
 
     Attributes:
-        start: Seconds since the epoch.
-        end: The same.
+        start: When it began (seconds since the epoch).
+        end: When it ended (seconds since the epoch).
         reason: What held it, as one word.
     """
 
@@ -123,18 +123,19 @@ def picture(found: Sequence[Sequence[Any]], marks: Sequence[Mark], when: Callabl
     first, last = float(found[0][0]), float(found[-1][0])
     seconds = max(1.0, last - first)
     top = _nice(max(float(point[1]) for point in found))
-    floor = HEIGHT - BOTTOM
+    floor = PLOT_HEIGHT - BOTTOM
 
     def x(at: float) -> str:
-        return _short(LEFT + (min(max(at, first), last) - first) / seconds * (WIDTH - LEFT - RIGHT))
+        return _short(LEFT + (min(max(at, first), last) - first) / seconds * (PLOT_WIDTH - LEFT - RIGHT))
 
     def y(rate: float) -> str:
         return _short(TOP + (1 - min(1.0, rate / top)) * (floor - TOP))
 
     opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'role="img" aria-label="Jobs a second over time; the table below has the numbers" font-size="14" '
-        'font-family="sans-serif" fill="currentColor">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" '
+        f'width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" role="img" '
+        'aria-label="Jobs a second over time; the table below has the numbers" '
+        'font-size="14" font-family="sans-serif" fill="currentColor">'
     )
     parts = [opening]
     for band in bands(found)[:MOST_BANDS]:
@@ -146,13 +147,15 @@ def picture(found: Sequence[Sequence[Any]], marks: Sequence[Mark], when: Callabl
     for share in (0.0, 0.5, 1.0):
         at = y(share * top)
         parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="currentColor" stroke-opacity="0.25"/>'
+            f'<line x1="{LEFT}" x2="{PLOT_WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="currentColor" '
+            'stroke-opacity="0.25"/>'
             f'<text x="{LEFT - 8}" y="{_short(float(at) + 5)}" text-anchor="end">{_text(_compact(share * top))}</text>'
         )
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         at_time = first + share * seconds
         parts.append(
-            f'<text x="{x(at_time)}" y="{HEIGHT - 8}" text-anchor="{anchor}">{_text(when(at_time, seconds))}</text>'
+            f'<text x="{x(at_time)}" y="{PLOT_HEIGHT - 8}" text-anchor="{anchor}">'
+            f"{_text(when(at_time, seconds))}</text>"
         )
     parts += _lines(found, x, y, top)
     for mark in [one for one in marks if first <= one.at <= last][-MOST_MARKS:]:
@@ -204,4 +207,4 @@ def _short(value: float) -> str:
 
 
 def _text(value: str) -> str:
-    return escape(clean(value)[:LONGEST_TEXT])
+    return escape(clean(value)[:LONGEST_MARK_TEXT])

@@ -242,7 +242,7 @@ class _Bar:
 
         self._make = OwnTqdm
         self._length, self._cut = disp_len, disp_trim
-        self._sink = _Sink(stream)
+        self._sink = _TqdmStream(stream)
         self._tqdm: OwnTqdm | None = None
         self._width = 0
 
@@ -294,7 +294,7 @@ class _Bar:
             self._tqdm.close()
 
 
-class _Sink:
+class _TqdmStream:
     """The stream that tqdm writes to. Writing never fails."""
 
     def __init__(self, stream: TextIO) -> None:

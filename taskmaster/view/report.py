@@ -14,19 +14,21 @@ from typing import Any
 
 from taskmaster.redaction import clean_lines
 from taskmaster.units import show_count, show_moment
-from taskmaster.view.html_parts import DASH, LONGEST_TEXT, Raw, bar, brief, code, left_out, pairs, span, table, text
+from taskmaster.view.html_parts import DASH, LONGEST_CELL, Raw, bar, brief, code, left_out, pairs, span, table, text
 from taskmaster.view.plot import Mark, gaps, picture
 from taskmaster.view.report_jobs import failed_jobs
 from taskmaster.view.report_style import STYLE
+from taskmaster.view.snapshot import HeldBy
 
-__all__ = ["MOST_BYTES", "exit_words", "mark_of", "report"]
+__all__ = ["MOST_REPORT_BYTES", "exit_words", "mark_of", "report"]
 
-MOST_BYTES = 2_000_000
-LONGEST_SENTENCE, LONGEST_TRACEBACK = 1000, 8000  # characters
+MOST_REPORT_BYTES = 2_000_000
+LONGEST_SENTENCE, LONGEST_REPORT_TRACEBACK = 1000, 8000  # characters
 MOST_PLOT_ROWS = 40  # of the table beside the picture
-SHORTENED = ("failed_jobs", "kinds", "trail", "slaves", "settings")  # lists that are cut where all is too large
+SHORTENED_OF_REPORT = ("failed_jobs", "kinds", "trail", "slaves", "settings")
+"""Lists of a report that are cut, the longest first, where the report would be too large."""
 LEGEND = "Line: jobs a second. Shaded: held back. Triangle: somebody changed something. Dashed: the rate that was set."
-Facts = Mapping[str, Any]
+ReportFacts = Mapping[str, Any]
 
 _EXITS = {
     0: "all jobs are done",
@@ -39,10 +41,14 @@ _EXITS = {
     75: "stopped as asked for; the same command goes on",
 }
 SIGNALLED = 128  # exit codes above are of a signal
-_HELD = {
-    "paused": "paused", "throttled": "held by a guard or throttle()", "rate": "held by the rate",
-    "source": "waiting for the source", "slaves": "waiting for slaves", "state": "the state could not be written",
-}  # fmt: skip
+_HELD_WORDS: dict[str, str] = {
+    HeldBy.PAUSED: "paused",
+    HeldBy.THROTTLED: "held by a guard or throttle()",
+    HeldBy.RATE: "held by the rate",
+    HeldBy.SOURCE: "waiting for the source",
+    HeldBy.SLAVES: "waiting for slaves",
+    HeldBy.STATE: "the state could not be written",
+}
 _GOING = "\N{BLACK CIRCLE}"
 _SIGNS = {"good": "\N{HEAVY CHECK MARK}", "bad": "\N{BALLOT X}", "held": "\N{BLACK SQUARE}"}
 
@@ -52,12 +58,12 @@ def exit_words(code: int) -> str:
     return _EXITS.get(75 if code > SIGNALLED else code, "an error")
 
 
-def mark_of(row: Facts) -> Mark:
+def mark_of(row: ReportFacts) -> Mark:
     """Return a row of the trail as a mark of the plot."""
     return Mark(float(row["at"]), f"{_clock(row['at'])} {_who(row)}: {_what(row)}")
 
 
-def report(facts: Facts) -> bytes:
+def report(facts: ReportFacts) -> bytes:
     """Return the report as a file.
 
     Args:
@@ -66,24 +72,24 @@ def report(facts: Facts) -> bytes:
     cut = dict(facts)
     while True:
         made = _page(cut).encode("utf-8", "replace")
-        longest = max(SHORTENED, key=lambda name: _size(cut.get(name) or ()))
+        longest = max(SHORTENED_OF_REPORT, key=lambda name: _size(cut.get(name) or ()))
         rows = cut.get(longest) or ()
-        if len(made) <= MOST_BYTES or not rows:
+        if len(made) <= MOST_REPORT_BYTES or not rows:
             return made
         cut[longest] = rows[-(len(rows) // 2) :] if longest == "trail" and len(rows) > 1 else rows[: len(rows) // 2]
         cut[f"{longest}_left_out"] = int(cut.get(f"{longest}_left_out") or 0) + len(rows) - len(cut[longest])
 
 
-def _size(rows: Sequence[Facts]) -> int:
+def _size(rows: Sequence[ReportFacts]) -> int:
     """Return about how many characters rows take, whose texts are cut."""
     return sum(
-        min(len(str(value)), LONGEST_TRACEBACK if name == "traceback" else LONGEST_TEXT)
+        min(len(str(value)), LONGEST_REPORT_TRACEBACK if name == "traceback" else LONGEST_CELL)
         for row in rows
         for name, value in row.items()
     )
 
 
-def _page(facts: Facts) -> str:
+def _page(facts: ReportFacts) -> str:
     target = text(_name(facts))
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -111,7 +117,7 @@ def _page(facts: Facts) -> str:
 # -- the parts, from above -------------------------------------------------------------------------
 
 
-def _verdict(facts: Facts, target: str) -> list[str]:
+def _verdict(facts: ReportFacts, target: str) -> list[str]:
     verdict = facts["verdict"]
     tone, number = verdict["tone"], verdict["exit_code"]
     exit_code = f"Exit code {number}: {exit_words(number)}." if number is not None else ""
@@ -121,14 +127,14 @@ def _verdict(facts: Facts, target: str) -> list[str]:
     if verdict["sentence"]:
         found.append(f"<p>{text(_sentence(verdict['sentence']), LONGEST_SENTENCE)}</p>\n")
     if facts.get("traceback"):
-        lines = escape(clean_lines(str(facts["traceback"])[-LONGEST_TRACEBACK:]))
+        lines = escape(clean_lines(str(facts["traceback"])[-LONGEST_REPORT_TRACEBACK:]))
         found.append(f"<pre>{lines}</pre>\n")
     if facts.get("resume") and not verdict["finished"]:
         found.append(f"<p>The command that resumes it:</p>\n{code(facts['resume'])}")
     return found
 
 
-def _numbers(facts: Facts) -> list[str]:
+def _numbers(facts: ReportFacts) -> list[str]:
     status = facts["status"]
     settled, total = status.get("settled", 0), status.get("total")
     here, clock, share = status.get("settled_here"), status.get("clock") or {}, status.get("share")
@@ -151,7 +157,7 @@ def _numbers(facts: Facts) -> list[str]:
     return ["<h2>Numbers</h2>\n", pairs(rows)]
 
 
-def _plot(facts: Facts) -> list[str]:
+def _plot(facts: ReportFacts) -> list[str]:
     found = facts.get("points") or []
     marks = [mark_of(row) for row in facts.get("trail") or () if row.get("user") or row["command"] in _BEGUN]
     drawn = picture(found, marks, _tick)
@@ -180,7 +186,7 @@ def _plot(facts: Facts) -> list[str]:
     ]
 
 
-def _failures(facts: Facts) -> list[str]:
+def _failures(facts: ReportFacts) -> list[str]:
     failed, kinds = facts["status"].get("failed", 0), facts.get("kinds") or ()
     if not failed and not kinds:
         return ["<h2>Failures</h2>\n<p>No job has failed for good.</p>\n"]
@@ -193,7 +199,7 @@ def _failures(facts: Facts) -> list[str]:
             f"{text(kind['message']) or 'no message'}</p>\n"
         )
         if kind.get("traceback"):
-            lines = escape(clean_lines(str(kind["traceback"])[-LONGEST_TRACEBACK:]))
+            lines = escape(clean_lines(str(kind["traceback"])[-LONGEST_REPORT_TRACEBACK:]))
             found.append(f"<details><summary>Traceback of that job</summary>\n<pre>{lines}</pre></details>\n")
         found.append("</section>\n")
     found.append(left_out(facts.get("kinds_left_out"), "kind"))
@@ -204,7 +210,7 @@ def _failures(facts: Facts) -> list[str]:
     return found
 
 
-def _durations(facts: Facts) -> list[str]:
+def _durations(facts: ReportFacts) -> list[str]:
     jobs = facts["status"].get("job_seconds") or {}
     counts: list[tuple[float, int]] = []
     before = 0
@@ -229,7 +235,7 @@ def _durations(facts: Facts) -> list[str]:
     ]
 
 
-def _slaves(facts: Facts) -> list[str]:
+def _slaves(facts: ReportFacts) -> list[str]:
     rows = facts.get("slaves")
     if rows is None:
         return []
@@ -252,7 +258,7 @@ def _slaves(facts: Facts) -> list[str]:
     return [f"<h2>Slaves ({len(rows)})</h2>\n", table(head, body), left_out(facts.get("slaves_left_out"), "slave")]
 
 
-def _trail(facts: Facts) -> list[str]:
+def _trail(facts: ReportFacts) -> list[str]:
     rows = facts.get("trail") or ()
     body = ((show_moment(row["at"]), _who(row), _what(row), row.get("reason") or "") for row in rows)
     return [
@@ -262,7 +268,7 @@ def _trail(facts: Facts) -> list[str]:
     ]
 
 
-def _settings(facts: Facts) -> list[str]:
+def _settings(facts: ReportFacts) -> list[str]:
     rows = facts.get("settings") or ()
     if not rows:
         return []
@@ -282,11 +288,11 @@ def _settings(facts: Facts) -> list[str]:
     return found
 
 
-def _source(row: Facts) -> str:
+def _source(row: ReportFacts) -> str:
     return f"{row.get('source', '')}" + (f", by {row['by']} on {show_moment(row['at'])}" if row.get("by") else "")
 
 
-def _where(facts: Facts) -> list[str]:
+def _where(facts: ReportFacts) -> list[str]:
     status = facts["status"]
     release, python = status.get("release"), status.get("python")
     versions = f"Taskmaster {release}" + (f", Python {python}" if python else "") if release else ""
@@ -308,7 +314,7 @@ def _where(facts: Facts) -> list[str]:
 _BEGUN = ("started", "resumed")
 
 
-def _name(facts: Facts) -> str:
+def _name(facts: ReportFacts) -> str:
     return str(facts["status"].get("target") or "a run").rpartition("/")[2]
 
 
@@ -317,13 +323,13 @@ def _sentence(said: str) -> str:
     return said[:1].upper() + said[1:] + ("" if said[-1:] in ".!?" else ".")
 
 
-def _who(row: Facts) -> str:
+def _who(row: ReportFacts) -> str:
     if not row.get("user"):
         return str(row.get("via") or "")
     return f"{row['user']}@{row['host']}" if row.get("host") else str(row["user"])
 
 
-def _what(row: Facts) -> str:
+def _what(row: ReportFacts) -> str:
     before, after = row.get("before"), row.get("after")
     if not before and not after:
         return str(row["command"])
@@ -331,7 +337,7 @@ def _what(row: Facts) -> str:
     return f"{row['command']}: {arrow}"
 
 
-def _went(row: Facts) -> str:
+def _went(row: ReportFacts) -> str:
     return str(row["state"]) if row.get("gone_at") is None else f"{row['state']}, {show_moment(row['gone_at'])}"
 
 
@@ -348,7 +354,7 @@ def _speed(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # three digits
 
 
-def _speeds(status: Facts) -> str:
+def _speeds(status: ReportFacts) -> str:
     rates = status.get("rates") or {}
     session, working = rates.get("session"), rates.get("working")
     if session is None:
@@ -357,7 +363,7 @@ def _speeds(status: Facts) -> str:
     return f"{_speed(session)} in this session{awake}"
 
 
-def _times(clock: Facts) -> str:
+def _times(clock: ReportFacts) -> str:
     parts = []
     if clock.get("session_seconds") is not None:
         parts.append(f"{span(clock['session_seconds'])} in this session")
@@ -370,23 +376,23 @@ def _times(clock: Facts) -> str:
     return ", ".join(parts)
 
 
-def _held_by(name: str, facts: Facts) -> str:
-    with_pace = name == "throttled" and facts["status"].get("pace")
-    return "held by the pace, a guard or throttle()" if with_pace else _HELD.get(name, name)
+def _held_by(name: str, facts: ReportFacts) -> str:
+    with_pace = name == HeldBy.THROTTLED and facts["status"].get("pace")
+    return "held by the pace, a guard or throttle()" if with_pace else _HELD_WORDS.get(name, name)
 
 
-def _paced(pace: Facts) -> str:
+def _paced(pace: ReportFacts) -> str:
     if pace.get("probe_seconds") is None:
         return ""
     beside, allowed, alone = (1000 * pace[f"{name}_seconds"] for name in ("probe", "allowed", "baseline"))
     return f"probe {beside:.3g} ms of {allowed:.3g} ms allowed, {alone:.3g} ms without the run"
 
 
-def _held(seconds: Mapping[str, float], facts: Facts) -> str:
+def _held(seconds: Mapping[str, float], facts: ReportFacts) -> str:
     return ", ".join(f"{_held_by(name, facts)} {span(held)}" for name, held in seconds.items() if held >= 1)
 
 
-def _takes(jobs: Facts) -> str:
+def _takes(jobs: ReportFacts) -> str:
     if jobs.get("p50") is None:
         return ""
     longest = f", the longest {brief(jobs['longest'])}" if jobs.get("longest") is not None else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from taskmaster.records import record
 
-__all__ = ["RunState", "Snapshot"]
+__all__ = ["FailedBy", "HeldBy", "RunState", "SlaveState", "Snapshot"]
 
 
 class RunState(StrEnum):
@@ -24,6 +24,37 @@ class RunState(StrEnum):
     ENDING = "ending"
     STOPPED = "stopped"
     FINISHED = "finished"
+
+
+class HeldBy(StrEnum):
+    """What holds a run back, or slows it, as its history, its clocks and its metrics count it."""
+
+    PAUSED = "paused"
+    THROTTLED = "throttled"
+    RATE = "rate"
+    SOURCE = "source"
+    SLAVES = "slaves"
+    STATE = "state"
+
+
+class SlaveState(StrEnum):
+    """How a slave is there, or how it has gone."""
+
+    AT_WORK = "at work"
+    QUIET = "quiet"
+    AWAY = "away"
+    """Its connection is lost, and its leases have not ended yet."""
+    SAID_GOODBYE = "said goodbye"
+    LOST = "lost"
+
+
+class FailedBy(StrEnum):
+    """Why an attempt did not end well."""
+
+    EXCEPTION = "exception"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    LOST = "lost"
 
 
 @record()
@@ -61,7 +92,7 @@ class Snapshot:
         running_on: "host:pid" of its slave.
         running_worker: Process id of its worker; 0 if that is not known.
         why: What holds the run or limits it, as one word for programs.
-        why_sentence: The same as a sentence, in every state.
+        why_sentence: What holds the run or limits it, as a sentence; there is one in every state.
         cure: What can be done about it; "" where nothing need be.
         why_since: Since when it holds the run (seconds since the epoch); 0 where that is not known.
         working: Seconds of this session without those in which the run was paused.

@@ -16,18 +16,18 @@ from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
 from taskmaster.view.time_left import Stretch, TimeLeft, time_left
 
-__all__ = ["RATE_SECONDS", "SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
+__all__ = ["RATE_SECONDS", "STATUS_SCHEMA", "Rate", "eta", "show_time_left", "sparkline", "status_line", "to_json"]
 
-SCHEMA = 1
+STATUS_SCHEMA = 1
 """Version of what ``to_json`` returns. It rises when a field changes its meaning or goes, not when
 one is added.
 """
 
 RATE_SECONDS = 10.0  # over which the rate is measured
-SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
+RATE_SAMPLE_SECONDS = 0.5  # between two remembered samples, so that few are kept at any rate of updates
 WHOLE_RATE = 10  # jobs a second, from which on the short form shows no decimals
 MINUTE_SECONDS, MOST_MINUTES = 60.0, 60  # minutes of work whose rates say how much the speed varies
-LONGEST_REASON = 300  # characters
+LONGEST_REASON_SHOWN = 300  # characters
 BARS = "▁▂▃▄▅▆▇█"
 SEPARATOR = " | "
 ELLIPSIS = "..."
@@ -94,7 +94,7 @@ class Rate:
         if at - self._minute.worked >= MINUTE_SECONDS:
             self.minutes.append(self._minute.until(self._latest).speed)
             self._minute = self._latest
-        if elapsed - self._samples[-1].elapsed >= SAMPLE_SECONDS:
+        if elapsed - self._samples[-1].elapsed >= RATE_SAMPLE_SECONDS:
             self._samples.append(self._latest)
         while len(self._samples) > 1 and self._samples[1].elapsed <= elapsed - RATE_SECONDS:
             self._samples.popleft()
@@ -144,12 +144,12 @@ def status_line(
 
     Args:
         snapshot: How things stand.
-        rate: Has taken in this snapshot.
+        rate: The rate that the snapshots up to this one have given.
         slave_command: The command that starts a slave; "" if slaves need not be started by hand.
         width: Columns that the line may have; None: as many as it needs.
         left: When it will be over, where the master has said that; None: it is reckoned.
     """
-    why, eta_text = _why_not(snapshot, slave_command), show_time_left(left or time_left(snapshot, rate))
+    why, eta_text = _state_and_reason(snapshot, slave_command), show_time_left(left or time_left(snapshot, rate))
     parts = [*_long_form(snapshot, rate), *why, *_failed(snapshot), *_rest(snapshot, eta_text, slave_command)]
     line = clean(SEPARATOR.join(parts))
     if width is None or len(line) <= width:
@@ -222,7 +222,7 @@ def to_json(snapshot: Snapshot, rate: Rate) -> dict[str, Any]:
     plain = {name: getattr(snapshot, name) for name in _FIELDS}
     sentence, cure, since = (plain.pop(name) for name in ("why_sentence", "cure", "why_since"))
     return {
-        "schema": SCHEMA,
+        "schema": STATUS_SCHEMA,
         **plain,
         "state": str(snapshot.state),
         "why": {"code": snapshot.why, "sentence": sentence, "cure": cure, "since_at": since or None},
@@ -247,9 +247,9 @@ def _of_total(snapshot: Snapshot) -> list[str]:
     return [f"{1000 * snapshot.settled // snapshot.total / 10:.1f}% of {snapshot.total}"]
 
 
-def _why_not(snapshot: Snapshot, slave_command: str) -> list[str]:
+def _state_and_reason(snapshot: Snapshot, slave_command: str) -> list[str]:
     """Return the state unless it is just running, and why the run waits."""
-    reason = _cut(snapshot.reason, LONGEST_REASON)
+    reason = _cut(snapshot.reason, LONGEST_REASON_SHOWN)
     if snapshot.state is not RunState.RUNNING:
         return [f"{snapshot.state}: {reason}" if reason else snapshot.state]
     if reason:

@@ -14,7 +14,7 @@ EARLIEST_SECONDS = 10.0  # least working time in this session for an estimate
 FEW_JOBS = 10  # settled within the measured seconds; below, the speed of the whole session is taken
 FEW_SECONDS = 3.0  # of work among the measured ones; below, they say nothing: reports come twice a second
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
-ENDED = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
+ENDED_STATES = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
 HELD_STATES = (RunState.PAUSING, RunState.PAUSED)
 
 
@@ -63,8 +63,8 @@ class TimeLeft(NamedTuple):
 
     Attributes:
         seconds: Until all jobs are settled; None if that cannot be estimated.
-        low: The same if the run is as fast as in its faster minutes; None if that is not known.
-        high: The same if it is as slow as in its slower minutes.
+        low: Seconds if the run is as fast as in its faster minutes; None if that is not known.
+        high: Seconds if the run is as slow as in its slower minutes; None if that is not known.
         basis: "keys" where the place of the key says it, "rate" where the number of jobs does.
         if_resumed: It counts from the moment when the run goes on.
         why: Why nothing is estimated; "" if something is.
@@ -120,7 +120,7 @@ def _whole(snapshot: Snapshot, working: float, speed: Speed) -> Stretch:
 
 def _why_not(snapshot: Snapshot, working: float) -> str:
     """Return why nothing can be estimated; "" if something can."""
-    if snapshot.state in ENDED:
+    if snapshot.state in ENDED_STATES:
         return "the run is ending, or has ended"
     if working < EARLIEST_SECONDS:
         return f"the run has not been at work for {EARLIEST_SECONDS:.0f} s yet"

@@ -19,7 +19,7 @@ class Watch:
     """Remembers how fast the run was.
 
     Attributes:
-        rate: Has taken in every status.
+        rate: The rate that all statuses have given.
     """
 
     def __init__(self) -> None:

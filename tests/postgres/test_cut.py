@@ -38,7 +38,7 @@ Lose = Callable[[CutLink], None]
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let half a minute be a second; each test begins without a connection, and leaves none."""
-    monkeypatch.setattr(dead_links, "_watch", dead_links.Watch())
+    monkeypatch.setattr(dead_links, "_watch", dead_links.LinkWatch())
     monkeypatch.setattr(dead_links, "LINK_CHECK_SECONDS", 0.1)
     monkeypatch.setattr(dead_links, "LINK_SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(connections, "TEST_SECONDS", 0.5)
@@ -141,7 +141,7 @@ def test_a_guard_looks_again_when_its_link_was_lost(
     link: CutLink, mended: None, lose: Lose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not know once, and knows again."""
-    monkeypatch.setattr(guard_statement, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(guard_statement, "STATEMENT_SECONDS", 1)
     with closing(postgres.locks_waiting(1000, DSN.format(port=link.port, more=SOON))) as guard:
         assert guard() == ""
         lose(link)
@@ -155,7 +155,7 @@ def test_the_probe_of_a_pace_looks_again_when_its_link_was_lost(
     link: CutLink, mended: None, lose: Lose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy that hangs would have held the run as long as it does."""
-    monkeypatch.setattr(probe, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(probe, "STATEMENT_SECONDS", 1)
     with closing(probe.DatabaseProbe(DSN.format(port=link.port, more=SOON))) as asked:
         assert asked() > 0
         lose(link)

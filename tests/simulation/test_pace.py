@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from taskmaster.guards.pace import PaceLimit
-from taskmaster.master.throttle.pace_controller import LEAST_SHARE, PaceController
+from taskmaster.master.throttle.pace_controller import LEAST_PACE_SHARE, PaceController
 from taskmaster.master.throttle.probe_level import TAIL_AIM
 
 BASE_SECONDS = 0.002
@@ -158,7 +158,7 @@ def test_a_database_that_is_slow_for_other_reasons_is_measured_again() -> None:
     """A load that stays is part of the baseline soon, and the run goes on beside it."""
     found = played(1, load=lambda at: 0.2 if at < 200 else 0.6, checkpoints=False)
 
-    assert max(found.shares[215:300]) > 5 * LEAST_SHARE
+    assert max(found.shares[215:300]) > 5 * LEAST_PACE_SHARE
 
 
 def test_jobs_that_never_end_do_not_become_part_of_the_baseline() -> None:

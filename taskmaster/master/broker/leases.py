@@ -14,7 +14,7 @@ from taskmaster.records import changing
 
 __all__ = ["Lease", "LeaseTable"]
 
-NONE: frozenset[int] = frozenset()  # of a million leases, sets of their own would take half a gigabyte
+NO_INDICES: frozenset[int] = frozenset()  # of a million leases, sets of their own would take half a gigabyte
 COMPARED_LEASES = 64  # of about the same size, for the fullest of them
 
 
@@ -46,10 +46,10 @@ class Lease:
     batch: Batch
     keep: int
     upto: int = 0
-    extra: frozenset[int] = NONE
+    extra: frozenset[int] = NO_INDICES
     wanted: int | None = None
     asked: bool = False
-    long: frozenset[int] = NONE
+    long: frozenset[int] = NO_INDICES
     before: tuple[int, int, int] = (0, 0, 0)
     moved: float = 0.0
     worker: int = 0
@@ -197,11 +197,11 @@ class LeaseTable:
         lease.upto = max(lease.upto, min(report.upto, lease.keep))
         if lease.extra or report.extra:
             extra = lease.extra.union(index for index in report.extra if index < lease.keep)
-            lease.extra = frozenset(index for index in extra if index >= lease.upto) or NONE
+            lease.extra = frozenset(index for index in extra if index >= lease.upto) or NO_INDICES
         given_back = lease.unended(report.keep) if report.keep < lease.keep else []
         if report.keep < lease.keep:
             lease.keep = max(report.keep, lease.upto)
-            lease.extra = frozenset(index for index in lease.extra if index < lease.keep) or NONE
+            lease.extra = frozenset(index for index in lease.extra if index < lease.keep) or NO_INDICES
         lease.version += 1
         if lease.open + len(given_back) < before:  # what is given back has not ended
             lease.moved = self._now

@@ -27,7 +27,7 @@ from taskmaster.model import Failure, FailureKind
 __all__ = ["WriteAhead"]
 
 LEAST_AHEAD = 2  # jobs planned beyond two for each worker slot
-AHEAD_SECONDS = 1.0  # seconds' worth of jobs that is planned at least, at the pace at which they are handed out
+PLANNED_SECONDS = 1.0  # seconds' worth of jobs that is planned at least, at the pace at which they are handed out
 PACE_SECONDS = 0.5  # seconds over which the pace is measured
 MOST_TIMES = 1000  # measured times that wait for the source to look at them
 
@@ -110,7 +110,7 @@ class WriteAhead:
             slots: jobs that all slaves run at once.
             waiting: planned jobs that can be handed out.
         """
-        wanted = LEAST_AHEAD + 2 * slots + int(AHEAD_SECONDS * self._pace)
+        wanted = LEAST_AHEAD + 2 * slots + int(PLANNED_SECONDS * self._pace)
         return max(0, wanted - waiting - len(self))
 
     def verdict(self, batch: Batch, failure: Failure, plain: Verdict) -> Verdict:

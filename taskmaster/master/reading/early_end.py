@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["without_early_end"]
 
-_LAZY = (map, filter, zip, enumerate)
+_LAZY_TYPES = (map, filter, zip, enumerate)
 _NEXT = "__next__"  # what an iterator of the user's own ends by
 
 
@@ -22,7 +22,7 @@ def without_early_end(jobs: Iterator[Any]) -> Iterator[Any]:
     It raises:
         RuntimeError: A function that has been called on the way has raised StopIteration.
     """
-    if type(jobs) in _LAZY or type(jobs).__module__ == "itertools":
+    if type(jobs) in _LAZY_TYPES or type(jobs).__module__ == "itertools":
         return _looked_at(jobs)
     return jobs
 

@@ -122,7 +122,7 @@ class EarlyPickles:
 def _is_fixed(payload: Any) -> bool:
     """Return whether a value cannot change: a plain one, or a tuple of such."""
     kind = type(payload)
-    return kind in keys.SCALARS or (kind is tuple and set(map(type, payload)) <= keys.SCALARS)
+    return kind in keys.KEY_SCALARS or (kind is tuple and set(map(type, payload)) <= keys.KEY_SCALARS)
 
 
 def _changed(payload: Any, digest: int) -> bool:

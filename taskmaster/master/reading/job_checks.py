@@ -30,7 +30,7 @@ __all__ = ["JobChecks"]
 logger = clean_logger(__name__)
 
 # A moment can have a time zone that cannot be stored, so that its type alone says nothing.
-SAFE = keys.SCALARS - {datetime, time}
+SAFE = keys.KEY_SCALARS - {datetime, time}
 KEYS_OF_ROWS = ("pk", "id")
 KEY_OF_JOB = attrgetter("key")
 

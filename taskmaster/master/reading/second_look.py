@@ -18,8 +18,8 @@ from taskmaster.units import show_count
 
 __all__ = ["has_round_number", "what_comes_after"]
 
-LONGEST_LOOK_SECONDS = 2.0  # that the end of a run waits for the answer
-MOST_LOOKED_AT = 100  # jobs, of which all but the last can have the key that was asked for
+SECOND_LOOK_SECONDS = 2.0  # that the end of a run waits for the answer
+MOST_JOBS_READ_AGAIN = 100  # jobs, of which all but the last can have the key that was asked for
 FEWEST_JOBS = 10
 
 
@@ -43,7 +43,7 @@ def what_comes_after(source: Source, checks: JobChecks) -> str:
 
     def look() -> None:
         try:
-            for job in itertools.islice(source.iterate(order.newest, resume=True), MOST_LOOKED_AT):
+            for job in itertools.islice(source.iterate(order.newest, resume=True), MOST_JOBS_READ_AGAIN):
                 key = checks.identity.key(job)
                 if not order.is_newest(key):
                     found.extend([keys.show(keys.encode(key))] if order.goes_on(key) else [])
@@ -55,7 +55,7 @@ def what_comes_after(source: Source, checks: JobChecks) -> str:
 
     asked = threading.Thread(target=look, name="taskmaster-look", daemon=True)
     asked.start()
-    asked.join(LONGEST_LOOK_SECONDS)
+    asked.join(SECOND_LOOK_SECONDS)
     if not found:
         return ""
     return (

@@ -14,10 +14,9 @@ from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.run_record import RunRecord
+from taskmaster.master.steering.records import SessionCommand
 
 __all__ = ["expected", "said_of", "successor"]
-
-ENDS = ("stopped", "finished", "started", "resumed")  # commands of the trail that begin or end a session
 
 
 def said_of(mark: str, following: str) -> str:
@@ -54,7 +53,8 @@ def expected(record: RunRecord) -> str:
     """Return what ``successor`` has said when the run stopped; "" where it has not, or has gone on
     since.
     """
-    last = next((row for row in reversed(record.trail) if row.command in ENDS), None)
+    said = SessionCommand.begun() + SessionCommand.ended()
+    last = next((row for row in reversed(record.trail) if row.command in said), None)
     if last is None or record.mark is None or not last.before.startswith(_begin(record.mark)):
         return ""
     return last.before

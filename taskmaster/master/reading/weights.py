@@ -24,15 +24,15 @@ __all__ = ["LIGHT_BYTES", "Weights", "is_light", "weigh"]
 
 LIGHT = frozenset({type(None), bool, int, float, datetime, date, time, timedelta, UUID})
 FLAT = LIGHT | {str, bytes}
-PLAIN = frozenset({dict, list, tuple})
+PLAIN_CONTAINERS = frozenset({dict, list, tuple})
 LIGHT_BYTES = 100.0  # estimate for a job of one of these types
 # Jobs behind one that was weighed, at least and at most: to weigh one costs as much as to send it.
 # The number changes by chance, so that no pattern of large and small jobs hides the large ones.
 LEAST_UNWEIGHED, MOST_UNWEIGHED = 11, 16
-DEPTH = 4  # containers within containers
+WEIGHED_LEVELS = 4  # containers within containers
 PARTS = 1000  # most parts that are weighed of a container that holds other containers
 FEW_PARTS = 50  # up to this many parts are weighed in a loop, which is faster than getsizeof() of each
-SHORT_TEXT = 100  # characters, of which a text may take four bytes each without being large
+SHORT_TEXT_CHARACTERS = 100  # characters, of which a text may take four bytes each without being large
 ROUGH_BYTES = 50  # estimate for a number, a time, or an empty text
 
 
@@ -95,7 +95,7 @@ def is_light(job: Any) -> bool:
     return type(payload_of(job)) in LIGHT
 
 
-def weigh(value: Any, depth: int = DEPTH) -> int:
+def weigh(value: Any, depth: int = WEIGHED_LEVELS) -> int:
     """Return about how many bytes of memory a value takes, with what it holds."""
     kind = type(value)
     if kind in FLAT:
@@ -108,7 +108,7 @@ def weigh(value: Any, depth: int = DEPTH) -> int:
         return weigh(value.payload, depth)
     if isinstance(value, ParkedJob):
         return len(value.payload)
-    own = getsizeof(value) if kind in PLAIN else _size_of(value)
+    own = getsizeof(value) if kind in PLAIN_CONTAINERS else _size_of(value)
     if isinstance(value, dict):
         parts: Any = value.values()
     elif isinstance(value, list | tuple | set | frozenset):
@@ -136,7 +136,7 @@ def _weigh_container(own: int, parts: Collection[Any], depth: int) -> int:
     found = own
     for part in parts:
         kind = type(part)
-        if kind is str and len(part) <= SHORT_TEXT:
+        if kind is str and len(part) <= SHORT_TEXT_CHARACTERS:
             found += ROUGH_BYTES + len(part)
         elif kind in LIGHT:
             found += ROUGH_BYTES

@@ -9,10 +9,10 @@ from taskmaster.errors import UsageError
 from taskmaster.master.steering.records import LiveChange
 from taskmaster.units import rate_of, seconds_of, show_moment, show_rate
 
-__all__ = ["DEFAULT", "OFF", "because", "end_of_hold", "is_rate", "rate_from", "rate_text", "said_of_rate"]
+__all__ = ["BY_DEFAULT", "OFF", "because", "end_of_hold", "is_rate", "rate_from", "rate_text", "said_of_rate"]
 
 FURTHEST_SECONDS = 366 * 86400.0  # a hold ends at most this far in the future
-OFF, DEFAULT = "off", "default"
+OFF, BY_DEFAULT = "off", "default"
 NO_LIMIT = "no limit"
 
 

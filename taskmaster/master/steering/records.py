@@ -5,11 +5,12 @@ it the next checkpoint has to write. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from taskmaster.master.tally.history import MinuteRow
 
-__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "News", "TrailRow", "is_setting"]
+__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "News", "SessionCommand", "TrailRow", "is_setting"]
 
 HOLD = "hold"
 RATE = "rate"
@@ -41,6 +42,27 @@ class LiveChange(NamedTuple):
     at: float
     reason: str = ""
     until: float | None = None
+
+
+class SessionCommand(StrEnum):
+    """What the trail has for a session's beginning and end, where it has commands for the rest."""
+
+    STARTED = "started"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    KILLED = "killed"
+    """It has not said how it ended: the session after it writes this."""
+
+    @classmethod
+    def begun(cls) -> tuple[SessionCommand, ...]:
+        """Return what begins a session."""
+        return cls.STARTED, cls.RESUMED
+
+    @classmethod
+    def ended(cls) -> tuple[SessionCommand, ...]:
+        """Return what ends a session, as it says itself."""
+        return cls.STOPPED, cls.FINISHED
 
 
 class TrailRow(NamedTuple):

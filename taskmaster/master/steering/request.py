@@ -12,8 +12,8 @@ from taskmaster.redaction import clean
 
 __all__ = ["Command", "SteerRequest"]
 
-LONGEST_TEXT = 300  # characters of a reason or of an argument
-LONGEST_NAME = 64  # characters of a user's or a machine's name
+LONGEST_ARGUMENT = 300  # characters of a reason or of an argument
+LONGEST_OPERATOR_NAME = 64  # characters of a user's or a machine's name
 MOST_ARGUMENTS = 32
 VIAS = ("tm-ctl", "script", "web")
 
@@ -78,7 +78,7 @@ class SteerRequest:
         if not isinstance(value, dict):
             raise UsageError("What was sent is not a request: it has no fields.")
         ident = value.get("id")
-        if not isinstance(ident, str) or not 8 <= len(ident) <= LONGEST_NAME:
+        if not isinstance(ident, str) or not 8 <= len(ident) <= LONGEST_OPERATOR_NAME:
             raise UsageError("The request lacks an id of 8 to 64 characters.")
         by = value.get("by")
         by = by if isinstance(by, dict) else {}
@@ -86,12 +86,12 @@ class SteerRequest:
         return cls(
             ident,
             command,
-            _text(by.get("user"), LONGEST_NAME) or "somebody",
-            _text(by.get("host"), LONGEST_NAME),
+            _text(by.get("user"), LONGEST_OPERATOR_NAME) or "somebody",
+            _text(by.get("host"), LONGEST_OPERATOR_NAME),
             via if via in VIAS else "script",
             _reason(value.get("reason"), command),
             _arguments(value.get("arguments")),
-            _text(value.get("run"), LONGEST_NAME),
+            _text(value.get("run"), LONGEST_OPERATOR_NAME),
         )
 
 
@@ -99,7 +99,7 @@ def _command(value: Any) -> Command:
     try:
         return Command(value)
     except ValueError:
-        name = _text(value, LONGEST_NAME)
+        name = _text(value, LONGEST_OPERATOR_NAME)
         import difflib
 
         near = difflib.get_close_matches(name, list(Command), 1)
@@ -111,12 +111,12 @@ def _reason(value: Any, command: Command) -> str:
     """Return a reason, which is cut: a pause must not fail because of a long one. A note is
     nothing else, and is refused then.
     """
-    text = _text(value, LONGEST_TEXT + 1)
-    if len(text) <= LONGEST_TEXT:
+    text = _text(value, LONGEST_ARGUMENT + 1)
+    if len(text) <= LONGEST_ARGUMENT:
         return text
     if command is Command.NOTE:
-        raise UsageError(f"The note is longer than the {LONGEST_TEXT} characters that are kept: shorten it.")
-    return text[: LONGEST_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        raise UsageError(f"The note is longer than the {LONGEST_ARGUMENT} characters that are kept: shorten it.")
+    return text[: LONGEST_ARGUMENT - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _arguments(value: Any) -> dict[str, str]:
@@ -128,9 +128,9 @@ def _arguments(value: Any) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise UsageError("The arguments of the request are not a mapping of names to texts.")
-        if len(text) > LONGEST_TEXT:
-            raise UsageError(f"An argument of the request is longer than {LONGEST_TEXT} characters.")
-        found[clean(name)[:LONGEST_NAME]] = text
+        if len(text) > LONGEST_ARGUMENT:
+            raise UsageError(f"An argument of the request is longer than {LONGEST_ARGUMENT} characters.")
+        found[clean(name)[:LONGEST_OPERATOR_NAME]] = text
     return found
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["Settings", "Steered"]
+__all__ = ["ChangeableSettings", "Steered"]
 
 
-class Settings(Protocol):
+class ChangeableSettings(Protocol):
     """What can be set in a run while it goes on."""
 
     def start_value(self, name: str) -> str:

@@ -18,7 +18,7 @@ from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering import quiet_slaves
 from taskmaster.master.steering.amounts import (
-    DEFAULT,
+    BY_DEFAULT,
     OFF,
     because,
     end_of_hold,
@@ -27,11 +27,11 @@ from taskmaster.master.steering.amounts import (
     said_of_rate,
 )
 from taskmaster.master.steering.inherited import StartValues, said_at_start
-from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, News, TrailRow, is_setting
+from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, News, SessionCommand, TrailRow, is_setting
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
-from taskmaster.master.steering.steered import Settings, Steered
-from taskmaster.master.steering.trail import KILLED, Trail
+from taskmaster.master.steering.steered import ChangeableSettings, Steered
+from taskmaster.master.steering.trail import Trail
 from taskmaster.units import rate_of, show_moment, show_rate, show_rounded
 
 __all__ = ["Steering"]
@@ -71,7 +71,7 @@ class Steering:
         self,
         broker: Broker,
         steered: Steered,
-        settings: Settings,
+        settings: ChangeableSettings,
         *,
         live: Sequence[LiveChange] = (),
         trail: Sequence[TrailRow] = (),
@@ -122,7 +122,7 @@ class Steering:
         Args:
             place: Names the run in a command.
         """
-        killed = [row.reason for row in self.trail.unwritten() if row.command == KILLED]
+        killed = [row.reason for row in self.trail.unwritten() if row.command == SessionCommand.KILLED]
         start = StartValues(self._rate, self._settings.start_value)
         return said_at_start(killed, self.live.values(), self.lost, start, place)
 
@@ -239,7 +239,7 @@ class Steering:
         _only(request, "rate")
         text = request.arguments.get("rate", "").strip().lower()
         before = self.live[RATE].value if RATE in self.live else show_rate(self._rate)
-        if text == DEFAULT:
+        if text == BY_DEFAULT:
             if RATE not in self.live:
                 return _Done(f"The rate is that of the command line: {show_rate(self._rate)}.", changed=False)
             self._take_back(RATE)
@@ -300,7 +300,7 @@ class Steering:
             name = given.strip().lower().replace("_", "-")
             start = self._settings.start_value(name)
             before.append(f"{name}={live[name].value if name in live else start}")
-            if value.strip().lower() == DEFAULT:
+            if value.strip().lower() == BY_DEFAULT:
                 live.pop(name, None)
             else:
                 live[name] = LiveChange(name, value.strip(), request.who, now, request.reason)

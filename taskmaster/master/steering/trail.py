@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from taskmaster.master.steering.records import TrailRow
+from taskmaster.master.steering.records import SessionCommand, TrailRow
 from taskmaster.units import show_moment
 
-__all__ = ["KEPT_ROWS", "KILLED", "LONGEST_TEXT", "Trail", "beginnings"]
+__all__ = ["LONGEST_TRAIL_COLUMN", "MOST_TRAIL_ROWS_IN_MEMORY", "Trail", "beginnings"]
 
-KEPT_ROWS = 1000  # in memory; the state has more
-LONGEST_TEXT = 4000  # characters of a column: the state refuses a row that is far longer when it is read
-
-KILLED = "killed"
-_BEGUN, _ENDED = ("started", "resumed"), ("stopped", "finished")
+MOST_TRAIL_ROWS_IN_MEMORY = 1000  # in memory; the state has more
+LONGEST_TRAIL_COLUMN = 4000  # characters of a column: the state refuses a row that is far longer when it is read
 
 
 def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: float = 0.0) -> Iterator[tuple[str, str]]:
@@ -31,15 +28,17 @@ def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: flo
         goes_on: It resumes the run.
         seen: When the session before has last said how it stood (seconds since the epoch).
     """
-    last = next((row for row in reversed(known) if row.command in _BEGUN + _ENDED), None)
-    if last is not None and last.command in _BEGUN:
+    said = SessionCommand.begun() + SessionCommand.ended()
+    last = next((row for row in reversed(known) if row.command in said), None)
+    if last is not None and last.command in SessionCommand.begun():
         begun, end = show_moment(last.at), show_moment(max(seen, last.at))
         yield (
-            KILLED,
+            SessionCommand.KILLED,
             f"The session of {begun} ended without a word soon after {end}: it was killed, or its machine went down",
         )
     # Cut, it would be another command.
-    yield "resumed" if goes_on else "started", line if len(line) <= LONGEST_TEXT else ""
+    command = SessionCommand.RESUMED if goes_on else SessionCommand.STARTED
+    yield command, line if len(line) <= LONGEST_TRAIL_COLUMN else ""
 
 
 class Trail:
@@ -53,7 +52,7 @@ class Trail:
     """
 
     def __init__(self, known: Sequence[TrailRow] = ()) -> None:
-        self._rows: deque[TrailRow] = deque(known, KEPT_ROWS)
+        self._rows: deque[TrailRow] = deque(known, MOST_TRAIL_ROWS_IN_MEMORY)
         self._next = known[-1].seq + 1 if known else 1
         self._unwritten: list[TrailRow] = []
         self.saved = self._next - 1
@@ -78,7 +77,7 @@ class Trail:
     ) -> TrailRow:
         """Add a row, and return it."""
         texts = (command, user, host, peer, via, reason, before, after)
-        row = TrailRow(self._next, at, *(text[:LONGEST_TEXT] for text in texts))
+        row = TrailRow(self._next, at, *(text[:LONGEST_TRAIL_COLUMN] for text in texts))
         self._next += 1
         self._rows.append(row)
         self._unwritten.append(row)

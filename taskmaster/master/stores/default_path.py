@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["SUFFIX", "arguments_digest", "state_path"]
 
 SUFFIX = ".tmstate"
-LONGEST_NAME = 100  # characters of the readable part; file names end at 255 bytes on most disks
+LONGEST_FILE_NAME = 100  # characters of the readable part; file names end at 255 bytes on most disks
 
 
 def state_path(readable: str, digest: str = "", directory: Path | None = None) -> Path:
@@ -24,7 +24,7 @@ def state_path(readable: str, digest: str = "", directory: Path | None = None) -
         digest: tells runs apart that would be called alike.
         directory: where; None: the working directory.
     """
-    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in readable)[:LONGEST_NAME]
+    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in readable)[:LONGEST_FILE_NAME]
     # A name with a dash before it would be taken for an option, and one with a dot is not listed.
     safe = safe.lstrip("-.") or "run"
     return (directory or Path.cwd()) / (safe + (f"-{digest}" if digest else "") + SUFFIX)

@@ -14,7 +14,7 @@ from taskmaster.master.tally.history import MinuteRow
 
 __all__ = ["MemoryStore"]
 
-MOST_MINUTES = 1440  # of the history
+MOST_MINUTES_KEPT = 1440  # of the history
 
 
 class MemoryStore:
@@ -68,7 +68,7 @@ class MemoryStore:
         self._trail.update({row.seq: row for row in checkpoint.trail})
         over = set(checkpoint.history_over)
         kept = [row for row in self._history if row.at not in over]
-        self._history = [*kept, *checkpoint.history][-MOST_MINUTES:]
+        self._history = [*kept, *checkpoint.history][-MOST_MINUTES_KEPT:]
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 

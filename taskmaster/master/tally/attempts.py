@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskmaster.model import Failure, FailureKind, ReportEnd
+from taskmaster.view.snapshot import FailedBy
 
 __all__ = ["Attempts"]
 
@@ -15,27 +16,28 @@ class Attempts:
     """See the module.
 
     Attributes:
-        failed: Attempts by the reason of their end: "exception", "crash", "timeout" or "lost".
-        retries: Attempts that are followed by another one.
+        failed: How many attempts ended badly, by the reason.
+        retries: How many attempts are followed by another one.
     """
 
     def __init__(self) -> None:
-        self.failed = {"exception": 0, "crash": 0, "timeout": 0, "lost": 0}
+        self.failed = dict.fromkeys(FailedBy, 0)
         self.retries = 0
 
     def ended(self, failures: Iterable[Failure]) -> None:
         """Count attempts that a slave has reported to have failed, each of them once."""
         for failure in failures:
             if failure.kind not in UNCOUNTED:
-                self.failed["timeout" if failure.kind is FailureKind.TIMEOUT else "exception"] += 1
+                late = failure.kind is FailureKind.TIMEOUT
+                self.failed[FailedBy.TIMEOUT if late else FailedBy.EXCEPTION] += 1
 
     def killed(self, end: ReportEnd, running: int) -> None:
         """Count jobs that were running when their worker ended, or in a call that failed."""
         if end is ReportEnd.LOST:
-            self.failed["lost"] += running
+            self.failed[FailedBy.LOST] += running
         elif end is ReportEnd.TIMEOUT:
-            self.failed["timeout"] += 1
+            self.failed[FailedBy.TIMEOUT] += 1
         elif end is ReportEnd.CRASHED:
-            self.failed["crash"] += running
+            self.failed[FailedBy.CRASH] += running
         elif end is ReportEnd.RAISED:
-            self.failed["exception"] += 1
+            self.failed[FailedBy.EXCEPTION] += 1

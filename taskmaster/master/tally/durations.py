@@ -58,8 +58,8 @@ class Durations:
         return sum(self.counts)
 
     def quantile(self, share: float, most: float = math.inf) -> float | None:
-        """Return the seconds within which that share of the jobs ended; None if none has. The times
-        of a bucket are taken to be spread over it evenly.
+        """Return the seconds within which that share of the jobs ended; None if no job has. The
+        times within a bucket are taken to be spread evenly.
 
         Args:
             share: From 0 to 1.

@@ -15,12 +15,12 @@ from taskmaster.master.job_records import FailedJob
 from taskmaster.records import changing
 from taskmaster.redaction import clean
 
-__all__ = ["LONGEST_TRACEBACK", "MOST_KINDS", "FailureKinds", "Kind", "place_of"]
+__all__ = ["LONGEST_EXAMPLE_TRACEBACK", "MOST_KINDS_COUNTED", "FailureKinds", "Kind", "place_of"]
 
-MOST_KINDS = 100  # that are told apart; the jobs of the others are only counted
-LONGEST_TEXT = 300  # characters of a message
-LONGEST_NAME = 100  # characters of a file
-LONGEST_TRACEBACK = 4000  # characters that are kept of an example's traceback: its end
+MOST_KINDS_COUNTED = 100  # that are told apart; the jobs of the others are only counted
+LONGEST_MESSAGE = 300  # characters of a message
+LONGEST_FILE_SHOWN = 100  # characters of a file
+LONGEST_EXAMPLE_TRACEBACK = 4000  # characters that are kept of an example's traceback: its end
 FRAME_BEGINS = '  File "'
 FRAME = re.compile(r'  File "([^"\n]*)", line (\d+)(?:, in (\S+))?')
 
@@ -61,7 +61,7 @@ class Kind:
             "count": self.count,
             "first_at": round(self.first_at, 3),
             "last_at": round(self.last_at, 3),
-            "key": keys.NO_KEY if self.key is None else keys.show(self.key)[:LONGEST_TEXT],
+            "key": keys.NO_KEY if self.key is None else keys.show(self.key)[:LONGEST_MESSAGE],
             "message": clean(self.message),
             "traceback": self.traceback[-longest:] if longest else "",
         }
@@ -74,7 +74,7 @@ def place_of(traceback: str) -> str:
         return ""
     path, line, function = found.groups()
     call = f" {function}()" if function and not function.startswith("<") else ""
-    return f"{path.rpartition('/')[2][-LONGEST_NAME:]}:{line}{call}"[:LONGEST_TEXT]
+    return f"{path.rpartition('/')[2][-LONGEST_FILE_SHOWN:]}:{line}{call}"[:LONGEST_MESSAGE]
 
 
 class FailureKinds:
@@ -98,21 +98,21 @@ class FailureKinds:
 
     def add(self, job: FailedJob, count: int = 1) -> None:
         """Count a job that has failed for good."""
-        kind = job.type[:LONGEST_TEXT], place_of(job.traceback)
-        at, message = job.attempts[-1].at, job.message[:LONGEST_TEXT]
-        traceback = job.traceback[-LONGEST_TRACEBACK:]
+        kind = job.type[:LONGEST_MESSAGE], place_of(job.traceback)
+        at, message = job.attempts[-1].at, job.message[:LONGEST_MESSAGE]
+        traceback = job.traceback[-LONGEST_EXAMPLE_TRACEBACK:]
         found = self._kinds.get(kind)
         if found is not None:
             found.count += count
             found.last_at, found.key, found.message, found.traceback = at, job.key, message, traceback
-        elif len(self._kinds) < MOST_KINDS:
+        elif len(self._kinds) < MOST_KINDS_COUNTED:
             self._kinds[kind] = Kind(*kind, count, at, at, job.key, message, traceback)
         else:
             self.others += count
 
     def remove(self, job: FailedJob) -> None:
         """Count a job no longer: it is run again."""
-        kind = job.type[:LONGEST_TEXT], place_of(job.traceback)
+        kind = job.type[:LONGEST_MESSAGE], place_of(job.traceback)
         found = self._kinds.get(kind)
         if found is None:
             # Of an earlier session, only an example of each class is known with its place.
@@ -128,10 +128,10 @@ class FailureKinds:
         """Return how many jobs have failed with each class, the most frequent first; None if there
         may be others.
         """
-        if self.others or len(self._kinds) >= MOST_KINDS:
+        if self.others or len(self._kinds) >= MOST_KINDS_COUNTED:
             return None
         found: dict[str, int] = {}
-        for kind in self.top(MOST_KINDS):
+        for kind in self.top(MOST_KINDS_COUNTED):
             found[kind.type] = found.get(kind.type, 0) + kind.count
         return found
 

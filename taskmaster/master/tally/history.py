@@ -1,8 +1,8 @@
 """The history of a run: its numbers over time, in three rings, and as rows for the state. Pure.
 
-The state gets a row a minute, those of a session's beginning and end, and the last one before what
-holds the run changes. Every few seconds the row of the moment takes the place of the one before it:
-where a session is killed, the last of these is its end.
+The state gets one row a minute, one for the beginning and one for the end of a session, and the
+last one before something else holds the run. It also has one provisional row, which a newer one
+replaces every few seconds: where a session is killed, that one is its end.
 
 The memory is taken once, and does not grow: ten minutes by the second, six hours by ten seconds,
 thirty days by five minutes. ``settled``, ``failed`` and ``busy`` are sums since the run began, so
@@ -17,21 +17,25 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
-__all__ = ["COLUMNS", "HELD", "MINUTE_BYTES", "History", "MinuteRow", "Page", "Ring"]
+from taskmaster.view.snapshot import HeldBy
 
-COLUMNS = (
+__all__ = ["HELD_NAMES", "HISTORY_COLUMNS", "MINUTE_BYTES", "History", "HistoryPage", "MinuteRow", "Ring"]
+
+HISTORY_COLUMNS = (
     "at", "settled", "failed", "queued", "leased", "waiting", "parked", "workers", "busy", "p95", "held", "rate_limit",
 )  # fmt: skip
-WIDTH = len(COLUMNS)
-_BUSY, _P95, _HELD, _LIMIT = (COLUMNS.index(name) for name in ("busy", "p95", "held", "rate_limit"))
-HELD = ("", "paused", "throttled", "rate", "source", "slaves", "state")
-"""What the number in the column ``held`` means."""
+COLUMN_COUNT = len(HISTORY_COLUMNS)
+_BUSY, _P95, _HELD, _LIMIT = (HISTORY_COLUMNS.index(name) for name in ("busy", "p95", "held", "rate_limit"))
+HELD_NAMES = ("", *(str(by) for by in HeldBy))
+"""What a number in the column ``held`` means: it is the index of one of these; 0: nothing holds the
+run. A state keeps the numbers, so that a new one goes to the end.
+"""
 SPANS = {"10m": (1.0, 600), "6h": (10.0, 2160), "all": (300.0, 8640)}
 """By its name, the seconds between two rows of a ring, and how many rows it has."""
-MOST_ROWS = 500  # in one answer
+MOST_HISTORY_ROWS_ANSWERED = 500  # in one answer
 MINUTE_SECONDS = 60.0
 MOMENT_SECONDS = 5  # between two rows of the moment
-NUMBERS = struct.Struct(f"<{WIDTH - 1}d")
+NUMBERS = struct.Struct(f"<{COLUMN_COUNT - 1}d")
 MINUTE_BYTES = NUMBERS.size
 MOST_CHANGES = 4  # rows that the state gets within a minute, at most: one for each change of what holds the run back
 UNKNOWN = -1.0  # a number that is not known, where 0 would be one
@@ -53,7 +57,7 @@ class MinuteRow(NamedTuple):
         return (float(self.at), *NUMBERS.unpack(self.numbers))
 
 
-class Page(NamedTuple):
+class HistoryPage(NamedTuple):
     """A part of the history.
 
     Attributes:
@@ -84,7 +88,7 @@ class Ring:
         self.seconds = seconds
         self.seq = 0
         self._size = size
-        self._numbers = array("d", bytes(8 * WIDTH * size))
+        self._numbers = array("d", bytes(8 * COLUMN_COUNT * size))
         self._next = 0.0
 
     def offer(self, row: Sequence[float]) -> None:
@@ -97,19 +101,19 @@ class Ring:
 
     def put(self, row: Sequence[float]) -> None:
         """Take a row."""
-        place = (self.seq % self._size) * WIDTH
-        self._numbers[place : place + WIDTH] = array("d", row)
+        place = (self.seq % self._size) * COLUMN_COUNT
+        self._numbers[place : place + COLUMN_COUNT] = array("d", row)
         self.seq += 1
 
-    def after(self, seq: int, most: int) -> Page:
+    def after(self, seq: int, most: int) -> HistoryPage:
         """Return at most ``most`` rows whose number is above ``seq``, the oldest first."""
         first = max(0, seq if seq <= self.seq else 0, self.seq - self._size)
         end = min(self.seq, first + most)
         rows = []
         for number in range(first, end):
-            place = (number % self._size) * WIDTH
-            rows.append([_shown(value) for value in self._numbers[place : place + WIDTH]])
-        return Page(rows, end, self.seq - end, self.seconds)
+            place = (number % self._size) * COLUMN_COUNT
+            rows.append([_shown(value) for value in self._numbers[place : place + COLUMN_COUNT]])
+        return HistoryPage(rows, end, self.seq - end, self.seconds)
 
 
 class History:
@@ -134,11 +138,11 @@ class History:
 
     @property
     def seq(self) -> int:
-        """Number of the newest row by the second."""
+        """Number of the newest row in the ring that has a row a second."""
         return self._rings["10m"].seq
 
     def add(self, row: Sequence[float | None]) -> None:
-        """Take the numbers of this second, in the order of ``COLUMNS``."""
+        """Take the numbers of this second, in the order of ``HISTORY_COLUMNS``."""
         # The state refuses what is no number, and would refuse it at the next start.
         values = [UNKNOWN if value is None or not isfinite(value) else float(value) for value in row]
         for ring in self._rings.values():
@@ -164,7 +168,7 @@ class History:
             settled: Jobs of the whole run.
             failed: Those of them that failed.
         """
-        values = [at, float(settled), float(failed), *[0.0] * (WIDTH - 3)]
+        values = [at, float(settled), float(failed), *[0.0] * (COLUMN_COUNT - 3)]
         values[_BUSY] = self._latest[_BUSY] if self._latest else 0.0
         values[_P95] = values[_LIMIT] = UNKNOWN
         for name in ("6h", "all"):
@@ -189,7 +193,7 @@ class History:
             del rows[: -SPANS["6h"][1]]  # while the state cannot be written
         return row
 
-    def page(self, span: str, since_seq: int) -> Page:
+    def page(self, span: str, since_seq: int) -> HistoryPage:
         """Return rows of a span that come after one.
 
         Args:
@@ -197,7 +201,7 @@ class History:
             since_seq: Number of the last row that is known already; 0: none is.
         """
         ring = self._rings.get(span) or self._rings["10m"]
-        return ring.after(max(0, since_seq), MOST_ROWS)
+        return ring.after(max(0, since_seq), MOST_HISTORY_ROWS_ANSWERED)
 
     def unwritten(self) -> list[MinuteRow]:
         """Return the rows that the state does not have."""

@@ -6,8 +6,8 @@ from collections import deque
 
 __all__ = ["Speeds"]
 
-SAMPLE_SECONDS = 1.0  # between two samples
-LONGEST_SECONDS = 600.0  # that are looked back
+SPEED_SAMPLE_SECONDS = 1.0  # between two samples
+LONGEST_LOOK_BACK_SECONDS = 600.0  # how far samples reach back
 
 
 class Speeds:
@@ -18,7 +18,7 @@ class Speeds:
     """
 
     def __init__(self, now: float) -> None:
-        most = int(LONGEST_SECONDS / SAMPLE_SECONDS) + 1
+        most = int(LONGEST_LOOK_BACK_SECONDS / SPEED_SAMPLE_SECONDS) + 1
         self._samples: deque[tuple[float, int, int]] = deque([(now, 0, 0)], most)
         self._latest = (now, 0, 0)
 
@@ -27,7 +27,7 @@ class Speeds:
         passed.
         """
         self._latest = (now, settled, read)
-        if now - self._samples[-1][0] < SAMPLE_SECONDS:
+        if now - self._samples[-1][0] < SPEED_SAMPLE_SECONDS:
             return False
         self._samples.append(self._latest)
         return True
@@ -43,7 +43,7 @@ class Speeds:
     def _over(self, seconds: float, column: int) -> float:
         now = self._latest[0]
         # The newest sample that is old enough; while there is none, the beginning.
-        back = min(len(self._samples), int(seconds / SAMPLE_SECONDS) + 1)
+        back = min(len(self._samples), int(seconds / SPEED_SAMPLE_SECONDS) + 1)
         index = len(self._samples) - back
         while index > 0 and now - self._samples[index][0] < seconds:
             index -= 1

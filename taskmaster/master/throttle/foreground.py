@@ -14,7 +14,7 @@ __all__ = ["Counts", "Foreground"]
 
 LEAST_CALLS = 10  # of a statement without the run, from which its mean is known
 LEAST_COMPARED = 30  # calls beside the run that say something
-NEWEST_WEIGHT = 0.5  # of the newest comparison
+NEWEST_COMPARISON_WEIGHT = 0.5  # of the newest comparison
 
 Counts = Mapping[int, tuple[int, float]]
 """How often each statement was executed, and the seconds that all of these took."""
@@ -58,7 +58,7 @@ class Foreground:
         if sum(calls for calls, _ in known.values()) >= LEAST_COMPARED:
             expected = sum(calls * self._means[key] for key, (calls, _) in known.items())
             newest = sum(spent for _, spent in known.values()) / expected
-            self.times = newest if self.times is None else self.times + NEWEST_WEIGHT * (newest - self.times)
+            self.times = newest if self.times is None else self.times + NEWEST_COMPARISON_WEIGHT * (newest - self.times)
             self._last = counts
 
     def used(self, times: float) -> float:

@@ -19,14 +19,14 @@ from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line, users_traceback
 
-__all__ = ["PAUSE_SECONDS", "TIMEOUT_SECONDS", "Hook"]
+__all__ = ["HOOK_CALL_PAUSE_SECONDS", "HOOK_TIMEOUT_SECONDS", "Hook"]
 
 logger = clean_logger(__name__)
 
-PAUSE_SECONDS = 1.0  # from the end of a call to the next one
-TIMEOUT_SECONDS = 5.0  # a call that takes longer makes the previous answer count no more
+HOOK_CALL_PAUSE_SECONDS = 1.0  # from the end of a call to the next one
+HOOK_TIMEOUT_SECONDS = 5.0  # a call that takes longer makes the previous answer count no more
 FALL_PER_SECOND = 0.05  # of the share of a guard's limit: what was near it counts for some seconds
-LONGEST_REASON = 300  # characters
+LONGEST_HOOK_REASON = 300  # characters
 MOST_LOGGED = 100  # different errors that are logged: their texts may have the time of day in them
 
 
@@ -72,7 +72,7 @@ class Hook:
     def why(self, now: float) -> str:
         """Return why this hook wants the run to wait; "" if it may go on."""
         since = self._since
-        if since is not None and now - since > TIMEOUT_SECONDS:
+        if since is not None and now - since > HOOK_TIMEOUT_SECONDS:
             return f"{self.name} is not known: it has not answered for {now - since:.0f} s"
         return self._answer
 
@@ -121,7 +121,7 @@ class Hook:
 
     def _run(self) -> None:
         self.ask()
-        while not self._stop.wait(PAUSE_SECONDS):
+        while not self._stop.wait(HOOK_CALL_PAUSE_SECONDS):
             self.ask()
         try:
             close = getattr(self._call, "close", None)
@@ -142,4 +142,4 @@ class Hook:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:LONGEST_REASON] or "no reason is given"
+    return " ".join(text.split())[:LONGEST_HOOK_REASON] or "no reason is given"

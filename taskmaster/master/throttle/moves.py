@@ -9,7 +9,7 @@ import math
 __all__ = ["at_once", "batch_seconds", "rest_ratio", "share_left"]
 
 FULL_SHARE = 0.995  # from which on nobody has to rest
-LEAST_SHARE = 0.05  # that a guard leaves which is about to stop the run
+LEAST_GUARD_SHARE = 0.05  # that a guard leaves which is about to stop the run
 SLOWING = 0.5  # utilisation from which on a guard slows the run
 SHORTEST_SECONDS = 0.01  # that a batch or range takes at least: shorter ones spare others nothing more
 CROWD = 2.0  # times as many workers as are at work on average may be it at once
@@ -46,4 +46,4 @@ def share_left(utilisation: float) -> float:
     """Return the share of full speed that a guard leaves, by its value as a share of its limit: it
     slows the run before it has to stop it.
     """
-    return min(1.0, max(LEAST_SHARE, (1.0 - utilisation) / (1.0 - SLOWING)))
+    return min(1.0, max(LEAST_GUARD_SHARE, (1.0 - utilisation) / (1.0 - SLOWING)))

@@ -31,9 +31,9 @@ from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantil
 __all__ = ["PaceController"]
 
 FIRST_SHARE = 0.02  # with which a run begins, and goes on after a stall
-LEAST_SHARE = 0.01  # a run that is slow still finds out when things are better
+LEAST_PACE_SHARE = 0.01  # a run that is slow still finds out when things are better
 AIM = 0.86  # of the room, that the run uses
-STEP_SECONDS = 0.5
+CHANGE_SECONDS = 0.5
 # By how much the share changes in a step, for a distance from the aim of the whole room. It rises
 # more slowly than it falls, for the probes of some seconds tell it how things were.
 GAIN_DOWN, GAIN_UP = 0.1, 0.07
@@ -55,7 +55,7 @@ FASTER_PROBES = 30
 KEPT_PROBES = 20_000  # for the figures at the end
 RECENT_SECONDS = 1.5  # what was at work so long ago may be seen as at work now
 OWN_SECONDS = 3.0  # after the run goes on: sessions that are at work then are its own
-IDLE_SECONDS = 10.0  # without being fed, after which the share does not rise
+UNFED_SECONDS = 10.0  # without being fed, after which the share does not rise
 LOOK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
 
 
@@ -172,7 +172,7 @@ class PaceController:
         if self._phase is Phase.RUNNING:
             self._run(now)
             # The share does not grow while something else holds the run: nothing would be learnt.
-            self.share = min(self.share, max(LEAST_SHARE, most))
+            self.share = min(self.share, max(LEAST_PACE_SHARE, most))
         elif self._phase is Phase.STALLED:
             if now - self._heard_at < UNKNOWN_SECONDS:
                 self._resume(now, FIRST_SHARE)
@@ -263,7 +263,7 @@ class PaceController:
         """Return what is done where the probe is above the limit."""
         if level.probes < FEWEST_PROBES:  # since the share was changed, or it was measured
             return "it is looked at after a few more probes"
-        if self.share <= LEAST_SHARE:
+        if self.share <= LEAST_PACE_SHARE:
             return "the run is as slow as can be, so that it is measured again without it"
         came = "somebody else has come to work there, and " if self._look_at < math.inf else ""
         return f"{came}the run is slowed"
@@ -284,7 +284,7 @@ class PaceController:
         if level is None:  # it runs from the first baseline on
             return
         silent = now - self._heard_at
-        due = now - self._stepped_at >= STEP_SECONDS
+        due = now - self._stepped_at >= CHANGE_SECONDS
         if silent > STALLED_SECONDS:
             self._enter(Phase.STALLED, now)
         elif silent > UNKNOWN_SECONDS:
@@ -314,17 +314,17 @@ class PaceController:
 
     def _halve(self, now: float, level: ProbeLevel) -> None:
         self._starts = False
-        slowest, self._borne = self.share <= LEAST_SHARE, self.share
+        slowest, self._borne = self.share <= LEAST_PACE_SHARE, self.share
         self._change(now, HALF)
         if not slowest:  # else all is as it was
             level.forget(self.share)
 
     def _change(self, now: float, factor: float) -> None:
         self._stepped_at = now
-        if factor > 1 and now - self._fed_at > IDLE_SECONDS:
+        if factor > 1 and now - self._fed_at > UNFED_SECONDS:
             return  # that others feel nothing of a run that waits says nothing of one that works
-        self.share = min(1.0, max(LEAST_SHARE, self.share * factor))
-        if self.share > LEAST_SHARE:
+        self.share = min(1.0, max(LEAST_PACE_SHARE, self.share * factor))
+        if self.share > LEAST_PACE_SHARE:
             self._at_least_since = None
         elif self._at_least_since is None:
             self._at_least_since = now

@@ -25,7 +25,7 @@ logger = clean_logger(__name__)
 
 NOBODY_PROBE_SECONDS = 0.25  # while there is nobody else who could be hurt
 BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
-STEP_SECONDS = 0.1  # from one look of the controller to the next one
+CONTROLLER_PAUSE_SECONDS = 0.1  # from one look of the controller to the next one
 START_PROBE_SECONDS = 0.025  # while the run rises fast, for some seconds
 SESSIONS_SECONDS = 1.0  # from one look at who is at work to the next one
 STATEMENTS_SECONDS = 3.0  # from one look at the server's count of statements to the next one, beside the run
@@ -165,7 +165,7 @@ class Pacing:
 
     def _run_steps(self) -> None:
         # Apart from the probe, which may hang: then the run has to be slowed.
-        while not self._stop.wait(STEP_SECONDS):
+        while not self._stop.wait(CONTROLLER_PAUSE_SECONDS):
             self.step()
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskmaster.master.throttle.hooks import PAUSE_SECONDS, Hook
+from taskmaster.master.throttle.hooks import HOOK_CALL_PAUSE_SECONDS, Hook
 from taskmaster.master.throttle.moves import at_once, batch_seconds, rest_ratio, share_left
 from taskmaster.model import BATCH_SECONDS, Want
 
@@ -34,7 +34,7 @@ LONGEST_POLL_PAUSE_SECONDS = 8.0  # longest pause after which a waiting slave ma
 # are bursts.
 WORTHWHILE_SECONDS = 0.1
 LIMITING_SECONDS = 10.0  # after a rate has held a slave back, for which it counts as the reason
-CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close what they have open
+HOOKS_CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to close what they have open
 MOST_GUARDS = 20  # whose values are shown
 RANGE_SECONDS = 1.0  # that a range takes at full speed, unless its user has said otherwise
 ROUNDING_JOBS = 1e-6  # what floats lose
@@ -149,7 +149,7 @@ class Throttle:
         """Ask the hooks no more. One that hangs is left alone."""
         for part in self._threads:
             part.stop()
-        deadline = time.monotonic() + CLOSING_SECONDS
+        deadline = time.monotonic() + HOOKS_CLOSING_SECONDS
         for part in self._threads:
             part.join(max(0.0, deadline - time.monotonic()))
 
@@ -250,7 +250,7 @@ class Throttle:
             now: Monotonic seconds.
             turn: When it was to ask again by what it was told last.
         """
-        wait, spacing = PAUSE_SECONDS, POLL_SPACING_SECONDS
+        wait, spacing = HOOK_CALL_PAUSE_SECONDS, POLL_SPACING_SECONDS
         if not self.why(now) and self._enough_work():
             wait = batch_seconds(self.share, BATCH_SECONDS) / 2
         elif not self.why(now):

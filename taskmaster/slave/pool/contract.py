@@ -29,7 +29,7 @@ class SlaveWorkforce(Protocol):
         """End the workers that run something, and with ``idle`` the others, too."""
 
     def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:
-        """Have the workers end, as the function of that name."""
+        """Have the workers tear down and end; see ``worker_ends.wind_up``."""
 
     def finish_output(self, may_give_up: Callable[[], bool]) -> None:
         """Write what workers have printed, and let ``ends`` know what is lost of it."""
@@ -48,7 +48,8 @@ class Room(NamedTuple):
 
 
 class SlavePool(Protocol):
-    """Runs the batches of a slave. Nothing here waits, but for ``close``.
+    """Runs the batches of a slave. Nothing here waits but ``close``; the ``workforce`` waits at its
+    end.
 
     Attributes:
         place: Where the worker processes are, for people.

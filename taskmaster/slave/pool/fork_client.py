@@ -20,7 +20,7 @@ __all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
 
 
 # What a kernel that is short of memory does to a worker looks the same as a kill from outside.
-KILLED = " (out of memory, or killed from outside)"
+PERHAPS_OUT_OF_MEMORY = " (out of memory, or killed from outside)"
 
 # The fork server's answer is waited for in slices, because a machine that is suspended loses one
 # slice only.
@@ -40,7 +40,8 @@ def how_it_ended(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         try:
-            return f"crashed by {signal.Signals(-code).name}" + (KILLED if -code == signal.SIGKILL else "")
+            name = signal.Signals(-code).name
+            return f"crashed by {name}" + (PERHAPS_OUT_OF_MEMORY if -code == signal.SIGKILL else "")
         except ValueError:
             return f"crashed by signal {-code}"
     return f"exited with status {code}"

@@ -1,10 +1,10 @@
 """What callbacks print: from the workers' pipes to the slave's own standard output and error, in
 whole lines.
 
-Nothing here waits: while the reader of the slave's output is slow, the pipes are not read, and in
-the end the callback's own ``print`` waits. What cannot be written, as on a full disk, is tried
-again for as long as it fits into memory; then it is lost, which is said and remembered. A reader
-that has gone away wants no more: what it would have got is dropped.
+Nothing here waits before ``finish``: while the reader of the slave's output is slow, the pipes are
+not read, and in the end the callback's own ``print`` waits. What cannot be written, as on a full
+disk, is tried again for as long as it fits into memory; then it is lost, which is said and
+remembered. A reader that has gone away wants no more: what it would have got is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 LONGEST_LINE_BYTES = 65_536  # a longer line is broken
 FULL_BYTES = 65_536  # waiting for a slow reader, above which the pipes are not read
 PIPE_BYTES = 1_048_576  # most that a pipe can hold
-RETRY_SECONDS = 0.05  # until another attempt to write what the reader has not taken
+OUTPUT_RETRY_SECONDS = 0.05  # until another attempt to write what the reader has not taken
 NO_OUTPUT_SECONDS = 3600.0  # until the next attempt where nothing waits to be written
 GIVE_UP_SECONDS = 2.0  # a reader that takes nothing for this time loses the rest, where that is allowed
 FINISH_PAUSE_SECONDS = 0.02  # between two attempts to write the rest
@@ -216,7 +216,7 @@ class Outputs:
         for pipe in [pipe for pipe in self._paused if not pipe.output.full]:
             self._paused.remove(pipe)
             self._read(pipe)
-        return NO_OUTPUT_SECONDS if all(target.empty for target in self._targets) else RETRY_SECONDS
+        return NO_OUTPUT_SECONDS if all(target.empty for target in self._targets) else OUTPUT_RETRY_SECONDS
 
     def close(self, pipe: Forwarder) -> None:
         """Read what is left in a pipe, and close it."""

@@ -1,7 +1,7 @@
 """The pool: what a slave's workers hold and say, and what becomes of it when one dies.
 
-The supervisor uses it from its one thread. Nothing here waits: sockets and pipes are non-blocking,
-and what a worker does not take at once is kept for it.
+The supervisor uses it from its one thread. Nothing here waits before ``close``: sockets and pipes
+are non-blocking, and what a worker does not take at once is kept for it.
 """
 
 from __future__ import annotations

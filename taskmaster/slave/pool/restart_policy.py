@@ -16,7 +16,7 @@ FIRST_RESTART_PAUSE_SECONDS, LONGEST_RESTART_PAUSE_SECONDS = 0.1, 5.0
 FIRST_SETUP_PAUSE_SECONDS = 1.0  # before a setup() that raised is tried again
 MOST_SETUP_RETRIES = 5  # after 1, 2, 4, 8 and 16 s
 MOST_FORK_SERVERS = 5  # that may end one after the other before any worker is ready
-MOST_STARTS = 10  # that the system may refuse, in a good 20 s, before any worker was ready
+MOST_WORKER_STARTS = 10  # that the system may refuse, in a good 20 s, before any worker was ready
 MOST_STILLBORN = 10  # workers that may die before any was ready: a setup() or an import that kills its process
 
 
@@ -60,8 +60,8 @@ class RestartPolicy:
             Unusable: There has been no worker yet: a limit leaves room for none.
         """
         self._starts += 1
-        if self._starts >= MOST_STARTS and not self.was_ready:
-            raise Unusable(Cause.FORK_SERVER, f"{why} It was tried {MOST_STARTS} times.")
+        if self._starts >= MOST_WORKER_STARTS and not self.was_ready:
+            raise Unusable(Cause.FORK_SERVER, f"{why} It was tried {MOST_WORKER_STARTS} times.")
         return self.back_off(now)
 
     def died(self, how: str, now: float, *, worked: bool) -> None:

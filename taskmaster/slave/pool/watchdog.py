@@ -20,7 +20,7 @@ __all__ = ["Watchdog"]
 logger = clean_logger(__name__)
 
 CANCEL_SECONDS = 5.0  # for a worker to cancel a coroutine that takes too long
-CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
+WATCHDOG_CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
 IDLE_SILENT_SECONDS, BUSY_SILENT_SECONDS = 1.0, 5.0  # after which a worker that cannot be heard is killed
 ENDING_SECONDS = 60.0  # for the teardown of a worker that is replaced
 
@@ -51,7 +51,7 @@ class Watchdog:
                     if not worker.together:  # else no job of the batch can be taken over alone
                         held.runs_long(index, worker.pid)
         if limit is None:
-            return CHECK_SECONDS
+            return WATCHDOG_CHECK_SECONDS
         for worker, jobs in running.items():
             for held, index in jobs:
                 # A coroutine is cancelled by its own worker, unless it blocks that.
@@ -65,7 +65,7 @@ class Watchdog:
                         "%s more than %g s (--job-timeout)%s; worker %d is ended", what, limit, still, worker.pid
                     )
                     self._end(worker.pid)
-        return min(CHECK_SECONDS / 2, limit / 4)
+        return min(WATCHDOG_CHECK_SECONDS / 2, limit / 4)
 
     def over_workers(self, workers: Collection[WorkerProcess], now: float) -> None:
         """Kill workers that live on without their socket, for nothing is heard of their jobs any

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 WORKER_END_SECONDS = 5.0  # least time that workers have to end, teardown included
 WORKER_LATE_SECONDS = 1.0  # further time for a worker to say itself what hangs
-ORPHANED_SECONDS = 1.0  # the same when the command that started this slave is gone
+ORPHANED_SECONDS = 1.0  # for workers to end when the command that started this slave is gone
 
 
 class WorkerEnds:

@@ -1,6 +1,7 @@
 """The worker processes come and go: started, replaced, ended, and accounted for when they die.
 
-Nothing here waits but for the fork server's answer, a moment. What a worker says, and what it
+While the slave works, nothing here waits but for the fork server's answer, which takes a moment;
+at its end, ``wind_up``, ``finish_output`` and ``close`` wait. What a worker says, and what it
 holds, is the pool's business.
 """
 
@@ -274,7 +275,7 @@ class Workforce:
                 self._bury(worker, Death("", blame=False))
 
     def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:
-        """Have the workers end, as the function of that name."""
+        """Have the workers tear down and end; see ``worker_ends.wind_up``."""
         wind_up(self, self._selector, seconds, hurry=hurry, orphaned=orphaned)
 
     def finish_output(self, may_give_up: Callable[[], bool]) -> None:

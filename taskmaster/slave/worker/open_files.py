@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = ["close_all", "flush_all", "shared_descriptors"]
 
-_FILE = io.IOBase.__mro__[1]  # the class in C below it: a real base of every file, without ABCMeta's hooks
+_FILE_TYPE = io.IOBase.__mro__[1]  # the class in C below it: a real base of every file, without ABCMeta's hooks
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _IN_C = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair, io.FileIO}
 # Objects that are no files and write their last bytes when they are closed.
@@ -28,7 +28,7 @@ _ARCHIVES = {"zipfile": "ZipFile", "tarfile": "TarFile", "shelve": "Shelf", "tem
 def flush_all() -> None:
     """Write out what is buffered, before a fork: the child would write it once more."""
     for file in _writers():
-        if issubclass(type(file), _FILE):
+        if issubclass(type(file), _FILE_TYPE):
             try:
                 file.flush()
             except Exception:  # noqa: S112  # the script hears of it when it closes the file
@@ -115,13 +115,13 @@ def _candidates() -> Iterator[Any]:
     for one in gc.get_objects():
         # Only the type is asked: a proxy may run anything when it is asked for its class.
         kind = type(one)
-        if issubclass(kind, _FILE) or issubclass(kind, containers):
+        if issubclass(kind, _FILE_TYPE) or issubclass(kind, containers):
             yield one
 
 
 def _is_open_writer(file: Any) -> bool:
     try:
-        if not issubclass(type(file), _FILE):
+        if not issubclass(type(file), _FILE_TYPE):
             return _is_open_container(file)
         if issubclass(type(file), _IN_MEMORY) or file.closed or not file.writable():
             return False
@@ -150,7 +150,7 @@ def _inner(file: Any) -> list[Any]:
 def _depth(file: Any) -> int:
     """Order those that refer to each other: what formats before what buffers before what writes."""
     kind = type(file)
-    if not issubclass(kind, _FILE):
+    if not issubclass(kind, _FILE_TYPE):
         return 0
     order = (io.TextIOWrapper, io.BufferedIOBase, io.RawIOBase)
     place = [issubclass(kind, base) for base in order].index(True) if issubclass(kind, order) else 0

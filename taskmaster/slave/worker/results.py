@@ -23,10 +23,10 @@ from taskmaster.slave.worker.message_sender import MessageSender
 
 __all__ = ["Calls", "NothingRan", "ProgramFailed", "Results"]
 
-DEPTH = 3  # how deep containers in containers are examined
+EXAMINED_LEVELS = 3  # how deep containers in containers are examined
 _CONTAINERS: tuple[type, ...] = (list, tuple, set, frozenset, collections.deque, type({}.values()), type({}.items()))
 _LOOKED_AT = (dict, type, subprocess.CompletedProcess)  # of which each is looked at
-_LAZY: dict[type, str] = {
+_LAZY_NAMES: dict[type, str] = {
     map: "a map object",
     filter: "a filter object",
     zip: "a zip object",
@@ -94,7 +94,7 @@ class Results:
             )
         return True
 
-    def _unfinished(self, result: Any, *, inside: str = "", depth: int = DEPTH) -> list[Any]:
+    def _unfinished(self, result: Any, *, inside: str = "", depth: int = EXAMINED_LEVELS) -> list[Any]:
         """Return what has to be waited for: awaitables, futures, results of a pool."""
         kind = type(result)
         if kind in self.plain or (kind is bool and self._noted(result, inside)):
@@ -225,8 +225,8 @@ def _lazy(result: Any) -> tuple[str, str] | None:
         return "an async generator", "A function with a yield in it only makes one: take the yield out."
     if isinstance(result, _MANAGERS):
         return "a context manager", "Enter it in the function: `with ...:`."
-    if kind in _LAZY or kind.__module__ == "itertools":
-        name = _LAZY.get(kind, f"itertools.{kind.__name__}")
+    if kind in _LAZY_NAMES or kind.__module__ == "itertools":
+        name = _LAZY_NAMES.get(kind, f"itertools.{kind.__name__}")
         return name, "It calls nothing until it is iterated: write a loop, or return list(...)."
     if inspect.isroutine(result) or isinstance(result, functools.partial):
         name = getattr(result, "__qualname__", kind.__name__)

@@ -47,7 +47,9 @@ from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
 
-TIMED_SECONDS = 1e-3  # of a job, from which on taking its time costs a thousandth of it, also with a slow clock
+TIMED_SECONDS = (
+    1e-3  # jobs that take this long are timed one by one, at a thousandth of their time even by a slow clock
+)
 
 
 def work(

@@ -6,7 +6,7 @@
 - ``answers``: what the master has said, as the page has it: cleaned, and cut to a bounded size.
   Pure;
 - ``assets``: the files of ``static``;
-- ``feed``: asks the master, once a second at most, while somebody looks;
+- ``feed``: asks the master, about once a second, while somebody looks;
 - ``app``: the HTTP server; the only module that imports uvicorn.
 
 ``python -m taskmaster.view.web`` is the process. It talks to the master over an inherited line

@@ -15,7 +15,7 @@ from taskmaster.transport.line import Line
 from taskmaster.view.metrics import metrics
 from taskmaster.view.web.app import PageServer
 from taskmaster.view.web.feed import Feed
-from taskmaster.view.web.guard import Guard
+from taskmaster.view.web.guard import PageGuard
 from taskmaster.view.web.instructions import PageInstructions
 
 MOST_MEMORY_BYTES = 512 * 1024 * 1024
@@ -28,7 +28,7 @@ def main() -> None:
     if sys.platform == "linux" and (highest == resource.RLIM_INFINITY or highest > MOST_MEMORY_BYTES):
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     told = PageInstructions.from_line(sys.stdin.buffer.readline())
-    guard = Guard(
+    guard = PageGuard(
         told.hosts,
         told.origins,
         told.port,
@@ -42,7 +42,7 @@ def main() -> None:
     asyncio.run(_serve(told, guard))
 
 
-async def _serve(told: PageInstructions, guard: Guard) -> None:
+async def _serve(told: PageInstructions, guard: PageGuard) -> None:
     feed = Feed(Line(socket.socket(fileno=told.line)), told.facts)
     server = PageServer(guard, feed, metrics)
     loop = asyncio.get_running_loop()

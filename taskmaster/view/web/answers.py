@@ -16,15 +16,15 @@ from taskmaster.redaction import clean, clean_lines
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, to_json
 
-__all__ = ["MAX_BYTES", "as_bytes", "cleaned", "status_answer"]
+__all__ = ["MOST_ANSWER_BYTES", "as_bytes", "cleaned", "status_answer"]
 
-MAX_BYTES = 64 * 1024
-MAX_TEXT = 300
+MOST_ANSWER_BYTES = 64 * 1024
+LONGEST_ANSWER_TEXT = 300
 MAX_LINES_TEXT = 4000  # characters of a traceback
 LINES = {"traceback"}  # names of texts that have several lines
 WHOLE = {"resume", "slave_command"}  # names of commands that somebody copies: cut, they would be others
 MAX_WHOLE = 4000  # characters; a longer one is left out
-SHORTENED = ("slaves", "trail", "kinds", "settings", "longest")
+SHORTENED_OF_ANSWER = ("slaves", "trail", "kinds", "settings", "longest")
 """Lists of an answer that are cut, the longest first, when it would be too large."""
 
 
@@ -38,18 +38,18 @@ def cleaned(value: Any, *, lines: bool = False, whole: bool = False) -> Any:
         return value
     if isinstance(value, Mapping):
         return {
-            clean(str(name))[:MAX_TEXT]: cleaned(part, lines=name in LINES, whole=name in WHOLE)
+            clean(str(name))[:LONGEST_ANSWER_TEXT]: cleaned(part, lines=name in LINES, whole=name in WHOLE)
             for name, part in value.items()
         }
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [cleaned(part) for part in value]
-    return clean(str(value))[:MAX_TEXT]
+    return clean(str(value))[:LONGEST_ANSWER_TEXT]
 
 
 def _text(value: str, *, lines: bool, whole: bool) -> str:
     if whole:
         return clean(value) if len(value) <= MAX_WHOLE else ""
-    most = MAX_LINES_TEXT if lines else MAX_TEXT
+    most = MAX_LINES_TEXT if lines else LONGEST_ANSWER_TEXT
     text = clean_lines(value[-most:]) if lines else clean(value[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -59,8 +59,8 @@ def status_answer(status: Mapping[str, Any] | None, rate: Rate, page: Mapping[st
 
     Args:
         status: What the master has said last; None if it has not said anything yet.
-        rate: Has taken in the statuses before.
-        page: What the page has beside it.
+        rate: The rate that the statuses so far have given.
+        page: What the page shows beside the status.
     """
     known = {} if status is None else {**to_json(Snapshot.from_wire(status), rate), **status}
     found: dict[str, Any] = cleaned({**known, "page": page})
@@ -70,9 +70,9 @@ def status_answer(status: Mapping[str, Any] | None, rate: Rate, page: Mapping[st
 def as_bytes(answer: dict[str, Any]) -> bytes:
     """Return an answer as it is sent, its lists cut until it is small enough."""
     text = _dumped(answer)
-    while len(text) > MAX_BYTES:
+    while len(text) > MOST_ANSWER_BYTES:
         parts = [part for part in (answer, answer.get("page")) if isinstance(part, dict)]
-        lists = [(part, name) for part in parts for name in SHORTENED if isinstance(part.get(name), list)]
+        lists = [(part, name) for part in parts for name in SHORTENED_OF_ANSWER if isinstance(part.get(name), list)]
         part, name = max(lists, key=lambda one: len(_dumped(one[0][one[1]])), default=(answer, ""))
         if not part.get(name):
             break

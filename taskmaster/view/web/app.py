@@ -22,7 +22,7 @@ from taskmaster.transport.line import LineRefused
 from taskmaster.view.web.answers import as_bytes
 from taskmaster.view.web.assets import asset
 from taskmaster.view.web.feed import Feed
-from taskmaster.view.web.guard import HEADERS, REPORT_HEADERS, EarlyAnswer, Guard, Visitor
+from taskmaster.view.web.guard import HEADERS, REPORT_HEADERS, EarlyAnswer, PageGuard, Visitor
 from taskmaster.view.web.routes import (
     MAX_BODY_BYTES,
     BadCommand,
@@ -36,21 +36,21 @@ from taskmaster.view.web.routes import (
 __all__ = ["Metrics", "PageServer"]
 
 CONNECTION_SECONDS = 10.0
-ANSWER_SECONDS = 20.0  # of a connection on which an answer is under way
+ANSWERED_CONNECTION_SECONDS = 20.0  # of a connection on which an answer is under way
 MOST_CONNECTIONS = 64
 WRONG_TOKEN_SECONDS = 0.5
-MOST_WAITING = 5  # clients that have shown a wrong token, and are made to wait for it
+MOST_CLIENTS_WAITING = 5  # clients that have shown a wrong token, and are made to wait for it
 TEXT, JSON = "text/plain; charset=utf-8", "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 Metrics: TypeAlias = Callable[[dict[str, Any], bool, str], tuple[str, bytes]]
-"""Makes the text of ``/metrics`` of a status, whether the master answers, and what is accepted."""
+"""Makes ``/metrics``: of a status, of whether the master answers, and of the header ``Accept``."""
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
-Answer: TypeAlias = tuple[int, str, bytes]
-NOTHING: Answer = (404, TEXT, b"There is nothing here.\n")
+PageAnswer: TypeAlias = tuple[int, str, bytes]
+NOTHING: PageAnswer = (404, TEXT, b"There is nothing here.\n")
 
 
-class Request(NamedTuple):
+class PageRequest(NamedTuple):
     """A request that was let in.
 
     Attributes:
@@ -80,7 +80,7 @@ class ShortLived(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Start its time."""
         super().connection_made(transport)
-        self._last_end = self.loop.time() + ANSWER_SECONDS
+        self._last_end = self.loop.time() + ANSWERED_CONNECTION_SECONDS
         self._end_of_life = self.loop.call_later(CONNECTION_SECONDS, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,7 +105,7 @@ class PageServer:
         metrics: Makes ``/metrics``; None: there is none.
     """
 
-    def __init__(self, guard: Guard, feed: Feed, metrics: Metrics | None = None) -> None:
+    def __init__(self, guard: PageGuard, feed: Feed, metrics: Metrics | None = None) -> None:
         self._guard = guard
         self._feed = feed
         self._metrics = metrics
@@ -153,7 +153,7 @@ class PageServer:
         try:
             visitor = self._guard.check(method, path, query, headers)
             host = (scope.get("client") or ("",))[0]
-            request = Request(method, path, query, headers, visitor, host, receive)
+            request = PageRequest(method, path, query, headers, visitor, host, receive)
             status, kind, body = await self._answer(request)
             more = REPORT_HEADERS if path == Route.REPORT else {}
         except EarlyAnswer as exc:
@@ -167,7 +167,7 @@ class PageServer:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: PageRequest) -> PageAnswer:
         route = route_of(request.path)
         makers = {
             Route.PAGE: self._page,
@@ -183,38 +183,38 @@ class PageServer:
         }
         return NOTHING if route is None else await makers[route](request)
 
-    async def _page(self, request: Request) -> Answer:
+    async def _page(self, request: PageRequest) -> PageAnswer:
         found = asset("page.html" if request.path == Route.PAGE else request.path.removeprefix(Route.STATIC))
         return NOTHING if found is None else (200, *found)
 
-    async def _status(self, request: Request) -> Answer:
+    async def _status(self, request: PageRequest) -> PageAnswer:
         await self._feed.fresh()
         return 200, JSON, as_bytes(self._feed.answer(steers=request.visitor is Visitor.STEERS))
 
-    async def _history(self, request: Request) -> Answer:
+    async def _history(self, request: PageRequest) -> PageAnswer:
         return 200, JSON, as_bytes(await self._feed.history(history_span(request.query)))
 
-    async def _settings(self, _: Request) -> Answer:
+    async def _settings(self, _: PageRequest) -> PageAnswer:
         return 200, JSON, as_bytes({"settings": await self._feed.settings()})
 
-    async def _slaves(self, request: Request) -> Answer:
+    async def _slaves(self, request: PageRequest) -> PageAnswer:
         return 200, JSON, as_bytes(await self._feed.slaves(*slaves_page(request.query)))
 
-    async def _report(self, _: Request) -> Answer:
+    async def _report(self, _: PageRequest) -> PageAnswer:
         await self._feed.fresh()
         return 200, HTML, await self._feed.report()
 
-    async def _metrics_text(self, request: Request) -> Answer:
+    async def _metrics_text(self, request: PageRequest) -> PageAnswer:
         if self._metrics is None:
             return NOTHING
         await self._feed.fresh(looks=False)
         return (200, *self._metrics(self._feed.status(), not self._feed.gone, request.headers.get("accept", "")))
 
-    async def _health(self, _: Request) -> Answer:
+    async def _health(self, _: PageRequest) -> PageAnswer:
         await self._feed.fresh(looks=False)
         return (503, TEXT, b"gone\n") if self._feed.gone else (200, TEXT, b"ok\n")
 
-    async def _steer(self, request: Request) -> Answer:
+    async def _steer(self, request: PageRequest) -> PageAnswer:
         if request.method != "POST":
             return 405, TEXT, b"A command is sent with POST.\n"
         try:
@@ -231,7 +231,7 @@ class PageServer:
 
     async def _had_to_wait(self) -> bool:
         """Keep somebody with a wrong token waiting; False if too many wait already."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MOST_CLIENTS_WAITING:
             return False
         self._waiting += 1
         try:

@@ -1,7 +1,8 @@
-"""What the page knows of the run: asked of the master while somebody looks, once a second at most.
+"""What the page knows of the run: asked of the master while somebody looks, about once a second.
 
-Several browsers share one answer; nobody looks, nothing is asked. A master that does not answer
-keeps nobody waiting: what it said last is shown, with the time since then.
+Several browsers share one status, and one list of slaves. While nobody looks, nothing is asked. A
+master that does not answer keeps nobody waiting: what it said last is shown, with the time since
+then.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from taskmaster.errors import ConnectError
 from taskmaster.transport.line import LineRefused
 from taskmaster.view.plot import points
 from taskmaster.view.report import report
+from taskmaster.view.snapshot import RunState
 from taskmaster.view.status import Rate
 from taskmaster.view.web.answers import cleaned, status_answer
 
 __all__ = ["Feed", "Master"]
 
-FRESH_SECONDS = 0.8  # for which an answer serves
-LONGEST_WAIT_SECONDS = 2.5  # after which what was known before is shown
-MOST_SLAVES, MOST_TRAIL = 40, 60
+FRESH_SECONDS = 0.8  # for which an answer of the master serves everybody who asks
+ANSWER_WAIT_SECONDS = 2.5  # after which what was known before is shown
+MOST_SLAVES_SHOWN, MOST_TRAIL = 40, 60
 MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for other browsers
 KEPT_SAMPLES = 600
-SHORT, LONGER, SHORT_SECONDS = "10m", "6h", 600.0  # spans of the history
-KEPT_ROWS = 8640  # of a span of the master's history
+SHORT_SPAN, LONGER_SPAN, SHORT_SPAN_SECONDS = "10m", "6h", 600.0  # spans of the history
+MOST_HISTORY_ROWS = 8640  # of a span of the master's history
 LAST_SHOWING_SECONDS = 4.0  # that browsers have to see the end of the run
 LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
 
@@ -88,7 +90,7 @@ class Feed:
             return
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._refresh())
-        await asyncio.wait([self._task], timeout=LONGEST_WAIT_SECONDS)
+        await asyncio.wait([self._task], timeout=ANSWER_WAIT_SECONDS)
         if not self._task.done():
             self._trouble = "The master has not answered yet; it is asked on."
 
@@ -127,12 +129,12 @@ class Feed:
         if not self._over and "history" not in self._unknown:
             await self._where_possible(self._read_history, span)
         rows = list(self._history.get(span, ()))
-        if span == SHORT and rows and not self._over:
+        if span == SHORT_SPAN and rows and not self._over:
             # The seconds of a master's earlier sessions are gone; of each minute, a row is left.
-            await self._where_possible(self._read_history, LONGER)
+            await self._where_possible(self._read_history, LONGER_SPAN)
             first = rows[0]["at"]
-            older = (row for row in self._history.get(LONGER, ()) if row["at"] < first)
-            rows[:0] = [row for row in older if row["at"] > rows[-1]["at"] - SHORT_SECONDS]
+            older = (row for row in self._history.get(LONGER_SPAN, ()) if row["at"] < first)
+            rows[:0] = [row for row in older if row["at"] > rows[-1]["at"] - SHORT_SPAN_SECONDS]
         return {"span": span, "points": points(rows or list(self._samples)), "kept": bool(rows)}
 
     async def slaves(self, sort: str, after: int) -> dict[str, Any]:
@@ -144,27 +146,27 @@ class Feed:
         """
         kept = self._sorted.get((sort, after))
         if kept is None or self._clock() - kept[0] >= FRESH_SECONDS:
-            wanted = {"after": after, "most": MOST_SLAVES, "sort": sort}
+            wanted = {"after": after, "most": MOST_SLAVES_SHOWN, "sort": sort}
             found = await self._in_thread(self._look, "slaves", wanted) or {"rows": []}
             if len(self._sorted) >= MOST_SORTED:
                 self._sorted.clear()
             kept = self._sorted[sort, after] = self._clock(), cleaned(found)
-        return {"slaves": kept[1]["rows"][:MOST_SLAVES], "known": kept[1].get("slaves", 0)}
+        return {"slaves": kept[1]["rows"][:MOST_SLAVES_SHOWN], "known": kept[1].get("slaves", 0)}
 
     async def report(self) -> bytes:
         """Return a report of the run, for browsers without scripts."""
         status = dict(self._status or {})
         why, state = status.get("why"), str(status.get("state") or "the master has not answered yet")
         sentence = self._trouble or (why.get("sentence", "") if isinstance(why, dict) else "")
-        over = state in ("finished", "stopped")
-        tone = "bad" if self._trouble else "good" if state in ("running", "finished") else "held"
+        over = state in (RunState.FINISHED, RunState.STOPPED)
+        tone = "bad" if self._trouble else "good" if state in (RunState.RUNNING, RunState.FINISHED) else "held"
         words = {"word": state, "tone": tone, "exit_code": status.get("exit_code") if over else None}
         return report(
             {
-                "verdict": {**words, "sentence": sentence, "finished": state == "finished"},
+                "verdict": {**words, "sentence": sentence, "finished": state == RunState.FINISHED},
                 "made_at": self._clock(),
                 "status": status,
-                "points": (await self.history(SHORT))["points"],
+                "points": (await self.history(SHORT_SPAN))["points"],
                 "trail": list(self._trail),
                 "kinds": status.get("kinds") or [],
                 "kinds_left_out": status.get("kinds_left_out"),
@@ -233,8 +235,8 @@ class Feed:
         status = dict(self._master.ask("look", "status", {}))
         after = self._trail[-1]["seq"] if self._trail else 0
         rows = self._look("trail", {"after": after}) or {"rows": []} if status.get("trail", 1) > after else {"rows": []}
-        slaves = self._look("slaves", {"after": 0, "most": MOST_SLAVES}) or {"rows": []}
-        more = {"slaves": slaves["rows"][:MOST_SLAVES], "slaves_known": slaves.get("slaves", len(slaves["rows"]))}
+        slaves = self._look("slaves", {"after": 0, "most": MOST_SLAVES_SHOWN}) or {"rows": []}
+        more = {"slaves": slaves["rows"][:MOST_SLAVES_SHOWN], "slaves_known": slaves.get("slaves", len(slaves["rows"]))}
         more["slaves_gone_before"] = slaves.get("gone_before", 0)
         return status, more, list(rows["rows"])
 
@@ -265,7 +267,7 @@ class Feed:
         self._rate.add(elapsed, settled, status.get("working"), float(status.get("share_here") or 0.0))
         if self._over:
             return
-        held = status.get("state") not in ("running", "resuming", "finished")
+        held = status.get("state") not in (RunState.RUNNING, RunState.RESUMING, RunState.FINISHED)
         sample = {"at": now, "settled": int(status.get("settled", 0)), "failed": int(status.get("failed", 0))}
         why = status.get("why")
         code = why.get("code") if isinstance(why, dict) else why
@@ -280,7 +282,7 @@ class Feed:
                 return
             if found["seq"] < since:  # of a new session: its numbers begin anew
                 self._history.pop(span, None)
-            kept = self._history.setdefault(span, deque(maxlen=KEPT_ROWS))
+            kept = self._history.setdefault(span, deque(maxlen=MOST_HISTORY_ROWS))
             held = found["held"]
             for row in found["rows"]:
                 values = dict(zip(found["columns"], row, strict=False))

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from taskmaster.view.report_style import STYLE_DIGEST
 
-__all__ = ["HEADERS", "REPORT_HEADERS", "EarlyAnswer", "Guard", "Visitor", "digest"]
+__all__ = ["HEADERS", "REPORT_HEADERS", "EarlyAnswer", "PageGuard", "Visitor", "digest"]
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -47,7 +47,7 @@ ASK_FOR_ADDRESS = (
     "Open the address that the master printed when it started: it has a token in it. `tm-ctl web-url STATE` prints it "
     "again.\n"
 )
-AGAIN = (
+LEAD_ON_PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Taskmaster</title>'
     '<meta http-equiv="refresh" content="0;url=./"></head><body><p><a href="./">Go on</a></p></body></html>\n'
 )
@@ -97,7 +97,7 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-class Guard:
+class PageGuard:
     """See the module.
 
     Args:
@@ -200,7 +200,7 @@ class Guard:
         cookie = {"Set-Cookie": f"{self.cookie}={token}; HttpOnly; SameSite=Strict; Path={self._prefix}/{secure}"}
         if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
             return EarlyAnswer(303, "", {**cookie, "Location": "./"})
-        return EarlyAnswer(200, AGAIN, cookie, kind="text/html; charset=utf-8")
+        return EarlyAnswer(200, LEAD_ON_PAGE, cookie, kind="text/html; charset=utf-8")
 
     def _visitor(self, headers: Mapping[str, str]) -> Visitor:
         token = self.token(headers)

@@ -10,9 +10,9 @@ from typing import Any
 __all__ = ["MAX_BODY_BYTES", "BadCommand", "Route", "history_span", "route_of", "slaves_page", "steer_request"]
 
 MAX_BODY_BYTES = 4096
-MAX_TEXT = 300  # characters of a reason or an argument
+LONGEST_ARGUMENT = 300  # characters of a reason or an argument
 MAX_NAME = 64  # characters of a person's name
-SPANS = ("10m", "6h", "all")
+SPAN_NAMES = ("10m", "6h", "all")
 """Spans of the run's history that can be asked for."""
 
 
@@ -48,13 +48,13 @@ def route_of(path: str) -> Route | None:
 def history_span(query: Mapping[str, str]) -> str:
     """Return of what span the history is asked for; ten minutes if that is no span."""
     span = query.get("span", "")
-    return span if span in SPANS else SPANS[0]
+    return span if span in SPAN_NAMES else SPAN_NAMES[0]
 
 
 def slaves_page(query: Mapping[str, str]) -> tuple[str, int]:
     """Return by what the slaves are sorted, and how many are left out."""
     after = query.get("after", "")
-    # No number that is longer than any list: it would be kept with its answer.
+    # More than six digits count as 0: the answer to each number is kept for a while.
     return query.get("sort", "")[:20], int(after) if after.isascii() and after.isdigit() and len(after) < 7 else 0
 
 
@@ -81,8 +81,8 @@ def steer_request(body: bytes, host: str) -> dict[str, Any]:
     if not isinstance(arguments, dict) or not all(isinstance(one, str) for one in arguments.values()):
         raise BadCommand("The arguments are an object of texts.")
     texts = {name: value.get(name, "") for name in ("id", "command", "reason", "user", "run")}
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts.values()):
-        raise BadCommand(f"id, command, reason, user and run are texts of at most {MAX_TEXT} characters.")
+    if not all(isinstance(text, str) and len(text) <= LONGEST_ARGUMENT for text in texts.values()):
+        raise BadCommand(f"id, command, reason, user and run are texts of at most {LONGEST_ARGUMENT} characters.")
     return {
         "id": texts["id"],
         "command": texts["command"],

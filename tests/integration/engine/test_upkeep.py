@@ -10,7 +10,7 @@ import pytest
 from support.commands import wait_for
 
 from taskmaster.engine import fleet, upkeep
-from taskmaster.engine.contract import View
+from taskmaster.engine.contract import EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet import Fleet
 from taskmaster.engine.upkeep import Upkeep
@@ -23,8 +23,8 @@ class ShakyEngine:
         self.asked = 0
         self.taken: list[str] = []
 
-    def poll(self) -> View:
-        return View(3, len(self.taken), frozenset(), {})
+    def poll(self) -> EngineStanding:
+        return EngineStanding(3, len(self.taken), frozenset(), {})
 
     def submit(self, name: str, task: Any) -> None:
         self.asked += 1
@@ -51,7 +51,7 @@ class Task:
 
 def test_slaves_that_the_engine_did_not_take_are_submitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them: else they would be counted as running for the whole run."""
-    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ENGINE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(upkeep, "AWAY_SECONDS", 0.01)
     engine, said = ShakyEngine(), []
 
@@ -75,7 +75,7 @@ class SilentEngine(ShakyEngine):
         super().__init__()
         self.answers = threading.Event()
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         self.answers.wait()
         return super().poll()
 
@@ -85,7 +85,7 @@ class SilentEngine(ShakyEngine):
 
 def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Since it was asked: else the status would say for ever how it stood before."""
-    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ENGINE_POLL_SECONDS", 0.01)
     engine = SilentEngine()
     kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
     try:
@@ -103,8 +103,8 @@ def test_an_engine_that_does_not_answer_is_not_waited_for_at_the_end(monkeypatch
     """As where Ray's head is gone: what is left to be done there is not worth the grace of jobs
     that have ended.
     """
-    monkeypatch.setattr(upkeep, "GONE_SECONDS", 0.1)
-    monkeypatch.setattr(upkeep, "CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "ENGINE_GONE_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "ENGINE_CLOSING_SECONDS", 0.1)
     engine = SilentEngine()
     monkeypatch.setattr(engine, "drain", engine.answers.wait)
     kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
@@ -117,13 +117,13 @@ def test_an_engine_that_does_not_answer_is_not_waited_for_at_the_end(monkeypatch
 class FailingEngine(ShakyEngine):
     """Each slave ends with the same, from another directory."""
 
-    def poll(self) -> View:
+    def poll(self) -> EngineStanding:
         why = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'helper'\n"
         self.asked += 1
         where = f"w{self.asked}"
         ended = {name: Ended(2, where, f"{why}tm-slave: /tmp/{where}/user.py: no") for name in self.taken}
         self.taken.clear()
-        return View(3, 0, frozenset(), ended)
+        return EngineStanding(3, 0, frozenset(), ended)
 
     def submit(self, name: str, task: Any) -> None:
         self.taken.append(name)
@@ -131,8 +131,8 @@ class FailingEngine(ShakyEngine):
 
 def test_what_all_slaves_say_is_shown_in_full_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And in a line where another one has ended with the same."""
-    monkeypatch.setattr(upkeep, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(fleet, "SHORTEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(upkeep, "ENGINE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(fleet, "FIRST_SLAVE_PAUSE_SECONDS", 0.0)
     said: list[str] = []
     slaves = Fleet("r", 1, _pause=0.0)
     kept = Upkeep(slaves, FailingEngine(), Task(), lambda line, _: said.append(line))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from support.commands import wait_for
 
 from taskmaster.options.page import PageOptions
 from taskmaster.runner import page
-from taskmaster.runner.page import Page
+from taskmaster.runner.page import ServedPage
 from taskmaster.runner.page_plan import plan_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(30)]
@@ -35,7 +35,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return found
 
 
-def served(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Page:
+def served(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> ServedPage:
     """Return a page whose child runs a shell script."""
     program = folder / "child"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -43,7 +43,7 @@ def served(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Page:
     monkeypatch.setattr(sys, "executable", str(program))
     plan = plan_of(PageOptions(web="auto"))
     assert plan is not None
-    return Page(plan, lambda *_: None, state="")
+    return ServedPage(plan, lambda *_: None, state="")
 
 
 def test_a_child_that_dies_leaves_no_pipe(

@@ -99,7 +99,7 @@ def test_a_run_is_watched_until_it_is_over(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     assert [line["state"] for line in lines] == ["running", "finished"]
-    assert pauses == [watching.EVERY_SECONDS]
+    assert pauses == [watching.WATCH_PAUSE_SECONDS]
 
 
 def test_a_master_that_is_gone_ends_the_watching(

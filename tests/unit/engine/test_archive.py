@@ -78,7 +78,7 @@ def test_what_cannot_travel_is_refused(here, tmp_path, monkeypatch):
         pack([Path("nowhere.py")])
     with pytest.raises(UsageError, match=r"would both be jobs\.py"):
         pack([Path("jobs.py"), other])
-    monkeypatch.setattr(archive, "MOST_BYTES", 2)
+    monkeypatch.setattr(archive, "MOST_ARCHIVE_BYTES", 2)
     with pytest.raises(UsageError, match="can travel"):
         pack([Path()])
 

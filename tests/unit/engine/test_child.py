@@ -82,7 +82,7 @@ def _there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(child.socket, "create_connection", lambda *_: io.BytesIO())
     monkeypatch.setattr(child, "unpack", lambda *_: tmp_path)
     monkeypatch.setattr(child.os, "write", lambda *_: None)
-    for name in ("CHECK_SECONDS", "LATE_SECONDS", "ABANDONED_SECONDS"):
+    for name in ("WANTED_CHECK_SECONDS", "SLAVE_LATE_SECONDS", "ABANDONED_SECONDS"):
         monkeypatch.setattr(child, name, 0.01)
     yield
     child._wills.clear()
@@ -187,7 +187,7 @@ def test_a_master_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch
     ended = run(monkeypatch, slave)
 
     assert slave.started == {}
-    assert ended.code == child.UNREACHABLE
+    assert ended.code == child.NO_MASTER
     assert "cannot reach the master at 127.0.0.1:5050: Connection refused" in ended.said
 
 

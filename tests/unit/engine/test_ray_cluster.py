@@ -166,7 +166,7 @@ def test_how_a_slave_ended_just_before_draining_is_told(ray):
 
 def test_a_head_that_does_not_answer_is_not_waited_for_as_long_as_ray_would(ray, monkeypatch):
     """Which is minutes: the command ends with what cures it."""
-    monkeypatch.setattr(ray_cluster, "CONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(ray_cluster, "RAY_CONNECT_SECONDS", 0.01)
     ray.answers.clear()
     try:
         with pytest.raises(ConnectError, match=r"Ray at 10.0.0.9:6379 does not answer: not within .*ray start --head"):

@@ -11,7 +11,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.tally.failure_kinds import MOST_KINDS, FailureKinds
+from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds
 
 
 def failed(number: int, kind: str) -> FailedJob:
@@ -66,7 +66,7 @@ def test_what_cannot_be_known_now_is_not_refused() -> None:
     """
     assert choice(JOBS, JOBS[:2]).none_meant({"job": "post-9"}) == ""
     assert choice(JOBS, busy=True).none_meant({"job": "post-9"}) == ""
-    many = [failed(number, f"Kind{number}") for number in range(MOST_KINDS + 1)]
+    many = [failed(number, f"Kind{number}") for number in range(MOST_KINDS_COUNTED + 1)]
     assert choice(many).none_meant({"kind": "Nope"}) == ""
     assert choice([]).none_meant({"kind": "Nope"}) == ""
     assert choice(JOBS).none_meant({"all": "yes"}) == ""

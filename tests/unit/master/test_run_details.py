@@ -20,7 +20,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
-from taskmaster.master.run_details import MOST_BYTES, RunDetails
+from taskmaster.master.run_details import MOST_STATUS_BYTES, RunDetails
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.memory import MemoryStore
@@ -188,7 +188,7 @@ def test_a_status_has_an_end_whatever_fails() -> None:
     found = run.status()
 
     jsonschema.validate(found, SCHEMA)
-    assert len(json.dumps(found)) <= MOST_BYTES
+    assert len(json.dumps(found)) <= MOST_STATUS_BYTES
     assert len(found["kinds"]) == 20
     assert found["kinds_left_out"] >= 80
 

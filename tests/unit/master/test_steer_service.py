@@ -15,7 +15,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, RunRecord
-from taskmaster.master.steer_service import MOST_ROWS, SteerService
+from taskmaster.master.steer_service import MOST_TRAIL_ROWS_ANSWERED, SteerService
 from taskmaster.master.steering.records import HOLD, LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.throttle.throttle import Throttle
@@ -87,13 +87,13 @@ def test_a_request_for_another_run_is_refused() -> None:
 def test_the_trail_is_read_backwards_to_its_beginning() -> None:
     """A page at a time: no answer has more than a few rows."""
     steers = service()
-    for number in range(2 * MOST_ROWS):
+    for number in range(2 * MOST_TRAIL_ROWS_ANSWERED):
         steers.note("note", str(number))
     found: list[dict[str, Any]] = []
     while page := steers.look("trail", {"before": found[0]["seq"]} if found else {})["rows"]:
         found[:0] = page
 
-    assert [row["seq"] for row in found] == list(range(1, 2 * MOST_ROWS + 2))
+    assert [row["seq"] for row in found] == list(range(1, 2 * MOST_TRAIL_ROWS_ANSWERED + 2))
 
 
 def test_nothing_is_promised_once_the_last_checkpoint_is_under_way() -> None:

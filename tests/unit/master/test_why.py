@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from taskmaster.master.why import Facts, WhyCode, why
+from taskmaster.master.why import WhyCode, WhyFacts, why
 
-BUSY = Facts(slaves=1, workers=4, busy=4, leased=8, queued=100, job_seconds=0.0021)
+BUSY = WhyFacts(slaves=1, workers=4, busy=4, leased=8, queued=100, job_seconds=0.0021)
 HELD = "by anna@bastion since 2026-11-28 13:06:00: deploy"
 
 CASES = [
@@ -174,8 +174,8 @@ def test_every_case_that_stops_work_has_its_exit_code() -> None:
 
 def test_whatever_the_facts_there_is_a_sentence() -> None:
     """Also of a run of which nothing is known."""
-    assert why(Facts()).sentence
-    assert why(Facts(slaves=1)).sentence
+    assert why(WhyFacts()).sentence
+    assert why(WhyFacts(slaves=1)).sentence
 
 
 def test_a_run_may_wait_for_its_state_for_ever() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions, RunOptions
-from taskmaster.runner.live_settings import READ, SettingsOfRun, limits_of
+from taskmaster.runner.live_settings import READERS, SettingsOfRun, limits_of
 
 
 def settings(**given: object) -> SettingsOfRun:
@@ -65,7 +65,7 @@ def test_every_setting_is_an_option_and_shows_its_source(options: MasterOptions)
     found = SettingsOfRun(options, announced=False)
     rows = {row["name"]: row for row in found.rows({"retries": "5"})}
 
-    assert set(READ) <= set(rows)
+    assert set(READERS) <= set(rows)
     assert (rows["retries"]["value"], rows["retries"]["source"], rows["retries"]["default"]) == ("5", "live", "3")
     assert rows["size"]["source"] == "default"
     changed = SettingsOfRun(MasterOptions(size=5, rate=0.5), announced=False)

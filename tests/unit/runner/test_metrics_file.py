@@ -50,7 +50,7 @@ def test_it_says_how_the_run_ended(tmp_path: Path) -> None:
 
 def test_it_is_written_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when a write has failed, of which one warning tells."""
-    monkeypatch.setattr(metrics_file, "EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(metrics_file, "METRICS_FILE_SECONDS", 0.001)
     asked, enough = [], threading.Event()
 
     def status() -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_a_write_that_fails_or_hangs_hurts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The directory has gone, and the status never comes: the run ends all the same."""
-    monkeypatch.setattr(metrics_file, "EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(metrics_file, "METRICS_FILE_SECONDS", 0.001)
     monkeypatch.setattr(metrics_file, "LAST_WRITE_SECONDS", 0.01)
     never = threading.Event()
     hanging = MetricsFile(Shown(), str(tmp_path / "x.prom"), lambda: {"state": never.wait()}, described)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskmaster.options.telling import NOTIFIED
-from taskmaster.runner.notifications import MOST_WAITING, Notifications, _Sender
+from taskmaster.runner.notifications import MOST_EVENTS_WAITING, Notifications, _EventSender
 
 
 class Notifier:
@@ -93,7 +93,7 @@ def test_a_notifier_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture)
     notifications.tell(event("paused", seq=0))
     assert slow.began.wait(10)
 
-    for seq in range(1, 4 * MOST_WAITING):
+    for seq in range(1, 4 * MOST_EVENTS_WAITING):
         notifications.tell(event("paused", seq=seq))
         if seq % 50 == 0:
             quick_sent(quick, seq)
@@ -101,8 +101,8 @@ def test_a_notifier_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture)
         notifications.close()
 
     assert len(slow.sent) == 1
-    assert quick.sent[-1]["seq"] == 4 * MOST_WAITING - 1
-    assert f"{4 * MOST_WAITING - 1} notifications by https://chat.example/… were not sent" in caplog.text
+    assert quick.sent[-1]["seq"] == 4 * MOST_EVENTS_WAITING - 1
+    assert f"{4 * MOST_EVENTS_WAITING - 1} notifications by https://chat.example/… were not sent" in caplog.text
 
 
 def quick_sent(notifier: Notifier, seq: int) -> None:
@@ -171,7 +171,7 @@ def test_a_run_without_notifications_has_no_thread() -> None:
 def test_an_event_that_is_just_taken_to_be_sent_is_not_sent_yet() -> None:
     """Nobody ends between the two: whoever asks then, waits for the answer."""
     notifier, answers = Notifier(), []
-    sender = _Sender(notifier)
+    sender = _EventSender(notifier)
     asking = threading.Thread(target=lambda: answers.append(sender.busy))
 
     class Waiting(deque[dict[str, Any]]):

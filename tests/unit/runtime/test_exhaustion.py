@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from taskmaster.runtime.exhaustion import RESERVED_BYTES, RESERVED_DESCRIPTORS, Reserve, is_exhausted
+from taskmaster.runtime.exhaustion import RESERVED_BYTES, SPARE_DESCRIPTORS, Reserve, is_exhausted
 
 
 class ArrayMemoryError(MemoryError):
@@ -65,7 +65,7 @@ def test_a_reserve_gives_back_what_it_holds() -> None:
     reserve = Reserve()
     behind = os.open(os.devnull, os.O_RDONLY)
 
-    assert behind >= first + RESERVED_DESCRIPTORS
+    assert behind >= first + SPARE_DESCRIPTORS
 
     reserve.release()
     reserve.release()

@@ -11,7 +11,7 @@ import pytest
 
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
-from taskmaster.runtime.log_file import JsonLines, LogFile
+from taskmaster.runtime.log_file import JsonFormatter, LogFile
 
 logger = clean_logger("taskmaster.tests.log_file")
 
@@ -199,4 +199,6 @@ def test_json_lines_hide_tokens_wherever_they_go() -> None:
     """Standard error of a container is read by a collector of logs, as a file is."""
     record = logging.makeLogRecord({"msg": "The page: http://127.0.0.1:8050/?token=abc-D_9 (steers)"})
 
-    assert json.loads(JsonLines().format(record))["message"] == "The page: http://127.0.0.1:8050/?token=*** (steers)"
+    assert (
+        json.loads(JsonFormatter().format(record))["message"] == "The page: http://127.0.0.1:8050/?token=*** (steers)"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskmaster.sources.database_retry import TooSlow
-from taskmaster.sources.keyset_rows import KeysetSource, Page, UnreadableRow
+from taskmaster.sources.keyset_rows import KeysetSource, RowsPage, UnreadableRow
 
 
 class Numbers(KeysetSource):
@@ -24,12 +24,12 @@ class Numbers(KeysetSource):
     def __repr__(self) -> str:
         return "numbers"
 
-    def _page(self, after: Any, rows: int, *, within: int) -> Page:
+    def _page(self, after: Any, rows: int, *, within: int) -> RowsPage:
         self.asked.append(rows)
         if rows > self.quick:
             raise TooSlow("it took too long.")
         found = self.keys[after or 0 :][:rows]
-        return Page(found, found[-1] if found else None, len(found) < rows)
+        return RowsPage(found, found[-1] if found else None, len(found) < rows)
 
     def _end(self, *, descending: bool) -> Any:
         return self.keys[-1 if descending else 0] if self.keys else None

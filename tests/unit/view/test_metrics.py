@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import parser as plain
 from prometheus_client.openmetrics import parser as open_metrics
 
-from taskmaster.view.metrics import metrics
+from taskmaster.master.steering.request import Command
+from taskmaster.view.metrics import STEERING_COMMANDS, metrics
 
 OPEN = "application/openmetrics-text; version=1.0.0"
 STATUS: dict[str, Any] = {
@@ -113,3 +114,8 @@ def test_the_number_of_series_does_not_grow_with_the_run() -> None:
 
     assert len(found) == len(samples()) <= 100
     assert len(metrics(crowded, up=True)[1]) < 16 * 1024
+
+
+def test_requests_are_counted_for_each_command() -> None:
+    """A command that steers, and that is new, is counted, too."""
+    assert tuple(Command) == STEERING_COMMANDS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.view.report import MOST_BYTES, exit_words, mark_of, report
+from taskmaster.view.report import MOST_REPORT_BYTES, exit_words, mark_of, report
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e\x1b[2J\ud800'
 VOID = {"meta"}
@@ -181,7 +181,7 @@ def test_a_mail_program_that_cuts_it_cuts_failed_jobs_alone() -> None:
 
 def test_it_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of rows with long texts are cut, the longest list first, and that is said."""
-    monkeypatch.setattr("taskmaster.view.report.MOST_BYTES", 60_000)
+    monkeypatch.setattr("taskmaster.view.report.MOST_REPORT_BYTES", 60_000)
     full = facts()
     long = "\N{SNOWMAN}&" * 4000
     rows = {
@@ -196,7 +196,7 @@ def test_it_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(rb"<p>\d kinds more not shown", page)
     assert re.search(rb"<p>\d\d older rows more not shown", page)
     Read(page)
-    assert MOST_BYTES == 2_000_000
+    assert MOST_REPORT_BYTES == 2_000_000
 
 
 def test_marks_and_exit_codes_have_words() -> None:

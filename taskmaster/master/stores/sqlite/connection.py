@@ -21,7 +21,7 @@ from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.file import IN_USE, RESTORE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
 from taskmaster.master.stores.sqlite.owner import reserve
-from taskmaster.master.stores.sqlite.rows import STATEMENTS, lost_rows, make_missing
+from taskmaster.master.stores.sqlite.rows import TABLE_STATEMENTS, lost_rows, make_missing
 from taskmaster.master.stores.sqlite.validation import check_schema
 
 __all__ = ["begin", "connect", "let_go", "looking"]
@@ -134,7 +134,7 @@ def _without_log(path: Path) -> Unresumable:
 def _look_through(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a state in which something that was written is missing, or that has more in it."""
     # First: what else is asked may run a view.
-    check_schema(connection, STATEMENTS, [*steering.STATEMENTS, *history.STATEMENTS])
+    check_schema(connection, TABLE_STATEMENTS, [*steering.TRAIL_STATEMENTS, *history.HISTORY_STATEMENTS])
     # The quick check would not compare an index with its table: what a damaged index hides would be
     # lost.
     broken = [row[0] for row in connection.execute("PRAGMA integrity_check(3)") if row[0] != "ok"]
@@ -157,7 +157,7 @@ def begin(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION | IN_USE}")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     connection.execute("BEGIN IMMEDIATE")
-    make_missing(connection, [*steering.STATEMENTS, *history.STATEMENTS])
+    make_missing(connection, [*steering.TRAIL_STATEMENTS, *history.HISTORY_STATEMENTS])
 
 
 def let_go(connection: sqlite3.Connection, path: Path, opened: os.stat_result) -> None:

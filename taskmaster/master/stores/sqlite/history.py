@@ -13,13 +13,13 @@ from taskmaster.master.stores.sqlite.rows import Tally, sealed
 from taskmaster.master.stores.sqlite.validation import check_history
 from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
 
-__all__ = ["HISTORY", "STATEMENTS", "rows", "write"]
+__all__ = ["HISTORY", "HISTORY_STATEMENTS", "rows", "write"]
 
 TABLE = """
 CREATE TABLE history (
     run TEXT NOT NULL, at INTEGER NOT NULL, numbers BLOB NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, at))
 """
-STATEMENTS = [TABLE.strip()]
+HISTORY_STATEMENTS = [TABLE.strip()]
 DAY_SECONDS, MONTH_SECONDS = 86_400, 30 * 86_400
 # A day by the minute and a month by five minutes are fewer rows.
 HISTORY = (

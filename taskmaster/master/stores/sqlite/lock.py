@@ -25,7 +25,7 @@ __all__ = ["Lock", "address_in", "is_held", "lock_of"]
 SERVING = ", serving "
 FORGOTTEN = -1
 # Who only looks whether somebody has the lock has it for a moment, too.
-TRIES, PAUSE_SECONDS = 3, 0.01
+TRIES, LOCK_PAUSE_SECONDS = 3, 0.01
 
 
 def lock_of(state: Path) -> Path:
@@ -67,7 +67,7 @@ def _lock(descriptor: int) -> None:
         except OSError:
             if not tries_left:
                 raise
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(LOCK_PAUSE_SECONDS)
         else:
             return
 

@@ -16,7 +16,7 @@ from taskmaster.master.stores.sqlite.validation import attempts_of, loads
 __all__ = [
     "FAILED",
     "RUN",
-    "STATEMENTS",
+    "TABLE_STATEMENTS",
     "Tally",
     "as_text",
     "failed_job",
@@ -29,7 +29,7 @@ __all__ = [
     "sealed",
 ]
 
-SCHEMA = """
+TABLES_SQL = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE run (
     id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, mark TEXT, bound TEXT, edge BLOB NOT NULL DEFAULT x'',
@@ -47,7 +47,7 @@ CREATE TABLE failed (
     attempts TEXT NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, id));
 CREATE INDEX failed_type ON failed (run, type);
 """
-STATEMENTS = [statement.strip() for statement in SCHEMA.split(";") if statement.strip()]
+TABLE_STATEMENTS = [statement.strip() for statement in TABLES_SQL.split(";") if statement.strip()]
 FAILED = "SELECT run, id, key, job, payload, type, attempts, seal FROM failed"
 RUN = (
     "SELECT id, started, finished, mark, bound, edge, waiting, settled, failures, skipped, seconds, tally, seal "
@@ -67,7 +67,7 @@ _KEYS = {
 
 def fill(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Make the tables, with a first run; return the connection."""
-    for statement in STATEMENTS:
+    for statement in TABLE_STATEMENTS:
         connection.execute(statement)
     connection.execute("INSERT INTO meta VALUES ('current', '')")
     new_run(connection)

@@ -13,7 +13,7 @@ from taskmaster.master.steering.records import LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.rows import Tally, printable, sealed
 from taskmaster.master.stores.sqlite.validation import check_live, check_trail
 
-__all__ = ["LIVE", "STATEMENTS", "TRAIL", "changes", "rows", "write"]
+__all__ = ["LIVE", "TRAIL", "TRAIL_STATEMENTS", "changes", "rows", "write"]
 
 TABLES = """
 CREATE TABLE live (
@@ -24,13 +24,13 @@ CREATE TABLE trail (
     host TEXT NOT NULL, peer TEXT NOT NULL, via TEXT NOT NULL, reason TEXT NOT NULL, before TEXT NOT NULL,
     after TEXT NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (run, seq));
 """
-STATEMENTS = [statement.strip() for statement in TABLES.split(";") if statement.strip()]
+TRAIL_STATEMENTS = [statement.strip() for statement in TABLES.split(";") if statement.strip()]
 LIVE = "SELECT run, name, value, by, at, reason, until, seal FROM live WHERE run = ? ORDER BY at, name"
 TRAIL = (
     "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM "
     "(SELECT * FROM trail WHERE run = ? ORDER BY seq DESC LIMIT 1000) ORDER BY seq"
 )
-MOST_ROWS = 10_000  # of a run's trail; beyond, the oldest go
+MOST_TRAIL_ROWS_STORED = 10_000  # of a run's trail; beyond, the oldest go
 
 
 def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
@@ -46,7 +46,7 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
         tally.put("live", [_row(run, change) for change in checkpoint.live])
     if checkpoint.trail:
         tally.put("trail", [_row(run, row) for row in checkpoint.trail])
-        tally.remove("trail", "run = ? AND seq <= ?", run, checkpoint.trail[-1].seq - MOST_ROWS)
+        tally.remove("trail", "run = ? AND seq <= ?", run, checkpoint.trail[-1].seq - MOST_TRAIL_ROWS_STORED)
 
 
 def changes(found: Sequence[tuple[object, ...]]) -> list[LiveChange]:

@@ -50,7 +50,7 @@ __all__ = ["SqliteStore"]
 # A connection that only reads needs memory shared through a file beside the state, which some
 # network shares do not have. An exclusive one, which writes, does not.
 NO_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
-CLOSING_SECONDS = 2.0  # longest wait of close() for a write that is under way
+STORE_CLOSING_SECONDS = 2.0  # longest wait of close() for a write that is under way
 
 
 class SqliteStore:
@@ -233,7 +233,7 @@ class SqliteStore:
             keep: False: a file that this process has made and that says nothing of a run is
                 removed, while it is still locked.
         """
-        if not self._mutex.acquire(timeout=CLOSING_SECONDS):
+        if not self._mutex.acquire(timeout=STORE_CLOSING_SECONDS):
             return  # a write hangs: to wait for it would hang, too; the end of the process unlocks the file
         blank = False
         with suppress(TaskmasterError):

@@ -415,7 +415,7 @@ at("stop").addEventListener("click", () => {
   ask({
     title: "Stop the run", go: "Stop the run", command: "stop", button: at("stop"),
     text: "Running jobs end, what has not begun is given back, and the run ends where it can go on. It is started again with the command that resumes it.",
-    field: far ? { label: `Slaves on other machines end, too. Type ${target} to go on`, must: target, first: true } : null,
+    field: far ? { label: `Slaves on other machines wait for the next master, as long as their --wait says. Type ${target} to go on`, must: target, first: true } : null,
     check: "At once: do not wait for running jobs",
     arguments: (field, now) => (now ? { now: "yes" } : {}), done: (s) => s.state !== "running",
   });

@@ -8,13 +8,21 @@ import math
 import pytest
 
 from taskmaster.master.stores.sqlite.validation import check_history
-from taskmaster.master.tally.history import COLUMNS, HELD, MOST_ROWS, SPANS, History, MinuteRow, Ring
+from taskmaster.master.tally.history import (
+    HELD_NAMES,
+    HISTORY_COLUMNS,
+    MOST_HISTORY_ROWS_ANSWERED,
+    SPANS,
+    History,
+    MinuteRow,
+    Ring,
+)
 
 
 def row(at: float, settled: int = 0, **known: float) -> list[float | None]:
     """A row with one job a second."""
-    values = dict.fromkeys(COLUMNS, 0.0) | {"at": at, "settled": settled, **known}
-    return [values[name] for name in COLUMNS]
+    values = dict.fromkeys(HISTORY_COLUMNS, 0.0) | {"at": at, "settled": settled, **known}
+    return [values[name] for name in HISTORY_COLUMNS]
 
 
 def test_each_span_has_rows_as_far_apart_as_it_says() -> None:
@@ -28,9 +36,9 @@ def test_each_span_has_rows_as_far_apart_as_it_says() -> None:
         times = [one[0] for one in page.rows]
         assert page.seconds == apart
         assert {later - earlier for earlier, later in itertools.pairwise(times[1:])} == {apart}
-        assert len(times) <= MOST_ROWS
+        assert len(times) <= MOST_HISTORY_ROWS_ANSWERED
     first = history.page("10m", 0)
-    assert (len(first.rows), first.left) == (MOST_ROWS, SPANS["10m"][1] - MOST_ROWS)
+    assert (len(first.rows), first.left) == (MOST_HISTORY_ROWS_ANSWERED, SPANS["10m"][1] - MOST_HISTORY_ROWS_ANSWERED)
     rest = history.page("10m", first.seq)
     assert (len(rest.rows), rest.left, rest.seq) == (100, 0, history.seq)
     assert rest.rows[-1][:2] == [1_003_999, 3999]
@@ -65,8 +73,8 @@ def test_rows_a_minute_go_on_after_a_restart() -> None:
     assert [one[:2] for one in page.rows] == [
         [6000, 0], [6060, 60], [6120, 120], [6180, 180], [6240, 240], [6295, 295], [6298, 298], [6300, 300],
     ]  # fmt: skip
-    assert page.rows[0][COLUMNS.index("p95")] is None
-    assert page.rows[-1][COLUMNS.index("p95")] == 0
+    assert page.rows[0][HISTORY_COLUMNS.index("p95")] is None
+    assert page.rows[-1][HISTORY_COLUMNS.index("p95")] == 0
 
 
 def test_a_session_that_is_killed_has_its_end() -> None:
@@ -120,7 +128,7 @@ def test_a_clock_that_is_set_back_stops_no_ring() -> None:
 
 def test_a_clock_that_is_set_back_stops_no_rows_a_minute() -> None:
     """Neither those that are kept from then on, nor those that were not written yet."""
-    history = History([MinuteRow(20_000, bytes(8 * (len(COLUMNS) - 1)))])
+    history = History([MinuteRow(20_000, bytes(8 * (len(HISTORY_COLUMNS) - 1)))])
     history.add(row(10_000.0))
     written = history.unwritten()
     history.add(row(9000.0))
@@ -140,17 +148,17 @@ def test_what_is_no_number_is_not_known(number: float) -> None:
     (kept,) = history.unwritten()
 
     check_history(("r", *kept), len(kept.numbers))
-    assert history.page("10m", 0).rows[0][COLUMNS.index("p95")] is None
+    assert history.page("10m", 0).rows[0][HISTORY_COLUMNS.index("p95")] is None
 
 
 def test_what_holds_a_run_is_a_number_with_a_name() -> None:
     """0 is nothing; the names are those of the held seconds."""
-    assert HELD == ("", "paused", "throttled", "rate", "source", "slaves", "state")
+    assert HELD_NAMES == ("", "paused", "throttled", "rate", "source", "slaves", "state")
 
 
 def test_a_session_of_seconds_is_in_the_state_from_its_beginning_to_its_end() -> None:
     """With what held it, and what it has settled is not taken for work of the next session."""
-    held = HELD.index("throttled")
+    held = HELD_NAMES.index("throttled")
     history = History()
     history.begin(6000.0, 0, 0)
     for second in range(1, 6):
@@ -159,7 +167,7 @@ def test_a_session_of_seconds_is_in_the_state_from_its_beginning_to_its_end() ->
     again = History(history.unwritten())
     again.begin(6020.0, 430, 2)
 
-    found = [[one[0], one[1], one[COLUMNS.index("held")]] for one in again.page("6h", 0).rows]
+    found = [[one[0], one[1], one[HISTORY_COLUMNS.index("held")]] for one in again.page("6h", 0).rows]
     assert found == [[6000, 0, 0], [6003, 240, 0], [6005, 430, held], [6020, 430, 0]]
     assert [one.at for one in again.unwritten()] == [6020]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskmaster.guards import Floor, Guard
-from taskmaster.master.throttle.hooks import MOST_LOGGED, TIMEOUT_SECONDS, Hook
+from taskmaster.master.throttle.hooks import HOOK_TIMEOUT_SECONDS, MOST_LOGGED, Hook
 from taskmaster.master.throttle.throttle import Throttle
 
 
@@ -120,7 +120,7 @@ def test_a_hook_that_hangs_is_not_known() -> None:
     thread = threading.Thread(target=hook.ask)
     thread.start()
     assert hangs.wait(30.0)
-    assert hook.why(10.0 + TIMEOUT_SECONDS) == ""
+    assert hook.why(10.0 + HOOK_TIMEOUT_SECONDS) == ""
     assert hook.why(40.0) == "throttle() is not known: it has not answered for 30 s"
     goes_on.set()
     thread.join()

@@ -9,8 +9,8 @@ from taskmaster.slave.pool.restart_policy import (
     LONGEST_RESTART_PAUSE_SECONDS,
     MOST_FORK_SERVERS,
     MOST_SETUP_RETRIES,
-    MOST_STARTS,
     MOST_STILLBORN,
+    MOST_WORKER_STARTS,
     RestartPolicy,
 )
 from taskmaster.slave.unusable import Cause, Unusable
@@ -94,7 +94,7 @@ def test_a_limit_that_leaves_room_for_no_worker_ends_the_slave() -> None:
     """With what the system said; it is tried later and later until then."""
     policy = RestartPolicy()
     why = "No worker can be started: Too many open files."
-    pauses = [policy.cannot_start(why, 0.0) for _ in range(MOST_STARTS - 1)]
+    pauses = [policy.cannot_start(why, 0.0) for _ in range(MOST_WORKER_STARTS - 1)]
 
     assert pauses == sorted(pauses)
     with pytest.raises(Unusable, match=r"Too many open files\. It was tried"):
@@ -105,7 +105,7 @@ def test_a_limit_that_is_reached_later_is_waited_for() -> None:
     """Something else may have taken what the workers need, and give it back."""
     policy = RestartPolicy()
     policy.ready()
-    for _ in range(3 * MOST_STARTS):
+    for _ in range(3 * MOST_WORKER_STARTS):
         policy.cannot_start("No worker can be started: Too many open files.", 0.0)
 
     assert policy.until == LONGEST_RESTART_PAUSE_SECONDS

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from taskmaster.view.status import Rate
-from taskmaster.view.web.answers import MAX_BYTES, as_bytes, cleaned, status_answer
+from taskmaster.view.web.answers import MOST_ANSWER_BYTES, as_bytes, cleaned, status_answer
 
 HOSTILE = [
     "<script>alert(1)</script>", "\u202egnp.exe", "\x1b[2J\x1b[31mred", "a\x00b",
@@ -59,7 +59,7 @@ def test_an_answer_is_bounded():
 
     found = as_bytes(cleaned(answer))
 
-    assert len(found) <= MAX_BYTES
+    assert len(found) <= MOST_ANSWER_BYTES
     assert json.loads(found)["run"] == "r"
     assert len(json.loads(found)["page"]["slaves"]) > 3
 

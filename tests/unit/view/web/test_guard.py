@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.view.web.guard import HEADERS, EarlyAnswer, Guard, Visitor, digest
+from taskmaster.view.web.guard import HEADERS, EarlyAnswer, PageGuard, Visitor, digest
 
 HOST = "127.0.0.1:8050"
 ORIGIN = f"http://{HOST}"
 LOOK, STEER = "look-token", "steer-token"
 
 
-def guard(**changes) -> Guard:
+def guard(**changes) -> PageGuard:
     """A guard of a page on this machine."""
     given = {"hosts": [HOST, "localhost:8050"], "origins": [ORIGIN, "http://localhost:8050"], "port": 8050}
-    return Guard(**{**given, "look_digest": digest(LOOK), "steer_digest": digest(STEER), **changes})
+    return PageGuard(**{**given, "look_digest": digest(LOOK), "steer_digest": digest(STEER), **changes})
 
 
-def ask(path: str = "/", method: str = "GET", query: dict | None = None, *, guarded: Guard | None = None, **headers):
+def ask(
+    path: str = "/", method: str = "GET", query: dict | None = None, *, guarded: PageGuard | None = None, **headers
+):
     """Whether a request comes in: who asks, or how it is refused."""
     given = {name.replace("_", "-"): value for name, value in {"host": HOST, **headers}.items() if value is not None}
     try:
