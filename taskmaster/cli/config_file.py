@@ -41,7 +41,7 @@ class FileSettings:
 
     Attributes:
         path: The file; "" if there is none.
-        values: By the names of the options' fields.
+        values: The options' values, by the names of their fields.
     """
 
     path: str = ""

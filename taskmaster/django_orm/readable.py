@@ -124,8 +124,8 @@ def is_whole(queryset: ReadableQuerySet) -> bool:
 def without_conditions(queryset: ReadableQuerySet) -> ReadableQuerySet:
     """Return a queryset of all rows of the model, in the same database.
 
-    An index answers where the n-th row is. With a condition that few rows fit, the server would
-    look at any number of them to find one.
+    Of these, an index finds the n-th row at once. With a condition that few rows fit, the server
+    would have to look at any number of rows to find it.
     """
     return QuerySet(model=queryset.model, using=queryset._db, hints=queryset._hints or None)
 

@@ -125,7 +125,7 @@ def _is_begun(connection: Any) -> bool:
 
 
 def _check_session(connection: Any) -> None:
-    """See that a connection has been told nothing that a new one does not know."""
+    """Refuse a connection whose session has settings that a new connection would not have."""
     query = QUERIES.get(connection.vendor)
     if query is None:
         return

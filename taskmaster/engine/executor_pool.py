@@ -133,8 +133,8 @@ class ExecutorPool:
 
     @property
     def resting(self) -> bool:
-        """Whether a worker gets nothing for a while, so as to rest. It is not told to: what it was
-        told would not change when the master's word does.
+        """Whether a worker gets no batch for a while, so that it rests. The pause is kept here and
+        not there, so that a change of ``--nice`` is in force at once.
         """
         return bool(self._rests)
 

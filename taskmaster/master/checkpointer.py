@@ -374,8 +374,8 @@ def _existing(prints: bytes) -> bytes:
 
 
 def within(seconds: float) -> Callable[[], None]:
-    """Return a function that raises when it is called after that time; for
-    ``Checkpointer.last_checkpoint``.
+    """Return a time limit for ``Checkpointer.last_checkpoint``: a function that raises when it is
+    called after so many seconds.
     """
     deadline = time.monotonic() + seconds
 

@@ -173,7 +173,7 @@ class Run:
 
     @property
     def has_met_slaves(self) -> bool:
-        """Whether a slave has been let in, which is told of the end."""
+        """Whether any slave has been let in, so that it is told when the run is over."""
         return self._service.met
 
     def status(self, end: RunState | None = None) -> dict[str, Any]:

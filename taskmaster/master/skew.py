@@ -123,11 +123,12 @@ class Skew:
         return bool(self._callback and callback) and ":" not in callback and callback != self._callback
 
     def _is_another_file(self, callback: str, code: str, file: str, target: str) -> bool:
-        """Return whether a slave runs another file of the same name, which is no other version of
-        the same one.
+        """Return whether a slave runs a different file that only has the same name, as opposed to
+        another version of the master's file.
 
-        A file that is on this machine, too, is another one if it is not the master's own; one that
-        is not, if it was named by another folder. Files with the same content do the same.
+        A file that is on this machine is different if it is not the master's own. One that is on
+        another machine is different if it was named with another folder. Files with the same
+        content do the same, whatever they are called.
         """
         if ":" in callback or not self._callback or code in ("", self.code):
             return False

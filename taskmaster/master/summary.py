@@ -50,7 +50,7 @@ class View(Protocol):
 
 
 class SlaveServer(Protocol):
-    """What slaves reach the run's service through; see ``taskmaster.transport.server``."""
+    """The server that slaves connect to; see ``taskmaster.transport.server``."""
 
     @property
     def where(self) -> object:
@@ -88,8 +88,8 @@ class OwnSlave(Protocol):
         """Raise the error with which the slave ended, if it did."""
 
     def dismiss(self, hurry: Callable[[], bool]) -> None:
-        """Let it end while the master is still there, if it would wait for that; until ``hurry``
-        says that nothing may be waited for any more.
+        """Let the slave end now, while the master still answers, if it would wait for the master
+        later. Give up waiting for that as soon as ``hurry`` returns True.
         """
 
     def stop(self, hurry: Callable[[], bool]) -> int | None:

@@ -25,8 +25,8 @@ def check(option: str, dsn: str) -> None:
     """See that a DSN can be read.
 
     Args:
-        option: what was given, for the message.
-        dsn: it connects nowhere yet.
+        option: what messages call the place where the DSN was given.
+        dsn: the text; nothing is connected to.
 
     Raises:
         UsageError: it cannot; what the driver says of it is not repeated, because it may repeat the

@@ -1,5 +1,5 @@
-"""What a guard of PostgreSQL asks, on a connection of its own, which is opened when the guard is
-called first and again when it was lost.
+"""What a guard of PostgreSQL asks, on a connection of its own. That is opened when the guard is
+called for the first time, and again after it was lost.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def rows_that_fit(page: Sequence[tuple[Any, ...]], *, of: int) -> int:
 
     Args:
         page: its rows.
-        of: how many were asked for; with fewer, the server has found enough bytes in them.
+        of: how many rows were asked for. The server gives fewer when these have enough bytes.
     """
     some = page[:: -(-len(page) // SAMPLED_ROWS)]
     fit = max(1, PAGE_BYTES * len(some) // sum(map(_bytes_of, some)))

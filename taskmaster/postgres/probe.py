@@ -227,8 +227,8 @@ class DatabaseProbe:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """Give a cursor whose answer is not waited for without end, where something between hangs:
-        the run waits meanwhile.
+        """Give a cursor whose connection is cut if no answer comes in time: the run waits for the
+        probe meanwhile, and a proxy between may hang.
         """
         with dead_links.answer_within(self._connection, STATEMENT_SECONDS), self._connection.cursor() as cursor:
             yield cursor

@@ -1,8 +1,8 @@
 """A file that has what Taskmaster logs and says of a run, as lines for people or as JSON objects.
 
 It is opened anew when logrotate has moved it away. A file that cannot be written any more stops no
-run: it is warned of, once. The file stays, and others may read it: tokens are hidden in it, and in
-JSON lines wherever they go, for these are read by a collector of logs.
+run: a warning says so, once. Tokens are hidden in it, for the file stays, and others may read it.
+They are also hidden in JSON lines that go elsewhere: a collector of logs reads those.
 """
 
 from __future__ import annotations

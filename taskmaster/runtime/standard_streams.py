@@ -53,7 +53,7 @@ def harden() -> None:
 
 
 class _Unfailing(io.FileIO):
-    """A file of which nobody hears that it cannot be written."""
+    """A file whose writes never fail: what cannot be written is dropped."""
 
     def write(self, data: Any, /) -> int:
         try:

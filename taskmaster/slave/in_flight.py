@@ -349,10 +349,10 @@ class InFlight:
         self._sent = {}
 
     def refused(self, why: str) -> str | None:
-        """Note that the master does not accept the last reports, which would be the same the next
-        time.
+        """Note that the master does not accept the last reports. It would not accept the same ones
+        the next time, either.
 
-        From now on they are made one at a time, and nothing is asked for beside them. A report that
+        From now on one report is made at a time, and no batch is asked for beside it. A report that
         is refused by itself is made again with the bare facts: that jobs have failed, and why their
         exceptions are unknown. This counts as an attempt of each job.
 

@@ -6,8 +6,8 @@ stamp of the file's size and times of change when the run began. From one place 
 checksum is carried on, so that it covers the file from its first byte without reading any byte
 twice.
 
-Guarantees: what is given out are whole lines; a file whose content before a place is not what it
-was when that place was taken is refused there, and one that changes under the reading ends it.
+Guarantees: only whole lines are given out. Reading does not go on from a place if the content
+before it has changed since that place was taken, and it ends when the file changes meanwhile.
 Memory is bounded by the longest line.
 """
 

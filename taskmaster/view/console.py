@@ -143,8 +143,8 @@ class Console:
         self.say(f"Finished: {show_count(settled, 'job')} settled, {failed} of them failed; this session took {took}.")
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
-        """Write the most frequent kinds of failure, each with its number and an example, and then
-        the traceback of that: what it is comes before where it was.
+        """Write the most frequent kinds of failure. Each comes with the number of its jobs, then an
+        example, then the traceback of that example.
         """
         for count, example in kinds:
             key = keys.show(example.key) if example.key is not None else keys.NO_KEY

@@ -403,7 +403,7 @@ def test_a_run_that_does_not_go_on_is_steered_in_its_state(playground: Playgroun
     assert playground.ledger.ended() == all_once()
     late = playground.run("tm-ctl", "pause", "work.py")
     assert late.process.returncode == 2, late.output
-    assert "is finished, and what is changed in it is not in force" in late.output
+    assert "is finished: a change would not be in force when it goes on with new jobs" in late.output
 
 
 FULL = """

@@ -61,7 +61,7 @@ class JobChecks:
 
         Args:
             name: how messages call the source.
-            order: knows nothing yet but the key after which the source was asked to go on.
+            order: a new one, which knows at most the key after which the source was to go on.
         """
         self._name, self._order = name, order
 

@@ -1,4 +1,4 @@
-"""What is said at the start of a session of changes that earlier ones have left in force. Pure."""
+"""What a session says at its start about changes that earlier ones have left in force. Pure."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 (``pg_stat_statements``). Pure.
 
 A statement counts if it was seen while the run was not at work: those of the run, and new ones,
-have nothing to be compared with. Each is compared with itself, so that another mix of them is no
-change.
+have nothing to be compared with. Each statement is compared with its own former time, so that
+others' asking for other things is not taken for slowness.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Foreground:
 
         Args:
             counts: Of the statements of the database.
-            alone: The run is not at work, and was not at the last call with this.
+            alone: Whether the run is not at work, so that these belong to the measurement without
+                it.
         """
         if alone != self._was_alone or self._last is None:
             if alone:

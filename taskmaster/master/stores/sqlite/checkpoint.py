@@ -19,7 +19,7 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
     Args:
         connection: in a transaction.
         run: its id.
-        session: whose positions the settled rows have.
+        session: the session that counts the positions of the settled rows.
         checkpoint: what is new.
     """
     tally = Tally(connection, run)

@@ -47,8 +47,8 @@ def is_held(descriptor: int) -> bool:
 
 
 def address_in(text: bytes) -> str | None:
-    """Return where the owner serves that a lock file names, if it is a process of this machine that
-    has said so.
+    """Return the address in the text of a lock file: where the owner of the state serves. None if
+    the owner is on another machine, or has not said it.
     """
     return _address(text.decode(errors="replace").strip())
 
