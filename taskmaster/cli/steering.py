@@ -12,8 +12,7 @@ import click
 from taskmaster.cli.command import loaded
 from taskmaster.cli.completing import of_setting, of_slave
 from taskmaster.cli.echo import echo, echo_json
-from taskmaster.cli.which_run import client_of, run_command_of, state_without_master
-from taskmaster.cli.which_run import reason as reason_option
+from taskmaster.cli.which_run import client_of, reason_option, run_command_of, state_without_master
 from taskmaster.errors import UsageError
 from taskmaster.redaction import clean
 from taskmaster.view.status import STATUS_SCHEMA

@@ -24,7 +24,7 @@ __all__ = [
     "client_of",
     "one_master",
     "print_table",
-    "reason",
+    "reason_option",
     "run_command_of",
     "short_time",
     "state_without_master",
@@ -58,7 +58,7 @@ def run_command_of(*before: Callable[[Any], Any], name: str | None = None) -> Ca
     return decorate
 
 
-def reason(function: _Function) -> _Function:
+def reason_option(function: _Function) -> _Function:
     """Give a command ``--reason``."""
     decorated: _Function = click.option("--reason", metavar="TEXT", default="", help="Why; `tm-ctl trail` shows it.")(
         function

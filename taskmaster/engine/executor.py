@@ -53,7 +53,7 @@ class Origin:
     file: Path
 
 
-def probe() -> str:
+def probe_worker() -> str:
     """See whether a worker of the executor can start a process; return its Taskmaster release."""
     start_a_process()
     return taskmaster.__version__
@@ -145,7 +145,7 @@ class ExecutorEngine:
                 self._workers = self._size(slaves)
                 # One for each worker, so that all start now: before this process has threads and
                 # a socket.
-                probes = [self._submit(probe) for _ in range(self._workers)]
+                probes = [self._submit(probe_worker) for _ in range(self._workers)]
             self._check(probes)
         except BaseException:
             self.close()

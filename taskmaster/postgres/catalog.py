@@ -17,7 +17,7 @@ from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused
 
-__all__ = ["Column", "Table", "estimate", "look_up", "plan_of"]
+__all__ = ["Column", "Table", "estimate", "look_up", "query_plan"]
 
 PLAIN_TYPES = {"smallint": int, "integer": int, "bigint": int, "text": str, "character varying": str}
 """Types whose values travel as Python's int or str; all others travel as the server's own text."""
@@ -312,7 +312,7 @@ def _check(reading: SourceConnection, oid: int, table: Table, *, unique: bool) -
         )
 
 
-def plan_of(reading: SourceConnection, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
+def query_plan(reading: SourceConnection, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
     """Return the server's plan of a query, as EXPLAIN gives it; ``local`` are settings, as SQL."""
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
@@ -321,7 +321,7 @@ def plan_of(reading: SourceConnection, sql: str, values: Sequence[Any], local: s
 
 def estimate(reading: SourceConnection, sql: str, values: Sequence[Any]) -> int:
     """Return about how many rows a query has, by the statistics alone: nothing is counted."""
-    return int(plan_of(reading, sql, values)["Plan Rows"])
+    return int(query_plan(reading, sql, values)["Plan Rows"])
 
 
 def _like(reading: SourceConnection, table: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from taskmaster.postgres.catalog import estimate, plan_of
+from taskmaster.postgres.catalog import estimate, query_plan
 from taskmaster.postgres.pages import PageStatements
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.runtime.log import clean_logger
@@ -30,7 +30,7 @@ def warn_without_index(reading: SourceConnection, statements: PageStatements, un
     sql, values = statements.keys(None, until, f"LIMIT {request.chunk}")
     # A small table is sorted whatever there is: what counts is what the server can do when it may
     # not.
-    forced = _nodes(plan_of(reading, sql, values, ORDERED))
+    forced = _nodes(query_plan(reading, sql, values, ORDERED))
     if not any("Filter" in node or "Sort" in node["Node Type"] for node in forced):
         return
     where, bounds = statements.where(None, until)
@@ -43,7 +43,7 @@ def warn_without_index(reading: SourceConnection, statements: PageStatements, un
         condition,
         max(1, every) / max(1, min(wanted, every)),
         table.quoted,
-        " <- ".join(_step(node) for node in _nodes(plan_of(reading, sql, values))),
+        " <- ".join(_step(node) for node in _nodes(query_plan(reading, sql, values))),
         table.index(),
         condition,
     )

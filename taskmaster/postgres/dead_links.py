@@ -154,7 +154,7 @@ class LinkWatch:
         """Cut the connections on which nobody answers; forget those that were ended."""
         with self._lock:
             for name, (found, link) in list(self._links.items()):
-                state = state_of(found)
+                state = link_state(found)
                 if state.open and link.is_dead(state, now):
                     logger.warning(
                         "the database's machine has acknowledged nothing for %.0f s: the connection to it is cut",
@@ -187,7 +187,7 @@ class LinkWatch:
             self.cut_dead(time.monotonic())
 
 
-def state_of(connection: socket.socket) -> LinkState:
+def link_state(connection: socket.socket) -> LinkState:
     """Ask the kernel."""
     if connection.family not in TCP:
         return LinkState(open=not _is_ended(connection), pending=False, silence=0.0)

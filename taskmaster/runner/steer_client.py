@@ -12,7 +12,7 @@ from typing import Any
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.master.why import WhyCode
 from taskmaster.runner import control
-from taskmaster.runner.steer_state import user
+from taskmaster.runner.steer_state import user_here
 from taskmaster.transport import client
 
 __all__ = ["SteerClient", "status_of"]
@@ -53,7 +53,7 @@ class SteerClient:
         request = {
             "id": uuid.uuid4().hex,
             "command": command,
-            "by": {"user": user(), "host": socket.gethostname(), "pid": os.getpid(), "via": self._via},
+            "by": {"user": user_here(), "host": socket.gethostname(), "pid": os.getpid(), "via": self._via},
             "reason": reason,
             "arguments": dict(arguments or {}),
         }

@@ -24,12 +24,12 @@ from taskmaster.master.steering.steering import Steering
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.units import show_count, show_moment
 
-__all__ = ["steer_state", "user"]
+__all__ = ["steer_state", "user_here"]
 
 POSSIBLE = (Command.PAUSE, Command.RESUME, Command.RATE, Command.SET, Command.NOTE)
 
 
-def user() -> str:
+def user_here() -> str:
     """Return the name of the user who runs this process."""
     try:
         return getpass.getuser()
@@ -93,12 +93,12 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
         record = store.load()
         if record.finished is not None and command != Command.NOTE:
             raise UsageError(
-                f"The run of {path} is finished, and what is changed in it is not in force when it goes on with new "
-                "jobs. Give it then, as an option or while it goes on."
+                f"The run of {path} is finished: a change would not be in force when it goes on with new jobs. Make "
+                "it then, with an option of that command or while the run goes on."
             )
         nothing = _Nothing()
         steering = Steering(Broker("state", Limits()), nothing, nothing, live=record.live, trail=record.trail)
-        by = {"user": user(), "host": socket.gethostname(), "pid": os.getpid(), "via": "tm-ctl"}
+        by = {"user": user_here(), "host": socket.gethostname(), "pid": os.getpid(), "via": "tm-ctl"}
         request = {"id": uuid.uuid4().hex, "command": command, "by": by, "reason": reason}
         answer = steering.apply({**request, "arguments": dict(arguments)}, "", time.time())
         if not answer["ok"]:

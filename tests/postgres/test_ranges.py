@@ -21,7 +21,7 @@ from support.text_orders import TEXTS
 
 from taskmaster import keys, postgres
 from taskmaster.errors import UsageError
-from taskmaster.postgres.catalog import plan_of
+from taskmaster.postgres.catalog import query_plan
 from taskmaster.postgres.statements import SourceConnection
 
 Sql = Callable[..., list[tuple]]
@@ -212,7 +212,7 @@ def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sq
     source._reading.fetch = heard  # type: ignore[method-assign]
     assert len(list(source.iterate(None))) > 20
     for statement, values in asked:
-        plan = plan_of(SourceConnection(database), statement, values)
+        plan = query_plan(SourceConnection(database), statement, values)
 
         assert [node["Node Type"] for node in (plan, *plan["Plans"])] == ["Limit", "Index Only Scan"], statement
         assert "Filter" not in plan["Plans"][0]
@@ -258,7 +258,7 @@ def test_an_index_that_cannot_give_the_order_is_refused(
     columns = ", ".join([key] if isinstance(key, str) else key)
     asked = SourceConnection(lambda: driver.connect(database))
     with closing(asked):
-        (plan, *_) = plan_of(asked, f"SELECT {columns} FROM seen ORDER BY {columns} LIMIT 1", (), NO_SORT)["Plans"]
+        (plan, *_) = query_plan(asked, f"SELECT {columns} FROM seen ORDER BY {columns} LIMIT 1", (), NO_SORT)["Plans"]
     source = postgres.ranges(lambda: driver.connect(database), "seen", key)
     refused = nullcontext() if leads else pytest.raises(UsageError, match=r"CREATE INDEX.* ON public\.seen")
 
@@ -399,7 +399,7 @@ def test_partitions_are_left_out(database: str, sql: Sql, last: tuple) -> None:
         found = drawn(source)
         table = source._found()
         where, values = sys.modules[type(source).__module__]._between(table, ("2024-01-03", 20), last)
-        plan = plan_of(source._reading, f"SELECT at FROM {table.sql}{where}", values)
+        plan = query_plan(source._reading, f"SELECT at FROM {table.sql}{where}", values)
     (one,) = (each for each in found if each.lo == ("2024-01-03", 27))
     with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN UPDATE days d SET n = n + 1 WHERE {one.where('d.at', 'd.id')}", one.values)

@@ -27,7 +27,7 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
 from taskmaster.postgres import pages
-from taskmaster.postgres.catalog import plan_of
+from taskmaster.postgres.catalog import query_plan
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.sources.database_errors import StatementRefused
 from taskmaster.sources.database_retry import TooSlow
@@ -426,7 +426,7 @@ def test_a_page_is_read_along_the_index(
     sql("INSERT INTO comments SELECT 3 * n, 'more', 0, n % 10 FROM generate_series(1001, 30000) n; ANALYZE comments")
     source = postgres.rows(database, "comments", key, chunk=10, descending=descending)
     source.bounds(None)
-    plan = plan_of(SourceConnection(database), *source._statements().page(after, source._last_key(), 10))
+    plan = query_plan(SourceConnection(database), *source._statements().page(after, source._last_key(), 10))
     nodes = [plan]
     while "Plans" in nodes[-1]:
         (inner,) = nodes[-1]["Plans"]

@@ -15,15 +15,10 @@ from pathlib import Path
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.units import show_bytes, show_count
 
-__all__ = ["Retirement", "can_measure", "own_memory"]
+__all__ = ["Retirement", "own_memory"]
 
 UNLIMITED_JOBS = 2**62
 MEMORY_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def can_measure() -> bool:
-    """Return whether this system says how much memory a process takes."""
-    return Path("/proc/self/statm").exists()
 
 
 def own_memory(pid: int) -> int:

@@ -19,7 +19,15 @@ from pathlib import Path
 
 from taskmaster.errors import StateLocked, StateRefused
 from taskmaster.master.stores.sqlite import history, steering
-from taskmaster.master.stores.sqlite.file import IN_USE, RESTORE, SCHEMA_VERSION, Unresumable, has_log, is_whole, log_of
+from taskmaster.master.stores.sqlite.file import (
+    IN_USE,
+    RESTORE,
+    SCHEMA_VERSION,
+    Unresumable,
+    has_log,
+    mark_whole,
+    wal_of,
+)
 from taskmaster.master.stores.sqlite.owner import reserve
 from taskmaster.master.stores.sqlite.rows import TABLE_STATEMENTS, lost_rows, make_missing
 from taskmaster.master.stores.sqlite.validation import check_schema
@@ -88,7 +96,7 @@ def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
             connection = None
         if log:
             with suppress(OSError):
-                is_whole(path, path.stat())  # else the next attempt would report a lost log, not this error
+                mark_whole(path, path.stat())  # else the next attempt would report a lost log, not this error
         if not isinstance(exc, (sqlite3.DatabaseError, TypeError, ValueError)):
             raise
         raise _refusal(path, exc) from exc
@@ -122,7 +130,7 @@ def _refusal(path: Path, exc: Exception) -> StateRefused | StateLocked:
 def _without_log(path: Path) -> Unresumable:
     whole = shlex.join(["sqlite3", str(path), f"PRAGMA user_version = {SCHEMA_VERSION}"])
     return Unresumable(
-        f"The state {path} was in use when its process ended, and its log {log_of(path).name}, which holds the last "
+        f"The state {path} was in use when its process ended, and its log {wal_of(path).name}, which holds the last "
         "checkpoints, is not beside it. Put the log there: a copy of such a state needs both files, and a hard link "
         "has to be opened under its first name. If another program has opened the file since then, that one has "
         f"brought the log into it; say so with: {whole}.",
@@ -178,4 +186,4 @@ def let_go(connection: sqlite3.Connection, path: Path, opened: os.stat_result) -
     with suppress(sqlite3.Error):
         connection.close()
     with suppress(OSError):
-        is_whole(path, opened)
+        mark_whole(path, opened)

@@ -38,11 +38,11 @@ __all__ = [
     "create",
     "has_log",
     "inspect",
-    "is_whole",
-    "log_of",
+    "mark_whole",
     "put_aside",
     "remove_file",
     "see_that_it_is_there",
+    "wal_of",
 ]
 
 logger = clean_logger(__name__)
@@ -85,7 +85,7 @@ def inspect(path: Path) -> bool:
         Unresumable: it is of an older version.
         StateRefused: there is something else that cannot be used.
     """
-    wal = log_of(path)
+    wal = wal_of(path)
     try:
         about = path.stat()
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def put_aside(path: Path, suffix: str) -> None:
     """
     aside = path.with_name(f"{path.name}.{suffix}")
     number = 1
-    while aside.exists() or log_of(aside).exists():
+    while aside.exists() or wal_of(aside).exists():
         number += 1
         aside = path.with_name(f"{path.name}.{suffix}.{number}")
     try:
@@ -192,7 +192,7 @@ def remove_file(path: Path, opened: os.stat_result) -> None:
     left.
     """
     with suppress(OSError):
-        if os.path.samestat(path.lstat(), opened) and not log_of(path).exists():
+        if os.path.samestat(path.lstat(), opened) and not wal_of(path).exists():
             path.unlink()
 
 
@@ -223,9 +223,9 @@ def see_that_it_is_there(path: Path, opened: os.stat_result | None) -> None:
     )
 
 
-def is_whole(path: Path, opened: os.stat_result) -> None:
-    """Say so in the header of a file that SQLite has closed, if its log is gone: all that was in it
-    is in the file.
+def mark_whole(path: Path, opened: os.stat_result) -> None:
+    """Write into the header of a state that SQLite has closed that nothing of it is in a log, if
+    that is gone: then all that was in the log is in the file.
 
     Normally SQLite itself has written that; on a disk that has no room left, it cannot, but closes
     the file all the same.
@@ -234,7 +234,7 @@ def is_whole(path: Path, opened: os.stat_result) -> None:
         path: the file.
         opened: what was there when it was opened; another file is left alone.
     """
-    if log_of(path).exists():
+    if wal_of(path).exists():
         return
     with path.open("r+b") as file:
         if not os.path.samestat(os.fstat(file.fileno()), opened):
@@ -248,7 +248,7 @@ def is_whole(path: Path, opened: os.stat_result) -> None:
             os.fsync(file.fileno())
 
 
-def log_of(path: Path) -> Path:
+def wal_of(path: Path) -> Path:
     """Return the path of the write-ahead log of a state file."""
     return path.with_name(path.name + "-wal")
 
@@ -256,7 +256,7 @@ def log_of(path: Path) -> Path:
 def has_log(path: Path) -> bool:
     """Return whether there is a log whose pages may make up for those that the file lacks."""
     try:
-        about = log_of(path).stat()
+        about = wal_of(path).stat()
     except OSError:
         return False
     return stat.S_ISREG(about.st_mode) and about.st_size > 32
@@ -272,14 +272,14 @@ def _log_begins(path: Path) -> bool:
     https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
     """
     try:
-        with log_of(path).open("rb") as file:
+        with wal_of(path).open("rb") as file:
             header = file.read(32)
             order = {0x377F0682: "<", 0x377F0683: ">"}.get(int.from_bytes(header[:4]))
             if order is None or _sums(order, header[:24], (0, 0)) != struct.unpack(">2I", header[24:32]):
                 return False
             return _first_is_whole(file, order, header) or _commits(file, header) < 2
     except OSError as exc:
-        raise StateRefused(f"The log {log_of(path)} of the state cannot be read: {exc.strerror}.") from exc
+        raise StateRefused(f"The log {wal_of(path)} of the state cannot be read: {exc.strerror}.") from exc
 
 
 def _sums(order: str, data: bytes, sums: tuple[Any, ...]) -> tuple[Any, ...]:
