@@ -278,7 +278,7 @@ def failures(  # noqa: PLR0913  # an option each
     """  # noqa: D301
     if (state is None) == (host is None):
         raise UsageError("Name the run whose failed jobs are meant: either its STATE, or its master with --host.")
-    from taskmaster.cli.failures import check_styles, show, with_keys
+    from taskmaster.cli.failures import Style, check_styles, show, with_keys
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -299,7 +299,7 @@ def failures(  # noqa: PLR0913  # an option each
     count = show(found, style=style, tracebacks=tracebacks or bool(wanted))
     if wanted and not count:
         raise control.no_such_key(", ".join(wanted))
-    if not count and style == "text":
+    if not count and style is Style.TEXT:
         echo("No job of this run counts as failed" + (" like that." if kind or wanted else "."), err=True)
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from taskmaster.cli.echo import echo, echo_json
@@ -15,7 +16,7 @@ from taskmaster.redaction import clean_lines
 from taskmaster.units import show_moment
 from taskmaster.view.status import STATUS_SCHEMA
 
-__all__ = ["check_styles", "show", "with_keys"]
+__all__ = ["Style", "check_styles", "show", "with_keys"]
 
 FORMULA = tuple("=+-@")
 PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
@@ -23,18 +24,26 @@ CSV_COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last
            "first_time", "last_time")  # fmt: skip
 
 
-def show(found: Iterable[Any], *, style: str, tracebacks: bool) -> int:
+class Style(StrEnum):
+    """How failed jobs are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+
+
+def show(found: Iterable[Any], *, style: Style, tracebacks: bool) -> int:
     """Print failed jobs; return how many.
 
     Args:
         found: The jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
             they are.
-        style: "text", "json" or "csv".
+        style: How they are printed.
         tracebacks: For people: with the traceback of each attempt.
     """
-    if style == "csv":
+    if style is Style.CSV:
         return _as_csv(found)
-    if style == "json":
+    if style is Style.JSON:
         return _as_json(found)
     return _as_text(found, tracebacks=tracebacks)
 
@@ -131,7 +140,7 @@ def _key(row: dict[str, Any]) -> str:
     return NO_KEY if row["key"] is None else str(row["key"])
 
 
-def check_styles(*, as_json: bool, as_csv: bool) -> str:
+def check_styles(*, as_json: bool, as_csv: bool) -> Style:
     """Return how to print, from the two flags.
 
     Raises:
@@ -139,7 +148,7 @@ def check_styles(*, as_json: bool, as_csv: bool) -> str:
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv are given, and only one of them can be: leave one out.")
-    return "json" if as_json else "csv" if as_csv else "text"
+    return Style.JSON if as_json else Style.CSV if as_csv else Style.TEXT
 
 
 def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:

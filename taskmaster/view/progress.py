@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any, ClassVar, TextIO
 from weakref import WeakSet
 
@@ -22,7 +23,7 @@ from taskmaster.runtime.lost_output import failure_of, sentence_about
 from taskmaster.view.snapshot import Snapshot
 from taskmaster.view.status import Rate, status_line, to_json
 
-__all__ = ["Cadence", "Progress"]
+__all__ = ["Cadence", "Progress", "ProgressMode"]
 
 logger = clean_logger(__name__)
 
@@ -31,6 +32,16 @@ FIRST_LINE_SECONDS = 1.0  # until the first line, and until a missing slave is m
 EARLY_LINE_SECONDS, LATE_LINE_SECONDS = 5.0, 30.0  # between two lines, in the first minute and later
 EARLY_SECONDS = 60.0
 NARROWEST_BAR = 8  # columns; a shorter bar says nothing
+
+
+class ProgressMode(StrEnum):
+    """How progress is shown."""
+
+    BAR = "bar"
+    LINES = "lines"
+    JSON = "json"
+    """An object a line, for programs."""
+    NONE = "none"
 
 
 class Cadence:
@@ -68,8 +79,8 @@ class Progress:
     """Shows snapshots.
 
     Args:
-        mode: "bar"; "lines"; "json" (one object a line on ``out``); "none"; or "auto", which is a
-            bar on a terminal and lines elsewhere.
+        mode: A ``ProgressMode``, of which JSON goes to ``out``; or "auto", which is a bar on a
+            terminal and lines elsewhere.
         stream: Where people read.
         out: Where programs read.
         clock: Monotonic seconds.
@@ -121,11 +132,11 @@ class Progress:
                 return
             self._note(snapshot)
             now = self._clock()
-            if self._mode == "bar":
+            if self._mode is ProgressMode.BAR:
                 if self._bar is None or now - self._drawn >= REDRAW_SECONDS:
                     self._drawn = now
                     self._draw(snapshot)
-            elif self._mode != "none" and self._cadence.due(now, (snapshot.state, snapshot.slaves == 0)):
+            elif self._mode is not ProgressMode.NONE and self._cadence.due(now, (snapshot.state, snapshot.slaves == 0)):
                 self._print(snapshot)
 
     def _note(self, snapshot: Snapshot) -> None:
@@ -139,19 +150,19 @@ class Progress:
                 return
             self._closed = True
             self._note(snapshot)
-            if self._mode == "bar":
+            if self._mode is ProgressMode.BAR:
                 self._draw(snapshot)
                 if self._bar is not None:
                     self._bar.close()
                     self._bar = None
-            elif self._mode != "none":
+            elif self._mode is not ProgressMode.NONE:
                 self._print(snapshot)
             for line in self._end:
                 self._keep(_put(line, self._out), self._out)
 
     def tell(self, event: Mapping[str, Any], *, last: bool) -> None:
         """Show an event, in mode "json"; the last ones come after the last snapshot."""
-        if self._mode != "json":
+        if self._mode is not ProgressMode.JSON:
             return
         with self._lock:
             line = json.dumps(event)
@@ -175,7 +186,7 @@ class Progress:
         because programs read ``out`` then.
         """
         with self._lock:
-            if self._mode == "json" and stream is self._out:
+            if self._mode is ProgressMode.JSON and stream is self._out:
                 stream = self._stream
             if self._bar is None or not _same_screen(stream, self._stream):
                 self._keep(_put(line, stream), stream)
@@ -202,7 +213,7 @@ class Progress:
         self._bar.draw(text, done, total, width)
 
     def _print(self, snapshot: Snapshot) -> None:
-        if self._mode == "json":
+        if self._mode is ProgressMode.JSON:
             found = self._found(snapshot)
             line = json.dumps({"event": "progress", "at": round(self._wall(), 3), **found})
             self._keep(_put(line, self._out), self._out)
@@ -308,10 +319,11 @@ class _TqdmStream:
         """Do nothing: every write is flushed already."""
 
 
-def _resolve(mode: str, stream: TextIO) -> str:
+def _resolve(mode: str, stream: TextIO) -> ProgressMode:
     if mode != "auto":
-        return mode
-    return "bar" if _is_terminal(stream) and os.environ.get("TERM") != "dumb" else "lines"
+        return ProgressMode(mode)
+    has_screen = _is_terminal(stream) and os.environ.get("TERM") != "dumb"
+    return ProgressMode.BAR if has_screen else ProgressMode.LINES
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from taskmaster.cli.echo import echo_json
-from taskmaster.cli.failures import show
+from taskmaster.cli.failures import Style, show
 from taskmaster.master.job_records import Attempt, FailedJob
 
 HOSTILE = "n\x1b]0;PWN\x07\nFAKE LINE\r\u202e\x9b2J\ud800"
@@ -43,7 +43,7 @@ FORMULAS = ["=HYPERLINK('http://x')", "+cmd|'/c calc'!A1", "-2+3+cmd", "@SUM(1)"
 def test_a_spreadsheet_runs_nothing_that_an_exception_has_said(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In whatever column it stands."""
     texts = dict.fromkeys(("slave", "type", "message", "traceback", "job"), text)
-    show([failed(**texts)], style="csv", tracebacks=False)
+    show([failed(**texts)], style=Style.CSV, tracebacks=False)
 
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert not [cell for cell in rows[1] if cell[:1] in tuple("=+-@\t\r")]
@@ -52,7 +52,7 @@ def test_a_spreadsheet_runs_nothing_that_an_exception_has_said(text: str, capsys
 @pytest.mark.parametrize("job", ["-5", "+1.5", "-1e-07", "17"])
 def test_numbers_stay_numbers_in_a_spreadsheet(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A negative key is no formula."""
-    show([failed(job=job)], style="csv", tracebacks=False)
+    show([failed(job=job)], style=Style.CSV, tracebacks=False)
 
     assert next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["job"] == job
 
@@ -69,7 +69,7 @@ def test_json_has_no_number_that_there_is_not(capsys: pytest.CaptureFixture[str]
 
 def test_a_spreadsheet_has_times_that_people_read(capsys: pytest.CaptureFixture[str]) -> None:
     """Beside the seconds, which programs calculate with."""
-    show([failed()], style="csv", tracebacks=False)
+    show([failed()], style=Style.CSV, tracebacks=False)
 
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert float(row["last"]) == 5.0
