@@ -23,7 +23,7 @@ WORKED_SECONDS = 10.0  # after which a slave that has not ended is taken to work
 
 
 def last_line(text: str) -> str:
-    """Return the last line of a text: of what a slave has said at its end, why."""
+    """Return the last line of what a slave has said: there it says why it has ended."""
     return text.rstrip().rpartition("\n")[2].strip()
 
 

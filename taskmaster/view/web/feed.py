@@ -92,7 +92,7 @@ class Feed:
             self._task = asyncio.get_running_loop().create_task(self._refresh())
         await asyncio.wait([self._task], timeout=ANSWER_WAIT_SECONDS)
         if not self._task.done():
-            self._trouble = "The master has not answered yet; it is asked on."
+            self._trouble = "The master has not answered yet; it is asked again."
 
     def answer(self, *, steers: bool) -> dict[str, Any]:
         """Return what ``/api/v1/status`` gives.
