@@ -165,7 +165,7 @@ class Exhausted(NamedTuple):
 ToSupervisor = Ready | CannotRun | JobFailed | CallRaised | BatchEnded | BatchUnreadable | Exhausted | WorkerClosed
 ToWorker = RunBatch | AboutRun | Quit
 
-_KINDS: dict[type, str] = {
+_KIND_NAMES: dict[type, str] = {
     Ready: "ready",
     CannotRun: "cannot run",
     JobFailed: "failed",
@@ -182,7 +182,7 @@ _KINDS: dict[type, str] = {
 
 def to_plain(message: ToSupervisor | ToWorker) -> tuple[Any, ...]:
     """Return a message as the socket carries it."""
-    kind = _KINDS[type(message)]
+    kind = _KIND_NAMES[type(message)]
     if isinstance(message, JobFailed | CallRaised):
         *fields, failure = message
         return (kind, *fields, failure.to_wire())

@@ -158,7 +158,6 @@ def test_ranges_follow_the_time_that_they_take(database: str, comments: None) ->
     source.took([second.key, third.key], 20.0)
 
     assert source._open == {fourth.key: 20}
-    assert source._speed == pytest.approx(0.7 * 100 + 0.3 * 1)
     assert source._rows == 20
     for _ in range(20):
         job = next(jobs, None)
