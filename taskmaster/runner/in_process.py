@@ -296,7 +296,7 @@ class InProcessSlave:
             self._sender.interrupted = True
             raise KeyboardInterrupt
         self._scoreboard.heads[0][0] = 0
-        self._scoreboard.lowered[0][0] = 1
+        self._scoreboard.lowered[0][0] = True
         if self._timer is None:
             sys.stderr.write(
                 f"\n{signals.name}: the job that runs here has {self._grace:g} s to end; the same signal again ends it "

@@ -38,7 +38,7 @@ class Scoreboard:
 
     Attributes:
         heads: For each region, limit and position as a view of numbers.
-        lowered: For each region, a byte that is not 0 once the limit has been lowered.
+        lowered: For each region, whether the limit has been lowered.
         states: For each region, a byte for each job of the batch, used where several jobs run at
             once.
     """
@@ -48,7 +48,8 @@ class Scoreboard:
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         whole = memoryview(self._memory)
         self.heads = [whole[r * _REGION_BYTES : r * _REGION_BYTES + _HEAD_BYTES].cast("Q") for r in range(REGIONS)]
-        self.lowered = [whole[r * _REGION_BYTES + 16 : r * _REGION_BYTES + 17] for r in range(REGIONS)]
+        # As a truth value it costs each job less than as a number, which would have to be made.
+        self.lowered = [whole[r * _REGION_BYTES + 16 : r * _REGION_BYTES + 17].cast("?") for r in range(REGIONS)]
         self.states = [whole[r * _REGION_BYTES + _HEAD_BYTES : (r + 1) * _REGION_BYTES] for r in range(REGIONS)]
 
     def keep_from_children(self) -> None:
@@ -69,13 +70,13 @@ class Scoreboard:
         if place != self._address:
             os._exit(1)  # what a child writes there would be taken for the worker's word
         for lowered in self.lowered:
-            lowered[0] = 1
+            lowered[0] = True
 
     def prepare(self, region: int, count: int) -> None:
         """Make a region ready for a batch; the supervisor does this before it sends the batch."""
         self.heads[region][1] = NOT_BEGUN
         self.heads[region][0] = count
-        self.lowered[region][0] = 0
+        self.lowered[region][0] = False
         self.states[region][:count] = bytes(count)
 
     def position(self, region: int) -> int:
@@ -111,13 +112,13 @@ class Scoreboard:
         """Start no more jobs of any batch; the worker itself does this."""
         for region in range(REGIONS):
             self.heads[region][0] = 0
-            self.lowered[region][0] = 1
+            self.lowered[region][0] = True
 
     def lower(self, region: int, keep: int, count: int, *, several: bool) -> int:
         """Ask for the jobs from ``keep`` on; return the index from which none will be started."""
         head = self.heads[region]
         head[0] = min(head[0], keep)
-        self.lowered[region][0] = 1
+        self.lowered[region][0] = True
         # A processor may read before its own write is visible to others. A system call takes longer
         # than that.
         time.sleep(0)
