@@ -634,7 +634,7 @@ COVERED_BY = {
     ),
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
     "tests/process/test_slaves.py": (
-        "example runner/remote_slave slave/connector slave/interruption slave/supervisor slave/unusable"
+        "example runner/remote_slave slave/connector slave/interruption slave/unusable"
     ),
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
     "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",

@@ -320,5 +320,6 @@ class Fleet:
             slave.ended.append(work)
         self._busy -= 1
         self._fill(slave)
+        gathered = slave.said_at + slave.gather
         all_busy = len(slave.running) + len(slave.stale) >= self.shape.workers
-        self._soon(slave, slave.said_at + slave.gather if all_busy else 0.0)
+        self._soon(slave, gathered if all_busy else min(gathered, slave.ask_at))

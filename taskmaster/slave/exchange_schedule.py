@@ -43,6 +43,17 @@ class ExchangeSchedule:
         """Return whether it is time to ask although every worker has a batch that it runs."""
         return now >= self._posted_at + self._gather
 
+    def gathers(self, now: float, *, free: bool, idle: bool) -> bool:
+        """Return whether the end of a batch is told later, together with others: every worker has
+        one that it runs, or the master has said when to ask again for one that has none.
+
+        Args:
+            now: the time.
+            free: a worker can take a batch.
+            idle: a worker has none.
+        """
+        return free and not self.has_gathered(now) and not (idle and self.may_ask(now))
+
     def reads_progress(self, now: float) -> bool:
         """Return whether it is time to read how far the workers have got."""
         return now >= self._read_at + self._read_every

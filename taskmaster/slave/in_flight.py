@@ -306,14 +306,15 @@ class InFlight:
         """Return whether there is something that the master has not heard."""
         return any(held.state != held.told for held in self._held.values() if not held.stale)
 
-    def urgent(self) -> bool:
+    def urgent(self, *, gathers: bool = False) -> bool:
         """Return whether the master should hear the news at once.
 
-        A batch has ended, and its worker wants another one; or jobs were given back, for which
-        another worker may be waiting.
+        A batch has ended, and its worker wants another one, unless such ends are gathered; or jobs
+        were given back, for which another worker may be waiting.
         """
+        can_wait = (ReportEnd.OPEN, ReportEnd.FINISHED) if gathers else (ReportEnd.OPEN,)
         return any(
-            held.end or held.told is None or held.keep != held.told.keep
+            held.end not in can_wait or held.told is None or held.keep != held.told.keep
             for held in self._held.values()
             if not held.stale
         )

@@ -205,7 +205,8 @@ class Supervisor:
         in_flight, schedule, room = self._in_flight, self._schedule, self._pool.room
         working = len(in_flight) > 0
         free = room.batches if self._stop_by is None and not in_flight.singly else 0
-        urgent = in_flight.urgent() or in_flight.singly
+        gathers = schedule.gathers(now, free=free > 0, idle=room.idle)
+        urgent = in_flight.urgent(gathers=gathers) or in_flight.singly
         may = free > 0 and (urgent or schedule.may_ask(now))
         ask = may and (schedule.has_gathered(now) or room.idle)
         read = working and schedule.reads_progress(now)

@@ -66,6 +66,24 @@ def test_a_slave_with_many_workers_asks_for_several_batches_at_once(schedule, wo
     assert schedule.until_next(100.0, LEASE, working=False, free=True, idle=False) == pytest.approx(at - 100.0)
 
 
+@pytest.mark.parametrize("workers", [64, 7])
+def test_ends_of_batches_are_gathered_while_no_worker_could_be_given_another_one_at_once(schedule, workers: int):
+    """Every worker has one, or the master has none; a slave with few workers gathers nothing."""
+    many = workers == 64
+    schedule.gather(8.0, workers)
+    schedule.posted(100.0, asked=True)
+    schedule.answered(100.0, 5.0, fed=True)
+
+    assert schedule.gathers(100.5, free=True, idle=False) is many
+    assert not schedule.gathers(100.5, free=True, idle=True), "it may be asked for one"
+    assert not schedule.gathers(100.5, free=False, idle=False), "none is asked for, as at a slave's end"
+    assert not schedule.gathers(101.0, free=True, idle=False)
+
+    schedule.answered(100.0, 5.0, fed=False)
+
+    assert schedule.gathers(100.5, free=True, idle=True) is many
+
+
 def test_leases_are_renewed_long_before_they_end(schedule: ExchangeSchedule):
     """Also while nothing is to be said; a slave that holds nothing is in no hurry."""
     schedule.answered(100.0, 30.0, fed=True)

@@ -323,6 +323,25 @@ def test_what_is_given_back_is_urgent() -> None:
     assert not in_flight.urgent()
 
 
+def test_the_end_of_a_batch_is_urgent_unless_such_ends_are_gathered() -> None:
+    """What did not end as it should is told at once."""
+    in_flight = InFlight()
+    held = take(in_flight)
+    in_flight.finish(held, held.keep)
+
+    assert in_flight.urgent()
+    assert not in_flight.urgent(gathers=True)
+
+    in_flight.reports()
+    in_flight.answered()
+
+    assert not in_flight.urgent()
+
+    in_flight.drop(take(in_flight))
+
+    assert in_flight.urgent(gathers=True)
+
+
 def test_many_jobs_that_ended_out_of_turn_are_reported_in_several_exchanges() -> None:
     """Together they would be too much for the master, which would take it for a lost connection,
     again and again.
