@@ -62,6 +62,14 @@ class Story:
         """The seconds from ``begin`` on whose p95 is above a limit."""
         return [second for second in range(seconds) if self.p95((begin + second, begin + second + 1)) > limit]
 
+    def within(self, limit: float, begin: float, seconds: int) -> int:
+        """After how many seconds the p95 of all that comes then is within a limit: as many as there
+        are if it never is. That of a single second is made of so few transactions that it is above
+        the limit now and then, also where it is not in ten seconds together.
+        """
+        end = begin + seconds
+        return next((second for second in range(seconds - 2) if self.p95((begin + second, end)) <= limit), seconds)
+
     def speed(self, begin: float, end: float) -> float:
         """Rows a second."""
         return sum(rows for at, rows in self.rows if begin <= at < end) / (end - begin)
