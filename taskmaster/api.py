@@ -28,7 +28,7 @@ from taskmaster.options.commands import MasterOptions, RunOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.redaction import clean_message
 from taskmaster.runner import shared_key
-from taskmaster.runner.excepthook import for_scripts
+from taskmaster.runner.excepthook import ScriptEnd, for_scripts
 from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
@@ -243,7 +243,7 @@ class Taskmaster:
                 sys.stderr.write(clean_message(str(exc)) + "\n")
             if is_interactive():
                 raise KeyboardInterrupt from None  # somebody types, and has not ended
-            raise SystemExit(exc.exit_code) from None
+            raise ScriptEnd(exc.exit_code) from None
 
     def _callbacks(self) -> Callbacks:
         from taskmaster.slave.worker.callbacks import Callbacks, classes_of

@@ -215,10 +215,12 @@ def _pairs(match: re.Match[str] | None) -> list[tuple[str, float]]:
 
 
 def show_moment(at: float | None) -> str:
-    """Return a time on the clock, in seconds since 1970, as people write it; "-" for None."""
+    """Return a time on the clock, in seconds since 1970, as people write it, with the difference
+    from UTC; "-" for None.
+    """
     if at is None:
         return "-"
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+        return time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(at))
     except (OverflowError, ValueError, OSError):
         return "at no time"  # of a clock or a file that is wrong

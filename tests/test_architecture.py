@@ -639,7 +639,7 @@ COVERED_BY = {
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
     "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
-    "tests/process/test_prefork.py": ("runner/prefork runner/local_slave slave/worker/fork_server"),
+    "tests/process/test_prefork.py": ("runner/prefork slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks",
     "tests/process/test_in_process.py": ("master/reading/reader_by_turns runner/in_process_server runner/one_job"),
     "tests/process/test_trial.py": "runner/sample_run",

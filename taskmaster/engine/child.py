@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -26,6 +26,7 @@ from typing import IO, Any
 from taskmaster.engine.archive import unpack
 from taskmaster.engine.ended import NO_MASTER, Ended
 from taskmaster.engine.slave_task import SlaveTask
+from taskmaster.runtime.child_process import environment_of_child
 from taskmaster.slave.config import GIVE_UP_MARK
 
 __all__ = ["Wanted", "drain", "give_up", "own_directory", "run_slave_task", "running", "start_a_process"]
@@ -145,7 +146,7 @@ def _run(
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         process_group=0,
-        env=_environment(os.environ, task.environment),
+        env={**environment_of_child(), **dict(task.environment)},
     )
     began = time.monotonic()
     lines: deque[str] = deque(maxlen=MOST_LINES)
@@ -206,11 +207,6 @@ def _end_of(child: subprocess.Popen[bytes]) -> threading.Event:
 
     threading.Thread(target=wait, name="taskmaster-end", daemon=True).start()
     return ended
-
-
-def _environment(there: Mapping[str, str], own: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    found = {name: value for name, value in there.items() if name != "TASKMASTER_KEY"}
-    return {**found, **dict(own)}
 
 
 def _relay(pipe: IO[bytes], lines: deque[str], beside: bool) -> None:

@@ -133,7 +133,7 @@ class Condition:
         if broker.paused:
             return RunState.PAUSED, broker.paused
         if broker.hand_out.held:
-            return RunState.PAUSING if counts.leased else RunState.PAUSED, self._steering.describe_hold()
+            return RunState.PAUSING if counts.leased else RunState.PAUSED, self._steering.reason_for_hold()
         if throttled:
             return RunState.THROTTLED, throttled
         resuming = self._reader.skipped is not None and not counts.queued and not counts.leased

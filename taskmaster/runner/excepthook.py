@@ -18,9 +18,13 @@ from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.invocation import is_interactive
 
-__all__ = ["for_scripts"]
+__all__ = ["ScriptEnd", "for_scripts"]
 
 _debug = False
+
+
+class ScriptEnd(SystemExit):
+    """The end of a script whose run a signal has ended; all is said already."""
 
 
 @contextmanager
@@ -35,6 +39,9 @@ def for_scripts(*, debug: bool) -> Iterator[None]:
         yield
     except TaskmasterError as exc:
         exc.args = (as_keywords(str(exc)), *exc.args[1:])
+        _end_with_it(debug=debug)
+        raise
+    except ScriptEnd:
         _end_with_it(debug=debug)
         raise
     except Exception as exc:
@@ -55,10 +62,12 @@ def _end_with_it(*, debug: bool) -> None:
 
 
 def _uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(exc, ScriptEnd):
+        return  # `python -i` shows it, and goes on to its prompt
     if not isinstance(exc, TaskmasterError):
         sys.__excepthook__(kind, exc, trace)
         return
-    if is_interactive():  # somebody types, and has not ended
+    if is_interactive() or sys.flags.inspect:  # somebody types, and has not ended
         say_error("taskmaster", exc, debug=_debug)
         return
     # What a full disk refuses would be written again at the exit, whose code were 120 then.

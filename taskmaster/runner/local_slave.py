@@ -24,7 +24,7 @@ from taskmaster.options.option import from_options
 from taskmaster.records import changing
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.prefork import Prefork
-from taskmaster.runtime.child_process import reap
+from taskmaster.runtime.child_process import environment_of_child, reap
 from taskmaster.runtime.exit_word import ExitWord
 from taskmaster.slave.config import Instructions, SlaveConfig
 from taskmaster.transport.address import Address
@@ -237,7 +237,7 @@ class LocalSlave:
             stderr=subprocess.PIPE,
             pass_fds=passed,
             process_group=0,
-            env={name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"},
+            env=environment_of_child(),
         )
         word.begun()
         if process.stdin is not None:

@@ -28,6 +28,7 @@ from taskmaster.runner.announcements import command_again
 from taskmaster.runner.page_plan import PagePlan
 from taskmaster.runner.page_tokens import KeptPage, Tokens, keep_page, kept_page, new_tokens
 from taskmaster.runtime.at_fork import forget_in_children
+from taskmaster.runtime.child_process import environment_of_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.transport.line import LineEnd
 from taskmaster.view.snapshot import Snapshot
@@ -193,7 +194,6 @@ class ServedPage:
         theirs = self._end.open()
         try:
             flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
-            kept = {name: value for name, value in os.environ.items() if name != "TASKMASTER_KEY"}
             with self._lock:
                 if self._ended.is_set():
                     return False
@@ -206,7 +206,7 @@ class ServedPage:
                     pass_fds=[self._socket.fileno(), theirs.fileno()],
                     process_group=0,
                     # Each thread's memory would take a large part of what the child may have.
-                    env={**kept, "MALLOC_ARENA_MAX": "2"},
+                    env={**environment_of_child(), "MALLOC_ARENA_MAX": "2"},
                 )
                 if process.stdin is not None:
                     told = replace(self._told, line=theirs.fileno()).to_line()

@@ -20,7 +20,7 @@ from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.exit_word import ExitWord, say_exit
 from taskmaster.runtime.tracebacks import users_traceback
 
-__all__ = ["Forked", "can_fork", "children_kept_out", "end_child", "kill_group", "reap"]
+__all__ = ["Forked", "can_fork", "children_kept_out", "end_child", "environment_of_child", "kill_group", "reap"]
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whether a child has ended
 
@@ -90,6 +90,13 @@ class Forked:
         """End the child now."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
+
+
+def environment_of_child() -> dict[str, str]:
+    """Return the environment for a process of Taskmaster's own: without the key, and without the
+    wish to stay at a prompt at the end (PYTHONINSPECT), which would cost its exit code.
+    """
+    return {name: value for name, value in os.environ.items() if name not in ("TASKMASTER_KEY", "PYTHONINSPECT")}
 
 
 def reap(pid: int, seconds: float = 2.0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -265,6 +266,27 @@ def test_ctrl_c_at_a_prompt_keeps_the_interpreter(playground: Playground) -> Non
     assert "KeyboardInterrupt" in shell.output, shell.output
     assert "STILL HERE" in shell.output
     assert "resume it with: the same call" in shell.output
+
+
+STAYS = {
+    "an error": "Taskmaster(jobs.handle_job, {1, 2})",
+    "a signal": "Taskmaster(lambda n: os.kill(os.getpid(), signal.SIGTERM), range(9), processes=0, state='s.tmstate')",
+    "a good end": "Taskmaster(jobs.handle_job, range(9), processes=1, state='s.tmstate')",
+}
+
+
+@pytest.mark.parametrize("kind", STAYS)
+@pytest.mark.parametrize("how", ["-i", "PYTHONINSPECT"])
+def test_a_script_that_stays_at_the_prompt_shows_no_traceback(playground: Playground, kind: str, how: str) -> None:
+    """However its run has ended; and the processes of the run do not stay."""
+    imports = "import os, signal, jobs\nfrom taskmaster import Taskmaster\n"
+    playground.write("script.py", f"{imports}if __name__ == '__main__':\n    {STAYS[kind]}.start()\n")
+    words = f"env PYTHONINSPECT=1 {sys.executable}" if how == "PYTHONINSPECT" else f"{sys.executable} -i"
+    run = playground.run("/bin/bash", "-c", f"echo 'print(1 + 41)' | {words} script.py")
+
+    assert "Traceback" not in run.output
+    assert how == "PYTHONINSPECT" or "42" in run.output  # which comes to a prompt in a terminal alone
+    assert "Error" not in run.output
 
 
 @pytest.mark.slow

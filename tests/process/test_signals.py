@@ -37,7 +37,10 @@ def test_a_signal_to_all_processes_of_a_service_lets_running_jobs_end(playground
     assert len(playground.ledger.ended()) == 6
 
 
-@pytest.mark.parametrize(("number", "code"), mostly_slow([(signal.SIGINT, 130), (signal.SIGTERM, 143)], signal.SIGINT))
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), mostly_slow(ENDS, signal.SIGINT))
 def test_a_signal_to_the_whole_group_ends_a_local_run_in_good_order(
     playground: Playground, number: int, code: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from taskmaster.units import (
     share_of,
     show_bytes,
     show_count,
+    show_moment,
     show_rounded,
     show_seconds,
     show_share,
@@ -72,6 +74,19 @@ def test_a_shown_duration_can_be_read_again(text):
     seconds = seconds_of("--run-time", text)
 
     assert seconds_of("--run-time", show_seconds(seconds)) == seconds
+
+
+def test_a_shown_moment_has_its_zone(monkeypatch):
+    """A log of another machine, or of three days, may be of another zone; no moment is a dash."""
+    monkeypatch.setenv("TZ", "UTC-5:30")
+    time.tzset()
+    try:
+        assert show_moment(1796052532.5) == "2026-11-30 20:58:52+0530"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert show_moment(None) == "-"
+    assert show_moment(1e300) == "at no time"
 
 
 def test_shown_amounts_are_short():

@@ -113,8 +113,14 @@ class Steering:
         hold = self.hold
         if hold is None:
             return ""
-        until = f" until {show_moment(hold.until)}" if hold.until is not None else ""
-        return f"by {hold.by} since {show_moment(hold.at)}{until}" + (f": {hold.reason}" if hold.reason else "")
+        return _who(hold) + (f": {hold.reason}" if hold.reason else "")
+
+    def reason_for_hold(self) -> str:
+        """Return the same for a line that may be cut: why the run is held comes first."""
+        hold = self.hold
+        if hold is None:
+            return ""
+        return f"{hold.reason} ({_who(hold)})" if hold.reason else _who(hold)
 
     def at_start(self, place: str) -> list[str]:
         """Return what is to be said at the start of what earlier sessions have left in force.
@@ -362,6 +368,11 @@ class Steering:
             self.lost.append((change, str(exc)))
             return
         self.live[change.name] = change
+
+
+def _who(hold: LiveChange) -> str:
+    until = f" until {show_moment(hold.until)}" if hold.until is not None else ""
+    return f"by {hold.by} since {show_moment(hold.at)}{until}"
 
 
 def _only(request: SteerRequest, *names: str) -> None:

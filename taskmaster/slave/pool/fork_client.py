@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.runtime.child_process import Forked, kill_group
+from taskmaster.runtime.child_process import Forked, environment_of_child, kill_group
 from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
@@ -77,7 +77,7 @@ class ForkClient:
         self._events: deque[dict[str, int]] = deque()
         self._partial = b""
         self._directory = directory
-        self._environment = {**os.environ, **dict(environment)} if environment else None
+        self._environment = dict(environment)
         self.control = inherited if inherited is not None else self._start()
 
     def _start(self) -> socket.socket:
@@ -91,7 +91,7 @@ class ForkClient:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd=self._directory,
-                env=self._environment,
+                env={**environment_of_child(), **self._environment},
                 process_group=0,
             )
         return ours

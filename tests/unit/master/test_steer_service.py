@@ -144,7 +144,7 @@ def test_a_session_that_has_not_said_its_end_is_said_to_have_none() -> None:
     ended = service(trail=[begun, TrailRow(2, 60.0, "stopped", "", "", "", "master", "SIGTERM", "", "")])
 
     said = killed.steering.at_start("x.tmstate")[0]
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(50.0))  # in the zone that another test has left
+    at = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(50.0))  # in the zone that another test has left
     assert f"ended without a word soon after {at}: it was killed, or its machine went down." in said
     assert [row.command for row in killed.steering.trail.after(2, 9)] == ["killed", "started"]
     assert ended.steering.at_start("x.tmstate") == service().steering.at_start("x.tmstate") == []

@@ -83,6 +83,7 @@ def test_a_paused_run_hands_out_nothing_and_asks_back_what_has_not_begun() -> No
     assert all(map(world.broker.hand_out.asks_all_back, world.slaves))
     assert world.steering.describe_hold().startswith("by anna@bastion since ")
     assert world.steering.describe_hold().endswith(": deploy")
+    assert world.steering.reason_for_hold().startswith("deploy (by anna@bastion since ")  # a narrow line is cut
 
     assert world.ask("resume")["say"] == "The run goes on."
     assert not any(map(world.broker.hand_out.asks_all_back, world.slaves))
