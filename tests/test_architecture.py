@@ -637,7 +637,7 @@ COVERED_BY = {
         "example runner/remote_slave slave/connector slave/interruption slave/unusable"
     ),
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
-    "tests/process/test_worker_ends.py": "slave/pool/worker_ends slave/worker/ending slave/worker/forked_children",
+    "tests/process/test_worker_ends.py": "slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
     "tests/process/test_prefork.py": ("runner/prefork slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks",
@@ -681,7 +681,7 @@ COVERED_BY = {
     "tests/postgres/test_connections.py": "postgres/connections postgres/dsn",
     "tests/postgres/test_guards.py": "postgres/guard_statement",
     "tests/postgres/test_write_guards.py": "postgres/write_guards",
-    "tests/postgres/test_ranges.py": "postgres/coverage postgres/ranges",
+    "tests/postgres/test_ranges.py": "postgres/coverage postgres/key_operators postgres/ranges",
     "tests/postgres/test_rows.py": "postgres/catalog postgres/pages postgres/rows postgres/statements",
     "tests/postgres/test_values.py": "postgres/values",
     "tests/unit/sources/test_files.py": (

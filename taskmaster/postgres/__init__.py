@@ -2,7 +2,7 @@
 throttle.
 
 - ``rows`` (with ``pages``, ``prefetch``, ``coverage``) and ``ranges``: tables as sources;
-- ``catalog``, ``statements``, ``values``: what they ask of the server, and how;
+- ``catalog``, ``key_operators``, ``statements``, ``values``: what they ask of the server, and how;
 - ``connections``, ``dead_links``, ``dsn``: a worker's connection;
 - ``guards``, ``write_guards``, ``guard_statement``, ``probe``: for the throttle.
 

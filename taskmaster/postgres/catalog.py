@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.postgres.key_operators import operator_of, operators_of
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
@@ -136,12 +138,15 @@ class Table:
         columns: Its columns by name.
         key: The columns of the key.
         partitioned: Whether its rows are in other tables.
+        operators: Schema of the operators that compare its key, as SQL; "" for those that are found
+            without one.
     """
 
     quoted: str
     columns: dict[str, Column]
     key: tuple[Column, ...]
     partitioned: bool
+    operators: str = ""
 
     @property
     def sql(self) -> str:
@@ -173,13 +178,15 @@ class Table:
         """
         values = list(self.values_of(key))
         placeholders = [column.placeholder for column in self.key]
+        operator = operator_of(sign, self.operators)
         if len(self.key) == 1:
-            return f"{self.key_sql} {sign} {placeholders[0]}", values
-        condition = f"{self.key_sql} {sign} ({', '.join(placeholders)})"
+            return f"{self.key_sql} {operator} {placeholders[0]}", values
+        condition = f"{self.key_sql} {operator} ({', '.join(placeholders)})"
         if not self.partitioned:
             return condition, values
         # The server leaves out partitions by single columns alone, not by a row of them.
-        return f"{condition} AND {self.key[0].sql} {sign[0]}= {placeholders[0]}", [*values, values[0]]
+        first = f"{self.key[0].sql} {operator_of(f'{sign[0]}=', self.operators)} {placeholders[0]}"
+        return f"{condition} AND {first}", [*values, values[0]]
 
     def index(self, *, unique: bool = False) -> str:
         """Return the statement that makes an index over the key; without a lock if possible."""
@@ -263,7 +270,7 @@ def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, 
             raise UsageError(f"{sql} has no column {name!r}{_near(name, columns)}.")
     chosen = Table(sql, columns, tuple(columns[name] for name in names), partitioned)
     _check(reading, oid, chosen, unique=unique)
-    return chosen
+    return replace(chosen, operators=operators_of(reading, oid, sql, {c.name: c.type for c in chosen.key}))
 
 
 def _say_filtered(table: str, *, allowed: bool) -> None:

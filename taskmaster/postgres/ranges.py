@@ -13,6 +13,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
+from taskmaster.postgres.key_operators import operator_of
 from taskmaster.postgres.statements import Dsn, SourceConnection, durations
 from taskmaster.sources.key_ranges import RangeSource
 
@@ -32,6 +33,7 @@ class KeyRange:
         types: The types of the key's columns, as SQL.
         label: The ``label`` that ``ranges`` was given.
         partitioned: Whether the table's rows are in partitions.
+        operators: Schema of the operators that compare the key, as SQL; "" for the server's own.
 
     Example::
 
@@ -50,9 +52,10 @@ class KeyRange:
     types: tuple[str, ...]
     label: Any = None
     partitioned: bool = False
+    operators: str = ""
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        # A state from before ``partitioned`` has one value less.
+        # A state from before ``partitioned`` or ``operators`` has fewer values.
         for at, field in enumerate(fields(self)):
             object.__setattr__(self, field.name, state[at] if at < len(state) else field.default)
 
@@ -68,8 +71,8 @@ class KeyRange:
         if len(names) != len(self.key):
             raise UsageError(f"The key has the columns {', '.join(self.key)}, and where() was given {len(names)}.")
         left = ", ".join(names) if len(names) == 1 else f"({', '.join(names)})"
-        parts = [] if self.lo is None else [f"{left} > {self._placeholders('lo')}"]
-        parts.append(f"{left} <= {self._placeholders('hi')}")
+        parts = [] if self.lo is None else [f"{left} {self._operator('>')} {self._placeholders('lo')}"]
+        parts.append(f"{left} {self._operator('<=')} {self._placeholders('hi')}")
         if self.partitioned and len(names) > 1:
             parts += self._bounds(names)
         return " AND ".join(parts)
@@ -104,12 +107,15 @@ class KeyRange:
         for at, name in enumerate(names):
             if low is not None and low[at] == high[at]:
                 # Partitions by hash are left out by an equality alone.
-                yield f"{name} = {self._placeholder('hi', at)}"
+                yield f"{name} {self._operator('=')} {self._placeholder('hi', at)}"
                 continue
             if low is not None:
-                yield f"{name} >= {self._placeholder('lo', at)}"
-            yield f"{name} <= {self._placeholder('hi', at)}"
+                yield f"{name} {self._operator('>=')} {self._placeholder('lo', at)}"
+            yield f"{name} {self._operator('<=')} {self._placeholder('hi', at)}"
             return  # the next column may have any value in between
+
+    def _operator(self, sign: str) -> str:
+        return operator_of(sign, self.operators)
 
     def _placeholder(self, end: str, at: int) -> str:
         return f"CAST(%(tm_{end}{at})s AS {self.types[at]})"
@@ -218,7 +224,7 @@ class Ranges(RangeSource):
     def _range(self, lo: Any, hi: Any) -> KeyRange:
         table = self._found()
         names, types = zip(*((column.sql, column.compared_as) for column in table.key), strict=True)
-        return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned)
+        return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned, table.operators)
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
         """Scan ``count`` entries of the index; the rows themselves are not read."""

@@ -431,6 +431,76 @@ def test_partitions_by_hash_are_left_out(database: str, sql: Sql) -> None:
     assert len(of_one) > 5
 
 
+def make_odd_type(sql: Callable[..., list[tuple]]) -> None:
+    """Make a type as extensions do: it is read as a text, and has an order of its own, that of
+    numbers, in the schema ``ext``.
+    """
+    sql("CREATE SCHEMA ext")
+    sql("CREATE TYPE ext.odd")
+    internal = "LANGUAGE internal IMMUTABLE STRICT AS"
+    sql(f"CREATE FUNCTION ext.odd_in(cstring) RETURNS ext.odd {internal} 'textin'")
+    sql(f"CREATE FUNCTION ext.odd_out(ext.odd) RETURNS cstring {internal} 'textout'")
+    sql("CREATE TYPE ext.odd (INPUT = ext.odd_in, OUTPUT = ext.odd_out, LIKE = text, CATEGORY = 'S')")
+    sql("CREATE CAST (ext.odd AS text) WITHOUT FUNCTION AS IMPLICIT")
+    sql("CREATE CAST (int AS ext.odd) WITH INOUT AS ASSIGNMENT")
+    compared = "SELECT btint4cmp(a::text::int, b::text::int)"
+    sql(f"CREATE FUNCTION ext.odd_cmp(a ext.odd, b ext.odd) RETURNS int LANGUAGE sql IMMUTABLE AS '{compared}'")
+    operators = []
+    for strategy, (sign, back) in enumerate({"<": ">", "<=": ">=", "=": "=", ">=": "<=", ">": "<"}.items(), 1):
+        sql(
+            f"CREATE FUNCTION ext.odd_{strategy}(a ext.odd, b ext.odd) RETURNS bool LANGUAGE sql IMMUTABLE "
+            f"AS 'SELECT ext.odd_cmp(a, b) {sign} 0'"
+        )
+        sql(
+            f"CREATE OPERATOR ext.{sign} (LEFTARG = ext.odd, RIGHTARG = ext.odd, FUNCTION = ext.odd_{strategy}, "
+            f"COMMUTATOR = OPERATOR(ext.{back}))"
+        )
+        operators.append(f"OPERATOR {strategy} ext.{sign}")
+    sql(
+        "CREATE OPERATOR CLASS ext.odd_ops DEFAULT FOR TYPE ext.odd USING btree AS "
+        f"{', '.join(operators)}, FUNCTION 1 ext.odd_cmp(ext.odd, ext.odd)"
+    )
+
+
+@pytest.mark.parametrize("columns", ["k", "k, other"])
+def test_keys_are_compared_as_their_index_orders_them(
+    database: str, sql: Callable[..., list[tuple]], columns: str
+) -> None:
+    """Although their type is an extension's, in a schema that the search path does not lead to:
+    without its operators, they would be compared as texts, and rows left out without a word.
+    """
+    make_odd_type(sql)
+    sql("CREATE TABLE odd (k ext.odd NOT NULL, other ext.odd NOT NULL, n int NOT NULL)")
+    sql(f"CREATE UNIQUE INDEX ON odd ({columns})")
+    sql("INSERT INTO odd SELECT n, n, n FROM generate_series(1, 40) n")
+    key = columns.split(", ")
+    expected = [n for (n,) in sql(f"SELECT n FROM odd ORDER BY {columns}")]
+    rows = postgres.rows(database, "odd", key, columns="n", chunk=3)
+    jobs = list(rows.iterate(None))
+    ranges = list(postgres.ranges(database, "odd", key, rows=3, target=None).iterate(None))
+    with closing(psycopg2.connect(database)) as connection:
+        held = [n for job in ranges for (n,) in job.payload.fetch(connection, "n")]
+
+    assert expected != sorted(expected, key=str)
+    assert [job.payload for job in jobs] == expected
+    assert [job.payload for job in rows.iterate(jobs[19].key)] == expected[20:]
+    assert held == expected
+
+
+def test_keys_of_which_not_all_can_be_compared_are_refused(database: str, sql: Callable[..., list[tuple]]) -> None:
+    """A row of values of two schemas is compared where the search path leads to both."""
+    make_odd_type(sql)
+    sql("CREATE TABLE odd (t int, k ext.odd, PRIMARY KEY (t, k))")
+    sql("INSERT INTO odd SELECT n % 3, n FROM generate_series(1, 30) n")
+    expected = sql("SELECT t, k::text FROM odd ORDER BY odd.t, odd.k")
+    with pytest.raises(UsageError, match=r"does not lead to those of ext: .*options='-c search_path=public,ext'"):
+        list(postgres.rows(database, "odd", ["t", "k"]).iterate(None))
+    told = f"{database} options='-c search_path=public,ext'"
+    jobs = list(postgres.rows(told, "odd", ["t", "k"], chunk=4).iterate(None))
+
+    assert [job.key for job in jobs] == expected
+
+
 def test_types_are_named_with_their_schema(database: str, sql: Sql) -> None:
     """A worker may have another search path than the master."""
     sql("CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'ok', 'happy'); SET search_path = app")

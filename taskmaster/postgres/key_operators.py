@@ -1,0 +1,71 @@
+"""By which operators keys are compared: by those of the index that gives their order.
+
+A plain ``>`` is the operator that the search path leads to. Where it does not lead to that of a
+type, as of an extension in a schema of its own, the values are compared as texts: in another order
+than that in which they are read, so that rows are left out without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from taskmaster.errors import UsageError
+from taskmaster.postgres.statements import SourceConnection
+
+__all__ = ["operator_of", "operators_of"]
+
+
+def operator_of(sign: str, schema: str) -> str:
+    """Return an operator as SQL: that of the schema, or for "" the one that is found without."""
+    return f"OPERATOR({schema}.{sign})" if schema else sign
+
+
+def operators_of(reading: SourceConnection, oid: int, table: str, key: Mapping[str, str]) -> str:
+    """Return the schema of the operators that compare a key, as SQL, "" where none need be named.
+
+    Args:
+        reading: asks the server.
+        oid: of the table, whose indexes are looked at.
+        table: its name, for messages.
+        key: the types of the key's columns by their names.
+
+    Raises:
+        UsageError: they cannot be compared, or not by operators of one schema.
+    """
+    found = {name: (schema, above, visible) for name, schema, above, visible in reading.fetch(_OPERATORS, (oid,))}
+    for name, (_, above, _) in found.items():
+        if name in key and above != ">":
+            raise UsageError(
+                f"The key {name} of {table} is of the type {key[name]}, whose order is that of the operator {above}: "
+                "its values cannot be compared with < and >. Name another key."
+            )
+    chosen = [found[name] for name in key if name in found]
+    schemas = {schema for schema, _, _ in chosen}
+    if len(schemas) <= 1:
+        return "".join(schemas).replace("%", "%%")
+    hidden = sorted({schema for schema, _, visible in chosen if not visible})
+    if hidden:
+        raise UsageError(
+            f"The key of {table} is compared by operators of several schemas, and the search path does not lead to "
+            f"those of {', '.join(hidden)}: the values would be compared as texts, and rows left out. Name the schema "
+            f"in the DSN, here and in the workers: options='-c search_path=public,{','.join(hidden)}'."
+        )
+    return ""
+
+
+# By which operator the default order of each indexed column's type says "above", its schema ("" for
+# the server's own), and whether the search path leads to it.
+_OPERATORS = """
+SELECT DISTINCT a.attname::text, CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(n.nspname) END,
+    p.oprname::text, pg_operator_is_visible(p.oid)
+FROM pg_index i
+CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) AS k(number, class)
+JOIN pg_opclass o ON o.oid = k.class AND o.opcdefault
+JOIN pg_am am ON am.oid = o.opcmethod AND am.amname = 'btree'
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+JOIN pg_amop x ON x.amopfamily = o.opcfamily AND x.amoplefttype = o.opcintype AND x.amoprighttype = o.opcintype
+    AND x.amopstrategy = 5
+JOIN pg_operator p ON p.oid = x.amopopr
+JOIN pg_namespace n ON n.oid = p.oprnamespace
+WHERE i.indrelid = %s
+"""
