@@ -9,16 +9,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.options.script_spelling import as_keywords
 from taskmaster.runtime import standard_streams
-from taskmaster.runtime.error_output import say_error
+from taskmaster.runtime.error_output import say_error, shown
 from taskmaster.runtime.exhaustion import exhausted, is_exhausted
 from taskmaster.runtime.invocation import is_interactive
 
 __all__ = ["ScriptEnd", "for_scripts"]
+
+IPYTHONS_HOOK = "_render_traceback_"  # gives the lines that IPython and notebooks show of an exception
 
 _debug = False
 
@@ -39,6 +42,8 @@ def for_scripts(*, debug: bool) -> Iterator[None]:
         yield
     except TaskmasterError as exc:
         exc.args = (as_keywords(str(exc)), *exc.args[1:])
+        if not debug:
+            setattr(exc, IPYTHONS_HOOK, partial(shown, "taskmaster", exc, debug=False))
         _end_with_it(debug=debug)
         raise
     except ScriptEnd:

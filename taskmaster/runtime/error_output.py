@@ -9,7 +9,7 @@ from contextlib import suppress
 from taskmaster.errors import TaskmasterError
 from taskmaster.redaction import clean_lines, clean_message, without_passwords_in
 
-__all__ = ["say_error"]
+__all__ = ["say_error", "shown"]
 
 
 def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
@@ -20,12 +20,18 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
         exc: The error.
         debug: Show Taskmaster's own traceback, too.
     """
+    parts = shown(name, exc, debug=debug)
+    # Where it is full, closed or not there, the exit code still says it.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write("".join(f"{part}\n" for part in parts))
+
+
+def shown(name: str, exc: TaskmasterError, *, debug: bool) -> list[str]:
+    """Return what is shown of an error, without a line end behind each part."""
     parts = [clean_lines(exc.user_traceback.rstrip("\n"))] if exc.user_traceback else []
     if debug:
         parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
     if str(exc):
         # What was given in a wrong place is repeated, and may be a DSN.
         parts.append(clean_message(without_passwords_in(f"{name}: {exc}")))
-    # Where it is full, closed or not there, the exit code still says it.
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write("".join(f"{part}\n" for part in parts))
+    return parts

@@ -16,7 +16,7 @@ __all__ = ["set_title"]
 
 def set_title(name: str, what: str) -> None:
     """Call this process ``name``, and ``taskmaster: WHAT`` where a whole title is possible."""
-    with suppress(OSError):
-        Path("/proc/self/comm").write_text(name[:15])
     with suppress(ImportError):
         importlib.import_module("setproctitle").setproctitle(f"taskmaster: {what}")
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name[:15])  # after the title, whose beginning is a name, too

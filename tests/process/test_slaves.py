@@ -406,6 +406,7 @@ def test_processes_have_names_of_their_own(playground: Playground) -> None:
     playground.write(
         "setproctitle.py",
         "import os\ndef setproctitle(title):\n"
+        "    with open('/proc/self/comm', 'w') as name:\n        name.write(title[:15])\n"
         "    with open(os.path.join(os.path.dirname(__file__), 'titles.txt'), 'a') as file:\n"
         "        file.write(f'{title}\\n')\n",
     )

@@ -97,6 +97,6 @@ def wind_up(
             alone, deadline = True, min(deadline, time.monotonic() + ORPHANED_SECONDS)
     if not hurry():
         for worker in workforce.workers.values():
-            if worker.ready and not worker.closed:
+            if worker.ran and not worker.closed:  # one that has run no job has nothing to lose
                 workforce.ends.note(worker, "it had not ended within --grace")
     workforce.kill()

@@ -19,6 +19,18 @@ def test_an_error_stays_what_it_is(monkeypatch):
     assert (caught.value.exit_code, caught.value.user_traceback) == (1, "theirs")
 
 
+def test_a_notebook_shows_no_traceback_of_ours(monkeypatch):
+    """IPython asks the exception itself for what it shows: the user's lines, and the sentence."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(SourceError) as caught, for_scripts(debug=False):
+        raise SourceError("Raise --span.", user_traceback="theirs\n")
+    with pytest.raises(SourceError) as debugged, for_scripts(debug=True):
+        raise SourceError("Raise --span.")
+
+    assert caught.value._render_traceback_() == ["theirs", "taskmaster: Raise span=."]
+    assert not hasattr(debugged.value, "_render_traceback_")
+
+
 def test_a_wrong_call_is_a_type_error_too():
     """As Python's own for an argument that there is not."""
     error = CallError("no such option")
