@@ -320,8 +320,10 @@ write of its log waits as long as that of a cloud's disk takes, and always the s
 (``benchmarks/postgres/steady_disk.py``): on a disk that others use, the same pgbench takes twice or
 five times as long from one minute to the next, with nothing beside it. Each line ends with what was
 to be reached. While the foreground triples, what it feels is compared with what three times the
-load feels without a run, which is measured in the same story; how often it is above the limit then,
-too, is said. The p95 of a single second is made of a hundred transactions, so that it scatters.
+load feels without a run, which is measured in the same story. What is told is after how many
+seconds the p95 of all that follows is within the limit. The p95 of a single second is made of a
+hundred transactions, or three hundred, so that it is above the limit now and then, whatever the
+load; how often, is said.
 
 .. code-block:: text
 
