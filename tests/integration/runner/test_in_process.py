@@ -10,6 +10,7 @@ from support.master import Master
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.runner.in_process import InProcessSlave
+from taskmaster.runner.in_process_server import InProcessServer
 from taskmaster.slave.worker.callbacks import Callbacks
 
 
@@ -27,7 +28,8 @@ def test_a_setting_that_is_changed_meanwhile_is_heard() -> None:
     broker.intake.add(range(9))
     broker.batch_limit.note(1.0)
     broker.intake.exhaust()
-    server: Any = SimpleNamespace(service=Master(broker).service, told=None)
+    server = InProcessServer()
+    server.serve(Master(broker).service)
     slave = InProcessSlave(Callbacks(handle_job), server, bool, batch=1, grace=1.0, about={})
     nobody: Any = SimpleNamespace(received=0)
     slave.enter("r", nobody)
