@@ -181,7 +181,7 @@ class DatabaseProbe:
         else:
             if self._statement and taken > LONGEST_STATEMENT_SECONDS:
                 raise UsageError(
-                    f"The statement of the probe takes {taken:.2g} s, and it is run up to eight times a second: give "
+                    f"The statement of the probe takes {taken:.2g} s, and it is run about eight times a second: give "
                     "one that takes some milliseconds. A run would have to wait for minutes for a slower one to be "
                     "measured, and would never get faster."
                 )

@@ -187,7 +187,7 @@ def test_a_statement_of_the_users_that_takes_long_is_refused_at_the_start(postgr
         clock = iter([moment for seconds in times for moment in (0.0, seconds)])
         with closing(DatabaseProbe(postgres.dsn(), statement, clock.__next__)) as probe:
             if refused:
-                with pytest.raises(UsageError, match=r"takes 0\.6 s, and it is run about ten times a second"):
+                with pytest.raises(UsageError, match=r"takes 0\.6 s, and it is run about eight times a second"):
                     probe.try_out()
             else:
                 probe.try_out()
