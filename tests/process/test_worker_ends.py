@@ -145,6 +145,19 @@ LEFT = {
         def teardown():
             go.set()
     """,
+    "a daemon process behind a queue": """
+        import multiprocessing
+        def work(jobs):
+            while True:
+                note(jobs.get())
+                jobs.task_done()
+        def setup():
+            global jobs
+            jobs = multiprocessing.JoinableQueue()
+            multiprocessing.Process(target=work, args=(jobs,), daemon=True).start()
+        def handle_job(job):
+            jobs.put(job)
+    """,
     "a QueueListener": """
         import logging, logging.handlers, queue, threading
         go = threading.Event()
@@ -320,7 +333,11 @@ def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playgrou
 
 
 DOUBTFUL = {
-    "the daemon thread beat was still there": (
+    "what they had not done is lost: Process-1": (
+        "import multiprocessing, threading\ndef beat(): threading.Event().wait()\n"
+        "def setup(): multiprocessing.Process(target=beat, daemon=True).start()"
+    ),
+    "what they had not done is lost: beat": (
         "import threading\ndef beat(): threading.Event().wait()\n"
         "def setup(): threading.Thread(target=beat, daemon=True, name='beat').start()"
     ),

@@ -44,10 +44,12 @@ class WorkerEnds:
             logger.warning("worker %d could not end well: %s", worker.pid, problem)
 
     def remark(self, worker: WorkerProcess, sentences: Iterable[str]) -> None:
-        """Say what may have been lost at the end of a worker, once for all of them."""
+        """Say what may have been lost at the end of a worker, each kind once for all of them: what
+        differs, such as names, comes behind a colon.
+        """
         for sentence in sentences:
-            if sentence not in self._remarks:
-                self._remarks.add(sentence)
+            if (kind := sentence.partition(": ")[0]) not in self._remarks:
+                self._remarks.add(kind)
                 logger.warning("worker %d: %s", worker.pid, sentence)
 
     def summary(self) -> str:

@@ -1,8 +1,9 @@
-"""What daemon threads of callbacks have in hand when their worker ends: such a thread need not come
-to its end, but work that can be seen is waited for.
+"""What daemons of callbacks have in hand when their worker ends: a daemon thread or process need
+not come to its end, but work that can be seen is waited for.
 
-That is what a thread of the user's, or a ``QueueListener``, has in a ``queue.Queue``, and the tasks
-of an event loop that runs in such a thread. What cannot be seen is said.
+That is what a thread, such as that of a ``QueueListener``, has in a ``queue.Queue``, the tasks of
+an event loop that runs in a thread, and what is in queues of ``multiprocessing`` while there is a
+daemon process. What cannot be seen is said.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 from taskmaster.slave.worker.unawaited import is_users_code
 
-__all__ = ["sentences", "wait_for_work"]
+__all__ = ["processes_sentence", "threads_sentence", "wait_for_work"]
 
 LOOK_SECONDS = 0.01  # between two looks whether the work has been done
+SHOWN = 3  # daemons that are named
 STILL_SECONDS = 5.0  # without any progress, after which it is waited for no longer
 
 _SCOPES = (ModuleType, FunctionType, MethodType, BuiltinFunctionType, type)  # through which all can be reached
@@ -31,7 +33,7 @@ _PERHAPS_SIMPLE: tuple[type, ...] = (queue.Queue, queue.SimpleQueue)
 
 
 def wait_for_work() -> None:
-    """Wait until nothing is seen that daemon threads have in hand, or none of them gets on."""
+    """Wait until nothing is seen that daemons have in hand, or none of them gets on."""
     seen, since = _work(), time.monotonic()
     while seen and time.monotonic() < since + STILL_SECONDS:
         time.sleep(LOOK_SECONDS)
@@ -39,22 +41,63 @@ def wait_for_work() -> None:
             seen, since = now, time.monotonic()
 
 
-def sentences() -> list[str]:
-    """Return a sentence for each daemon thread that may lose something now: one that has work in
-    hand, and one that runs the user's code and does not wait at an empty queue.
+def threads_sentence() -> str:
+    """Return a sentence if daemon threads may lose something now: one that has work in hand, or one
+    that runs the user's code and does not wait at an empty queue; "" if not.
     """
-    stacks = _stacks()
-    return [
-        f"the daemon thread {thread.name} was still there when its worker ended, and what it had not done is lost: "
-        "end it, and join it, in teardown()"
-        for thread, stack in stacks.items()
+    left = [
+        thread.name
+        for thread, stack in _stacks().items()
         if _in_hand(stack) or (_is_users(thread) and not _waits_at_empty_queue(stack))
     ]
+    return _sentence("threads", left)
+
+
+def processes_sentence() -> str:
+    """Return the same for daemon processes of ``multiprocessing``, which are ended by its exit
+    function.
+    """
+    return _sentence("processes", [process.name for process in _daemon_processes()])
+
+
+def _sentence(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (
+        f"daemon {what} of callbacks were still there when their worker ended, and what they had not done is lost: "
+        f"{', '.join(sorted(names)[:SHOWN])}{more}. Have them end, and join them, in teardown()"
+    )
 
 
 def _work() -> list[Any]:
-    """Return what daemon threads have in hand, and how much of it; empty if nothing is seen."""
-    return [part for stack in _stacks().values() for part in _in_hand(stack)]
+    """Return what daemons have in hand, and how much of it; empty if nothing is seen."""
+    queues: Any = sys.modules.get("multiprocessing.queues")
+    between = [
+        (id(one), size)
+        for one in (gc.get_objects() if queues and _daemon_processes() else ())
+        if issubclass(type(one), queues.Queue) and (size := _size_of(one))
+    ]
+    return between + [part for stack in _stacks().values() for part in _in_hand(stack)]
+
+
+def _daemon_processes() -> list[Any]:
+    """Return the daemon processes but for those of a pool, which has been waited for; what a
+    process runs is not known here any more.
+    """
+    processes: Any = sys.modules.get("multiprocessing.process")
+    return [
+        one for one in (processes.active_children() if processes else ()) if one.daemon and "PoolWorker" not in one.name
+    ]
+
+
+def _size_of(one: Any) -> int:
+    """Return how much is in a queue between processes, or is not said to be done."""
+    try:
+        unfinished = getattr(one, "_unfinished_tasks", None)
+        return int(one.qsize() if unfinished is None else unfinished.get_value())
+    except (NotImplementedError, OSError, ValueError):  # as on macOS; or it is closed
+        return 0
 
 
 def _stacks() -> dict[threading.Thread, list[FrameType]]:

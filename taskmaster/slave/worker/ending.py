@@ -116,8 +116,8 @@ class WorkerEnding:
         self._problems += problems
         self._begin_watch(seconds)
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
-        self._step("its daemon threads to do what they have in hand", self._wait_for_daemons)
         self._step("its pools of multiprocessing", _wait_for_pools)
+        self._step("its daemon threads and processes to do what they have in hand", self._wait_for_daemons)
         self._step("its exit functions (atexit)", self._run_exit_functions)
         self._step("its calls that nobody has asked for", tell_of_kept)
         self._step("its finalizers (__del__)", self._finalize)
@@ -141,12 +141,11 @@ class WorkerEnding:
     def _was_ignored(self, raised: Any) -> None:
         """Note what Python ignores, beside what it says of it."""
         self._ignored_hook(raised)
-        if sentence := ignored(raised):
-            self._remark(sentence)
+        self._remark(ignored(raised))
 
     def _remark(self, sentence: str) -> None:
-        """Note what may have lost something, and may be as it is meant to be."""
-        if sentence not in self._remarks:
+        """Note what may have lost something, and may be as it is meant to be; "" is nothing."""
+        if sentence and sentence not in self._remarks:
             self._remarks.append(sentence)
 
     def _future_failed(self, exc: BaseException) -> None:
@@ -174,10 +173,11 @@ class WorkerEnding:
             sys.stderr.write(f"taskmaster: {sentence}:\n{users_traceback(exc)}")
 
     def _wait_for_daemons(self) -> None:
-        if any(one.daemon for one in threading.enumerate()):
+        if _has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
             daemon_threads.wait_for_work()
+            self._remark(daemon_threads.processes_sentence())
 
     def _finalize(self) -> None:
         def raised(name: str, exc: BaseException) -> None:
@@ -188,8 +188,7 @@ class WorkerEnding:
             self._remark(sentence)
 
     def _wait_for_programs(self) -> None:
-        if sentence := wait_for_others():
-            self._remark(sentence)
+        self._remark(wait_for_others())
 
     def _run_exit_functions(self) -> None:
         hooks = sys.unraisablehook, sys.excepthook
@@ -270,10 +269,10 @@ class WorkerEnding:
         return f"{self._at} ({', '.join(left[:3])})" if left else self._at
 
     def _leave(self) -> int:
-        if any(one.daemon for one in threading.enumerate()):
+        if _has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
-            self._remarks += daemon_threads.sentences()
+            self._remark(daemon_threads.threads_sentence())
         flush()
         self._sender.say(WorkerClosed("; ".join(self._problems), tuple(self._remarks)))
         return 1 if self._problems else 0
@@ -285,6 +284,12 @@ def _is_users(raised: Any) -> bool:
     while frame is not None and frame.tb_frame.f_code.co_filename == threading.__file__:
         frame = frame.tb_next
     return frame is not None and is_users_code(frame.tb_frame.f_code)
+
+
+def _has_daemons() -> bool:
+    """Return whether there is a daemon, thread or process, that may be the user's."""
+    processes: Any = sys.modules.get("multiprocessing.process")
+    return any(one.daemon for one in (*threading.enumerate(), *(processes.active_children() if processes else ())))
 
 
 def _wait_for_pools() -> None:

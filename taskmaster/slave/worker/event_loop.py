@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # a worker that awaits nothing does not load it
 
 __all__ = ["EventLoop"]
 
+LATER_SECONDS = 5.0  # within which a call has to be due that the end waits for; a later one may be a round of many
+
 
 class EventLoop:
     """An event loop that runs in the thread that made it, or in one of its own for other threads.
@@ -83,6 +85,7 @@ class EventLoop:
 
         deadline = time.monotonic() + seconds
         loop = self._runner.get_loop()
+        self._runner.run(_until_made(_later_calls(loop), min(deadline, time.monotonic() + LATER_SECONDS)))
         while left := [task for task in asyncio.all_tasks(loop) - self._before if _is_users(task)]:
             if time.monotonic() >= deadline:
                 break
@@ -94,10 +97,10 @@ class EventLoop:
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Note what a task has raised that nothing has awaited, beside what asyncio says of it."""
         loop.default_exception_handler(context)
-        exc, future = context.get("exception"), context.get("future")
-        if exc is not None and future is not None:
+        exc, future, handle = context.get("exception"), context.get("future"), context.get("handle")
+        if exc is not None and (future is not None or _is_users_call(handle)):
             coroutine = getattr(future, "get_coro", lambda: None)()
-            name = getattr(coroutine, "__qualname__", "a future")
+            name = getattr(coroutine, "__qualname__", "a future" if handle is None else "a call that the loop has made")
             sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
             self.problems += [] if sentence in self.problems else [sentence]
 
@@ -127,13 +130,41 @@ async def _wait_for_all(tasks: list[asyncio.Task[Any]], deadline: float) -> None
     await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
 
 
-def _is_users(task: asyncio.Task[Any]) -> bool:
-    """Tell whether a task runs the user's code: one of a library is cancelled at the end, as
-    ``asyncio.run`` does.
-    """
+async def _until_made(handles: list[asyncio.TimerHandle], deadline: float) -> None:
+    """Wait until calls have been made that were asked for by ``call_later``."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    for handle in sorted(handles, key=asyncio.TimerHandle.when):
+        seconds = handle.when() - loop.time()
+        if seconds > deadline - time.monotonic():
+            return
+        await asyncio.sleep(max(0.0, seconds))
+
+
+def _later_calls(loop: Any) -> list[asyncio.TimerHandle]:
+    """Return the calls of the user's code that are to be made later; none of a loop in C."""
+    return [one for one in getattr(loop, "_scheduled", ()) if not one.cancelled() and _is_users_call(one)]
+
+
+def _is_users_call(handle: Any) -> bool:
+    """Tell whether a handle calls the user's code."""
     from taskmaster.slave.worker.unawaited import is_users_code
 
-    return is_users_code(getattr(task.get_coro(), "cr_code", None))
+    called = getattr(handle, "_callback", None)
+    return is_users_code(getattr(getattr(called, "__func__", called), "__code__", None))
+
+
+def _is_users(task: asyncio.Task[Any]) -> bool:
+    """Tell whether a task runs the user's code, or was made to run a function in a thread: one of a
+    library is cancelled at the end, as ``asyncio.run`` does.
+    """
+    import asyncio
+
+    from taskmaster.slave.worker.unawaited import is_users_code
+
+    code = getattr(task.get_coro(), "cr_code", None)
+    return is_users_code(code) or code is asyncio.to_thread.__code__
 
 
 def _called(task: asyncio.Task[Any]) -> str:

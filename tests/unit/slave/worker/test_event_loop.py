@@ -103,6 +103,28 @@ def test_what_jobs_have_left_running_is_waited_for() -> None:
     assert ended == ["late", "forever"]
 
 
+def test_calls_in_threads_and_calls_that_are_to_be_made_soon_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """And one that raises is noted; one of much later may be the next round of something."""
+    loop, ended, kept = EventLoop(), list[str](), list[Any]()
+
+    def soon() -> None:
+        ended.append("soon")
+        raise KeyError("no such row")
+
+    async def begin() -> None:
+        here = asyncio.get_running_loop()
+        here.call_later(0.001, soon)
+        here.call_later(1000, ended.append, "much later")
+        kept.extend(asyncio.ensure_future(asyncio.to_thread(ended.append, "thread")) for _ in range(20))
+
+    loop.run(begin())
+
+    assert loop.close(60.0) == []
+    assert sorted(ended) == ["soon", *["thread"] * 20]
+    assert loop.problems == ["a call that the loop has made raised KeyError, and nothing awaited it"]
+    assert "no such row" in caplog.text
+
+
 def test_what_does_not_end_in_time_is_cancelled_and_named() -> None:
     """By the function that the job has begun."""
 
