@@ -633,9 +633,7 @@ COVERED_BY = {
         "master/steering/request master/steering/slave_names master/steering/steered master/steering/trail"
     ),
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
-    "tests/process/test_slaves.py": (
-        "example runner/remote_slave slave/connector slave/interruption slave/unusable"
-    ),
+    "tests/process/test_slaves.py": ("example runner/remote_slave slave/connector slave/interruption slave/unusable"),
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
     "tests/process/test_worker_ends.py": "slave/worker/ending slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
@@ -674,7 +672,8 @@ COVERED_BY = {
     "tests/django_orm/test_connections.py": "django_orm/connections",
     "tests/django_orm/test_ranges.py": "django_orm/ranges",
     "tests/django_orm/test_rows.py": (
-        "django_orm/key django_orm/queries django_orm/queryset_form django_orm/row_keys django_orm/rows"
+        "django_orm/key django_orm/key_operators django_orm/queries django_orm/queryset_form django_orm/row_keys "
+        "django_orm/rows"
     ),
     "tests/django_orm/test_start_check.py": "django_orm/start_check",
     "tests/process/test_django.py": "django_orm/project django_orm/readable",

@@ -214,13 +214,18 @@ class Key:
 
     # -- whether it leads through all rows ---------------------------------------------------------
 
+    @property
+    def bare_fields(self) -> list[Any]:
+        """The fields of the key; of a foreign key, the one that it leads to."""
+        return [_bare(field) for field in self.fields]
+
     def check_database(self, vendor: str) -> None:
         """See that the database keeps the values of the key as they are.
 
         Raises:
             UsageError: it rounds them, so that several rows have what looks like one key.
         """
-        for field in map(_bare, self.fields):
+        for field in self.bare_fields:
             if vendor == "sqlite" and _kind(field) == "DecimalField" and (field.max_digits or 99) > SQLITE_DIGITS:
                 raise UsageError(
                     f"{self.model._meta.label}.{field.name} has {field.max_digits} digits, and SQLite keeps decimals "

@@ -19,6 +19,7 @@ from django.db.models import Model, QuerySet
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
+from taskmaster.django_orm.key_operators import check_operators
 from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import (
     as_objects,
@@ -257,6 +258,7 @@ class RangeQuerySetWrapper(KeysetSource):
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
         """Yield the rows after a key, page after page."""
         self._key.check_database(self._vendor)
+        check_operators(self._queryset, self._key, self._patience)
         for page in self._walk(after):
             if read_by_master:
                 reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000

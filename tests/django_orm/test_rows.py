@@ -21,6 +21,7 @@ from django.db.models import Count, Q
 from django.test.utils import CaptureQueriesContext
 from support.django_projects import database_of, key_of
 from support.library.models import Author, Parcel, Post, Seat, Word
+from support.odd_type import make_odd_type
 
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
@@ -249,6 +250,30 @@ def test_an_index_with_opclasses_gives_no_order(use: Any, database: str) -> None
 
     assert "Sort" in trusted._query("a", 10).explain()
     assert "Sort" not in both._query(("a", "b"), 10).explain()
+
+
+def test_a_key_that_would_be_compared_as_text_is_refused(
+    use: Callable[..., None], database: str, sql: Callable[..., list[tuple]]
+) -> None:
+    """The operators of its type are in a schema that the search path does not lead to: rows came
+    twice, or not at all. Where it leads there, the key is as good as any.
+    """
+    make_odd_type(sql)
+    sql("CREATE TABLE library_post (id bigint PRIMARY KEY, slug ext.odd NOT NULL UNIQUE)")
+    sql("INSERT INTO library_post SELECT n, n FROM generate_series(1, 20) n")
+    slugs = Post.objects.values_list("slug", flat=True)
+    use(database_of(database))
+    for make in (
+        lambda: list(RangeQuerySetWrapper(slugs, key="slug", step=3)),
+        lambda: list(QuerySetRanges(Post.objects.all(), key="slug").iterate(None)),
+    ):
+        with pytest.raises(
+            UsageError, match=r"column slug of library_post .* schema ext, .*-c search_path=public,ext'"
+        ):
+            make()
+    use({**database_of(database), "OPTIONS": {"options": "-c search_path=public,ext"}})
+
+    assert list(RangeQuerySetWrapper(slugs, key="slug", step=3)) == [str(n) for n in range(1, 21)]
 
 
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:

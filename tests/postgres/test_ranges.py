@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.locks import locked
+from support.odd_type import make_odd_type
 from support.text_orders import TEXTS
 
 from taskmaster import keys, postgres
@@ -429,37 +430,6 @@ def test_partitions_by_hash_are_left_out(database: str, sql: Sql) -> None:
 
     assert held == [(n,) for n in range(100)]
     assert len(of_one) > 5
-
-
-def make_odd_type(sql: Callable[..., list[tuple]]) -> None:
-    """Make a type as extensions do: it is read as a text, and has an order of its own, that of
-    numbers, in the schema ``ext``.
-    """
-    sql("CREATE SCHEMA ext")
-    sql("CREATE TYPE ext.odd")
-    internal = "LANGUAGE internal IMMUTABLE STRICT AS"
-    sql(f"CREATE FUNCTION ext.odd_in(cstring) RETURNS ext.odd {internal} 'textin'")
-    sql(f"CREATE FUNCTION ext.odd_out(ext.odd) RETURNS cstring {internal} 'textout'")
-    sql("CREATE TYPE ext.odd (INPUT = ext.odd_in, OUTPUT = ext.odd_out, LIKE = text, CATEGORY = 'S')")
-    sql("CREATE CAST (ext.odd AS text) WITHOUT FUNCTION AS IMPLICIT")
-    sql("CREATE CAST (int AS ext.odd) WITH INOUT AS ASSIGNMENT")
-    compared = "SELECT btint4cmp(a::text::int, b::text::int)"
-    sql(f"CREATE FUNCTION ext.odd_cmp(a ext.odd, b ext.odd) RETURNS int LANGUAGE sql IMMUTABLE AS '{compared}'")
-    operators = []
-    for strategy, (sign, back) in enumerate({"<": ">", "<=": ">=", "=": "=", ">=": "<=", ">": "<"}.items(), 1):
-        sql(
-            f"CREATE FUNCTION ext.odd_{strategy}(a ext.odd, b ext.odd) RETURNS bool LANGUAGE sql IMMUTABLE "
-            f"AS 'SELECT ext.odd_cmp(a, b) {sign} 0'"
-        )
-        sql(
-            f"CREATE OPERATOR ext.{sign} (LEFTARG = ext.odd, RIGHTARG = ext.odd, FUNCTION = ext.odd_{strategy}, "
-            f"COMMUTATOR = OPERATOR(ext.{back}))"
-        )
-        operators.append(f"OPERATOR {strategy} ext.{sign}")
-    sql(
-        "CREATE OPERATOR CLASS ext.odd_ops DEFAULT FOR TYPE ext.odd USING btree AS "
-        f"{', '.join(operators)}, FUNCTION 1 ext.odd_cmp(ext.odd, ext.odd)"
-    )
 
 
 @pytest.mark.parametrize("columns", ["k", "k, other"])
