@@ -251,7 +251,7 @@ class JsonLines(FileSource):
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         walk = _Walk(file, self._encoding, self._not_text)
         begin = walk.at[0]
-        first = begin <= len(self._encoding.mark)  # this is the first line of the file that is not blank
+        first = begin == 0  # this is the first line of the file that is not blank
         array: Job | None = None  # that line, if it may be a whole document
         for line in walk.of_file():
             if (not_text := walk.take_error()) is not None:

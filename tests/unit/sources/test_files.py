@@ -143,6 +143,7 @@ VALUES = st.recursive(
 )
 
 
+@example([[], [None, None]], 4, "\n", True)  # a first line as short as a byte order mark
 @given(st.lists(VALUES, max_size=6), BLOCKS, st.sampled_from(["\n", "\r\n", "\n\n", "\n \t\n"]), st.booleans())
 def test_json_lines_are_read_and_every_one_can_be_the_last(
     values: list[Any], block: int, end: str, complete: bool
