@@ -140,6 +140,7 @@ def test_an_unreachable_master_is_waited_for_as_long_as_asked(playground: Playgr
     at_once = playground.run("tm-slave", "jobs.py", host, "--wait=0")
 
     assert at_once.process.returncode == 6, at_once.output
+    assert "No master of yours is running on" in at_once.output  # not only that no key was found
     assert clear(at_once.output)
 
     soon = playground.run("tm-slave", "jobs.py", host, "--wait=1")
