@@ -73,11 +73,6 @@ class Channel:
         self.reader.limit = limit
         self.reader.long_from = put_off_from
 
-    @property
-    def unfinished(self) -> int:
-        """Bytes of memory that a frame takes which has not arrived whole."""
-        return self.reader.unfinished
-
     def send(self, value: Any) -> None:
         """Send a plain value.
 
@@ -201,7 +196,7 @@ class Channel:
         """Have MSG_DONTWAIT mean that: on a socket with a time-out, Python waits that long before
         it even asks.
         """
-        if self._socket.gettimeout() is not None:
+        if self._deadline is not None:
             self._socket.settimeout(None)
 
     def _recv_exactly(self, size: int) -> bytes:

@@ -87,29 +87,32 @@ class Hold(Protocol):
 _BESIDE = PickleBuffer(bytearray())
 
 
-def _set_apart(value: Any, found: list[Any]) -> Any:
-    """Return the value with its large byte strings replaced by buffers; only the tuples and lists
-    on the way are copied.
+def _set_apart(values: Any, found: list[Any]) -> Any:
+    """Return a tuple or list with its large byte strings replaced by buffers; only the tuples and
+    lists on the way are copied.
     """
-    kind = type(value)
-    if kind is SegmentedBytes and len(value) < APART_BYTES:
-        return b"".join(value.parts)
-    if kind is SegmentedBytes or (kind is bytes and len(value) >= APART_BYTES):
-        found.append(value)
-        return _BESIDE
-    if kind is not tuple and kind is not list:
-        return value
     copy: list[Any] | None = None
-    for index, part in enumerate(value):
-        inner = type(part)
+    for index, part in enumerate(values):
+        kind = type(part)
         # Most parts are numbers, short texts and empty: a call for each would cost more than the
         # pickling.
-        if part and (inner is bytes or inner is SegmentedBytes or inner is tuple or inner is list):
-            apart = _set_apart(part, found)
-            if apart is not part:
-                copy = list(value) if copy is None else copy
-                copy[index] = apart
-    return value if copy is None else kind(copy)
+        if kind is tuple or kind is list:
+            apart = _set_apart(part, found) if part else part
+        elif kind is SegmentedBytes and len(part) < APART_BYTES:
+            apart = b"".join(part.parts)
+        elif kind is SegmentedBytes or (kind is bytes and len(part) >= APART_BYTES):
+            found.append(part)
+            apart = _BESIDE
+        else:
+            continue
+        if apart is not part:
+            copy = list(values) if copy is None else copy
+            copy[index] = apart
+    return values if copy is None else type(values)(copy)
+
+
+def _keep_none(_: PickleBuffer) -> None:
+    """Have the pickle of a buffer say no more than that it travels beside."""
 
 
 def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
@@ -121,15 +124,18 @@ def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
     """
     buffers: list[bytes | SegmentedBytes] = []
     try:
-        header = plain_dumps(_set_apart(value, buffers), lambda _: None)
+        (apart,) = _set_apart((value,), buffers)
+        header = plain_dumps(apart, _keep_none)
     except TooManyValues as exc:
         raise FrameTooLarge(f"{exc} are more than a frame may have") from None
-    lengths = b"".join(struct.pack("!Q", len(buffer)) for buffer in buffers)
     total = len(header) + sum(map(len, buffers))
     if total > limit:
         raise FrameTooLarge(f"{total:,} bytes are more than the {limit:,} that a frame may have")
     if len(buffers) > MAX_BUFFERS:
         raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
+    if not buffers:  # nearly always, where an answer has one batch
+        return [_HEAD.pack(len(header), 0) + header]
+    lengths = struct.pack(f"!{len(buffers)}Q", *map(len, buffers))
     segments = [_HEAD.pack(len(header), len(buffers)) + lengths + header]
     for buffer in buffers:
         if isinstance(buffer, SegmentedBytes):

@@ -190,7 +190,7 @@ class Reactor(threading.Thread):
     def _turn(self, peer: Peer) -> None:
         """Do for a peer what can be done now: send, and answer one request."""
         try:
-            if peer.channel.send_now(peer.pending) and peer not in self._put_off:
+            if (not peer.pending or peer.channel.send_now(peer.pending)) and peer not in self._put_off:
                 complete, request = peer.channel.receive_now()
                 if peer.channel.reader.waits:
                     self._put_off[peer] = None
@@ -207,7 +207,9 @@ class Reactor(threading.Thread):
             # Whatever a peer did wrong, it is told nothing.
             self._end(peer, exc)
         else:
-            self._weigh(peer, peer.channel.unfinished)
+            unfinished = peer.channel.reader.unfinished
+            if unfinished != peer.unfinished:
+                self._weigh(peer, unfinished)
 
     def _say(self, peer: Peer, request: Any) -> None:
         """Answer a request."""
@@ -243,8 +245,6 @@ class Reactor(threading.Thread):
         """Note how much memory a peer's unfinished frame takes; give the oldest ones up if all
         together take too much.
         """
-        if unfinished == peer.unfinished:
-            return
         if not peer.unfinished:
             peer.begun = next(self._numbers)
         self._unfinished += unfinished - peer.unfinished
