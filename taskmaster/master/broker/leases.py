@@ -158,16 +158,18 @@ class LeaseTable:
             slave.asked[lease.token] = None
         if lease.long:
             slave.long[lease.token] = None
-        self.open += lease.open
-        self._sort(lease, 0, lease.open)
+        open_ = lease.open
+        self.open += open_
+        self._sort(lease, 0, open_)
 
     def close(self, lease: Lease) -> None:
         """End a lease."""
         if self._by_token.pop(lease.token, None) is not None:
             if lease.batch.first >= 0:
                 self._positions.remove(lease)
-            self.open -= lease.open
-            self._sort(lease, lease.open, 0)
+            open_ = lease.open
+            self.open -= open_
+            self._sort(lease, open_, 0)
         slave = self._slaves.get(lease.slave)
         if slave is not None:
             slave.leases.pop(lease.token, None)
@@ -203,14 +205,15 @@ class LeaseTable:
             lease.keep = max(report.keep, lease.upto)
             lease.extra = frozenset(index for index in lease.extra if index < lease.keep) or NO_INDICES
         lease.version += 1
-        if lease.open + len(given_back) < before:  # what is given back has not ended
+        open_ = lease.open
+        if open_ + len(given_back) < before:  # what is given back has not ended
             lease.moved = self._now
         if report.worker and not lease.worker:
             # A slave is handed batches ahead: this one has begun only now.
             lease.moved = max(lease.moved, self._now - LONG_JOB_SECONDS)
         lease.worker = report.worker or lease.worker
-        self.open += lease.open - before
-        self._sort(lease, before, lease.open)
+        self.open += open_ - before
+        self._sort(lease, before, open_)
         return given_back
 
     def between(self, low: int, high: int) -> list[Lease]:
@@ -234,6 +237,8 @@ class LeaseTable:
 
     def _sort(self, lease: Lease, before: int, now: int) -> None:
         """Note that the number of open jobs of a lease has changed; one or none is not noted."""
+        if before <= 1 and now <= 1:
+            return
         was, is_ = before.bit_length(), now.bit_length()
         if was == is_:
             return

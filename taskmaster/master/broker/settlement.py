@@ -150,9 +150,12 @@ class Settlement:
 
     def _count(self, prepared: Prepared) -> None:
         batch = prepared.lease.batch
-        ended = sum(end - start for start, end in prepared.ended)
+        ended = failed = 0
+        for start, end in prepared.ended:
+            ended += end - start
+        for _, verdict in prepared.verdicts.values():
+            failed += verdict is not Verdict.SKIPPED
         self.settled += ended
-        failed = sum(verdict is not Verdict.SKIPPED for _, verdict in prepared.verdicts.values())
         if ended > failed:
             self._outage.went_well(probe=batch.probe)
         for index, (_, verdict) in prepared.verdicts.items():

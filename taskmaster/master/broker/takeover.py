@@ -44,6 +44,8 @@ class Takeover:
         """Return what the slave is to show to the next master: token, index and ticket of a job.
         Each is returned once.
         """
+        if not slave.long:
+            return ()
         found: list[tuple[str, int, int]] = []
         for token in list(slave.long):
             lease = self._leases.held_as(slave, token)
