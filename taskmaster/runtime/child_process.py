@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 from taskmaster.runtime.backoff import Backoff
@@ -120,20 +120,21 @@ def kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def children_kept_out() -> Iterator[None]:
+class children_kept_out:  # noqa: N801  # it reads as what it does
     """End a process that the user's code forks in the block where it would leave the block: it
     would go on as a second one of this.
+
+    A class, because a generator takes three times as long, and a master asks for each batch.
     """
-    owner = os.getpid()
-    try:
-        yield
-    except BaseException as exc:
-        if os.getpid() != owner:
+
+    __slots__ = ("_owner",)
+
+    def __enter__(self) -> None:
+        self._owner = os.getpid()
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if os.getpid() != self._owner:
             end_child(exc)
-        raise
-    if os.getpid() != owner:
-        end_child()
 
 
 def end_child(exc: BaseException | None = None) -> NoReturn:

@@ -105,18 +105,24 @@ class KeyOrder:
     def _compare(self, before: Any, after: Any) -> None:
         if self.fault or before is _NONE:
             return
-        for component, (one, other) in enumerate(_components(before, after)):
-            if type(one) not in COMPARABLE or type(other) not in COMPARABLE:
-                if one == other:
-                    continue
+        if type(before) not in (tuple, list) or type(after) not in (tuple, list):
+            self._follows(0, before, after, before, after)
+            return
+        for component, (one, other) in enumerate(zip(before, after, strict=False)):
+            if self._follows(component, one, other, before, after):
                 return
-            try:
-                direction = int(other > one) - int(other < one)
-            except (TypeError, ArithmeticError):
-                return  # a moment with and one without a time zone; a Decimal that is not a number
-            if direction:
-                self._goes(component, direction, before, after)
-                return
+
+    def _follows(self, component: int, one: Any, other: Any, before: Any, after: Any) -> bool:
+        """Compare a component of two keys; return whether those after it say nothing more."""
+        if type(one) not in COMPARABLE or type(other) not in COMPARABLE:
+            return bool(one != other)
+        try:
+            direction = (other > one) - (other < one)
+        except (TypeError, ArithmeticError):
+            return True  # a moment with and one without a time zone; a Decimal that is not a number
+        if direction:
+            self._goes(component, direction, before, after)
+        return bool(direction)
 
     def _goes(self, component: int, direction: int, before: Any, after: Any) -> None:
         known = self._directions.setdefault(component, direction)
@@ -132,12 +138,6 @@ class KeyOrder:
 
     def _begins_too_early(self, how: str) -> None:
         self.fault = f"it was asked to go on after {self._last!r:.100}, and {how}"
-
-
-def _components(before: Any, after: Any) -> zip[tuple[Any, Any]]:
-    if type(before) in (tuple, list) and type(after) in (tuple, list):
-        return zip(before, after, strict=False)
-    return zip((before,), (after,), strict=True)
 
 
 def _sorted(keys: Sequence[Any]) -> bool:
