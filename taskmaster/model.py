@@ -363,7 +363,7 @@ class Answer(NamedTuple):
         return (
             str(self.state),
             self.pause,
-            tuple(tuple(batch) for batch in self.batches),
+            tuple(map(tuple, self.batches)),
             tuple(self.recalls),
             tuple(self.stale),
             tuple(self.tickets),

@@ -182,11 +182,11 @@ class Service:
             stale = self._reports.take_all(slave, said)
         finally:
             self._broker.slaves.stalled(None)
-        if said:
-            self._took()
         if self.over or slave.may_end:
             return Answer(AnswerState.OVER if self.over else AnswerState.LEAVE, stale=stale).to_wire()
         batches = self._dispatch.batches(slave, wish)
+        if said and not batches:
+            self._took()  # where there were batches, that is done
         with self._lock:
             back = self._broker.draining or self._broker.hand_out.asks_all_back(slave)
             answer = Answer(

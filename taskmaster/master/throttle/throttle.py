@@ -156,7 +156,7 @@ class Throttle:
     def why(self, now: float) -> str:
         """Return what the hooks wait for; "" if they let the run go on."""
         if not self._threads:
-            return ""  # asked for each batch
+            return ""
         paced = "" if self._pacing is None else self._pacing.why()
         return "; ".join(filter(None, (paced, *(hook.why(now) for hook in self._hooks))))
 
@@ -219,6 +219,8 @@ class Throttle:
 
     def allow(self, want: Want, now: float) -> Want | None:
         """Return what a slave may be given of what it wants; None: nothing now."""
+        if not self._threads and self._bucket is None:
+            return want  # asked for each batch
         if self.why(now):
             return None
         if self._enough_work():
