@@ -214,6 +214,7 @@ class SimulatedMaster:
         self._steers, self._lock, self._now = steers, lock, now
         self._reader.prepare()
         self._collecting, self._collector = 0.0, Collector()
+        self._collector.start(len(broker.parking))
         gc.callbacks.append(self._note_collection)
         self._wire = Wire()
         self.costs.add("start", time.thread_time() - began)
@@ -273,7 +274,7 @@ class SimulatedMaster:
             self.broker.tick(self._now())
             self.broker.over, self.broker.at_rest  # noqa: B018  # as the run asks
         self._status.snapshot()
-        self._collector.tick(len(self.broker.leases), self._now())
+        self._collector.tick(max(len(self.broker.leases), len(self.broker.parking)), self._now())
 
     def _note_collection(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":

@@ -336,6 +336,7 @@ class Run:
         """Wait until the run is over; return why it ended if not because all is done."""
         known, show = (self._broker, self._lock, self._reader, self._checks), partial(self._show, view)
         ending = Ending(*known, view, signals, grace=lambda: self._grace, show=show)
+        self._collector.start(len(self._broker.parking))
         while True:
             with self._lock:
                 self.steers.tick(self._status.condition.code)
@@ -346,7 +347,7 @@ class Run:
                 if finished:
                     self.steers.close()  # a retry that is asked for now would be forgotten
                 pending = not (self._broker.at_rest or self._broker.intake.seeking)
-            self._collector.tick(len(self._broker.leases), time.monotonic())
+            self._collector.tick(max(len(self._broker.leases), len(self._broker.parking)), time.monotonic())
             for name in lost:
                 logger.warning("lost the slave %s; its jobs are handed out again", name)
             self._reports.fail_doomed()

@@ -1,9 +1,9 @@
 """Garbage collection that does not stop a master with very many batches in hand.
 
 Python's collector looks at all objects from time to time: at a million batches that are in the
-hands of slaves, everything stands still for seconds. Batches need no collector. So while there are
-that many, what is alive is set aside now and then (``gc.freeze``), unseen, and only what is new is
-looked at. A process with fewer is left as it is.
+hands of slaves, or jobs that are parked, everything stands still for seconds. They need no
+collector. So while there are that many, what is alive is set aside now and then (``gc.freeze``),
+unseen, and only what is new is looked at. A process with fewer is left as it is.
 """
 
 from __future__ import annotations
@@ -41,19 +41,28 @@ class Collector:
         self._unfreezes = False
         self._frozen_at = 0.0
 
+    def start(self, batches: int) -> None:
+        """Begin with what a resumed run has found. Very many are set aside without a single look at
+        them: they were all made a moment ago, and slaves that come back wait.
+
+        Args:
+            batches: How many are parked.
+        """
+        if batches >= MANY_BATCHES:
+            self._hold_back()
+            gc.freeze()
+
     def tick(self, batches: int, now: float) -> None:
         """Let time pass.
 
         Args:
-            batches: How many are in hand.
+            batches: How many are in hand, or parked.
             now: On the monotonic clock.
         """
         if self._former is None:
             if batches < MANY_BATCHES:
                 return
-            self._former = gc.get_threshold()
-            self._unfreezes = gc.get_freeze_count() == 0  # what others have set aside stays so
-            gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, NEVER)
+            self._hold_back()
         elif batches < MANY_BATCHES // 2:
             self.stop()
             return
@@ -62,6 +71,11 @@ class Collector:
         self._frozen_at = now
         gc.collect(1)  # what is new, and garbage: nobody looks at it once it is set aside
         gc.freeze()
+
+    def _hold_back(self) -> None:
+        self._former = gc.get_threshold()
+        self._unfreezes = gc.get_freeze_count() == 0  # what others have set aside stays so
+        gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, NEVER)
 
     def stop(self) -> None:
         """Leave the collector as it was found."""

@@ -55,6 +55,26 @@ def test_what_is_alive_is_set_aside_while_there_is_much(collector: Collector) ->
     assert gc.get_threshold()[2] > 1_000_000
 
 
+def test_what_a_resumed_run_has_found_is_set_aside_without_a_look(collector: Collector) -> None:
+    """However much it is: the slaves that come back would wait meanwhile."""
+    collections: list[str] = []
+    collector.start(MANY_BATCHES - 1)
+
+    assert gc.get_freeze_count() == 0
+
+    gc.callbacks.append(lambda phase, _: collections.append(phase))
+    gc.disable()  # but for what the collector here asks for itself
+    try:
+        kept = [[] for _ in range(1000)]
+        collector.start(MANY_BATCHES)
+    finally:
+        gc.enable()
+        gc.callbacks.pop()
+
+    assert gc.get_freeze_count() >= len(kept)
+    assert collections == []
+
+
 def test_the_collector_is_given_back_when_there_is_little(collector: Collector) -> None:
     """And only then: a number that goes up and down changes nothing."""
     before = gc.get_threshold()
