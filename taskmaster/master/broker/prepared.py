@@ -114,8 +114,8 @@ class Preparation:
     def _newly_settled(
         self, batch: Batch, ended: list[tuple[int, int]], verdicts: Mapping[int, tuple[Failure, Verdict]]
     ) -> list[tuple[int, int]]:
-        if batch.kind is BatchKind.REPLAYED:
-            return []
+        if batch.kind is not BatchKind.READ or not ended:
+            return []  # the watermark has passed what was parked before, and what has failed
         if not verdicts and not len(self._parking):
             return ended
         open_ = {index for index, (_, verdict) in verdicts.items() if not verdict.settles}
