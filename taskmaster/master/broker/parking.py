@@ -6,7 +6,6 @@ Jobs are named by position here, and by an id in the store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from taskmaster.master.broker.unwritten import Unwritten
@@ -87,7 +86,7 @@ class Parking:
         """Park a job, whatever its id says; or write it down anew."""
         known = self._tickets.get(position)
         number = self._next if known is None else known >> ID_SHIFT
-        parked = replace(job, id=number)
+        parked = ParkedJob(number, job.key, job.payload, job.fingerprint, job.attempts)
         if known is None:
             self._next += 1
             self.version += 1
