@@ -162,6 +162,7 @@ class Channel:
         """Close the connection, also as the peer sees it."""
         self.abort()
         self._socket.close()
+        self.reader.forget()
 
     def abort(self) -> None:
         """End the connection under a thread that uses it; that thread wakes up, and closes.

@@ -256,6 +256,13 @@ class FrameReader:
         self._expect(_HEAD.size, self._take_head)
         return plain_loads(header, buffers)
 
+    def forget(self) -> None:
+        """Let go of what has arrived: nothing is received any more. The reader refers to itself, so
+        that it stays in memory until the garbage collector comes by.
+        """
+        self._parts, self._part, self._held, self._kept = [], None, None, 0
+        self._expect(_HEAD.size, self._take_head)
+
     def _next_part(self) -> bytes | bytearray | Hold | None:
         """Return the next part of the frame if all of it is here."""
         size = self._next
@@ -321,6 +328,9 @@ class FrameReader:
         if self.seal is not None:
             self.seal.update(part)
         self._lengths += [length for (length,) in struct.iter_unpack("!Q", part)]
+        if min(self._lengths[1:]) < APART_BYTES:
+            # No sender of ours does that, and each part takes memory beside itself.
+            raise FrameTooLarge("a frame of very many short parts was announced")
         if sum(self._lengths) > self.limit:
             raise FrameTooLarge(f"a frame of {sum(self._lengths):,} bytes was announced")
         self._expect(self._lengths[0], self._take_part)

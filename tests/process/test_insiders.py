@@ -5,6 +5,7 @@ and the honest slave is served.
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import struct
 import threading
@@ -132,6 +133,36 @@ def test_the_frame_that_was_begun_first_is_given_up_when_all_are_too_much(monkey
         wait_for("the end of all connections", lambda: not running._connected)
         assert running._reactor._unfinished == 0
     finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_what_connections_have_sent_that_are_gone_takes_no_memory(missing: int) -> None:
+    """It does not wait for the garbage collector, which may not come by for minutes."""
+    from taskmaster.transport import server
+    from taskmaster.transport.address import Address
+    from taskmaster.transport.frames import FrameReader
+
+    running = server.bind(Address("127.0.0.1", 0), keyfile.as_bytes(KEY), Ordered())
+    running.start()
+    gc.disable()
+    try:
+        for _ in range(3):
+            channel = insider(running.where.port)
+            data = b"\x80\x05(" + b"]" * MILLION + b"t."
+            channel._socket.sendall(head(len(data)) + data[missing:])
+            if missing:
+                wait_for("its arrival", lambda: running._reactor._unfinished >= MILLION)
+            else:
+                channel._socket.settimeout(20.0)
+                assert channel._socket.recv(1) == b""
+            channel.close()
+            wait_for("its end", lambda: not running._connected)
+        readers = [one for one in gc.get_objects() if type(one) is FrameReader]
+        assert sum(reader.unfinished for reader in readers) == 0
+        assert not any(reader._parts for reader in readers)
+    finally:
+        gc.enable()
         running.stop()
 
 

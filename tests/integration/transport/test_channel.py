@@ -339,15 +339,18 @@ def test_a_frame_above_the_limit_is_refused_when_it_is_announced(announced):
 
 
 def test_a_frame_with_missing_or_spare_buffers_is_handled():
-    """A header that wants a buffer that did not come is refused; one that nobody wants is
-    dropped.
+    """A header that wants a buffer that did not come is refused; one that nobody wants is dropped;
+    short ones, which no sender sets apart, are refused before they come.
     """
     header = frame((b"x" * APART_BYTES,))[0][8 + 8 :]
     with pytest.raises(pickle.UnpicklingError):
         read_all(head(len(header)) + header)
 
     plain = plain_dumps("text")
-    assert read_all(head(len(plain), 3, 0) + plain + b"abc") == ["text"]
+    assert read_all(head(len(plain), APART_BYTES) + plain + bytes(APART_BYTES)) == ["text"]
+    for lengths in ([APART_BYTES - 1], [APART_BYTES, 0], [1] * 60_000):
+        with pytest.raises(FrameTooLarge, match="very many short parts"):
+            read_all(head(1, *lengths))
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 50), min_size=1, max_size=3))
