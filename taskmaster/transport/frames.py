@@ -260,7 +260,7 @@ class FrameReader:
         """Let go of what has arrived: nothing is received any more. The reader refers to itself, so
         that it stays in memory until the garbage collector comes by.
         """
-        self._parts, self._part, self._held, self._kept = [], None, None, 0
+        self._parts, self._part, self._held, self._kept, self._lengths = [], None, None, 0, []
         self._expect(_HEAD.size, self._take_head)
 
     def _next_part(self) -> bytes | bytearray | Hold | None:
@@ -315,7 +315,7 @@ class FrameReader:
                 raise FrameUnsealed("a frame came that has no seal")
             number &= ~SEALED
             self.seal.update(part)
-        if size > self.limit or number > MAX_BUFFERS:
+        if size > self.limit or number * APART_BYTES > self.limit:  # shorter ones travel in the header
             raise FrameTooLarge(f"a frame of {size:,} bytes and {number:,} buffers was announced")
         self._lengths = [size]
         if number:
@@ -329,8 +329,7 @@ class FrameReader:
             self.seal.update(part)
         self._lengths += [length for (length,) in struct.iter_unpack("!Q", part)]
         if min(self._lengths[1:]) < APART_BYTES:
-            # No sender of ours does that, and each part takes memory beside itself.
-            raise FrameTooLarge("a frame of very many short parts was announced")
+            raise FrameTooLarge("a frame of short parts was announced: those travel in its header")
         if sum(self._lengths) > self.limit:
             raise FrameTooLarge(f"a frame of {sum(self._lengths):,} bytes was announced")
         self._expect(self._lengths[0], self._take_part)

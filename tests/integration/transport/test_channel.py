@@ -349,7 +349,7 @@ def test_a_frame_with_missing_or_spare_buffers_is_handled():
     plain = plain_dumps("text")
     assert read_all(head(len(plain), APART_BYTES) + plain + bytes(APART_BYTES)) == ["text"]
     for lengths in ([APART_BYTES - 1], [APART_BYTES, 0], [1] * 60_000):
-        with pytest.raises(FrameTooLarge, match="very many short parts"):
+        with pytest.raises(FrameTooLarge, match=r"short parts|60,000 buffers"):
             read_all(head(1, *lengths))
 
 
