@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from taskmaster import keys
@@ -144,7 +145,8 @@ class Console:
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
         """Write the most frequent kinds of failure. Each comes with the number of its jobs, then an
-        example, then the traceback of that example.
+        example, then the traceback of that example, which is indented: a message of several lines,
+        as of a hostile row, must not look like a line of the run's own.
         """
         for count, example in kinds:
             key = keys.show(example.key) if example.key is not None else keys.NO_KEY
@@ -152,7 +154,7 @@ class Console:
                 clean(f"{count} x {example.type}, for example the job with the key {key}: {example.message}")
             )
             if example.traceback:
-                self.say_as_it_is(example.traceback.rstrip())
+                self.say_as_it_is(indent(example.traceback.rstrip(), "  "))
 
 
 def _json_lines() -> JsonFormatter:

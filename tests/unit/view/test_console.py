@@ -27,7 +27,7 @@ def test_what_the_console_says_is_clean(capsys: pytest.CaptureFixture[str], monk
     assert not set(err) & set("\x1b\x07\r\u202e\x9b")
     assert "3 x n" in err
     assert "lost the slave n" in err
-    assert "\nFAKE LINE" not in err.partition("Traceback")[0]
+    assert "\nFAKE LINE" not in err.partition("of_somebody_else")[0]  # another's log may have several lines
 
 
 def test_what_has_failed_is_said_before_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,5 +41,5 @@ def test_what_has_failed_is_said_before_where_it_was(capsys: pytest.CaptureFixtu
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        "3 x KeyError", "Traceback of KeyError", "2 x ValueError", "Traceback of ValueError",
+        "3 x KeyError", "  Traceback of KeyError", "2 x ValueError", "  Traceback of ValueError",
     ]  # fmt: skip
