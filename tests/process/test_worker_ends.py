@@ -308,6 +308,10 @@ BROKEN = {
         "import threading\ndef work(): raise KeyError('lost')\ndef handle_job(job):\n"
         "    writer = threading.Thread(target=work, daemon=True)\n    writer.start()\n    writer.join()"
     ),
+    "a thread that a callback has started raised SystemExit": (
+        "import sys, threading\ndef handle_job(job):\n"
+        "    writer = threading.Thread(target=sys.exit, args=(1,))\n    writer.start()\n    writer.join()"
+    ),
     "sqlite3 has an open transaction": (
         "import sqlite3\nrows = sqlite3.connect('rows.sqlite', isolation_level='IMMEDIATE')\n"
         "rows.execute('CREATE TABLE IF NOT EXISTS one (key)')\n"
@@ -348,6 +352,10 @@ DOUBTFUL = {
         "def rows():\n    try:\n        yield 1\n    finally:\n        raise OSError('the disk is full')\n"
         "def handle_job(job): next(rows())"
     ),
+    "<MemoryHandler (NOTSET)> kept lines that are lost": (
+        "import logging.handlers\nlogging.root.addHandler(logging.handlers.MemoryHandler(1000))\n"
+        "def handle_job(job): logging.error('%s', job)"
+    ),
     "doubtful.stack was never closed": "import contextlib\nstack = contextlib.ExitStack()\nstack.callback(print)",
 }
 
@@ -365,7 +373,7 @@ def test_what_may_have_been_lost_is_said_once(playground: Playground, what: str)
 
 
 QUIET = """
-import contextlib, multiprocessing, queue, subprocess, threading
+import contextlib, multiprocessing, queue, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from tqdm import tqdm
 jobs, connections, stop = queue.Queue(), queue.Queue(), threading.Event()
@@ -377,6 +385,7 @@ def setup():
     beating = threading.Thread(target=stop.wait, daemon=True)
     beating.start()
     threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=sys.exit).start()
     server = multiprocessing.get_context("fork").Process(target=threading.Event().wait)
     server.start()
     pool, processes = ThreadPoolExecutor(1), multiprocessing.get_context("forkserver").Pool(1)

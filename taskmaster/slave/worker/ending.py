@@ -135,7 +135,8 @@ class WorkerEnding:
         sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
         # A daemon thread may miss at the end of its worker what teardown() has closed.
         counts = raised.thread is None or not raised.thread.daemon or (not self._at and _is_users(raised))
-        if raised.exc_type is not SystemExit and counts and sentence not in self._problems:
+        is_end = issubclass(raised.exc_type, SystemExit) and not getattr(raised.exc_value, "code", None)
+        if not is_end and counts and sentence not in self._problems:
             self._problems.append(sentence)
 
     def _was_ignored(self, raised: Any) -> None:
@@ -229,6 +230,8 @@ class WorkerEnding:
                 handler.flush()  # logging.shutdown() keeps an error to itself
             except Exception as exc:
                 self._note(f"the log handler {handler!r} could not be written", exc)
+            if isinstance(kept := getattr(handler, "buffer", None), list) and kept:
+                self._remark(f"the log handler {handler!r} kept lines that are lost: give it a target")
         logging.shutdown()
 
     def _look_for_transactions(self) -> None:
