@@ -39,6 +39,18 @@ def _unexpected(exc: Exception, *, debug: bool) -> str:
     return f"unexpected error: {one_line(exc)}{'' if debug else _AGAIN}"
 
 
+def _wrongly_given(exc: Exception) -> str:
+    """Return what is wrong with a path or with the directory that a command was given; "" if
+    nothing is.
+    """
+    if isinstance(exc, FileNotFoundError) and working_directory.find() is None:
+        return working_directory.GONE
+    if isinstance(exc, OSError) and exc.errno == errno.ENAMETOOLONG and exc.filename is not None:
+        path = os.fsdecode(exc.filename)
+        return f"{path} cannot be the name of a file: it is too long. Give a shorter one."
+    return ""
+
+
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _AGAIN = "; run the same command again with --debug to see where"
 
@@ -119,9 +131,9 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except Exception as exc:
         if invocation.debug:
             traceback.print_exc()
-        is_gone = isinstance(exc, FileNotFoundError) and working_directory.find() is None
-        echo(f"{name}: {working_directory.GONE if is_gone else _unexpected(exc, debug=invocation.debug)}", err=True)
-        return UsageError.exit_code if is_gone else 1
+        given = _wrongly_given(exc)
+        echo(f"{name}: {given or _unexpected(exc, debug=invocation.debug)}", err=True)
+        return UsageError.exit_code if given else 1
     return code if isinstance(code, int) else 0
 
 

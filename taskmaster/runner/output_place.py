@@ -28,6 +28,14 @@ def check_place(option: str, path: str, example: str) -> None:
     place = Path(path)
     if not path.strip():
         raise UsageError(f"{option} is empty: name a file, such as {example}.")
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a new file, or what follows says what is wrong
+    except OSError as exc:
+        raise UsageError(
+            f"{option} is {path!r}, where nothing can be written: {exc.strerror}. Name another file, such as {example}."
+        ) from None
     if not place.parent.is_dir():
         raise UsageError(f"{option} is {path!r}, but there is no directory {place.parent}: make it.")
     if place.is_dir():

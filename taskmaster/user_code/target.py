@@ -59,7 +59,11 @@ def parse(text: str) -> Target:
         raise TargetError(f"{text!r} names no function after its colon: {_FORMS}.")
     if where.endswith(".py") or os.sep in where:
         path = Path(where)
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as exc:  # its name is too long, or nobody may look there
+            raise TargetError(f"{where} cannot be looked at: {exc.strerror}. {_FORMS}.") from None
+        if not is_there:
             raise TargetError(_no_file(where, path))
         if path.suffix != ".py":
             raise TargetError(f"{where} is not a Python file: {_FORMS}.")

@@ -274,6 +274,9 @@ def test_a_script_without_a_main_guard_used_as_target_is_told_so(playground: Pla
     assert '__name__ == "__main__"' in ended.output
 
 
+LONG = "n" * 300  # longer than the name of a file can be
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -286,6 +289,13 @@ def test_a_script_without_a_main_guard_used_as_target_is_told_so(playground: Pla
         ("tm-master", "jobs.py", "--host=nonsense:port"),
         ("tm-master", "jobs.py", "last=5"),
         ("tm-spawn", "jobs.py"),
+        ("tm-run", f"{LONG}.py"),
+        ("tm-run", f"{LONG}.csv"),
+        ("tm-slave", f"{LONG}.py"),
+        ("tm-run", "jobs.py", f"--metrics-file={LONG}"),
+        ("tm-ctl", "status", LONG),
+        ("tm-ctl", "runs", LONG),
+        ("tm-web", LONG),
     ],
 )
 def test_wrong_usage_is_exit_2(playground: Playground, words: tuple[str, ...]) -> None:
@@ -294,6 +304,7 @@ def test_wrong_usage_is_exit_2(playground: Playground, words: tuple[str, ...]) -
 
     assert ended.process.returncode == 2, ended.output
     assert clear(ended.output)
+    assert "unexpected" not in ended.output
     assert len(ended.output) > 20
 
 

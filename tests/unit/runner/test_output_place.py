@@ -13,7 +13,13 @@ from taskmaster.runner.output_place import check_place, write_whole
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("", "is empty"), ("nowhere/r.html", "there is no directory"), (".", "which is a directory"), ("pipe", "no file")],
+    [
+        ("", "is empty"),
+        ("nowhere/r.html", "there is no directory"),
+        (".", "which is a directory"),
+        ("pipe", "no file"),
+        ("n" * 300, "too long.*Name another file"),
+    ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, why: str) -> None:
     """With the option, the value and what would do instead; a pipe or a device is not replaced."""

@@ -62,7 +62,7 @@ def test_a_file_called_like_a_module_of_python_does_not_take_its_place(directory
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":f", "jobs1:", "jobs1:not valid", "nowhere.py", "folder/", "a..b", "jobs1.py:x:y"]
+    "text", ["", ":f", "jobs1:", "jobs1:not valid", "nowhere.py", "folder/", "a..b", "jobs1.py:x:y", "n" * 300 + ".py"]
 )
 def test_what_is_no_target_is_refused(text: str) -> None:
     """With the forms that there are, or what is there instead."""

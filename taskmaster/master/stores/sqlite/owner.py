@@ -36,6 +36,7 @@ played into the state.
 """
 
 MOST_LINKS = 40  # as the kernel has it
+MOST_BYTES = 255  # of a name, as all common file systems have it
 ELSEWHERE = "Or give this run a state of its own with --state=PATH."
 
 
@@ -45,9 +46,11 @@ def followed(path: str | Path) -> Path:
     The lock lies beside the file itself, not beside a link to it.
 
     Raises:
-        StateRefused: another user has made a link on the way, who could lead this run to any file.
+        StateRefused: another user has made a link on the way, who could lead this run to any file;
+            or a name is too long for a file, or for one beside it.
     """
     at = Path(path)
+    _check_names(at)
     for _ in range(MOST_LINKS):
         at = Path(os.path.realpath(at.parent), at.name)
         try:
@@ -193,6 +196,17 @@ def warn_of_directory(state: Path) -> None:
         who,
         cure,
     )
+
+
+def _check_names(state: Path) -> None:
+    """Refuse a name that no file can have: SQLite does not say why it cannot make one."""
+    longest_beside = f"{state.name}-journal"
+    for name in (*state.parent.parts, longest_beside):
+        if (length := len(os.fsencode(name))) > MOST_BYTES:
+            raise StateRefused(
+                f"The state {state} cannot be kept there: a name can have {MOST_BYTES} bytes, and {name} has "
+                f"{length:,}. Give it a shorter one with --state=PATH."
+            )
 
 
 def _check(state: Path, part: Path, about: os.stat_result, *, beside: bool = False) -> None:

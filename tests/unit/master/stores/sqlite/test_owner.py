@@ -199,6 +199,20 @@ def test_a_link_to_a_link_is_followed_to_the_state(state: Path):
     assert owner.followed(state.parent / "one" / "a") == state
 
 
+@EITHER_WAY
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + "/x.tmstate", "n" * 248, "\u20ac" * 84])
+def test_a_name_that_no_state_can_have_is_named(opened: Open, name: str, tmp_path: Path):
+    """Or one that leaves no room for the names of the files beside it; SQLite does not say so."""
+    assert "--state=PATH" in (why := refusal(opened, tmp_path / name))
+    assert "a name can have 255 bytes" in why
+
+
+def test_the_longest_name_that_a_state_can_have_is_taken(tmp_path: Path):
+    """Whatever lies beside it for a moment."""
+    SqliteStore.open(tmp_path / ("n" * 247), RunIdentity.named("mod"), "mod.py").close()
+    SqliteStore.open_existing(tmp_path / ("n" * 247)).close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_state_that_root_has_made_is_explained(state: Path):
     """An earlier session with sudo is the usual reason."""
