@@ -352,7 +352,7 @@ DOUBTFUL = {
         "def rows():\n    try:\n        yield 1\n    finally:\n        raise OSError('the disk is full')\n"
         "def handle_job(job): next(rows())"
     ),
-    "<MemoryHandler (NOTSET)> kept lines that are lost": (
+    "<MemoryHandler (NOTSET)> kept what it was given, which is lost": (
         "import logging.handlers\nlogging.root.addHandler(logging.handlers.MemoryHandler(1000))\n"
         "def handle_job(job): logging.error('%s', job)"
     ),

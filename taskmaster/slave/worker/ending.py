@@ -231,7 +231,7 @@ class WorkerEnding:
             except Exception as exc:
                 self._note(f"the log handler {handler!r} could not be written", exc)
             if isinstance(kept := getattr(handler, "buffer", None), list) and kept:
-                self._remark(f"the log handler {handler!r} kept lines that are lost: give it a target")
+                self._remark(f"the log handler {handler!r} kept what it was given, which is lost: give it a target")
         logging.shutdown()
 
     def _look_for_transactions(self) -> None:
