@@ -147,16 +147,26 @@ def _queues_of(frame: FrameType) -> list[Any]:
 
 
 def _calls_of(frame: FrameType) -> list[Any]:
-    """Return the user's tasks of the event loop that a frame runs, and what it was just given; none
-    if it runs no loop.
+    """Return the user's tasks of the event loop that a frame runs, and the functions that it was
+    just given; none if it runs no loop.
     """
     asyncio: Any = sys.modules.get("asyncio")
     if asyncio is None or frame.f_code is not asyncio.BaseEventLoop.run_forever.__code__:
         return []
     loop = frame.f_locals["self"]
-    given = list(loop._ready)  # noqa: SLF001  # perhaps by run_coroutine_threadsafe, which makes its task there
+    # Perhaps by run_coroutine_threadsafe, which makes its task there. What lets a task go on is no
+    # work of its own: where one beats for ever, it comes for ever, and would look like progress.
+    given = [one for one in list(loop._ready) if _is_function(one._callback)]  # noqa: SLF001
     tasks = asyncio.all_tasks(loop)
     return given + [task for task in tasks if is_users_code(getattr(task.get_coro(), "cr_code", None))]
+
+
+def _is_function(called: Any) -> bool:
+    """Return whether a loop was given a function to call, and not a task to go on with."""
+    asyncio: Any = sys.modules["asyncio"]
+    of_task = isinstance(getattr(called, "__self__", None), asyncio.Future)
+    wakes_sleeper = called is asyncio.futures._set_result_unless_cancelled  # noqa: SLF001
+    return called is not None and not of_task and not wakes_sleeper
 
 
 def _is_users(thread: threading.Thread) -> bool:

@@ -94,3 +94,26 @@ def test_tasks_of_a_loop_in_a_thread_are_waited_for() -> None:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+def test_tasks_that_beat_for_ever_are_not_waited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wakes them again and again is no progress."""
+    monkeypatch.setattr(daemon_threads, "STILL_SECONDS", 0.2)
+    loop = asyncio.new_event_loop()
+
+    async def beat() -> None:
+        while True:  # noqa: ASYNC110  # as what looks after something does
+            await asyncio.sleep(0)
+
+    thread = daemon(loop.run_forever)
+    beating = [asyncio.run_coroutine_threadsafe(beat(), loop) for _ in range(20)]
+    wait_for("all of them", lambda: len(asyncio.all_tasks(loop)) == len(beating))
+    wait_for_work()
+
+    assert "what they had not done is lost: writer" in threads_sentence()
+    for one in beating:
+        one.cancel()
+    wait_for("their end", lambda: not asyncio.all_tasks(loop))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
