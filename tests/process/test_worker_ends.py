@@ -373,8 +373,9 @@ def test_what_may_have_been_lost_is_said_once(playground: Playground, what: str)
 
 
 QUIET = """
-import contextlib, multiprocessing, queue, subprocess, sys, threading
-from concurrent.futures import ThreadPoolExecutor
+import contextlib, multiprocessing, os, queue, subprocess, sys, threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from tqdm import tqdm
 jobs, connections, stop = queue.Queue(), queue.Queue(), threading.Event()
 def get_jobs():
@@ -400,6 +401,8 @@ def handle_job(job):
         pool.submit(int, "x").result()
     with contextlib.suppress(ValueError):
         processes.apply_async(int, ("x",)).get()
+    with contextlib.suppress(BrokenProcessPool), ProcessPoolExecutor(1) as broken:
+        broken.submit(os._exit, 3).result()
 def teardown():
     stop.set()
     server.terminate()

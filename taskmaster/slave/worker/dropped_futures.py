@@ -66,7 +66,8 @@ _KINDS = (
     _Kind("concurrent.futures._base", "Future", ("result", "exception"), lambda one: getattr(one, "_exception", None)),
     _Kind("multiprocessing.pool", "ApplyResult", ("get", "successful"), _of_call),
     _Kind("multiprocessing.pool", "IMapIterator", (), _of_calls),
-    _Kind("multiprocessing.process", "BaseProcess", ("exitcode",), _of_process),
+    # An executor waits for its processes by their sentinel, and fails their calls when one dies.
+    _Kind("multiprocessing.process", "BaseProcess", ("exitcode", "sentinel"), _of_process),
 )
 
 

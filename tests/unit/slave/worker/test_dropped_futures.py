@@ -176,6 +176,16 @@ def test_a_process_that_has_failed_is_noticed(said: list[str], code: int, daemon
     assert said == ["ProcessFailed"] * noticed
 
 
+def test_a_process_that_an_executor_has_lost_is_its_business(said: list[str]) -> None:
+    """The calls say that it died: a callback that expects that does without it."""
+    process = _Process()
+    process._popen, process._sentinel = _Ended(3), 7  # type: ignore[attr-defined]
+    assert process.sentinel == 7
+    del process
+
+    assert said == []
+
+
 def test_the_watch_has_an_end() -> None:
     """A master runs jobs, and goes on afterwards."""
     before = Future.result, Future.exception
