@@ -148,6 +148,22 @@ def test_what_somebody_keeps_is_told_of_at_the_end_and_once(said: list[str]) -> 
     assert said == ["ValueError"]
 
 
+def test_what_a_users_class_does_in_its_own_del_is_left_to_it(said: list[str]) -> None:
+    """It is called later, once; whether the work has failed is looked at all the same."""
+    calls: list[int] = []
+
+    class Row(Future[int]):
+        def __del__(self) -> None:
+            calls.append(1)
+
+    kept = Row()
+    kept.set_exception(ValueError("lost"))
+    tell_of_kept()
+
+    assert (said, calls) == (["ValueError"], [])
+    del kept
+
+
 class _Process(BaseProcess):
     """One that was never begun: its end is made up."""
 
