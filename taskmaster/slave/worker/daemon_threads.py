@@ -117,10 +117,10 @@ def _in_hand(stack: list[FrameType]) -> list[Any]:
     if _waits_at_empty_queue(stack):
         return []
     queues = [
-        (id(one), one.qsize(), getattr(one, "unfinished_tasks", 0))
+        (id(one), items, unfinished)
         for frame in stack
         for one in _queues_of(frame)
-        if one.qsize() or getattr(one, "unfinished_tasks", 0)
+        if (items := _items_in(one)) + (unfinished := getattr(one, "unfinished_tasks", 0))
     ]
     return queues + [id(one) for frame in stack for one in _calls_of(frame)]
 
@@ -129,7 +129,17 @@ def _waits_at_empty_queue(stack: list[FrameType]) -> bool:
     """Return whether a thread has done all that its queue had for it."""
     if len(stack) < 2 or stack[0].f_code is not _WAIT or stack[1].f_code is not _GET:
         return False
-    return not stack[1].f_locals["self"].qsize()
+    return not _items_in(stack[1].f_locals["self"])
+
+
+def _items_in(one: Any) -> int:
+    """Return how much is in a queue of threads. Its lock is not taken, which a thread that does not
+    get on may have, and ``qsize`` of a class of the user's is not called.
+    """
+    try:
+        return int(one._qsize() if issubclass(type(one), queue.Queue) else one.qsize())  # noqa: SLF001
+    except Exception:
+        return 0  # it is not made to the end
 
 
 def _queues_of(frame: FrameType) -> list[Any]:

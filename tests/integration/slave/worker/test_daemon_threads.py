@@ -75,6 +75,31 @@ def test_a_thread_that_does_not_get_on_is_said(end: threading.Event, monkeypatch
     assert "what they had not done is lost: writer" in threads_sentence()
 
 
+class Sizeless(queue.Queue[int]):
+    """A queue of the user's that does not say how much is in it."""
+
+    def qsize(self) -> int:
+        """Raise."""
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [queue.Queue, Sizeless])
+def test_a_queue_whose_lock_is_taken_stops_nothing(end: threading.Event, kind: type[queue.Queue[int]]) -> None:
+    """Nor does one whose class raises."""
+    jobs, locked = kind(), threading.Event()
+
+    def stuck() -> None:
+        with jobs.mutex:
+            locked.set()
+            end.wait()
+
+    daemon(stuck)
+    locked.wait()
+    wait_for_work()
+
+    assert "what they had not done is lost: writer" in threads_sentence()
+
+
 def test_tasks_of_a_loop_in_a_thread_are_waited_for() -> None:
     """Those that were given to it from another thread."""
     loop, done = asyncio.new_event_loop(), []
