@@ -35,7 +35,8 @@ class _Kind(NamedTuple):
     Attributes:
         module: Where it is. Few callbacks use it, and loading it takes a worker milliseconds.
         name: What it is called there.
-        asked: The attributes by which one asks how it went.
+        asked: The attributes by which one asks how it went, or says that one does not want it any
+            more.
         failure: Returns what an object's work has failed with, None if it has not.
     """
 
@@ -62,8 +63,13 @@ def _of_process(process: Any) -> BaseException | None:
     return ProcessFailed(f"the process {process.name} ended with exit code {code}")
 
 
+def _of_future(future: Any) -> BaseException | None:
+    return getattr(future, "_exception", None)
+
+
 _KINDS = (
-    _Kind("concurrent.futures._base", "Future", ("result", "exception"), lambda one: getattr(one, "_exception", None)),
+    # Executor.map raises what one call has raised, and cancels the calls after that one.
+    _Kind("concurrent.futures._base", "Future", ("result", "exception", "cancel"), _of_future),
     _Kind("multiprocessing.pool", "ApplyResult", ("get", "successful"), _of_call),
     _Kind("multiprocessing.pool", "IMapIterator", (), _of_calls),
     # An executor waits for its processes by their sentinel, and fails their calls when one dies.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from multiprocessing.pool import ThreadPool
@@ -106,6 +108,37 @@ def by_asyncio() -> None:
     asyncio.run(ask())
 
 
+def by_map_of_several() -> None:
+    """All fail, the first one is raised."""
+    both = threading.Barrier(2)
+
+    def fail_together(_: int) -> None:
+        both.wait()
+        fail()
+
+    with ThreadPoolExecutor(2) as pool, contextlib.suppress(ValueError):
+        list(pool.map(fail_together, range(2)))
+    gc.collect()  # what is raised refers to itself
+
+
+def by_asyncio_in_vain() -> None:
+    """Nobody waits any more when the call fails."""
+    late = threading.Event()
+
+    def fail_late() -> None:
+        late.wait()
+        fail()
+
+    async def ask() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asked = asyncio.get_running_loop().run_in_executor(pool, fail_late)
+            asked.cancel()
+            await asyncio.sleep(0)  # the executor hears of it
+            late.set()
+
+    asyncio.run(ask())
+
+
 def by_get() -> None:
     with ThreadPool(1) as pool, contextlib.suppress(ValueError):
         pool.apply_async(fail).get()
@@ -116,7 +149,10 @@ def by_error_callback() -> None:
         pool.apply_async(fail, error_callback=lambda exc: None).wait()
 
 
-ASKED = [by_get, by_error_callback, by_result, by_exception, by_callback, as_they_complete, by_map, by_asyncio]
+ASKED = [
+    *(by_get, by_error_callback, by_result, by_exception, by_callback, as_they_complete),
+    *(by_map, by_map_of_several, by_asyncio, by_asyncio_in_vain),
+]
 
 
 @pytest.mark.parametrize("ask", ASKED)
