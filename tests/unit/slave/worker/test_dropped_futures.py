@@ -23,6 +23,7 @@ from taskmaster.slave.worker.dropped_futures import tell_of_kept, watch_futures
 def said() -> Iterator[list[str]]:
     """What has been noticed."""
     found: list[str] = []
+    gc.collect()  # what other tests have thrown away
     end = watch_futures(lambda exc: found.append(type(exc).__name__))
     yield found
     end()
