@@ -203,7 +203,7 @@ def test_a_link_to_a_link_is_followed_to_the_state(state: Path):
 @pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + "/x.tmstate", "n" * 248, "\u20ac" * 84])
 def test_a_name_that_no_state_can_have_is_named(opened: Open, name: str, tmp_path: Path):
     """Or one that leaves no room for the names of the files beside it; SQLite does not say so."""
-    with pytest.raises(StateRefused, match="a name can have 255 bytes.*--state=PATH"):
+    with pytest.raises(StateRefused, match=r"a name can have 255 bytes.*--state=PATH"):
         opened(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
