@@ -271,11 +271,15 @@ class WorkerEnding:
         left = [one.name for one in threading.enumerate() if not one.daemon and one is not main]
         return f"{self._at} ({', '.join(left[:3])})" if left else self._at
 
-    def _leave(self) -> int:
+    def _look_at_threads(self) -> None:
         if _has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
             self._remark(daemon_threads.threads_sentence())
+
+    def _leave(self) -> int:
+        # As a step: what it raises must not keep the worker from saying the rest.
+        self._step("its daemon threads", self._look_at_threads)
         flush()
         self._sender.say(WorkerClosed("; ".join(self._problems), tuple(self._remarks)))
         return 1 if self._problems else 0
