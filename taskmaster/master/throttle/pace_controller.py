@@ -26,6 +26,7 @@ from typing import Any
 
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.foreground import Counts, Foreground
+from taskmaster.master.throttle.pace_advice import in_ms, too_low
 from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
 
 __all__ = ["PaceController"]
@@ -86,6 +87,7 @@ class PaceController:
         felt: Those of them at which others were there, or may have been.
         held_seconds: For how long the run was not allowed to begin anything.
         nobody: Nobody but the run uses the database.
+        too_low: That the limit is missed without the run already, and what to choose; "" if not.
     """
 
     def __init__(self, limit: PaceLimit, now: float) -> None:
@@ -95,6 +97,7 @@ class PaceController:
         self.felt: deque[float] = deque(maxlen=KEPT_PROBES)
         self.held_seconds = 0.0
         self.nobody = False
+        self.too_low = ""
         self._limit = limit
         self._phase = Phase.QUIETING
         self._since = now  # the phase began
@@ -190,6 +193,7 @@ class PaceController:
             if self._level is not None:
                 baseline = baseline.after(self._level.baseline)
             self._level = ProbeLevel(baseline, self._limit)
+            self.too_low = too_low(self._limit, self.alone)
             self._measured_at, self._look_at = now, math.inf
             self.nobody = len(self._present) > 1 and not any(self._present)
             self._own.clear()
@@ -222,10 +226,12 @@ class PaceController:
             return f"{said}{'rising, ' if self.share < 1 else ''}nobody else is at work there"
         if self._trouble:
             return f"{said}the probe is not answered: {self._trouble}"
-        alone = _ms(level.baseline.seconds)
-        said += f"probe {_ms(level.seconds)} of {_ms(level.allowed)} allowed, {alone} without the run"
+        alone = in_ms(level.baseline.seconds)
+        said += f"probe {in_ms(level.seconds)} of {in_ms(level.allowed)} allowed, {alone} without the run"
+        if self.too_low:  # no share would bring it below the limit, so that nothing else says more
+            return f"{said}; {self.too_low}"
         if level.used_by_tail(AIM, self.share) > max(level.used, AIM / 2):
-            said += f"; {100 * level.above(self.share):.0f} % of probes above {_ms(level.tail)}"
+            said += f"; {100 * level.above(self.share):.0f} % of probes above {in_ms(level.tail)}"
         times = self._foreground.times
         if times is not None and self._limit.times:
             said += f"; statements of others {times:.3g} times"
@@ -249,7 +255,8 @@ class PaceController:
         if not self.alone or not self.beside:
             return ""
         beside, alone = (
-            f"{_ms(quantile(probes, 0.5))} (p95 {_ms(quantile(probes, 0.95))})" for probes in (self.beside, self.alone)
+            f"{in_ms(quantile(probes, 0.5))} (p95 {in_ms(quantile(probes, 0.95))})"
+            for probes in (self.beside, self.alone)
         )
         return (
             f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; for "
@@ -277,7 +284,7 @@ class PaceController:
             return ""
         if self._limit.times:
             return f" That is {usual / alone:.3g} times, above the {self._limit.times:g} that were asked."
-        return f" That is above the {_ms(self._limit.seconds)} that were asked."
+        return f" That is above the {in_ms(self._limit.seconds)} that were asked."
 
     def _run(self, now: float) -> None:
         level = self._level
@@ -359,7 +366,3 @@ class PaceController:
         self._enter(Phase.RUNNING, now)
         self._level.begin(share)
         self.share, self._stepped_at = share, now
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"

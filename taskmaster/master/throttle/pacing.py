@@ -52,6 +52,7 @@ class Pacing:
         self._lock = threading.Lock()  # of the controller
         self._stop = threading.Event()
         self._logged = ""
+        self._warned = False  # of a limit that is missed without the run
         self._known = 0  # what was handed out at the last step
         self._threads = [
             threading.Thread(target=run, name=f"taskmaster-{name}", daemon=True)
@@ -145,6 +146,10 @@ class Pacing:
         busy, most, before, self._known = self._busy(), self._most(), self._known, self._handed()
         with self._lock:
             self._controller.step(self._clock(), busy=busy, most=most, fed=self._known != before)
+            too_low = self._controller.too_low
+        if too_low and not self._warned:
+            self._warned = True
+            logger.warning("--pace asks for what no run can hold: %s", too_low)
 
     def _run_probe(self) -> None:
         try:
