@@ -1,4 +1,4 @@
-"""What is said of a limit of ``--pace`` that cannot be held. Pure."""
+"""What is said of a limit of ``--pace`` that cannot be held, or was not. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.probe_level import TAIL_QUANTILE, quantile
 
-__all__ = ["in_ms", "too_low"]
+__all__ = ["in_ms", "missed", "too_low"]
 
 ROOM = 1.5  # times the slowest twentieth without the run: a limit that leaves a run something
 
@@ -34,6 +34,28 @@ def too_low(limit: PaceLimit, alone: Collection[float]) -> str:
         f"without the run {100 * above:.0f} % of probes are above {in_ms(limit.seconds)} already: choose "
         f"--pace={_round_up(1000 * ROOM * slow):.12g}ms or more, or {ROOM:g}x"
     )
+
+
+def missed(limit: PaceLimit, felt: Collection[float], alone: Collection[float]) -> str:
+    """Return by how much the median or the p95, for both of which it is, missed the limit; "" if
+    neither did.
+
+    Args:
+        limit: The limit.
+        felt: The seconds of the probes beside the run that others felt.
+        alone: Those without the run.
+    """
+    found = []
+    for what, part in (("the median", 0.5), ("the p95", TAIL_QUANTILE)):
+        usual, without = quantile(felt, part), quantile(alone, part)
+        if usual > limit.allowed(without):
+            by = f"{usual / without:.3g} times" if limit.times else in_ms(usual)
+            found.append(f"{what} is {by}")
+    if not found:
+        return ""
+    asked = f"{limit.times:g} times" if limit.times else in_ms(limit.seconds)
+    said = " and ".join(found)
+    return f"{said[:1].upper()}{said[1:]}, above the {asked} that {'were' if limit.times else 'was'} asked for."
 
 
 def _round_up(number: float) -> float:

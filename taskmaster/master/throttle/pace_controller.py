@@ -26,7 +26,7 @@ from typing import Any
 
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.foreground import Counts, Foreground
-from taskmaster.master.throttle.pace_advice import in_ms, too_low
+from taskmaster.master.throttle.pace_advice import in_ms, missed, too_low
 from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
 
 __all__ = ["PaceController"]
@@ -276,15 +276,11 @@ class PaceController:
         return f"{came}the run is slowed"
 
     def _missed(self) -> str:
-        """Return by how much the limit was missed beside others, as the median."""
+        """Return by how much the limit was missed beside others."""
         if not self.felt:
             return " Nobody else was at work there."
-        usual, alone = quantile(self.felt, 0.5), quantile(self.alone, 0.5)
-        if usual <= self._limit.allowed(alone):
-            return ""
-        if self._limit.times:
-            return f" That is {usual / alone:.3g} times, above the {self._limit.times:g} that were asked."
-        return f" That is above the {in_ms(self._limit.seconds)} that were asked."
+        said = missed(self._limit, self.felt, self.alone)
+        return said and f" {said}"
 
     def _run(self, now: float) -> None:
         level = self._level
