@@ -146,8 +146,8 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
         "not finished",
         "bad",
         None,
-        f"No master is at work on it, and none has said that it ended: it was killed, or its machine went down{seen}. "
-        "What was settled up to the last checkpoint is settled.",
+        f"No master is at work on it, and its state has no word of its end: it was killed, its machine went "
+        f"down{seen}, or its end could not be written. What was settled up to the last checkpoint is settled.",
     )
 
 

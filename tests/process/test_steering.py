@@ -150,8 +150,8 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
     again = playground.start("tm-run", "work.py", "2", "--progress=none", "--rate=1000")
     again.wait_for_output("tm-ctl resume")
     assert "The rate is 50/s, set by" in again.output
-    assert "ended without a word soon after " in again.output
-    assert ": it was killed, or its machine went down" in again.output
+    assert "ended without a word in the state soon after " in again.output
+    assert ": it was killed, its machine went down, or its end could not be written" in again.output
     assert '("db2 is dying")' in again.output
     assert "the command line says 1000/s" in again.output
     with steered(playground) as control:

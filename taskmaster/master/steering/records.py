@@ -52,7 +52,7 @@ class SessionCommand(StrEnum):
     STOPPED = "stopped"
     FINISHED = "finished"
     KILLED = "killed"
-    """It has not said how it ended: the session after it writes this."""
+    """The state has no word of how it ended: the session after it writes this."""
 
     @classmethod
     def begun(cls) -> tuple[SessionCommand, ...]:

@@ -145,7 +145,8 @@ def test_a_session_that_has_not_said_its_end_is_said_to_have_none() -> None:
 
     said = killed.steering.at_start("x.tmstate")[0]
     at = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(50.0))  # in the zone that another test has left
-    assert f"ended without a word soon after {at}: it was killed, or its machine went down." in said
+    assert f"ended without a word in the state soon after {at}: it was killed, its machine went down, or its" in said
+    assert "its end could not be written." in said  # which it has said, on a full disk
     assert [row.command for row in killed.steering.trail.after(2, 9)] == ["killed", "started"]
     assert ended.steering.at_start("x.tmstate") == service().steering.at_start("x.tmstate") == []
     assert [row.command for row in ended.steering.trail.after(2, 9)] == ["started"]

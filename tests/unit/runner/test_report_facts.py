@@ -190,7 +190,7 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     assert verdict_of_state(stopped)["exit_code"] == 75
     assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
     assert verdict_of_state(killed)["word"] == "not finished"
-    assert "killed, or its machine went down. What" in verdict_of_state(killed)["sentence"]
+    assert "killed, its machine went down, or its end could not be written" in verdict_of_state(killed)["sentence"]
     seen = replace(killed, history=[MinuteRow(600, bytes(MINUTE_BYTES))])
-    assert f"went down soon after {show_moment(600)}. What" in verdict_of_state(seen)["sentence"]
+    assert f"went down soon after {show_moment(600)}, or" in verdict_of_state(seen)["sentence"]
     assert (verdict_of_state(over)["word"], verdict_of_state(over)["exit_code"]) == ("finished, 2 failed jobs", 3)
