@@ -244,11 +244,12 @@ def test_a_probe_above_the_limit_has_a_reason_in_each_sentence() -> None:
             controller.note(tick / 10, beside if controller.share else (0.0008, 0.001, 0.00125)[tick % 3])
             controller.step(tick / 10, busy=False)
             if " of 1.5 ms allowed" in (sentence := controller.sentence()):
-                said.add(sentence.rpartition("; ")[2])
+                said.update(one for one in sentence.split("; ")[1:] if " of probes " not in one)
 
     assert said == {
-        "it is looked at after a few more probes",
-        "the run is as slow as can be, so that it is measured again without it",
+        "a few more probes will tell whether the run has to be slowed",
+        "the run is at its slowest",
+        "soon the database is measured without it",
         "the run is slowed",
     }
 
@@ -272,7 +273,7 @@ def test_the_end_says_that_the_limit_was_missed() -> None:
             controller.note(tick / 10, (slowest if tick % 8 == 0 else usual) if controller.share else 0.001)
             controller.note_sessions(tick / 10, None)
             controller.step(tick / 10, busy=False)
-        assert controller.cost().partition(" answered.")[2].strip() == said
+        assert controller.cost().partition(" to measure that.")[2].strip() == said
 
 
 def test_beside_nobody_the_share_rises_and_no_limit_is_missed() -> None:
@@ -308,3 +309,29 @@ def test_statements_of_others_have_to_be_within_the_limit_too() -> None:
     assert max(shares) <= 0.5  # at 0.25 they take 1.5 times as long
     assert 0.15 <= sum(shares[1500:]) / 1500 <= 0.25
     assert "; statements of others 1." in controller.sentence()
+
+
+def test_a_tail_says_what_its_limit_is_and_how_many_may_be_above_it() -> None:
+    """A share of slow probes alone does not tell whether that is too many."""
+    controller = PaceController(PaceLimit(times=1.5), 0.0)
+    for tick in range(600):
+        slow = tick % 10 == 0
+        controller.note(tick / 10, 0.0019 if slow and controller.share > 0.02 else 0.001)
+        controller.step(tick / 10, busy=False)
+        if " of probes above " in controller.sentence():
+            break
+
+    assert controller.sentence().endswith(" % of probes above 1.5 ms (the limit of the p95), of 5 % that may be")
+
+
+def test_the_end_tells_the_time_of_measuring_from_that_without_an_answer() -> None:
+    """Each has seconds of its own. Without an answer the run is held from the third second on."""
+    controller, silent = PaceController(PaceLimit(times=1.5), 0.0), range(300, 500)
+    for tick in range(900):
+        if tick not in silent:
+            controller.note(tick / 10, 0.001)
+        controller.step(tick / 10, busy=False)
+        if tick == silent.start:
+            assert " for 10 s to measure that." in controller.cost()
+
+    assert " for 10 s to measure that, and for 17 s because the probe was not answered." in controller.cost()

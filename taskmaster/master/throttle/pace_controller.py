@@ -27,7 +27,7 @@ from typing import Any
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.foreground import Counts, Foreground
 from taskmaster.master.throttle.pace_advice import in_ms, missed, too_low
-from taskmaster.master.throttle.probe_level import Baseline, ProbeLevel, quantile
+from taskmaster.master.throttle.probe_level import TAIL_AIM, Baseline, ProbeLevel, quantile
 
 __all__ = ["PaceController"]
 
@@ -86,6 +86,7 @@ class PaceController:
         beside: Probes while the run worked.
         felt: Those of them at which others were there, or may have been.
         held_seconds: For how long the run was not allowed to begin anything.
+        silent_seconds: For how long of these because the probe was not answered.
         nobody: Nobody but the run uses the database.
         too_low: That the limit is missed without the run already, and what to choose; "" if not.
     """
@@ -95,7 +96,7 @@ class PaceController:
         self.alone: deque[float] = deque(maxlen=KEPT_PROBES)
         self.beside: deque[float] = deque(maxlen=KEPT_PROBES)
         self.felt: deque[float] = deque(maxlen=KEPT_PROBES)
-        self.held_seconds = 0.0
+        self.held_seconds = self.silent_seconds = 0.0
         self.nobody = False
         self.too_low = ""
         self._limit = limit
@@ -171,6 +172,8 @@ class PaceController:
             self._fed_at = now
         if not self.share:
             self.held_seconds += now - self._last_step
+            if self._is_silent:
+                self.silent_seconds += now - self._last_step
         self._last_step = now
         if self._phase is Phase.RUNNING:
             self._run(now)
@@ -212,7 +215,7 @@ class PaceController:
     @property
     def holds(self) -> str:
         """Why nothing may be begun now; "" if something may."""
-        if self._phase is Phase.STALLED or (self._trouble and self._phase is not Phase.RUNNING):
+        if self._is_silent:
             return f"pace: the probe is not answered{self._trouble and ': '}{self._trouble}"
         return "" if self.share else "pace: measuring the database without the run"
 
@@ -231,7 +234,8 @@ class PaceController:
         if self.too_low:  # no share would bring it below the limit, so that nothing else says more
             return f"{said}; {self.too_low}"
         if level.used_by_tail(AIM, self.share) > max(level.used, AIM / 2):
-            said += f"; {100 * level.above(self.share):.0f} % of probes above {in_ms(level.tail)}"
+            above = f"{100 * level.above(self.share):.0f} % of probes above {in_ms(level.tail)}"
+            said += f"; {above} (the limit of the p95), of {100 * TAIL_AIM:.0f} % that may be"
         times = self._foreground.times
         if times is not None and self._limit.times:
             said += f"; statements of others {times:.3g} times"
@@ -258,20 +262,27 @@ class PaceController:
             f"{in_ms(quantile(probes, 0.5))} (p95 {in_ms(quantile(probes, 0.95))})"
             for probes in (self.beside, self.alone)
         )
+        silent = ""
+        if self.silent_seconds >= HALF:
+            silent = f", and for {self.silent_seconds:.0f} s because the probe was not answered"
         return (
-            f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; for "
-            f"{self.held_seconds:.0f} s the run was held, to measure that or because nobody answered."
-            f"{self._missed()}"
+            f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; the run was held "
+            f"for {self.held_seconds - self.silent_seconds:.0f} s to measure that{silent}.{self._missed()}"
         )
 
     # -- inside ------------------------------------------------------------------------------------
 
+    @property
+    def _is_silent(self) -> bool:
+        """Whether the run is held because the probe is not answered."""
+        return self._phase is Phase.STALLED or (self._trouble != "" and self._phase is not Phase.RUNNING)
+
     def _why_above(self, level: ProbeLevel) -> str:
         """Return what is done where the probe is above the limit."""
         if level.probes < FEWEST_PROBES:  # since the share was changed, or it was measured
-            return "it is looked at after a few more probes"
+            return "a few more probes will tell whether the run has to be slowed"
         if self.share <= LEAST_PACE_SHARE:
-            return "the run is as slow as can be, so that it is measured again without it"
+            return "the run is at its slowest; soon the database is measured without it"
         came = "somebody else has come to work there, and " if self._look_at < math.inf else ""
         return f"{came}the run is slowed"
 
