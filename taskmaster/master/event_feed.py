@@ -104,12 +104,13 @@ class EventFeed:
             self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
         if error is None:
             failed = f", {snapshot.failed} of them failed" if snapshot.failed else ""
+            left_out = "; it leaves jobs out" if self._steers.exit_code == 1 else ""
             facts = {
-                "text": f"The run has finished: {show_count(snapshot.settled, 'job')} settled{failed}.",
+                "text": f"The run has finished: {show_count(snapshot.settled, 'job')} settled{failed}{left_out}.",
                 "reason": "",
             }
             facts["state"] = str(RunState.FINISHED)
-            self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": 3 if snapshot.failed else 0})
+            self._tell(EventName.FINISHED, snapshot, {**facts, "exit_code": self._steers.exit_code})
             return
         why = why or type(error).__name__
         jobs = show_count(snapshot.settled, "job")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.second_look import what_comes_after
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.summary import Summary
 from taskmaster.runtime.log import clean_logger
 
@@ -39,20 +38,16 @@ class OutageRemark:
         self._held_back = bool(reason)
 
 
-def remarks(
-    source: Source, record: RunRecord, summary: Summary, checks: JobChecks, counted: int | None, *, over: bool
-) -> list[str]:
+def remarks(source: Source, summary: Summary, checks: JobChecks, *, over: bool) -> list[str]:
     """Return sentences for a person.
 
     Args:
         source: where the jobs came from.
-        record: the run as it was at the start of this session.
         summary: the run as it is now.
         checks: have looked at the jobs.
-        counted: how many jobs were expected; None where nobody has counted them.
         over: the run has come to its end.
     """
-    found = source.remarks()
+    found, counted = source.remarks(), summary.expected
     if over and counted is not None and summary.settled < counted:
         expected = "1 job was" if counted == 1 else f"{counted} jobs were"
         missing = "1 is" if counted - summary.settled == 1 else f"{counted - summary.settled} are"
@@ -62,17 +57,12 @@ def remarks(
         )
     if over and summary.settled_here and not checks.fault:
         found += filter(None, [what_comes_after(source, checks)])
-    if checks.doubt and not checks.fault:
-        found.append(checks.doubt)
+    if checks.left_out:
+        return [*found, checks.left_out]
     if not checks.fault:
         return found
     disorder = f"{source.name} does not yield its jobs in the order of their keys ({checks.fault})"
-    if record.mark is not None:
-        found.append(
-            f"This run was resumed although {disorder}: it has probably left jobs out. Mend the order, and run all "
-            "again with --reset."
-        )
-    elif over:
+    if over:
         found.append(f"{disorder}. This run was never resumed, so that it left nothing out; a resumed one would.")
     else:
         found.append(

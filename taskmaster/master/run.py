@@ -117,12 +117,12 @@ class Run:
         self._checkpointer = Checkpointer(
             store, *guarded, identity, dedup, record, completion=completion, steers=self.steers
         )
-        self._checks = checks = JobChecks(identity)
+        self._checks = checks = JobChecks(identity, record)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
         self._reader = kind(
             source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=expected(record)
         )
-        known = (*guarded, self._reader, source, self._throttle, completion, record, identity)
+        known = (*guarded, self._reader, source, self._throttle, completion, record, checks)
         self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
         kinds = store.kinds(MOST_KINDS_COUNTED) if record.failures else ()
         self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
@@ -259,7 +259,7 @@ class Run:
             ending = self._watch(view, signals, own_slave)
             self._reader.stop()
             self._status.condition.end()
-            self.steers.note_end(ending, successor(self._broker, self._lock, self._identity))
+            self.steers.note_end(ending, successor(self._broker, self._lock, self._identity), self._checks.left_out)
             while not self._checkpointer.stop(TICK_SECONDS):
                 self._give_up(*self._checkpointer.trouble())
             self._last_checkpoint(view, signals)
@@ -285,8 +285,8 @@ class Run:
             self._collector.stop()
             self._reader.wait_closed(SOURCE_CLOSING_SECONDS)
             view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
-        summary, counted = self.summary(), self._status.counted
-        said = remarks(self._source, self._record, summary, self._checks, counted, over=ending is None)
+        summary = self.summary()
+        said = remarks(self._source, summary, self._checks, over=ending is None)
         for line in (*self._throttle.cost(), *said):
             view.say(line)
         if ending is not None:

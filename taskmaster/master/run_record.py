@@ -143,6 +143,11 @@ class RunRecord:
         begun = SessionCommand.begun()
         return next((row.reason for row in reversed(self.trail) if row.command in begun), "")
 
+    @property
+    def left_out(self) -> str:
+        """Why the run leaves jobs out, as an earlier session has found; "" if none has."""
+        return next((row.reason for row in reversed(self.trail) if row.command == SessionCommand.LEFT_OUT), "")
+
     def without_jobs(self) -> RunRecord:
         """Return the record without what is parked and remembered, which would be kept for as long
         as the record is: of a large fleet, half a gigabyte.

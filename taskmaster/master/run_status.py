@@ -14,7 +14,7 @@ from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.completion import Completion
 from taskmaster.master.condition import Condition
-from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.run_record import RunRecord
@@ -41,7 +41,7 @@ class RunStatus:
         throttle: says why nothing is handed out.
         completion: says which fraction of the work is settled.
         record: the run as it was at the start of this session.
-        identity: gives the keys of jobs.
+        checks: have looked at the jobs, and give their keys.
         steers: What an operator has changed.
         target: what the user named, for display.
         total: how many jobs there are, if the user said so.
@@ -60,7 +60,7 @@ class RunStatus:
         throttle: Throttle,
         completion: Completion,
         record: RunRecord,
-        identity: JobIdentity,
+        checks: JobChecks,
         *,
         steers: SteerService,
         target: str,
@@ -73,8 +73,8 @@ class RunStatus:
         self._source = source
         self._throttle = throttle
         self._completion = completion
-        self._standing = Standing(identity)
-        self._steers = steers
+        self._standing = Standing(checks.identity)
+        self._checks, self._steers = checks, steers
         self._facts = facts
         self.condition = Condition(broker, throttle, reader, source, self._standing, steers.steering)
         self._record = record
@@ -146,10 +146,12 @@ class RunStatus:
         snapshot = self.snapshot()
         return Summary(
             run=self._record.id,
-            exit_code=3 if snapshot.failed else 0,
+            exit_code=1 if self._checks.left_out else 3 if snapshot.failed else 0,
             settled=snapshot.settled,
             failed=snapshot.failed,
             settled_here=snapshot.settled_here,
             elapsed=snapshot.elapsed,
             state=location,
+            left_out=self._checks.left_out,
+            expected=self.counted,
         )

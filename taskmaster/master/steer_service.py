@@ -98,6 +98,7 @@ class SteerService:
         steering: What is in force.
         work_time: For how long the session was at work, and for how long it was held.
         history: The numbers of the run over time.
+        exit_code: With which the session ends; None while it goes on.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class SteerService:
         self._own_slave: OwnSlave | None = None
         self._figures: SlaveFigures | None = None
         self._choice: FailedChoice | None = None
-        self._exit_code: int | None = None
+        self.exit_code: int | None = None
         self._closed = False
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
@@ -291,7 +292,7 @@ class SteerService:
             "hold": None
             if hold is None
             else {"by": hold.by, "reason": hold.reason, "since_at": hold.at, "until_at": hold.until},
-            "exit_code": self._exit_code,
+            "exit_code": self.exit_code,
             "trail": last[-1].seq if last else 0,
             "trail_saved": saved,
         }
@@ -301,21 +302,24 @@ class SteerService:
         with self._lock:
             self.steering.note(self._clock(), command, reason, after, before)
 
-    def note_end(self, error: BaseException | None, successor: str = "") -> None:
+    def note_end(self, error: BaseException | None, successor: str = "", left_out: str = "") -> None:
         """Write into the trail how the session has ended; a second call writes nothing.
 
         Args:
             error: The error that ended it; None if all is done.
             successor: Which job would have come next.
+            left_out: Why the run leaves jobs out, which later sessions are to know.
         """
-        if self._exit_code is not None:
+        if self.exit_code is not None:
             return
         self.close()
-        code = getattr(error, "exit_code", 1) if error is not None else 3 if self._broker.counts().failed else 0
-        self._exit_code = code
+        code = 1 if left_out else 3 if self._broker.counts().failed else 0
+        self.exit_code = code = code if error is None else getattr(error, "exit_code", 1)
         with self._lock:
             counts = self._broker.counts()
             self.history.end(self._clock(), counts.settled, counts.failed)
+        if left_out:
+            self.note(SessionCommand.LEFT_OUT, left_out)
         command = SessionCommand.FINISHED if error is None else SessionCommand.STOPPED
         reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
         after = "" if error is None else f"exit code {code}"

@@ -17,7 +17,8 @@ class Summary:
 
     Attributes:
         run: id of the run.
-        exit_code: as a command would exit: 0 all done, 3 finished with failed jobs, 75 stopped by
+        exit_code: as a command would exit: 0 all done, 1 at its end although it has left jobs out
+            or a worker could not write what it had left, 3 finished with failed jobs, 75 stopped by
             ``--limit`` or ``--run-time``, or only failed jobs were run again of a run that is not
             over: to be resumed.
         settled: jobs done or failed, over the whole run.
@@ -25,6 +26,8 @@ class Summary:
         settled_here: jobs settled in this session.
         elapsed: seconds of this session.
         state: where the state is.
+        left_out: why the run, which was resumed, leaves jobs out; "" if nothing speaks for that.
+        expected: how many jobs were expected; None where nobody has counted them.
     """
 
     run: str
@@ -34,6 +37,8 @@ class Summary:
     settled_here: int
     elapsed: float
     state: str
+    left_out: str = ""
+    expected: int | None = None
 
 
 class View(Protocol):

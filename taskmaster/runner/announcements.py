@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,23 @@ class Announcements:
             f"This run finished at {at} with {show_count(record.settled, 'job')}{failed}; {now.format(after)}. Its "
             f"state is {self._store.location}"
         )
+
+    def end(self, summary: Summary) -> None:
+        """Say how a run has ended that came to its end: "All done" is said of no other."""
+        settled, done = f"{show_count(summary.settled, 'job')} settled", "All done"
+        if summary.failed:
+            settled, done = f"{settled}, {summary.failed} of them failed", "Finished"
+        if summary.left_out:
+            done = "Finished, but jobs are probably left out (see above; --reset runs all again)"
+        elif summary.expected is not None and summary.settled < summary.expected:
+            done = "All that came is done" if not summary.failed else done
+            settled += f", and {summary.expected} were expected (see above)"
+        self._say(f"{done}: {settled}; this session took {timedelta(seconds=round(summary.elapsed))}.")
+
+    def left_out(self, summary: Summary) -> None:
+        """Say of a run that had come to its end already that it has left jobs out, if it has."""
+        if summary.left_out:
+            self._say(summary.left_out)
 
     def failures(self, summary: Summary) -> set[str]:
         """Say which kinds of failure are the most frequent, and what can be done about them.

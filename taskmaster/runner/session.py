@@ -309,6 +309,7 @@ class RunSession:
                     "of this run's; --reset runs all again, and them"
                 )
             parts.says.finished_before(record, now)
+            parts.says.left_out(run.summary())
             parts.says.failures(run.summary())
             return False
         if record.finished is not None and not failed:
@@ -369,7 +370,7 @@ class RunSession:
             parts.says.failed_again(summary)
             return replace(summary, exit_code=Stopped.exit_code)
         if self._sample is None:
-            parts.console.say_end(summary.settled, summary.failed, summary.elapsed)
+            parts.says.end(summary)
             parts.says.failures(summary)
             return summary
         if summary.failed:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from taskmaster import keys
 from taskmaster.redaction import clean, clean_lines, clean_message
 from taskmaster.runtime.log import TIME_OF_DAY
-from taskmaster.units import show_count
 from taskmaster.view.progress import Progress
 from taskmaster.view.snapshot import Snapshot
 
@@ -128,20 +126,6 @@ class Console:
         self._progress.write(
             (clean_lines(line) if self._json is None else self._json.format(record)) + "\n", sys.stderr
         )
-
-    def say_end(self, settled: int, failed: int, elapsed: float) -> None:
-        """Write how the run ended.
-
-        Args:
-            settled: Jobs settled over the whole run.
-            failed: Those of them that failed.
-            elapsed: Seconds of this session.
-        """
-        took = timedelta(seconds=round(elapsed))
-        if not failed:
-            self.say(f"All done: {show_count(settled, 'job')} settled; this session took {took}.")
-            return
-        self.say(f"Finished: {show_count(settled, 'job')} settled, {failed} of them failed; this session took {took}.")
 
     def say_kinds(self, kinds: Sequence[tuple[int, Failed]]) -> None:
         """Write the most frequent kinds of failure. Each comes with the number of its jobs, then an

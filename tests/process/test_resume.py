@@ -290,8 +290,48 @@ def test_an_order_that_a_resume_loses_is_said_at_once_and_at_the_end(playground:
         assert "it was asked to go on after" in second.output
     assert second.output.count("WARNING") == 1
     assert "has probably left jobs out" in second.output
+    assert second.process.returncode == 1
+    assert "All done" not in second.output
     if order != "no order":  # else the jobs that run twice may be as many as those that are left out
         assert "1000 jobs were expected, and" in second.output
+
+
+UNSEEN_ORDERS = {
+    "texts": "def get_jobs(last=None):\n    yield from (key for key in 'badc' if last is None or key > last)\n",
+    "a list that is shuffled": (
+        "import pathlib\ndef get_jobs():\n    return [4, 3, 2, 1, 5, 6] if pathlib.Path('second').exists() else "
+        "[1, 2, 3, 4, 5, 6]\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("order", UNSEEN_ORDERS)
+def test_a_resumed_run_that_leaves_jobs_out_does_not_end_well(playground: Playground, order: str) -> None:
+    """Nor does a session that goes on after the one that has found it; a new run does."""
+    playground.write("mod.py", UNSEEN_ORDERS[order] + "def handle_job(job):\n    pass\n")
+    command = ("tm-run", "mod.py", "1", "--progress=none")
+    first = playground.run(*command, "--limit=2" if "list" in order else "--limit=1")
+    playground.write("second", "")
+    stopped = playground.run(*command, "--limit=1")
+    ended, again = playground.run(*command), playground.run(*command)
+    anew = playground.run(*command, "--reset")
+
+    assert [run.process.returncode for run in (first, stopped, ended, again, anew)] == [75, 75, 1, 1, 0], ended.output
+    assert "this run leaves jobs out" in ended.output
+    assert "Finished, but jobs are probably left out (see above; --reset runs all again): " in ended.output
+    assert "All done" not in ended.output + again.output
+    assert "this run leaves jobs out" in again.output
+    assert "All done" in anew.output
+
+
+def test_fewer_jobs_than_expected_are_no_error_and_not_all(playground: Playground) -> None:
+    """Rows may have been removed meanwhile."""
+    playground.write("mod.py", "def get_jobs():\n    yield from range(3)\ndef handle_job(job):\n    pass\n")
+    run = playground.run("tm-run", "mod.py", "1", "--progress=none", "--total=5")
+
+    assert run.process.returncode == 0, run.output
+    assert "All that came is done: 3 jobs settled, and 5 were expected (see above); this session took" in run.output
+    assert "All done" not in run.output
 
 
 def test_a_source_that_ignores_last_is_named(playground: Playground) -> None:

@@ -20,6 +20,7 @@ from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
+from taskmaster.master.run_record import RunRecord
 from taskmaster.model import Job
 from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger
@@ -40,6 +41,7 @@ class JobChecks:
 
     Args:
         identity: tells jobs apart.
+        record: the run as it was at the start of this session; None for a new one.
 
     Attributes:
         identity: Tells jobs apart.
@@ -47,11 +49,13 @@ class JobChecks:
         doubt: What speaks for jobs that this session leaves out, as a sentence; "" if nothing does.
     """
 
-    def __init__(self, identity: JobIdentity) -> None:
+    def __init__(self, identity: JobIdentity, record: RunRecord | None = None) -> None:
         self.error: TaskmasterError | None = None
         self.doubt = ""
         self.identity = identity
         self._order: KeyOrder | None = None
+        self._resumed = record is not None and record.mark is not None
+        self._before = record.left_out if record is not None else ""
         self._name = ""
         self._sure = False
         self._seen = 0  # position up to which jobs were looked at
@@ -83,6 +87,18 @@ class JobChecks:
     def fault(self) -> str:
         """What is wrong with the order of the keys, "" if nothing is known to be."""
         return self._order.fault if self._order is not None else ""
+
+    @property
+    def left_out(self) -> str:
+        """Why the run, which was resumed, leaves jobs out; "" if nothing speaks for that. What an
+        earlier session has found stays true: nothing has read those jobs since.
+        """
+        if self.fault and self._resumed:
+            return (
+                f"This run was resumed although {self._name} does not yield its jobs in the order of their keys "
+                f"({self.fault}): it has probably left jobs out. Mend the order, and run all again with --reset."
+            )
+        return self.doubt or self._before
 
     def compare(self, name: str, said: str, came: str) -> str:
         """Compare the job that comes first in a resumed run with the one that was next when it

@@ -51,6 +51,8 @@ class SessionCommand(StrEnum):
     RESUMED = "resumed"
     STOPPED = "stopped"
     FINISHED = "finished"
+    LEFT_OUT = "left-out"
+    """It has found that the run leaves jobs out."""
     KILLED = "killed"
     """The state has no word of how it ended: the session after it writes this."""
 

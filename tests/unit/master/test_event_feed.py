@@ -17,7 +17,8 @@ RUNNING = Snapshot.from_wire({"state": "running", "target": "backfill.py", "sett
 
 def feed() -> EventFeed:
     """The events of a run in which nothing has failed."""
-    steers: Any = SimpleNamespace(steering=SimpleNamespace(trail=SimpleNamespace(after=lambda seq, most: [])))
+    trail = SimpleNamespace(after=lambda seq, most: [])
+    steers: Any = SimpleNamespace(steering=SimpleNamespace(trail=trail), exit_code=0)
     reports: Any = SimpleNamespace(figures=SimpleNamespace(take_news=list), kinds=SimpleNamespace(top=lambda most: []))
     return EventFeed(RunRecord("r", resumed=False), threading.Lock(), steers, reports)
 
