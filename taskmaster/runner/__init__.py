@@ -19,7 +19,8 @@ wing meet.
   ``engine_fleet``: those of ``tm-slave --engine``; ``executor_slave``: ``tm-slave --executor``;
 - ``remote_slave``: ``tm-slave`` on this machine, without anything of the master's wing;
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
-  ``one_job``: only one of them; ``loop``: the event loop of both;
+  ``one_job``: only one of them; ``loop``: the event loop of both; ``left_open``: what they have not
+  committed;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
 - ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running
   master, ``steer_state``: what it changes where none runs; ``live_settings``: what can be set;

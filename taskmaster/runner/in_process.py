@@ -30,6 +30,7 @@ from taskmaster.options.commands import RunOptions
 from taskmaster.records import changing
 from taskmaster.redaction import clean_lines
 from taskmaster.runner.in_process_server import InProcessServer
+from taskmaster.runner.left_open import LeftOpen
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import SlaveKind
 from taskmaster.runner.loop import Loop
@@ -195,6 +196,7 @@ class InProcessSlave:
         self._calls = Calls(callbacks.handle, results, self._scoreboard, self._sender)
         server.connect(self._leave)
         forget_in_children(self)
+        self._left_open = LeftOpen()
         self._set_up()
 
     engine = ""
@@ -281,7 +283,7 @@ class InProcessSlave:
                 code = 1
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
         self._loop.close()
-        return code
+        return code or self._left_open.tell()
 
     def forget(self) -> None:
         """In a forked child: begin no more jobs."""

@@ -464,3 +464,52 @@ def test_an_open_file_that_cannot_be_written_is_said(playground: Playground) -> 
 
     assert run.process.returncode == 1, run.output
     assert "'/dev/full' could not be written" in run.output
+
+
+WRITES = """
+import sqlite3
+from contextlib import closing
+def opened():
+    db = sqlite3.connect("rows.sqlite")
+    db.execute("CREATE TABLE IF NOT EXISTS one (job)")
+    return db
+def write(job):
+    db.execute("INSERT INTO one VALUES (?)", (job,))
+def get_jobs():
+    yield from range(10)
+"""
+OPENED_IN_SETUP = "def setup():\n    global db\n    db = opened()\n"
+
+
+@pytest.mark.parametrize("where", [OPENED_IN_SETUP, "db = opened()\n"], ids=["setup", "import"])
+def test_a_command_does_not_end_well_with_an_open_transaction(playground: Playground, where: str) -> None:
+    """Nobody can commit it any more; what teardown() commits is fine."""
+    playground.write("rows.py", f"{WRITES}{where}handle_job = write\n")
+    lost = playground.run("tm-run", "rows.py", "--processes=0", "--progress=none")
+
+    assert lost.process.returncode == 1, lost.output
+    assert "a connection of sqlite3 has an open transaction" in lost.output
+    assert "10 jobs are settled, but workers could not end as they should" in lost.output
+
+    playground.write("rows.py", f"{WRITES}{where}handle_job = write\ndef teardown():\n    db.commit()\n")
+    kept = playground.run("tm-run", "rows.py", "--processes=0", "--progress=none", "--reset")
+
+    assert kept.process.returncode == 0, kept.output
+
+
+def test_a_script_is_told_of_a_transaction_that_its_jobs_have_opened(playground: Playground) -> None:
+    """It may commit it itself; of its own connection nothing is said, for it knows of that."""
+    ending = "db.commit()\nprint('ROWS', db.execute('SELECT count(*) FROM one').fetchone()[0])\n"
+    run = "Taskmaster(write, get_jobs, reset=True, processes=0"
+    said = script(
+        playground,
+        f"{WRITES}{OPENED_IN_SETUP}code = {run}, setup=setup).start().exit_code\n{ending}print('CODE', code)\n",
+    )
+
+    assert "unless the script calls it now" in said
+    assert "ROWS 10\nCODE 0" in said
+
+    said = script(playground, f"{WRITES}db = opened()\n{run}).start()\n{ending}")
+
+    assert "open transaction" not in said
+    assert "ROWS 20" in said

@@ -34,8 +34,10 @@ def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: flo
         begun, end = show_moment(last.at), show_moment(max(seen, last.at))
         yield (
             SessionCommand.KILLED,
-            f"The session of {begun} ended without a word in the state soon after {end}: "
-            + "it was killed, its machine went down, or its end could not be written",
+            (
+                f"The session of {begun} ended without a word in the state soon after {end}: it was killed, its "
+                "machine went down, or its end could not be written"
+            ),
         )
     # Cut, it would be another command.
     command = SessionCommand.RESUMED if goes_on else SessionCommand.STARTED

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["OpenTransactions"]
+__all__ = ["OpenTransactions", "connections"]
 
 # None for a transaction that has written nothing.
 WRITTEN = "SELECT txid_current_if_assigned()"
 
 
 class OpenTransactions:
-    """Finds them. What was open before, in the script that this process was forked from, is the
-    script's.
+    """Finds them.
+
+    Args:
+        others: Connections that are not asked; None: those that have an open transaction already,
+            for that is the script's, which this process was forked from.
     """
 
-    def __init__(self) -> None:
-        self._inherited = [one for one, _ in _found()]
+    def __init__(self, others: Iterable[Any] | None = None) -> None:
+        self._others = [one for one, _ in _found()] if others is None else list(others)
 
     def sentences(self) -> list[str]:
         """Return what is lost, one sentence for each kind of connection."""
-        kinds = {kind for one, kind in _found() if not any(one is known for known in self._inherited)}
+        kinds = {kind for one, kind in _found() if not any(one is known for known in self._others)}
         return [
             f"a connection of {kind} has an open transaction, and what was written in it is rolled back: call its "
             "commit(), in teardown() at the latest"
@@ -35,7 +38,21 @@ class OpenTransactions:
         ]
 
 
+def connections() -> list[Any]:
+    """Return all connections that there are in this process."""
+    return [one for one, _, _ in _known()]
+
+
 def _found() -> Iterator[tuple[Any, str]]:
+    for one, kind, look in _known():
+        try:
+            if look(one):
+                yield one, kind
+        except Exception:  # noqa: S112  # it is closed, broken, or another thread's
+            continue
+
+
+def _known() -> Iterator[tuple[Any, str, Callable[[Any], bool]]]:
     looks = {
         base: (kind, look)
         for kind, module, name, look in (
@@ -50,11 +67,7 @@ def _found() -> Iterator[tuple[Any, str]]:
         # Only the type is asked: a proxy may run anything when it is asked for its class.
         for base, (kind, look) in looks.items():
             if issubclass(type(one), base):
-                try:
-                    if look(one):
-                        yield one, kind
-                except Exception:  # noqa: S112  # it is closed, broken, or another thread's
-                    continue
+                yield one, kind, look
 
 
 def _sqlite_has_written(connection: Any) -> bool:
