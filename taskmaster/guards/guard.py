@@ -18,7 +18,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.units import show_bytes
 
-__all__ = ["BYTES", "Backlog", "Floor", "Guard", "Unknown"]
+__all__ = ["BYTES", "Backlog", "Floor", "Guard", "Unknowable", "Unknown"]
 
 CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
 TREND_SECONDS = 4.0  # over which it is taken how fast a backlog grows
@@ -31,6 +31,10 @@ BYTES = "B"
 
 class Unknown(Exception):
     """The value of a guard cannot be told; the message says why."""
+
+
+class Unknowable(Unknown):
+    """It cannot be told until somebody mends something: a name, a password or a right."""
 
 
 class Guard:
@@ -112,6 +116,23 @@ class Guard:
             self._waits = False
             self.reason = ""
         return self.reason
+
+    def try_out(self) -> None:
+        """Look once before there is a run, if ``read`` has a ``try_out()`` for it. A server that is
+        not there, or not yet, is waited for later.
+
+        Raises:
+            UsageError: The number cannot be told until somebody mends something.
+        """
+        look = getattr(self._read, "try_out", None)
+        if look is None:
+            return
+        try:
+            look()
+        except Unknowable as exc:
+            raise UsageError(
+                f"The guard of {self.what} cannot look, and the run would wait for ever: {str(exc).rstrip('.')}."
+            ) from None
 
     def close(self) -> None:
         """Give back what reading needs; the next call opens it again."""

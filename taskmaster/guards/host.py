@@ -86,6 +86,11 @@ class _Free:
         total, free = self._read()
         return 100.0 * free / max(1, total) if self._percent else free
 
+    def try_out(self) -> None:
+        look = getattr(self._read, "try_out", None)
+        if look is not None:
+            look()
+
     def close(self) -> None:
         close = getattr(self._read, "close", None)
         if close is not None:

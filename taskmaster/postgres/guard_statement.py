@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskmaster.guards import Unknown
+from taskmaster.guards.guard import Unknowable
 from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import complete, fault
 from taskmaster.redaction import without_password
@@ -17,6 +18,7 @@ __all__ = ["GRANT", "GuardStatement", "first"]
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
 AGAIN_SECONDS = 0.3  # after which a doubtful answer is asked for again: a standby may just have got something
+NAMES_AND_RIGHTS = "42"  # codes of them; what a value makes wrong, as a division by zero, may pass
 STATEMENT_SECONDS = 3  # seconds for connecting, and for a statement
 # What a statement of a few milliseconds has no answer to is given up sooner than others.
 SOON = {
@@ -76,11 +78,26 @@ class GuardStatement:
         except psycopg2.Error as exc:
             self.close()
             if self._on_denial and isinstance(exc, psycopg2.errors.InsufficientPrivilege):
-                raise Unknown(self._on_denial) from None
-            raise Unknown(without_password(_first_line(exc), self._dsn)) from None
+                raise Unknowable(self._on_denial) from None
+            raise (Unknowable if _stays(exc) else Unknown)(without_password(_first_line(exc), self._dsn)) from None
         if row is None:
             raise Unknown("the statement gives no row")
         return self._number(row)
+
+    def try_out(self) -> None:
+        """Look once, and close the connection; what may pass by itself is let pass.
+
+        Raises:
+            Unknowable: Somebody has to mend something first.
+        """
+        try:
+            self()
+        except Unknowable:
+            raise
+        except Unknown:
+            pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the connection."""
@@ -94,7 +111,7 @@ class GuardStatement:
 
         if self._connection is None:
             if found := fault(self._dsn):
-                raise Unknown(f"it {found}")
+                raise Unknowable(f"it {found}")
             self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/guard")
             self._connection.autocommit = True
             dead_links.watch(self._connection)
@@ -113,6 +130,15 @@ class GuardStatement:
 def first(row: Sequence[Any]) -> Any:
     """Return the first column of a row."""
     return row[0]
+
+
+def _stays(exc: Exception) -> bool:
+    """Return whether an error stays until somebody mends something."""
+    # Loaded here, as a driver is: each worker imports the module that makes a guard.
+    from taskmaster.sources.database_errors import is_final, is_refused
+    from taskmaster.sources.database_retry import sqlstate
+
+    return is_final(exc) or (is_refused(exc) and sqlstate(exc).startswith(NAMES_AND_RIGHTS))
 
 
 def _first_line(exc: Exception) -> str:

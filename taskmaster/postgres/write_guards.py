@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskmaster.guards import Floor, Guard, Unknown
-from taskmaster.guards.guard import BYTES
+from taskmaster.guards.guard import BYTES, Unknowable
 from taskmaster.guards.host import free_space
 from taskmaster.postgres.guard_statement import GRANT, GuardStatement
 from taskmaster.units import bytes_of, seconds_of, share_of
@@ -224,7 +224,7 @@ def _dead_share(row: Sequence[Any]) -> float:
 def _disk(row: Sequence[Any]) -> tuple[int, int]:
     exists, totals, frees = row
     if not exists:
-        raise Unknown("there is no such tablespace")
+        raise Unknowable("there is no such tablespace")
     found = [(total, free) for total, free in zip(totals or (), frees or (), strict=True) if total and free]
     if not found:
         raise Unknown("df has not told it")
@@ -234,4 +234,4 @@ def _disk(row: Sequence[Any]) -> tuple[int, int]:
 
 def _must_exist(exists: bool) -> None:
     if not exists:
-        raise Unknown("there is no such table")
+        raise Unknowable("there is no such table")

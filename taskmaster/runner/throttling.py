@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from taskmaster.guards import Guard
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.runner.loading import LoadedRun
@@ -12,12 +13,16 @@ __all__ = ["throttle_of"]
 
 
 def throttle_of(options: MasterOptions, loaded: LoadedRun) -> Throttle:
-    """Return the throttle of a run; only the probe of a pace is tried before it is started.
+    """Return the throttle of a run; before it is started, only the probe of a pace and the guards
+    that look at a database are tried.
 
     Raises:
-        UsageError: That probe cannot be made, for a reason that does not pass by itself.
+        UsageError: One of them cannot look, for a reason that does not pass by itself.
     """
     hooks = [*loaded.hooks, *options.throttle_hooks()]
+    for hook in hooks:
+        if isinstance(hook, Guard):
+            hook.try_out()
     pace = options.paced(loaded.pace)
     if pace is None:
         return Throttle(options.rate, hooks)

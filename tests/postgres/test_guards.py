@@ -15,6 +15,7 @@ from support.commands import wait_for
 from support.guards import until
 from support.postgres_server import Server, server, standby
 
+from taskmaster.errors import UsageError
 from taskmaster.guards import Guard, Unknown
 from taskmaster.postgres import guards
 from taskmaster.postgres.probe import DatabaseProbe
@@ -336,3 +337,36 @@ def test_a_connection_that_was_lost_is_opened_again(database: str) -> None:
 
         assert guard().startswith("waiting locks is unknown: ")
         assert guard() == ""
+
+
+def test_what_does_not_pass_by_itself_is_refused_at_the_start(postgres: Server) -> None:
+    """A database, a role, a table or a right that is not there; what may pass is waited for, and so
+    is all of it once the run works.
+    """
+    postgres.execute("DROP ROLE IF EXISTS humble")
+    postgres.execute("CREATE ROLE humble LOGIN")
+    dsn = postgres.dsn()
+    for guard, why in (
+        (guards.locks_waiting(0, f"{dsn} dbname=nope password=sesame1"), 'database "nope" does not exist'),
+        (guards.replication_lag(5, f"{dsn} user=nobody"), 'role "nobody" does not exist'),
+        (guards.dead_tuples(100, "nopost", dsn), "there is no such table"),
+        (guards.autovacuum_running("nopost", dsn), "there is no such table"),
+        (guards.query("SELECT * FROM nowhere", below=1, dsn=dsn), 'relation "nowhere" does not exist'),
+        (guards.query("SELECT * FROM pg_authid", below=1, dsn=f"{dsn} user=humble"), "permission denied for table"),
+        (guards.disk_free("1G", f"{dsn} user=humble"), "GRANT pg_execute_server_program"),
+        (guards.disk_free("1G", dsn, tablespace="none"), "there is no such tablespace"),
+    ):
+        with closing(guard), pytest.raises(UsageError, match="cannot look, and the run would wait for ever") as refused:
+            guard.try_out()
+        assert why in str(refused.value)
+        assert "sesame1" not in str(refused.value)
+        assert " is unknown: " in guard()
+        guard.close()
+    for guard in (
+        guards.locks_waiting(0, "host=127.0.0.1 port=1"),
+        guards.query("SELECT 1 / 0", below=1, dsn=dsn),
+        guards.replication_lag(5, dsn),  # no standby yet
+        Guard(lambda: 1 // 0, 1, "a function of the user's own"),
+    ):
+        guard.try_out()
+    assert postgres.execute("SELECT FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'") == []

@@ -227,3 +227,25 @@ def test_guards_of_the_command_line_hold_a_run_back(playground: Playground, post
     assert again.process.returncode == 0, again.output
     assert len(playground.ledger.ended()) == 50
     assert "s3cret" not in run.output + again.output
+
+
+def test_a_guard_that_can_never_look_ends_the_command(playground: Playground, postgres: Server) -> None:
+    """Of the command line and of the module: exit 2 before a job is handed out, and no password."""
+    named = (
+        f"from taskmaster.postgres import guards\nthrottle = [guards.dead_tuples(9, 'nopost', {postgres.dsn()!r})]\n"
+    )
+    playground.write("mod.py", PREAMBLE + FIFTY)
+    playground.write("guarded.py", PREAMBLE + FIFTY + named)
+    for words, why in (
+        (("mod", f"--guard=locks_waiting=0@{postgres.dsn()} dbname=nope password=sesame1"), '"nope" does not exist.'),
+        (
+            ("guarded",),
+            "The guard of dead rows of nopost cannot look, and the run would wait for ever: there is no such",
+        ),
+    ):
+        refused = playground.run("tm-run", *words)
+
+        assert refused.process.returncode == 2, refused.output
+        assert why in refused.output
+        assert "sesame1" not in refused.output
+    assert playground.ledger.lines() == []
