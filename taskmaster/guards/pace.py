@@ -72,6 +72,10 @@ class Pace:
         self.limit = PaceLimit.read(limit)
         self.probe = probe
 
+    def __str__(self) -> str:
+        """Its limit, without the database: a DSN may have a password."""
+        return f"{self.limit.times:g}x" if self.limit.times else f"{1000 * self.limit.seconds:g}ms"
+
 
 def pace_of(given: Any, where: str) -> Pace | None:
     """Return what a module names as ``pace``; None for a name of the module's own, as a function.

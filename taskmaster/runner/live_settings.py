@@ -13,6 +13,7 @@ from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from taskmaster.errors import UsageError
+from taskmaster.guards import Pace
 from taskmaster.master.broker.limits import LONGEST_OUTAGE_SECONDS, Limits
 from taskmaster.options.commands import DEFAULT_SPAN, MasterOptions, failure_budget
 from taskmaster.options.option import from_options, option_of
@@ -86,6 +87,7 @@ AT_START = ("rate", "hours", "span", "lease", "lease-grace", "total", "state", "
 CURES = {
     "rate": "`tm-ctl rate` changes it",
     "span": "resuming relies on it: stop the run, and start it again with another --span",
+    **{name: f"stop the run, and start it again with another --{name}" for name in ("pace", "guard", "hours")},
 }
 
 
@@ -95,13 +97,15 @@ class SettingsOfRun:
     Args:
         options: The options of its command.
         announced: Slaves from elsewhere are awaited.
+        named: The pace that the module names; None if it names none.
 
     Attributes:
         rate: Jobs a second, as the command line has it.
     """
 
-    def __init__(self, options: MasterOptions, *, announced: bool) -> None:
+    def __init__(self, options: MasterOptions, *, announced: bool, named: Pace | None = None) -> None:
         self.rate = options.rate
+        self._named = named
         self._options = options
         self._announced = announced
 
@@ -113,7 +117,7 @@ class SettingsOfRun:
         """
         if name in READERS:
             return _shown(self._value(name))
-        if name in CURES or name in AT_START:
+        if name.replace("-", "_") in {one.name for one in fields(self._options)}:
             raise UsageError(
                 f"{name} cannot be set while the run goes on: {CURES.get(name, 'it belongs to its start')}."
             )
@@ -129,8 +133,7 @@ class SettingsOfRun:
         Raises:
             UsageError: A value is not allowed; names it.
         """
-        made = {name.replace("-", "_"): self._read(name, text) for name, text in values.items()}
-        options = replace(self._options, **made)
+        options = self._with(values)
         options.check()
         return limits_of(options, announced=self._announced), options.run_time, options.grace
 
@@ -151,6 +154,11 @@ class SettingsOfRun:
             unset = WITHOUT_VALUE if name in READERS else option_of(one).unset or WITHOUT_VALUE
             source = "live" if name in live else self._source(name, is_default=value == default)
             shown = live.get(name) or _as_text(name, value, unset)
+            if value is None and name == "pace":
+                shown, source = (WITHOUT_VALUE, source) if self._named is None else (str(self._named), "module")
+            elif name == "outage":
+                unset = option_of(one).unset or unset
+                shown = _shown(limits_of(self._with(live), announced=self._announced).outage)
             found.append({"name": name, "value": shown, "default": _as_text(name, default, unset), "source": source})
         return found
 
@@ -164,9 +172,15 @@ class SettingsOfRun:
     def _value(self, name: str) -> Any:
         return getattr(self._options, name.replace("-", "_"))
 
+    def _with(self, values: Mapping[str, str]) -> MasterOptions:
+        made = {name.replace("-", "_"): self._read(name, text) for name, text in values.items()}
+        return replace(self._options, **made)
+
     def _read(self, name: str, text: str) -> Any:
         self.start_value(name)  # it can be set
         defaults = {one.name: one.default for one in fields(self._options)}
+        if text.lower() == WITHOUT_VALUE and name == "outage":
+            return 0.0  # None would be an hour
         if text.lower() == WITHOUT_VALUE and defaults[name.replace("-", "_")] is None:
             return None
         return READERS[name](f"--{name}", text)
@@ -179,7 +193,7 @@ def _shown(value: Any, unset: str = WITHOUT_VALUE) -> str:
         return f"{value:g}"
     if value is True:
         return "on"
-    return str(value) if isinstance(value, int | str | os.PathLike) else type(value).__name__
+    return str(value) if isinstance(value, int | str | os.PathLike | Pace) else type(value).__name__
 
 
 # How a value is shown that is none of these, or that is a secret, as a whole or in part.

@@ -219,7 +219,7 @@ class RunSession:
             throttle=throttle,
             skew=self._skew(),
             by_turns=self._in_process,
-            settings=SettingsOfRun(options, announced=self._announce),
+            settings=SettingsOfRun(options, announced=self._announce, named=loaded.pace),
             resume=command_again(),
             stall=DEFAULT_STALL_SECONDS if options.stall is None else options.stall,
         )

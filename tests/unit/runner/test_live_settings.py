@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 
 from taskmaster.errors import UsageError
+from taskmaster.guards import Pace
 from taskmaster.options.commands import MasterOptions, RunOptions
 from taskmaster.runner.live_settings import READERS, SettingsOfRun, limits_of
 
@@ -51,6 +52,13 @@ def test_off_takes_a_limit_away_that_may_be_missing() -> None:
         ("retry", "3", "did you mean retries"),
         ("span", "5", "span cannot be set while the run goes on"),
         ("rate", "5", "`tm-ctl rate` changes it"),
+        (
+            "pace",
+            "2x",
+            "pace cannot be set while the run goes on: stop the run, and start it again with another --pace",
+        ),
+        ("guard", "cpu_load=1%", "guard cannot be set while the run goes on: stop the run"),
+        ("strict-code", "on", "strict-code cannot be set while the run goes on: it belongs to its start"),
     ],
 )
 def test_a_value_is_refused_as_its_option_is(name: str, value: str, wrong: str) -> None:
@@ -94,3 +102,38 @@ def test_all_options_are_listed_and_no_secret() -> None:
     assert (rows["web"]["value"], rows["log-json"]["value"]) == ("on", "off")
     assert (rows["processes"]["value"], rows["processes"]["default"]) == ("3", "the number of usable CPUs")
     assert {row["source"] for name, row in rows.items() if name in ("notify", "web")} == {"script"}
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "outage"),
+    [
+        ({}, {}, "3600"),
+        ({"max_failures": 3}, {}, "0"),
+        ({}, {"max-failures": "1%"}, "0"),
+        ({"outage": 60.0}, {}, "60"),
+        ({"outage": 60.0}, {"outage": "1m30s"}, "90"),
+        ({"outage": 60.0}, {"outage": "off"}, "0"),
+    ],
+)
+def test_an_outage_is_shown_as_it_is_in_force(given: dict[str, object], live: dict[str, str], outage: str) -> None:
+    """Where nobody has set it, it follows from the failures that are allowed; off is none."""
+    rows = {row["name"]: row for row in settings(**given).rows(live)}
+
+    assert rows["outage"]["value"] == outage
+    assert rows["outage"]["default"] == "3600; 0 with --max-failures"
+    assert settings(**given).changed(live)[0].outage == float(outage)
+
+
+def test_a_pace_is_shown_as_it_is_in_force() -> None:
+    """That of the module, too, without its database; --pace=off takes it back."""
+    named = Pace("1.5x", lambda: 0.0)
+    for options, module, shown, source in (
+        (MasterOptions(), None, "off", "default"),
+        (MasterOptions(), named, "1.5x", "module"),
+        (MasterOptions(pace="off"), named, "off", "script"),
+        (MasterOptions(pace="20ms@dbname=b password=sesame1"), named, "20ms@dbname=b password=***", "script"),
+        (MasterOptions(pace=Pace("20ms", lambda: 0.0)), None, "20ms", "script"),  # type: ignore[arg-type]
+    ):
+        rows = SettingsOfRun(options, announced=False, named=module).rows({}, everything=True)
+        found = next(row for row in rows if row["name"] == "pace")
+        assert (found["value"], found["source"]) == (shown, source)
