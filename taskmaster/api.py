@@ -95,7 +95,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     if options.job is not None:
         from taskmaster.runner.one_job import run_one_job
 
-        return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job)))
+        return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job), options.state))
     if options.in_process:
         return _with_files_written(RunSession(loaded, options, _in_process(options, callbacks), lambda: key).run)
     slave = LocalSlaveSpec(options, prefork) if options.engine is None else _on_engine(options)

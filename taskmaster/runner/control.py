@@ -36,6 +36,7 @@ __all__ = [
     "left_key",
     "master_of",
     "no_such_key",
+    "pages_of",
     "restore",
     "runs_in",
     "runs_of",
@@ -92,7 +93,7 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
         return
     with tempfile.SpooledTemporaryFile(MOST_IN_MEMORY_BYTES, "w+", encoding="ascii") as kept:
         try:
-            for job in _pages(lambda after: store.failed(after, kind=kind)):
+            for job in pages_of(lambda after: store.failed(after, kind=kind)):
                 kept.write(json.dumps([job.id, job.key, job.job, job.attempts]) + "\n")
         finally:
             store.close()
@@ -128,7 +129,7 @@ def failures_of(
         return [_without_payload(*one) for one in answer]
 
     try:
-        yield from _pages(page)
+        yield from pages_of(page)
     finally:
         connection.close()
 
@@ -237,7 +238,7 @@ def drop_failures(path: str, wanted: Sequence[str], kind: str | None = None) -> 
     try:
         found: dict[str, list[list[int]]] = {key: [[], [], []] for key in wanted}  # by how exact the spelling is
         shown: list[str] = []
-        for job in _pages(lambda after: store.failed(after, kind=kind)):
+        for job in pages_of(lambda after: store.failed(after, kind=kind)):
             names = keys.spellings(job.key)
             shown += names[:1]
             for exactness, name in enumerate(names):
@@ -266,7 +267,7 @@ def drop_all_failures(path: str, kind: str | None = None) -> int:
     """
     store = _at_rest(path, "its failed jobs can be forgotten")
     try:
-        found = [job.id for job in _pages(lambda after: store.failed(after, kind=kind))]
+        found = [job.id for job in pages_of(lambda after: store.failed(after, kind=kind))]
         store.drop(found)
         return len(found)
     finally:
@@ -319,7 +320,12 @@ def find_master(path: str) -> str | None:
     return None
 
 
-def _pages(page: Callable[[int], Sequence[FailedJob]]) -> Iterator[FailedJob]:
+def pages_of(page: Callable[[int], Sequence[FailedJob]]) -> Iterator[FailedJob]:
+    """Yield all failed jobs.
+
+    Args:
+        page: Gives some of those behind an id.
+    """
     after = 0
     while jobs := page(after):
         yield from jobs

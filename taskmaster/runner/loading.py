@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ from taskmaster.guards.pace import Pace, pace_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
 from taskmaster.records import record
-from taskmaster.runner.identities import KnownRun, of_script, of_target, under_test
+from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
 from taskmaster.runtime import green_threads
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
@@ -79,6 +80,16 @@ class LoadedRun:
     code: str = ""
     callback_file: str = ""
     pace: Pace | None = None
+
+    def place(self, state: str | None) -> Path | None:
+        """Return where the run's state is; None if there is to be none.
+
+        Args:
+            state: Where the user wants it; None or "" for the usual place.
+        """
+        if state:
+            return Path(state)
+        return None if self.stateless else find_state(self.known)
 
 
 def load_target(

@@ -7,24 +7,31 @@ terminal, and the exception is shown as Python shows it.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from taskmaster import keys
 from taskmaster.django_orm import integration
-from taskmaster.errors import SourceError, TargetError, TaskmasterError, UsageError
+from taskmaster.errors import SourceError, StateRefused, TargetError, TaskmasterError, UsageError
 from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.reading.source import Source
 from taskmaster.master.summary import Summary
 from taskmaster.model import FailureKind
 from taskmaster.outcomes import Outcome
-from taskmaster.redaction import clean_lines, clean_message
+from taskmaster.redaction import clean, clean_lines, clean_message
+from taskmaster.runner.control import pages_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
+from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.results import Results
+from taskmaster.slave.worker.worker import unpickled
 from taskmaster.units import show_count
 
 __all__ = ["run_one_job"]
@@ -37,13 +44,16 @@ OUTCOME_OF = {
 """What a callback says by raising, in words, and the exit code."""
 
 
-def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str) -> Summary:
+def run_one_job(
+    loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str, state: str | None = None
+) -> Summary:
     """Run the job with a key here, with ``setup`` before it and ``teardown`` after it.
 
     Args:
         loaded: What is run.
         callbacks: Gives what is called.
         wanted: The key, as `tm-ctl failures` shows it or as a person writes it.
+        state: Where the state is; None for the usual place.
 
     Returns:
         How it ended; the exit code is 3 if the job failed or asked for another attempt, 4 if it
@@ -51,22 +61,27 @@ def run_one_job(loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: s
 
     Raises:
         TargetError: ``setup`` raised.
-        UsageError: The source has no such job.
+        UsageError: Neither the state nor the source has such a job.
         SourceError: The source raised.
     """
-    job = _found(loaded.source, loaded.identity, wanted)
+    kept = _kept(loaded, wanted, loaded.place(state))
+    if kept is None:
+        job = _found(loaded.source, loaded.identity, wanted)
+        payload, shown = keys.payload_of(job), loaded.identity.show(job)
+    else:
+        payload, shown = _unpickled(kept), keys.show(kept.key or "")
     called, loop = callbacks(), Loop()
     torn_down = True
     try:
         if called.setup is not None:
             _set_up(called.setup, loop)
-        end, code = _end_of(called, keys.payload_of(job), loop)
+        end, code = _end_of(called, payload, loop)
     finally:
         if called.teardown is not None:
             torn_down = _tear_down(called.teardown, loop)
         loop.close()
         integration.close_connections()
-    sys.stderr.write(f"The job {loaded.identity.show(job)} {end}; the run and its state are as they were.\n")
+    sys.stderr.write(f"The job {shown} {end}; the run and its state are as they were.\n")
     failed = int(code != 0)
     code = code if torn_down else code or 1
     return Summary("", code, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
@@ -110,6 +125,33 @@ def _tear_down(teardown: Callable[[], Any], loop: Loop) -> bool:
     return True
 
 
+def _kept(loaded: LoadedRun, wanted: str, place: Path | None) -> FailedJob | ParkedJob | None:
+    """Return a job with that key that the state keeps whole: one that has failed, or is parked. The
+    source need not have it any more, as it has no part of a range that was split.
+    """
+    place = None if place is None else Path(os.path.realpath(place))
+    if place is None or not place.exists():
+        return None
+    with contextlib.suppress(StateBusyNow, StateRefused), copied_state(place) as store:
+        store.belonging().check(place, loaded.known.identity, loaded.name, adopt=False)
+        known: Iterator[FailedJob | ParkedJob] = chain(pages_of(store.failed), store.load().parked)
+        for job in known:
+            if job.payload is not None and job.key is not None and wanted in keys.spellings(job.key):
+                sys.stderr.write(f"The job with the key {wanted} is taken from the state {clean(str(place))}.\n")
+                return job
+    return None
+
+
+def _unpickled(job: FailedJob | ParkedJob) -> Any:
+    try:
+        return unpickled(job.payload or b"")
+    except Exception as exc:
+        raise UsageError(
+            f"The job with the key {keys.show(job.key or '')} cannot be unpickled: {type(exc).__name__}.",
+            user_traceback=users_traceback(exc),
+        ) from exc
+
+
 def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:
     try:
         # Most keys are numbers, and most sources begin after the key that they are given.
@@ -118,10 +160,11 @@ def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:
                 if _is(identity, job, wanted):
                     return job
         sys.stderr.write(f"Looking for the job with the key {wanted} in {source.name}.\n")
-        read = 0
+        read, first = 0, ""
         for job in source.iterate():
             read += 1
             identity.use(source.job_key)
+            first = first or identity.text(job) or ""
             if _is(identity, job, wanted):
                 return job
     except TaskmasterError:
@@ -134,13 +177,15 @@ def _found(source: Source, identity: JobIdentity, wanted: str) -> Any:
     finally:
         source.close()
     raise UsageError(
-        f"No job of {source.name} has the key {wanted} ({show_count(read, 'job')} read): see `tm-run TARGET --dry-run`."
+        f"No job of {source.name} has the key {wanted} ({show_count(read, 'job')} read)"
+        + (f"; the first one has the key {keys.show(first)}" if first else "")
+        + ". `tm-run TARGET --dry-run` shows more of them, and `tm-ctl failures` the keys of failed jobs."
     )
 
 
 def _resumes(source: Source) -> bool:
     source.resolve(0, resume=True)
-    return source.resumes_by_key
+    return source.resumes_by_key and not source.parks  # ranges go on after a range alone
 
 
 def _first(source: Source, last: int) -> Iterator[Any]:

@@ -31,7 +31,7 @@ from taskmaster.records import changing
 from taskmaster.runner import optional_parts
 from taskmaster.runner.announcements import Announcements, command_again, without_message
 from taskmaster.runner.blank_state import taken_back_if_blank
-from taskmaster.runner.identities import find_state, unfinished_elsewhere
+from taskmaster.runner.identities import unfinished_elsewhere
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec, SlaveKind
@@ -127,9 +127,7 @@ class RunSession:
 
     def _place(self) -> Path | None:
         """Return where the state is; None if there is to be none."""
-        if self._options.state:
-            return Path(self._options.state)
-        return None if self._loaded.stateless else find_state(self._loaded.known)
+        return self._loaded.place(self._options.state)
 
     def _opened_store(self) -> AbstractContextManager[Store]:
         options, loaded = self._options, self._loaded

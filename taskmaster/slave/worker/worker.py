@@ -45,7 +45,7 @@ from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
 from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
-__all__ = ["main", "read_batches", "run_one_by_one", "run_together", "work"]
+__all__ = ["main", "read_batches", "run_one_by_one", "run_together", "unpickled", "work"]
 
 TIMED_SECONDS = (
     1e-3  # jobs that take this long are timed one by one, at a thousandth of their time even by a slow clock
@@ -164,7 +164,7 @@ def read_batches(
         scoreboard.heads[region][1] = OPENING
         blob = buffers[found[0] : sum(found)] if isinstance(found, tuple) else found
         try:
-            jobs = pickle.loads(blob)
+            jobs = unpickled(blob)
         except BaseException as exc:
             sender.unreadable(region, exc)
             continue
@@ -172,7 +172,12 @@ def read_batches(
             scoreboard.start_no_more()  # this batch was sent before the supervisor has heard of it
         # It may wait for its turn: until that comes, a death is not of its unpickling.
         scoreboard.heads[region][1] = NOT_BEGUN
-        yield WorkerBatch(region, jobs, separate, alone, pickle.loads if separate else None, timeout)
+        yield WorkerBatch(region, jobs, separate, alone, unpickled if separate else None, timeout)
+
+
+def unpickled(blob: bytes | memoryview) -> Any:
+    """Return what the user's code gets, of bytes that the master has, or has kept."""
+    return pickle.loads(blob)
 
 
 def run_one_by_one(batches: Iterator[WorkerBatch], calls: Calls) -> None:
