@@ -71,12 +71,13 @@ def seconds_of(option: str, value: object) -> float:
     return found
 
 
-def share_of(option: str, value: object) -> float:
+def share_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:
     """Return a share as a fraction of one.
 
     Args:
         option: What was given, for the message.
         value: A fraction, or a text like ``0.001`` or ``0.1%``.
+        like: What the message shows as an example.
 
     Raises:
         UsageError: It is not a share, or not above 0 and up to 1.
@@ -91,8 +92,7 @@ def share_of(option: str, value: object) -> float:
         found = 0.0
     if not 0 < found <= 1:
         raise UsageError(
-            f"{option} is {value!r}: give a share above zero and up to all, in percent or as a fraction, like 0.1% or "
-            "0.001."
+            f"{option} is {value!r}: give a share above zero and up to all, in percent or as a fraction, like {like}."
         )
     return found
 

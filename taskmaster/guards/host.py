@@ -31,7 +31,7 @@ def cpu_load(limit: float | str) -> Guard:
 
         throttle = cpu_load("80%")
     """
-    percent = 100 * share_of("the limit of cpu_load", limit)
+    percent = 100 * share_of("the limit of cpu_load", limit, "80% or 0.8")
     return Guard(_BusyShare(), percent, "load of the processors", "%")
 
 
@@ -73,7 +73,7 @@ def free_space(what: str, least: int | str, read: Callable[[], tuple[int, int]])
     """
     option = f"the limit of {what}"
     if isinstance(least, str) and least.strip().endswith("%"):
-        return Floor(_Free(read, percent=True), 100 * share_of(option, least), what, "%")
+        return Floor(_Free(read, percent=True), 100 * share_of(option, least, "10%"), what, "%")
     return Floor(_Free(read, percent=False), bytes_of(option, least), what, BYTES)
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from taskmaster.errors import UsageError
 from taskmaster.redaction import HIDDEN
 
@@ -13,6 +15,9 @@ __all__ = ["check", "complete", "fault"]
 # of hours. None of this cuts off a statement that takes long: the other machine's kernel answers
 # each probe.
 DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+WORDS = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "options", "passfile")
+"""Those of libpq's options that people write most."""
 
 UNREADABLE = (
     "has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special characters, as an @ "
@@ -57,8 +62,8 @@ def fault(dsn: str) -> str:
 
     try:
         known = psycopg2.extensions.parse_dsn(dsn)
-    except psycopg2.Error:
-        return UNREADABLE
+    except psycopg2.Error as exc:
+        return _misnamed(dsn, str(exc)) or UNREADABLE
     if known.get("password") == HIDDEN:
         return (
             f"has a DSN whose password is {HIDDEN}, as in a command that was printed: the password was left out there. "
@@ -72,3 +77,26 @@ def fault(dsn: str) -> str:
     where = (known.get("host", ""), known.get("dbname", ""))
     is_url = dsn.lstrip().startswith(("postgresql://", "postgres://"))
     return UNREADABLE if is_url and any("@" in part and part in dsn for part in where) else ""
+
+
+def _misnamed(dsn: str, said: str) -> str:
+    """Return that an option of a DSN is misspelled, with its name; "" if that is not it, or if the
+    name may be a part of a password.
+
+    Args:
+        dsn: The DSN.
+        said: What libpq says of it.
+    """
+    match = re.search(r'invalid (?:connection option|URI query parameter:) "([a-z_]+)"', said)
+    if match is None:
+        return ""
+    name = match[1]
+    before, _, after = dsn.partition(name)
+    # A password without quotes ends at its first space, and one in a URL may have a ? in it.
+    if "pass" in before.lower() or ("://" in before and "@" in after):
+        return ""
+    import difflib
+
+    near = difflib.get_close_matches(name, WORDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(WORDS)}, and the others of libpq's."
+    return f"has a DSN with {name!r}, and PostgreSQL has no such option; {hint}"

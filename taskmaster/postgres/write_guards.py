@@ -124,7 +124,7 @@ def dead_tuples(limit: int | str, table: str, dsn: str) -> Guard:
     """
     parameters = {"table": table}
     if isinstance(limit, str):
-        percent = 100 * share_of("the limit of dead_tuples", limit)
+        percent = 100 * share_of("the limit of dead_tuples", limit, "20%")
         return Guard(
             GuardStatement(dsn, DEAD, _dead_share, parameters=parameters), percent, f"dead rows of {table}", "%"
         )

@@ -7,6 +7,7 @@ import pytest
 from taskmaster.errors import UsageError
 from taskmaster.guards.pace import Pace, PaceLimit
 from taskmaster.options.commands import RunOptions
+from taskmaster.options.throttle import probe_of
 from taskmaster.postgres import pace
 
 NAMED = Pace("2x", lambda: 0.0)
@@ -53,3 +54,26 @@ def test_a_limit_that_cannot_be_read_is_quoted(limit: str) -> None:
         RunOptions(pace=f"{limit}@dbname=b").check()
     with pytest.raises(UsageError, match="--pace has a limit that cannot be read"):
         RunOptions(pace="sesame1").check()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("hots=127.0.0.1", "has a DSN with 'hots', and PostgreSQL has no such option; did you mean host?"),
+        ("postgresql://h/b?sslmod=require", "has a DSN with 'sslmod', and PostgreSQL has no such option; did you mean"),
+        ("host=h database=b", "with 'database', and PostgreSQL has no such option; there are host, port, dbname"),
+        ("pwd=s3cret", "has a DSN with 'pwd'"),
+        ("password=my hots=1", "has a DSN that cannot be read"),
+        ("postgresql://me:my@x/y?hots=3@h/b", "has a DSN that cannot be read"),
+        ("hots", "has a DSN that cannot be read"),
+    ],
+)
+def test_the_wrong_word_of_a_dsn_is_named_unless_it_may_be_of_a_password(dsn: str, said: str) -> None:
+    """A name that is written wrong is found at once; a password has spaces, = and ?, too."""
+    with pytest.raises(UsageError) as refused:
+        probe_of(dsn, "")
+
+    assert said in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    if "cannot be read" in said:
+        assert "hots" not in str(refused.value)
