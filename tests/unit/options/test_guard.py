@@ -117,7 +117,6 @@ def test_a_service_is_known_by_its_host_alone() -> None:
     [
         ("cpu_load=80", "like 80% or 0.8."),
         ("disk_free=110%@/", "like 10%."),
-        ("dead_tuples=t:0%@dbname=b", "like 20%."),
     ],
 )
 def test_a_share_is_refused_with_an_example_of_its_own_size(text: str, like: str) -> None:
