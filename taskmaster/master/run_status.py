@@ -133,6 +133,7 @@ class RunStatus:
             working=self._steers.work_time.working(now),
             engine=self._steers.engine,
             rate_limit=self._throttle.rate,
+            pace_searches=self._throttle.searches,
             **counts.shown(),
             **self._standing.running(counts),
         )

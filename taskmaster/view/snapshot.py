@@ -99,6 +99,7 @@ class Snapshot:
         engine: How the engine that runs the slaves stands; "" if there is none.
         rate_limit: Jobs a second that may be handed out at most; None: as many as the slaves can
             take.
+        pace_searches: The pace measures, or rises fast: how fast the run is says nothing yet.
     """
 
     run: str
@@ -134,6 +135,7 @@ class Snapshot:
     working: float = 0.0
     engine: str = ""
     rate_limit: float | None = None
+    pace_searches: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

@@ -122,6 +122,8 @@ def _why_not(snapshot: Snapshot, working: float) -> str:
     """Return why nothing can be estimated; "" if something can."""
     if snapshot.state in ENDED_STATES:
         return "the run is ending, or has ended"
+    if snapshot.pace_searches:
+        return "the pace is still looking for the speed that the run may have"
     if working < EARLIEST_SECONDS:
         return f"the run has not been at work for {EARLIEST_SECONDS:.0f} s yet"
     if snapshot.share is not None:

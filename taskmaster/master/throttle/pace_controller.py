@@ -213,6 +213,11 @@ class PaceController:
         return self._starts and self._phase is Phase.RUNNING and not self.nobody and self.share < 1
 
     @property
+    def searches(self) -> bool:
+        """Whether it measures without the run, or rises fast: the run's speed says nothing yet."""
+        return self.starts or self._phase in (Phase.QUIETING, Phase.BASELINE)
+
+    @property
     def holds(self) -> str:
         """Why nothing may be begun now; "" if something may."""
         if self._is_silent:

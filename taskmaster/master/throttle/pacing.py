@@ -93,6 +93,11 @@ class Pacing:
         """The share of full speed that the run may have."""
         return self._controller.share
 
+    @property
+    def searches(self) -> bool:
+        """Whether how fast the run is now says nothing of how fast it will be."""
+        return self._controller.searches
+
     def sentence(self) -> str:
         """Return what the pace is and why."""
         with self._lock:

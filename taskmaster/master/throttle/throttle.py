@@ -213,6 +213,11 @@ class Throttle:
         """Whether workers rest for the pace, or for a guard."""
         return self.rest > 0
 
+    @property
+    def searches(self) -> bool:
+        """Whether the pace still looks for the speed that the run may have."""
+        return self._pacing is not None and self._pacing.searches
+
     def pace(self) -> dict[str, Any] | None:
         """Return the figures of the pace, for programs; None if there is none."""
         return None if self._pacing is None else self._pacing.figures()

@@ -217,3 +217,12 @@ def test_a_row_of_bars_is_as_long_as_its_numbers() -> None:
     assert sparkline([0.0, 5.0, 10.0]) == "▁▅█"
     assert sparkline([0.0, 0.0]) == "▁▁"
     assert sparkline([]) == ""
+
+
+def test_while_a_pace_looks_for_its_speed_nothing_is_estimated() -> None:
+    """By what the run does at two percent it would take weeks, and half a minute later hours."""
+    left = time_left(replace(RUN, pace_searches=True), STEADY)
+
+    assert (left.seconds, left.why) == (None, "the pace is still looking for the speed that the run may have")
+    assert show_time_left(left) == ""
+    assert time_left(RUN, STEADY).seconds == 200.0

@@ -115,3 +115,21 @@ def test_a_run_that_waits_gets_no_faster_meanwhile() -> None:
         pacing.step()
 
     assert pacing.share == FIRST_SHARE
+
+
+def test_a_pace_searches_until_the_room_is_used_and_while_it_measures() -> None:
+    """At the start, and each time that it measures the database again; without one nothing does."""
+    now, found = 0.0, []
+    pacing = Pacing(Pace("1.5x", lambda: 0.001 + 0.002 * pacing.share), lambda: now)
+    throttle = Throttle(pacing=pacing)
+    throttle.watch(lambda: (0, 8), lambda _: None)
+    for tick in range(4000):
+        now = tick / 10
+        throttle.spend(1)
+        pacing.probe()
+        pacing.step()
+        if not found or found[-1] is not throttle.searches:
+            found.append(throttle.searches)
+
+    assert found[:4] == [True, False, True, False]
+    assert not Throttle().searches
