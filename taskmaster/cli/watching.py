@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from taskmaster.cli.echo import echo, echo_json
@@ -34,7 +35,7 @@ def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, 
 
 def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
     """Return a status as lines for a person; see ``as_object``."""
-    snapshot = Snapshot.from_wire(status)
+    snapshot = _said_once(Snapshot.from_wire(status))
     seconds = snapshot.working or snapshot.elapsed
     mean = f"{snapshot.settled_here / seconds if seconds else 0.0:.2f}/s over this session; above, the last 10 seconds"
     pairs = [
@@ -53,8 +54,7 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
         worker = f", worker {snapshot.running_worker}" if snapshot.running_worker else ""
         run_for = show_rounded(snapshot.running_for)
         pairs.append(("Oldest", f"job {snapshot.running}, for {run_for} on {snapshot.running_on}{worker}"))
-    line = status_line(snapshot, rate or _recent(snapshot, status), left=_said_of_end(status))
-    return [line, *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]
+    return [_line(status, snapshot, rate), *(clean(f"{name + ':':<11}{value}") for name, value in pairs)]
 
 
 def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool) -> None:
@@ -78,7 +78,7 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
         elif in_place:
             sys.stdout.write(watch.screen(described(found, watch.rate)))
         else:
-            echo(described(found, watch.rate)[0])
+            echo(_line(found, Snapshot.from_wire(found), watch.rate))
         sys.stdout.flush()
         if found.get("state") in (RunState.FINISHED, RunState.STOPPED):
             return
@@ -88,6 +88,19 @@ def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool)
         except ConnectError as exc:
             echo(f"The master does not answer any more: {exc}", err=True)
             return
+
+
+def _line(status: Mapping[str, Any], snapshot: Snapshot, rate: Rate | None) -> str:
+    return status_line(snapshot, rate or _recent(snapshot, status), left=_said_of_end(status))
+
+
+def _said_once(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot whose reason is left to the line that begins with "Why", if that says it:
+    the pace fills a line.
+    """
+    if snapshot.state is RunState.RUNNING and snapshot.reason in snapshot.why_sentence:
+        return replace(snapshot, reason="")
+    return snapshot
 
 
 def _said_of_end(status: Mapping[str, Any]) -> TimeLeft | None:

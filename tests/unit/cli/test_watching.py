@@ -55,6 +55,16 @@ def test_the_job_that_runs_longest_and_the_reason_are_named() -> None:
     assert not any(line.startswith("Rate:") for line in lines)
 
 
+def test_a_pace_is_said_once() -> None:
+    """In the line that says why, and neither as the state nor in the first line."""
+    paced = "pace 34 %: probe 2.9 ms of 3 ms allowed, 2 ms without the run"
+    why = {"code": "pace", "sentence": paced, "cure": "It goes faster by itself."}
+    lines = watching.described({**STATUS, "reason": paced, "why": why})
+
+    assert [line for line in lines if paced in line] == [f"Why:       {paced}. It goes faster by itself."]
+    assert "State:     running" in lines
+
+
 def test_one_look_says_the_rate_of_the_last_ten_seconds() -> None:
     """And not the mean of the session, which is what a program that looks once would find."""
     recent = watching.as_object(STATUS)
