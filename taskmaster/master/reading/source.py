@@ -23,6 +23,9 @@ __all__ = ["Source", "is_users", "may_refuse"]
 
 logger = logging.getLogger(__name__)
 
+OF_KNOWN_LENGTH = (list, tuple, dict, range)
+"""What can be asked how long it is: of another type, that may be a query over a whole table."""
+
 
 class Source:
     """Lazy, resumable iteration over what the user gave.
@@ -58,6 +61,7 @@ class Source:
         self._found: Any = None if self._calls else jobs  # what there is to read, once it is known
         self._begun: Iterator[Any] | None = None  # to be closed with the source
         self._untold: dict[str, tuple[Any, ...]] = {}  # what an object is told once it is known
+        self._length: int | None = None  # of what a function has returned, if that is all of its jobs
         self._looked = threading.Event()
         if not self._calls:
             self._looked.set()
@@ -152,7 +156,9 @@ class Source:
     @property
     def counted(self) -> bool:
         """Whether ``total`` counts the jobs, and does not estimate how many there are."""
-        return self._count is not None or (isinstance(self._jobs, Sized) and not self._calls)
+        return (
+            self._count is not None or self._length is not None or (isinstance(self._jobs, Sized) and not self._calls)
+        )
 
     def resolve(self, last: Any = None, *, resume: bool = False) -> None:
         """Call the user's function, unless that was done: it may return an object with
@@ -165,8 +171,10 @@ class Source:
         if not self._calls or self._found is not None:
             return
         try:
-            found = self._jobs(**self._arguments, **({"last": last} if resume and self._takes_last else {}))
-            self._found = integration.as_source(found)
+            after = {"last": last} if resume and self._takes_last else {}
+            self._found = found = integration.as_source(self._jobs(**self._arguments, **after))
+            # What comes after a key alone is not all.
+            self._length = len(found) if type(found) in OF_KNOWN_LENGTH and not after else None
             for name, given in self._untold.items():
                 self.tell(name, *given)
         finally:
@@ -214,7 +222,7 @@ class Source:
             return _as_count(counter())
         if isinstance(self._jobs, Sized) and not self._calls:
             return len(self._jobs)
-        return None
+        return self._length
 
     # -- what only an object with ``iterate(last)`` may offer --------------------------------------
 

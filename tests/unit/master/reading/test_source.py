@@ -167,20 +167,20 @@ def test_a_function_that_takes_last_gets_it_also_if_it_returns_an_object_with_it
 
 
 def test_what_a_function_without_last_returns_is_read_again() -> None:
-    """A generator or a list; a list that was made for this is not asked how long it is, for that
-    may read it all.
+    """A generator or a list; a list of another type is not asked how long it is, for that may read
+    it all.
     """
 
     class Lazy(list[int]):
         def __len__(self) -> int:
             raise AssertionError("this would have been a query over the whole table")
 
-    for returned in ([1], iter([1]), Lazy([1])):
+    for returned, total in (([1], 1), (iter([1]), None), (Lazy([1]), None)):
         source = Source(lambda returned=returned: returned)
         source.iterate(1, resume=True)
 
         assert source.reads_again
-        assert source.total() is None
+        assert source.total() == total
 
 
 def test_arguments_for_what_is_no_function_are_refused() -> None:
@@ -387,3 +387,17 @@ def test_a_target_that_was_lent_before_the_source_was_known_is_told_to_it() -> N
     source.tell("lend_target", None)
     assert ranges.lent == [0.02, None]
     Source([1]).tell("lend_target", 0.02)
+
+
+def test_the_length_of_what_a_function_returns_is_its_total_if_that_is_all() -> None:
+    """Not where it was asked for what comes after a key."""
+
+    def get_jobs(last: int = 0) -> list[int]:
+        return list(range(last + 1, 31))
+
+    new, resumed, skipping = Source(get_jobs), Source(get_jobs), Source(lambda: [1, 2, 3])
+    begun = [new.iterate(), resumed.iterate(10, resume=True), skipping.iterate(2, resume=True)]
+
+    assert [source.total() for source in (new, resumed, skipping)] == [30, None, 3]
+    assert [source.counted for source in (new, resumed, skipping)] == [True, False, True]
+    assert [len(list(jobs)) for jobs in begun] == [30, 20, 3]
