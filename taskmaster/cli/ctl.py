@@ -206,7 +206,6 @@ def restore(
     """  # noqa: D301
     if (place is None) == (state is None):
         raise click.UsageError("Name the state that holds the run, once: as STATE after it, or with --state.")
-    from taskmaster import keys
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -215,7 +214,7 @@ def restore(
     loaded()
 
     record = control.restore(str(path), run)
-    reached = f"reached key {keys.show(record.mark)}" if record.mark is not None else "reached no key"
+    reached = f"reached key {record.reached}" if record.reached else "reached no key"
     echo(
         f"The run {record.id} is the current one again; it has settled {show_count(record.settled, 'job')} and "
         f"{reached}. Start the master as before, without --reset, to resume it."
@@ -327,10 +326,8 @@ RUN_COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
 
 def _row(run: Any) -> tuple[str, ...]:
     """Return the columns of the table that describe a run."""
-    from taskmaster import keys
-
-    key = keys.show(run.mark) if run.mark is not None else "-"
-    return (show_moment(run.started), show_moment(run.finished), str(run.settled), str(run.failures), key)
+    moments = show_moment(run.started), show_moment(run.finished)
+    return (*moments, str(run.settled), str(run.failures), run.reached or "-")
 
 
 def _list_states(states: Iterable[Any], directory: str) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field, replace
 
+from taskmaster import keys
 from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.steering.records import LiveChange, SessionCommand, TrailRow
 from taskmaster.master.tally.history import MinuteRow
 from taskmaster.records import record
+from taskmaster.units import show_count
 
 __all__ = ["Checkpoint", "RunRecord", "SettledRow"]
 
@@ -142,6 +144,16 @@ class RunRecord:
         """The command line that began the newest session; "" if the trail does not have it."""
         begun = SessionCommand.begun()
         return next((row.reason for row in reversed(self.trail) if row.command in begun), "")
+
+    @property
+    def reached(self) -> str:
+        """The key that the run has reached, for people, and how many jobs before it are parked; ""
+        where no job is settled, for ranges are parked before the first one is handed out.
+        """
+        if self.mark is None or not self.settled:
+            return ""
+        parked = f", but for {show_count(len(self.parked), 'parked job')}" if self.parked else ""
+        return f"{keys.show(self.mark)}{parked}"
 
     @property
     def left_out(self) -> str:

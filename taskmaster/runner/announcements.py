@@ -59,7 +59,7 @@ class Announcements:
         """Say where the run begins, and what ``--reset`` gave up."""
         place = self._store.location
         if given_up is not None:
-            reached = f"key {keys.show(given_up.mark)}" if given_up.mark is not None else "no key"
+            reached = f"key {given_up.reached}" if given_up.reached else "no key"
             self._say(
                 f"The run {given_up.id} is given up; it had reached {reached} "
                 f"({show_count(given_up.settled, 'job')} settled). "

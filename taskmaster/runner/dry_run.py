@@ -99,7 +99,10 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     if record.mark is None and not record.settled:
         return f"The state {place} holds no settled job: a run would begin at the first one."
     reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
-    return f"A run would resume at {reached} ({show_count(record.settled, 'job')} settled so far); the state is {place}"
+    settled = f"{show_count(record.settled, 'job')} settled so far"
+    if record.parked:
+        settled += f", {len(record.parked)} parked ones go first"
+    return f"A run would resume at {reached} ({settled}); the state is {place}"
 
 
 # -- jobs ------------------------------------------------------------------------------------------

@@ -371,3 +371,23 @@ def test_a_slow_source_is_named(playground: Playground) -> None:
     playground.write("go", "")
 
     assert run.end() == 0
+
+
+def test_a_range_that_is_only_parked_was_not_reached(playground: Playground) -> None:
+    """Ranges are in the state before they are handed out; those that are settled count."""
+    playground.write(
+        "mod.py",
+        "import os\nfrom taskmaster import Abort, Job\nclass Ranges:\n    parked = True\n"
+        "    def iterate(self, last):\n"
+        "        return (Job((n, n + 1), n) for n in range(0 if last is None else last[1], 4))\n"
+        "def get_jobs():\n    return Ranges()\n"
+        "def handle_job(n):\n    if n >= int(os.environ['WELL']):\n        raise Abort('enough')\n",
+    )
+    command = ("tm-run", "mod.py", "1", "--progress=none", "--batch=1")
+    playground.run(*command, WELL="0")
+    assert "(3, 4)" not in playground.run("tm-ctl", "runs", "mod.py").output
+    assert "(0 jobs settled so far, 4 parked ones go first)" in playground.run("tm-run", "mod.py", "--dry-run").output
+
+    anew = playground.run(*command, "--reset", WELL="2")
+    assert "it had reached no key (0 jobs settled)" in anew.output
+    assert "(3, 4), but for 2 parked jobs" in playground.run("tm-ctl", "runs", "mod.py").output
