@@ -373,7 +373,7 @@ def test_what_may_have_been_lost_is_said_once(playground: Playground, what: str)
 
 
 QUIET = """
-import contextlib, multiprocessing, os, queue, subprocess, sys, threading
+import contextlib, multiprocessing, os, queue, signal, subprocess, sys, threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from tqdm import tqdm
@@ -402,7 +402,7 @@ def handle_job(job):
     with contextlib.suppress(ValueError):
         processes.apply_async(int, ("x",)).get()
     with contextlib.suppress(BrokenProcessPool), ProcessPoolExecutor(1) as broken:
-        broken.submit(os._exit, 3).result()
+        broken.submit(signal.raise_signal, signal.SIGKILL).result()  # coverage.py's os._exit has no pickle
 def teardown():
     stop.set()
     server.terminate()
