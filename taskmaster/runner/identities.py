@@ -7,6 +7,7 @@ the state has if nobody gives one. Nothing of the user's is imported or called.
 
 from __future__ import annotations
 
+import glob
 import inspect
 import json
 import os
@@ -34,6 +35,7 @@ from taskmaster.user_code.code_version import code_of_file, file_of
 __all__ = ["KnownRun", "find_state", "of_script", "of_target", "state_of", "under_test", "unfinished_elsewhere"]
 
 PACKAGE = Path(__file__).parents[1]
+MOST_DIRECTORIES = 4  # above a target, in which its states are looked for
 MOST_STATES_NAMED = 5  # states in a message
 MOST_EXAMINED = 20  # states that are opened to find an unfinished run
 LARGEST_EXAMINED_BYTES = 16 * 1024 * 1024  # larger states are not opened for that: each is copied first
@@ -177,7 +179,23 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
             f"There is no state {found}; there are {names}. Give the same arguments as to the run that is meant; "
             "`tm-ctl runs` says which state belongs to what."
         )
+    elsewhere = [] if found.exists() else _states_above(known.identity.file)
+    if elsewhere:
+        names = ", ".join(map(str, elsewhere[:MOST_STATES_NAMED]))
+        raise StateRefused(
+            f"There is no state {found}: it is in the directory that the run was started in. There is {names}. "
+            "Name it in place of the target, or call this in its directory."
+        )
     return found
+
+
+def _states_above(file: str) -> list[Path]:
+    """Return states with the name of a file, of runs that were started in a directory above it."""
+    place, states = Path(file), []
+    for directory in list(place.parents)[:MOST_DIRECTORIES] if file else []:
+        name = glob.escape(".".join(place.relative_to(directory).with_suffix("").parts))
+        states += [*directory.glob(f"{name}{SUFFIX}"), *sorted(directory.glob(f"{name}-*{SUFFIX}"))]
+    return states
 
 
 def unfinished_elsewhere(known: KnownRun, state: Path) -> str:

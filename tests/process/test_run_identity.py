@@ -283,3 +283,21 @@ def test_states_are_listed_with_what_they_belong_to(playground: Playground) -> N
     restored = playground.run("tm-ctl", "restore", former[-1], "shards.py", "shard=1")
 
     assert restored.process.returncode == 0, restored.output
+
+
+def test_a_state_that_is_beside_the_target_is_named_from_elsewhere(playground: Playground) -> None:
+    """The state is where the run was started, and not where somebody asks for it."""
+    for name in ("mod.py", "inner/other.py"):
+        (playground.directory / name).parent.mkdir(exist_ok=True)
+        playground.write(name, "def get_jobs():\n    yield 1\ndef handle_job(job):\n    pass\n")
+        assert playground.run("tm-run", name, "1", "--progress=none").process.returncode == 0
+    directory = playground.directory / "elsewhere"
+    directory.mkdir()
+    elsewhere = Playground(directory)
+    for target, state in (("../mod.py", "mod.tmstate"), ("../inner/other.py", "inner.other.tmstate")):
+        for command in ("report", "runs", "failures"):
+            asked = elsewhere.run("tm-ctl", command, target)
+
+            assert asked.process.returncode == 5, asked.output
+            assert f"There is {playground.directory / state}. Name it in place of the target" in asked.output
+    elsewhere.close()
