@@ -321,13 +321,16 @@ def _jobs(number: int) -> str:
     return f"{number} failed {'job' if number == 1 else 'jobs'}"
 
 
-RUN_COLUMNS = ("STARTED", "FINISHED", "SETTLED", "FAILED", "KEY")
+RUN_COLUMNS = ("STARTED", "FINISHED", "EXIT", "SETTLED", "FAILED", "KEY")
 
 
 def _row(run: Any) -> tuple[str, ...]:
     """Return the columns of the table that describe a run."""
-    moments = show_moment(run.started), show_moment(run.finished)
-    return (*moments, str(run.settled), str(run.failures), run.reached or "-")
+    from taskmaster.runner.report_facts import verdict_of_state
+
+    code = verdict_of_state(run)["exit_code"]
+    ended = show_moment(run.finished), "-" if code is None else str(code)
+    return (show_moment(run.started), *ended, str(run.settled), str(run.failures), run.reached or "-")
 
 
 def _list_states(states: Iterable[Any], directory: str) -> None:

@@ -222,15 +222,22 @@ def retry(failed_kind: str | None, failed_job: str | None, all_failed: bool, rea
     _steer(where, "retry", chosen, reason)
 
 
-@run_command_of(click.argument("text", metavar="TEXT"))
-def note(text: str, **where: Any) -> None:
+@run_command_of(
+    click.argument("text", metavar="TEXT"),
+    click.option("--fine", is_flag=True, help="Nothing is lost, although workers could not end as they should."),
+)
+def note(text: str, *, fine: bool, **where: Any) -> None:
     """Write something into the trail of a run.
 
+    A run whose workers could not end as they should ends with exit code 1 whenever it is started,
+    until a note says with --fine that what they wrote was looked at, and that nothing is lost.
+
     \b
-    Example:
+    Examples:
       tm-ctl note "deployed 1.4.2" backfill.py
+      tm-ctl note --fine "counted the rows: all are there" backfill.py
     """  # noqa: D301
-    _steer(where, "note", {}, text)
+    _steer(where, "note", {"fine": "yes"} if fine else {}, text)
 
 
 def _moment(text: str) -> float:

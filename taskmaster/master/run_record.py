@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from taskmaster import keys
 from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.steering.records import LiveChange, SessionCommand, TrailRow
+from taskmaster.master.steering.records import LiveChange, News, SessionCommand, TrailRow
 from taskmaster.master.tally.history import MinuteRow
 from taskmaster.records import record
 from taskmaster.units import show_count
@@ -165,6 +165,20 @@ class RunRecord:
         as the record is: of a large fleet, half a gigabyte.
         """
         return replace(self, parked=(), remembered=b"")
+
+    def unchanged(self, news: News) -> Checkpoint:
+        """Return a checkpoint that changes nothing but what is in force, and the trail."""
+        return Checkpoint(
+            mark=self.mark,
+            edge=self.edge,
+            settled=self.settled,
+            failures=self.failures,
+            skipped=self.skipped,
+            seconds=self.seconds,
+            finished=self.finished is not None,
+            bound=self.bound,
+            **news.of_checkpoint(),
+        )
 
     @property
     def is_blank(self) -> bool:

@@ -21,6 +21,7 @@ wing meet.
 - ``in_process``: jobs in the master's own process, and ``in_process_server`` beside it;
   ``one_job``: only one of them; ``loop``: the event loop of both; ``left_open``: what they have not
   committed;
+- ``bad_ends``: what is said and kept of workers that could not end well;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
 - ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running
   master, ``steer_state``: what it changes where none runs; ``live_settings``: what can be set;

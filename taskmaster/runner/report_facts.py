@@ -15,7 +15,7 @@ from taskmaster import keys
 from taskmaster.errors import BudgetSpent, Stopped, TaskmasterError
 from taskmaster.master.job_records import FailedJob
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steering.records import SessionCommand
+from taskmaster.master.steering.records import SessionCommand, bad_end
 from taskmaster.master.tally.failure_kinds import LONGEST_EXAMPLE_TRACEBACK, MOST_KINDS_COUNTED, FailureKinds
 from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
 from taskmaster.units import show_count, show_moment
@@ -135,8 +135,10 @@ def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseExcepti
 def verdict_of_state(record: RunRecord) -> dict[str, Any]:
     """Return how the last session of a run has ended that nobody is at."""
     if record.finished is not None:
-        return verdict({"failed": record.failures}, 3 if record.failures else 0, None, "")
-    last = record.trail[-1] if record.trail else None
+        bad = record.left_out or bad_end(record.trail) is not None
+        return verdict({"failed": record.failures}, 1 if bad else 3 if record.failures else 0, None, "")
+    said = SessionCommand.begun() + SessionCommand.ended()
+    last = next((row for row in reversed(record.trail) if row.command in said), None)  # a note may follow it
     if last is not None and last.command == SessionCommand.STOPPED:
         number = last.after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None

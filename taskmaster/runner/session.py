@@ -30,6 +30,7 @@ from taskmaster.options.script_spelling import as_keywords
 from taskmaster.records import changing
 from taskmaster.runner import optional_parts
 from taskmaster.runner.announcements import Announcements, command_again, without_message
+from taskmaster.runner.bad_ends import BadEnds
 from taskmaster.runner.blank_state import taken_back_if_blank
 from taskmaster.runner.identities import unfinished_elsewhere
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
@@ -69,6 +70,7 @@ class _Parts:
     says: Announcements
     signals: Signals
     notifications: Notifications
+    bad_ends: BadEnds
     slave: LocalSlave | InProcessSlave | EngineSlaves | None = None
     exit_code: int | None = None
     page: ServedPage | None = None
@@ -147,8 +149,9 @@ class RunSession:
             parts = self._begin(stack, store, key)
             if not self._read(parts):
                 summary = parts.run.summary()
-                parts.exit_code = summary.exit_code
-                return replace(summary, settled=0)  # what the run had settled before is not what this call has done
+                parts.exit_code = code = parts.bad_ends.remind(summary.exit_code)
+                # What the run had settled before is not what this call has done.
+                return replace(summary, exit_code=code, settled=0)
             if self._announce:
                 parts.says.serving(parts.server, self._slave_command(parts.server))
             summary = self._work(parts)
@@ -180,7 +183,7 @@ class RunSession:
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
         signals, told = stack.enter_context(self._signals()), self._notifications(run, record, store)
-        parts = _Parts(run, record, server, console, says, signals, told)
+        parts = _Parts(run, record, server, console, says, signals, told, BadEnds(run, store, console))
         stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
@@ -354,23 +357,26 @@ class RunSession:
     def _end(self, parts: _Parts, summary: Summary) -> Summary:
         """Say how the run ended."""
         ended = time.monotonic()
-        if summary.exit_code == Stopped.exit_code:
-            return summary
+        stopped = summary.exit_code == Stopped.exit_code
         well = parts.slave is None or self._ended_well(parts, parts.slave)
         if not well or parts.console.problem:  # something that callbacks wrote may be lost
             failed = f", {summary.failed} of them failed" if summary.failed else ""
             why = parts.console.problem or "workers could not end as they should: see above."
             parts.console.say(f"{show_settled(summary.settled)}{failed}, but {why}")
-            if self._sample is None:
+            if self._sample is None and not stopped:
                 parts.says.failures(summary)
-            return replace(summary, exit_code=1)
+            if self._sample is None:
+                parts.bad_ends.keep(why.removesuffix(".").removesuffix(": see above"))
+            return summary if stopped else replace(summary, exit_code=1)
+        if stopped:
+            return summary
         if self._options.failed and parts.record.finished is None:
             parts.says.failed_again(summary)
             return replace(summary, exit_code=Stopped.exit_code)
         if self._sample is None:
             parts.says.end(summary)
             parts.says.failures(summary)
-            return summary
+            return replace(summary, exit_code=parts.bad_ends.remind(summary.exit_code))
         if summary.failed:
             parts.says.kinds()
         for line in self._sample.report(summary, ended):

@@ -15,7 +15,6 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.steering.amounts import rate_text
 from taskmaster.master.steering.quiet_slaves import quieted_by, quiets
 from taskmaster.master.steering.records import HOLD, RATE, LiveChange
@@ -104,7 +103,7 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
         if not answer["ok"]:
             raise UsageError(str(answer["why"]))
         if answer["changed"]:
-            store.write(_same(record, steering))
+            store.write(record.unchanged(steering.news()))
             answer["say"] = _said(command, steering)
         return answer
     finally:
@@ -126,22 +125,6 @@ def _no_retry(path: str) -> str:
     over = "is finished" if record.finished is not None else "is not going on"
     jobs = show_count(record.failures, "failed job", form=",")
     return f"The run of {path} {over}. `{again}` runs its {jobs} again."
-
-
-def _same(record: RunRecord, steering: Steering) -> Checkpoint:
-    """Return a checkpoint that changes nothing but what is in force, and the trail."""
-    news = steering.news()
-    return Checkpoint(
-        mark=record.mark,
-        edge=record.edge,
-        settled=record.settled,
-        failures=record.failures,
-        skipped=record.skipped,
-        seconds=record.seconds,
-        finished=record.finished is not None,
-        bound=record.bound,
-        **news.of_checkpoint(),
-    )
 
 
 def _said(command: str, steering: Steering) -> str:

@@ -551,3 +551,66 @@ def test_no_worker_has_the_key_of_a_script(playground: Playground) -> None:
 
     assert run.process.returncode == 0, run.output
     assert "FOUND False None" in run.output
+
+
+LOSES = """
+import os, sqlite3
+def setup():
+    global db
+    db = sqlite3.connect("rows.sqlite")
+    db.execute("CREATE TABLE IF NOT EXISTS one (job)")
+def get_jobs(last=0):
+    yield from range(last + 1, 11)
+def handle_job(job):
+    db.execute("INSERT INTO one VALUES (?)", (job,))
+def teardown():
+    if os.path.exists("commits"):
+        db.commit()
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", pytest.param("0", marks=pytest.mark.slow)])
+def test_a_bad_end_is_one_at_each_start_until_somebody_has_looked(playground: Playground, processes: str) -> None:
+    """The state keeps it, and whoever is asked gives the exit code that the command had."""
+    playground.write("loses.py", LOSES)
+    command = ("tm-run", "loses.py", f"--processes={processes}", "--progress=none", "--state=s.tmstate")
+    cure = "tm-ctl note --fine 'nothing is lost'"
+    for said in ("10 jobs are settled, but workers could not end as they should", "there is nothing new after key 10"):
+        run = playground.run(*command)
+
+        assert run.process.returncode == 1, run.output
+        assert said in run.output
+        assert cure in run.output
+        assert "--reset runs all again" in run.output
+
+    assert "did not end well: workers could not end as they should. " in run.output
+    report = playground.run("tm-ctl", "report", "s.tmstate", "--json").output
+    assert '"tone": "bad", "exit_code": 1,' in report
+    trail = playground.run("tm-ctl", "trail", "s.tmstate").output
+    assert "exit code 1  workers could not end as they should" in trail
+    assert playground.run("tm-ctl", "runs", "s.tmstate").output.splitlines()[1].split()[-4:] == ["1", "10", "0", "10"]
+
+    assert playground.run("tm-ctl", "note", "they are away", "s.tmstate").process.returncode == 0
+    assert playground.run(*command).process.returncode == 1
+    assert playground.run("tm-ctl", "note", "--fine", "all are there", "s.tmstate").process.returncode == 0
+    assert playground.run(*command).process.returncode == 0
+    assert '"exit_code": 0,' in playground.run("tm-ctl", "report", "s.tmstate", "--json").output
+    again = playground.run("tm-ctl", "note", "--fine", "all are there", "s.tmstate")
+    assert "has ended badly: there is nothing" in again.output
+
+
+@pytest.mark.slow
+def test_what_a_stopped_session_may_have_lost_is_known_at_the_runs_end(playground: Playground) -> None:
+    """It ends with 1 although the last session has lost nothing; a new run begins without."""
+    playground.write("loses.py", LOSES)
+    command = ("tm-run", "loses.py", "1", "--progress=none", "--state=s.tmstate")
+    stopped = playground.run(*command, "--limit=4")
+    (playground.directory / "commits").touch()
+    ended = playground.run(*command)
+
+    assert stopped.process.returncode == 75, stopped.output
+    assert "4 jobs are settled, but workers could not end as they should" in stopped.output
+    assert ended.process.returncode == 1, ended.output
+    assert "All done: 10 jobs" in ended.output
+    assert "did not end well" in ended.output
+    assert playground.run(*command, "--reset").process.returncode == 0

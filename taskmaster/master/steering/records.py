@@ -10,10 +10,23 @@ from typing import Any, NamedTuple
 
 from taskmaster.master.tally.history import MinuteRow
 
-__all__ = ["HOLD", "QUIET", "RATE", "LiveChange", "News", "SessionCommand", "TrailRow", "is_setting"]
+__all__ = [
+    "HOLD",
+    "NOTHING_LOST",
+    "QUIET",
+    "RATE",
+    "LiveChange",
+    "News",
+    "SessionCommand",
+    "TrailRow",
+    "bad_end",
+    "is_setting",
+]
 
 HOLD = "hold"
 RATE = "rate"
+NOTHING_LOST = "nothing is lost"
+"""What a note has led to in whose words an end that was bad is fine."""
 QUIET = "quiet "
 """Begins the name of the change that keeps a slave from getting jobs; the slave's id follows."""
 
@@ -53,6 +66,8 @@ class SessionCommand(StrEnum):
     FINISHED = "finished"
     LEFT_OUT = "left-out"
     """It has found that the run leaves jobs out."""
+    ENDED_BADLY = "ended-badly"
+    """Something that its callbacks wrote may be lost, although their jobs are settled."""
     KILLED = "killed"
     """The state has no word of how it ended: the session after it writes this."""
 
@@ -100,6 +115,18 @@ class TrailRow(NamedTuple):
         if not self.user:
             return self.via
         return f"{self.user}@{self.host}" if self.host else self.user
+
+
+def bad_end(rows: Sequence[TrailRow]) -> TrailRow | None:
+    """Return the newest row that says that a session has ended badly, where nobody has noted since
+    that nothing is lost; else None.
+    """
+    for row in reversed(rows):
+        if row.after == NOTHING_LOST:
+            return None
+        if row.command == SessionCommand.ENDED_BADLY:
+            return row
+    return None
 
 
 class News(NamedTuple):

@@ -27,7 +27,17 @@ from taskmaster.master.steering.amounts import (
     said_of_rate,
 )
 from taskmaster.master.steering.inherited import StartValues, said_at_start
-from taskmaster.master.steering.records import HOLD, QUIET, RATE, LiveChange, News, SessionCommand, TrailRow, is_setting
+from taskmaster.master.steering.records import (
+    HOLD,
+    NOTHING_LOST,
+    QUIET,
+    RATE,
+    LiveChange,
+    News,
+    SessionCommand,
+    TrailRow,
+    is_setting,
+)
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import ChangeableSettings, Steered
@@ -336,10 +346,14 @@ class Steering:
         return _Done(f"{said} are tried again, before anything new.", f"{failed} failed", again)
 
     def _note(self, request: SteerRequest, now: float) -> _Done:  # noqa: ARG002
-        _only(request)
+        _only(request, "fine")
         if not request.reason:
             raise UsageError("The note is empty: say something.")
-        return _Done("It is in the trail.")
+        if request.arguments.get("fine") is None:
+            return _Done("It is in the trail.")
+        if self.trail.bad_end is None:
+            raise UsageError("No session of this run has ended badly: there is nothing that --fine could say of it.")
+        return _Done("It is in the trail that nothing is lost.", "ended badly", NOTHING_LOST)
 
     # -- inside ------------------------------------------------------------------------------------
 

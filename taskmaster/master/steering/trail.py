@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from taskmaster.master.steering.records import SessionCommand, TrailRow
+from taskmaster.master.steering.records import SessionCommand, TrailRow, bad_end
 from taskmaster.units import show_moment
 
 __all__ = ["LONGEST_TRAIL_COLUMN", "MOST_TRAIL_ROWS_IN_MEMORY", "Trail", "beginnings"]
@@ -64,6 +64,11 @@ class Trail:
     def last(self) -> int:
         """Number of the newest row; 0 if there is none."""
         return self._next - 1
+
+    @property
+    def bad_end(self) -> TrailRow | None:
+        """What says that a session may have lost something; None if nothing does."""
+        return bad_end(list(self._rows))
 
     def add(  # noqa: PLR0913  # the columns of a row
         self,

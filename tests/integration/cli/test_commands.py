@@ -631,10 +631,11 @@ def test_runs_are_listed_with_the_current_one_marked(api, command):
     lines = command("tm-ctl", "runs", "x.tmstate").out.splitlines()
 
     assert api.called == [("runs", "x.tmstate")]
-    assert lines[0].split() == ["RUN", "STARTED", "FINISHED", "SETTLED", "FAILED", "KEY"]
+    assert lines[0].split() == ["RUN", "STARTED", "FINISHED", "EXIT", "SETTLED", "FAILED", "KEY"]
     assert lines[1].startswith("*  bbbb  2033-05-")
-    assert lines[1].split()[-4:] == ["-", "10", "1", "7"]
+    assert lines[1].split()[-5:] == ["-", "-", "10", "1", "7"]
     assert lines[2].startswith("   aaaa  2001-09-")
+    assert lines[2].split()[-4:] == ["0", "0", "0", "-"]
 
 
 def test_runs_of_a_target_are_those_of_its_state_here(api, command, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
-from taskmaster.master.steering.records import HOLD, RATE, LiveChange
+from taskmaster.master.steering.records import HOLD, NOTHING_LOST, RATE, LiveChange, SessionCommand
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.model import Want
@@ -395,6 +395,24 @@ def test_a_note_is_a_row_of_the_trail() -> None:
     (row,) = world.steering.trail.after(0, 9)
     assert (row.who, row.peer, row.via, row.reason) == ("anna@bastion", "10.0.0.9", "tm-ctl", "deploy?[31m 1.4.2")
     assert "empty" in world.ask("note", "  ")["why"]
+
+
+def test_a_note_says_that_a_bad_end_has_lost_nothing() -> None:
+    """No other does, and only until the next bad end."""
+    world = World()
+
+    assert "ended badly" in world.ask("note", "all are there", fine="yes")["why"]
+
+    world.steering.note(100.0, SessionCommand.ENDED_BADLY, "the disk was full")
+    world.ask("note", "nothing is lost")
+
+    assert world.steering.trail.bad_end is not None
+    assert world.ask("note", "all are there", fine="yes")["after"] == NOTHING_LOST
+    assert world.steering.trail.bad_end is None
+
+    world.steering.note(100.0, SessionCommand.ENDED_BADLY, "once more")
+
+    assert world.steering.trail.bad_end is not None
 
 
 def test_what_is_too_long_is_not_cut_unsaid() -> None:
