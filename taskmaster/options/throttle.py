@@ -74,7 +74,7 @@ def probe_of(dsn: str, statement: str) -> DatabaseProbe:
     from taskmaster.postgres.dsn import check
     from taskmaster.postgres.probe import DatabaseProbe
 
-    check("DSN", dsn)
+    check("tm-ctl probe", dsn)
     return DatabaseProbe(dsn, statement)
 
 

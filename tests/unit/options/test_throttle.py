@@ -59,7 +59,7 @@ def test_a_limit_that_cannot_be_read_is_quoted(limit: str) -> None:
 @pytest.mark.parametrize(
     ("dsn", "said"),
     [
-        ("hots=127.0.0.1", "has a DSN with 'hots', and PostgreSQL has no such option; did you mean host?"),
+        ("hots=127.0.0.1", "tm-ctl probe has a DSN with 'hots', and PostgreSQL has no such option; did you mean host?"),
         ("postgresql://h/b?sslmod=require", "has a DSN with 'sslmod', and PostgreSQL has no such option; did you mean"),
         ("host=h database=b", "with 'database', and PostgreSQL has no such option; there are host, port, dbname"),
         ("pwd=s3cret", "has a DSN with 'pwd'"),
