@@ -196,7 +196,7 @@ class SimulatedMaster:
         self._checkpointer = Checkpointer(self.store, *guarded, identity, dedup, record, now, completion, steers=steers)
         self._reader = ReaderByTurns(source, *guarded, identity, dedup, record.mark, checks=checks)
         self._status = RunStatus(
-            *guarded, self._reader, source, throttle, completion, record, identity, steers=steers, target="fleet",
+            *guarded, self._reader, source, throttle, completion, record, checks, steers=steers, target="fleet",
             total=None, facts=dict,
         )  # fmt: skip
         reports = Reports(*answering, identity, record.next_failed, throttle)

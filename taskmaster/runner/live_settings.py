@@ -158,7 +158,9 @@ class SettingsOfRun:
                 shown, source = (WITHOUT_VALUE, source) if self._named is None else (str(self._named), "module")
             elif name == "outage":
                 unset = option_of(one).unset or unset
-                shown = _shown(limits_of(self._with(live), announced=self._announced).outage)
+                # Beside settings, a pause and the rate are in what was changed.
+                changed = {setting: text for setting, text in live.items() if setting in READERS}
+                shown = _shown(limits_of(self._with(changed), announced=self._announced).outage)
             found.append({"name": name, "value": shown, "default": _as_text(name, default, unset), "source": source})
         return found
 

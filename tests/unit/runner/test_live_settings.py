@@ -71,7 +71,7 @@ def test_a_value_is_refused_as_its_option_is(name: str, value: str, wrong: str) 
 def test_every_setting_is_an_option_and_shows_its_source(options: MasterOptions) -> None:
     """Default, from the start, or changed since."""
     found = SettingsOfRun(options, announced=False)
-    rows = {row["name"]: row for row in found.rows({"retries": "5"})}
+    rows = {row["name"]: row for row in found.rows({"retries": "5", "hold": "paused", "rate": "off"})}
 
     assert set(READERS) <= set(rows)
     assert (rows["retries"]["value"], rows["retries"]["source"], rows["retries"]["default"]) == ("5", "live", "3")
