@@ -143,7 +143,7 @@ class Pool:
         for message in worker.messages():
             self._understand(worker, message)
 
-    def _read_progress_of(self, worker: WorkerProcess) -> None:
+    def _read_progress_of(self, worker: WorkerProcess, *, dead: bool = False) -> None:
         # The positions are read before the messages: a worker says that a job has failed before it
         # moves on.
         scoreboard, ended = worker.scoreboard, []
@@ -157,7 +157,9 @@ class Pool:
             # A failure may be in what is not heard yet, or was lost: the job would count as done.
             return
         for held, position, extra in ended:
-            if held in worker.held:
+            # With its last job, a batch ends: then the worker says how long its jobs took. The
+            # master may end the run at the last job of all, and would not hear that any more.
+            if held in worker.held and (dead or position < held.keep):
                 self._in_flight.progress(held, position, extra)
 
     def _understand(self, worker: WorkerProcess, message: ToSupervisor) -> None:
@@ -221,7 +223,7 @@ class Pool:
         """Settle what a dead worker held: its last words, what it had ended, and the job that it
         died of; return whether it had begun with anything.
         """
-        self._read_progress_of(worker)
+        self._read_progress_of(worker, dead=True)
         worked = any(held is not None and worker.scoreboard.begun(region) for region, held in enumerate(worker.held))
         blame = death.blame
         for region, held in worker.oldest_first:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskmaster.job_times import counted
 from taskmaster.model import Failure, FailureKind, WireBatch
 from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.messages import JobFailed, ToSupervisor, to_plain
+from taskmaster.slave.messages import BatchEnded, JobFailed, ToSupervisor, to_plain
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
@@ -197,3 +198,16 @@ def test_a_job_whose_failure_is_not_heard_yet_does_not_count_as_done(stage: Stag
 
     assert held.upto == 3
     assert [failure.index for failure in held.failures] == [1]
+
+
+def test_the_last_job_of_a_batch_is_told_with_the_end_of_the_batch(stage: Stage) -> None:
+    """Which says how long the jobs took: the master may end the run at the last job of all."""
+    held = stage.give()
+    stage.scoreboard.heads[0][1] = held.keep
+    stage.pool.read_progress()
+    assert held.upto == 0
+
+    stage.said.say(BatchEnded(0, held.keep, 0.5, counted([0.5] * held.keep)))
+    stage.pool.read_progress()
+    assert (held.upto, held.seconds) == (held.keep, 0.5)
+    assert held.times.counts
