@@ -27,7 +27,8 @@ class Played:
     Attributes:
         held: Whether others were within the limit, in each second in which the run worked.
         shares: The share in each second.
-        perfect: The share that one would have given who knows the database.
+        perfect: The share that one would have given who knows the database, and that others meet
+            more of the run than a probe does.
         controller: The controller.
     """
 

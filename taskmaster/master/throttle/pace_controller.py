@@ -27,7 +27,7 @@ from typing import Any
 from taskmaster.guards.pace import PaceLimit
 from taskmaster.master.throttle.foreground import Counts, Foreground
 from taskmaster.master.throttle.pace_advice import in_ms, missed, too_low
-from taskmaster.master.throttle.probe_level import TAIL_AIM, Baseline, ProbeLevel, quantile
+from taskmaster.master.throttle.probe_level import TAIL_ALLOWED, Baseline, ProbeLevel, quantile
 
 __all__ = ["PaceController"]
 
@@ -240,7 +240,7 @@ class PaceController:
             return f"{said}; {self.too_low}"
         if level.used_by_tail(AIM, self.share) > max(level.used, AIM / 2):
             above = f"{100 * level.above(self.share):.0f} % of probes above {in_ms(level.tail)}"
-            said += f"; {above} (the limit of the p95), of {100 * TAIL_AIM:.0f} % that may be"
+            said += f"; {above} (the limit of the p95), of {100 * TAIL_ALLOWED:.0f} % that may be"
         times = self._foreground.times
         if times is not None and self._limit.times:
             said += f"; statements of others {times:.3g} times"

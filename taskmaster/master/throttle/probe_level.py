@@ -31,7 +31,8 @@ __all__ = ["Baseline", "ProbeLevel", "quantile"]
 LEVEL_PROBES = 20  # whose mean the level is, about
 TAIL_PROBES = 150  # of which the tail's share is, about
 TAIL_QUANTILE = 0.95  # of the probes without the run: what the tail is compared with
-TAIL_AIM = 0.05  # share of probes in the tail that counts as the aim
+TAIL_ALLOWED = 0.05  # share of probes that may be in the tail
+TAIL_AIM = 0.035  # that is aimed at: what others do has more statements than a probe, and meets more of the run
 TAIL_BAD = 0.2  # share of probes in the tail that is to be noticed soon
 TAIL_ALARM = 4.0  # at which it alarms: after some three minutes by mere chance, while the aim is kept
 SUPPOSED_PROBES = 20  # whose weight has what is supposed of the tail before it is measured
@@ -146,7 +147,10 @@ class ProbeLevel:
 
     def used_by_tail(self, aim: float, share: float) -> float:
         """Return how much of the room is used by the tail, where ``aim`` of it may be."""
-        return aim * self.above(share) / TAIL_AIM
+        # A level that is near the limit has some of its probes in the tail by itself.
+        deviations = (math.log(max(self.tail, LEAST_SECONDS)) - self._mean) / self.baseline.deviation
+        by_level = math.erfc(deviations / math.sqrt(2)) / 2
+        return aim * max(0.0, self.above(share) - by_level) / TAIL_AIM
 
     def add(self, seconds: float, share: float) -> None:
         """Note a probe beside the run, which had a share of full speed."""
@@ -165,7 +169,7 @@ class ProbeLevel:
         self._inside = kept * self._inside + is_inside
         self._shares = kept * self._shares + share
         # The logarithm of how much likelier the probe is where the tail is bad.
-        likelier = TAIL_BAD / TAIL_AIM if is_inside else (1 - TAIL_BAD) / (1 - TAIL_AIM)
+        likelier = TAIL_BAD / TAIL_ALLOWED if is_inside else (1 - TAIL_BAD) / (1 - TAIL_ALLOWED)
         self._tail_alarm = max(0.0, self._tail_alarm + math.log(likelier))
 
     def begin(self, share: float) -> None:
