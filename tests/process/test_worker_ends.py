@@ -571,7 +571,7 @@ def teardown():
 
 @pytest.mark.parametrize("processes", ["1", pytest.param("0", marks=pytest.mark.slow)])
 def test_a_bad_end_is_one_at_each_start_until_somebody_has_looked(playground: Playground, processes: str) -> None:
-    """The state keeps it, and whoever is asked gives the exit code that the command had."""
+    """The state keeps it: the next call, tm-ctl and the report give the same exit code."""
     playground.write("loses.py", LOSES)
     command = ("tm-run", "loses.py", f"--processes={processes}", "--progress=none", "--state=s.tmstate")
     cure = "tm-ctl note --fine 'nothing is lost'"

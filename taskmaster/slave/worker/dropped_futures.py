@@ -21,7 +21,7 @@ __all__ = ["ProcessFailed", "tell_of_kept", "watch_futures"]
 
 Say = Callable[[BaseException], None]
 
-# What whoever does not want a process any more ends it with.
+# A process that these end was ended on purpose: it has not failed.
 _ENDED_ON_PURPOSE = (-signal.SIGTERM, -signal.SIGKILL)
 
 

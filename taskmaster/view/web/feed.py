@@ -24,7 +24,7 @@ from taskmaster.view.web.answers import cleaned, status_answer
 
 __all__ = ["Feed", "Master"]
 
-FRESH_SECONDS = 0.8  # for which an answer of the master serves everybody who asks
+FRESH_SECONDS = 0.8  # an answer of the master that is younger is given to all who ask
 ANSWER_WAIT_SECONDS = 2.5  # after which what was known before is shown
 MOST_SLAVES_SHOWN, MOST_TRAIL = 40, 60
 MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for other browsers
