@@ -189,6 +189,7 @@ class SteerService:
                 return {"ok": False, "why": SESSION_OVER}
             if none_meant:
                 return {"ok": False, "why": none_meant}
+            self.work_time.note(time.monotonic(), paused=self.steering.hold is not None)
             last = self.steering.trail.last
             answer = self.steering.apply(request, clean(peer)[:100], self._clock())
             row = self.steering.trail.after(last, 1)  # none of a request that was refused, or was heard before
@@ -272,8 +273,8 @@ class SteerService:
 
     def tick(self, why: WhyCode) -> None:
         """Let time pass, and note what has held the run; under the lock."""
+        self.work_time.note(time.monotonic(), why, paused=self.steering.hold is not None)
         self.steering.tick(self._clock())
-        self.work_time.note(why, time.monotonic())
         if self._figures is not None:
             self._figures.tick()
 

@@ -41,9 +41,23 @@ class WorkTime:
         self.held = dict.fromkeys(HELD_BY.values(), 0.0)
         self.idle = 0.0
         self._began = self._at = now
+        self._code = WhyCode.SLAVES
 
-    def note(self, code: WhyCode, now: float) -> None:
-        """Note what has held the run since the last call."""
+    def note(self, now: float, code: WhyCode | None = None, *, paused: bool = False) -> None:
+        """Count the time since the last call to what has held the run.
+
+        Args:
+            now: Monotonic seconds.
+            code: Why the run was no faster, as it was last found; None: as at the last call.
+            paused: An operator has held the run since the last call. The code is found once a
+                second: by it a shorter hold would not be counted, and the second after one would.
+        """
+        self._code = code or self._code
+        code = self._code
+        if paused and code not in (WhyCode.STATE, WhyCode.STOPPING):
+            code = WhyCode.PAUSED
+        elif code is WhyCode.PAUSED and not paused:
+            code = WhyCode.WORKERS
         passed, self._at = max(0.0, now - self._at), max(now, self._at)
         name = HELD_BY.get(code)
         if name is not None:

@@ -19,6 +19,8 @@ from taskmaster.master.steer_service import MOST_TRAIL_ROWS_ANSWERED, SteerServi
 from taskmaster.master.steering.records import HOLD, LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.master.why import WhyCode
+from taskmaster.master.work_time import HELD_BY
 
 BY = {"user": "anna", "host": "bastion", "via": "tm-ctl"}
 
@@ -52,6 +54,27 @@ def test_each_change_is_logged_once_and_as_what_it_was(caplog: pytest.LogCapture
 
     logged = [record.getMessage() for record in caplog.records]
     assert [line.partition(" by ")[0] for line in logged] == ["pause", "note"]
+
+
+def test_a_hold_is_counted_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the reason why a run is no faster is found once a second, and may be an old one."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    steers = service()
+    steers.tick(WhyCode.WORKERS)
+    now = 0.25
+    steers.steer(request(1, "pause"), "10.0.0.9")
+    now = 0.75
+    steers.steer(request(2, "resume"), "10.0.0.9")
+    now = 1.0
+    steers.tick(WhyCode.PAUSED)
+    now = 1.5
+    steers.steer(request(3, "pause"), "10.0.0.9")
+    now = 2.0
+    steers.tick(WhyCode.THROTTLED)
+
+    assert steers.work_time.held == dict.fromkeys(HELD_BY.values(), 0.0) | {"paused": 1.0}
+    assert steers.work_time.working(now) == 1.0
 
 
 def test_a_hold_that_was_over_before_the_start_holds_nothing() -> None:
