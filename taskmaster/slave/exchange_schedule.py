@@ -64,33 +64,42 @@ class ExchangeSchedule:
         """
         return now >= self._read_at + self._read_every / 2
 
-    def must_exchange(self, now: float, lease: float, *, working: bool) -> bool:
+    def must_exchange(self, now: float, lease: float, *, working: bool, resting: bool) -> bool:
         """Return whether an exchange is due although there is nothing to say: it renews the leases,
-        and its answer says what is wanted back.
+        and its answer says what is wanted back, and for how long workers still rest.
 
         Args:
             now: the time.
             lease: seconds after which the master gives a silent slave up.
             working: there are batches in flight.
+            resting: a worker rests.
         """
-        return now >= self._posted_at + min(lease / RENEWALS, self._read_every if working else lease)
+        return now >= self._exchange_at(lease, often=working or resting)
 
-    def until_next(self, now: float, lease: float, *, working: bool, free: bool, idle: bool = True) -> float:
-        """Return the seconds until something is due.
+    def until_next(
+        self, now: float, lease: float, *, working: bool, resting: bool, free: bool, idle: bool = True
+    ) -> float:
+        """Return the seconds until something is due. What is due is done by the methods above: one
+        that leaves it undone has the slave turn without a rest.
 
         Args:
             now: the time.
             lease: seconds after which the master gives a silent slave up.
             working: there are batches in flight.
-            free: a worker can take a batch.
+            resting: a worker rests.
+            free: a batch would be asked for.
             idle: a worker has none.
         """
-        due = self._posted_at + lease / RENEWALS
+        due = self._exchange_at(lease, often=working or resting)
         if working:
-            due = min(due, self._read_at + self._read_every, self._posted_at + self._read_every)
+            due = min(due, self._read_at + self._read_every)
         if free:
             due = min(due, self._ask_at if idle else max(self._ask_at, self._posted_at + self._gather))
         return due - now
+
+    def _exchange_at(self, lease: float, *, often: bool) -> float:
+        """Return when an exchange is due at the latest."""
+        return self._posted_at + min(lease / RENEWALS, self._read_every if often else lease)
 
     def read(self, now: float) -> None:
         """Note that the workers' progress is read."""

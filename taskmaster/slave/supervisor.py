@@ -31,7 +31,7 @@ from taskmaster.slave.interruption import Interruption
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
-from taskmaster.slave.pool.contract import MakePool, SlavePool
+from taskmaster.slave.pool.contract import MakePool, Room, SlavePool
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.retirement import Retirement
@@ -191,20 +191,19 @@ class Supervisor:
 
     def _until_next(self, now: float) -> float:
         """Return the seconds until an exchange, or the end, is due."""
-        wait = LOOP_WAIT_SECONDS
-        if self._link.up:
-            room, lease = self._pool.room, self._link.lease
-            busy = len(self._in_flight) > 0 or self._pool.resting
-            wait = min(wait, self._schedule.until_next(now, lease, working=busy, free=room.batches > 0, idle=room.idle))
-        return wait if self._stop_by is None else min(wait, self._stop_by - now)
+        wait = LOOP_WAIT_SECONDS if self._stop_by is None else min(LOOP_WAIT_SECONDS, self._stop_by - now)
+        if not self._link.up:
+            return wait
+        room, lease, working, rest = self._pool.room, self._link.lease, len(self._in_flight) > 0, self._pool.resting
+        free, until = self._wanted(room) > 0, self._schedule.until_next
+        return min(wait, until(now, lease, working=working, resting=rest, free=free, idle=room.idle))
 
     def _exchange(self, now: float) -> None:
         """Report and ask, if there is a reason to."""
         if not self._link.up:
             return
         in_flight, schedule, room = self._in_flight, self._schedule, self._pool.room
-        working = len(in_flight) > 0
-        free = room.batches if self._stop_by is None and not in_flight.singly else 0
+        working, free = len(in_flight) > 0, self._wanted(room)
         gathers = schedule.gathers(now, free=free > 0, idle=room.idle)
         urgent = in_flight.urgent(gathers=gathers) or in_flight.singly
         may = free > 0 and (urgent or schedule.may_ask(now))
@@ -212,13 +211,16 @@ class Supervisor:
         read = working and schedule.reads_progress(now)
         if read:
             self._read_progress(now)
-        # While workers rest, the answers say how long they still have to.
-        due = schedule.must_exchange(now, self._link.lease, working=working or self._pool.resting)
+        due = schedule.must_exchange(now, self._link.lease, working=working, resting=self._pool.resting)
         if ask or urgent or due or (read and in_flight.news()):
             if not read and working and schedule.would_soon(now):
                 self._read_progress(now)
             schedule.posted(now, asked=may)
             self._link.post(in_flight.reports(), self._batch_size.want(free if may else 0))
+
+    def _wanted(self, room: Room) -> int:
+        """Return how many batches may be asked for."""
+        return room.batches if self._stop_by is None and not self._in_flight.singly else 0
 
     def _read_progress(self, now: float) -> None:
         self._schedule.read(now)

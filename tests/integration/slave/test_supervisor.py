@@ -67,6 +67,18 @@ class Slave:
         lent = tuple(WireBatch(f"{self.now}.{number}", 1, False, False, 0, b"") for number in range(batches))
         self.supervisor.answered(Answer(AnswerState.RUN, pause, lent, work=BATCH_SECONDS))
 
+    def turns(self, seconds: float) -> int:
+        """Let time pass, with a master that answers at once and has nothing; return how often the
+        slave's loop has turned.
+        """
+        end, turns = self.now + seconds, 0
+        while self.now < end and turns < 1000:
+            turns += 1
+            if self.posts(0.0):
+                self.answer(0, pause=5.0)
+            self.now += max(0.0, self.supervisor._until_next(self.now))
+        return turns
+
     def posts(self, after: float) -> list[tuple[list[Report], Want]]:
         """Let time pass, and return what is said then."""
         self.now += after
@@ -140,3 +152,20 @@ def test_what_did_not_end_well_is_told_at_once(slave: Slave, end: str):
     slave.pool.room = Room(1, idle=False)
 
     assert len(slave.posts(0.01)) == 1
+
+
+@pytest.mark.parametrize("resting", [False, True])
+@pytest.mark.parametrize("stopping", [False, True])
+@pytest.mark.parametrize("held", [0, 3])
+@pytest.mark.parametrize("room", [Room(0, idle=False), Room(3, idle=False), Room(3, idle=True)])
+def test_a_slave_waits_for_what_is_due(slave: Slave, room: Room, held: int, stopping: bool, resting: bool):
+    """Else its loop turns without a rest, and takes the processor that its workers are to have."""
+    slave.pool.room, slave.pool.resting = room, resting
+    for batch in slave.held[held:]:
+        slave.in_flight.finish(batch, 1)
+    slave.posts(0.0)
+    slave.answer(0, pause=5.0)
+    assert len(slave.in_flight) == held
+    slave.supervisor._stop_by = slave.now + 3600 if stopping else None
+
+    assert slave.turns(60.0) <= 60 * 2 / 5 + 60 / module.LOOP_WAIT_SECONDS + 4

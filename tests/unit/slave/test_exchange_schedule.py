@@ -25,7 +25,7 @@ def test_a_slave_that_got_a_batch_asks_again_at_once(schedule: ExchangeSchedule)
     assert schedule.may_ask(100.1)
     assert not schedule.reads_progress(100.4)
     assert schedule.reads_progress(100.5)
-    assert schedule.until_next(100.1, LEASE, working=True, free=False) == pytest.approx(0.4)
+    assert schedule.until_next(100.1, LEASE, working=True, resting=False, free=False) == pytest.approx(0.4)
 
 
 def test_a_slave_that_got_nothing_asks_when_it_is_told_to(schedule: ExchangeSchedule):
@@ -62,8 +62,9 @@ def test_a_slave_with_many_workers_asks_for_several_batches_at_once(schedule, wo
     assert schedule.may_ask(100.0)
     assert schedule.has_gathered(at)
     assert not schedule.has_gathered(at - 0.01)
-    assert schedule.until_next(100.0, LEASE, working=False, free=True, idle=True) <= 0
-    assert schedule.until_next(100.0, LEASE, working=False, free=True, idle=False) == pytest.approx(at - 100.0)
+    assert schedule.until_next(100.0, LEASE, working=False, resting=False, free=True, idle=True) <= 0
+    others = schedule.until_next(100.0, LEASE, working=False, resting=False, free=True, idle=False)
+    assert others == pytest.approx(at - 100.0)
 
 
 @pytest.mark.parametrize("workers", [64, 7])
@@ -88,6 +89,6 @@ def test_leases_are_renewed_long_before_they_end(schedule: ExchangeSchedule):
     """Also while nothing is to be said; a slave that holds nothing is in no hurry."""
     schedule.answered(100.0, 30.0, fed=True)
 
-    assert not schedule.must_exchange(109.0, LEASE, working=True)
-    assert schedule.must_exchange(110.0, LEASE, working=True)
-    assert schedule.until_next(105.0, LEASE, working=False, free=False) == pytest.approx(5.0)
+    assert not schedule.must_exchange(109.0, LEASE, working=True, resting=False)
+    assert schedule.must_exchange(110.0, LEASE, working=True, resting=False)
+    assert schedule.until_next(105.0, LEASE, working=False, resting=False, free=False) == pytest.approx(5.0)
