@@ -41,6 +41,7 @@ from taskmaster.guards.probe_report import ProbeReport  # noqa: E402
 from taskmaster.postgres.probe import DatabaseProbe  # noqa: E402
 
 GRID = [(0.02, 5), (0.02, 10), (0.02, 20), (0.1, 2), (0.1, 4)]  # seconds of a range, ranges a second
+NEAR_LIMIT = 2.5  # times alone, within which a fixed setting is played as often as the paces
 PARTS = ("cost", "control", "pace", "grid", "tripled", "nobody", "standby")
 
 
@@ -140,10 +141,16 @@ class Report:
             self.speeds["1.5x"] = self._beside([f"--pace=1.5x@{self.stage.dsn}"], self.settle)[1]
         best = 0.0
         for target, rate in GRID:
-            times, speed, _ = self._beside([f"--rate={rate}"], 4.0, target)
+            found = [self._beside([f"--rate={rate}"], 4.0, target)]
+            while len(found) < self.rounds and found[0][0] <= NEAR_LIMIT:  # one that is far above it stays so
+                found.append(self._beside([f"--rate={rate}"], 4.0, target))
+            times, speed = (statistics.median(one[part] for one in found) for part in range(2))
             best = max(best, speed if times <= 1.5 else 0.0)
+            least, most = (pick(one[0] for one in found) for pick in (min, max))
+            played = f" ({least:.2f} to {most:.2f} in {len(found)} rounds)" if len(found) > 1 else ", in one round"
             self.say(
-                f"pgbench beside target={target:g}, --rate={rate}: p95 {times:.2f} times alone; {speed:,.0f} rows/s"
+                f"pgbench beside target={target:g}, --rate={rate}: p95 {times:.2f} times alone{played}; "
+                f"{speed:,.0f} rows/s"
             )
         if not best:
             self.say("none of these holds 1.5 times", "0.7 of the best of these that holds 1.5 times")
@@ -284,8 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--settle", type=float, default=20, help="seconds that a run has to find its pace")
-    parser.add_argument("--seconds", type=float, default=20, help="that are measured then")
+    parser.add_argument("--settle", type=float, default=30, help="seconds that a run has to find its pace")
+    parser.add_argument("--seconds", type=float, default=30, help="that are measured then")
     parser.add_argument("--disk", choices=("steady", "real"), default="steady", help="that the server writes to")
     parser.add_argument("--only", default=",".join(PARTS), help="some of the parts")
     parser.add_argument("--write", type=Path, help="put the table into this file, as reStructuredText")

@@ -6,7 +6,7 @@
 - ``file_format``, ``text_encoding``, ``csv_header``: what a file is; ``bad_lines``: what is left
   out of it;
 - ``keyset_rows``, ``key_ranges``: a table by pages of rows, or as ranges of keys; ``key_bounds``:
-  where such a run ends;
+  where such a run ends; ``fixed_cost``: what a range takes beside its rows;
 - ``database_retry``: asks again what a database refuses for now; ``database_errors``: tells what
   passes from what has to be mended.
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
+from taskmaster.sources.fixed_cost import FixedCost
 from taskmaster.sources.key_bounds import BoundedSource
 
 __all__ = ["RangeSource"]
@@ -26,6 +27,7 @@ MOST_ROWS_OF_RANGE = 1_000_000  # most rows of a range
 GROWTH_FACTOR = 2.0  # the next range has at most this many times the rows of the largest one measured
 RECENT_TIMES = 5  # measurements whose median counts: a lock that one waits for, or a new connection, is one of them
 GROWN = 1.25  # times as large as those before it, from which on a range's time counts alone
+LEAST_OF_FIXED = 2.0  # times what a range takes beside its rows, that it is to take at least
 MOST_UNMEASURED = 10_000  # ranges whose number of rows is remembered until they are measured
 
 
@@ -57,6 +59,7 @@ class RangeSource(BoundedSource):
         self._target = target
         self._lent: float | None = None  # a shorter target
         self._measured: deque[tuple[float, float]] = deque(maxlen=RECENT_TIMES)  # rows of a range, rows a second
+        self._fixed_cost = FixedCost()
         self._largest = rows  # rows of a range that was measured
         self._open: dict[Any, int] = {}  # rows of ranges that were not measured yet, by key
 
@@ -94,24 +97,26 @@ class RangeSource(BoundedSource):
         """
         counts = [self._open.pop(key, 0) for key in jobs]
         target, lent = self._target, self._lent  # once: another thread lends, and takes back
-        if target is not None and lent is not None:
-            target = min(target, lent)
         if target is None or not all(counts) or seconds <= 0:
             return  # the number of rows of a range from an earlier session is unknown
         size = fmean(counts)
+        if lent is not None:
+            self._fixed_cost.note(size, seconds / len(counts))
+            target = min(target, max(lent, LEAST_OF_FIXED * self._fixed_cost.seconds))
         if size > GROWN * max((rows for rows, _ in self._measured), default=0.0):
             # Each range has a cost that does not grow with its rows, so that small ones are slow
             # for each row: what they took would keep the next ones small.
             self._measured.clear()
         self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
-        wanted = int(median_high(speed for _, speed in self._measured) * target)
+        wanted = round(median_high(speed for _, speed in self._measured) * target)
         self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS_OF_RANGE))
 
     def lend_target(self, seconds: float | None) -> None:
         """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
         the user has said. Ranges of a fixed size stay as they are. Before one was measured, they
-        have fewer rows in proportion.
+        have fewer rows in proportion. Where the database needs half of that, or more, for what has
+        nothing to do with the rows, they take twice as long as that takes.
         """
         self._lent = seconds
         if self._target is not None and not self._measured:

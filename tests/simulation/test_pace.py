@@ -74,7 +74,8 @@ def played(
         slow = 1.33 if checkpoints and 90 <= now % 120 < 93 else 1.0
         mean = slow * BASE_SECONDS / max(0.03, free - cost * felt)
         if int(now) not in silent:
-            for _ in range(2 if controller.measures else 4 if controller.starts else 1):  # as often as it is probed
+            probes = 2 + tick % 2 if controller.measures else 4 if controller.starts else 1  # as it is probed
+            for _ in range(probes):
                 wait = 3 * times if chance.random() < meets * felt else 1.0
                 controller.note(now, wait * mean * chance.lognormvariate(0.0, 0.15))
         controller.step(now, busy=felt > 0.02 or (long_jobs and now > 30))
@@ -90,7 +91,7 @@ def played(
 @pytest.mark.parametrize("times", [1.5, 3.0])
 def test_the_limit_is_held_at_a_good_speed(others: float, times: float) -> None:
     """In 95 % of the seconds, at 80 % of the speed of one who knows the database."""
-    runs = [played(seed, load=lambda _: others, times=times) for seed in range(3)]
+    runs = [played(seed, load=lambda _: others, times=times) for seed in range(8)]
 
     held = [second for found in runs for second in found.held]
     assert sum(held) >= 0.95 * len(held)
@@ -117,7 +118,7 @@ def test_the_limit_is_held_from_the_first_second(times: float, meets: float) -> 
 
 def test_a_database_that_bears_it_has_full_speed_soon() -> None:
     """Ten seconds after the baseline, although others are there."""
-    assert played(1, seconds=40, cost=0.05, checkpoints=False).shares[16] >= 0.9
+    assert played(1, seconds=40, cost=0.05, checkpoints=False).shares[21] >= 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -166,7 +167,7 @@ def test_jobs_that_never_end_do_not_become_part_of_the_baseline() -> None:
     """It stays that of the start, and the run goes on beside them."""
     found = played(1, seconds=1500, long_jobs=True, checkpoints=False)
 
-    assert len(found.controller.alone) <= 110  # a hundred at the start
+    assert len(found.controller.alone) <= 260  # those at the start
     assert sum(found.held) >= 0.95 * len(found.held)
     assert sum(share > 0 for share in found.shares) >= 0.9 * len(found.shares)
 
@@ -327,12 +328,12 @@ def test_a_tail_says_what_its_limit_is_and_how_many_may_be_above_it() -> None:
 
 def test_the_end_tells_the_time_of_measuring_from_that_without_an_answer() -> None:
     """Each has seconds of its own. Without an answer the run is held from the third second on."""
-    controller, silent = PaceController(PaceLimit(times=1.5), 0.0), range(300, 500)
-    for tick in range(900):
+    controller, silent = PaceController(PaceLimit(times=1.5), 0.0), range(450, 650)
+    for tick in range(1050):
         if tick not in silent:
             controller.note(tick / 10, 0.001)
         controller.step(tick / 10, busy=False)
         if tick == silent.start:
-            assert " for 10 s to measure that." in controller.cost()
+            assert " for 25 s to measure that." in controller.cost()
 
-    assert " for 10 s to measure that, and for 17 s because the probe was not answered." in controller.cost()
+    assert " for 25 s to measure that, and for 17 s because the probe was not answered." in controller.cost()

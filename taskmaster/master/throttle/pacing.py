@@ -24,7 +24,7 @@ __all__ = ["Pacing"]
 logger = clean_logger(__name__)
 
 NOBODY_PROBE_SECONDS = 0.25  # while there is nobody else who could be hurt
-BASELINE_PROBE_SECONDS = 0.05  # while the run waits for it
+BASELINE_PROBE_SECONDS = 0.04  # while the run waits for it
 CONTROLLER_PAUSE_SECONDS = 0.1  # from one look of the controller to the next one
 START_PROBE_SECONDS = 0.025  # while the run rises fast, for some seconds
 SESSIONS_SECONDS = 1.0  # from one look at who is at work to the next one

@@ -161,6 +161,32 @@ def test_ranges_grow_fast_though_small_ones_are_slow_for_each_row() -> None:
     assert max(rows) <= 2_400
 
 
+class ManyNumbers(Numbers):
+    """A billion keys, none of which is looked at."""
+
+    def _between(self, lo: Any, hi: Any) -> Any:
+        return range(0 if lo is None else lo + 1, 1_000_000_000 if hi is None else hi + 1)
+
+
+@pytest.mark.parametrize("fixed", [0.0, 0.007, 0.02, 0.1])
+def test_ranges_that_are_short_to_spare_others_still_have_rows(fixed: float) -> None:
+    """A database that is far away takes longer for an empty range than a range is to take: ranges
+    of one row would be felt as much, and the run would never end.
+    """
+    source = ManyNumbers([], 10_000, 1.0)
+    source.lend_target(0.01)
+    jobs = source.iterate(None)
+    rows = []
+    for _ in range(60):
+        key = next(jobs).key
+        rows.append(len(source._between(*key)))
+        source.took([key], fixed + 0.000_004 * rows[-1])
+
+    wanted = (max(0.01, 2 * fixed) - fixed) / 0.000_004
+    assert min(rows[-10:]) > 0.75 * wanted
+    assert max(rows[-10:]) < 1.25 * wanted
+
+
 def test_a_probe_is_told_of_whole_numbers_alone() -> None:
     """A subclass that names no table of PostgreSQL tells of none."""
 

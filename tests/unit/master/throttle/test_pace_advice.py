@@ -23,8 +23,8 @@ def test_a_limit_that_the_database_misses_by_itself_is_named(
     """Once in the log, and in the sentence: with a slow twentieth above it, a run can only creep,
     and would not say why. A limit in times moves with the database.
     """
-    now, probes = 0.0, [0.0025] * 74 + [0.0127] * 26
-    pacing = Pacing(Pace(limit, lambda: probes[int(now * 10) % 100]), lambda: now)
+    now, probes = 0.0, [0.0025] * 37 + [0.0127] * 13
+    pacing = Pacing(Pace(limit, lambda: probes[int(now * 10) % 50]), lambda: now)
     sentences = []
     for tick in range(600):
         now = tick / 10

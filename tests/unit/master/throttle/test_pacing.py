@@ -67,7 +67,7 @@ def test_a_probe_that_gives_no_time_holds_the_run(given: Any) -> None:
     """It says so, and its threads go on: the next one may give one."""
     now, given_now = 0.0, given
     pacing = Pacing(Pace("2x", lambda: given_now), lambda: now)
-    for tick in range(300):
+    for tick in range(400):
         now, given_now = tick / 10, given if tick < 100 else 0.002
         pacing.probe()
         if tick == 99:
