@@ -10,7 +10,8 @@ wing meet.
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
   ``report_file``: what is left for people, made of ``report_facts``; ``output_place``: where such
   files are; ``slave_command``: how a slave is started;
-  ``notifications``: who is told of it, by the ``notifiers``;
+  ``notifications``: who is told of it, by the ``notifiers``; ``last_events``: what programs hear of
+  the end, when it is known;
   ``shared_key``: the key, given, found, asked for or made;
 - ``throttling``: what holds a run back, made of options and of what its module names;
 - ``local_slave``: the slave of a local run, forked by ``prefork`` before anything else;

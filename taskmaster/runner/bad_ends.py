@@ -26,12 +26,16 @@ class BadEnds:
         run: The run.
         store: Its state.
         console: Where it is said.
+
+    Attributes:
+        why: Why the exit code is 1, as a part of a sentence; "" if no end was bad.
     """
 
     def __init__(self, run: Run, store: Store, console: Console) -> None:
         self._steers = run.steers
         self._store = store
         self._console = console
+        self.why = ""
 
     @property
     def known(self) -> TrailRow | None:
@@ -44,6 +48,7 @@ class BadEnds:
         Args:
             why: As a part of a sentence.
         """
+        self.why = why
         lost = "Something that their jobs wrote may be lost: look at that."
         if isinstance(self._store, MemoryStore):
             self._console.say(f"{lost} The same call runs all again.")
@@ -64,6 +69,7 @@ class BadEnds:
         row = self.known
         if row is None:
             return code
+        self.why = row.reason
         self._console.say(
             f"But the session that ended at {show_moment(row.at)} did not end well: {row.reason}. Something that its "
             f"jobs wrote may be lost: look at that. {self._cure()}"

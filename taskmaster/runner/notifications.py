@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskmaster.master.events import LAST_EVENTS, EventName
+from taskmaster.master.events import EventName
 from taskmaster.runtime.log import clean_logger
 
 if TYPE_CHECKING:  # a run that notifies nobody loads no client for the web
@@ -54,31 +54,22 @@ class Notifications:
         self._failed = failed
         self._seconds = seconds
         self._senders = [_EventSender(one) for one in notifiers]
-        self._ends: list[dict[str, Any]] = []
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Send an event, if it is one of those that are sent; the last ones wait for ``close``."""
+        """Send an event, if it is one of those that are sent."""
         if not self._senders or event["event"] not in self._on or not self._is_worth_it(event):
             return
         target = f"{event['target']}: " if event["target"] else ""
         told = {**event, **self._about, "text": f"{target}{event['text']}"}
-        if event["event"] in LAST_EVENTS:
-            self._ends.append(told)
-            return
-        self._send(told)
+        for one in self._senders:
+            one.add(dict(told))
 
-    def close(self, exit_code: int | None = None, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Send the last events, and wait a moment until all are sent.
+    def close(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Wait a moment until all events are sent.
 
         Args:
-            exit_code: The exit code of the command, if that is known better now.
             hurry: Whether somebody wants the end at once.
         """
-        for event in self._ends:
-            if exit_code is not None:
-                event["exit_code"] = exit_code
-            self._send(event)
-        self._ends.clear()
         deadline = time.monotonic() + self._seconds
         while any(one.busy for one in self._senders) and time.monotonic() < deadline and not hurry():
             time.sleep(WAIT_STEP_SECONDS)
@@ -95,10 +86,6 @@ class Notifications:
             return False
         self._failed = event["failed"]
         return True
-
-    def _send(self, event: dict[str, Any]) -> None:
-        for one in self._senders:
-            one.add(dict(event))
 
 
 class _EventSender:

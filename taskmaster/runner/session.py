@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
-from taskmaster.master.events import LAST_EVENTS
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.skew import Skew
@@ -33,6 +32,7 @@ from taskmaster.runner.announcements import Announcements, command_again, withou
 from taskmaster.runner.bad_ends import BadEnds
 from taskmaster.runner.blank_state import taken_back_if_blank
 from taskmaster.runner.identities import unfinished_elsewhere
+from taskmaster.runner.last_events import LastEvents
 from taskmaster.runner.live_settings import SettingsOfRun, limits_of
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import LocalSlave, LocalSlaveEnded, LocalSlaveSpec, SlaveKind
@@ -69,7 +69,6 @@ class _Parts:
     console: Console
     says: Announcements
     signals: Signals
-    notifications: Notifications
     bad_ends: BadEnds
     slave: LocalSlave | InProcessSlave | EngineSlaves | None = None
     exit_code: int | None = None
@@ -176,15 +175,17 @@ class RunSession:
         as_json = options.log_json and self._log is None
         progress = self._progress(as_json=as_json)
         console = stack.enter_context(Console(progress, command, respell, run.describe, self._log, as_json=as_json))
-        run.events.listeners.append(lambda event: console.tell(event, last=event["event"] in LAST_EVENTS))
         says = Announcements(console, store)
         self._say_start(console, says, store, record, given_up)
         record = record.without_jobs()
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
-        signals, told = stack.enter_context(self._signals()), self._notifications(run, record, store)
-        parts = _Parts(run, record, server, console, says, signals, told, BadEnds(run, store, console))
-        stack.callback(lambda: told.close(parts.exit_code, lambda: signals.repeated))
+        signals, told = stack.enter_context(self._signals()), self._notifications(record, store)
+        parts = _Parts(run, record, server, console, says, signals, BadEnds(run, store, console))
+        stack.callback(told.close, lambda: signals.repeated)
+        for events in (LastEvents(console.tell), LastEvents(told.tell)):
+            run.events.listeners.append(events.tell)
+            stack.callback(lambda events=events: events.release(parts.exit_code, parts.bad_ends.why))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
@@ -235,13 +236,11 @@ class RunSession:
             return self._options.progress
         return "none" if as_json else "lines"  # what callbacks print in this process is not led past a bar
 
-    def _notifications(self, run: Run, record: RunRecord, store: Store) -> Notifications:
+    def _notifications(self, record: RunRecord, store: Store) -> Notifications:
         """Make what notifies of the run's events; nobody is told of a rehearsal."""
         notifiers = [] if self._sample is not None else optional_parts.notifiers_of(self._options)
         about = {"state_file": store.location, "resume": command_again()}
-        found = Notifications(notifiers, self._options.notified, about, failed=record.failures)
-        run.events.listeners.append(found.tell)
-        return found
+        return Notifications(notifiers, self._options.notified, about, failed=record.failures)
 
     def _listen(self, stack: ExitStack, key: SharedKey | None) -> Server | InProcessServer:
         """Listen where slaves reach this master, and leave the key for those of this machine."""

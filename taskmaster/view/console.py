@@ -83,7 +83,6 @@ class Console:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._progress.tell_rest()
         self._logger.removeHandler(self._handler)
         self._logger.propagate = self._quiet
 
@@ -95,9 +94,9 @@ class Console:
         """Show it for the last time."""
         self._progress.close(snapshot)
 
-    def tell(self, event: Mapping[str, Any], *, last: bool = False) -> None:
-        """Show an event to programs; the last ones of a session come after its last progress."""
-        self._progress.tell(event, last=last)
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Show an event to programs."""
+        self._progress.tell(event)
 
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line of a callback above the bar."""

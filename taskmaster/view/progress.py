@@ -115,7 +115,6 @@ class Progress:
         self._drawn = clock()
         self._closed = False
         self._bar: _Bar | None = None
-        self._end: list[str] = []  # the last events, which follow the last progress
         # Log lines may be written while something is being drawn, also by the thread that draws.
         self._lock = threading.RLock()
         self._lost = ""  # why lines are missing in standard output
@@ -157,27 +156,12 @@ class Progress:
                     self._bar = None
             elif self._mode is not ProgressMode.NONE:
                 self._print(snapshot)
-            for line in self._end:
-                self._keep(_put(line, self._out), self._out)
 
-    def tell(self, event: Mapping[str, Any], *, last: bool) -> None:
-        """Show an event, in mode "json"; the last ones come after the last snapshot."""
-        if self._mode is not ProgressMode.JSON:
-            return
-        with self._lock:
-            line = json.dumps(event)
-            if last and not self._closed:
-                self._end.append(line)
-            else:
-                self._keep(_put(line, self._out), self._out)
-
-    def tell_rest(self) -> None:
-        """Show the last events of a session that has ended without a last snapshot."""
-        with self._lock:
-            if not self._closed:
-                for line in self._end:
-                    _put(line, self._out)
-                self._end.clear()
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Show an event, in mode "json"."""
+        if self._mode is ProgressMode.JSON:
+            with self._lock:
+                self._keep(_put(json.dumps(event), self._out), self._out)
 
     def write(self, line: str, stream: TextIO) -> None:
         """Write a line above the bar. Any thread may call this; lines stay whole.

@@ -59,8 +59,8 @@ def test_what_is_sent_has_all_that_a_stranger_needs() -> None:
 
 
 def test_only_what_is_wanted_is_sent_in_its_order() -> None:
-    """The last event comes last, at the end of the command."""
-    sent = told(event("started"), event("finished", exit_code=0), event("slave-lost"), event("stalled"))
+    """As it has happened."""
+    sent = told(event("started"), event("slave-lost"), event("stalled"), event("finished", exit_code=0))
 
     assert [one["event"] for one in sent] == ["started", "stalled", "finished"]
 
@@ -71,18 +71,6 @@ def test_failures_are_told_at_the_first_and_at_ten_times_as_many() -> None:
 
     assert [one["failed"] for one in told(*(event("failure", failed=n) for n in counts))] == [1, 10, 150]
     assert [one["failed"] for one in told(*(event("failure", failed=n) for n in counts), failed=12)] == [150]
-
-
-def test_the_exit_code_is_that_of_the_command() -> None:
-    """What comes after the last job may change it."""
-    notifier = Notifier()
-    notifications = Notifications([notifier], NOTIFIED, {})
-    notifications.tell(event("finished", exit_code=0))
-    assert notifier.sent == []
-
-    notifications.close(exit_code=1)
-
-    assert [one["exit_code"] for one in notifier.sent] == [1]
 
 
 def test_a_notifier_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:

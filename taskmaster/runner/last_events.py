@@ -1,0 +1,49 @@
+"""The last events of a session, held back until it is known how its command ends.
+
+The run is over when its jobs are settled. Only then its workers end, and something that they wrote
+may be lost: a program that waits for the end of a run must not be told that all went well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from taskmaster.master.events import LAST_EVENTS
+
+__all__ = ["LastEvents"]
+
+
+class LastEvents:
+    """Passes events on to a listener, the last ones when they are released.
+
+    Args:
+        listener: Is called with each event.
+    """
+
+    def __init__(self, listener: Callable[[Mapping[str, Any]], object]) -> None:
+        self._listener = listener
+        self._held: list[Mapping[str, Any]] = []
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Pass an event on, or hold it back."""
+        if event["event"] in LAST_EVENTS:
+            self._held.append(event)
+        else:
+            self._listener(event)
+
+    def release(self, exit_code: int | None = None, why: str = "") -> None:
+        """Pass on what was held back.
+
+        Args:
+            exit_code: The command's; None: it is not known better than the events know it.
+            why: Why it is another one than the run's, as a part of a sentence.
+        """
+        held, self._held = self._held, []
+        for event in held:
+            told = dict(event)
+            if exit_code is not None and event.get("exit_code") != exit_code:
+                told["exit_code"] = exit_code
+                if why:
+                    told |= {"text": f"{event['text']} But the exit code is {exit_code}: {why}.", "reason": why}
+            self._listener(told)
