@@ -15,6 +15,7 @@ from django.db import connections
 from taskmaster.django_orm.key import Key, ReadableQuerySet
 from taskmaster.django_orm.queries import ask
 from taskmaster.errors import UsageError
+from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
 __all__ = ["check_operators"]
 
@@ -58,16 +59,8 @@ def _hidden(table: str, rows: ReadableQuerySet) -> list[tuple[Any, ...]]:
 
 
 # Indexed columns whose type has an order by operators that the search path does not lead to.
-_HIDDEN = """
+_HIDDEN = f"""
 SELECT DISTINCT a.attname::text, quote_ident(n.nspname)
-FROM pg_index i
-CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) AS k(number, class)
-JOIN pg_opclass o ON o.oid = k.class AND o.opcdefault
-JOIN pg_am am ON am.oid = o.opcmethod AND am.amname = 'btree'
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-JOIN pg_amop x ON x.amopfamily = o.opcfamily AND x.amoplefttype = o.opcintype AND x.amoprighttype = o.opcintype
-    AND x.amopstrategy = 5
-JOIN pg_operator p ON p.oid = x.amopopr
-JOIN pg_namespace n ON n.oid = p.oprnamespace
+{OPERATORS_OF_INDEXES}
 WHERE i.indrelid = to_regclass(%s) AND NOT pg_operator_is_visible(p.oid)
 """

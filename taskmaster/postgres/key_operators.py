@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from taskmaster.errors import UsageError
 from taskmaster.postgres.statements import SourceConnection
+from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
 __all__ = ["operator_of", "operators_of"]
 
@@ -55,17 +56,9 @@ def operators_of(reading: SourceConnection, oid: int, table: str, key: Mapping[s
 
 # By which operator the default order of each indexed column's type says "above", its schema ("" for
 # the server's own), and whether the search path leads to it.
-_OPERATORS = """
+_OPERATORS = f"""
 SELECT DISTINCT a.attname::text, CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(n.nspname) END,
     p.oprname::text, pg_operator_is_visible(p.oid)
-FROM pg_index i
-CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) AS k(number, class)
-JOIN pg_opclass o ON o.oid = k.class AND o.opcdefault
-JOIN pg_am am ON am.oid = o.opcmethod AND am.amname = 'btree'
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-JOIN pg_amop x ON x.amopfamily = o.opcfamily AND x.amoplefttype = o.opcintype AND x.amoprighttype = o.opcintype
-    AND x.amopstrategy = 5
-JOIN pg_operator p ON p.oid = x.amopopr
-JOIN pg_namespace n ON n.oid = p.oprnamespace
+{OPERATORS_OF_INDEXES}
 WHERE i.indrelid = %s
 """

@@ -7,6 +7,7 @@
   out of it;
 - ``keyset_rows``, ``key_ranges``: a table by pages of rows, or as ranges of keys; ``key_bounds``:
   where such a run ends; ``fixed_cost``: what a range takes beside its rows;
+  ``index_operators``: how a table's indexes compare its keys;
 - ``database_retry``: asks again what a database refuses for now; ``database_errors``: tells what
   passes from what has to be mended.
 
