@@ -172,9 +172,9 @@ class Run:
         return self._record.id
 
     @property
-    def has_met_slaves(self) -> bool:
-        """Whether any slave has been let in, so that it is told when the run is over."""
-        return self._service.met
+    def service(self) -> Service:
+        """What slaves call; it knows whether one has come, and what they could not do."""
+        return self._service
 
     def status(self, end: RunState | None = None) -> dict[str, Any]:
         """Return the status of the run now, or at the end that is named; any thread may ask."""

@@ -22,6 +22,7 @@ from taskmaster.master.job_records import FailedJob
 from taskmaster.master.reports import Reports
 from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import SteerService
+from taskmaster.master.steering.records import SessionCommand
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
@@ -34,6 +35,7 @@ logger = clean_logger(__name__)
 
 MAX_WORKERS = 4096
 MAX_OFFERS = 100_000
+MAX_BAD_ENDS, LONGEST_BAD_END = 100, 300  # of slaves that are remembered; characters of one
 FAILURES_PAGE_JOBS = 200  # failed jobs in one answer
 FAILURES_PAGE_CHARACTERS = 1024 * 1024  # about how many characters of failed jobs in one answer
 FAILURES_WAIT_SECONDS = 0.1  # the longest wait of failures() for a running checkpoint; no slave is answered meanwhile
@@ -68,7 +70,8 @@ class Service:
 
     Attributes:
         over: the run is over, and every slave is told so.
-        met: a slave has been let in.
+        met: a slave has been let in, so that it is told when the run is over.
+        bad_ends: what workers of slaves that have left could not do at their end, a sentence each.
         refused: What the last slave that was not let in was told, with its name.
         refusals: How many were not let in.
     """
@@ -91,6 +94,7 @@ class Service:
     ) -> None:
         self.over = False
         self.met = False
+        self.bad_ends: list[str] = []
         self._broker = broker
         self._lock = lock
         self._dispatch = dispatch
@@ -201,15 +205,26 @@ class Service:
             )
         return answer.to_wire()
 
-    def bye(self, session: Any) -> None:
-        """Let a slave go; what it holds goes back."""
+    def bye(self, session: Any, bad_end: Any = "") -> None:
+        """Let a slave go; what it holds goes back.
+
+        Args:
+            session: names the slave's process.
+            bad_end: what its workers could not do at their end; "" if they ended well.
+        """
         with self._lock:
             slave = self._broker.slaves.get(session)
             if slave is not None:
                 self._broker.leave(slave)
                 self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
-        if slave is not None:
-            logger.info("the slave %s has left", slave.name)
+        if slave is None:
+            return
+        logger.info("the slave %s has left", slave.name)
+        if isinstance(bad_end, str) and bad_end and len(self.bad_ends) < MAX_BAD_ENDS:
+            self.bad_ends.append(f"{slave.name}: {clean(bad_end)[:LONGEST_BAD_END]}")
+            logger.warning("workers could not end as they should, of the slave %s", self.bad_ends[-1])
+            if self._steers is not None:  # so that the state knows of it, however this session ends
+                self._steers.note(SessionCommand.ENDED_BADLY, self.bad_ends[-1], "exit code 1")
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""

@@ -13,7 +13,7 @@ from taskmaster.master.run import Run
 from taskmaster.master.steering.records import SessionCommand, TrailRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
-from taskmaster.units import show_moment
+from taskmaster.units import show_count, show_moment
 from taskmaster.view.console import Console
 
 __all__ = ["BadEnds"]
@@ -33,6 +33,7 @@ class BadEnds:
 
     def __init__(self, run: Run, store: Store, console: Console) -> None:
         self._steers = run.steers
+        self._service = run.service
         self._store = store
         self._console = console
         self.why = ""
@@ -41,6 +42,19 @@ class BadEnds:
     def known(self) -> TrailRow | None:
         """What the trail has of a bad end; None if nothing is lost."""
         return self._steers.steering.trail.bad_end
+
+    def sentence(self, *, well: bool) -> str:
+        """Return what workers could not do at their end, as a part of a sentence; "" if nothing is
+        known of it.
+
+        Args:
+            well: Those of this command have ended well.
+        """
+        others = self._service.bad_ends
+        if not well or not others:
+            return "" if well else "workers could not end as they should: see above."
+        more = f", and those of {show_count(len(others) - 1, 'other slave')}" if len(others) > 1 else ""
+        return f"workers could not end as they should: {others[0].rstrip('.')}{more}."
 
     def keep(self, why: str) -> None:
         """Keep in the state that this session, which is over, has ended badly; say what to do.
@@ -71,7 +85,7 @@ class BadEnds:
             return code
         self.why = row.reason
         self._console.say(
-            f"But the session that ended at {show_moment(row.at)} did not end well: {row.reason}. Something that its "
+            f"But workers that ended at {show_moment(row.at)} did not end well: {row.reason}. Something that their "
             f"jobs wrote may be lost: look at that. {self._cure()}"
         )
         return 1 if code in (0, 3) else code

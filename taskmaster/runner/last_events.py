@@ -15,14 +15,14 @@ __all__ = ["LastEvents"]
 
 
 class LastEvents:
-    """Passes events on to a listener, the last ones when they are released.
+    """Passes events on, the last ones when they are released.
 
     Args:
-        listener: Is called with each event.
+        listeners: Each is called with each event.
     """
 
-    def __init__(self, listener: Callable[[Mapping[str, Any]], object]) -> None:
-        self._listener = listener
+    def __init__(self, *listeners: Callable[[Mapping[str, Any]], object]) -> None:
+        self._listeners = listeners
         self._held: list[Mapping[str, Any]] = []
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -30,7 +30,7 @@ class LastEvents:
         if event["event"] in LAST_EVENTS:
             self._held.append(event)
         else:
-            self._listener(event)
+            self._pass_on(event)
 
     def release(self, exit_code: int | None = None, why: str = "") -> None:
         """Pass on what was held back.
@@ -46,4 +46,8 @@ class LastEvents:
                 told["exit_code"] = exit_code
                 if why:
                     told |= {"text": f"{event['text']} But the exit code is {exit_code}: {why}.", "reason": why}
-            self._listener(told)
+            self._pass_on(told)
+
+    def _pass_on(self, event: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(event)

@@ -183,9 +183,9 @@ class RunSession:
         signals, told = stack.enter_context(self._signals()), self._notifications(record, store)
         parts = _Parts(run, record, server, console, says, signals, BadEnds(run, store, console))
         stack.callback(told.close, lambda: signals.repeated)
-        for events in (LastEvents(console.tell), LastEvents(told.tell)):
-            run.events.listeners.append(events.tell)
-            stack.callback(lambda events=events: events.release(parts.exit_code, parts.bad_ends.why))
+        events = LastEvents(console.tell, told.tell)
+        run.events.listeners.append(events.tell)
+        stack.callback(lambda: events.release(parts.exit_code, parts.bad_ends.why))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
@@ -358,9 +358,8 @@ class RunSession:
         ended = time.monotonic()
         stopped = summary.exit_code == Stopped.exit_code
         well = parts.slave is None or self._ended_well(parts, parts.slave)
-        if not well or parts.console.problem:  # something that callbacks wrote may be lost
+        if why := parts.console.problem or parts.bad_ends.sentence(well=well):
             failed = f", {summary.failed} of them failed" if summary.failed else ""
-            why = parts.console.problem or "workers could not end as they should: see above."
             parts.console.say(f"{show_settled(summary.settled)}{failed}, but {why}")
             if self._sample is None and not stopped:
                 parts.says.failures(summary)
@@ -385,7 +384,7 @@ class RunSession:
     @staticmethod
     def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave | EngineSlaves) -> bool:
         """See to the slave's end; return whether its workers could write what they had left."""
-        if not parts.run.has_met_slaves:
+        if not parts.run.service.met:
             slave.stop(lambda: True)  # it is still starting, and would wait for this master
             return True
         return slave.stop(lambda: parts.signals.repeated) == 0

@@ -192,11 +192,15 @@ class MasterLink:
         """
         return self._post("exchange", self._session, [report.to_wire() for report in reports], tuple(want))
 
-    def bye(self) -> None:
-        """Tell the master, if it is there, that this slave ends."""
+    def bye(self, bad_end: str = "") -> None:
+        """Tell the master, if it is there, that this slave ends.
+
+        Args:
+            bad_end: What its workers could not do at their end; "" if they ended well.
+        """
         if self._connection is not None and self._greeted:
             with contextlib.suppress(TaskmasterError):
-                self._connection.call("bye", self._session, timeout=BYE_SECONDS)
+                self._connection.call("bye", self._session, *([bad_end] if bad_end else []), timeout=BYE_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""

@@ -325,7 +325,7 @@ class Supervisor:
         done, failed = self._in_flight.done, self._in_flight.failed
         why = "an operator wants this slave to end" if self._leaves else RUN_IS_OVER
         self._say(f"{why}: {_work_done(done, failed)} by this slave in {took}.")
-        self._link.bye()
+        self._link.bye(self._pool.workforce.ends.loss)
         return self._exit_code
 
     def _end_with_master(self) -> int:
@@ -339,8 +339,7 @@ class Supervisor:
     @property
     def _exit_code(self) -> int:
         """0, if all that callbacks wrote is where they wanted it."""
-        ends = self._pool.workforce.ends
-        return 1 if ends.unfinished or ends.lost else 0
+        return 1 if self._pool.workforce.ends.loss else 0
 
     def _turn_to_stop(self, now: float) -> int | None:
         """End after a signal: give back what has not started, let the rest end in its time, and
@@ -361,7 +360,7 @@ class Supervisor:
             return None
         self._deliver(now)
         self._wind_up(self._stop_by - now)
-        self._link.bye()
+        self._link.bye(self._pool.workforce.ends.loss)
         self._say(f"stopped: {_work_done(self._in_flight.done, self._in_flight.failed)} by this slave.")
         return 128 + self._signals.received
 

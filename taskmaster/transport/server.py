@@ -65,8 +65,8 @@ class Served(Protocol):
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """Take a slave's reports, and answer what it asks for."""
 
-    def bye(self, session: Any) -> None:
-        """Note that a slave ends."""
+    def bye(self, session: Any, bad_end: Any = "") -> None:
+        """Note that a slave ends, and what its workers could not do."""
 
     def status(self) -> dict[str, Any]:
         """Return how the run stands."""

@@ -459,7 +459,7 @@ def test_it_is_an_exit_code_where_the_users_code_takes_the_end_of_each_child(
 
 
 def test_a_slave_of_its_own_says_it_too(playground: Playground) -> None:
-    """With its own exit code."""
+    """With its own exit code, and to its master."""
     text = f"def get_jobs():\n    yield 1\ndef handle_job(job): pass\n{BROKEN['No space left']}\n"
     playground.write("broken.py", text)
     port = free_port()
@@ -467,8 +467,9 @@ def test_a_slave_of_its_own_says_it_too(playground: Playground) -> None:
     slave = playground.start("tm-slave", "broken.py", f"--host=127.0.0.1:{port}", "--processes=1")
 
     assert slave.end() == 1, slave.output
-    assert master.end() == 0, master.output
+    assert master.end() == 1, master.output
     assert "No space left" in slave.output
+    assert "No space left" in master.output
 
 
 SCRIPT = """
@@ -597,6 +598,35 @@ def test_a_bad_end_is_one_at_each_start_until_somebody_has_looked(playground: Pl
     assert '"exit_code": 0,' in playground.run("tm-ctl", "report", "s.tmstate", "--json").output
     again = playground.run("tm-ctl", "note", "--fine", "all are there", "s.tmstate")
     assert "has ended badly: there is nothing" in again.output
+
+
+@pytest.mark.slow
+@pytest.mark.quick
+def test_a_master_hears_what_workers_of_another_machine_could_not_do(playground: Playground) -> None:
+    """Also of a slave that has left before: the run ends with 1 until somebody has looked."""
+    playground.write("loses.py", LOSES)
+    host = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "loses.py", host, "--progress=none", "--state=s.tmstate")
+    master = playground.start(*words, "--rate=2")
+    slave = playground.start("tm-slave", "loses.py", host, "--processes=1")
+    wait_for("a job", (playground.directory / "rows.sqlite").exists)
+    (playground.directory / "commits").touch()
+    other = playground.start("tm-slave", "loses.py", host, "--processes=1")
+    other.wait_for_output("connected to the master")
+    (playground.directory / "commits").unlink()
+    slave.process.send_signal(signal.SIGTERM)
+    assert slave.end() == 128 + signal.SIGTERM, slave.output
+    assert "What they had to write may be lost" in slave.output
+    (playground.directory / "commits").touch()
+
+    assert other.end() == 0, other.output
+    assert master.end() == 1, master.output
+    assert "10 jobs are settled, but workers could not end as they should: " in master.output
+    again = playground.run(*words)
+    assert again.process.returncode == 1, again.output
+    assert "did not end well: workers could not end as they should: " in again.output
+    assert playground.run("tm-ctl", "note", "--fine", "all are there", "s.tmstate").process.returncode == 0
+    assert playground.run(*words).process.returncode == 0
 
 
 @pytest.mark.slow

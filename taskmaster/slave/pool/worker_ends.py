@@ -52,6 +52,11 @@ class WorkerEnds:
                 self._remarks.add(kind)
                 logger.warning("worker %d: %s", worker.pid, sentence)
 
+    @property
+    def loss(self) -> str:
+        """Why something that callbacks wrote may be lost, as a sentence; "" if nothing is."""
+        return next(reversed(self.unfinished or self.lost), "")
+
     def summary(self) -> str:
         """Return what a person should know, "" if all workers have done all."""
         if not self.unfinished:

@@ -35,6 +35,19 @@ def lent_by(service: Service, count: int) -> WireBatch:
     return Answer.from_wire(service.exchange("s", [], (1, count, count, ""))).batches[0]
 
 
+def test_a_bad_end_is_remembered_with_its_slave() -> None:
+    """As text that a terminal can show, and not of whoever else says it."""
+    service, _ = service_of([])
+    service.bye("another", "nothing was lost here")
+    for said in ("", 7, None, "teardown()\x1b[2J raised\nOSError" + 999 * "."):
+        service.hello(SLAVE)
+        service.bye("s", said)
+
+    (found,) = service.bad_ends
+    assert found.startswith("s: teardown()?[2J raised OSError...")
+    assert len(found) == 303
+
+
 def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     """The failure of the call is that of its first job, not the first of the batch."""
     service, broker = service_of(["bad", "a", "b"])
