@@ -212,19 +212,21 @@ class Service:
             session: names the slave's process.
             bad_end: what its workers could not do at their end; "" if they ended well.
         """
+        said = clean(bad_end[:LONGEST_BAD_END]).rstrip(".") if isinstance(bad_end, str) else ""
         with self._lock:
             slave = self._broker.slaves.get(session)
-            if slave is not None:
-                self._broker.leave(slave)
-                self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
-        if slave is None:
-            return
+            if slave is None:
+                return
+            if said:  # before it is gone, for which the end of a run waits
+                self.bad_ends.append(f"{slave.name}: {said}")
+                del self.bad_ends[:-MAX_BAD_ENDS]
+            self._broker.leave(slave)
+            self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
         logger.info("the slave %s has left", slave.name)
-        if isinstance(bad_end, str) and bad_end and len(self.bad_ends) < MAX_BAD_ENDS:
-            self.bad_ends.append(f"{slave.name}: {clean(bad_end)[:LONGEST_BAD_END]}")
-            logger.warning("workers could not end as they should, of the slave %s", self.bad_ends[-1])
-            if self._steers is not None:  # so that the state knows of it, however this session ends
-                self._steers.note(SessionCommand.ENDED_BADLY, self.bad_ends[-1], "exit code 1")
+        if said:
+            logger.warning("workers of the slave %s could not end as they should: %s", slave.name, said)
+            if self._steers is not None:  # the next checkpoint has it: this session may be killed
+                self._steers.note(SessionCommand.ENDED_BADLY, f"{slave.name}: {said}", "exit code 1")
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""

@@ -50,11 +50,11 @@ class BadEnds:
         Args:
             well: Those of this command have ended well.
         """
-        others = self._service.bad_ends
+        others = self._service.bad_ends if self.known else []  # else somebody has said that all is there
         if not well or not others:
             return "" if well else "workers could not end as they should: see above."
         more = f", and those of {show_count(len(others) - 1, 'other slave')}" if len(others) > 1 else ""
-        return f"workers could not end as they should: {others[0].rstrip('.')}{more}."
+        return f"workers could not end as they should: {others[-1]}{more}."
 
     def keep(self, why: str) -> None:
         """Keep in the state that this session, which is over, has ended badly; say what to do.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taskmaster.master.events import LAST_EVENTS
+from taskmaster.master.events import LAST_EVENTS, EventName
 
 __all__ = ["LastEvents"]
 
@@ -42,7 +42,8 @@ class LastEvents:
         held, self._held = self._held, []
         for event in held:
             told = dict(event)
-            if exit_code is not None and event.get("exit_code") != exit_code:
+            finished = event["event"] == EventName.FINISHED
+            if exit_code is not None and (event.get("exit_code") != exit_code or (finished and why)):
                 told["exit_code"] = exit_code
                 if why:
                     told |= {"text": f"{event['text']} But the exit code is {exit_code}: {why}.", "reason": why}

@@ -150,7 +150,7 @@ class Supervisor:
             self._log.give_up(exc.traceback, f"tm-slave: {exc}")
             if exc.cause != Cause.FORK_SERVER:  # a job may have killed that: then this slave is lost with it
                 self._pool.workforce.kill()
-                self._link.bye()
+                self._link.bye(self._pool.workforce.ends.loss)
             return 2 if exc.cause == Cause.TARGET else 1
 
     def close(self) -> None:

@@ -172,6 +172,25 @@ def test_jobs_that_never_end_do_not_become_part_of_the_baseline() -> None:
     assert sum(share > 0 for share in found.shares) >= 0.9 * len(found.shares)
 
 
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("between", [0.041, 0.055])
+def test_where_nobody_else_is_at_work_a_later_baseline_changes_nothing(between: float, phase: float) -> None:
+    """It is long enough for two looks at who is there, whenever in a second it begins."""
+    controller, now, look = PaceController(PaceLimit(times=1.5), 0.0), 0.0, phase
+    shares = []
+    while now < 400:
+        now += between
+        controller.note(now, 0.002)
+        if now >= look:
+            look = now + 1.0
+            controller.note_sessions(now, frozenset())
+        controller.step(now, busy=False)
+        shares.append(controller.share)
+
+    assert controller.nobody
+    assert min(share for share in shares[int(30 / between) :] if share) == 1.0
+
+
 def test_where_nobody_else_is_at_work_the_run_has_full_speed_until_somebody_comes() -> None:
     """However slow the probe is beside it; sessions that are at work from the beginning are its
     own. Somebody who comes is given way to within three seconds.

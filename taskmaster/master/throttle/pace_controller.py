@@ -283,9 +283,10 @@ class PaceController:
     @property
     def _enough(self) -> int:
         """How many probes make a baseline."""
-        if self.nobody:
+        looked = len(self._present) > 1  # fewer looks say nothing of who is there
+        if self.nobody and looked:
             return ABSENT_PROBES
-        is_first = self._level is None and (any(self._present) or not self._present)
+        is_first = self._level is None and (any(self._present) or not looked)
         return FIRST_PROBES if is_first else BASELINE_PROBES
 
     @property
