@@ -213,4 +213,4 @@ def test_what_workers_could_not_do_at_their_end_is_the_exit_code_of_the_run_and_
     fleet = engine.run("tm-slave", "jobs.py", f"--host=127.0.0.1:{port}", "--slaves=4")
     assert fleet.process.returncode == 1, fleet.output
     assert "teardown() raised OSError" in fleet.output
-    assert master.end() == 0, master.output
+    assert master.end() == 1, master.output

@@ -294,9 +294,10 @@ def test_lines_of_callbacks_that_a_full_disk_does_not_take_are_no_success(playgr
     where = f"--host=127.0.0.1:{free_port()}"
     master = playground.start("tm-master", "prints.py", where, "--reset")
     slave = playground.run("/bin/sh", "-c", full, str(BIN / "tm-slave"), "prints.py", where, "--processes=1")
-    assert master.end() == 0, master.output
+    assert master.end() == 1, master.output
     assert slave.process.returncode == 1, slave.output
     assert missing in slave.output
+    assert missing in master.output
 
 
 REMOVED = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$0" "$@"'
