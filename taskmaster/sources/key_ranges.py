@@ -116,7 +116,8 @@ class RangeSource(BoundedSource):
         """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
         the user has said. Ranges of a fixed size stay as they are. Before one was measured, they
         have fewer rows in proportion. Where the database needs half of that, or more, for what has
-        nothing to do with the rows, they take twice as long as that takes.
+        nothing to do with the rows, they take twice as long as that, but never longer than the
+        target.
         """
         self._lent = seconds
         if self._target is not None and not self._measured:

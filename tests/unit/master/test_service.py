@@ -36,7 +36,7 @@ def lent_by(service: Service, count: int) -> WireBatch:
 
 
 def test_a_bad_end_is_remembered_with_its_slave() -> None:
-    """As text that a terminal can show, and not of whoever else says it."""
+    """It is kept as text that a terminal can show; what an unknown session says is not kept."""
     service, _ = service_of([])
     service.bye("another", "nothing was lost here")
     for said in ("", 7, None, "teardown()\x1b[2J raised\nOSError" + 999 * "x"):
