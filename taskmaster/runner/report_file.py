@@ -168,7 +168,9 @@ def report_of_master(host: str, key: str | None, key_file: str | None, path: str
     def look(what: str, arguments: dict[str, Any]) -> Any:
         try:
             return client.look(what, **arguments)
-        except Declined:
+        except Declined as exc:
+            if not exc.unknown:
+                raise
             return None  # of another release
 
     try:

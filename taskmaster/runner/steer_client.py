@@ -87,10 +87,16 @@ class SteerClient:
         return self._call(method, *arguments)
 
     def status(self) -> dict[str, Any]:
-        """Return how the run stands; an older master says less."""
+        """Return how the run stands; an older master, which knows no such look, says less.
+
+        Raises:
+            ConnectError: The master cannot be reached, or could not say it.
+        """
         try:
             return dict(self.look("status"))
-        except client.Declined:
+        except client.Declined as exc:
+            if not exc.unknown:
+                raise
             return dict(self._connected().call("status"))
 
     def trail(self, most: int | None = None) -> list[dict[str, Any]]:
@@ -166,6 +172,7 @@ class SteerClient:
                     self._connected().address,
                     "it runs an older Taskmaster, which cannot be steered; install this one there, and start the run "
                     "again: it goes on where it was",
+                    unknown=True,
                 ) from exc
             raise
         except ConnectError:

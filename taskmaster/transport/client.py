@@ -24,17 +24,23 @@ from taskmaster.transport.listener import keep_alive
 
 __all__ = ["Declined", "MasterConnection", "connect"]
 
+# How masters of every release say that they do not know a method, or what is to be looked at.
+WORDS_OF_UNKNOWN = ("there is no method ", "ValueError: there is nothing called ")
+
 
 class Declined(ConnectError):
     """The master has heard a request, and could not do it; the connection goes on.
 
     Attributes:
         why: in the master's words.
+        unknown: Whether it has never heard of what it was asked for, as a master of another release
+            may not have; anything else is a refusal.
     """
 
-    def __init__(self, address: Address, why: str) -> None:
+    def __init__(self, address: Address, why: str, *, unknown: bool | None = None) -> None:
         super().__init__(f"The master at {address} could not do it: {why}")
         self.why = why
+        self.unknown = any(words in why for words in WORDS_OF_UNKNOWN) if unknown is None else unknown
 
 
 def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterConnection:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import StateBusy, StateUnwritable
+from taskmaster.runner import report_file
 from taskmaster.runner.report_file import ReportFile
+from taskmaster.transport.address import Address
+from taskmaster.transport.client import Declined
 
 
 def test_a_run_whose_state_cannot_be_read_has_a_report(tmp_path: Path) -> None:
@@ -50,3 +53,32 @@ def test_a_rehearsal_names_no_state_and_no_command_that_goes_on(
     told = json.loads((tmp_path / "report.json").read_text())
     assert (told["resume"], told["failures"], told["failed_again"], told["state_file"]) == ("", "", "", "")
     assert told["verdict"]["sentence"].startswith("A rehearsal")
+
+
+@pytest.mark.parametrize("words", ["ValueError: there is nothing called 'kinds' to look at here", "KeyError: 'rows'"])
+def test_a_report_leaves_out_what_an_older_master_does_not_know_and_nothing_else(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A master that could not say it is no older one: a report without it would look whole."""
+
+    class Client:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            """Nobody is connected to."""
+
+        def status(self) -> dict[str, Any]:
+            return {"state": "running"}
+
+        def look(self, what: str, **_: Any) -> Any:
+            if what == "kinds":
+                raise Declined(Address("h", 1), words)
+            return [] if what == "settings" else {"rows": []}
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(report_file, "SteerClient", Client)
+    if "nothing called" in words:
+        assert report_file.report_of_master("h:1", None, None, None)["kinds"] == []
+    else:
+        with pytest.raises(Declined, match="KeyError"):
+            report_file.report_of_master("h:1", None, None, None)

@@ -9,6 +9,8 @@ import pytest
 from taskmaster.errors import ConnectError
 from taskmaster.runner import control
 from taskmaster.runner.steer_client import SteerClient
+from taskmaster.transport.address import Address
+from taskmaster.transport.client import Declined
 
 
 class Place:
@@ -17,6 +19,7 @@ class Place:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.run = "r1"
         self.closed = 0
+        self.declines = ""
         self.heard: list[tuple[str, Any]] = []
         self.trail = [{"seq": number} for number in range(1, 1001)]
         monkeypatch.setattr(control, "connect", lambda *_: Connection(self))
@@ -24,6 +27,8 @@ class Place:
 
 class Connection:
     """To the master that was there when it was made."""
+
+    address = Address("h", 1)
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -37,6 +42,8 @@ class Connection:
         if method == "steer":
             place.heard.append((self._run, arguments[0]))
             return {"ok": True}
+        if method == "look" and place.declines:
+            raise Declined(self.address, place.declines)
         if method == "look" and arguments[0] == "trail":
             before = arguments[1].get("before", 10**9)
             return {"rows": [row for row in place.trail if row["seq"] < before][-200:]}
@@ -96,3 +103,25 @@ def test_a_master_that_is_about_to_end_is_not_said_to_be_somewhere_else(
     monkeypatch.setattr(control, "connect", refuse)
     with pytest.raises(ConnectError, match=said):
         SteerClient("h:1", via="tm-ctl", state=state).status()
+
+
+@pytest.mark.parametrize(
+    "words", ["there is no method 'look' here", "ValueError: there is nothing called 'status' to look at here"]
+)
+def test_an_older_master_is_asked_in_the_older_way(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has never heard of what it was asked for."""
+    Place(monkeypatch).declines = words
+
+    assert SteerClient("h:1", via="script").status() == {"run": "r1", "state": "running"}
+
+
+@pytest.mark.parametrize("words", ["OSError: [Errno 28] No space left", "RecursionError: too deep", "no longer here"])
+def test_a_master_that_could_not_say_how_the_run_stands_is_not_taken_for_an_older_one(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said is passed on: the older answer says less, and nobody would know."""
+    Place(monkeypatch).declines = words
+    with pytest.raises(Declined, match="could not do it") as caught:
+        SteerClient("h:1", via="script").status()
+
+    assert (caught.value.why, caught.value.unknown) == (words, False)
