@@ -644,3 +644,41 @@ def test_what_a_stopped_session_may_have_lost_is_known_at_the_runs_end(playgroun
     assert "All done: 10 jobs" in ended.output
     assert "did not end well" in ended.output
     assert playground.run(*command, "--reset").process.returncode == 0
+
+
+AGAIN = """
+import os, threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+pool = ThreadPoolExecutor(4)
+def get_jobs():
+    yield from range(9)
+def save(job):
+    if not os.path.exists(f"once-{job}"):
+        raise ValueError("not yet")
+def work(job):
+    try:
+        thread = threading.Thread(target=save, args=(job,))
+        thread.start()
+        thread.join()
+        for future in as_completed([pool.submit(save, job) for _ in range(4)]):
+            future.result()
+    finally:
+        open(f"once-{job}", "w").close()
+"""
+CALLBACKS = {
+    "one by one": ("def handle_job(job): work(job)", []),
+    "in threads": ("def handle_job(job): work(job)", ["--threads=3"]),
+    "as coroutines": ("async def handle_job(job): work(job)", []),
+    "together": ("def handle_jobs(jobs):\n    for job in jobs: work(job)", []),
+}
+
+
+@pytest.mark.parametrize("how", mostly_slow(CALLBACKS, "one by one"))
+def test_what_a_job_has_given_away_is_done_again_with_it(playground: Playground, how: str) -> None:
+    """A job that has seen one call fail does not look at the others; all go well the next time."""
+    callback, options = CALLBACKS[how]
+    playground.write("again.py", f"{AGAIN}{callback}\n")
+    run = playground.run("tm-run", "again.py", "2", "--progress=none", "--retries=9", *options)
+
+    assert run.process.returncode == 0, run.output
+    assert "All done: 9 jobs" in run.output

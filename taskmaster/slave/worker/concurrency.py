@@ -17,6 +17,7 @@ from taskmaster.job_times import counted
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.messages import BatchEnded
 from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
+from taskmaster.slave.worker.attempts import begin_attempt
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.results import Calls
 
@@ -140,6 +141,7 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
                 at = batch
                 call = failing_if_open(batch.opening(calls.handle))
             caught: BaseException | None = None
+            attempt = begin_attempt()
             try:
                 calls.results.finish(call(batch.jobs[index]))
                 check()
@@ -148,14 +150,13 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
                 caught = exc
                 refresh_connections()
             calls.sender.end_if_child()
+            attempt.end(caught)
             with changed:
                 running.end(batch, index, caught)
                 changed.notify_all()
         close_connections()
 
-    threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
-    for thread in threads:
-        thread.start()
+    threads = _started(loop, count)
     for batch in batches:
         with changed:
             running.add(batch)
@@ -166,6 +167,14 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
         changed.notify_all()
     for thread in threads:
         thread.join()
+
+
+def _started(loop: Callable[[], None], count: int) -> list[threading.Thread]:
+    """Return threads that run a function, which have been started."""
+    threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 class Overtime:
@@ -229,6 +238,7 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
 
     async def run(batch: WorkerBatch, index: int) -> None:
         caught: BaseException | None = None
+        attempt = begin_attempt()
         job = asyncio.current_task()
         if job is not None and batch.timeout is not None:
             overtime.begin(job, batch.timeout)
@@ -238,6 +248,7 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         except BaseException as exc:
             caught = exc
         calls.sender.end_if_child(caught)
+        attempt.end(caught)
         late = job is not None and overtime.end(job)
         running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
         changed.set()

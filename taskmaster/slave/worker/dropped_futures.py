@@ -3,11 +3,13 @@ executor or a pool of ``multiprocessing`` (``pool.submit(save, row)``, with the 
 and processes of ``multiprocessing``.
 
 Python says nothing of them. They belong to no job any more when they fail, so that the worker says
-so at once, and ends with an error, as it does where a thread has raised.
+so, and ends with an error, as it does where a thread has raised. What was given away by a job that
+has failed itself is done again with that job.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -16,6 +18,8 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
+
+from taskmaster.slave.worker.attempts import attempt_of, keep_attempt
 
 __all__ = ["ProcessFailed", "tell_of_kept", "watch_futures"]
 
@@ -81,7 +85,8 @@ def watch_futures(say: Say) -> Callable[[], None]:
     """Notice each of them that goes although it has failed and nobody has asked how it went.
 
     Args:
-        say: Called with what it has failed with, by whichever thread throws it away.
+        say: Called with what it has failed with, by whichever thread throws it away, or where the
+            job ends that has made it.
 
     Returns:
         What ends the watch.
@@ -152,6 +157,12 @@ class _Awaited:
 def _watch(watched: Any, kind: _Kind, say: Say) -> Callable[[], None]:
     """Give a class what :func:`watch_futures` needs, and return what takes it back."""
     asked = {name: vars(watched)[name] for name in kind.asked}
+    make = watched.__init__
+
+    @functools.wraps(make)
+    def made(self: Any, *args: Any, **named: Any) -> None:
+        keep_attempt(self)
+        make(self, *args, **named)
 
     def noting(ask: Callable[..., Any]) -> Callable[..., Any]:
         def noted(self: Any, *args: Any, **named: Any) -> Any:
@@ -162,17 +173,22 @@ def _watch(watched: Any, kind: _Kind, say: Say) -> Callable[[], None]:
 
     def gone(self: Any) -> None:
         exc = kind.failure(self)
-        if exc is not None and not getattr(self, "_is_asked_for", False):
+        if exc is None or getattr(self, "_is_asked_for", False):
+            return
+        if (attempt := attempt_of(self)) is None:
             say(exc)
+        else:
+            attempt.say(functools.partial(say, exc))
 
     for name, ask in asked.items():
         getter = ask.fget if isinstance(ask, property) else None
         setattr(watched, name, noting(ask) if getter is None else property(noting(getter)))
-    watched.__del__ = gone
+    watched.__init__, watched.__del__ = made, gone
 
     def end() -> None:
         for name, ask in asked.items():
             setattr(watched, name, ask)
+        watched.__init__ = make
         del watched.__del__
 
     return end

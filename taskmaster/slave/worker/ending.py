@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import logging
 import os
@@ -24,6 +25,7 @@ from typing import Any
 
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import WorkerClosed
+from taskmaster.slave.worker.attempts import attempt_of, watch_threads
 from taskmaster.slave.worker.dropped_futures import ProcessFailed, tell_of_kept, watch_futures
 from taskmaster.slave.worker.finalizers import finalize, ignored, unclosed_stacks
 from taskmaster.slave.worker.left_programs import wait_for_forgotten, wait_for_others, wait_for_readers
@@ -96,6 +98,7 @@ class WorkerEnding:
         self._kept: list[Any] = []
         self._thread_hook = threading.excepthook
         threading.excepthook = self._thread_raised
+        watch_threads()
         self._ignored_hook = sys.unraisablehook
         sys.unraisablehook = self._was_ignored
         watch_futures(self._future_failed)
@@ -136,8 +139,12 @@ class WorkerEnding:
         # A daemon thread may miss at the end of its worker what teardown() has closed.
         counts = raised.thread is None or not raised.thread.daemon or (not self._at and _is_users(raised))
         is_end = issubclass(raised.exc_type, SystemExit) and not getattr(raised.exc_value, "code", None)
-        if not is_end and counts and sentence not in self._problems:
-            self._problems.append(sentence)
+        if is_end or not counts:
+            return
+        if (attempt := attempt_of(raised.thread)) is None:
+            self._note_once(sentence)
+        else:
+            attempt.say(functools.partial(self._note_once, sentence))
 
     def _was_ignored(self, raised: Any) -> None:
         """Note what Python ignores, beside what it says of it."""

@@ -33,6 +33,7 @@ from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import AboutRun, BatchEnded, CannotRun, Quit, Ready, to_worker
 from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
 from taskmaster.slave.unusable import Cause
+from taskmaster.slave.worker.attempts import InTurn
 from taskmaster.slave.worker.callbacks import Callbacks, is_async, load, name_of
 from taskmaster.slave.worker.ending import WorkerEnding
 from taskmaster.slave.worker.event_loop import EventLoop
@@ -212,9 +213,10 @@ def _run(batch: WorkerBatch, calls: Calls, call: Callable[[Any], Any]) -> int:
     def fail(exc: BaseException) -> None:
         if head[1] not in failed:
             failed.add(head[1])
+            in_turn.fail(exc)
             calls.sender.failed(batch.region, head[1], exc)
 
-    with Unawaited(fail):
+    with InTurn(head) as in_turn, Unawaited(fail):
         while True:
             try:
                 # First say which job this is, and only then look whether it is still wanted: see
@@ -240,10 +242,11 @@ def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     lists = JobLists(name_of(calls.handle))
     with Unawaited() as unawaited:
         for batch in batches:
-            _run_at_once(batch, calls, unawaited, lists)
+            with InTurn(calls.scoreboard.heads[batch.region]) as in_turn:
+                _run_at_once(batch, calls, unawaited, lists, in_turn)
 
 
-def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: JobLists) -> None:
+def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: JobLists, in_turn: InTurn) -> None:
     scoreboard, sender = calls.scoreboard, calls.sender
     refresh_connections()
     began = time.perf_counter()
@@ -264,6 +267,7 @@ def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: 
             lists.check(given, jobs, result)
     except BaseException as exc:
         sender.end_if_child(exc)
+        in_turn.fail(exc)
         refresh_connections()
         # The list is the callback's, which may have taken jobs out of it: it says nothing of
         # what was done.
