@@ -36,7 +36,7 @@ from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, standard_streams, working_directory
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.user_code import target as targets
-from taskmaster.user_code.arity import check_callbacks
+from taskmaster.user_code.arity import check_callbacks, name_in_script, takes_lists
 
 if TYPE_CHECKING:  # each command loads what it needs, and no more
     from taskmaster.runner.engine_slaves import EngineSpec
@@ -225,9 +225,12 @@ class Taskmaster:
         options.check()
         working_directory.check()
         green_threads.check_master("The script", workers=options.processes != 0)
-        check_callbacks(self._callback, self._setup, self._teardown, self._job_key)
+        found_as = name_in_script(self._callback)
+        check_callbacks(self._callback, self._setup, self._teardown, self._job_key, found_as=found_as)
         integration.check_start(here=options.processes == 0 or options.dry_run is not None)
-        plain = self._setup is self._teardown is self._retry_on is None and not self._give_up_on
+        # By its own name, a worker would give it single jobs.
+        plain = takes_lists(self._callback, found_as) == takes_lists(self._callback)
+        plain = plain and self._setup is self._teardown is self._retry_on is None and not self._give_up_on
         loaded = load_script(self._callback, self._jobs, self._source, self._identity, self._hooks, plain=plain)
         slave: LocalSlaveSpec | InProcessSpec | EngineSpec
         if options.in_process:
@@ -249,7 +252,8 @@ class Taskmaster:
         from taskmaster.slave.worker.callbacks import Callbacks, classes_of
 
         retry_on, give_up_on = classes_of(self._retry_on, "retry_on"), classes_of(self._give_up_on, "give_up_on")
-        return Callbacks(self._callback, self._setup, self._teardown, retry_on, give_up_on or ())
+        found_as = name_in_script(self._callback)
+        return Callbacks(self._callback, self._setup, self._teardown, retry_on, give_up_on or (), found_as)
 
     def _fork(self) -> tuple[socket.socket, int]:
         """Fork a process that holds the callback."""

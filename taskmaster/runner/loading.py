@@ -22,7 +22,7 @@ from taskmaster.runner.identities import KnownRun, find_state, of_script, of_tar
 from taskmaster.runtime import green_threads
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
-from taskmaster.user_code.arity import check_callbacks
+from taskmaster.user_code.arity import TOGETHER, check_callbacks, takes_lists
 from taskmaster.user_code.code_version import (
     callback_in_memory,
     callback_of,
@@ -114,7 +114,7 @@ def load_target(
     source = _source_of(module, parsed, arguments)
     slave_target = where + (f":{handle_job}" if handle_job else "")
     has_callback = _check_callback(module, slave_target, handle_job, local=local)
-    usual = handle_job in (None, "handle_job", "handle_jobs")
+    usual = handle_job in (None, "handle_job", TOGETHER)
     known = of_target(parsed, arguments, "" if usual or handle_job is None else handle_job)
     if source.identity is not None:
         # One file may read another database tomorrow: --django-settings says which.
@@ -151,16 +151,17 @@ def _check_callback(module: ModuleType, slave_target: str, handle_job: str | Non
         handle_job: The name of the callback, if it is not the usual one.
         local: Workers of this machine are started, so that there has to be one.
     """
-    callbacks = [name for name in ("handle_job", "handle_jobs") if callable(getattr(module, name, None))]
+    callbacks = [name for name in ("handle_job", TOGETHER) if callable(getattr(module, name, None))]
     handle: Callable[..., Any] | None
     if local:
         called = targets.parse(slave_target)
-        handle = targets.find(targets.load(called), called, ["handle_job", "handle_jobs"])
+        found_as, handle = targets.find_named(targets.load(called), called, ["handle_job", TOGETHER])
     else:
-        usually = targets.optional(module, "handle_job") or targets.optional(module, "handle_jobs")
-        handle = usually if handle_job is None else None
-    check_callbacks(handle, *(targets.optional(module, name) for name in ("setup", "teardown", "job_key")))
-    if len(callbacks) > 1 and handle_job is None:
+        found_as = "handle_job" if targets.optional(module, "handle_job") else TOGETHER
+        handle = targets.optional(module, found_as) if handle_job is None else None
+    around = (targets.optional(module, name) for name in ("setup", "teardown", "job_key"))
+    check_callbacks(handle, *around, found_as=found_as)
+    if len(callbacks) > 1 and handle is not None and handle_job is None and not takes_lists(handle, found_as):
         logger.warning(
             "%s defines handle_job and handle_jobs; handle_job is called, with each job. "
             "--handle-job-callback=handle_jobs calls the other one, with lists of jobs",

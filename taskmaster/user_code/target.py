@@ -134,11 +134,16 @@ def find(module: ModuleType, target: Target, names: Sequence[str]) -> Callable[.
     Raises:
         TargetError: There is none; says what the module does define.
     """
+    return find_named(module, target, names)[1]
+
+
+def find_named(module: ModuleType, target: Target, names: Sequence[str]) -> tuple[str, Callable[..., Any]]:
+    """Return the name by which the module has that function, too. Raises what ``find`` does."""
     wanted = [target.function] if target.function else list(names)
     for candidate in wanted:
         found = integration.as_source(getattr(module, candidate, None))
         if callable(found) or hasattr(found, "iterate"):
-            return found  # type: ignore[no-any-return]  # an object with iterate() stands for a function here
+            return candidate, found  # an object with iterate() stands for a function here
         if found is not None:
             raise _no_function(candidate, found, _where(target))
     has = sorted(

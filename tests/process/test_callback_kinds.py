@@ -77,6 +77,46 @@ def test_a_setup_or_teardown_that_ran_nothing_is_refused(playground: Playground,
     assert f"{name}() returned a generator" in run.output
 
 
+DECORATED = """
+def plain(function):
+    def wrapper(jobs): return function(jobs)
+    return wrapper
+@plain
+def handle_jobs(jobs): run_all(jobs)
+"""
+CALLED_SO = {
+    "a lambda": "handle_jobs = lambda jobs: run_all(jobs)",
+    "a partial": "from functools import partial\nhandle_jobs = partial(run_all)",
+    "a decorator without wraps": DECORATED,
+    "an import": "from library import insert as handle_jobs",
+}
+SCRIPT = """
+from taskmaster import Taskmaster
+if __name__ == "__main__":
+    Taskmaster(handle_jobs, get_jobs, processes=2, progress="none").start()
+"""
+
+
+@pytest.mark.parametrize("way", ["tm-run", "script", "processes=0"])
+@pytest.mark.parametrize("kind", mostly_slow(CALLED_SO, "a lambda", "an import"))
+def test_what_a_module_calls_handle_jobs_gets_lists(playground: Playground, kind: str, way: str) -> None:
+    """Given a text, it would take each letter for a job."""
+    functions = MODULE[: MODULE.index("def get_jobs")]
+    functions += "def run_all(jobs):\n    for job in jobs: note('end', job)\ninsert = run_all\n"
+    jobs = "def get_jobs(): yield from [f'ab{number}' for number in range(30)]\n"
+    playground.write("library.py", functions)
+    playground.write("lists.py", functions + jobs + CALLED_SO[kind] + (SCRIPT if way == "script" else ""))
+    words = {
+        "tm-run": ("tm-run", "lists.py", "2", "--progress=none"),
+        "script": ("python", "lists.py"),
+        "processes=0": ("tm-run", "lists.py", "--processes=0", "--progress=none"),
+    }
+    run = playground.run(*words[way])
+
+    assert run.process.returncode == 0, run.output
+    assert playground.ledger.ended() == {f"ab{number}": 1 for number in range(30)}
+
+
 CHANGED = """
 def get_jobs(): yield from range(30)
 def handle_jobs(jobs):

@@ -13,12 +13,9 @@ from taskmaster.outcomes import Abort, Retry, Skip
 from taskmaster.records import record
 from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
-from taskmaster.user_code.arity import check_callbacks
+from taskmaster.user_code.arity import TOGETHER, check_callbacks, takes_lists
 
-__all__ = ["TOGETHER", "Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
-
-TOGETHER = "handle_jobs"
-"""A callback of this name is called with a list of jobs."""
+__all__ = ["Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
 
 LONGEST_RETRY_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
@@ -35,6 +32,7 @@ class Callbacks:
         teardown: called once after the last.
         retry_on: exceptions that are worth another attempt; None: all.
         give_up_on: exceptions that are not.
+        found_as: what its module calls ``handle``; "" where it was given by a script.
     """
 
     handle: Callable[[Any], Any]
@@ -42,11 +40,12 @@ class Callbacks:
     teardown: Callable[[], Any] | None = None
     retry_on: Classes | None = None
     give_up_on: Classes = ()
+    found_as: str = ""
 
     @property
     def together(self) -> bool:
         """Whether ``handle`` is called with a list of jobs."""
-        return getattr(self.handle, "__name__", "") == TOGETHER
+        return takes_lists(self.handle, self.found_as)
 
     def kind(self, exc: BaseException) -> tuple[FailureKind, float]:
         """Return what an exception says about its job: kind and seconds to wait, as in
@@ -82,15 +81,16 @@ def load(text: str) -> Callbacks:
     parsed = targets.parse(text)
     module = targets.load(parsed)
     where = f" in {module.__name__}"
-    handle = targets.find(module, parsed, ["handle_job", TOGETHER])
+    found_as, handle = targets.find_named(module, parsed, ["handle_job", TOGETHER])
     setup, teardown = targets.optional(module, "setup"), targets.optional(module, "teardown")
-    check_callbacks(handle, setup, teardown)
+    check_callbacks(handle, setup, teardown, found_as=found_as)
     return Callbacks(
         handle,
         setup,
         teardown,
         classes_of(getattr(module, "retry_on", None), "retry_on", where),
         classes_of(getattr(module, "give_up_on", None), "give_up_on", where) or (),
+        found_as,
     )
 
 

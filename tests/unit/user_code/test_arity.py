@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import TargetError
-from taskmaster.user_code.arity import check_call, check_callbacks
+from taskmaster.user_code.arity import check_call, check_callbacks, name_in_script, takes_lists
 
 
 def two(job: Any, other: Any) -> None:
@@ -75,3 +75,38 @@ def test_a_class_is_no_callback(callback: type, cure: str) -> None:
     """Each job would make an object that nobody looks at, and all would be done."""
     with pytest.raises(TargetError, match=f"{callback.__name__} is a class.*Give {cure}"):
         check_callbacks(callback)
+
+
+def handle_jobs(jobs: list[Any]) -> None:
+    """Have the name itself."""
+
+
+WITH_ANOTHER_NAME: dict[str, Callable[..., Any]] = {
+    "a lambda": lambda jobs: None,
+    "a builtin": print,
+    "an object": Called(),
+    "a partial": functools.partial(two, other=2),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_ANOTHER_NAME)
+def test_what_a_module_calls_so_gets_lists(kind: str) -> None:
+    """Whatever its own name is."""
+    assert takes_lists(WITH_ANOTHER_NAME[kind], "handle_jobs")
+    assert not takes_lists(WITH_ANOTHER_NAME[kind], "handle_job")
+
+
+@pytest.mark.parametrize("handle", [handle_jobs, functools.partial(handle_jobs), functools.partial(handle_jobs, [])])
+def test_what_has_the_name_itself_gets_lists(handle: Callable[..., Any]) -> None:
+    """Also as a partial, and where the module has another name for it."""
+    assert takes_lists(handle)
+    assert takes_lists(handle, "handle_job")
+
+
+def test_a_script_calls_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the name of a value, which a function that it came from does not know."""
+    made = WITH_ANOTHER_NAME["a lambda"]
+    assert name_in_script(made) == ""
+    monkeypatch.setattr("__main__.handle_jobs", made, raising=False)
+    assert name_in_script(made) == "handle_jobs"
+    assert name_in_script(print) == ""
