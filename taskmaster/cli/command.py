@@ -5,18 +5,22 @@ Only here does an error become a message and an exit code.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import gc
 import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
+from taskmaster.cli import COMMAND_PREFIX
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
@@ -85,7 +89,29 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         gc.enable()
     code = _flushed(code)
     keep_exit_code(code)
+    if _would_stay_at_prompt():
+        _end_here(code)
     sys.exit(code)
+
+
+def _would_stay_at_prompt() -> bool:
+    """Return whether the environment (PYTHONINSPECT) has Python stay at a prompt after a command,
+    or show a traceback and end with 1 where nobody can type: that is meant for scripts.
+    """
+    name = sys.argv[0].rpartition(os.sep)[2] if sys.argv else ""
+    return bool(sys.flags.inspect and os.environ.get("PYTHONINSPECT") and name.startswith(COMMAND_PREFIX))
+
+
+def _end_here(code: int) -> NoReturn:
+    """End this process as Python would, and with that code."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
 
 
 OF_NOTIFICATIONS = ("TASKMASTER_STATE", "TASKMASTER_FAILED", "TASKMASTER_TOTAL")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import pty
 import stat
+import subprocess
 from collections import Counter
 
 import pytest
@@ -315,3 +317,34 @@ def test_a_working_directory_that_was_removed_is_said(playground: Playground, wo
     assert run.process.returncode == 2, run.output
     assert "The working directory is not there any more" in run.output
     assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("jobs.py", "1"), 0), (("jobs.py", "1", "--limit=3"), 75), (("no.py",), 2)]
+)
+def test_a_command_ends_with_its_code_where_python_is_to_stay_at_a_prompt(
+    playground: Playground, words: tuple[str, ...], code: int
+) -> None:
+    """``PYTHONINSPECT`` is meant for scripts: in a terminal, nobody would end the command's prompt;
+    and elsewhere, its end was a traceback, and 1.
+    """
+    for kind in ("nobody", "a terminal"):
+        standard_input, other = pty.openpty()[::-1] if kind == "a terminal" else os.pipe()
+        try:
+            run = subprocess.run(
+                [BIN / "tm-run", *words, "--reset", "--progress=none"],
+                stdin=standard_input,
+                capture_output=True,
+                cwd=playground.directory,
+                env={**os.environ, **playground.environment, "TOTAL": "20", "PYTHONINSPECT": "1"},
+                timeout=60,
+                check=False,
+                start_new_session=True,
+            )
+        finally:
+            os.close(standard_input)
+            os.close(other)
+
+        assert run.returncode == code, run.stderr
+        assert b"Traceback" not in run.stderr
+    assert playground.left() == {}
