@@ -158,6 +158,22 @@ LEFT = {
         def handle_job(job):
             jobs.put(job)
     """,
+    "a daemon thread behind a queue of multiprocessing": """
+        import multiprocessing, threading
+        def work():
+            go.wait()
+            while True:
+                note(jobs.get())
+                jobs.task_done()
+        def setup():
+            global go, jobs
+            go, jobs = threading.Event(), multiprocessing.JoinableQueue()
+            threading.Thread(target=work, daemon=True).start()
+        def handle_job(job):
+            jobs.put(job)
+        def teardown():
+            go.set()
+    """,
     "a QueueListener": """
         import logging, logging.handlers, queue, threading
         go = threading.Event()
@@ -304,6 +320,10 @@ BROKEN = {
         "class Rows:\n    def __del__(self): raise OSError('the disk is full')\n"
         "def setup():\n    global rows\n    rows = Rows()\n"
     ),
+    "Row.__del__ raised OSError": (
+        "class Row:\n    def __del__(self): raise OSError('the disk is full')\n"
+        "def setup():\n    global row\n    row = Row()\ndef teardown():\n    global row\n    row = None\n"
+    ),
     "a thread that a callback has started raised KeyError": (
         "import threading\ndef work(): raise KeyError('lost')\ndef handle_job(job):\n"
         "    writer = threading.Thread(target=work, daemon=True)\n    writer.start()\n    writer.join()"
@@ -333,6 +353,60 @@ def test_what_could_not_be_done_is_said_and_is_an_exit_code(playground: Playgrou
     assert "All done" not in run.output
     assert (what in run.output) or what == "not end"
     assert "could not" in run.output
+    assert playground.left() == {}
+
+
+UNDONE = {
+    "what they had not done is lost: writer (": """
+        import queue, threading
+        jobs = queue.Queue()
+        def work():
+            while True:
+                jobs.get()
+                threading.Event().wait()
+        def setup():
+            threading.Thread(target=work, daemon=True, name="writer").start()
+        def handle_job(job):
+            jobs.put(job)
+    """,
+    "(40 left of its queue)": """
+        import queue, threading
+        jobs = queue.Queue()
+        def work():
+            batch = []
+            while len(batch) < 1000:
+                batch.append(jobs.get())
+            for _ in batch:
+                jobs.task_done()
+        def setup():
+            threading.Thread(target=work, daemon=True, name="writer").start()
+        def handle_job(job):
+            jobs.put(job)
+    """,
+    "40 left of a JoinableQueue": """
+        import multiprocessing, threading
+        def work(jobs):
+            jobs.get()
+            threading.Event().wait()
+        def setup():
+            global jobs
+            jobs = multiprocessing.JoinableQueue()
+            multiprocessing.Process(target=work, args=(jobs,), daemon=True).start()
+        def handle_job(job):
+            jobs.put(job)
+    """,
+}
+
+
+@pytest.mark.parametrize("what", mostly_slow(UNDONE, "(40 left of its queue)"))
+def test_what_daemons_have_certainly_not_done_is_an_exit_code(playground: Playground, what: str) -> None:
+    """It was in a queue for them, and nobody will do it."""
+    playground.write("lost.py", dedented(UNDONE[what]))
+    run = playground.run("tm-run", "lost.py", "1", "--progress=none")
+
+    assert run.process.returncode == 1, run.output
+    assert "All done" not in run.output
+    assert what in run.output
     assert playground.left() == {}
 
 
@@ -378,6 +452,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from tqdm import tqdm
 jobs, connections, stop = queue.Queue(), queue.Queue(), threading.Event()
+between = multiprocessing.Queue()
 def get_jobs():
     yield from range(9)
 def setup():
@@ -386,6 +461,7 @@ def setup():
     beating = threading.Thread(target=stop.wait, daemon=True)
     beating.start()
     threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work_between, daemon=True).start()
     threading.Thread(target=sys.exit).start()
     server = multiprocessing.get_context("fork").Process(target=threading.Event().wait)
     server.start()
@@ -393,6 +469,9 @@ def setup():
 def work():
     while True:
         jobs.get()
+def work_between():
+    while True:
+        between.get()
 def handle_job(job):
     for _ in tqdm([job]):
         jobs.put(job)

@@ -1,16 +1,16 @@
 """What daemons of callbacks have in hand when their worker ends: a daemon thread or process need
 not come to its end, but work that can be seen is waited for.
 
-That is what a thread, such as that of a ``QueueListener``, has in a ``queue.Queue``, the tasks of
-an event loop that runs in a thread, and what is in queues of ``multiprocessing`` while there is a
-daemon process. What cannot be seen is said.
+That is what a thread, such as that of a ``QueueListener``, has in a queue, the tasks of an event
+loop that runs in a thread, and what is in queues of ``multiprocessing`` while there is a daemon
+process. What cannot be seen is said; what can, and is not done, is an error.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import queue
+import os
 import sys
 import threading
 import time
@@ -18,18 +18,23 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from taskmaster.slave.worker.queue_use import amounts, is_queue, left_to_do, waits_at_empty
 from taskmaster.slave.worker.unawaited import is_users_code
 
-__all__ = ["processes_sentence", "threads_sentence", "wait_for_work"]
+__all__ = [
+    "count_processes",
+    "lost_between",
+    "lost_sentence",
+    "processes_sentence",
+    "threads_sentence",
+    "wait_for_work",
+]
 
 LOOK_SECONDS = 0.01  # between two looks whether the work has been done
 SHOWN = 3  # daemons that are named
 STILL_SECONDS = 5.0  # without any progress, after which it is waited for no longer
 
 _SCOPES = (ModuleType, FunctionType, MethodType, BuiltinFunctionType, type)  # through which all can be reached
-_WAIT = threading.Condition.wait.__code__
-_GET = queue.Queue.get.__code__
-_PERHAPS_SIMPLE: tuple[type, ...] = (queue.Queue, queue.SimpleQueue)
 
 
 def wait_for_work() -> None:
@@ -48,9 +53,39 @@ def threads_sentence() -> str:
     left = [
         thread.name
         for thread, stack in _stacks().items()
-        if _in_hand(stack) or (_is_users(thread) and not _waits_at_empty_queue(stack))
+        if not _lost(stack) and (_in_hand(stack) or (_is_users(thread) and not waits_at_empty(stack)))
     ]
     return _sentence("threads", left)
+
+
+def lost_sentence() -> str:
+    """Return a sentence if daemon threads certainly lose something now, which was put into a queue
+    for them; "" if not.
+    """
+    left = {thread.name: lost for thread, stack in _stacks().items() if (lost := _lost(stack))}
+    names = [f"{name} ({lost} left of its queue)" for name, lost in left.items()]
+    return _sentence("threads", names)
+
+
+def lost_between(daemons: int) -> str:
+    """Return the same for processes, whose exit functions have run.
+
+    Args:
+        daemons: How many daemon processes there were before.
+    """
+    queues: Any = sys.modules.get("multiprocessing.queues")
+    lost = 0
+    for one in gc.get_objects() if queues and daemons else ():
+        if issubclass(type(one), queues.JoinableQueue) and getattr(one, "_opid", 0) == os.getpid():
+            items, unfinished = amounts(one)
+            # Where it is empty, and more is not done than can be in hand, nobody calls task_done.
+            lost += unfinished if items or unfinished <= daemons else 0
+    if not lost:
+        return ""
+    return (
+        "daemon processes of callbacks were ended with their worker, and what they had not done is lost: "
+        f"{lost} left of a JoinableQueue. Call its join() in teardown()"
+    )
 
 
 def processes_sentence() -> str:
@@ -58,6 +93,11 @@ def processes_sentence() -> str:
     function.
     """
     return _sentence("processes", [process.name for process in _daemon_processes()])
+
+
+def count_processes() -> int:
+    """Return how many daemon processes there are, but for those of a pool."""
+    return len(_daemon_processes())
 
 
 def _sentence(what: str, names: list[str]) -> str:
@@ -93,11 +133,7 @@ def _daemon_processes() -> list[Any]:
 
 def _size_of(one: Any) -> int:
     """Return how much is in a queue between processes, or is not said to be done."""
-    try:
-        unfinished = getattr(one, "_unfinished_tasks", None)
-        return int(one.qsize() if unfinished is None else unfinished.get_value())
-    except (NotImplementedError, OSError, ValueError):  # as on macOS; or it is closed
-        return 0
+    return max(amounts(one))
 
 
 def _stacks() -> dict[threading.Thread, list[FrameType]]:
@@ -114,46 +150,35 @@ def _stacks() -> dict[threading.Thread, list[FrameType]]:
 
 
 def _in_hand(stack: list[FrameType]) -> list[Any]:
-    if _waits_at_empty_queue(stack):
-        return []
-    queues = [
-        (id(one), items, unfinished)
-        for frame in stack
-        for one in _queues_of(frame)
-        if (items := _items_in(one)) + (unfinished := getattr(one, "unfinished_tasks", 0))
-    ]
+    if waits_at_empty(stack):
+        return [lost] if (lost := _lost(stack)) else []
+    queues = [(id(one), *found) for frame in stack for one in _queues_of(frame) if sum(found := amounts(one))]
     return queues + [id(one) for frame in stack for one in _calls_of(frame)]
 
 
-def _waits_at_empty_queue(stack: list[FrameType]) -> bool:
-    """Return whether a thread has done all that its queue had for it."""
-    if len(stack) < 2 or stack[0].f_code is not _WAIT or stack[1].f_code is not _GET:
-        return False
-    return not _items_in(stack[1].f_locals["self"])
-
-
-def _items_in(one: Any) -> int:
-    """Return how much is in a queue of threads. Its lock is not taken, which a thread that does not
-    get on may have, and ``qsize`` of a class of the user's is not called.
-    """
-    try:
-        return int(one._qsize() if issubclass(type(one), queue.Queue) else one.qsize())  # noqa: SLF001
-    except Exception:
-        return 0  # it is not made to the end
+def _lost(stack: list[FrameType]) -> int:
+    """Return how much of what is in queues is certainly for this thread to do."""
+    left: dict[int, int] = {}
+    for frame in stack:
+        for one in _queues_of(frame):
+            # One between processes may be read in another one, if it comes from there.
+            if getattr(one, "_opid", os.getpid()) == os.getpid():
+                left[id(one)] = max(left.get(id(one), 0), left_to_do(frame, one))
+    return sum(left.values())
 
 
 def _queues_of(frame: FrameType) -> list[Any]:
     """Return the queues that a function has at hand, or that belong to what it has at hand."""
     scope = frame.f_globals
     values = [*frame.f_locals.values(), *(scope[name] for name in frame.f_code.co_names if name in scope)]
-    found = [one for one in values if issubclass(type(one), _PERHAPS_SIMPLE)]
+    found = [one for one in values if is_queue(one)]
     for one in values:
-        if issubclass(type(one), (*_SCOPES, *_PERHAPS_SIMPLE)):
+        if issubclass(type(one), _SCOPES) or is_queue(one):
             continue
         inner = gc.get_referents(one)
         inner += [deeper for part in inner if type(part) is dict for deeper in gc.get_referents(part)]
-        found += [part for part in inner if issubclass(type(part), _PERHAPS_SIMPLE)]
-    return found
+        found += [part for part in inner if is_queue(part)]
+    return list({id(one): one for one in found}.values())
 
 
 def _calls_of(frame: FrameType) -> list[Any]:

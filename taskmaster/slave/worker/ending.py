@@ -27,7 +27,7 @@ from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import WorkerClosed
 from taskmaster.slave.worker.attempts import attempt_of, watch_threads
 from taskmaster.slave.worker.dropped_futures import ProcessFailed, tell_of_kept, watch_futures
-from taskmaster.slave.worker.finalizers import finalize, ignored, unclosed_stacks
+from taskmaster.slave.worker.finalizers import finalize, ignored, ignored_at_end, unclosed_stacks
 from taskmaster.slave.worker.left_programs import wait_for_forgotten, wait_for_others, wait_for_readers
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
@@ -86,13 +86,18 @@ class WorkerEnding:
     Args:
         sender: tells the supervisor how it went.
         inherited: the files that the worker was forked with.
+        jobs_over: says whether the last job has ended.
     """
 
-    def __init__(self, sender: MessageSender, inherited: Inherited | None) -> None:
+    def __init__(
+        self, sender: MessageSender, inherited: Inherited | None, jobs_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self._sender = sender
         self._inherited = inherited
+        self._jobs_over = jobs_over
         self._transactions = OpenTransactions()
         self._at = ""
+        self._daemons = 0  # processes
         self._problems: list[str] = []
         self._remarks: list[str] = []
         self._kept: list[Any] = []
@@ -149,7 +154,10 @@ class WorkerEnding:
     def _was_ignored(self, raised: Any) -> None:
         """Note what Python ignores, beside what it says of it."""
         self._ignored_hook(raised)
-        self._remark(ignored(raised))
+        if self._jobs_over():
+            self._add(ignored_at_end(raised))
+        else:
+            self._remark(ignored(raised))
 
     def _remark(self, sentence: str) -> None:
         """Note what may have lost something, and may be as it is meant to be; "" is nothing."""
@@ -171,6 +179,11 @@ class WorkerEnding:
         except BaseException as exc:
             self._note(f"{type(exc).__qualname__} was raised at the end of a worker", exc)
 
+    def _add(self, sentence: str) -> None:
+        """Note what has gone wrong, once; "" is nothing."""
+        if sentence and sentence not in self._problems:
+            self._problems.append(sentence)
+
     def _note_once(self, sentence: str, exc: BaseException | None = None) -> None:
         if sentence not in self._problems:
             self._note(sentence, exc)
@@ -185,6 +198,7 @@ class WorkerEnding:
             from taskmaster.slave.worker import daemon_threads
 
             daemon_threads.wait_for_work()
+            self._daemons = daemon_threads.count_processes()
             self._remark(daemon_threads.processes_sentence())
 
     def _finalize(self) -> None:
@@ -278,15 +292,17 @@ class WorkerEnding:
         left = [one.name for one in threading.enumerate() if not one.daemon and one is not main]
         return f"{self._at} ({', '.join(left[:3])})" if left else self._at
 
-    def _look_at_threads(self) -> None:
-        if _has_daemons():
+    def _look_at_daemons(self) -> None:
+        if self._daemons or _has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
+            self._add(daemon_threads.lost_between(self._daemons))
             self._remark(daemon_threads.threads_sentence())
+            self._add(daemon_threads.lost_sentence())
 
     def _leave(self) -> int:
         # As a step: what it raises must not keep the worker from saying the rest.
-        self._step("its daemon threads", self._look_at_threads)
+        self._step("its daemon threads", self._look_at_daemons)
         flush()
         self._sender.say(WorkerClosed("; ".join(self._problems), tuple(self._remarks)))
         return 1 if self._problems else 0

@@ -30,6 +30,7 @@ class EventLoop:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.jobs_over = False
         self._runner: asyncio.Runner | None = None
         self._owner = threading.get_ident()
         self._thread: threading.Thread | None = None
@@ -59,6 +60,7 @@ class EventLoop:
 
     def end_jobs(self) -> None:
         """Have the loop back in the thread that made it, for ``teardown``."""
+        self.jobs_over = True
         if self._thread is not None and self._runner is not None:
             loop = self._runner.get_loop()
             loop.call_soon_threadsafe(loop.stop)

@@ -14,7 +14,7 @@ from typing import Any
 from taskmaster.slave.worker.unawaited import is_users_code
 from taskmaster.units import show_count
 
-__all__ = ["finalize", "ignored", "unclosed_stacks"]
+__all__ = ["finalize", "ignored", "ignored_at_end", "unclosed_stacks"]
 
 
 def finalize(say: Callable[[str, BaseException], None]) -> list[Any]:
@@ -83,11 +83,24 @@ def ignored(raised: Any) -> str:
     Args:
         raised: What ``sys.unraisablehook`` is given.
     """
-    where = raised.object
-    code = getattr(where, "__code__", None) or getattr(where, "gi_code", None)
-    if not is_users_code(code):
+    if not (name := _users_name(raised)):
         return ""
     return (
-        f"{raised.exc_type.__qualname__} was raised in {where.__qualname__}, where Python ignores exceptions, so that "
-        "its job counts as done: call it, or close it, in the callback"
+        f"{raised.exc_type.__qualname__} was raised in {name}, where Python ignores exceptions, so that its job counts "
+        "as done: call it, or close it, in the callback"
     )
+
+
+def ignored_at_end(raised: Any) -> str:
+    """Return the same when the jobs are over: ``teardown()`` may have thrown the object away, which
+    would have been finalized here, and what that raises is an error.
+    """
+    name = _users_name(raised)
+    return f"{name} raised {raised.exc_type.__qualname__} at the end of a worker" if name else ""
+
+
+def _users_name(raised: Any) -> str:
+    """Return what Python has called, if that is the user's; "" if not."""
+    where = raised.object
+    code = getattr(where, "__code__", None) or getattr(where, "gi_code", None)
+    return str(getattr(where, "__qualname__", "")) if is_users_code(code) else ""

@@ -346,6 +346,6 @@ def main(
     with Channel(socket.socket(fileno=sock)) as channel:
         loop = EventLoop()
         keep_children_out(channel.fileno(), scoreboard, loop)
-        ending = WorkerEnding(MessageSender(channel), inherited)
+        ending = WorkerEnding(MessageSender(channel), inherited, lambda: loop.jobs_over)
         problems, end_by = work(channel, scoreboard, batches, callbacks, spec, loop)
         return ending.finish(problems, max(0.5, end_by - time.monotonic()))

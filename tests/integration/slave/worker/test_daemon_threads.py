@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.commands import wait_for
 
 from taskmaster.slave.worker import daemon_threads
-from taskmaster.slave.worker.daemon_threads import threads_sentence, wait_for_work
+from taskmaster.slave.worker.daemon_threads import lost_sentence, threads_sentence, wait_for_work
+from taskmaster.slave.worker.queue_use import amounts, is_queue
 
 
 def daemon(target: Callable[..., object], *args: object) -> threading.Thread:
@@ -142,3 +145,95 @@ def test_tasks_that_beat_for_ever_are_not_waited_for_ever(monkeypatch: pytest.Mo
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+def test_a_thread_that_is_not_done_with_its_queue_has_lost_something(
+    end: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was put there for it is certain, and no guess."""
+    monkeypatch.setattr(daemon_threads, "STILL_SECONDS", 0.05)
+    jobs: queue.Queue[int] = queue.Queue()
+    for job in range(3):
+        jobs.put(job)
+
+    def slow() -> None:
+        while True:
+            jobs.get()
+            end.wait()
+
+    daemon(slow)
+    wait_for("the first one", lambda: jobs.qsize() == 2)
+    wait_for_work()
+
+    assert "what they had not done is lost: writer (2 left of its queue)" in lost_sentence()
+    assert "writer" not in threads_sentence()
+
+
+def test_a_batch_that_a_thread_has_not_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is empty, and not done: it writes when nothing more comes."""
+    monkeypatch.setattr(daemon_threads, "STILL_SECONDS", 5.0)
+    jobs: queue.Queue[int | None] = queue.Queue()
+    done: list[int] = []
+
+    def write_batches() -> None:
+        batch: list[int] = []
+        while True:
+            try:
+                job = jobs.get(timeout=0.2)
+            except queue.Empty:
+                done.extend(batch)
+                for _ in batch:
+                    jobs.task_done()
+                batch = []
+                continue
+            if job is None:
+                return
+            batch.append(job)
+
+    thread = daemon(write_batches)
+    for job in range(3):
+        jobs.put(job)
+    wait_for_work()
+
+    assert done == [0, 1, 2]
+    assert "writer" not in threads_sentence() + lost_sentence()
+    jobs.put(None)
+    thread.join()
+
+
+@pytest.mark.parametrize("kind", [multiprocessing.JoinableQueue, multiprocessing.Queue, multiprocessing.SimpleQueue])
+def test_what_is_in_a_queue_between_processes_is_waited_for_in_a_thread(kind: Callable[[], Any]) -> None:
+    """As in one between threads; and an idle thread is not spoken of."""
+    jobs, done, began = kind(), [], threading.Event()
+
+    def write() -> None:
+        began.wait()
+        while (job := jobs.get()) is not None:
+            done.append(job)
+            if hasattr(jobs, "task_done"):
+                jobs.task_done()
+
+    threads = [daemon(write) for _ in range(2)]
+    for job in range(50):
+        jobs.put(job)
+    began.set()
+    wait_for_work()
+
+    assert sorted(done) == list(range(50))
+    assert "writer" not in threads_sentence() + lost_sentence()
+    for _ in threads:
+        jobs.put(None)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_queue_between_processes_says_how_much_is_in_it() -> None:
+    """And how much of that is not done."""
+    jobs: Any = multiprocessing.JoinableQueue()
+    jobs.put(1)
+
+    assert is_queue(jobs)
+    assert amounts(jobs)[1] == 1
+    assert jobs.get(timeout=10) == 1
+    assert amounts(jobs) == (0, 1)
+    jobs.close()
