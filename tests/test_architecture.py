@@ -678,6 +678,7 @@ COVERED_BY = {
         "django_orm/rows"
     ),
     "tests/django_orm/test_start_check.py": "django_orm/start_check",
+    "tests/django_orm/test_undone.py": "django_orm/undone",
     "tests/process/test_django.py": "django_orm/project django_orm/readable",
     "tests/postgres/test_connections.py": "postgres/connections postgres/dsn",
     "tests/postgres/test_guards.py": "postgres/guard_statement",

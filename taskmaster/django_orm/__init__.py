@@ -6,8 +6,9 @@ connections.
   querysets can be read, along which key, and what they are.
 - ``queries``: one question to a database, asked again where that helps.
 - ``integration``: what the rest of Taskmaster may import, also where Django is not installed.
-- ``project``, ``databases``, ``start_check``, ``connections``: the settings, whose databases are
-  used, what must not be where a run starts, and what is closed when.
+- ``project``, ``databases``, ``start_check``, ``connections``, ``undone``: the settings, whose
+  databases are used, what must not be where a run starts, what is closed when, and what a job's
+  transactions must not come to.
 
 Only ``integration`` is imported from other rooms; nothing here knows a database driver.
 """

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections, connections, reset_queries
 
+from taskmaster.django_orm.undone import watch_from_here
 from taskmaster.runtime.log import clean_logger
 
 __all__ = [
@@ -101,7 +102,7 @@ class CoroutineCheck:
         self._rolled_back = 0
 
     async def awaited(self, work: Awaitable[Any]) -> Any:
-        """Await a job to its end, and see that no transaction is open.
+        """Await a job to its end, and see that no transaction is open, and none was undone.
 
         Raises:
             JobLeftTransaction: one is, or was at the end of a job that ran meanwhile; what both
@@ -110,6 +111,7 @@ class CoroutineCheck:
         if self._check is None:
             self._check = await sync_to_async(TransactionCheck)(surrounded=self._surrounded)
         before = self._rolled_back
+        watch_from_here()
         try:
             result = await work
         except BaseException:

@@ -169,8 +169,8 @@ def other_databases(masters: Any) -> str:
 
 
 def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a callback that fails a job which leaves a transaction open; the same one where there
-    is no Django.
+    """Return a callback that fails a job which leaves a transaction open, or in which one was
+    undone without a word; the same one where there is no Django.
 
     Args:
         call: the callback; used in this thread alone.
@@ -180,13 +180,15 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     if not _may_be_connected():
         return lambda job: failing_if_open(call)(job) if _may_be_connected() else call(job)
     from taskmaster.django_orm.connections import CoroutineCheck, JobLeftTransaction, TransactionCheck
+    from taskmaster.django_orm.undone import looked_at
 
     check = TransactionCheck(surrounded=_are_kept()).check
     awaited = CoroutineCheck(surrounded=_are_kept()).awaited
 
     def checked(job: Any) -> Any:
         try:
-            result = call(job)
+            with looked_at():
+                result = call(job)
         except BaseException:
             with suppress(JobLeftTransaction):
                 check()

@@ -1,0 +1,108 @@
+"""Finds blocks of ``transaction.atomic()`` that end without an exception and were rolled back.
+
+An error that is caught inside of a block undoes the whole block, when it ends: Django rolls it back
+where its own methods have raised the error, and PostgreSQL answers the commit with a rollback where
+a statement has failed. Neither says so, and a job would count as done that has done nothing.
+
+Used through ``taskmaster.django_orm.integration``. Django has no place where this could be asked:
+its ``Atomic.__exit__`` and ``commit`` are wrapped, and do what they did outside of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic, get_connection
+
+__all__ = ["BlockUndone", "looked_at", "watch_from_here"]
+
+LIBPQ_FAILED = 3  # the transaction has failed: a commit will be a rollback
+
+_in_job: ContextVar[bool] = ContextVar("taskmaster_in_job", default=False)  # goes into sync_to_async's thread, too
+_wrapped: list[str] = []
+
+
+class BlockUndone(Exception):
+    """A block of ``transaction.atomic()`` was rolled back, and no exception has left it."""
+
+
+@contextmanager
+def looked_at() -> Iterator[None]:
+    """Raise ``BlockUndone`` where a block is undone meanwhile, in this thread."""
+    _wrap()
+    token = _in_job.set(True)
+    try:
+        yield
+    finally:
+        _in_job.reset(token)
+
+
+def watch_from_here() -> None:
+    """Do the same for the rest of this context, which is a coroutine's."""
+    _wrap()
+    _in_job.set(True)
+
+
+def _wrap() -> None:
+    if not _wrapped:
+        _wrapped.append("once in a process")
+        Atomic.__exit__ = _exit(Atomic.__exit__)
+        BaseDatabaseWrapper.commit = _commit(BaseDatabaseWrapper.commit)
+
+
+def _exit(plain: Any) -> Any:
+    """Return an ``Atomic.__exit__`` that says what was undone."""
+
+    @wraps(plain)
+    def leave(self: Any, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if not _in_job.get():
+            plain(self, exc_type, exc_value, traceback)
+            return
+        connection = get_connection(self.using)
+        marked = connection.needs_rollback
+        plain(self, exc_type, exc_value, traceback)
+        # Django notes the error of its own methods; set_rollback(True), which is meant, has none.
+        cause = connection.rollback_exc
+        if connection.needs_rollback:
+            # A block without a savepoint of its own has passed its error on to the one around it.
+            connection.rollback_exc = cause or exc_value
+            return
+        connection.rollback_exc = None
+        if exc_type is None and marked and cause is not None:
+            raise _undone(connection, cause) from cause
+
+    return leave
+
+
+def _commit(plain: Any) -> Any:
+    """Return a ``commit`` that says when the server has rolled back instead."""
+
+    @wraps(plain)
+    def commit(self: Any) -> None:
+        failed = _in_job.get() and _has_failed(self.connection)
+        plain(self)
+        if failed:
+            raise _undone(self, None)
+
+    return commit
+
+
+def _has_failed(raw: Any) -> bool:
+    libpq = getattr(raw, "pgconn", None)  # psycopg
+    if libpq is not None:
+        return bool(libpq.transaction_status == LIBPQ_FAILED)
+    return hasattr(raw, "get_transaction_status") and raw.get_transaction_status() == LIBPQ_FAILED  # psycopg2
+
+
+def _undone(connection: Any, cause: BaseException | None) -> BlockUndone:
+    what = "a statement has failed in it" if cause is None else f"it met {type(cause).__name__}"
+    return BlockUndone(
+        f"A transaction of the database {connection.alias!r} was rolled back, with all that it had written, although "
+        f"no exception has left its block: {what}, which was caught inside. Catch it around the block; or put what may "
+        "fail into a transaction.atomic() of its own, and catch it around that."
+    )

@@ -1,0 +1,166 @@
+"""A job has failed if a transaction of it was rolled back without an exception."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import Error, IntegrityError, connection, connections, transaction
+from support.library.models import Author
+
+from taskmaster.django_orm import integration
+from taskmaster.django_orm.undone import BlockUndone
+
+FIRST = 1000  # the key of the row that is there
+
+
+def twice() -> None:
+    """Break the primary key."""
+    Author.objects.create(pk=FIRST, name="again")
+
+
+def by_a_method(name: str) -> None:
+    """An error of Django's own methods is caught in the block."""
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        try:
+            twice()
+        except IntegrityError:
+            pass
+
+
+def by_an_inner_block(name: str) -> None:
+    """The same in a block inside of another one: what stands in that is kept, without this."""
+    with transaction.atomic():
+        Author.objects.create(name="outer")
+        by_a_method(name)
+
+
+def without_a_savepoint(name: str) -> None:
+    """An exception leaves a block that can undo nothing by itself, and is caught outside."""
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        try:
+            with transaction.atomic(savepoint=False):
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+
+
+def by_sql(name: str) -> None:
+    """A statement of one's own fails; Django does not hear of it, but PostgreSQL rolls back."""
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT * FROM nowhere")
+        except Error:
+            pass
+
+
+def by_hand(name: str) -> None:
+    """The same without a block."""
+    transaction.set_autocommit(False)
+    try:
+        Author.objects.create(name=name)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT * FROM nowhere")
+        except Error:
+            pass
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+
+
+def names() -> list[str]:
+    """Give what was written beside the first row."""
+    return sorted(Author.objects.exclude(pk=FIRST).values_list("name", flat=True))
+
+
+METHODS = [by_a_method, by_an_inner_block, without_a_savepoint]
+
+
+@pytest.mark.parametrize("job", [*METHODS, by_sql, by_hand])
+def test_a_job_whose_transaction_was_undone_fails(tables: str, job: Callable[[str], None]) -> None:
+    """It would be done, and have done nothing; where the database keeps what was written, it is."""
+    Author.objects.create(pk=FIRST, name="first")
+    kept = connection.vendor == "sqlite" and job in (by_sql, by_hand)
+    checked = integration.failing_if_open(job)
+    if kept:
+        checked("x")
+    else:
+        with pytest.raises(BlockUndone, match=r"'default' was rolled back, .* no exception has left its block"):
+            checked("x")
+
+    assert names() == (["x"] if kept else [])
+    assert connection.get_autocommit()
+    job("outside of a job")  # nobody is told, as ever
+
+
+def test_a_coroutine_whose_transaction_was_undone_fails(tables: str) -> None:
+    """Its queries are in another thread."""
+    Author.objects.create(pk=FIRST, name="first")
+    connection.close()
+
+    async def job(name: str) -> None:
+        await sync_to_async(by_a_method)(name)
+
+    def close() -> None:
+        connections["default"].close()
+        del connections["default"]
+
+    async def run() -> None:
+        await sync_to_async(close)()  # that thread may have the database of another test
+        with pytest.raises(BlockUndone):
+            await integration.failing_if_open(job)("x")
+        await sync_to_async(close)()
+
+    asyncio.run(run())
+    assert names() == []
+
+
+def test_a_block_of_its_own_for_what_may_fail_is_no_failure(tables: str) -> None:
+    """Nor is an exception that is caught around a block, or a rollback that was asked for."""
+
+    def savepoint(name: str) -> None:
+        with transaction.atomic():
+            Author.objects.create(name=name)
+            try:
+                with transaction.atomic():
+                    twice()
+            except IntegrityError:
+                pass
+
+    def around(name: str) -> None:
+        try:
+            with transaction.atomic():
+                twice()
+        except IntegrityError:
+            pass
+        Author.objects.create(name=name)
+
+    def asked_for(_: str) -> None:
+        around("before")  # its error is none of the block's below
+        with transaction.atomic():
+            Author.objects.create(name="taken back")
+            transaction.set_rollback(True)
+
+    Author.objects.create(pk=FIRST, name="first")
+    for job in (savepoint, around, asked_for):
+        integration.failing_if_open(job)(job.__name__)
+    assert names() == ["around", "before", "savepoint"]
+
+
+def test_a_job_inside_of_a_test_s_transaction_fails_too(tables: str) -> None:
+    """What is undone there is a savepoint, and the transaction around it goes on."""
+    Author.objects.create(pk=FIRST, name="first")
+    with transaction.atomic(), integration.kept_connections():
+        checked: Any = integration.failing_if_open(by_a_method)
+        with pytest.raises(BlockUndone):
+            checked("x")
+        Author.objects.create(name="kept")
+    assert names() == ["kept"]
