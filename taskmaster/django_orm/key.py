@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db.models import BooleanField, F, Func, Model, Q, UniqueConstraint, Value
+from django.db.models import BigIntegerField, BooleanField, F, Func, Model, Q, UniqueConstraint, Value
 
 from taskmaster.errors import UsageError
 
@@ -150,11 +150,11 @@ class Key:
         parts = [_python(field, part) for field, part in self._parted(key)]
         if self.single:
             lookup = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[sign]
-            return Q(**{f"{self.names[0]}__{lookup}": parts[0]})
+            return Q(**{f"{self.names[0]}__{lookup}": _operand(self.fields[0], parts[0])})
         if vendor in ROW_COMPARISON:
-            values = [Value(part, output_field=_bare(field)) for field, part in zip(self.fields, parts, strict=True)]
+            values = [Value(part, output_field=_sent_as(field)) for field, part in zip(self.fields, parts, strict=True)]
             return _Compared(*map(F, self.names), *values, sign=sign)
-        return self._spelt_out(sign, parts)
+        return self._spelt_out(sign, [_operand(field, part) for field, part in zip(self.fields, parts, strict=True)])
 
     def _spelt_out(self, sign: str, parts: Sequence[Any]) -> Q:
         """Return the same without a row comparison: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)). The
@@ -343,6 +343,22 @@ def _python(field: Any, value: Any) -> Any:
     """Return a plain value as the field of a project wants it in a condition."""
     bare = _bare(field)
     return value if type(bare).__module__.startswith("django.") else bare.to_python(value)
+
+
+def _operand(field: Any, value: Any) -> Any:
+    """Return a value as a comparison takes it.
+
+    A plain integer that the model's field could not hold is compared by Django itself, and no row
+    found.
+    """
+    return Value(value, output_field=_sent_as(field)) if type(value) is int and _kind(field) in INTEGERS else value
+
+
+def _sent_as(field: Any) -> Any:
+    """Return the field as which a value is sent: the column of an integer may be wider than the
+    model says, and have keys that would be cut.
+    """
+    return BigIntegerField() if _kind(field) in INTEGERS else _bare(field)
 
 
 def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:

@@ -275,6 +275,31 @@ def test_a_key_that_would_be_compared_as_text_is_refused(
 
     assert list(RangeQuerySetWrapper(slugs, key="slug", step=3)) == [str(n) for n in range(1, 21)]
 
+@pytest.mark.parametrize("binding", [False, True])
+@pytest.mark.parametrize("key", ["place", ("place", "id")])
+def test_a_column_may_be_wider_than_its_field(use: Any, database: str, sql: Sql, key: Any, *, binding: bool) -> None:
+    """As when a database administrator has changed it to a bigint before the model: Django takes a
+    comparison with a key that its field could not hold for one without rows.
+    """
+    use({**database_of(database), "OPTIONS": {"server_side_binding": binding}}, Author, Post)
+    sql("ALTER TABLE library_post ALTER place TYPE bigint")
+    sql("INSERT INTO library_author VALUES (1, 'Ann')")
+    sql(
+        "INSERT INTO library_post (author_id, slug, body, year, place) "
+        "SELECT 1, n::text, '', 2000, 2147483640::bigint + n FROM generate_series(1, 300) AS n"
+    )
+    places = [2147483640 + n for n in range(1, 301)]
+
+    read = RangeQuerySetWrapper(Post.objects.all(), 7, key=key, trusted=True)
+    assert [post.place for post in read.iterate(None)] == places
+    read = RangeQuerySetWrapper(Post.objects.all(), -7, key=key, trusted=True)
+    assert [post.place for post in read.iterate(None)] == places[::-1]
+
+    ranges = QuerySetRanges(Post.objects.all(), rows=7, target=None, key=key, trusted=True)
+    ranges.bounds(None)
+    found = [job.payload.queryset().count() for job in ranges.iterate(None)]
+    assert (len(found), sum(found), max(found)) == (43, 300, 7)
+
 
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
     """As a source it ends at the same row after each restart; in a loop it goes on with what
