@@ -13,7 +13,7 @@ from typing import Any
 
 import taskmaster
 from taskmaster.engine.batch_host import describe_worker
-from taskmaster.engine.executor import make_executor, no_interrupts
+from taskmaster.engine.executor import make_executor, no_interrupts, workers_of
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
 
@@ -46,12 +46,7 @@ class Executors:
     @property
     def workers(self) -> int | None:
         """How many workers it has, None if it does not say."""
-        found = getattr(self.current, "_max_workers", None)
-        if isinstance(found, int) and found > 0:
-            return found
-        client = getattr(self.current, "_client", None)  # Dask's
-        threads = client.nthreads() if client is not None and hasattr(client, "nthreads") else {}
-        return sum(threads.values()) or None
+        return workers_of(self.current)
 
     def renew(self) -> None:
         """Make another one in the place of one that has broken."""

@@ -12,7 +12,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
@@ -32,11 +33,12 @@ from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line, users_traceback
 
-__all__ = ["ExecutorEngine", "make_executor", "no_interrupts"]
+__all__ = ["ExecutorEngine", "make_executor", "no_interrupts", "workers_of"]
 
 logger = clean_logger(__name__)
 
 WORKER_PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
+PROBE_LOOK_SECONDS = 0.005  # between two looks whether one of them runs
 NEEDED = ("submit", "shutdown")
 
 
@@ -119,6 +121,16 @@ def make_executor(name: str, make: Callable[[], Any]) -> Any:
     return executor
 
 
+def workers_of(executor: Any) -> int | None:
+    """Return how many workers an executor has; None if it does not say."""
+    found = getattr(executor, "_max_workers", None)
+    if isinstance(found, int) and found > 0:
+        return found
+    client = getattr(executor, "_client", None)  # Dask's
+    threads = client.nthreads() if client is not None and hasattr(client, "nthreads") else {}
+    return sum(threads.values()) or None
+
+
 class ExecutorEngine:
     """An executor that runs slaves.
 
@@ -138,6 +150,7 @@ class ExecutorEngine:
     def __init__(self, run: str, name: str, make: Callable[[], Any], *, own: bool, slaves: int | None) -> None:
         self._run, self._name, self._make, self._own = run, name, make, own
         self._futures: dict[str, Future[Ended]] = {}
+        self._tells = False  # whether its futures say that their calls run
         self._file = FleetFile(run)
         try:
             with no_interrupts():
@@ -156,10 +169,18 @@ class ExecutorEngine:
         ended = {name: how for name, future in self._futures.items() if (how := _ending(future)) is not None}
         for name in ended:
             del self._futures[name]
-        begun = [name for name, future in self._futures.items() if future.running()]
+        begun = self._begun()
         # A pool takes one more call than it has workers for one that runs.
         running = min(len(begun), self._workers)
         return EngineStanding(self._workers, running, frozenset(self._futures.keys() - set(begun)), ended)
+
+    def _begun(self) -> list[str]:
+        """Return the names of the calls that run. Futures of Dask's Executor never say so, and take
+        a call back that runs: the first ones are taken to run, as many as there are workers.
+        """
+        found = [name for name, future in self._futures.items() if future.running()]
+        self._tells = self._tells or bool(found)
+        return found if self._tells else list(self._futures)[: self._workers]
 
     def submit(self, name: str, task: SlaveTask) -> None:
         """Have a slave started on whichever worker is free; of an executor that has broken, on
@@ -193,7 +214,8 @@ class ExecutorEngine:
         """
         child.drain(self._run)
         self._file.say(Wanted.DRAIN)
-        for name in [name for name, future in self._futures.items() if future.cancel()]:
+        begun = set(self._begun())
+        for name in [name for name, future in self._futures.items() if name not in begun and future.cancel()]:
             del self._futures[name]
         return self._futures.keys()
 
@@ -232,8 +254,8 @@ class ExecutorEngine:
         return future
 
     def _size(self, slaves: int | None) -> int:
-        found = getattr(self._executor, "_max_workers", None)
-        if isinstance(found, int) and found > 0:
+        found = workers_of(self._executor)
+        if found is not None:
             return found
         if slaves is None:
             raise UsageError(
@@ -248,8 +270,10 @@ class ExecutorEngine:
         Raises:
             UsageError: They cannot start processes, or have another Taskmaster.
         """
+        deadline = time.monotonic() + WORKER_PROBE_SECONDS
         try:
-            version = probes[0].result(WORKER_PROBE_SECONDS)
+            self._tells = _seen_running(probes, deadline)
+            version = probes[0].result(max(0.0, deadline - time.monotonic()))
         except (NotYet, TimeoutError):
             return
         except (Exception, CancelledError) as exc:
@@ -263,6 +287,17 @@ class ExecutorEngine:
                 f"The workers of {self._name} have Taskmaster {version}, and this is {taskmaster.__version__}: install "
                 "the same version there."
             )
+
+
+def _seen_running(probes: Sequence[Future[Any]], deadline: float) -> bool:
+    """Wait until one of the calls is seen to run, or the first one has ended; return whether their
+    futures say that they run. Those that wait in a queue are taken to say it.
+    """
+    while not probes[0].done():
+        if any(probe.running() for probe in probes) or time.monotonic() >= deadline:
+            return True
+        time.sleep(PROBE_LOOK_SECONDS)
+    return False
 
 
 @contextmanager

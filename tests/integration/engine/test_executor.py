@@ -114,6 +114,53 @@ def test_calls_run_wait_and_end(monkeypatch):
     engine.close()
 
 
+class Quiet(Fixed):
+    """As Dask's: futures do not tell that their calls run, and take back one that does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Future] = []
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        if function is not executor.slave_task:
+            return super().submit(function, *arguments)
+        self.calls.append(Future())
+        return self.calls[-1]
+
+
+def test_calls_that_do_not_tell_whether_they_run_are_taken_to_as_far_as_there_are_workers():
+    """They are counted, and waited for at the end; those behind them are taken back."""
+    pool = Quiet()
+    engine = ExecutorEngine("r", "engine=", lambda: pool, own=True, slaves=None)
+    for name in ("one", "two", "three"):
+        engine.submit(name, None)  # type: ignore[arg-type]
+
+    assert engine.poll().running == 2
+    assert engine.poll().withdrawable == {"three"}
+    assert sorted(engine.drain()) == ["one", "two"]
+    assert [call.cancelled() for call in pool.calls] == [False, False, True]
+
+    pool.calls[0].set_result(Ended(0, "w1"))
+    assert engine.poll().ended == {"one": Ended(0, "w1")}
+    assert engine.poll().running == 1
+    engine.close()
+
+
+def test_the_workers_of_a_cluster_of_dasks_are_known_to_its_client():
+    """Without --slaves, there is a slave for each thread."""
+
+    class Client:
+        def nthreads(self) -> dict[str, int]:
+            return {"tcp://a": 2, "tcp://b": 1}
+
+    pool = Late()
+    pool._client = Client()  # type: ignore[attr-defined]
+    engine = ExecutorEngine("r", "engine=", lambda: pool, own=True, slaves=None)
+
+    assert engine.poll().workers == 3
+    engine.close()
+
+
 def test_a_pool_that_has_broken_is_made_again_or_ends_the_fleet():
     """Only what makes it can make another one."""
 
