@@ -70,6 +70,11 @@ class Upkeep:
             return self._fleet.heard_end or (self._fleet.over and not self._fleet.tasks)
 
     @property
+    def heard_end(self) -> bool:
+        """Whether a slave has heard that the run is over."""
+        return self._fleet.heard_end
+
+    @property
     def left(self) -> int:
         """How many slaves have not ended, or not begun."""
         return len(self._fleet.tasks)

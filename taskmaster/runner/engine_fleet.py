@@ -56,6 +56,9 @@ def run_fleet(  # what a slave needs, each once
         task = task_of(run, target, address, text, code, options, options.wait)
         upkeep = Upkeep(Fleet(run, options.slaves), engine, task, lambda text, _stream: log.show(text))
         slaves = EngineSlaves(upkeep, options.grace)
+        many = f"{options.slaves} slaves" if options.slaves else "a slave for each worker of the engine"
+        where = f" at {engine.scheduler}" if engine.scheduler else ""
+        log.say(f"tm-slave: {many}{where} will work for the master at {address}.")
         try:
             while not upkeep.over and not signals.received:
                 slaves.check()
@@ -64,9 +67,20 @@ def run_fleet(  # what a slave needs, each once
             deadline = time.monotonic() + FLEET_FAREWELL_SECONDS
             while upkeep.left and not signals.received and time.monotonic() < deadline:
                 time.sleep(FLEET_CHECK_SECONDS)
+            if signals.received:
+                log.say(
+                    f"tm-slave: {signals.name}: slaves on the engine have {options.grace:g} s to end what runs (the "
+                    "same signal again ends at once)."
+                )
         finally:
             slaves.stop(lambda: signals.repeated)
-        return 128 + signals.received if signals.received else int(upkeep.unfinished)
+        if signals.received:
+            log.say("tm-slave: stopped; the same command starts slaves again.")
+            return 128 + signals.received
+        log.say(
+            f"tm-slave: {'the run is over' if upkeep.heard_end else 'all its slaves have ended as they were told'}."
+        )
+        return int(upkeep.unfinished)
 
 
 def _awaited(key: Callable[[], str | None], seconds: float, address: Address, signals: Signals) -> str | None:

@@ -162,23 +162,43 @@ def test_what_is_too_dangerous_or_cannot_work_is_refused_before_anything_begins(
     assert not list(playground.directory.glob("*.tmstate"))
 
 
+POOLS = """
+import os
+from distributed import Client
+
+def make():
+    return Client(os.environ["SCHEDULER"]).get_executor(pure=False, retries=0)
+"""
+
+
 @pytest.mark.thorough
-def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, cluster):
-    """Ctrl-C ends the slaves, no job runs twice, and the same command goes on."""
+@pytest.mark.parametrize("executor", [False, True], ids=["dask", "executor"])
+def test_slaves_of_a_master_elsewhere_drain_with_their_command_and_come_back(playground, cluster, executor):
+    """Ctrl-C ends the slaves, no job runs twice, and the same command goes on: also with Dask's
+    Executor, whose calls can be taken back while they run.
+    """
+    playground.write("pools.py", POOLS)
+    playground.environment["SCHEDULER"] = cluster.address
+    engine = ["--engine=pools.py:make"] if executor else ["--engine=dask", f"--scheduler={cluster.address}"]
     port = free_port()
     total = 3000
     master = playground.start("tm-master", "jobs.py", f"--host=127.0.0.1:{port}", TOTAL=str(total))
-    words = ["jobs.py", "--engine=dask", f"--scheduler={cluster.address}", f"--host=127.0.0.1:{port}"]
+    words = ["jobs.py", *engine, f"--host=127.0.0.1:{port}"]
     playground.hold(after=100)
+    cluster.wait_for_workers(2)  # an Executor's are counted once
     fleet = playground.start("tm-slave", *words)
     wait_for("two slaves at work", lambda: len(playground.held()) >= 2)
     fleet.signal_group(signal.SIGINT)
-    wait_for("the slaves to hear it", lambda: "SIGTERM" in cluster.output)
+    wait_for("the slaves to hear it", lambda: cluster.output.count("SIGTERM") >= 2)
+    assert fleet.process.poll() is None, "jobs run, and are waited for"
     playground.let_go()
     assert fleet.end() == 130, fleet.output
+    assert "slaves on the engine have 30 s to end what runs" in fleet.output
 
     again = playground.run("tm-slave", *words)
     assert again.process.returncode == 0, again.output
+    assert "will work for the master at" in again.output
+    assert "the run is over" in again.output
     assert master.end() == 0, master.output
     assert playground.ledger.ended() == Counter(map(str, range(total)))
 
