@@ -98,7 +98,7 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
         return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job), options.state))
     if options.in_process:
         return _with_files_written(RunSession(loaded, options, _in_process(options, callbacks), lambda: key).run)
-    slave = LocalSlaveSpec(options, prefork) if options.engine is None else _on_engine(options)
+    slave = LocalSlaveSpec(options, prefork) if options.engine is None else _on_engine(options, loaded.slave_target)
     return RunSession(loaded, options, slave, lambda: key).run()
 
 
@@ -108,10 +108,10 @@ def _in_process(options: RunOptions, callbacks: Callable[[], Callbacks]) -> InPr
     return InProcessSpec(options, callbacks)
 
 
-def _on_engine(options: RunOptions) -> EngineSpec:
+def _on_engine(options: RunOptions, target: str | None) -> EngineSpec:
     from taskmaster.runner.engine_slaves import EngineSpec
 
-    return EngineSpec(options)
+    return EngineSpec(options, target)
 
 
 def _with_files_written(call: Callable[[], Summary]) -> Summary:
@@ -236,7 +236,7 @@ class Taskmaster:
         if options.in_process:
             slave = _in_process(options, self._callbacks)
         elif options.engine is not None:
-            slave = _on_engine(options)
+            slave = _on_engine(options, loaded.slave_target)
         else:
             slave = LocalSlaveSpec(options, fork=None if loaded.slave_target else self._fork)
         try:

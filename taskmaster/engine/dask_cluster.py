@@ -20,17 +20,21 @@ from taskmaster.engine import child
 from taskmaster.engine.child import Wanted, run_slave_task
 from taskmaster.engine.contract import EngineStanding
 from taskmaster.engine.ended import Ended
+from taskmaster.engine.reach import within
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError, UsageError
 
-__all__ = ["DaskCluster", "is_client", "scheduler_address"]
+__all__ = ["DaskCluster", "address_of", "is_client", "scheduler_address"]
 
 SCHEDULER_CONNECT_SECONDS = 10.0  # that a scheduler has to answer at the start
+SCHEDULER_ALL_SECONDS = 20.0  # that it has, in all, to say what it is
 SCHEDULER_ANSWER_SECONDS = 5.0  # that a scheduler has to answer later
 ASK_SECONDS = 3.0  # between two questions what runs where
 ASK_STARTING_SECONDS = 0.5  # between two such questions while a slave runs nowhere yet
 ASK_FACTOR = 50.0  # least pause before the next question, in times of what the last answer took
 DASK_NOT_INSTALLED = "--engine dask needs Dask: install it with `pip install 'taskmaster[dask]'`."
+NEED_CERTIFICATES = ("tls", "wss")
+TLS_VARIABLES = "DASK_DISTRIBUTED__COMM__TLS__"
 LIVING = ("init", "running", "paused")  # names of a worker's state in which its tasks go on
 WANTED = ("executing", "long-running")  # states of a task that somebody waits for
 
@@ -54,6 +58,57 @@ def slave_task(task: SlaveTask) -> Ended:
 def is_client(engine: Any) -> bool:
     """Return whether it is a ``distributed.Client``; nothing is imported to find out."""
     return any(f"{cls.__module__}.{cls.__name__}" == "distributed.client.Client" for cls in type(engine).__mro__)
+
+
+def address_of(client: Any) -> str:
+    """Return the address of a client's scheduler.
+
+    Raises:
+        UsageError: The client is not connected, or its calls only give something to await.
+    """
+    if client.asynchronous:
+        raise UsageError(
+            "engine= is a Client of Dask's with asynchronous=True, whose calls only give something to await: give one "
+            "that is made without it."
+        )
+    if client.status != "running" or client.scheduler is None:
+        raise UsageError(
+            f"engine= is a Client of Dask's that is {client.status}: give one that is connected, as inside of "
+            "`with Client(...) as client:`."
+        )
+    return str(client.scheduler.address)
+
+
+def _check_address(address: str) -> None:
+    """Check what Dask would say with a client that is left half made: its end takes 20 seconds.
+
+    Raises:
+        UsageError: Dask knows no such addresses.
+        ConnectError: No certificates are known for one that takes them.
+    """
+    from distributed import Security
+    from distributed.comm.registry import get_backend
+
+    scheme = urlsplit(address).scheme
+    try:
+        get_backend(scheme)
+    except ValueError as exc:
+        raise UsageError(f"--scheduler={address} is no address of a Dask scheduler: {exc}.") from None
+    security: Any = Security()  # it has no types
+    if scheme in NEED_CERTIFICATES and security.get_connection_args("client").get("ssl_context") is None:
+        raise ConnectError(
+            f"The Dask scheduler at {address} cannot be asked without certificates: they are those of Dask's "
+            f"configuration, and of {TLS_VARIABLES}CA_FILE, {TLS_VARIABLES}CLIENT__CERT and "
+            f"{TLS_VARIABLES}CLIENT__KEY some are not set here."
+        )
+
+
+def _cure(address: str) -> str:
+    """Return what helps where the scheduler at an address does not answer."""
+    start = "Start it with `dask scheduler`, or give its address with --scheduler"
+    if urlsplit(address).scheme in NEED_CERTIFICATES:
+        return f"{start}; its certificates and those of Dask's configuration here have to belong together."
+    return f"{start}, which begins with tls:// where it takes nothing else; Dask has to be of the same release there."
 
 
 def scheduler_address(scheduler: str | None) -> str:
@@ -120,22 +175,25 @@ class DaskCluster:
             from distributed import Client
         except ImportError:
             raise UsageError(DASK_NOT_INSTALLED) from None
+        _check_address(address)
         make: Any = Client  # it has no types
 
         def connect() -> Any:
             return make(address, timeout=SCHEDULER_CONNECT_SECONDS, set_as_default=False, name="taskmaster")
 
         try:
-            return cls(run, connect, own=True)
+            return within(SCHEDULER_ALL_SECONDS, lambda: cls(run, connect, own=True), "taskmaster-dask")
         except (OSError, TypeError, ValueError) as exc:
-            raise ConnectError(
-                f"The Dask scheduler at {address} does not answer: {exc}. Start it with `dask scheduler`, or give its "
-                "address with --scheduler; for tls:// Dask's configuration has to name the certificates."
-            ) from None
+            why = str(exc).rstrip(". ")
+            raise ConnectError(f"The Dask scheduler at {address} does not answer: {why}. {_cure(address)}") from None
 
     @classmethod
     def of(cls, run: str, client: Any) -> DaskCluster:
-        """Use a client that a script has."""
+        """Use a client that a script has.
+
+        Raises:
+            UsageError: It is not connected, or asynchronous.
+        """
         return cls(run, lambda: client, own=False)
 
     def poll(self) -> EngineStanding:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -19,7 +18,7 @@ from typing import Any
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task
 from taskmaster.engine.contract import EngineStanding
 from taskmaster.engine.ended import Ended
-from taskmaster.engine.reach import check_answers
+from taskmaster.engine.reach import check_answers, within
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError, UsageError
 
@@ -90,31 +89,19 @@ class RayCluster:
         """Connect in a thread of its own: Ray tries for minutes, in which a signal is to be heard,
         and there it leaves the signal handlers of this process alone.
         """
-        raised: list[BaseException] = []
         try:
             check_answers(address, HEAD_ANSWER_SECONDS)
-        except OSError as exc:
-            raised.append(exc)
-        else:
-            thread = threading.Thread(target=self._init, args=(address, raised), name="taskmaster-ray", daemon=True)
-            thread.start()
-            thread.join(RAY_CONNECT_SECONDS)
-            if thread.is_alive():
-                raised.append(TimeoutError(f"not within {RAY_CONNECT_SECONDS:.0f} s"))
-        for found in raised:
-            if not isinstance(found, ConnectionError | RuntimeError | ValueError | OSError):
-                raise found
+            within(RAY_CONNECT_SECONDS, lambda: self._init(address), "taskmaster-ray")
+        except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
+            why = str(exc).rstrip(". ")
             raise ConnectError(
-                f"Ray at {address} does not answer: {found}. Start it with `ray start --head`, and give its address "
+                f"Ray at {address} does not answer: {why}. Start it with `ray start --head`, and give its address "
                 "with --scheduler=HOST:6379, or nothing on a machine of the cluster."
             ) from None
 
-    def _init(self, address: str, raised: list[BaseException]) -> None:
+    def _init(self, address: str) -> None:
         logging.getLogger("ray._private.worker").addFilter(lambda record: NO_HANDLER not in record.getMessage())
-        try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
-        except BaseException as exc:
-            raised.append(exc)
+        self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
 
     def _elsewhere(self) -> str:
         """Return the head's address if Ray has other machines than this one, and may add more."""

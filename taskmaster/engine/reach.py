@@ -1,14 +1,21 @@
-"""Where slaves on an engine reach the master, and what is too dangerous to be done."""
+"""Where slaves on an engine reach the master, what is too dangerous to be done, and how long an
+engine is waited for.
+"""
 
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from taskmaster.errors import UsageError
 from taskmaster.transport.address import Address, is_loopback, parse
 
-__all__ = ["check_answers", "check_secrecy", "reached_from"]
+__all__ = ["check_answers", "check_secrecy", "reached_from", "within"]
+
+Found = TypeVar("Found")
 
 ENCRYPTED = ("tls", "wss", "inproc")
 
@@ -37,6 +44,37 @@ def check_answers(address: str, seconds: float) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+
+
+def within(seconds: float, ask: Callable[[], Found], name: str) -> Found:
+    """Ask an engine in a thread of its own, and return what it says: it may try for minutes, or for
+    ever, and signals are to be heard meanwhile.
+
+    Args:
+        seconds: How long it is waited for.
+        ask: Asks it.
+        name: Of the thread.
+
+    Raises:
+        TimeoutError: It has said nothing; nobody waits for it any more.
+    """
+    said: list[Found] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            said.append(ask())
+        except BaseException as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not said:
+        raise TimeoutError(f"it takes connections, and has said nothing for {seconds:.0f} s")
+    return said[0]
 
 
 def reached_from(scheduler: str, listening: Address, advertise: str | None) -> Address:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.engine.contract import Engine
-from taskmaster.engine.dask_cluster import DaskCluster, is_client, scheduler_address
+from taskmaster.engine.dask_cluster import DaskCluster, address_of, is_client, scheduler_address
 from taskmaster.engine.executor import ExecutorEngine
 from taskmaster.engine.ray_cluster import RayCluster, is_ray
 from taskmaster.engine.reach import check_secrecy, reached_from
@@ -47,7 +47,7 @@ class EngineChoice:
         """
         engine = self.options.engine
         if is_client(engine):
-            self._check(str(engine.scheduler.address), listening)
+            self._check(address_of(engine), listening)
             return DaskCluster.of(run, engine)
         if engine == "dask":
             scheduler = scheduler_address(self.options.scheduler)

@@ -95,14 +95,25 @@ class EngineSpec:
 
     Args:
         options: The command's.
+        target: What slaves are started with; None if they cannot be started elsewhere.
 
     Attributes:
         kind: As of ``LocalSlaveSpec``.
+
+    Raises:
+        UsageError: Slaves elsewhere could not import the callback.
     """
 
     kind: ClassVar[Literal[SlaveKind.ENGINE]] = SlaveKind.ENGINE
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, target: str | None) -> None:
+        if target is None:
+            raise UsageError(
+                "The callback is a local function, a lambda, or one of the script itself, or comes with a setup: "
+                "slaves on an engine have to import it. Put it into a module, import it from there, and name that "
+                "with ship=[...]; the cell of a notebook writes one with %%writefile jobs.py."
+            )
+        self._target = target
         self._options = options
         self._name = secrets.token_hex(4)
         self._engine: Engine | None = None
@@ -130,21 +141,12 @@ class EngineSpec:
             listening: Where the master listens.
             key: The shared key.
             write: Prints a line above the progress, to the stream given.
-
-        Raises:
-            UsageError: Slaves elsewhere could not import the callback.
         """
         engine, options = self._engine, self._options
         if engine is None:
             raise RuntimeError("provide() comes first")
-        if loaded.slave_target is None:
-            raise UsageError(
-                "The callback is a local function, a lambda, or one of the script itself, or comes with a setup: "
-                "slaves on an engine have to import it. Put it into a module, import it from there, and name that "
-                "with ship=[...]."
-            )
         address = reached_from(engine.scheduler, listening, options.advertise)
-        task = task_of(self._name, loaded.slave_target, address, key, loaded.code, options, ENGINE_SLAVES_WAIT_SECONDS)
+        task = task_of(self._name, self._target, address, key, loaded.code, options, ENGINE_SLAVES_WAIT_SECONDS)
         fleet = Fleet(self._name, options.slaves)
         return EngineSlaves(Upkeep(fleet, engine, replace(task, reach=REACH_SECONDS), write), options.grace)
 

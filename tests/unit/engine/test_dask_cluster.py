@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from taskmaster.engine import child
-from taskmaster.engine.dask_cluster import DaskCluster
+from taskmaster.engine.dask_cluster import DaskCluster, address_of
 from taskmaster.engine.ended import Ended
+from taskmaster.errors import UsageError
 
 
 class Future:
@@ -165,3 +166,24 @@ def test_a_slave_that_runs_is_not_taken_for_one_that_waits(client, says):
     asked(client, cluster, 10.0)
 
     assert not any(future.cancelled for future in client.futures.values())
+
+
+@pytest.mark.parametrize(
+    ("client", "said"),
+    [
+        (SimpleNamespace(status="closed", scheduler=None, asynchronous=False), "that is closed: give one"),
+        (SimpleNamespace(status="connecting", scheduler=Client.scheduler, asynchronous=False), "that is connecting"),
+        (SimpleNamespace(status="running", scheduler=Client.scheduler, asynchronous=True), "asynchronous=True"),
+    ],
+)
+def test_a_client_that_cannot_be_asked_is_refused(client, said):
+    """One that is closed, has lost its scheduler, or is to be awaited."""
+    with pytest.raises(UsageError, match=said):
+        address_of(client)
+
+
+def test_the_address_of_a_client_is_that_of_its_scheduler():
+    """As --scheduler would name it."""
+    client = SimpleNamespace(status="running", scheduler=Client.scheduler, asynchronous=False)
+
+    assert address_of(client) == "tcp://127.0.0.1:8786"

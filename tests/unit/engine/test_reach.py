@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from taskmaster.engine.reach import check_secrecy, reached_from
+from taskmaster.engine.reach import check_secrecy, reached_from, within
 from taskmaster.errors import UsageError
 from taskmaster.transport.address import Address
 
@@ -41,3 +43,18 @@ def test_what_is_advertised_is_told():
     assert reached_from("tls://10.0.0.1:8786", listening, "gate:7000") == Address("gate", 7000)
     assert reached_from("tls://10.0.0.1:8786", listening, "gate:0") == Address("gate", 5050)
     assert reached_from("tls://10.0.0.1:8786", Address("10.0.0.5", 5050), None) == Address("10.0.0.5", 5050)
+
+
+def test_what_an_engine_says_or_raises_in_time_comes_back():
+    """From the thread in which it is asked."""
+    assert within(5.0, threading.current_thread, "asking").name == "asking"
+    with pytest.raises(ZeroDivisionError):
+        within(5.0, lambda: 1 // 0, "asking")
+
+
+def test_an_engine_that_says_nothing_is_not_waited_for():
+    """It may say it for ever."""
+    never = threading.Event()
+    with pytest.raises(TimeoutError, match="has said nothing for 0 s"):
+        within(0.0, lambda: never.wait(30.0), "asking")
+    never.set()

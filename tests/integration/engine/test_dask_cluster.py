@@ -1,0 +1,41 @@
+"""What a scheduler of Dask's that cannot be used is answered with, without one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from taskmaster.engine import dask_cluster
+from taskmaster.engine.dask_cluster import DaskCluster
+from taskmaster.errors import ConnectError, UsageError
+
+
+def test_a_scheduler_that_takes_connections_and_says_nothing_is_given_up(monkeypatch):
+    """Dask itself waits for its first word for ever: as where it is suspended, or where another
+    service has its port.
+    """
+    monkeypatch.setattr(dask_cluster, "SCHEDULER_ALL_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectError, match="takes connections, and has said nothing") as caught:
+            DaskCluster.at("r", address)
+
+    assert "Start it with `dask scheduler`" in str(caught.value)
+    for thread in threading.enumerate():  # nobody waits for it but this test: the next one makes clients, too
+        if thread.name == "taskmaster-dask":
+            thread.join(30.0)
+            assert not thread.is_alive()
+
+
+def test_what_is_no_address_is_wrong_usage():
+    """And not a scheduler that is away."""
+    with pytest.raises(UsageError, match=r"--scheduler=htp://127[.]0[.]0[.]1:8786 is no address of a Dask scheduler"):
+        DaskCluster.at("r", "htp://127.0.0.1:8786")
+
+
+def test_certificates_that_are_not_given_are_named():
+    """As Dask's configuration reads them of the environment."""
+    with pytest.raises(ConnectError, match=r"certificates: .*DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
+        DaskCluster.at("r", "tls://127.0.0.1:8786")
